@@ -1,0 +1,43 @@
+"""The one error a user sees: what happened, why, and how to mend it."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A fault in what we were given, not in residuum: the command prints it and exits with 2.
+
+    Args:
+        what: the fault, in one sentence.
+        why: its cause, or what was expected; may be empty.
+        mend: what to do next, as exactly as we know it; may be empty.
+    """
+
+    def __init__(self, what: str, why: str = "", mend: str = "") -> None:
+        super().__init__(what)
+        self.what, self.why, self.mend = what, why, mend
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        lines += [f"  why:  {self.why}"] if self.why else []
+        lines += [f"  mend: {self.mend}"] if self.mend else []
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
+        """Survive the trip out of a worker process with all three parts."""
+        return UserError, (self.what, self.why, self.mend)
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
+    """Training ended early on Ctrl-C or SIGTERM, after saving; `exit_code` is 130 or 143."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return "did you mean …?" for the closest known name, or the list of them all."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else "choose from: " + ", ".join(known)

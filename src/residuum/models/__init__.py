@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: the residual family from one specification."""

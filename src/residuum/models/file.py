@@ -1,0 +1,108 @@
+"""The model file: one safetensors file that describes itself. Nothing else is needed to use it.
+
+Tensors: the net's own under "model/…", preprocessing's under "preprocessing/…". The safetensors metadata holds one
+JSON text, "residuum": format, specification, class names, preprocessing, metrics with their protocol, data
+fingerprint, versions. Nothing is ever unpickled.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from residuum.errors import UserError
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec, from_json
+from residuum.runs import write_whole
+
+FORMAT = "residuum-model/1"
+_KEY = "residuum"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """What a model file holds; `about` is everything that is not a tensor."""
+
+    spec: NetSpec
+    weights: dict[str, Tensor]
+    preprocessing: dict[str, Tensor]
+    about: dict[str, Any]
+
+
+def write_model(path: Path, model: ModelFile) -> None:
+    """Write the model file, whole or not at all (UserError when the disk is full)."""
+    tensors = {f"model/{name}": _plain(tensor) for name, tensor in model.weights.items()}
+    tensors |= {f"preprocessing/{name}": _plain(tensor) for name, tensor in model.preprocessing.items()}
+    about = {**model.about, "format": FORMAT, "net": model.spec.as_json()}
+    write_whole(path, save(tensors, metadata={_KEY: json.dumps(about, ensure_ascii=False)}))
+
+
+def read_model(path: Path) -> ModelFile:
+    """Read a model file.
+
+    Raises:
+        UserError: it is missing, damaged, not a safetensors file, or not one of ours.
+    """
+    tensors, metadata = read_tensors(path)
+    about = json.loads(metadata.get(_KEY, "{}"))
+    if about.get("format") != FORMAT:
+        raise UserError(
+            f"{path} is not a residuum model file",
+            f"its format is {about.get('format')!r}, expected {FORMAT!r}",
+            "give a run folder or the model.safetensors inside one",
+        )
+    return ModelFile(
+        spec=from_json(about["net"]),
+        weights=_below("model/", tensors),
+        preprocessing=_below("preprocessing/", tensors),
+        about=about,
+    )
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read any safetensors file: its tensors and its metadata (UserError when it cannot be read)."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "", "check the path")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{path} cannot be read as a safetensors file",
+            f"it is damaged or of another kind ({error})",
+            "residuum never opens pickled checkpoints (.pt, .pth) as they are: pickles can run code",
+        ) from error
+
+
+def build_net(model: ModelFile, path: Path) -> ResNet:
+    """Build the net and give it the file's weights, all of them and no others.
+
+    Raises:
+        UserError: names or shapes differ from what the specification asks for.
+    """
+    with torch.device("meta"):
+        net = ResNet(model.spec)
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in model.weights.items()}
+    if expected != found:
+        wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+        raise UserError(
+            f"{path} does not hold the weights its specification asks for",
+            f"{len(wrong)} tensors are missing, extra or of another shape: {', '.join(sorted(wrong)[:5])}",
+        )
+    net.load_state_dict(model.weights, assign=True)
+    return net
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The bytes of a file do not depend on the memory layout or device a net happened to have."""
+    return tensor.detach().to("cpu", copy=False).contiguous()
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

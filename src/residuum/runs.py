@@ -1,0 +1,287 @@
+"""The run folder: the only code that knows its file names. Everything a run leaves lies in it.
+
+    settings.json            what was asked and what it resolved to; repeats the run
+    environment.json         date, versions, hardware
+    data.json                classes, counts, fingerprint, where validation came from
+    split.json               the rows cut from the training data for validation, if any were
+    metrics.jsonl            one line a report: kind "step", "epoch" or "event"
+    checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+    model.safetensors        the finished model, which describes itself
+    evaluation.json          the final figures with their intervals
+    mistakes.json            the most confident mistakes, with thumbnails
+    report.html              written by `residuum report`
+"""
+
+import json
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from residuum.errors import UserError
+
+Json = dict[str, Any]
+
+SETTINGS = "settings.json"
+ENVIRONMENT = "environment.json"
+DATA = "data.json"
+SPLIT = "split.json"
+METRICS = "metrics.jsonl"
+CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
+MODEL = "model.safetensors"
+EVALUATION = "evaluation.json"
+MISTAKES = "mistakes.json"
+REPORT = "report.html"
+LOCK = "lock.json"
+EVENTS = "tensorboard"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run folder as it was read: plain data; what a run has not (yet) written is empty or None."""
+
+    path: Path
+    settings: Json
+    environment: Json
+    data: Json
+    metrics: list[Json]
+    evaluation: Json | None
+    mistakes: list[Json]
+
+
+# --- writing -----------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write `content` so that `path` holds the old file or the new one, never a part of either.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).chmod(0o644)
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, len(content), error) from error
+
+
+def write_json(path: Path, content: Json | list[Any]) -> None:
+    """Write JSON for people: indented, in any script, whole or not at all."""
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def append_metrics(run: Path, line: Json) -> None:
+    """Add one line to the run's metrics; a line is on disk before the next step begins."""
+    path = run / METRICS
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    except OSError as error:
+        raise _cannot_write(path, 0, error) from error
+
+
+def cut_metrics(run: Path, step: int) -> None:
+    """Drop the lines after `step`: a resumed run writes them again."""
+    kept = [line for line in read_metrics(run) if line.get("step", 0) <= step]
+    write_whole(run / METRICS, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in kept).encode())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the system lets a folder be opened at all."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _cannot_write(path: Path, size: int, error: OSError) -> UserError:
+    folder = next((p for p in path.parents if p.exists()), Path())
+    free = shutil.disk_usage(folder).free / 1e6
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}",
+        f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free",
+        "make room or choose another place with --out",
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def is_run(path: Path) -> bool:
+    """Say whether `path` is a run folder."""
+    return (path / SETTINGS).is_file()
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: it is missing, or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"there is no {path}", "", "check the path") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise UserError(f"{path} is not a JSON file", str(error)) from error
+
+
+def read_metrics(run: Path) -> list[Json]:
+    """Read the metrics lines; a last line cut off by a crash is left out."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    parsed = [_parse_line(line) for line in lines]
+    return [line for line in parsed if line is not None]
+
+
+def _parse_line(line: str) -> Json | None:
+    try:
+        parsed = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def read_run(path: Path) -> RunRecord:
+    """Read a run folder.
+
+    Raises:
+        UserError: `path` is not a run folder.
+    """
+    if not is_run(path):
+        raise UserError(
+            f"{path} is not a run folder",
+            f"it holds no {SETTINGS}" if path.is_dir() else "there is no such folder",
+            "give the folder that `residuum train` printed",
+        )
+
+    def optional(name: str) -> Any:
+        return read_json(path / name) if (path / name).exists() else None
+
+    return RunRecord(
+        path=path,
+        settings=read_json(path / SETTINGS),
+        environment=optional(ENVIRONMENT) or {},
+        data=optional(DATA) or {},
+        metrics=read_metrics(path),
+        evaluation=optional(EVALUATION),
+        mistakes=optional(MISTAKES) or [],
+    )
+
+
+# --- making and keeping a run ------------------------------------------------------------------
+
+
+def new_run_folder(wanted: str | None, name: str) -> Path:
+    """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here.
+
+    Raises:
+        UserError: it exists and is not empty, or cannot be made.
+    """
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = Path(wanted) if wanted else _unused(Path("runs") / f"{name}-{stamp}")
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(
+            f"{path} exists and is not an empty folder",
+            "a run never writes over another",
+            f"go on with it (residuum train --resume {path}) or choose another --out",
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path / SETTINGS, 0, error) from error
+    return path
+
+
+def _unused(path: Path) -> Path:
+    """Two runs that start in the same second get two folders."""
+    candidates = (path.with_name(f"{path.name}-{i}") for i in range(2, 1000))
+    return path if not path.exists() else next(p for p in candidates if not p.exists())
+
+
+@contextmanager
+def only_writer(run: Path) -> Iterator[None]:
+    """Hold the run folder for this process; a lock left by a dead process is taken over.
+
+    Raises:
+        UserError: another live process is writing this run.
+    """
+    path = run / LOCK
+    me = {"pid": os.getpid(), "host": socket.gethostname()}
+    holder = _parse_line(path.read_text(encoding="utf-8")) if path.exists() else None
+    if holder and holder.get("pid") != me["pid"] and _alive(holder):
+        raise UserError(
+            f"another process is writing {run}",
+            f"process {holder['pid']} on {holder['host']} holds it",
+            f"wait for it, or delete {path} if you are sure it is gone",
+        )
+    write_whole(path, json.dumps(me).encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _alive(holder: Json) -> bool:
+    """Say whether the lock's process lives; one on another machine is taken to."""
+    if holder.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def environment() -> Json:
+    """Describe when and on what this runs: the date, versions and processor, never a name or a path."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "residuum": _version("residuum"),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "numpy", "pillow", "scikit-learn")},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """Name the processor; platform.processor() is empty on Linux."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")

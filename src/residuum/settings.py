@@ -1,0 +1,299 @@
+"""What can be set, for every verb, as plain data checked when it is built. Standard library only,
+so that `residuum --help` and every error about a flag are instant."""
+
+from dataclasses import KW_ONLY, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from residuum.errors import UserError
+
+Shortcut = Literal["none", "A", "B", "C"]
+StrideIn = Literal["1x1", "3x3"]
+RecipeName = Literal["quick", "he2015_cifar", "he2015_imagenet"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Layout = Literal["auto", "channels-last", "contiguous"]
+SplitName = Literal["train", "validation", "test"]
+
+
+# --- a recipe: how a net is trained, with no word about which net or which pictures --------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """The learning rate climbs to `peak`, then falls to zero, linearly; any length (Smith 2017, 1708.07120)."""
+
+    peak: float
+    climb: float
+    """Share of all steps spent climbing, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A constant rate, divided by ten at each milestone (He et al. 2015, sec. 3.4 and 4.2)."""
+
+    base: float
+    milestones: tuple[int, ...]
+    """Iterations at which the rate is divided by ten."""
+    warm_rate: float | None = None
+    """The rate used until the training error falls below `warm_until_error` (the 110-layer net's 0.01)."""
+    warm_until_error: float = 0.80
+
+
+Schedule = OneCycle | Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What may happen to a training picture; each picture's luck depends on (seed, epoch, sample) alone."""
+
+    flip: bool = True
+    pad: int = 0
+    """Small pictures: zeros added on each side (after the mean is subtracted) before the random crop."""
+    area: tuple[float, float] | None = None
+    """Large pictures: share of the area a crop may take (Szegedy et al. 2014's scale augmentation)."""
+    shorter_side: tuple[int, int] | None = None
+    """Large pictures: the range the shorter side is resized to before a random crop (He et al. 2015)."""
+    colour: bool = False
+    """Large pictures: noise along the principal components of RGB (Krizhevsky et al. 2012)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a training run besides the net and the pictures."""
+
+    name: str
+    iterations: int
+    batch_size: int
+    schedule: Schedule
+    augmentation: Augmentation
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_norms_and_biases: bool = True
+    label_smoothing: float = 0.0
+    mean: Literal["per-channel", "per-pixel"] = "per-channel"
+    """What is subtracted from a picture; the paper subtracts the mean picture."""
+    divide_by_std: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a recipe may know of the work at hand."""
+
+    num_pictures: int
+    """Training pictures, after the validation cut."""
+    image_size: int
+    """Side of the square the net sees, in pixels."""
+    depth: int
+    """Weighted layers of the net."""
+    mirrors: bool = True
+    """Whether a picture and its mirror image show the same class."""
+    epochs: int | None = None
+    """Passes that were asked for, if any."""
+    batch_size: int | None = None
+    """Pictures in a step that were asked for, if any."""
+
+    def batch(self, default: int) -> int:
+        """Return the batch size asked for or `default`, never more than there are pictures."""
+        return min(self.batch_size or default, self.num_pictures)
+
+    def iterations(self, batch_size: int, default: int) -> int:
+        """Return the steps that the asked-for epochs take, or `default`."""
+        return self.epochs * (self.num_pictures // batch_size) if self.epochs else default
+
+
+# --- one set of settings for each verb ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What `residuum train` can be told. What is left alone (None, "auto") is chosen and printed."""
+
+    data: str | None = None
+    """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name."""
+    _: KW_ONLY
+    model: str | None = None
+    """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18."""
+    shortcut: Shortcut | None = None
+    """Shortcut option of the paper: A, B, C, or none (the plain twin). By default the net's own."""
+    stride_in: StrideIn | None = None
+    """Which convolution of a bottleneck strides: 1x1 (the paper) or 3x3 (v1.5)."""
+    recipe: RecipeName = "quick"
+    """How to train."""
+    epochs: int | None = None
+    """Passes over the training pictures. By default the recipe's length."""
+    batch_size: int | None = None
+    """Pictures in one step. By default the recipe's."""
+    lr: float | None = None
+    """Highest learning rate. By default the recipe's."""
+    weight_decay: float | None = None
+    """Weight decay. By default the recipe's."""
+    label_smoothing: float | None = None
+    """Share of the target spread over all classes. By default the recipe's."""
+    flip: bool | None = None
+    """Whether training pictures may be mirrored. By default yes, but not for digits."""
+    image_size: int | None = None
+    """Side of the square the net sees, in pixels. By default the pictures' own up to 64, else 128."""
+    validation: float = 0.1
+    """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
+    seed: int = 0
+    """Decides initial weights, order, augmentation and the validation cut."""
+    out: str | None = None
+    """Run folder. By default runs/DATA-MODEL-DATE."""
+    resume: str | None = None
+    """Go on with this run folder; nothing else need be given."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Number format of the convolutions."""
+    layout: Layout = "auto"
+    """Order of the axes in memory."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+    workers: int | None = None
+    """Processes that decode large pictures. By default the number of cores."""
+    save_seconds: float = 60.0
+    """Longest time between two checkpoints."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder (extra: tensorboard)."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UserError: a value is out of its range; the message names the flag.
+        """
+        _check("--epochs", self.epochs, 1, 100_000)
+        _check("--batch-size", self.batch_size, 2, 65_536)
+        _check("--lr", self.lr, 1e-8, 100.0)
+        _check("--weight-decay", self.weight_decay, 0.0, 1.0)
+        _check("--label-smoothing", self.label_smoothing, 0.0, 0.99)
+        _check("--image-size", self.image_size, 8, 2048)
+        _check("--validation", self.validation, 0.0, 0.9)
+        _check("--seed", self.seed, 0, 2**31 - 1)
+        _check("--threads", self.threads, 1, 1024)
+        _check("--workers", self.workers, 0, 256)
+        _check("--save-seconds", self.save_seconds, 0.0, 86_400.0)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """What `residuum evaluate` can be told."""
+
+    run: str | None = None
+    """A run folder or a model file."""
+    data: str | None = None
+    """The pictures to judge on. By default the ones the run was trained on."""
+    _: KW_ONLY
+    split: SplitName | None = None
+    """Which split. By default the test split, or validation where there is no test split."""
+    batch_size: int = 250
+    """Pictures in one step."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Number format of the convolutions."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+    workers: int | None = None
+    """Processes that decode large pictures. By default the number of cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--batch-size", self.batch_size, 1, 65_536)
+        _check("--threads", self.threads, 1, 1024)
+        _check("--workers", self.workers, 0, 256)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """What `residuum predict` can be told."""
+
+    run: str | None = None
+    """A run folder or a model file."""
+    images: tuple[str, ...] = ()
+    """Pictures, or folders of pictures."""
+    _: KW_ONLY
+    top: int = 5
+    """How many classes to show for each picture."""
+    device: Device = "auto"
+    """Where to compute."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--top", self.top, 1, 100_000)
+        _check("--threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True)
+class ReportSettings:
+    """What `residuum report` can be told."""
+
+    runs: tuple[str, ...] = ()
+    """One run folder, or several to compare."""
+    _: KW_ONLY
+    out: str | None = None
+    """The HTML file. By default report.html inside the run folder, or here for several runs."""
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """What `residuum data check` can be told."""
+
+    data: str | None = None
+    """The data to look at."""
+
+
+@dataclass(frozen=True)
+class FetchSettings:
+    """What `residuum data fetch` can be told."""
+
+    name: str | None = None
+    """A data set's short name (cifar10, cifar100, fashion-mnist) or its hub name (owner/name)."""
+
+
+@dataclass(frozen=True)
+class ModelsSettings:
+    """What `residuum models` can be told."""
+
+    _: KW_ONLY
+    classes: int | None = None
+    """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""
+    image_size: int | None = None
+    """Side of the picture in pixels. By default 32 for the CIFAR nets and 224 for the ImageNet nets."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--classes", self.classes, 2, 1_000_000)
+        _check("--image-size", self.image_size, 8, 4096)
+
+
+def _check(flag: str, value: float | None, low: float, high: float) -> None:
+    """Raise UserError unless value is None or low <= value <= high (NaN is neither)."""
+    if value is not None and not low <= value <= high:
+        raise UserError(f"{flag} {value} is out of range", f"it must lie from {low} to {high}")
+
+
+def explicit(settings: Any) -> dict[str, Any]:
+    """Return the fields that differ from their defaults: what was asked for."""
+    return {
+        field.name: getattr(settings, field.name)
+        for field in fields(settings)
+        if getattr(settings, field.name) != field.default
+    }
+
+
+def as_json(settings: Any) -> dict[str, Any]:
+    """Return a settings dataclass as plain JSON-able data."""
+    return {name: _plain(value) for name, value in asdict(settings).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
