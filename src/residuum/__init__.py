@@ -1,0 +1,90 @@
+"""residuum: trains, judges, uses and takes apart deep residual networks for images.
+
+The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings).
+torch is imported by the verb that needs it, so that importing residuum is instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from residuum.errors import Stopped, UserError
+
+if TYPE_CHECKING:
+    from residuum.loading import Classifier
+    from residuum.prediction.predict import Answer
+    from residuum.runs import RunRecord
+
+__version__ = version("residuum")
+__all__ = ["Stopped", "UserError", "check", "evaluate", "fetch", "load", "model_table", "predict", "report", "train"]
+
+Place = str | Path
+
+
+def train(data: Place | None = None, **settings: Any) -> RunRecord:
+    """Train a net on pictures and return the run: its folder, settings, metrics and final figures.
+
+    Raises:
+        UserError: something given is wrong; the message says what, why and how to mend it.
+        Stopped: Ctrl-C or SIGTERM; everything is saved.
+    """
+    from residuum.settings import TrainSettings
+    from residuum.training.run import train as train_run
+
+    return train_run(TrainSettings(str(data) if data is not None else None, **settings))
+
+
+def load(path: Place) -> Classifier:
+    """Load a run folder or model file: a net with its classes and preprocessing (UserError if there is none)."""
+    from residuum.loading import load as load_classifier
+
+    return load_classifier(path)
+
+
+def evaluate(run: Place, data: Place | None = None, **settings: Any) -> dict[str, Any]:
+    """Judge a run or model on its own data, or on others; return the figures with their intervals."""
+    from residuum.evaluation.evaluate import evaluate as evaluate_run
+    from residuum.settings import EvaluateSettings
+
+    return evaluate_run(EvaluateSettings(str(run), str(data) if data is not None else None, **settings))
+
+
+def predict(run: Place, *images: Place, **settings: Any) -> list[Answer]:
+    """Say what each picture shows: the likeliest classes with their probabilities."""
+    from residuum.prediction.predict import predict as predict_pictures
+    from residuum.settings import PredictSettings
+
+    return list(predict_pictures(PredictSettings(str(run), tuple(map(str, images)), **settings)))
+
+
+def report(*runs: Place, out: Place | None = None) -> Path:
+    """Write one HTML page about a run, or one that compares several; return its path."""
+    from residuum.reporting.page import write_report
+
+    return write_report([Path(run) for run in runs], Path(out) if out is not None else None)
+
+
+def check(data: Place) -> dict[str, Any]:
+    """Look at a data set: counts, sizes, broken pictures, duplicates across splits, problems in plain words."""
+    from residuum.data.check import check as check_data
+    from residuum.data.open import open_data
+
+    return check_data(open_data(str(data)))
+
+
+def fetch(name: str) -> Path:
+    """Download a data set by its short or hub name, checksummed; the only function that uses the network."""
+    from residuum.data.hub import fetch as fetch_data
+
+    return fetch_data(name)
+
+
+def model_table(names: Sequence[str] = (), **settings: Any) -> list[dict[str, Any]]:
+    """Return depth, parameters and multiply-adds of the named nets, by default of all."""
+    from residuum.models.count import table
+    from residuum.settings import ModelsSettings
+
+    return table(ModelsSettings(**settings), names)

@@ -1,0 +1,5 @@
+"""`python -m residuum` is the command `residuum`."""
+
+from residuum.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""Augmentation. Small pictures are cropped and mirrored as one batch, large ones each in its worker.
+
+Every draw comes from luck.uniform(seed, epoch, sample). Letters: B pictures in a batch, S side in pixels.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from residuum.data.luck import uniform
+from residuum.data.preprocess import Preprocessing
+from residuum.settings import Augmentation
+
+
+def augmented_batch(
+    images: Tensor,
+    rows: NDArray[np.int64],
+    augmentation: Augmentation,
+    preprocessing: Preprocessing,
+    seed: int,
+    epoch: int,
+) -> Tensor:
+    """Crop and mirror pictures `rows` of images (N, S, S, 3) uint8: (B, 3, S, S) float32, channels last.
+
+    The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean.
+    """
+    size, pad = images.shape[1], augmentation.pad
+    luck = uniform(seed, epoch, rows, 3)
+    shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
+    mirrored = torch.from_numpy((luck[:, 2] < 0.5) & augmentation.flip)
+    along = torch.arange(size)
+    y = along + shift[:, :1]
+    x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
+    return _gather(images, torch.from_numpy(rows), y, x, preprocessing)
+
+
+def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Read picture rows[b] at the pixels y[b] × x[b] (B, S each); outside the picture is zero."""
+    size, device = images.shape[1], images.device
+    inside = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
+    y, x = y.clamp(0, size - 1)[:, :, None], x.clamp(0, size - 1)[:, None, :]
+    place = (y * size + x).to(device)
+    flat = rows.to(device)[:, None, None] * (size * size) + place
+    pixels = images.view(-1, 3)[flat.view(-1)].view(*flat.shape, 3).float()
+    mean = torch.from_numpy(preprocessing.mean).to(device)
+    if mean.dim() == 3:
+        mean = mean.view(-1, 3)[place]
+    scale = inside.to(device).float()[..., None] / torch.from_numpy(preprocessing.std).to(device)
+    return ((pixels - mean) * scale).permute(0, 3, 1, 2)
+
+
+def augmented_picture(
+    pixels: NDArray[np.uint8], size: int, augmentation: Augmentation, luck: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """Cut a random S×S view out of one decoded picture (H, W, 3); luck is (5,) in [0, 1)."""
+    picture = Image.fromarray(pixels)
+    if augmentation.shorter_side is not None:
+        view = _crop_after_resize(picture, size, augmentation.shorter_side, luck)
+    else:
+        box = _crop_of_area(picture.size, augmentation.area or (1.0, 1.0), luck)
+        view = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    mirrored = augmentation.flip and luck[4] < 0.5
+    return np.ascontiguousarray(view[:, ::-1]) if mirrored else view
+
+
+def _crop_after_resize(
+    picture: Image.Image, size: int, shorter_side: tuple[int, int], luck: NDArray[np.float64]
+) -> NDArray[np.uint8]:
+    """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop."""
+    low, high = shorter_side
+    side = max(size, low + int(luck[0] * (high - low + 1)))
+    factor = side / min(picture.size)
+    width, height = (max(size, round(length * factor)) for length in picture.size)
+    left, top = int(luck[1] * (width - size + 1)), int(luck[2] * (height - size + 1))
+    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
+
+
+def _crop_of_area(
+    whole: tuple[int, int], area: tuple[float, float], luck: NDArray[np.float64]
+) -> tuple[float, float, float, float]:
+    """Szegedy et al. 2014 (1409.4842), sec. 6: a crop of a drawn share of the area, aspect 3/4 to 4/3."""
+    width, height = whole
+    share = area[0] + luck[0] * (area[1] - area[0])
+    aspect = math.exp((2 * luck[1] - 1) * math.log(4 / 3))
+    crop_width = min(width, math.sqrt(share * width * height * aspect))
+    crop_height = min(height, math.sqrt(share * width * height / aspect))
+    left, top = luck[2] * (width - crop_width), luck[3] * (height - crop_height)
+    return left, top, left + crop_width, top + crop_height
+
+
+# Krizhevsky et al. 2012, sec. 4.1: principal components of RGB over ImageNet (columns) and their weights (0..1).
+_RGB_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+_RGB_WEIGHTS = np.array([0.2175, 0.0188, 0.0045])
+
+
+def colour_shift(luck: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the (3,) amount, in 0..255, added to one picture's channels; luck is (6,) in [0, 1)."""
+    normal = np.sqrt(-2.0 * np.log1p(-luck[:3])) * np.cos(2.0 * np.pi * luck[3:])  # Box and Muller 1958
+    return (255.0 * _RGB_COMPONENTS @ (0.1 * normal * _RGB_WEIGHTS)).astype(np.float32)

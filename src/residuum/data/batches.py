@@ -1,0 +1,217 @@
+"""Batches: small pictures from one decoded array, large ones streamed through worker processes.
+
+Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
+from residuum.data.contract import Split
+from residuum.data.decode import decode, evaluation_view, header
+from residuum.data.luck import order, uniform
+from residuum.data.preprocess import Preprocessing, normalise
+from residuum.settings import Augmentation
+
+SMALL = 64
+"""Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+
+    images: Tensor
+    labels: Tensor
+    rows: NDArray[np.int64]
+    epoch: int
+
+
+Plan = Sequence[tuple[int, NDArray[np.int64]]]
+"""For each step, the epoch it belongs to and the rows of its pictures."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
+    """Steps `start` to `stop` of a run; the last, short batch of an epoch is dropped."""
+
+    seed: int
+    num_pictures: int
+    batch_size: int
+    start: int
+    stop: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Return the number of full batches in one pass."""
+        return self.num_pictures // self.batch_size
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        epoch, place = divmod(self.start + index, self.steps_per_epoch)
+        return epoch, self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return order(self.seed, epoch, self.num_pictures)
+
+    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Walk the steps, ordering each epoch once."""
+        current, rows = -1, np.empty(0, np.int64)
+        for step in range(self.start, self.stop):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if epoch != current:
+                current, rows = epoch, self._order(epoch)
+            yield epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+
+
+def one_pass(num_pictures: int, batch_size: int) -> Plan:
+    """Return every row once, in order; the last batch may be short."""
+    return [
+        (0, np.arange(start, min(start + batch_size, num_pictures)))
+        for start in range(0, num_pictures, batch_size)
+    ]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One split, ready to be served: decoded (`images` is (N, S, S, 3) uint8) or to be streamed (None)."""
+
+    split: Split
+    preprocessing: Preprocessing
+    images: Tensor | None
+    device: torch.device
+    workers: int = 0
+
+    def batches(
+        self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> Iterator[Batch]:
+        """Serve the plan's batches, augmented for training or (None) as evaluation sees them.
+
+        Raises:
+            BrokenPicture: a streamed picture cannot be read; the message names it.
+        """
+        if self.images is not None:
+            return _from_memory(self, self.images, plan, augmentation, seed)
+        return _streamed(self, plan, augmentation, seed)
+
+    def seen(self, row: int) -> NDArray[np.uint8]:
+        """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
+        if self.images is not None:
+            return self.images[row].cpu().numpy()
+        pictures, how = self.split.pictures, self.preprocessing
+        pixels = decode(pictures.encoded(row), pictures.name(row))
+        return evaluation_view(pixels, how.image_size, how.resize_to)
+
+
+def open_feed(
+    split: Split,
+    preprocessing: Preprocessing,
+    images: NDArray[np.uint8] | None,
+    device: torch.device,
+    workers: int,
+) -> Feed:
+    """Bind a split to its decoded pictures; a decoded array is shared on a CPU, copied to a GPU."""
+    held = None if images is None else torch.from_numpy(images).to(device)
+    return Feed(split, preprocessing, held, device, workers)
+
+
+def natural_size(split: Split, sample: int = 256) -> int:
+    """Return the median shorter side, in pixels, of pictures spread over the split; headers only."""
+    rows = np.unique(np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int))
+    sides = []
+    for row in rows:
+        seen = header(split.pictures.encoded(int(row)), split.pictures.name(int(row)))
+        sides.append(min(seen.width, seen.height))
+    return int(np.median(sides))
+
+
+# --- small pictures -----------------------------------------------------------------------------
+
+
+def _from_memory(
+    feed: Feed, images: Tensor, plan: Plan, augmentation: Augmentation | None, seed: int
+) -> Iterator[Batch]:
+    labels = torch.from_numpy(feed.split.labels)
+    for epoch, rows in plan:
+        if augmentation is None:
+            view = normalise(images[torch.from_numpy(rows).to(images.device)], feed.preprocessing)
+        else:
+            view = augmented_batch(images, rows, augmentation, feed.preprocessing, seed, epoch)
+        yield Batch(view, labels[torch.from_numpy(rows)].to(feed.device), rows, epoch)
+
+
+# --- large pictures -----------------------------------------------------------------------------
+
+
+class _Pictures(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
+    """What a worker does for one (epoch, row): decode, cut the view, draw the colour shift."""
+
+    def __init__(self, feed: Feed, augmentation: Augmentation | None, seed: int) -> None:
+        self.pictures, self.preprocessing = feed.split.pictures, feed.preprocessing
+        self.augmentation, self.seed = augmentation, seed
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        epoch, row = index
+        pixels = decode(self.pictures.encoded(row), self.pictures.name(row))
+        size, no_shift = self.preprocessing.image_size, np.zeros(3, np.float32)
+        if self.augmentation is None:
+            return evaluation_view(pixels, size, self.preprocessing.resize_to), no_shift
+        luck = uniform(self.seed, epoch, np.array([row]), 11)[0]
+        shift = colour_shift(luck[5:]) if self.augmentation.colour else no_shift
+        return augmented_picture(pixels, size, self.augmentation, luck[:5]), shift
+
+
+class _Steps:
+    """The plan in the form a DataLoader asks for: a list of (epoch, row) for each step."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return ([(epoch, int(row)) for row in rows] for epoch, rows in self.plan)
+
+
+def _stack(
+    items: list[tuple[NDArray[np.uint8], NDArray[np.float32]]],
+) -> tuple[Tensor, Tensor]:
+    views, shifts = zip(*items, strict=True)
+    return torch.from_numpy(np.stack(views)), torch.from_numpy(np.stack(shifts))
+
+
+def _streamed(
+    feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: int
+) -> Iterator[Batch]:
+    loader = DataLoader(
+        _Pictures(feed, augmentation, seed),
+        batch_sampler=_Steps(plan),  # type: ignore[arg-type]
+        num_workers=feed.workers,
+        collate_fn=_stack,
+        worker_init_fn=_quiet_worker,
+    )
+    labels = torch.from_numpy(feed.split.labels)
+    for (epoch, rows), (views, shifts) in zip(plan, loader, strict=True):
+        shifted = views.to(feed.device).float() + shifts.to(feed.device)[:, None, None, :]
+        yield Batch(
+            normalise(shifted, feed.preprocessing), labels[torch.from_numpy(rows)].to(feed.device), rows, epoch
+        )
+
+
+def _quiet_worker(_number: int) -> None:
+    """Ctrl-C goes to the whole group; only the main process answers it, after the step."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,77 @@
+"""What every source of pictures gives, and all that the rest of residuum knows of one.
+
+Letters: N pictures, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Pictures(Protocol):
+    """N pictures that can be fetched one by one, in any order, from any process."""
+
+    def __len__(self) -> int: ...
+
+    def encoded(self, index: int) -> bytes | NDArray[np.uint8]:
+        """Return the file's bytes, or H×W(×3) uint8 pixels where a source has no files."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Return what a person would call picture `index`: a path below the root, or a row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The pictures of `whole` at `indices`, in that order."""
+
+    whole: Pictures
+    indices: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def encoded(self, index: int) -> bytes | NDArray[np.uint8]:
+        """See Pictures."""
+        return self.whole.encoded(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        """See Pictures."""
+        return self.whole.name(int(self.indices[index]))
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: pictures and their class numbers, which index the data set's `classes`."""
+
+    pictures: Pictures
+    labels: NDArray[np.int64]  # (N,)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> "Split":
+        """Return the split made of these rows, in this order."""
+        return Split(Subset(self.pictures, indices), self.labels[indices])
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set: its class names and up to three splits.
+
+    `classes` comes from the training split alone, so a class number means the same everywhere.
+    `source` says where it is: "digits", a folder's absolute path, or a hub name.
+    """
+
+    name: str
+    source: str
+    classes: Sequence[str]
+    train: Split
+    validation: Split | None = None
+    test: Split | None = None
+    mirrors: bool = True
+    """Whether a picture and its mirror image show the same class (not so for digits and letters)."""

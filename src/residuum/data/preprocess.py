@@ -1,0 +1,69 @@
+"""From pixels to what a net takes: the same arithmetic in training, evaluation and prediction.
+
+Letters: B pictures in a batch, S their side in pixels.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from residuum.settings import Recipe
+
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a decoded picture becomes input: shorter side to `resize_to`, central S×S, minus mean, over std.
+
+    `mean` is (3,) or, where the mean picture is subtracted, (S, S, 3); `std` is (3,); both in units of 0..255.
+    """
+
+    image_size: int
+    resize_to: int
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+
+
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(B, S, S, 3) uint8 or float 0..255 to (B, 3, S, S) float32, channels last in memory."""
+    mean = torch.from_numpy(preprocessing.mean).to(pixels.device)
+    std = torch.from_numpy(preprocessing.std).to(pixels.device)
+    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+
+def measure(
+    images: NDArray[np.uint8] | None, image_size: int, resize_to: int, recipe: Recipe
+) -> Preprocessing:
+    """Take mean and standard deviation from the training pictures (N, S, S, 3).
+
+    Large pictures are never all in memory (images is None): ImageNet's mean colour and spread stand in.
+    """
+    if images is None:
+        mean, std = np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32)
+    else:
+        mean, std = _mean_and_std(images, per_pixel=recipe.mean == "per-pixel")
+    if not recipe.divide_by_std:
+        std = np.full(3, 255.0, np.float32)  # the paper's 0..1 scale, spread untouched
+    return Preprocessing(image_size, resize_to, mean, std)
+
+
+def _mean_and_std(
+    images: NDArray[np.uint8], *, per_pixel: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Sum in whole numbers, so that the result does not depend on the order of addition."""
+    total = np.zeros(images.shape[1:], np.int64)
+    squares = np.zeros(3, np.int64)
+    for start in range(0, len(images), 1024):
+        chunk = images[start : start + 1024]
+        total += chunk.sum(axis=0, dtype=np.int64)
+        squares += np.einsum("nhwc,nhwc->c", chunk, chunk, dtype=np.int64, casting="safe")
+    count = images[..., 0].size
+    channel_mean = total.sum(axis=(0, 1)) / count
+    variance = squares / count - channel_mean**2
+    mean = total / len(images) if per_pixel else channel_mean
+    return mean.astype(np.float32), np.sqrt(np.maximum(variance, 1.0)).astype(np.float32)

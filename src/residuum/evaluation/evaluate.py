@@ -1,0 +1,140 @@
+"""A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from residuum import runs
+from residuum.compute import Compute, choose_compute
+from residuum.data.batches import SMALL, Batch, Feed, one_pass, open_feed
+from residuum.data.cache import decoded, fingerprint
+from residuum.data.contract import ImageData, Split
+from residuum.data.folder import differences
+from residuum.data.open import open_data
+from residuum.errors import UserError
+from residuum.evaluation.metrics import judge
+from residuum.loading import Classifier, load, model_path
+from residuum.settings import EvaluateSettings, SplitName, as_json
+
+
+@torch.inference_mode()
+def probabilities(net: nn.Module, batches: Iterable[Batch], compute: Compute) -> NDArray[np.float32]:
+    """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served."""
+    net.eval()
+    parts = []
+    for batch in batches:
+        with compute.autocast():
+            logits = net(batch.images)
+        parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def judge_feed(
+    net: nn.Module, feed: Feed, compute: Compute, batch_size: int
+) -> NDArray[np.float32]:
+    """Return (N, K) probabilities for every picture of the feed once, in order."""
+    return probabilities(net, feed.batches(one_pass(len(feed.split), batch_size)), compute)
+
+
+def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return the two figures shown after each epoch: mean loss and accuracy."""
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return {
+        "validation_loss": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        "validation_accuracy": float((probabilities.argmax(1) == labels).mean()),
+    }
+
+
+def protocol(image_size: int, resize_to: int) -> str:
+    """Say how each picture was shown to the net, so that figures are compared like with like."""
+    if resize_to == image_size:
+        return f"single view, {image_size}×{image_size}"
+    return f"single view, shorter side {resize_to}, central {image_size}×{image_size}"
+
+
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
+
+    Raises:
+        UserError: no such run, data or split; or the data's classes are not the model's.
+    """
+    if settings.run is None:
+        raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
+    classifier = load(settings.run)
+    source = settings.data or classifier.about["data"]["source"]
+    data = open_data(source)
+    name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
+    split = _renumbered(split, data, classifier.classes)
+    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    figures = _judge(classifier, split, name, compute, settings)
+    figures = {"data": source, "fingerprint": fingerprint(data), **figures}
+    figures["same_data_as_training"] = figures["fingerprint"] == classifier.about["data"]["fingerprint"]
+    _keep(Path(settings.run), figures, settings)
+    return figures
+
+
+def _judge(
+    classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
+) -> dict[str, Any]:
+    how = classifier.preprocessing
+    images = decoded(split, how.image_size, how.resize_to) if how.image_size <= SMALL else None
+    workers = compute.threads if settings.workers is None else settings.workers
+    feed = open_feed(split, how, images, compute.device, workers)
+    net = compute.place(classifier.net)
+    return judge(
+        judge_feed(net, feed, compute, settings.batch_size),
+        split.labels,
+        classifier.classes,
+        split=name,
+        protocol=protocol(how.image_size, how.resize_to),
+    )
+
+
+def _choose_split(
+    data: ImageData, wanted: SplitName | None, run: Path, own_data: bool
+) -> tuple[str, Split]:
+    """The split asked for; else test, else validation; a validation split that training cut is cut again."""
+    validation = data.validation or (_cut_again(data, run) if own_data else None)
+    splits = {"test": data.test, "validation": validation, "train": data.train}
+    if wanted is None and not own_data and data.test is None and data.validation is None:
+        wanted = "train"  # pictures given without splits: all of them are what to judge on
+    present = {name: split for name, split in splits.items() if split is not None}
+    name = wanted or next(iter(present))
+    if name not in present:
+        raise UserError(
+            f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"
+        )
+    return name, present[name]
+
+
+def _renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
+    """Number the labels as the model does, by name (UserError where the names differ)."""
+    if tuple(data.classes) == tuple(classes):
+        return split
+    if difference := differences(classes, data.classes):
+        raise UserError(
+            f"{data.source} does not have the model's classes", difference, "the class names must be the same"
+        )
+    number = {name: index for index, name in enumerate(classes)}
+    table = np.array([number[name] for name in data.classes])
+    return Split(split.pictures, table[split.labels])
+
+
+def _cut_again(data: ImageData, run: Path) -> Split | None:
+    rows = run / runs.SPLIT
+    return data.train.take(np.array(runs.read_json(rows)["validation"])) if rows.exists() else None
+
+
+def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> None:
+    """Write the figures beside the run, never over the run's own evaluation."""
+    if not runs.is_run(run):
+        return
+    digest = figures["fingerprint"][:12]
+    path = run / "evaluations" / f"{figures['split']}-{digest}.json"
+    model = {"model": str(model_path(run).name), "settings": as_json(settings)}
+    runs.write_json(path, {**figures, **model, "environment": runs.environment()})

@@ -1,0 +1,91 @@
+"""The one way back in: a run folder or model file becomes a net with its classes and preprocessing."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from residuum import runs
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import UserError
+from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.spec import NetSpec
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A net in evaluation mode with all that is needed to use it.
+
+    `about` is the rest of what the file says: metrics with their protocol, data fingerprint, versions.
+    """
+
+    net: nn.Module
+    spec: NetSpec
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    about: dict[str, Any]
+
+    @torch.inference_mode()
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed images to (B, K) probabilities."""
+        return torch.softmax(self.net(images).float(), dim=1)
+
+
+def load(path: str | Path) -> Classifier:
+    """Load a run folder or a model file.
+
+    Raises:
+        UserError: there is none, it is damaged, or the run has not finished.
+    """
+    file = model_path(Path(path))
+    model = read_model(file)
+    about, tensors = model.about, model.preprocessing
+    preprocessing = Preprocessing(
+        image_size=about["preprocessing"]["image_size"],
+        resize_to=about["preprocessing"]["resize_to"],
+        mean=tensors["mean"].numpy(),
+        std=tensors["std"].numpy(),
+    )
+    net = build_net(model, file).eval()
+    return Classifier(net, model.spec, tuple(about["classes"]), preprocessing, about)
+
+
+def model_path(path: Path) -> Path:
+    """Return the model file that `path`, a file or a run folder, stands for (UserError if none)."""
+    if path.is_file():
+        return path
+    if (path / runs.MODEL).is_file():
+        return path / runs.MODEL
+    if not path.exists():
+        raise UserError(f"there is no run or model at {path}", "", "check the path")
+    if runs.is_run(path):
+        raise UserError(
+            f"the run in {path} has not finished, so it has no model yet",
+            "",
+            f"residuum train --resume {path}",
+        )
+    raise UserError(
+        f"{path} is neither a run folder nor a model file",
+        f"it holds no {runs.MODEL}",
+        "give the folder that `residuum train` printed",
+    )
+
+
+def save_classifier(
+    path: Path,
+    net: nn.Module,
+    spec: NetSpec,
+    classes: tuple[str, ...],
+    preprocessing: Preprocessing,
+    about: dict[str, Any],
+) -> None:
+    """Write a net with all that `load` needs; `about` adds metrics, fingerprint and versions."""
+    size = {"image_size": preprocessing.image_size, "resize_to": preprocessing.resize_to}
+    described = {**about, "classes": list(classes), "preprocessing": size}
+    tensors = {
+        "mean": torch.from_numpy(preprocessing.mean),
+        "std": torch.from_numpy(preprocessing.std),
+    }
+    write_model(path, ModelFile(spec, dict(net.state_dict()), tensors, described))

@@ -1,0 +1,85 @@
+"""What a model says a picture shows: the same decoding and preprocessing as in training."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from residuum.compute import Compute, choose_compute
+from residuum.data.decode import decode, evaluation_view
+from residuum.data.folder import PICTURE_SUFFIXES
+from residuum.data.preprocess import normalise
+from residuum.errors import UserError
+from residuum.loading import Classifier, load
+from residuum.settings import PredictSettings
+
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The likeliest classes of one picture, likeliest first, with their probabilities."""
+
+    picture: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return {"picture", "answers": [{"class", "probability"}, …]}."""
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        return {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}
+
+
+def predict(settings: PredictSettings) -> Iterator[Answer]:
+    """Answer for each picture, in the order given; folders are walked.
+
+    Raises:
+        UserError: no such run or picture; or (BrokenPicture) a picture cannot be read.
+    """
+    if settings.run is None or not settings.images:
+        raise UserError("which model, and which pictures?", "", "residuum predict RUN IMAGE...")
+    classifier = load(settings.run)
+    compute = choose_compute(settings.device, "float32", threads=settings.threads)
+    compute.place(classifier.net)
+    files = [file for image in settings.images for file in _files(Path(image))]
+    for start in range(0, len(files), BATCH):
+        some = files[start : start + BATCH]
+        pixels = [decode(_bytes(file), str(file)) for file in some]
+        yield from answers(classifier, compute, pixels, [str(file) for file in some], settings.top)
+
+
+def answers(
+    classifier: Classifier,
+    compute: Compute,
+    pictures: Sequence[NDArray[np.uint8]],
+    names: Sequence[str],
+    top: int,
+) -> Iterator[Answer]:
+    """Answer for decoded pictures (H, W, 3), which may differ in size."""
+    how = classifier.preprocessing
+    views = np.stack([evaluation_view(picture, how.image_size, how.resize_to) for picture in pictures])
+    images = normalise(torch.from_numpy(views).to(compute.device), how)
+    best = classifier(images).cpu().topk(min(top, len(classifier.classes)))
+    for name, numbers, values in zip(names, best.indices.tolist(), best.values.tolist(), strict=True):
+        yield Answer(name, tuple(classifier.classes[number] for number in numbers), tuple(values))
+
+
+def _files(path: Path) -> list[Path]:
+    """A picture stands for itself, a folder for the pictures below it."""
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        if not found:
+            raise UserError(f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(PICTURE_SUFFIXES)))
+        return found
+    return [path]
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {file}", error.strerror or str(error), "check the path") from error

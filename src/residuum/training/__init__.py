@@ -1,0 +1,1 @@
+"""Pictures and a recipe in, a run folder out. Begin at run.py; the loop itself is loop.py."""

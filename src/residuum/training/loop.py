@@ -1,0 +1,146 @@
+"""The training loop: visible, whole, on one screen. Nothing acts on it from a distance.
+
+Letters: N training pictures, B of them in a step, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from residuum.compute import Compute
+from residuum.data.batches import Batch, Feed, TrainingPlan
+from residuum.errors import Stopped, UserError
+from residuum.settings import Recipe
+from residuum.training.optimizer import learning_rate, set_rate
+from residuum.training.state import State
+
+Report = Callable[[dict[str, Any]], None]
+REPORT_SECONDS = 2.0
+"""Longest silence of the metrics; besides, a thousand step lines are written over the run."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What does not change while the loop turns."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    feed: Feed
+    compute: Compute
+    seed: int
+
+
+@dataclass(frozen=True)
+class Hands:
+    """What the loop does besides training: plain functions, called where the loop says."""
+
+    report: Report
+    save: Callable[[State], None]
+    validate: Callable[[], dict[str, float]]
+    asked_to_stop: Callable[[], int | None]
+
+
+def fit(job: Job, state: State, hands: Hands, save_seconds: float) -> None:
+    """Train from `state` to the recipe's last step.
+
+    Raises:
+        Stopped: a signal came; the step was finished and everything saved.
+        UserError: the loss is no longer finite; the last good checkpoint stands.
+    """
+    plan = TrainingPlan(
+        job.seed, len(job.feed.split), job.recipe.batch_size, state.step, job.recipe.iterations
+    )
+    report_every = max(1, job.recipe.iterations // 1000)
+    last_save = last_report = started = time.monotonic()
+    job.net.train()
+    for batch in job.feed.batches(plan, job.recipe.augmentation, job.seed):
+        rate = learning_rate(job.recipe, state.step, state.warmed_up)
+        set_rate(job.optimizer, rate)
+        loss, correct = train_step(job, batch, state.step, rate)
+        state.count(loss, correct, len(batch.rows))
+        _warm_up(job.recipe, state)
+        now = time.monotonic()
+        state.epoch_seconds += now - started
+        state.seconds += now - started
+
+        if state.step % report_every == 0 or now - last_report >= REPORT_SECONDS:
+            hands.report(_step_line(state, plan, batch, loss, rate))
+            last_report = now
+        if state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations:
+            hands.report(_epoch_line(state, plan, hands.validate()))
+            job.net.train()
+            state.start_epoch()
+        code = hands.asked_to_stop()
+        if code is not None or time.monotonic() - last_save >= save_seconds:
+            hands.save(state)
+            last_save = time.monotonic()
+        if code is not None:
+            raise Stopped(f"stopped after step {state.step}; everything is saved", code)
+        started = time.monotonic()
+    hands.save(state)
+
+
+def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, int]:
+    """Do one step and return its mean loss and how many of its B pictures were right.
+
+    Raises:
+        UserError: loss or gradient is not finite; the weights were not touched.
+    """
+    with job.compute.autocast():
+        logits: Tensor = job.net(batch.images)
+    logits = logits.float()  # (B, K)
+    loss = cross_entropy(logits, batch.labels, label_smoothing=job.recipe.label_smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if not math.isfinite(loss.item()) or not math.isfinite(norm):
+        raise _not_finite(step, rate, loss.item(), norm)
+    job.optimizer.step()
+    job.optimizer.zero_grad()
+    return loss.item(), int((logits.detach().argmax(1) == batch.labels).sum())
+
+
+def _warm_up(recipe: Recipe, state: State) -> None:
+    """End the paper's warm-up once the training error is low enough; it never begins again."""
+    threshold = getattr(recipe.schedule, "warm_until_error", 1.0)
+    state.warmed_up = state.warmed_up or state.error_average < threshold
+
+
+def _not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:
+    return UserError(
+        f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
+        "a number overflowed; the weights were not updated and the last checkpoint is good. "
+        "Usual causes: the learning rate is too high, pictures or labels are wrong, or the precision is too low",
+        f"try a new run with --lr {rate / 4:.3g} or --precision float32",
+    )
+
+
+def _step_line(state: State, plan: TrainingPlan, batch: Batch, loss: float, rate: float) -> dict[str, Any]:
+    return {
+        "kind": "step",
+        "step": state.step,
+        "epoch": round(state.step / plan.steps_per_epoch, 4),
+        "loss": loss,
+        "lr": rate,
+        "images_per_s": round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
+    }
+
+
+def _epoch_line(state: State, plan: TrainingPlan, validation: dict[str, float]) -> dict[str, Any]:
+    return {
+        "kind": "epoch",
+        "epoch": round(state.step / plan.steps_per_epoch, 4),
+        "step": state.step,
+        "train_loss": state.epoch_loss / state.epoch_seen,
+        "train_accuracy": state.epoch_correct / state.epoch_seen,
+        **validation,
+        "seconds": round(state.epoch_seconds, 3),
+        "images_per_s": round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
+    }

@@ -1,0 +1,53 @@
+"""The update: which parameters decay, and the learning rate at each step."""
+
+import torch
+from torch import nn
+
+from residuum.settings import OneCycle, Recipe, Steps
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with momentum; norms and biases decay only if the recipe says so (grouped by module type)."""
+    weights, norms_and_biases = [], []
+    for module in net.modules():
+        is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
+        for name, parameter in module.named_parameters(recurse=False):
+            decays = recipe.decay_norms_and_biases or (is_weighted and name == "weight")
+            (weights if decays else norms_and_biases).append(parameter)
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": norms_and_biases, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        [group for group in groups if group["params"]],
+        lr=0.1,  # set anew at every step
+        momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
+        foreach=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def learning_rate(recipe: Recipe, step: int, warmed_up: bool) -> float:
+    """Return the rate of step `step` (from 0); `warmed_up` says the training error has fallen far enough."""
+    if isinstance(recipe.schedule, OneCycle):
+        return _one_cycle(recipe.schedule, step, recipe.iterations)
+    return _steps(recipe.schedule, step, warmed_up)
+
+
+def _one_cycle(schedule: OneCycle, step: int, iterations: int) -> float:
+    top = schedule.climb * iterations
+    if step < top:
+        return schedule.peak * (step + 1) / (top + 1)
+    return schedule.peak * (iterations - step) / max(iterations - top, 1)
+
+
+def _steps(schedule: Steps, step: int, warmed_up: bool) -> float:
+    if schedule.warm_rate is not None and not warmed_up:
+        return schedule.warm_rate
+    return schedule.base * 0.1 ** sum(step >= milestone for milestone in schedule.milestones)

@@ -1,0 +1,92 @@
+"""What a person sees while a net trains: a bar with ETA in a terminal, plain lines elsewhere. All on stderr."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from residuum.training.loop import Report
+
+PLAIN_SECONDS = 30.0
+"""Without a terminal, a line at least this often."""
+
+
+def say(text: str) -> None:
+    """Print a line for the person, apart from the figures on stdout."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown(done: int, iterations: int) -> Iterator[Report]:
+    """Yield the function that shows each metrics line, from step `done` on."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with _bar(console) as bar:
+            yield _on_bar(bar, done, iterations)
+    else:
+        yield _in_lines(done, iterations)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("epoch {task.fields[epoch]:.1f}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  ETA"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+    )
+
+
+def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
+    task = bar.add_task("train", total=iterations, completed=done, epoch=0.0, loss=float("nan"), speed=0.0)
+
+    def show(line: dict[str, Any]) -> None:
+        if line["kind"] == "step":
+            bar.update(
+                task,
+                completed=line["step"],
+                epoch=line["epoch"],
+                loss=line["loss"],
+                speed=line["images_per_s"],
+            )
+        elif line["kind"] == "epoch":
+            bar.console.print(_epoch_text(line), highlight=False)
+
+    return show
+
+
+def _in_lines(done: int, iterations: int) -> Report:
+    started = last = time.monotonic()
+
+    def show(line: dict[str, Any]) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if line["kind"] == "epoch":
+            say(f"{_epoch_text(line)}  {_remaining(started, now, done, line['step'], iterations)}")
+            last = now
+        elif line["kind"] == "step" and now - last >= PLAIN_SECONDS:
+            say(
+                f"step {line['step']}/{iterations}  loss {line['loss']:.3f}  {line['images_per_s']:,.0f} images/s  "
+                f"{_remaining(started, now, done, line['step'], iterations)}"
+            )
+            last = now
+
+    return show
+
+
+def _epoch_text(line: dict[str, Any]) -> str:
+    text = f"epoch {line['epoch']:g}: training loss {line['train_loss']:.3f}, {line['train_accuracy']:.1%}"
+    if "validation_accuracy" in line:
+        text += f"; validation loss {line['validation_loss']:.3f}, {line['validation_accuracy']:.1%}"
+    return f"{text}; {line['images_per_s']:,.0f} images/s"
+
+
+def _remaining(started: float, now: float, done: int, step: int, iterations: int) -> str:
+    seconds = round((now - started) / max(step - done, 1) * (iterations - step))
+    minutes, seconds = divmod(seconds, 60)
+    return f"ETA {minutes}:{seconds:02d}"

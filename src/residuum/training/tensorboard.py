@@ -1,0 +1,36 @@
+"""TensorBoard events beside the metrics lines, for those who want them (extra: tensorboard)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from residuum.errors import UserError
+from residuum.runs import EVENTS
+from residuum.training.loop import Report
+
+
+@contextmanager
+def events(run: Path, *, wanted: bool) -> Iterator[Report]:
+    """Yield the function that writes a metrics line as TensorBoard events; it does nothing unless wanted.
+
+    Raises:
+        UserError: the extra is not installed.
+    """
+    if not wanted:
+        yield lambda _line: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError(
+            "--tensorboard needs a package that is not installed", "", "pip install 'residuum[tensorboard]'"
+        ) from error
+    with SummaryWriter(str(run / EVENTS)) as writer:  # type: ignore[no-untyped-call]
+
+        def write(line: dict[str, Any]) -> None:
+            for name, value in line.items():
+                if isinstance(value, int | float) and name not in {"step", "epoch"}:
+                    writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
+
+        yield write
