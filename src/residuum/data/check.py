@@ -1,0 +1,261 @@
+"""What a data set holds and what is wrong with it: for `residuum data check`."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from residuum.data.contract import ImageData, Pictures, Split
+from residuum.data.decode import BrokenPicture, Header, decode, header
+from residuum.data.folder import listed
+from residuum.errors import UserError
+
+LISTED = 100
+"""Of identical pictures, so many are named; all of them are counted."""
+
+UNBALANCED = 10
+"""From here on the ratio of the largest class to the smallest counts as a problem."""
+
+_PICTURES_A_TASK = 64
+
+Place = tuple[str, int]
+"""A split's name and a row in it."""
+
+
+def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Decode every picture once and describe the data set, ready for JSON.
+
+    Returns `name`, `source`, `classes` and
+
+    - `splits`: by name: `pictures`, `per_class` {class: count}, `empty_classes`, `imbalance` (largest class
+      over smallest, empty ones aside), `width` and `height` {min, median, max} or None, `modes` and `formats`
+      {name: count}, `broken` [{name, reason}], and counts of those `turned` (by EXIF), of `several_frames`,
+      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split);
+    - `leaks`: pictures with the pixels of one in an earlier split: their `count`, the same `between` each two
+      splits, and for up to LISTED of them the pair [the earlier picture, this one];
+    - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
+      a group with one {split, name, class} for each class;
+    - `problems`: all of that which should be looked into, in words; empty if all is well.
+
+    `progress` is called with (done, total). A broken file is part of the answer, never an error.
+    """
+    splits = _present(data)
+    tallies = _examine_all(splits, progress)
+    groups = _identical(tallies)
+    report = {
+        "name": data.name,
+        "source": data.source,
+        "classes": list(data.classes),
+        "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeats(groups, s)) for s in splits},
+        "leaks": _leaks(groups, splits),
+        "conflicts": _conflicts(groups, splits, data.classes),
+    }
+    return report | {"problems": list(_problems(report))}
+
+
+def _present(data: ImageData) -> dict[str, Split]:
+    named = {"train": data.train, "validation": data.validation, "test": data.test}
+    return {name: split for name, split in named.items() if split is not None}
+
+
+# --- looking at every picture ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a readable picture."""
+
+    header: Header
+    digest: bytes  # of shape and pixels
+
+
+@dataclass
+class _Tally:
+    """What is kept of a split while its pictures stream by; `digests` has a None for each broken one."""
+
+    widths: list[int] = field(default_factory=list)
+    heights: list[int] = field(default_factory=list)
+    modes: Counter[str] = field(default_factory=Counter)
+    formats: Counter[str] = field(default_factory=Counter)
+    notes: Counter[str] = field(default_factory=Counter)
+    broken: list[dict[str, str]] = field(default_factory=list)
+    digests: list[bytes | None] = field(default_factory=list)
+
+    def add(self, name: str, seen: "_Seen | str") -> None:
+        """Count one picture, or note why it is broken."""
+        if isinstance(seen, str):
+            self.broken.append({"name": name, "reason": seen})
+            self.digests.append(None)
+            return
+        self.widths.append(seen.header.width)
+        self.heights.append(seen.header.height)
+        self.modes[seen.header.mode] += 1
+        self.formats[seen.header.format] += 1
+        for note in ("turned", "several", "deep"):
+            self.notes[note] += getattr(seen.header, note)
+        self.digests.append(seen.digest)
+
+
+def _examine_all(splits: dict[str, Split], progress: Callable[[int, int], None] | None) -> dict[str, _Tally]:
+    tallies = {name: _Tally() for name in splits}
+    total, done = sum(map(len, splits.values())), 0
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        for split, tally in zip(splits.values(), tallies.values(), strict=True):
+            for row, seen in enumerate(_examined(split.pictures, pool)):
+                tally.add(split.pictures.name(row), seen)
+                done += 1
+                if progress:
+                    progress(done, total)
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    return tallies
+
+
+def _examined(pictures: Pictures, pool: ThreadPoolExecutor) -> Iterator[_Seen | str]:
+    """Yield what is to be kept of each picture, in order; each thread holds one decoded picture at a time."""
+    starts = range(0, len(pictures), _PICTURES_A_TASK)
+    rows = (range(start, min(start + _PICTURES_A_TASK, len(pictures))) for start in starts)
+    for part in pool.map(partial(_examine, pictures), rows):
+        yield from part
+
+
+def _examine(pictures: Pictures, rows: range) -> list[_Seen | str]:
+    return [_look(pictures, row) for row in rows]
+
+
+def _look(pictures: Pictures, row: int) -> _Seen | str:
+    """Return what is to be kept of one picture, or why it cannot be read."""
+    name = pictures.name(row)
+    try:
+        encoded = pictures.encoded(row)
+        head, pixels = header(encoded, name), decode(encoded, name)
+    except BrokenPicture as error:
+        return error.why
+    except UserError as error:
+        return f"{error.what}: {error.why}" if error.why else error.what
+    except OSError as error:
+        return str(error)
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return _Seen(head, digest.digest())
+
+
+# --- identical pictures ------------------------------------------------------------------------
+
+
+def _identical(tallies: dict[str, _Tally]) -> list[list[Place]]:
+    """Return the groups of places with the same pixels, each in the order train, validation, test."""
+    times = Counter(digest for tally in tallies.values() for digest in tally.digests)
+    groups: dict[bytes, list[Place]] = {}
+    for split, tally in tallies.items():
+        for row, digest in enumerate(tally.digests):
+            if digest is not None and times[digest] > 1:
+                groups.setdefault(digest, []).append((split, row))
+    return list(groups.values())
+
+
+def _repeats(groups: list[list[Place]], split: str) -> int:
+    in_split = (sum(place[0] == split for place in group) for group in groups)
+    return sum(max(0, times - 1) for times in in_split)
+
+
+def _leaks(groups: list[list[Place]], splits: dict[str, Split]) -> dict[str, Any]:
+    pairs = [(group[0], place) for group in groups for place in group if place[0] != group[0][0]]
+    between = Counter((first[0], second[0]) for first, second in pairs)
+    return {
+        "count": len(pairs),
+        "between": [{"splits": list(names), "count": count} for names, count in between.items()],
+        "pairs": [[_named(place, splits) for place in pair] for pair in pairs[:LISTED]],
+    }
+
+
+def _conflicts(groups: list[list[Place]], splits: dict[str, Split], classes: Any) -> dict[str, Any]:
+    found = []
+    for group in groups:
+        one_each: dict[str, Place] = {}
+        for place in group:
+            one_each.setdefault(_class_of(int(splits[place[0]].labels[place[1]]), classes), place)
+        if len(one_each) > 1:
+            found.append([_named(place, splits) | {"class": name} for name, place in one_each.items()])
+    return {"count": len(found), "groups": found[:LISTED]}
+
+
+def _named(place: Place, splits: dict[str, Split]) -> dict[str, str]:
+    split, row = place
+    return {"split": split, "name": splits[split].pictures.name(row)}
+
+
+def _class_of(label: int, classes: Any) -> str:
+    """Name a class; a number that no class has stands for itself."""
+    return str(classes[label]) if 0 <= label < len(classes) else f"unknown class {label}"
+
+
+# --- the report --------------------------------------------------------------------------------
+
+
+def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[str, Any]:
+    counts = dict.fromkeys(map(str, classes), 0) | Counter(
+        _class_of(label, classes) for label in split.labels.tolist()
+    )
+    filled = [count for count in counts.values() if count]
+    return {
+        "pictures": len(split),
+        "per_class": counts,
+        "empty_classes": [name for name, count in counts.items() if count == 0],
+        "imbalance": max(filled) / min(filled) if filled else 1.0,
+        "width": _spread(tally.widths),
+        "height": _spread(tally.heights),
+        "modes": dict(tally.modes.most_common()),
+        "formats": dict(tally.formats.most_common()),
+        "broken": tally.broken,
+        "turned": tally.notes["turned"],
+        "several_frames": tally.notes["several"],
+        "deep": tally.notes["deep"],
+        "repeats": repeats,
+    }
+
+
+def _spread(sides: list[int]) -> dict[str, float] | None:
+    return {"min": min(sides), "median": float(median(sides)), "max": max(sides)} if sides else None
+
+
+def _problems(report: dict[str, Any]) -> Iterator[str]:
+    for name, split in report["splits"].items():
+        yield from _problems_of_split(name, split, set(report["classes"]))
+    for leak in report["leaks"]["between"]:
+        first, second = leak["splits"]
+        yield f"{second} shares {_pictures(leak['count'])} with {first}: its accuracy will look too good"
+    if count := report["conflicts"]["count"]:
+        names = " and ".join(
+            f"{seen['name']} ({seen['split']}, {seen['class']})" for seen in report["conflicts"]["groups"][0]
+        )
+        yield f"{_pictures(count)} under more than one class, first {names}"
+
+
+def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> Iterator[str]:
+    if not split["pictures"]:
+        yield f"{name} holds no picture"
+        return
+    if broken := split["broken"]:
+        first = f"{broken[0]['name']}: {broken[0]['reason']}"
+        yield f"{_pictures(len(broken))} of {name} cannot be read, first {first}"
+    if split["empty_classes"]:
+        yield f"{name} holds no picture of {listed(split['empty_classes'])}"
+    if unknown := [label for label in split["per_class"] if label not in classes]:
+        yield f"{name} has labels that no class has: {listed(unknown)}"
+    if split["imbalance"] >= UNBALANCED:
+        yield f"{name} is unbalanced: its largest class is {split['imbalance']:.0f} times its smallest"
+    if repeats := split["repeats"]:
+        yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel"
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture" + "s" * (count != 1)

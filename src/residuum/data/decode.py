@@ -1,0 +1,343 @@
+"""From a picture file to pixels: the one way in for training, prediction and checking.
+
+Letters: H, W the picture's height and width, S the side of a square view; pixels are RGB, 0..255.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from residuum.errors import UserError
+
+Pixels = NDArray[np.uint8]
+
+MAX_PIXELS = 100_000_000
+"""A picture whose header announces more is refused before any of it is decoded."""
+
+# Named one by one, so that Pillow tries these alone (never EPS, which runs a program) and imports no others.
+FORMATS = [
+    plugin.format
+    for plugin in (
+        PngImagePlugin.PngImageFile,
+        JpegImagePlugin.JpegImageFile,
+        WebPImagePlugin.WebPImageFile,
+        BmpImagePlugin.BmpImageFile,
+        GifImagePlugin.GifImageFile,
+        TiffImagePlugin.TiffImageFile,
+        PpmImagePlugin.PpmImageFile,
+    )
+]
+
+_ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
+_SPECIAL = {"transparency", *_ORIENTED}
+_LATE_IN_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # may stand behind the pixels
+_PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+class BrokenPicture(UserError):  # noqa: N818 - it names the picture's state
+    """A file that is no picture, is damaged, or is too large; `why` holds the cause."""
+
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """Stay a BrokenPicture on the way out of a worker process."""
+        return BrokenPicture, (self.what, self.why, self.mend)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file's header tells: `width` and `height` are those of the upright picture, as decoded.
+
+    `mode` and `format` are Pillow's names, both "array" where a source has no files; `turned`: EXIF says that
+    the picture is stored turned or mirrored; `several`: more frames or pages follow the first; `deep`: more
+    than 8 bits a channel.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    turned: bool = False
+    several: bool = False
+    deep: bool = False
+
+
+def decode(encoded: bytes | Pixels, name: str) -> Pixels:
+    """Return the picture as (H, W, 3): upright, alpha flattened on white, the first frame of several.
+
+    An array, (H, W) or (H, W, 3), is pixels already; the result may then share its memory.
+
+    Values of more than 8 bits are scaled, never clipped. 16-bit integers keep their upper eight bits, as
+    Pillow itself does for 16-bit RGB. A picture of floats within 0..1, else 0..255, else 0..65535 is taken to
+    have that range; one of 32-bit integers likewise, without 0..1. Any other is stretched from its least
+    value to its greatest.
+
+    Raises:
+        BrokenPicture: the bytes are no picture, are damaged, or announce more than MAX_PIXELS.
+    """
+    if isinstance(encoded, np.ndarray):
+        return _grey(encoded) if encoded.ndim == 2 else encoded
+    with _only_broken_pictures(name):
+        image = _open(encoded, name)
+        image.load()
+        if image.mode == "RGB" and _SPECIAL.isdisjoint(image.info):
+            return np.array(image)
+        return _upright(_to_rgb(image, encoded, name), _orientation(image))
+
+
+def header(encoded: bytes | Pixels, name: str) -> Header:
+    """Read the header alone.
+
+    Raises:
+        BrokenPicture: the header is unreadable or announces more than MAX_PIXELS.
+    """
+    if isinstance(encoded, np.ndarray):
+        return Header(encoded.shape[1], encoded.shape[0], "array", "array")
+    with _only_broken_pictures(name):
+        image = _open(encoded, name)
+        kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews behind it
+        mode, deep = image.mode, _is_deep(image)
+        several, turned = _has_several(image), _is_turned_tiff(image)
+        if _orientation_is_late(image, encoded):
+            image.load()
+        orientation = _orientation(image)
+        width, height = image.size if orientation < 5 else reversed(image.size)
+        return Header(width, height, mode, kind, turned or orientation > 1, several, deep)
+
+
+def evaluation_view(pixels: Pixels, image_size: int, resize_to: int) -> Pixels:
+    """Return the central S×S, S = image_size, after bringing the shorter side to `resize_to` (>= S).
+
+    (H, W, 3) to (S, S, 3), bilinear with antialiasing. The result may share memory with `pixels`.
+    """
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    new_height, new_width = (resize_to * side // short for side in (height, width))
+    top, left = (round((side - image_size) / 2) for side in (new_height, new_width))
+    bottom, right = top + image_size, left + image_size
+    if short == resize_to:
+        return np.ascontiguousarray(pixels[top:bottom, left:right])
+    image = Image.fromarray(pixels)
+    if new_height * new_width > MAX_PIXELS:  # a sliver: resize only what is kept, exact to two levels
+        columns, rows = width / new_width, height / new_height
+        box = (left * columns, top * rows, right * columns, bottom * rows)
+        return np.array(image.resize((image_size, image_size), Image.Resampling.BILINEAR, box))
+    resized = image.resize((new_width, new_height), Image.Resampling.BILINEAR)
+    return np.array(resized.crop((left, top, right, bottom)))
+
+
+# --- opening -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _only_broken_pictures(name: str) -> Iterator[None]:
+    """Turn whatever Pillow raises on damaged bytes into BrokenPicture, and keep its warnings to ourselves.
+
+    `warnings.catch_warnings` is not for threads: two that overlap can leave each other's filters behind.
+    Adding one entry and taking one away can not.
+    """
+    filters = cast(list[Any], warnings.filters)
+    filters.insert(0, _PILLOW_WARNINGS)
+    try:
+        yield
+    except BrokenPicture:
+        raise
+    except Image.DecompressionBombError as error:
+        raise _too_large(name) from error
+    except Exception as error:  # Pillow raises a dozen types here, MemoryError and AssertionError among them
+        raise _broken(name, str(error)[:200] or type(error).__name__) from error
+    finally:
+        if _PILLOW_WARNINGS in filters:
+            filters.remove(_PILLOW_WARNINGS)
+
+
+def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise _broken(name, _why_unknown(encoded)) from error
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(name)
+    return image
+
+
+def _why_unknown(encoded: bytes) -> str:
+    """Say what the bytes look like instead of a picture."""
+    start = encoded[:512].lstrip().lower()
+    if not encoded:
+        return "the file is empty"
+    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg")):
+        return "it holds HTML or XML, not pixels"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the picture itself; fetch it with `git lfs pull`"
+    for kind in FORMATS:
+        accepts = Image.OPEN[kind][1]
+        if accepts and accepts(encoded[:16]):
+            return f"it begins like {kind}, but its header is damaged or of a kind that Pillow can not read"
+    return "it is none of " + ", ".join(FORMATS)
+
+
+def _broken(name: str, cause: str) -> BrokenPicture:
+    return BrokenPicture(f"cannot read the picture {name}", cause, "replace or remove it")
+
+
+def _too_large(name: str) -> BrokenPicture:
+    limit = f"{MAX_PIXELS / 1e6:g} million pixels"
+    return _broken(name, f"its header announces more than {limit}, the most that is decoded")
+
+
+# --- orientation -------------------------------------------------------------------------------
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """Return EXIF's 1..8; 1 where there is none. TIFF is 1 always: Pillow turns it while loading."""
+    if image.format == "TIFF" or _ORIENTED.isdisjoint(image.info):
+        return 1
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # damaged notes beside a sound picture
+        return 1
+    return int(value) if value in range(1, 9) else 1
+
+
+def _orientation_is_late(image: ImageFile.ImageFile, encoded: bytes) -> bool:
+    """Say whether only loading tells: PNG may note it behind the pixels, TIFF in XMP alone."""
+    if image.format == "PNG":
+        return any(key in encoded for key in _LATE_IN_PNG)
+    return image.format == "TIFF" and "xmp" in image.info
+
+
+def _is_turned_tiff(image: ImageFile.ImageFile) -> bool:
+    return image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo what EXIF says: 2 to 4 mirror or turn by 180°, 5 to 8 also swap rows and columns."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+# --- modes -------------------------------------------------------------------------------------
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Say whether the file holds more than 8 bits a channel; Pillow's raw mode tells before loading."""
+    packing = str(image.tile[0].args) if image.tile else ""
+    return image.mode in ("I", "F") or re.search(r";(12|16|32)", packing) is not None
+
+
+def _has_several(image: ImageFile.ImageFile) -> bool:
+    """Say whether frames or pages follow the first; damaged ones count, for the first may be sound."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:
+        return True
+
+
+def _to_rgb(image: ImageFile.ImageFile, encoded: bytes, name: str) -> Pixels:
+    """Convert a loaded picture of any mode to (H, W, 3)."""
+    if image.mode.startswith("I;16"):
+        return _grey(_from_16_bits(image))
+    if image.mode == "I":
+        return _grey(_from_integers(image))
+    if image.mode == "F":
+        return _grey(_from_floats(np.asarray(image), name))
+    if image.mode in ("LA", "La", "PA", "RGBA") or (image.mode == "P" and image.has_transparency_data):
+        return _on_white(image)
+    key = image.info.pop("transparency", None)
+    pixels = np.array(image.convert("RGB"))
+    if key is not None:  # one colour stands for "nothing here"
+        pixels[(pixels == _key_colour(key, image, encoded)).all(axis=2)] = 255
+    return pixels
+
+
+def _grey(values: Pixels) -> Pixels:
+    """(H, W) to (H, W, 3)."""
+    return np.repeat(values[:, :, None], 3, axis=2)
+
+
+def _on_white(image: Image.Image) -> Pixels:
+    if image.mode == "La":  # Pillow converts premultiplied grey to nothing else
+        image = image.convert("LA")
+    image = image.convert("RGBA")
+    canvas = Image.new("RGB", image.size, (255, 255, 255))
+    canvas.paste(image, mask=image)
+    return np.array(canvas)
+
+
+def _key_colour(key: Any, image: Image.Image, encoded: bytes) -> NDArray[np.int64]:
+    """Bring a PNG's transparent colour, given at the file's depth, to the 8 bits that Pillow gives pixels."""
+    depth = encoded[24] if image.format == "PNG" and image.mode != "1" else 8
+    return np.asarray(key, np.int64) * 255 // (2**depth - 1) if depth < 8 else np.asarray(key) >> (depth - 8)
+
+
+def _from_16_bits(image: ImageFile.ImageFile) -> Pixels:
+    values = np.asarray(image)
+    bits, white_is_zero = 16, False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]  # 12 is read into the same mode
+        white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+    grey: Pixels = (values >> (bits - 8)).astype(np.uint8)
+    grey[values == image.info.get("transparency", -1)] = 255
+    return 255 - grey if white_is_zero else grey
+
+
+def _from_integers(image: ImageFile.ImageFile) -> Pixels:
+    """32-bit integers, and PGM of more than 8 bits, which Pillow has brought to 0..65535."""
+    values: NDArray[Any] = np.asarray(image)
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    if tags and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,):
+        values = values.view(np.uint32)  # Pillow keeps unsigned values in a signed mode
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        return _stretched(values)
+    eight_bits: Pixels = (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
+    return eight_bits
+
+
+def _from_floats(values: NDArray[np.float32], name: str) -> Pixels:
+    if not np.isfinite(values).all():
+        raise _broken(name, "it holds NaN or infinity")
+    slack = 0.01  # rounding may carry a value past the end
+    low, high = float(values.min()) + slack, float(values.max()) - slack
+    for top in (1, 255, 65535):
+        if low >= 0 and high <= top:
+            return _rounded(values * (255 / top))
+    return _stretched(values)
+
+
+def _stretched(values: NDArray[Any]) -> Pixels:
+    """Spread least to greatest over 0..255; a flat picture becomes black."""
+    exact = values.astype(np.float64)
+    low, span = exact.min(), np.ptp(exact)
+    return _rounded((exact - low) * 255 / (span or 1.0))
+
+
+def _rounded(values: NDArray[np.floating[Any]]) -> Pixels:
+    whole: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return whole
