@@ -34,9 +34,7 @@ def probabilities(net: nn.Module, batches: Iterable[Batch], compute: Compute) ->
     return np.concatenate(parts)
 
 
-def judge_feed(
-    net: nn.Module, feed: Feed, compute: Compute, batch_size: int
-) -> NDArray[np.float32]:
+def judge_feed(net: nn.Module, feed: Feed, compute: Compute, batch_size: int) -> NDArray[np.float32]:
     """Return (N, K) probabilities for every picture of the feed once, in order."""
     return probabilities(net, feed.batches(one_pass(len(feed.split), batch_size)), compute)
 
@@ -95,16 +93,14 @@ def _judge(
     )
 
 
-def _choose_split(
-    data: ImageData, wanted: SplitName | None, run: Path, own_data: bool
-) -> tuple[str, Split]:
+def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data: bool) -> tuple[str, Split]:
     """The split asked for; else test, else validation; a validation split that training cut is cut again."""
     validation = data.validation or (_cut_again(data, run) if own_data else None)
     splits = {"test": data.test, "validation": validation, "train": data.train}
     if wanted is None and not own_data and data.test is None and data.validation is None:
         wanted = "train"  # pictures given without splits: all of them are what to judge on
     present = {name: split for name, split in splits.items() if split is not None}
-    name = wanted or next(iter(present))
+    name: str = wanted or next(iter(present))
     if name not in present:
         raise UserError(
             f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"

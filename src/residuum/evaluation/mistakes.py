@@ -1,0 +1,68 @@
+"""The mistakes a model is surest of, with a thumbnail of each: the first thing to look at.
+
+Letters: N images, K classes, H and W an image's height and width.
+"""
+
+import base64
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residuum.runs import Json
+
+LONG_SIDE = 96
+
+
+def most_confident_mistakes(
+    probabilities: NDArray[np.floating[Any]],
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    name_of: Callable[[int], str],
+    pixels_of: Callable[[int], NDArray[np.uint8]],
+    *,
+    limit: int = 48,
+) -> list[Json]:
+    """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
+
+    Args:
+        probabilities: (N, K), float32 or float64.
+        labels: (N,) class numbers.
+        classes: the K names.
+        name_of: what a person calls image i.
+        pixels_of: image i as (H, W, 3) uint8; asked only for the images returned.
+        limit: how many at most.
+
+    Returns:
+        Dictionaries of name, truth, predicted (class names), confidence and thumbnail (a PNG data URI).
+    """
+    assert probabilities.shape == (len(labels), len(classes)), probabilities.shape
+    assert limit >= 0, limit
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != labels)
+    surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
+    return [
+        {
+            "name": name_of(i),
+            "truth": classes[labels[i]],
+            "predicted": classes[predicted[i]],
+            "confidence": float(confidence[i]),
+            "thumbnail": thumbnail(pixels_of(i)),
+        }
+        for i in surest.tolist()
+    ]
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> str:
+    """Return (H, W, 3) pixels as a PNG data URI, at most 96 pixels on the long side, never enlarged."""
+    assert pixels.dtype == np.uint8, pixels.dtype
+    assert pixels.ndim == 3, pixels.shape
+    assert pixels.shape[2] == 3, pixels.shape
+    image = Image.fromarray(pixels)
+    image.thumbnail((LONG_SIDE, LONG_SIDE))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,370 @@
+"""The rules that keep the package easy to find one's way in. Each is also shown a bad example.
+
+A check takes the package as {path below src/residuum: text} and returns the faults it finds.
+"""
+
+import ast
+import graphlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+Files = dict[str, str]
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "src" / "residuum"
+README = ROOT / "README.md"
+
+# --- the ladder: what each room may import, besides itself --------------------------------------
+
+BASE = {"errors", "settings", "runs"}
+PARTS = BASE | {"compute", "models", "data", "recipes"}
+USES = PARTS | {"loading", "evaluation"}
+ALL = USES | {"training", "prediction", "study", "reporting"}
+LADDER = {
+    "errors": set(),
+    "settings": {"errors"},
+    "runs": {"errors"},
+    "compute": BASE,
+    "models": BASE,
+    "data": BASE,
+    "recipes": BASE,
+    "loading": PARTS,
+    "evaluation": PARTS | {"loading"},
+    "training": USES,
+    "prediction": USES,
+    "study": USES | {"training", "prediction"},
+    "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
+    "cli": ALL,
+    "__main__": ALL | {"cli"},
+    "__init__": ALL | {"cli"},  # the package top, which nobody imports
+}
+
+LONGEST_FILE = 400
+TEXT = {".py", ".html", ".css", ".js"}
+BLOCK_FILE = "models/block.py"
+VAGUE = {"utils", "helpers", "common", "manager", "core"}
+PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+BANNED = {"eval", "exec", "builtins.eval", "builtins.exec", "os.system", "yaml.load"}
+
+
+def package() -> Files:
+    """Read the package; files that are not text are there by name only."""
+    paths = [p for p in sorted(PACKAGE.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
+    return {
+        p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") if p.suffix in TEXT else ""
+        for p in paths
+    }
+
+
+def trees(files: Files) -> dict[str, ast.Module]:
+    return {path: ast.parse(text) for path, text in files.items() if path.endswith(".py")}
+
+
+# --- reading imports ---------------------------------------------------------------------------
+
+
+def module_of(path: str) -> str:
+    """Return the dotted name: "models/block.py" is residuum.models.block."""
+    return ".".join(["residuum", *Path(path).with_suffix("").parts]).removesuffix(".__init__")
+
+
+def room_of(path: str) -> str:
+    return Path(path).parts[0].removesuffix(".py")
+
+
+def room_named(module: str) -> str:
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def origin(node: ast.ImportFrom, path: str) -> str:
+    """Return the absolute name that `from X import` reads from, relative forms included."""
+    if not node.level:
+        return node.module or ""
+    home = ["residuum", *Path(path).parent.parts]
+    return ".".join(home[: len(home) - node.level + 1] + ([node.module] if node.module else []))
+
+
+def imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
+    """Yield all that is imported anywhere in the module, functions included.
+
+    Each is (module, module.thing, line), as `thing` may be a module too; without a thing, the module twice.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            home = origin(node, path)
+            yield from ((home, f"{home}.{alias.name}", node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call) and spelled(node.func, {}).endswith(("import_module", "__import__")):
+            named = [str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)]
+            yield from ((name, name, node.lineno) for name in named)
+
+
+def inner_imports(files: Files) -> Iterator[tuple[str, str, int]]:
+    """Yield (path, module of the package that it imports, line)."""
+    known = {module_of(path) for path in files} | {f"residuum.{room_of(path)}" for path in files}
+    for path, tree in trees(files).items():
+        for module, thing, line in imports(tree, path):
+            if module.split(".")[0] == "residuum":
+                yield path, thing if thing in known else module, line
+
+
+# --- the checks --------------------------------------------------------------------------------
+
+
+def climbing(files: Files) -> list[str]:
+    """Find rooms without a place on the ladder, and imports that climb it or reach for the package top."""
+    rooms = {room_of(path) for path in files if path.endswith(".py")}
+    faults = [f"{room} has no place on the ladder" for room in sorted(rooms - set(LADDER))]
+    for path, module, line in inner_imports(files):
+        room, other = room_of(path), room_named(module)
+        if room in LADDER and room != other and other not in LADDER[room]:
+            faults.append(f"{path}:{line} imports {module}: {room} may not import {other}")
+    return faults
+
+
+def circles(files: Files) -> list[str]:
+    """Find one circle of imports between modules, if there is any."""
+    graph: dict[str, set[str]] = {}
+    for path, module, _ in inner_imports(files):
+        graph.setdefault(module_of(path), set()).add(module)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return [" -> ".join(error.args[1])]
+    return []
+
+
+def long_files(files: Files) -> list[str]:
+    lengths = {path: len(text.splitlines()) for path, text in files.items()}
+    return [f"{path} has {n} lines" for path, n in lengths.items() if n > LONGEST_FILE]
+
+
+def deep_files(files: Files) -> list[str]:
+    """Find files below a second folder level; residuum itself is the first."""
+    return [f"{path} lies too deep" for path in files if len(Path(path).parts) > 2]
+
+
+def stray_blocks(files: Files) -> list[str]:
+    return [
+        f"{path}:{node.lineno} defines {node.name}: blocks live in {BLOCK_FILE}"
+        for path, tree in trees(files).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Block", "Bottleneck"))
+        if path != BLOCK_FILE
+    ]
+
+
+def vague_names(files: Files) -> list[str]:
+    return [
+        f"{path} has a name that says nothing"
+        for path in files
+        if any(VAGUE & set(Path(part).stem.lower().split("_")) for part in Path(path).parts)
+    ]
+
+
+def spelled(node: ast.expr, aliases: dict[str, str]) -> str:
+    """Return `a.b.c` in full, the first part as it was imported: np.load is numpy.load; "" for the rest."""
+    if isinstance(node, ast.Name):
+        return aliases.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        head = spelled(node.value, aliases)
+        return f"{head}.{node.attr}" if head else ""
+    return ""
+
+
+def aliases_of(tree: ast.Module) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.asname: a.name for a in node.names if a.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return found
+
+
+def loads_safely(call: ast.Call, name: str) -> bool:
+    """Say whether a torch.load asks for weights only, and a numpy.load does not ask for pickles."""
+    said = {k.arg: k.value.value for k in call.keywords if k.arg and isinstance(k.value, ast.Constant)}
+    if name == "torch.load":
+        return said.get("weights_only") is True
+    silent = len(call.args) < 3 and not any(k.arg in {None, "allow_pickle"} for k in call.keywords)
+    return silent or said.get("allow_pickle") is False
+
+
+def unsafe_uses(files: Files) -> list[str]:
+    """Find whatever could run code out of a file or a string."""
+    faults = []
+    for path, tree in trees(files).items():
+        aliases = aliases_of(tree)
+        imported = {(module.split(".")[0], line) for module, _, line in imports(tree, path)}
+        faults += [f"{path}:{line} imports {name}" for name, line in sorted(imported) if name in PICKLES]
+        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        for node in ast.walk(tree):
+            name = spelled(node, aliases) if isinstance(node, ast.Name | ast.Attribute) else ""
+            loads = name in {"torch.load", "numpy.load"}
+            if name in BANNED or (loads and not (id(node) in calls and loads_safely(calls[id(node)], name))):
+                faults.append(f"{path}:{node.lineno} uses {name}")
+    return faults
+
+
+def unmapped(files: Files, readme: str) -> list[str]:
+    """Find first-level rooms and modules that the README does not name."""
+    names = {f"{Path(p).parts[0]}/" if "/" in p else p for p in files if p.endswith(".py")}
+    return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", readme))
+
+
+CHECKS = [climbing, circles, long_files, deep_files, stray_blocks, vague_names, unsafe_uses]
+
+
+# --- the package passes ------------------------------------------------------------------------
+
+
+def test_there_is_a_package_to_check():
+    files = package()
+    assert {"errors.py", "runs.py", "models/block.py", "py.typed"} <= set(files)
+    assert len(list(inner_imports(files))) > 20
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_the_package_keeps_the_rule(check):
+    assert check(package()) == []
+
+
+def test_readme_maps_the_package():
+    if not README.exists():
+        pytest.skip("there is no README.md yet")
+    assert unmapped(package(), README.read_text(encoding="utf-8")) == []
+
+
+# --- each check is seen to fail ----------------------------------------------------------------
+
+DOWN = {
+    "__init__.py": "def load(run):\n    from residuum.cli import main\n",
+    "cli.py": "from residuum.training import run\n",
+    "training/run.py": "from residuum import loading\n",
+    "loading.py": "from residuum.models.block import BasicBlock\nimport numpy, torch.nn\n",
+    "models/block.py": "from residuum.models.spec import Spec\nclass BasicBlock: ...\n",
+    "models/spec.py": "from residuum import runs\n",
+    "runs.py": "from .errors import UserError\n",
+    "errors.py": "",
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_good_example_passes(check):
+    assert check(DOWN) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "fault"),
+    [
+        ("models/block.py", "import residuum.loading", "models may not import loading"),
+        ("models/block.py", "from residuum.training.run import go", "models may not import training"),
+        ("models/block.py", "def f():\n  from residuum import cli", "block.py:2 imports residuum.cli"),
+        ("models/block.py", "from ..training import run", "models may not import training"),
+        ("models/block.py", "import importlib\nimportlib.import_module('residuum.cli')", "import cli"),
+        ("models/block.py", "__import__('residuum.cli')", "import cli"),
+        ("models/block.py", "if True:\n  import residuum", "models may not import __init__"),
+        ("models/block.py", "from residuum import __version__", "models may not import __init__"),
+        ("models/block.py", "from .. import load", "models may not import __init__"),
+        ("models/block.py", "from residuum.data.folder import listed", "models may not import data"),
+        ("data/folder.py", "from residuum.recipes import quick", "data may not import recipes"),
+        ("loading.py", "import residuum.evaluation.metrics", "loading may not import evaluation"),
+        ("training/run.py", "import residuum.prediction.label", "training may not import prediction"),
+        ("prediction/label.py", "import residuum.training.run", "prediction may not import training"),
+        ("prediction/label.py", "import residuum.reporting.page", "prediction may not import reporting"),
+        ("reporting/page.py", "import residuum.models.spec", "reporting may not import models"),
+        ("runs.py", "import residuum.settings", "runs may not import settings"),
+        ("errors.py", "import residuum.runs", "errors may not import runs"),
+        ("cli.py", "import residuum.__main__", "cli may not import __main__"),
+        ("attic/old.py", "", "attic has no place on the ladder"),
+    ],
+)
+def test_climbing_is_found(path, text, fault):
+    faults = climbing({**DOWN, path: text})
+    assert len(faults) == 1
+    assert fault in faults[0]
+
+
+def test_evaluation_may_load():
+    assert climbing({**DOWN, "evaluation/evaluate.py": "from residuum.loading import load"}) == []
+
+
+def test_circles_are_found():
+    late = {**DOWN, "models/spec.py": "def f():\n  from residuum.models.block import BasicBlock"}
+    assert len(circles(late)) == 1
+    assert "residuum.models.spec -> residuum.models.block" in circles(late)[0]
+    package_circle = {"models/__init__.py": "from residuum.models import a", "models/a.py": "from . import x"}
+    assert len(circles(package_circle)) == 1
+
+
+def test_long_and_deep_files_are_found():
+    assert long_files({"runs.py": "\n" * 400}) == []
+    assert long_files({"runs.py": "\n" * 401}) == ["runs.py has 401 lines"]
+    assert deep_files({"models/block.py": "", "models/blocks/basic.py": ""}) == [
+        "models/blocks/basic.py lies too deep"
+    ]
+
+
+@pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PreActivationBottleneck"])
+def test_a_second_home_of_blocks_is_found(name):
+    assert len(stray_blocks({**DOWN, "models/resnet.py": f"def f():\n  class {name}: ..."})) == 1
+
+
+@pytest.mark.parametrize("path", ["utils.py", "data/helpers.py", "core/net.py", "data/_common.py"])
+def test_vague_names_are_found(path):
+    assert len(vague_names({**DOWN, path: ""})) == 1
+    assert len(vague_names({**DOWN, "training/run_manager.py": ""})) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "def f():\n  from pickle import loads",
+        "import importlib\nimportlib.import_module('pickle')",
+        "import shelve as s",
+        "import torch\ntorch.load('x')",
+        "import torch\ntorch.load('x', weights_only=False)",
+        "import torch\ntorch.load('x', **options)",
+        "import torch\nread = torch.load",
+        "from torch import load\nload('x')",
+        "import numpy as np\nnp.load('x', allow_pickle=True)",
+        "import numpy as np\nnp.load('x', allow_pickle=wanted)",
+        "import numpy as np\nnp.load('x', None, True)",
+        "import numpy as np\nnp.load('x', **options)",
+        "eval('1')",
+        "list(map(eval, ['1']))",
+        "exec('1')",
+        "import yaml\nyaml.load('x')",
+        "import os\nos.system('ls')",
+        "from os import system as run\nrun('ls')",
+    ],
+)
+def test_unsafe_uses_are_found(text):
+    assert len(unsafe_uses({"data/folder.py": text})) >= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch\ntorch.load('x', weights_only=True)",
+        "import numpy as np\nnp.load('x')",
+        "import numpy as np\nnp.load('x', allow_pickle=False)",
+        "net.eval()",
+        "'''Nothing is ever unpickled: no pickle, no eval('''",
+        "from residuum.loading import load\nload('x')",
+    ],
+)
+def test_safe_uses_are_left_alone(text):
+    assert unsafe_uses({"data/folder.py": text}) == []
+
+
+def test_gaps_in_the_map_are_found():
+    files = {"models/block.py": "", "models/spec.py": "", "cli.py": "", "py.typed": ""}
+    assert unmapped(files, "`models/` the nets, `cli.py` the command") == []
+    assert unmapped(files, "`submodels/` the nets, my_cli.py") == ["cli.py", "models/"]
