@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from residuum.runs import RunRecord
 
 __version__ = version("residuum")
-__all__ = ["Stopped", "UserError", "check", "evaluate", "fetch", "load", "model_table", "predict", "report", "train"]
+__all__ = [
+    "Stopped",
+    "UserError",
+    "check",
+    "evaluate",
+    "fetch",
+    "load",
+    "model_table",
+    "predict",
+    "report",
+    "train",
+]
 
 Place = str | Path
 

@@ -149,7 +149,9 @@ def models(
     rows = table(settings)
     if json:
         return _print_json(rows)
-    print(f"{'model':<12}{'depth':>6}{'shortcut':>10}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>9}")
+    print(
+        f"{'model':<12}{'depth':>6}{'shortcut':>10}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>9}"
+    )
     for row in rows:
         print(
             f"{row['model']:<12}{row['depth']:>6}{row['shortcut']:>10}{row['parameters']:>13,}"
@@ -215,7 +217,11 @@ def _print_json(content: Any) -> None:
 
 def _main(figures: dict[str, Any]) -> dict[str, Any]:
     """The figures without their long tables."""
-    return {name: value for name, value in figures.items() if name not in {"per_class", "confusion", "calibration"}}
+    return {
+        name: value
+        for name, value in figures.items()
+        if name not in {"per_class", "confusion", "calibration"}
+    }
 
 
 def _print_figures(figures: dict[str, Any] | None) -> None:
@@ -225,12 +231,14 @@ def _print_figures(figures: dict[str, Any] | None) -> None:
     for name, label in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"), ("ece", "ECE")):
         value = figures[name]
         if value is not None:
-            print(f"{label:<9}{value['value']:.2%}  (95 % interval {value['low']:.2%} to {value['high']:.2%})")
+            print(
+                f"{label:<9}{value['value']:.2%}  (95 % interval {value['low']:.2%} to {value['high']:.2%})"
+            )
 
 
 def _print_findings(findings: dict[str, Any]) -> None:
     for name, split in findings["splits"].items():
-        print(f"{name:<11}{split['images']:,} pictures")
+        print(f"{name:<11}{split['pictures']:,} pictures")
     for problem in findings["problems"] or ["nothing wrong was found"]:
         print(problem)
 
@@ -244,7 +252,9 @@ def _launch(
     config: Annotated[Path | None, Parameter(help="Settings from a JSON or TOML file; flags win.")] = None,
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> None:
-    app.config = [Dict(_read_config(config), source=str(config), use_commands_as_keys=False)] if config else []
+    app.config = (
+        [Dict(_read_config(config), source=str(config), use_commands_as_keys=False)] if config else []
+    )
     try:
         app(tokens, exit_on_error=False, print_error=False)
     except UserError as error:
@@ -280,5 +290,3 @@ def _read_config(path: Path) -> dict[str, Any]:
 def main() -> None:
     """Run the command line."""
     app.meta()
-
-

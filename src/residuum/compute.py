@@ -16,15 +16,15 @@ class Compute:
     """The choice: device, precision of the convolutions, memory layout, processor threads."""
 
     device: torch.device
-    precision: str
-    layout: str
+    precision: Precision
+    layout: Layout
     threads: int
 
     def place(self, net: nn.Module) -> nn.Module:
         """Move the net to the device and layout; its parameters stay float32."""
         net.to(self.device)
         if self.layout == "channels-last":
-            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            net.to(memory_format=torch.channels_last)
         return net
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -32,15 +32,6 @@ class Compute:
         if self.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
-
-    def as_json(self) -> dict[str, str | int]:
-        """Return the choice as plain data."""
-        return {
-            "device": self.device.type,
-            "precision": self.precision,
-            "layout": self.layout,
-            "threads": self.threads,
-        }
 
 
 def choose_compute(
@@ -82,7 +73,7 @@ def _device(wanted: Device) -> str:
 
 def _multiplies_bfloat16(kind: str) -> bool:
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if kind == "cpu":
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -37,7 +37,7 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" for the closest known name, or the list of them all."""
+    """Return "did you mean …?" with the closest known names, or the list of them all."""
     known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "choose from: " + ", ".join(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {' or '.join(close)}?" if close else "choose from: " + ", ".join(known)

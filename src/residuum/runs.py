@@ -1,15 +1,15 @@
 """The run folder: the only code that knows its file names. Everything a run leaves lies in it.
 
-    settings.json            what was asked and what it resolved to; repeats the run
-    environment.json         date, versions, hardware
-    data.json                classes, counts, fingerprint, where validation came from
-    split.json               the rows cut from the training data for validation, if any were
-    metrics.jsonl            one line a report: kind "step", "epoch" or "event"
-    checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
-    model.safetensors        the finished model, which describes itself
-    evaluation.json          the final figures with their intervals
-    mistakes.json            the most confident mistakes, with thumbnails
-    report.html              written by `residuum report`
+settings.json            what was asked and what it resolved to; repeats the run
+environment.json         date, versions, hardware
+data.json                classes, counts, fingerprint, where validation came from
+split.json               the rows cut from the training data for validation, if any were
+metrics.jsonl            one line a report: kind "step", "epoch" or "event"
+checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+model.safetensors        the finished model, which describes itself
+evaluation.json          the final figures with their intervals
+mistakes.json            the most confident mistakes, with thumbnails
+report.html              written by `residuum report`
 """
 
 import json

@@ -1,0 +1,1 @@
+"""Pictures in, batches out: sources, one decode function, the cache, augmentation."""

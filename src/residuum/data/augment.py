@@ -94,11 +94,14 @@ def _crop_of_area(
 
 
 # Krizhevsky et al. 2012, sec. 4.1: principal components of RGB over ImageNet (columns) and their weights (0..1).
-_RGB_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+_RGB_COMPONENTS = np.array(
+    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)
 _RGB_WEIGHTS = np.array([0.2175, 0.0188, 0.0045])
 
 
 def colour_shift(luck: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the (3,) amount, in 0..255, added to one picture's channels; luck is (6,) in [0, 1)."""
     normal = np.sqrt(-2.0 * np.log1p(-luck[:3])) * np.cos(2.0 * np.pi * luck[3:])  # Box and Muller 1958
-    return (255.0 * _RGB_COMPONENTS @ (0.1 * normal * _RGB_WEIGHTS)).astype(np.float32)
+    shift: NDArray[np.float32] = (255.0 * _RGB_COMPONENTS @ (0.1 * normal * _RGB_WEIGHTS)).astype(np.float32)
+    return shift

@@ -92,9 +92,7 @@ class Feed:
     device: torch.device
     workers: int = 0
 
-    def batches(
-        self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0
-    ) -> Iterator[Batch]:
+    def batches(self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0) -> Iterator[Batch]:
         """Serve the plan's batches, augmented for training or (None) as evaluation sees them.
 
         Raises:
@@ -191,12 +189,10 @@ def _stack(
     return torch.from_numpy(np.stack(views)), torch.from_numpy(np.stack(shifts))
 
 
-def _streamed(
-    feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: int
-) -> Iterator[Batch]:
+def _streamed(feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Batch]:
     loader = DataLoader(
         _Pictures(feed, augmentation, seed),
-        batch_sampler=_Steps(plan),  # type: ignore[arg-type]
+        batch_sampler=_Steps(plan),
         num_workers=feed.workers,
         collate_fn=_stack,
         worker_init_fn=_quiet_worker,
@@ -205,7 +201,10 @@ def _streamed(
     for (epoch, rows), (views, shifts) in zip(plan, loader, strict=True):
         shifted = views.to(feed.device).float() + shifts.to(feed.device)[:, None, None, :]
         yield Batch(
-            normalise(shifted, feed.preprocessing), labels[torch.from_numpy(rows)].to(feed.device), rows, epoch
+            normalise(shifted, feed.preprocessing),
+            labels[torch.from_numpy(rows)].to(feed.device),
+            rows,
+            epoch,
         )
 
 

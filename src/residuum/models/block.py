@@ -99,9 +99,7 @@ class ZeroPad(nn.Module):
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Sequential:
     """W_s of eq. 2: a 1×1 convolution and its BN, no ReLU."""
-    return nn.Sequential(
-        OrderedDict(conv=convolution(c_in, c_out, 1, stride), bn=nn.BatchNorm2d(c_out))
-    )
+    return nn.Sequential(OrderedDict(conv=convolution(c_in, c_out, 1, stride), bn=nn.BatchNorm2d(c_out)))
 
 
 def make_shortcut(option: str, c_in: int, c_out: int, stride: int) -> nn.Module | None:

@@ -5,6 +5,7 @@ JSON text, "residuum": format, specification, class names, preprocessing, metric
 fingerprint, versions. Nothing is ever unpickled.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from residuum.runs import write_whole
 
 FORMAT = "residuum-model/1"
 _KEY = "residuum"
+_DIGEST = "sha256"
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def write_model(path: Path, model: ModelFile) -> None:
     tensors = {f"model/{name}": _plain(tensor) for name, tensor in model.weights.items()}
     tensors |= {f"preprocessing/{name}": _plain(tensor) for name, tensor in model.preprocessing.items()}
     about = {**model.about, "format": FORMAT, "net": model.spec.as_json()}
-    write_whole(path, save(tensors, metadata={_KEY: json.dumps(about, ensure_ascii=False)}))
+    write_whole(path, sealed(tensors, {_KEY: json.dumps(about, ensure_ascii=False)}))
 
 
 def read_model(path: Path) -> ModelFile:
@@ -64,19 +66,41 @@ def read_model(path: Path) -> ModelFile:
     )
 
 
+def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """Return the bytes of a safetensors file whose metadata hold a digest of the tensors."""
+    return save(tensors, metadata={**metadata, _DIGEST: _digest(tensors)})
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 over names and contents: a single flipped bit on the disk is noticed."""
+    seal = hashlib.sha256()
+    for name in sorted(tensors):
+        seal.update(name.encode())
+        seal.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return seal.hexdigest()
+
+
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read any safetensors file: its tensors and its metadata (UserError when it cannot be read)."""
+    """Read a safetensors file: its tensors and its metadata.
+
+    Raises:
+        UserError: it is missing or damaged; a file of ours is damaged too when its digest does not fit.
+    """
     if not path.is_file():
         raise UserError(f"there is no file {path}", "", "check the path")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{path} cannot be read as a safetensors file",
             f"it is damaged or of another kind ({error})",
             "residuum never opens pickled checkpoints (.pt, .pth) as they are: pickles can run code",
         ) from error
+    if _DIGEST in metadata and metadata[_DIGEST] != _digest(tensors):
+        raise UserError(f"{path} is damaged", "its content does not fit the digest it carries")
+    return tensors, metadata
 
 
 def build_net(model: ModelFile, path: Path) -> ResNet:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from residuum.compute import Compute, choose_compute
 from residuum.data.decode import decode, evaluation_view
-from residuum.data.folder import PICTURE_SUFFIXES
+from residuum.data.folder import SUFFIXES
 from residuum.data.preprocess import normalise
 from residuum.errors import UserError
 from residuum.loading import Classifier, load
@@ -71,9 +71,11 @@ def answers(
 def _files(path: Path) -> list[Path]:
     """A picture stands for itself, a folder for the pictures below it."""
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
-            raise UserError(f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(PICTURE_SUFFIXES)))
+            raise UserError(
+                f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(SUFFIXES))
+            )
         return found
     return [path]
 

@@ -8,7 +8,8 @@ from residuum.settings import OneCycle, Recipe, Steps
 
 def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """SGD with momentum; norms and biases decay only if the recipe says so (grouped by module type)."""
-    weights, norms_and_biases = [], []
+    weights: list[nn.Parameter] = []
+    norms_and_biases: list[nn.Parameter] = []
     for module in net.modules():
         is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from residuum.models.spec import NetSpec, named
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
-from residuum.settings import OneCycle, Recipe, RecipeName, Task, TrainSettings
+from residuum.settings import Device, OneCycle, Recipe, RecipeName, Task, TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,
@@ -151,7 +151,7 @@ def _filled_in(
         label_smoothing=recipe.label_smoothing,
         flip=recipe.augmentation.flip,
         image_size=image_size,
-        device=compute.device.type,
+        device=cast(Device, compute.device.type),
         precision=compute.precision,
         layout=compute.layout,
         threads=compute.threads,

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.models.file import read_tensors
+from residuum.models.file import read_tensors, sealed
 
 FORMAT = "residuum-checkpoint/1"
 
@@ -54,16 +53,14 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer,
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value.contiguous() for name, value in slots.items()}
     metadata = {"format": FORMAT, "state": json.dumps(asdict(state))}
-    content = save(tensors, metadata=metadata)
+    content = sealed({name: tensor.to("cpu") for name, tensor in tensors.items()}, metadata)
     current, previous = run / runs.CHECKPOINT, run / runs.PREVIOUS_CHECKPOINT
     if current.exists():
         runs.write_whole(previous, current.read_bytes())
     runs.write_whole(current, content)
 
 
-def restore_checkpoint(
-    run: Path, net: nn.Module, optimizer: torch.optim.Optimizer, warn: Any
-) -> State:
+def restore_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer, warn: Any) -> State:
     """Bring net and optimiser to the last checkpoint that can be read.
 
     Raises:

@@ -26,11 +26,11 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
         raise UserError(
             "--tensorboard needs a package that is not installed", "", "pip install 'residuum[tensorboard]'"
         ) from error
-    with SummaryWriter(str(run / EVENTS)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(run / EVENTS)) as writer:
 
         def write(line: dict[str, Any]) -> None:
             for name, value in line.items():
                 if isinstance(value, int | float) and name not in {"step", "epoch"}:
-                    writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])  # type: ignore[no-untyped-call]
+                    writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
 
         yield write

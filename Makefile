@@ -1,0 +1,43 @@
+# Every target works on a fresh clone with Python >= 3.11, make and nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+
+.PHONY: help demo setup test test-slow lint clean
+
+help:        ## show this list
+	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: .venv/installed  ## train on the built-in digits, write the report, say what to try next
+	$(BIN)/residuum train digits --out $(DEMO)
+	$(BIN)/residuum report $(DEMO)
+	@echo
+	@echo "Open $(DEMO)/report.html in a browser. What to try next:"
+	@echo "  $(BIN)/residuum train YOUR_PHOTOS          a folder with one folder a class"
+	@echo "  $(BIN)/residuum predict $(DEMO) PICTURE  what does it show?"
+	@echo "  $(BIN)/residuum models                     the nets there are"
+
+setup: .venv/installed-dev  ## build .venv with all that development needs
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+test: .venv/installed-dev  ## run the tests
+	$(BIN)/python -m pytest
+
+test-slow: .venv/installed-dev  ## run the tests that take longer than a minute
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: .venv/installed-dev  ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:       ## remove what make built, but no run
+	rm -rf .venv

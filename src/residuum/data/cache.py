@@ -1,0 +1,279 @@
+"""What is worth working out once: decoded pictures and digests, in the cache folder and nowhere else.
+
+Everything in it can be deleted at any time. Letters: N pictures, S their side in pixels.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import PIL
+import platformdirs
+from numpy.typing import NDArray
+
+from residuum.data.contract import ImageData, Pictures, Split, Subset
+from residuum.data.decode import decode, evaluation_view
+from residuum.data.folder import listed
+from residuum.errors import UserError
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) from time to time."""
+
+DECODE_VERSION = 1
+"""Raise it whenever decode or evaluation_view gives other pixels; Pillow's version counts anyway."""
+
+SETTLED_NS = 2_000_000_000
+"""Files younger than this are not remembered: one more write might leave size and time as they are."""
+
+PICTURES_A_TASK = 64
+_TEMPORARY = ".unfinished-"
+_DAY = 86_400
+
+_Result = TypeVar("_Result")
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """Pictures read from files, which need not be read again while the files stay as they are."""
+
+    def files(self) -> Sequence[str]:
+        """Return every file that the pictures are read from, in order."""
+        ...
+
+
+def cache_folder() -> Path:
+    """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
+    chosen = os.environ.get("RESIDUUM_CACHE")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes killed more than a day ago left in `folder`."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            if path.stat().st_mtime < time.time() - _DAY:
+                path.unlink()
+
+
+# --- what is in a data set ---------------------------------------------------------------------
+
+
+def content_key(split: Split) -> str:
+    """Return a SHA-256 over the split's encoded pictures, in their order, wherever they lie."""
+    return hashlib.sha256(picture_digests(split.pictures).tobytes()).hexdigest()
+
+
+def fingerprint(data: ImageData) -> str:
+    """Return a SHA-256 over class names, pictures and labels of all splits, wherever they lie."""
+    whole = hashlib.sha256(json.dumps(list(data.classes)).encode())
+    for split in (data.train, data.validation, data.test):
+        labels = b"" if split is None else split.labels.astype("<i8").tobytes()
+        key = "absent" if split is None else content_key(split)
+        whole.update(f"{key} {hashlib.sha256(labels).hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
+def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
+    """Return each picture's SHA-256, (N, 32); remembered for files that stay as they are.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    if isinstance(pictures, Subset):
+        return picture_digests(pictures.whole)[pictures.indices]
+    state = _state_of_files(pictures) if isinstance(pictures, OnDisk) else None
+    if state is None:
+        return _digest(pictures)
+    memo = cache_folder() / "digests" / f"{state}.npy"
+    digests = _load(memo, (len(pictures), 32))
+    if digests is None:
+        digests = _digest(pictures)
+        with suppress(OSError), replacing(memo) as file:
+            np.save(file, digests)
+    return np.array(digests)
+
+
+def _state_of_files(pictures: OnDisk) -> str | None:
+    """Return a key to path, size and times of all the files, or None if one has only just been written."""
+    states, newest = ["1\n"], 0
+    try:
+        for path in pictures.files():
+            status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
+            states.append(f"{path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n")
+            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
+    except OSError:
+        return None
+    if time.time_ns() - newest < SETTLED_NS:
+        return None
+    return hashlib.sha256(os.fsencode("".join(states))).hexdigest()
+
+
+def _digest(pictures: Pictures) -> NDArray[np.uint8]:
+    digests = np.empty((len(pictures), 32), np.uint8)
+    for i in range(len(pictures)):
+        encoded = pictures.encoded(i)
+        if not isinstance(encoded, bytes):
+            encoded = f"{encoded.shape}\n".encode() + encoded.tobytes()
+        digests[i] = np.frombuffer(hashlib.sha256(encoded).digest(), np.uint8)
+    return digests
+
+
+def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """Map a stored uint8 array into memory, or return None if it is not there, not whole or not ours."""
+    try:
+        array = np.lib.format.open_memmap(
+            path, mode="c"
+        )  # writable for torch's sake; nothing reaches the file
+        whole = path.stat().st_size == array.offset + array.nbytes
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if whole and array.shape == shape and array.dtype == np.uint8 else None
+
+
+# --- decoded pictures --------------------------------------------------------------------------
+
+
+def decoded(
+    split: Split,
+    image_size: int,
+    resize_to: int,
+    progress: Progress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> NDArray[np.uint8]:
+    """Return the pictures as evaluation sees them, (N, S, S, 3) uint8, each decoded only once.
+
+    They lie in the cache folder, mapped into memory; or in memory, after a `warn`, if they cannot be kept.
+
+    Raises:
+        UserError: pictures cannot be read (all of them are named), or memory does not suffice.
+    """
+    shape = (len(split), image_size, image_size, 3)
+    if len(split) == 0:
+        return np.empty(shape, np.uint8)
+    key = f"{content_key(split)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
+    path = cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+    pieces = partial(_decode_in_threads, split.pictures, image_size, resize_to, progress)
+    kept = _load(path, shape)
+    if kept is None:
+        try:
+            _store(path, shape, pieces)
+            kept = _load(path, shape)
+        except OSError as error:
+            if warn:
+                warn(f"decoded pictures are not kept for next time: {path.parent}: {error.strerror or error}")
+    return _in_memory(shape, pieces) if kept is None else kept
+
+
+def _store(path: Path, shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> None:
+    """Write the pictures to a .npy file through ordinary writes: a full disk is an error, not a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_unfinished(path.parent)
+    if shutil.disk_usage(path.parent).free < math.prod(shape):
+        raise OSError(errno.ENOSPC, f"no room for {math.prod(shape) / 1e6:.0f} MB")
+    with replacing(path) as file:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for piece in pieces():
+            file.write(piece.data)
+
+
+def _in_memory(
+    shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]
+) -> NDArray[np.uint8]:
+    try:
+        whole = np.empty(shape, np.uint8)
+    except MemoryError as error:
+        raise UserError(
+            f"no room for {math.prod(shape) / 1e9:.1f} GB of decoded pictures",
+            f"neither in memory nor in {cache_folder()}",
+            "make room there, or set RESIDUUM_CACHE to a folder on a larger disk",
+        ) from error
+    filled = 0
+    for piece in pieces():
+        whole[filled : filled + len(piece)] = piece
+        filled += len(piece)
+    return whole
+
+
+def _decode_in_threads(
+    pictures: Pictures, image_size: int, resize_to: int, progress: Progress | None
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the decoded pictures in order, (n, S, S, 3) at a time; Pillow lets threads run side by side."""
+    total, done, broken = len(pictures), 0, list[str]()
+    starts = range(0, total, PICTURES_A_TASK)
+    rows = (range(start, min(start + PICTURES_A_TASK, total)) for start in starts)
+    with ThreadPoolExecutor(_num_cores()) as pool:
+        tasks = (pool.submit(_decode_rows, pictures, image_size, resize_to, some) for some in rows)
+        for piece, unreadable in _ahead(tasks, 2 * _num_cores()):
+            broken += unreadable
+            done += len(piece)
+            if progress:
+                progress(done, total)
+            yield piece
+    if broken:
+        raise UserError(
+            f"{len(broken)} of {total} pictures cannot be read",
+            listed(broken),
+            "residuum data check says what is wrong with each; mend or remove them",
+        )
+
+
+def _decode_rows(
+    pictures: Pictures, image_size: int, resize_to: int, rows: range
+) -> tuple[NDArray[np.uint8], list[str]]:
+    """Return (n, S, S, 3) and the names of those of the n that cannot be read; these stay black."""
+    views, unreadable = np.zeros((len(rows), image_size, image_size, 3), np.uint8), []
+    for place, row in enumerate(rows):
+        try:
+            pixels = decode(pictures.encoded(row), pictures.name(row))
+        except UserError:
+            unreadable.append(pictures.name(row))
+        else:
+            views[place] = evaluation_view(pixels, image_size, resize_to)
+    return views, unreadable
+
+
+def _ahead(tasks: Iterable[Future[_Result]], count: int) -> Iterator[_Result]:
+    """Yield the results in order with `count` tasks under way, so that they do not pile up in memory."""
+    waiting: deque[Future[_Result]] = deque()
+    for task in tasks:
+        waiting.append(task)
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _num_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

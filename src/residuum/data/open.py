@@ -1,0 +1,73 @@
+"""From what a user calls a data set to the data set."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from residuum.data.cache import Progress
+from residuum.data.contract import ImageData
+from residuum.data.digits import digits
+from residuum.data.folder import existing_folder, open_folder
+from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
+from residuum.errors import UserError, nearest
+
+
+def open_data(source: str, fetch_allowed: bool = True, progress: Progress | None = None) -> ImageData:
+    """Open "digits", a folder of pictures or Parquet files, or a data set of the hub, fetched if need be.
+
+    A hub's data set has a short name ("cifar10") or its own ("owner/name[:config]"). A folder that exists
+    goes before any other meaning. `progress` counts the bytes of a fetch.
+
+    Raises:
+        UserError: there is nothing of that name, or it is not a data set, or it cannot be fetched.
+    """
+    if _is_here(source):
+        return _open_local(Path(source))
+    if source == "digits":
+        return digits()
+    wanted = hub_name(source)
+    if wanted is None and Path(source).name != source:
+        existing_folder(source)  # a path to nothing: it says what is there instead
+    if wanted is None:
+        known = nearest(source, ["digits", *SHORT_NAMES])
+        raise UserError(f"there is no folder or data set {source!r}", f"seen from {Path.cwd()}", known)
+    folder = fetched_folder(source)
+    if folder is None:
+        _refuse_fetch(source, wanted, fetch_allowed)
+        folder = fetch(source, progress=progress)
+    return replace(_open_local(folder), name=_short_name(source, wanted), source=str(wanted))
+
+
+def _is_here(source: str) -> bool:
+    try:
+        return source != "" and Path(source).exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _open_local(path: Path) -> ImageData:
+    """Open Parquet files if the folder holds any, else pictures."""
+    from residuum.data.parquet import open_parquet, parquet_files  # takes a while, and digits do not need it
+
+    root = existing_folder(path)
+    return open_parquet(path) if any(parquet_files(root)) else open_folder(path)
+
+
+def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:
+    if source not in SHORT_NAMES and Path(source).parent.is_dir():
+        raise UserError(
+            f"there is no folder {Path(source).absolute()}",
+            f"{Path(source).parent} is there, so this is taken for a path and not for a name on the hub",
+            f"check the path; for the hub's data set, first run `residuum data fetch {wanted}`",
+        )
+    if not fetch_allowed:
+        raise UserError(
+            f"{source} is not on this machine",
+            "",
+            f"run `residuum data fetch {source}`, or give a folder",
+        )
+
+
+def _short_name(source: str, wanted: HubName) -> str:
+    if source in SHORT_NAMES:
+        return source
+    return "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))

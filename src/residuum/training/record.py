@@ -1,0 +1,99 @@
+"""What a run writes down about itself before it begins, and says to the person."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from residuum import runs
+from residuum.data.cache import fingerprint
+from residuum.models.count import cost
+from residuum.settings import TrainSettings, as_json, explicit
+from residuum.training.resolve import Resolved
+
+
+def run_name(resolved: Resolved) -> str:
+    """Return the name of the run folder, less its date."""
+    return f"{resolved.data.name}-{resolved.settings.model}-s{resolved.settings.seed}"
+
+
+def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
+    """Write settings, environment and the rows cut for validation."""
+    recipe = as_json(resolved.recipe)
+    numbers = cost(resolved.spec, resolved.image_size)
+    settings = replace(resolved.settings, out=None, resume=None)
+    runs.write_json(
+        run / runs.SETTINGS,
+        {
+            "command": command(asked),
+            "asked": explicit(asked),
+            "settings": as_json(settings),
+            "resolved": {
+                **as_json(settings),
+                **numbers,
+                "net": resolved.spec.as_json(),
+                "recipe_details": recipe,
+            },
+        },
+    )
+    runs.write_json(run / runs.ENVIRONMENT, runs.environment())
+    if resolved.validation_rows is not None:
+        runs.write_json(run / runs.SPLIT, {"validation": resolved.validation_rows.tolist()})
+
+
+def record_data(run: Path, resolved: Resolved) -> None:
+    """Write what the data are, so that figures can be traced to them."""
+    data, cut = resolved.data, resolved.validation_rows
+    validation = len(cut) if cut is not None else len(data.validation) if data.validation else None
+    share = f"{resolved.settings.validation:.0%}".replace("%", " %")
+    source = (
+        f"cut from the training pictures ({share}, seed {resolved.settings.seed})"
+        if cut is not None
+        else "the data's own validation split"
+        if data.validation
+        else "none"
+    )
+    runs.write_json(
+        run / runs.DATA,
+        {
+            "name": data.name,
+            "source": data.source,
+            "classes": list(data.classes),
+            "fingerprint": fingerprint(data),
+            "counts": {
+                "train": resolved.num_training,
+                "validation": validation,
+                "test": len(data.test) if data.test else None,
+            },
+            "validation_from": source,
+            "image_size": resolved.image_size,
+        },
+    )
+
+
+def command(asked: TrainSettings) -> str:
+    """Return the command line that asks for the same."""
+    words = ["residuum", "train"]
+    for name, value in explicit(asked).items():
+        if name == "data":
+            words.append(shlex.quote(str(value)))
+        elif isinstance(value, bool):
+            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
+        else:
+            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+    return " ".join(words)
+
+
+def describe(run: Path, resolved: Resolved) -> str:
+    """Say in a few lines what will be done."""
+    recipe, compute, numbers = resolved.recipe, resolved.compute, cost(resolved.spec, resolved.image_size)
+    passes = recipe.iterations / (resolved.num_training // recipe.batch_size)
+    return (
+        f"data     {resolved.data.name}: {resolved.num_training} training pictures, "
+        f"{len(resolved.data.classes)} classes, {resolved.image_size} px\n"
+        f"model    {resolved.settings.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
+        f"{numbers['multiply_adds'] / 1e6:,.1f} M multiply-adds, shortcut {resolved.spec.shortcut}\n"
+        f"recipe   {recipe.name}: {passes:.4g} epochs, {recipe.iterations} steps of {recipe.batch_size}, "
+        f"lr {resolved.settings.lr:g}, seed {resolved.settings.seed}\n"
+        f"compute  {compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads\n"
+        f"run      {run}"
+    )

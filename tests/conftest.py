@@ -1,0 +1,25 @@
+"""What every test shares: a cache folder of its own, and where the real data lie."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESIDUUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def cifar10() -> Path:
+    """The folder of CIFAR-10's Parquet files."""
+    folder = SHARED / "cifar10"
+    if not folder.is_dir():
+        pytest.skip(f"CIFAR-10 is not at {folder}; set RESIDUUM_DATA to the folder that holds cifar10")
+    return folder

@@ -1,0 +1,180 @@
+"""The family against published counts, torchvision's nets, and what the paper promises."""
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from residuum.errors import UserError
+from residuum.models.block import ZeroPad
+from residuum.models.count import cost, table
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NAMED_NETS, PLAIN_TWINS, NetSpec, from_json, named
+from residuum.settings import ModelsSettings
+
+# Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
+CIFAR = {
+    20: (269_722, 272_474, 283_962, 40_551_040, 40_813_184),
+    32: (464_154, 466_906, 489_594, 68_862_592, 69_124_736),
+    44: (658_586, 661_338, 695_226, 97_174_144, 97_436_288),
+    56: (853_018, 855_770, 900_858, 125_485_696, 125_747_840),
+    110: (1_727_962, 1_730_714, 1_826_202, 252_887_680, 253_149_824),
+    1202: (19_421_274, 19_424_026, 20_538_714, 2_829_238_912, 2_829_501_056),
+}
+# Parameters of A (= plain), B, C; multiply-adds of B with stride in the 1×1 and in the 3×3, at 224 px, 1000 classes.
+IMAGENET = {
+    18: (11_515_688, 11_689_512, 12_043_816, 1_814_073_344, 1_814_073_344),
+    34: (21_623_848, 21_797_672, 22_716_840, 3_663_761_408, 3_663_761_408),
+    50: (22_780_456, 25_557_032, 40_128_552, 3_857_973_248, 4_089_184_256),
+    101: (41_772_584, 44_549_160, 76_981_288, 7_570_194_432, 7_801_405_440),
+    152: (57_416_232, 60_192_808, 107_335_720, 11_282_415_616, 11_513_626_624),
+}
+
+
+@pytest.mark.parametrize("depth", CIFAR)
+def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
+    a, b, c, macs_a, macs_b = CIFAR[depth]
+    rows = {option: cost(named(f"resnet{depth}", None, option), 32) for option in ("A", "B", "C", "none")}
+    assert [rows[option]["parameters"] for option in ("A", "none", "B", "C")] == [a, a, b, c]
+    assert [rows[option]["multiply_adds"] for option in ("A", "none", "B")] == [macs_a, macs_a, macs_b]
+    assert rows["A"]["depth"] == depth
+    assert cost(named(f"resnet{depth}", 100), 32)["parameters"] == a + 5_850
+
+
+@pytest.mark.parametrize("depth", IMAGENET)
+def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
+    a, b, c, macs_v1, macs_v15 = IMAGENET[depth]
+    rows = {option: cost(named(f"resnet{depth}", None, option), 224) for option in ("A", "B", "C", "none")}
+    assert [rows[option]["parameters"] for option in ("A", "none", "B", "C")] == [a, a, b, c]
+    assert rows["B"]["multiply_adds"] == macs_v15
+    assert cost(named(f"resnet{depth}", stride_in="1x1"), 224)["multiply_adds"] == macs_v1
+    assert rows["B"]["depth"] == depth
+
+
+def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:
+    assert cost(named("plain18"), 224)["multiply_adds"] == 1_794_805_760
+    assert cost(named("resnet34", shortcut="A"), 224)["multiply_adds"] == 3_644_493_824
+
+
+@pytest.mark.parametrize("depth", IMAGENET)
+def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
+    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).double().eval()
+    ours = ResNet(named(f"resnet{depth}", 7)).double().eval()
+    for module in theirs.modules():  # statistics and scales as after training, not the neutral ones of a new net
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.2, 0.6)
+    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    logits_ours, logits_theirs = ours(x_ours), theirs(x_theirs)
+    assert logits_theirs.std() > 1e-3
+    torch.testing.assert_close(logits_ours, logits_theirs, rtol=1e-10, atol=1e-10)
+    logits_ours.square().sum().backward()
+    logits_theirs.square().sum().backward()
+    torch.testing.assert_close(x_ours.grad, x_theirs.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["resnet20", "plain32", "resnet110", "resnet18", "plain18", "resnet50", "plain50"])
+@pytest.mark.parametrize("option", [None, "B", "C"])
+def test_every_net_runs_and_every_parameter_gets_a_gradient(name: str, option: str | None) -> None:
+    if name in PLAIN_TWINS and option:
+        pytest.skip("a plain net has no shortcut to choose")
+    net = ResNet(named(name, 5, option))
+    logits = net(torch.randn(2, 3, 33, 33))  # an odd size: shortcut and branch must agree on rounding
+    assert logits.shape == (2, 5)
+    assert logits.isfinite().all()
+    logits.square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    # at 33 px the ImageNet nets end on 2×2 maps of two pictures: still every weight has a say
+    assert silent == []
+
+
+def test_a_plain_twin_is_the_residual_net_without_its_shortcuts() -> None:
+    residual, plain = ResNet(named("resnet20")), ResNet(named("plain20"))
+    plain.load_state_dict(residual.state_dict())  # the same names and shapes
+    x = torch.randn(2, 16, 8, 8)
+    block = residual.stages.stage1.block1
+    expected = torch.relu(block.branch(x) + x)
+    torch.testing.assert_close(block(x), expected)
+    torch.testing.assert_close(plain.stages.stage1.block1(x), torch.relu(plain.stages.stage1.block1.branch(x)))
+
+
+def test_option_a_subsamples_and_appends_zero_channels_without_parameters() -> None:
+    shortcut = ZeroPad(3, 8, 2)
+    x = torch.randn(2, 3, 7, 7)
+    y = shortcut(x)
+    torch.testing.assert_close(y[:, :3], x[:, :, ::2, ::2])
+    assert not y[:, 3:].any()
+    assert list(shortcut.parameters()) == []
+
+
+def test_a_block_with_a_silent_branch_is_its_shortcut() -> None:
+    block = ResNet(named("resnet20")).stages.stage2.block2
+    nn.init.zeros_(block.branch.bn2.weight)
+    x = torch.randn(2, 32, 8, 8).relu()
+    torch.testing.assert_close(block(x), x)
+
+
+def test_nothing_is_done_in_place_and_each_relu_is_used_once() -> None:
+    net = ResNet(named("resnet20"))
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    calls: dict[str, int] = {}
+    for name, module in net.named_modules():
+        if not list(module.children()):
+
+            def watch(_m: nn.Module, _i: object, output: torch.Tensor, name: str = name) -> None:
+                seen.append((output, output.detach().clone()))
+                calls[name] = calls.get(name, 0) + 1
+
+            module.register_forward_hook(watch)
+    net(torch.randn(2, 3, 32, 32))
+    assert all(torch.equal(now, then) for now, then in seen)
+    assert set(calls.values()) == {1}
+    assert sum(name.endswith("add") for name in calls) == 9
+
+
+def test_initialisation_follows_its_rule() -> None:
+    torch.manual_seed(0)
+    net = ResNet(named("resnet110"))
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.15)
+            assert module.bias is None
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert (module.bias == 0).all()
+            assert (module.eps, module.momentum) == (1e-5, 0.1)
+    assert (net.fc.bias == 0).all()
+    assert net.fc.weight.abs().max() <= 64**-0.5
+
+
+def test_stride_in_the_1x1_or_in_the_3x3() -> None:
+    paper, later = (
+        ResNet(named("resnet50", stride_in=s)).stages.stage2.block1.branch for s in ("1x1", "3x3")
+    )
+    assert (paper.conv1.stride, paper.conv2.stride) == ((2, 2), (1, 1))
+    assert (later.conv1.stride, later.conv2.stride) == ((1, 1), (2, 2))
+
+
+def test_a_specification_survives_json_and_wrong_ones_are_refused() -> None:
+    for spec in NAMED_NETS.values():
+        assert from_json(spec.as_json()) == spec
+    with pytest.raises(UserError, match="cannot be read"):
+        from_json({"stem": "cifar"})
+    with pytest.raises(UserError, match="one of each"):
+        NetSpec(stem="cifar", block="basic", blocks=(1, 1), widths=(16,), shortcut="A")
+    with pytest.raises(UserError, match="did you mean .*resnet20"):
+        named("resnet21")
+    with pytest.raises(UserError, match="plain net"):
+        named("plain20", shortcut="B")
+
+
+def test_the_table_lists_every_net_once() -> None:
+    names = ["resnet20", "plain20", "resnet18"]
+    rows = table(ModelsSettings(classes=3), names)
+    assert [row["model"] for row in rows] == names
+    assert {row["classes"] for row in rows} == {3}
+    assert rows[0]["parameters"] == rows[1]["parameters"] == 269_722 - 7 * 65

@@ -1,0 +1,124 @@
+"""Recipes say what their papers say, and the optimiser does what the recipe says."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from residuum.models.resnet import ResNet
+from residuum.models.spec import named
+from residuum.recipes.he2015_cifar import he2015_cifar
+from residuum.recipes.he2015_imagenet import he2015_imagenet
+from residuum.recipes.quick import quick
+from residuum.settings import OneCycle, Steps, Task
+from residuum.training.loop import _warm_up
+from residuum.training.optimizer import learning_rate, make_optimizer, set_rate
+from residuum.training.state import State
+
+CIFAR = Task(num_pictures=50_000, image_size=32, depth=20)
+
+
+def test_the_papers_cifar_recipe() -> None:
+    recipe = he2015_cifar(CIFAR)
+    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (64_000, 128, 0.9, 1e-4)
+    assert (recipe.nesterov, recipe.decay_norms_and_biases, recipe.label_smoothing) == (False, True, 0.0)
+    assert recipe.augmentation.pad == 4
+    assert recipe.augmentation.flip
+    rates = [learning_rate(recipe, step, True) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert learning_rate(recipe, 0, False) == 0.1  # 20 layers need no warm-up
+
+
+def test_nets_of_110_layers_warm_up_until_the_training_error_is_below_80_percent() -> None:
+    recipe = he2015_cifar(Task(num_pictures=50_000, image_size=32, depth=110))
+    state = State()
+    for _ in range(300):  # guessing: 90 % error
+        state.count(2.3, 13, 128)
+        _warm_up(recipe, state)
+    assert not state.warmed_up
+    assert learning_rate(recipe, state.step, state.warmed_up) == 0.01
+    for _ in range(200):  # learning: 60 % error
+        state.count(1.5, 51, 128)
+        _warm_up(recipe, state)
+    assert state.warmed_up
+    assert learning_rate(recipe, state.step, state.warmed_up) == 0.1
+    for _ in range(200):  # and it never begins again
+        state.count(2.3, 0, 128)
+        _warm_up(recipe, state)
+    assert state.warmed_up
+
+
+def test_the_papers_imagenet_recipe() -> None:
+    recipe = he2015_imagenet(Task(num_pictures=1_281_167, image_size=224, depth=50))
+    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (600_000, 256, 0.9, 1e-4)
+    assert recipe.augmentation.shorter_side == (256, 480)
+    assert recipe.augmentation.colour
+    rates = [learning_rate(recipe, step, True) for step in (0, 150_000, 300_000, 450_000)]
+    assert rates == pytest.approx([0.1, 0.01, 0.001, 0.0001])
+
+
+@given(st.integers(2, 100_000), st.one_of(st.none(), st.integers(1, 300)), st.one_of(st.none(), st.integers(2, 512)))
+def test_quick_fits_any_number_of_pictures(n: int, epochs: int | None, batch: int | None) -> None:
+    task = Task(num_pictures=n, image_size=32, depth=20, epochs=epochs, batch_size=batch)
+    recipe = quick(task)
+    per_epoch = n // recipe.batch_size
+    assert 2 <= recipe.batch_size <= n
+    assert recipe.iterations % per_epoch == 0
+    passes = recipe.iterations // per_epoch
+    assert passes == epochs if epochs else 10 <= passes <= 60
+
+
+@given(st.integers(1, 5000), st.floats(0.01, 0.9), st.floats(1e-3, 10))
+def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(iterations: int, climb: float, peak: float) -> None:
+    recipe = quick(CIFAR)
+    recipe = type(recipe)(
+        **{**recipe.__dict__, "iterations": iterations, "schedule": OneCycle(peak=peak, climb=climb)}
+    )
+    rates = [learning_rate(recipe, step, False) for step in range(iterations)]
+    assert all(0 < rate <= peak * (1 + 1e-9) for rate in rates)
+    top = rates.index(max(rates))
+    assert rates[:top] == sorted(rates[:top])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    if iterations > 20:
+        assert rates[-1] < 0.2 * max(rates)
+
+
+def test_steps_without_warm_up_ignore_the_error() -> None:
+    schedule = Steps(base=0.1, milestones=(5,))
+    recipe = type(quick(CIFAR))(**{**quick(CIFAR).__dict__, "schedule": schedule})
+    assert [learning_rate(recipe, s, False) for s in (4, 5)] == pytest.approx([0.1, 0.01])
+
+
+@pytest.mark.parametrize("decay_all", [True, False])
+def test_weight_decay_is_grouped_by_module_type(decay_all: bool) -> None:
+    recipe = quick(CIFAR)
+    recipe = type(recipe)(**{**recipe.__dict__, "decay_norms_and_biases": decay_all})
+    net = ResNet(named("resnet20", shortcut="B"))  # a projection's BN must not be missed
+    groups = make_optimizer(net, recipe).param_groups
+    decayed = {id(p) for g in groups if g["weight_decay"] > 0 for p in g["params"]}
+    norms = {id(p) for m in net.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}
+    assert sum(len(g["params"]) for g in groups) == len(list(net.parameters()))
+    if decay_all:
+        assert len(decayed) == len(list(net.parameters()))
+    else:
+        assert not decayed & norms
+        assert id(net.fc.bias) not in decayed
+        assert id(net.fc.weight) in decayed
+
+
+def test_a_step_is_the_papers_update() -> None:
+    """v = 0.9 v + g + 1e-4 w; w = w - lr v: plain momentum, checked by hand over three steps."""
+    net = nn.Sequential(nn.Linear(1, 1, bias=False))
+    recipe = he2015_cifar(CIFAR)
+    optimizer = make_optimizer(net, recipe)
+    w, v = float(net[0].weight), 0.0
+    for step in range(3):
+        set_rate(optimizer, 0.1 / (step + 1))
+        net[0].weight.grad = torch.tensor([[2.0]])
+        optimizer.step()
+        v = 0.9 * v + 2.0 + 1e-4 * w
+        w -= 0.1 / (step + 1) * v
+        assert math.isclose(float(net[0].weight), w, rel_tol=1e-5)

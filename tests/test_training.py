@@ -1,0 +1,309 @@
+"""Training: it learns, repeats, stops and goes on; nothing is lost and nothing silently wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from residuum import runs
+from residuum.errors import Stopped, UserError
+from residuum.loading import load
+from residuum.settings import TrainSettings
+from residuum.training import loop
+from residuum.training.run import train
+from residuum.training.signals import stop_requests
+
+
+def quickly(out: Path, **changes: object) -> TrainSettings:
+    """Settings of a run of a few seconds on the built-in digits."""
+    base = {"model": "resnet20", "epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 2}
+    return TrainSettings("digits", **{**base, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=4))
+
+
+def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> None:
+    written = {path.name for path in finished.path.iterdir()}
+    assert written == {
+        runs.SETTINGS, runs.ENVIRONMENT, runs.DATA, runs.SPLIT, runs.METRICS,
+        runs.MODEL, runs.EVALUATION, runs.MISTAKES,
+    }  # fmt: skip
+    epochs = [line for line in finished.metrics if line["kind"] == "epoch"]
+    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
+    assert finished.evaluation is not None
+    assert finished.evaluation["split"] == "test"
+    assert finished.evaluation["images"] == 360
+    assert finished.evaluation["top1"]["value"] > 0.6  # guessing gets 0.1
+    counts = finished.data["counts"]
+    assert counts["train"] + counts["validation"] + counts["test"] == 1797
+
+
+def test_the_final_figure_is_that_of_the_saved_model(finished: runs.RunRecord) -> None:
+    from residuum.data.digits import digits
+    from residuum.data.preprocess import normalise
+
+    classifier = load(finished.path)
+    test = digits().test
+    assert test is not None
+    pixels = np.stack([np.repeat(test.pictures.encoded(i)[..., None], 3, axis=2) for i in range(len(test))])
+    answers = classifier(normalise(torch.from_numpy(pixels), classifier.preprocessing))
+    accuracy = (answers.argmax(1).numpy() == test.labels).mean()
+    assert finished.evaluation is not None
+    # the run judged in bfloat16 where the machine has it, this test in float32
+    assert accuracy == pytest.approx(finished.evaluation["top1"]["value"], abs=0.012)
+
+
+def test_a_run_repeats_bit_by_bit_from_its_own_settings(finished: runs.RunRecord, tmp_path: Path) -> None:
+    settings = TrainSettings(**{**finished.settings["settings"], "out": str(tmp_path / "again")})
+    again = train(settings)
+    assert same_tensors(finished.path / runs.MODEL, again.path / runs.MODEL)
+    assert again.evaluation == finished.evaluation
+    assert losses(again) == losses(finished)
+
+
+def test_another_seed_is_another_run(finished: runs.RunRecord, tmp_path: Path) -> None:
+    other = train(quickly(tmp_path / "other", epochs=4, seed=4))
+    assert not same_tensors(finished.path / runs.MODEL, other.path / runs.MODEL)
+
+
+def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
+    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "stopped"
+    settings = quickly(run, epochs=4)
+    stop_after_step(monkeypatch, 25)  # inside the second epoch
+    with pytest.raises(Stopped, match=f"residuum train --resume {run}"):
+        train(settings)
+    assert not (run / runs.MODEL).exists()
+    stop_after_step(monkeypatch, 14)  # and again
+    with pytest.raises(Stopped):
+        train(TrainSettings(resume=str(run)))
+    monkeypatch.undo()
+    record = train(TrainSettings(resume=str(run)))
+    assert same_tensors(finished.path / runs.MODEL, record.path / runs.MODEL)
+    assert record.evaluation == finished.evaluation
+    assert losses(record) == losses(finished)
+
+
+def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ask this process to stop, as a person or a scheduler would, after some steps."""
+    done = 0
+    step = loop.train_step.__wrapped__ if hasattr(loop.train_step, "__wrapped__") else loop.train_step
+
+    def counted(*arguments: object) -> object:
+        nonlocal done
+        done += 1
+        if done == steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*arguments)  # type: ignore[arg-type]
+
+    counted.__wrapped__ = step  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "train_step", counted)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    damage: str, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "damaged"
+    stop_after_step(monkeypatch, 25)
+    with pytest.raises(Stopped):
+        train(quickly(run, epochs=4, save_seconds=0.0))
+    monkeypatch.undo()
+    content = (run / runs.CHECKPOINT).read_bytes()
+    spoiled = content[: len(content) // 2] if damage == "truncated" else b"\xff" * 8 + content[8:]
+    (run / runs.CHECKPOINT).write_bytes(spoiled)
+    record = train(TrainSettings(resume=str(run)))
+    assert same_tensors(finished.path / runs.MODEL, record.path / runs.MODEL)
+    assert losses(record) == losses(finished)
+
+
+def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "bit"
+    stop_after_step(monkeypatch, 5)
+    with pytest.raises(Stopped):
+        train(quickly(run))
+    monkeypatch.undo()
+    content = bytearray((run / runs.CHECKPOINT).read_bytes())
+    content[-100] ^= 0x40
+    (run / runs.CHECKPOINT).write_bytes(content)
+    (run / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
+    with pytest.raises(UserError, match="cannot be continued"):
+        train(TrainSettings(resume=str(run)))
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, before = tmp_path / "nan", {}
+    real = loop.cross_entropy
+    steps = 0
+
+    def poisoned(logits: torch.Tensor, labels: torch.Tensor, **how: float) -> torch.Tensor:
+        nonlocal steps
+        steps += 1
+        return real(logits, labels, **how) * (float("nan") if steps == 8 else 1.0)
+
+    step = loop.train_step
+
+    def watched(job: loop.Job, *rest: object) -> tuple[float, int]:
+        before.update({n: p.detach().clone() for n, p in job.net.named_parameters()})
+        before["net"] = job.net
+        return step(job, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "cross_entropy", poisoned)
+    monkeypatch.setattr(loop, "train_step", watched)
+    with pytest.raises(UserError, match=r"step 7.*nan") as error:
+        train(quickly(run))
+    assert "--lr" in error.value.mend
+    net = before.pop("net")
+    assert all(torch.equal(p, before[n]) for n, p in net.named_parameters())
+
+
+def test_resume_refuses_what_it_cannot_honour(finished: runs.RunRecord, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has finished"):
+        train(TrainSettings(resume=str(finished.path)))
+    with pytest.raises(UserError, match="--epochs was given"):
+        train(TrainSettings(resume=str(finished.path), epochs=9))
+    with pytest.raises(UserError, match="not a run folder"):
+        train(TrainSettings(resume=str(tmp_path)))
+
+
+def test_resume_refuses_data_that_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = pictures(tmp_path / "photos", per_class=20)
+    run = tmp_path / "run"
+    stop_after_step(monkeypatch, 3)
+    with pytest.raises(Stopped):
+        train(TrainSettings(str(photos), epochs=3, batch_size=8, out=str(run)))
+    monkeypatch.undo()
+    next(photos.rglob("*.png")).unlink()
+    with pytest.raises(UserError, match="no longer those"):
+        train(TrainSettings(resume=str(run)))
+
+
+def test_a_run_never_writes_over_another_and_has_one_writer(finished: runs.RunRecord) -> None:
+    with pytest.raises(UserError, match="not an empty folder"):
+        train(quickly(finished.path))
+    with runs.only_writer(finished.path):
+        lock = json.loads((finished.path / runs.LOCK).read_text())
+        assert lock["pid"] == os.getpid()
+    (finished.path / runs.LOCK).write_text(json.dumps({"pid": 1, "host": lock["host"]}))  # alive, not us
+    with pytest.raises(UserError, match="another process"), runs.only_writer(finished.path):
+        pass
+    (finished.path / runs.LOCK).write_text(json.dumps({"pid": 2**22 + 5, "host": lock["host"]}))  # dead
+    with runs.only_writer(finished.path):
+        pass
+    assert not (finished.path / runs.LOCK).exists()
+
+
+def test_a_second_ctrl_c_stops_at_once() -> None:
+    with stop_requests() as asked:
+        assert asked() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked() == 130
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "residuum", "train", "digits", "--epochs", "500", "--out", str(run)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 90
+        while not (run / runs.METRICS).exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert f"residuum train --resume {run}" in said
+    assert "Traceback" not in said
+    assert (run / runs.CHECKPOINT).exists()
+
+
+def test_killed_it_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "residuum", "train", "digits", "--epochs", "3", "--batch-size", "64"]
+    command += ["--seed", "3", "--save-seconds", "0", "--threads", "2"]
+    with subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 90
+        while not (run / runs.PREVIOUS_CHECKPOINT).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
+    record = train(TrainSettings(resume=str(run)))
+    whole = train(quickly(tmp_path / "whole", epochs=3))
+    assert same_tensors(record.path / runs.MODEL, whole.path / runs.MODEL)
+
+
+def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", per_class=12, side=90)
+    records = [
+        train(TrainSettings(
+            str(photos), model="resnet20", epochs=2, batch_size=8, workers=workers, out=str(tmp_path / f"w{workers}")
+        ))
+        for workers in (0, 2)
+    ]  # fmt: skip
+    assert records[0].settings["resolved"]["image_size"] == 128
+    assert same_tensors(*(record.path / runs.MODEL for record in records))
+    assert losses(records[0]) == losses(records[1])
+    assert records[0].data["counts"]["test"] is None
+    assert records[0].evaluation is not None
+    assert records[0].evaluation["split"] == "validation"
+
+
+def test_a_broken_picture_is_named(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", per_class=12)
+    broken = next(photos.rglob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(UserError, match=broken.name):
+        train(TrainSettings(str(photos), epochs=1, out=str(tmp_path / "run")))
+
+
+def test_the_users_pictures_are_not_touched(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "照片", per_class=12)
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in photos.rglob("*")}
+    record = train(TrainSettings(str(photos), epochs=1, batch_size=8, out=str(tmp_path / "run")))
+    after = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in photos.rglob("*")}
+    assert before == after
+    assert record.data["classes"] == ["红色", "蓝色"]
+    assert load(record.path).classes == ("红色", "蓝色")
+
+
+def pictures(root: Path, per_class: int, side: int = 16) -> Path:
+    """A folder of two classes, reddish and bluish noise, with Chinese names."""
+    random = np.random.default_rng(0)
+    for name, channel in (("红色", 0), ("蓝色", 2)):
+        (root / name).mkdir(parents=True)
+        for index in range(per_class):
+            pixels = random.integers(0, 120, (side, side, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(root / name / f"{index}.png")
+    return root
+
+
+def same_tensors(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def losses(record: runs.RunRecord) -> list[tuple[int, float, float]]:
+    return [
+        (line["step"], line["train_loss"], line["validation_loss"])
+        for line in record.metrics
+        if line["kind"] == "epoch"
+    ]
