@@ -1,0 +1,202 @@
+"""What the page says of several runs together."""
+
+import string
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+
+from residuum.reporting import charts
+from residuum.reporting.charts import Series
+from residuum.reporting.figures import ClassFigures, Evaluation, Measure, last, points
+from residuum.reporting.one_run import Chart, OneRun, flat
+from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
+
+NOT_A_DIFFERENCE = {"seed", "out", "resume"}  # what may differ between runs that repeat each other
+MOST_CLASSES = 40  # shown side by side
+PANEL = 10  # classes in one drawing
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """Runs that differ only by seed, with the mean and sample standard deviation of their top-1."""
+
+    letters: list[str]
+    model: str
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that the page shows of several runs together."""
+
+    runs: list[OneRun]
+    verdict: str
+    cautions: list[str]
+    charts: list[Chart]
+    differing: list[tuple[str, list[str]]]
+    repeats: list[Repeats]
+    recall: list[Chart]
+    recall_note: str
+
+
+def letters(place: int) -> str:
+    """Return A … Z, then A2 … Z2, and so on."""
+    turn, letter = divmod(place, 26)
+    return string.ascii_uppercase[letter] + (str(turn + 1) if turn else "")
+
+
+def compare(runs: Sequence[OneRun]) -> Comparison:
+    """Work out everything the page says of these runs together."""
+    rows, note = _recall_rows(runs)
+    panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
+    labels, low = [run.letter for run in runs], charts.recall_floor(rows)
+    return Comparison(
+        runs=list(runs),
+        verdict=_verdict(runs),
+        cautions=_cautions(runs),
+        charts=_charts(runs),
+        differing=differing_settings(runs),
+        repeats=repeats(runs),
+        recall=[Chart("", charts.recall_plot(panel, labels, low)) for panel in panels],
+        recall_note=note,
+    )
+
+
+# --- sentences ----------------------------------------------------------------------------------
+
+
+def _verdict(runs: Sequence[OneRun]) -> str:
+    """Name the run with the highest top-1, and whether the next one's interval leaves room for doubt."""
+    judged = [(run.evaluation.top1, run) for run in runs if run.evaluation and run.evaluation.top1]
+    if not judged:
+        return "None of these runs has final figures yet."
+    judged.sort(key=lambda one: -one[0].value)
+    best, run = judged[0]
+    named = f"{run.letter} ({isolated(run.name)})"
+    if len(judged) == 1:
+        return f"Only {named} has final figures: it names {with_interval(best)} correctly."
+    start = f"{named} names the most pictures correctly: {with_interval(best)}."
+    return f"{start} {_doubt(best, judged[1:])}".strip()
+
+
+def _doubt(best: Measure, others: Sequence[tuple[Measure, OneRun]]) -> str:
+    """Say whether the intervals of the others reach that of the best."""
+    low = best.low
+    if low is None:
+        return ""
+    rivals = [run.letter for found, run in others if (found.high or found.value) >= low]
+    if not rivals:
+        return "Its interval lies above those of the other runs."
+    reached = f"Its interval overlaps with that of {', '.join(rivals)}"
+    return f"{reached}: this many pictures does not settle which is better."
+
+
+def _cautions(runs: Sequence[OneRun]) -> list[str]:
+    """Say what makes these runs' figures incomparable."""
+    judged = [(run, run.evaluation) for run in runs if run.evaluation]
+    missing = [run.letter for run in runs if run.evaluation is None]
+    made = [f"{', '.join(missing)}: no final figures yet."] if missing else []
+    if len({run.record.data.get("fingerprint") for run in runs}) > 1:
+        made.append(
+            "These runs did not use the same data (fingerprints differ): their figures do not compare."
+        )
+    return made + _differences(judged)
+
+
+def _differences(judged: Sequence[tuple[OneRun, Evaluation]]) -> list[str]:
+    aspects = {
+        "judged on different splits": {one.letter: found.split for one, found in judged},
+        "judged on different numbers of pictures": {one.letter: f"{found.images:,}" for one, found in judged},
+        "judged in different ways": {one.letter: found.protocol for one, found in judged},
+    }
+    return [
+        f"These runs were {what}: {', '.join(f'{one} {isolated(value)}' for one, value in values.items())}."
+        for what, values in aspects.items()
+        if len(set(values.values())) > 1
+    ]
+
+
+# --- curves -------------------------------------------------------------------------------------
+
+
+def _charts(runs: Sequence[OneRun]) -> list[Chart]:
+    wanted = (
+        ("Validation accuracy", "validation_accuracy", charts.ACCURACY),
+        ("Validation loss", "validation_loss", charts.LOSS),
+        ("Training accuracy", "train_accuracy", charts.ACCURACY),
+        ("Training loss", "train_loss", charts.LOSS),
+    )
+    made = []
+    for title, key, quantity in wanted:
+        series = [Series(run.letter, points(run.history.epochs, key), run.place, run.letter) for run in runs]
+        series = [one for one in series if last(one.points)]
+        if series:
+            made.append(Chart(title, charts.curves(series, quantity), series))
+    return made
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def differing_settings(runs: Sequence[OneRun]) -> list[tuple[str, list[str]]]:
+    """Return (setting, its value in each run) for the settings that are not the same in all."""
+    each = [{key: plain(value) for key, value in flat(run.resolved).items()} for run in runs]
+    keys = dict.fromkeys(key for settings in each for key in settings)
+    rows = [(key, [settings.get(key, "–") for settings in each]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
+    """Group the judged runs that differ only by seed and share data and split; groups of one are left out."""
+    groups: dict[object, list[tuple[OneRun, float]]] = defaultdict(list)
+    for run in runs:
+        found = run.evaluation
+        if found and found.top1:
+            groups[_identity(run, found)].append((run, found.top1.value))
+    return [
+        Repeats(
+            letters=[run.letter for run, _ in group],
+            model=str(group[0][0].resolved.get("model") or ""),
+            mean=mean(value for _, value in group),
+            deviation=stdev(value for _, value in group),
+        )
+        for group in groups.values()
+        if len({run.resolved.get("seed") for run, _ in group}) == len(group) > 1
+    ]
+
+
+def _identity(run: OneRun, evaluation: Evaluation) -> object:
+    """Return what two runs share if they differ only by seed."""
+    settings = flat({key: value for key, value in run.resolved.items() if key not in NOT_A_DIFFERENCE})
+    same = tuple(sorted((key, plain(value)) for key, value in settings.items()))
+    return same, run.record.data.get("fingerprint"), evaluation.split, evaluation.images, evaluation.protocol
+
+
+# --- recall -------------------------------------------------------------------------------------
+
+
+def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[charts.Row], str]:
+    """Return each class's figures in each run, and a note on which classes are shown."""
+    each = [{one.name: one for one in run.evaluation.classes} if run.evaluation else {} for run in runs]
+    names = list(dict.fromkeys(name for classes in each for name in classes))
+    rows = [(name, [classes.get(name) for classes in each]) for name in names]
+    if len(rows) <= MOST_CLASSES:
+        return rows, ""
+    rows.sort(key=lambda row: -_spread(row[1]))
+    shown_words = f"the {MOST_CLASSES} of {counted(len(rows), 'class', 'classes')}"
+    return rows[:MOST_CLASSES], f"Shown are {shown_words} whose recall differs most between the runs."
+
+
+def _spread(found: Sequence[ClassFigures | None]) -> float:
+    values = [one.recall.value for one in found if one and one.recall]
+    return max(values) - min(values) if values else 0.0
+
+
+def seed_words(group: Repeats) -> str:
+    """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
+    return (
+        f"mean {percent(group.mean, 2)}, standard deviation {100 * group.deviation:.2f}{NBSP}points "
+        f"over {counted(len(group.letters), 'run')}"
+    )

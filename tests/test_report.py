@@ -1,0 +1,978 @@
+"""The report page: what it holds, what it leaves out, and that it works in a real browser offline."""
+
+import base64
+import colorsys
+import hashlib
+import io
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from importlib.resources import files
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw
+
+from residuum.errors import UserError
+from residuum.reporting import wording
+from residuum.reporting.page import write_report
+
+Json = dict[str, Any]
+
+HOSTILE = "<script>alert('x')</script>\"&\u202e"
+NAMES = ["飞机 aeroplane", "汽车 car", "鸟", "猫", "鹿", "狗", "青蛙 frog", "马", "שועל", HOSTILE]
+
+
+# --- a made-up run folder -----------------------------------------------------------------------
+
+
+def write_run(
+    folder: Path,
+    names: list[str],
+    *,
+    seed: int = 0,
+    images: int = 10_000,
+    epochs: int = 30,
+    skill: float = 0.85,
+) -> Path:
+    """Write a run folder as `residuum train` leaves it; its figures are made up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chance = np.random.default_rng(seed)
+    confusion = _confusion(chance, len(names), images, skill)
+    files = {
+        "settings.json": _settings(seed, epochs),
+        "environment.json": {
+            "date": "2026-11-12T10:11:12+00:00",
+            "residuum": "0.1.0",
+            "python": "3.12.3",
+            "torch": "2.15.0",
+            "processor": "A processor with a long name @ 2.50GHz",
+            "cores": 8,
+        },
+        "data.json": {
+            "name": "animals",
+            "source": "pictures/animals",
+            "classes": names,
+            "fingerprint": "sha256:6b3a55e0261b0304143f805a24924d0c1c44524821305f31d9277843b8a10f4e",
+            "counts": {"train": 45_000, "validation": 5_000, "test": images},
+            "validation_from": "cut from the training pictures (10 %, seed 0)",
+            "image_size": 32,
+        },
+        "evaluation.json": _evaluation(names, confusion, skill),
+        "mistakes.json": _mistakes(chance, names),
+    }
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+    lines = _metrics(chance, epochs, skill)
+    (folder / "metrics.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+    )
+    return folder
+
+
+def _settings(seed: int, epochs: int) -> Json:
+    return {
+        "residuum": "0.1.0",
+        "command": f"residuum train pictures/animals --model resnet20 --epochs {epochs} --seed {seed}",
+        "asked": {"data": "pictures/animals", "model": "resnet20", "epochs": epochs, "seed": seed},
+        "resolved": {
+            "model": "resnet20",
+            "recipe": "quick",
+            "epochs": epochs,
+            "batch_size": 128,
+            "lr": 0.1,
+            "seed": seed,
+            "device": "cpu",
+            "precision": "float32",
+            "image_size": 32,
+            "depth": 20,
+            "parameters": 272_474,
+            "multiply_adds": 41_000_000,
+            "net": {
+                "block": "basic",
+                "counts": [3, 3, 3],
+                "widths": [16, 32, 64],
+                "stem": {"kernel": 3, "pool": False},
+            },
+            "recipe_details": {
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "schedule": {"peak": 0.1, "climb": 0.3},
+            },
+        },
+    }
+
+
+def _confusion(chance: np.random.Generator, size: int, images: int, skill: float) -> np.ndarray:
+    """Mistakes go mostly to a few neighbours, as they do."""
+    rows = []
+    for i in range(size):
+        wrong = chance.exponential(size=size) ** 4
+        wrong[i] = 0
+        own = min(0.995, max(0.2, skill + 0.08 * chance.standard_normal()))
+        rows.append(
+            chance.multinomial(images // size, (1 - own) * wrong / wrong.sum() + own * (np.arange(size) == i))
+        )
+    return np.array(rows)
+
+
+def wilson(hits: float, of: float) -> Json:
+    if not of:
+        return {"value": 0.0, "low": 0.0, "high": 1.0}
+    p, z2 = hits / of, 3.8415
+    middle, half = (
+        (p + z2 / 2 / of) / (1 + z2 / of),
+        math.sqrt(z2 * p * (1 - p) / of + z2**2 / 4 / of**2) / (1 + z2 / of),
+    )
+    return {"value": p, "low": max(0.0, middle - half), "high": min(1.0, middle + half)}
+
+
+def _evaluation(names: list[str], confusion: np.ndarray, skill: float) -> Json:
+    total, hits = int(confusion.sum()), int(np.trace(confusion))
+    per_class = []
+    for i, name in enumerate(names):
+        own, truth, said = int(confusion[i, i]), int(confusion[i].sum()), int(confusion[:, i].sum())
+        per_class.append(
+            {
+                "name": name,
+                "images": truth,
+                "precision": wilson(own, said),
+                "recall": wilson(own, truth),
+                "f1": wilson(2 * own, truth + said),
+            }
+        )
+    counts = (total * np.exp(np.linspace(-5, 0, 15)) / np.exp(np.linspace(-5, 0, 15)).sum()).astype(int)
+    counts[0] = 0
+    middles = (np.arange(15) + 0.5) / 15
+    right = middles**1.25
+    right *= hits / total / (counts @ right / counts.sum())
+    return {
+        "split": "test",
+        "protocol": "single view, 32×32",
+        "images": total,
+        "top1": wilson(hits, total),
+        "top5": wilson(hits + 0.9 * (total - hits), total) if len(names) > 5 else None,
+        "macro_f1": {
+            "value": hits / total - 0.002,
+            "low": hits / total - 0.009,
+            "high": hits / total + 0.005,
+        },
+        "ece": {"value": 0.0312, "low": 0.0261, "high": 0.0377},
+        "loss": 0.4127,
+        "per_class": per_class,
+        "confusion": confusion.tolist(),
+        "calibration": [
+            {
+                "low": i / 15,
+                "high": (i + 1) / 15,
+                "count": int(n),
+                "confidence": float(middles[i]) if n else None,
+                "accuracy": float(min(1.0, right[i])) if n else None,
+            }
+            for i, n in enumerate(counts)
+        ],
+    }
+
+
+def picture(hue: float, side: int = 32) -> str:
+    """Draw something to look at, as a PNG data URI."""
+    colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.5, 0.8))
+    image = Image.new("RGB", (side, side), colour)
+    pen = ImageDraw.Draw(image)
+    pen.ellipse([side * 0.2, side * (0.2 + 0.3 * hue), side * 0.7, side * 0.9], fill=(240, 235, 220))
+    pen.line([0, side * 0.8, side, side * (0.5 + 0.5 * hue)], fill=(40, 50, 70), width=max(1, side // 12))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _mistakes(chance: np.random.Generator, names: list[str]) -> list[Json]:
+    pairs = [chance.choice(len(names), 2, replace=False) for _ in range(48)]
+    return [
+        {
+            "name": f"test row {int(chance.integers(10_000))}",
+            "truth": names[truth],
+            "predicted": names[said],
+            "confidence": 0.999 - 0.004 * i,
+            "thumbnail": picture(i / 48),
+        }
+        for i, (truth, said) in enumerate(pairs)
+    ]
+
+
+def _metrics(chance: np.random.Generator, epochs: int, skill: float) -> list[Json]:
+    lines: list[Json] = []
+    for epoch in range(1, epochs + 1):
+        done = epoch / epochs
+        for part in (0.3, 0.65, 1.0):
+            at = (epoch - 1 + part) / epochs
+            lines.append(
+                {
+                    "kind": "step",
+                    "step": round(352 * (epoch - 1 + part)),
+                    "epoch": epoch - 1 + part,
+                    "loss": 2.3 * math.exp(-3 * at) + 0.1 + 0.05 * chance.standard_normal(),
+                    "lr": 0.1 * (at / 0.3 if at < 0.3 else (1 - at) / 0.7),
+                    "images_per_s": 1200 + 20 * chance.standard_normal(),
+                }
+            )
+        learnt = 1 - math.exp(-5 * done)
+        lines.append(
+            {
+                "kind": "epoch",
+                "epoch": epoch,
+                "step": 352 * epoch,
+                "train_loss": 2.2 * math.exp(-3.5 * done) + 0.03,
+                "train_accuracy": min(0.99, 0.1 + (skill + 0.04) * learnt),
+                "validation_loss": 2.0 * math.exp(-3 * done) + 0.35 + 0.03 * chance.standard_normal(),
+                "validation_accuracy": min(
+                    0.99, 0.1 + (skill - 0.1) * learnt + 0.01 * chance.standard_normal()
+                ),
+                "seconds": 37.5,
+                "images_per_s": 1200 + 20 * chance.standard_normal(),
+            }
+        )
+        if epoch == epochs // 2:
+            lines.append({"kind": "event", "step": 352 * epoch, "message": "stopped and resumed"})
+    return lines
+
+
+# --- reading the page back ----------------------------------------------------------------------
+
+VOID = {"meta", "img", "br", "input"}
+LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}
+
+
+class Page(HTMLParser):
+    """A page as a browser's parser sees it; wrongly nested tags fail at once."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.pieces: list[str] = []
+        self.cells: list[list[str]] = []
+        self.scripts: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "tr":
+            self.cells.append([])
+        if tag in {"td", "th"}:
+            self.cells[-1].append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {key: value or "" for key, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, (tag, self.open, self.getpos())
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self.open:
+            self.scripts.append(data)
+        elif "style" not in self.open:
+            self.pieces.append(data)
+            if {"td", "th"} & set(self.open):
+                self.cells[-1][-1] += data
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.pieces))
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    def values(self, key: str) -> list[str]:
+        return [attributes[key] for _, attributes in self.tags if key in attributes]
+
+
+def report(*runs: Path, out: Path | None = None) -> Page:
+    return Page(write_report(runs, out).read_text(encoding="utf-8"))
+
+
+def change(path: Path, **new: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **new}), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def ten(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of ten classes; tests only read it."""
+    return write_run(tmp_path_factory.mktemp("report") / "ten", NAMES)
+
+
+@pytest.fixture(scope="module")
+def page(ten: Path) -> Page:
+    return report(ten)
+
+
+# --- one file that loads nothing ----------------------------------------------------------------
+
+
+def test_it_is_written_into_the_run_folder(ten: Path) -> None:
+    assert write_report([ten]) == ten / "report.html"
+
+
+def test_nothing_is_loaded_from_anywhere(page: Page) -> None:
+    loaded = [value for _, attributes in page.tags for key, value in attributes.items() if key in LOADS]
+    assert len(loaded) > 48
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in loaded)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    assert "url(" not in files("residuum.reporting").joinpath("style.css").read_text(encoding="utf-8")
+
+
+def test_the_content_policy_allows_only_our_script(page: Page) -> None:
+    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256("".join(page.scripts).encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["img-src"] == "data:"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert len(page.all("script")) == 1
+    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
+
+
+def test_ids_are_unique_and_links_lead_somewhere(page: Page) -> None:
+    ids = page.values("id")
+    assert max(Counter(ids).values()) == 1
+    targets = {href[1:] for href in page.values("href")}
+    assert len(targets) > 5
+    assert targets <= set(ids)
+
+
+def test_it_can_be_used_without_seeing_it(page: Page) -> None:
+    assert page.all("html")[0]["lang"] == "en"
+    assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in page.all("svg"))
+    assert all(image["alt"] for image in page.all("img"))
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_every_drawing_is_well_formed(ten: Path) -> None:
+    drawings = re.findall(r"<svg.*?</svg>", (ten / "report.html").read_text(encoding="utf-8"), re.DOTALL)
+    assert len(drawings) > 6
+    numbers = [
+        value
+        for drawing in drawings
+        for part in ElementTree.fromstring(drawing).iter()
+        for key, value in part.attrib.items()
+        if key in {"x", "y", "x1", "x2", "y1", "y2", "width", "height"}
+    ]
+    assert len(numbers) > 500
+    assert all(math.isfinite(float(value)) for value in numbers)
+
+
+def luminance(colour: tuple[float, ...]) -> float:
+    even = [c / 255 / 12.92 if c / 255 <= 0.04045 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    return 0.2126 * even[0] + 0.7152 * even[1] + 0.0722 * even[2]
+
+
+def contrast(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """WCAG 2.2, definition of contrast ratio."""
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_text_has_enough_contrast(scheme: int) -> None:
+    style = files("residuum.reporting").joinpath("style.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[scheme]
+    colours = {
+        name: tuple(int(value[i : i + 2], 16) for i in (1, 3, 5))
+        if value[0] == "#"
+        else tuple(map(int, value.split()))
+        for name, value in re.findall(r"--([\w-]+): ([^;]+);", block)
+    }
+    for back in ("paper", "panel", "soft"):
+        for name in ("ink", "quiet", "link", "warn", "good", "c0", "c1", "c2", "c3", "c4", "c5"):
+            assert contrast(colours[name], colours[back]) >= 4.5, (name, back)
+    depths = dict(re.findall(r"\.l(\d) \{ --a: ([\d.]+); \}", style))
+    assert len(depths) == 7
+    for number, depth in depths.items():
+        for tone in ("hit", "miss"):
+            a = float(depth)
+            mixed = tuple(a * c + (1 - a) * p for c, p in zip(colours[tone], colours["paper"], strict=True))
+            words = colours["on-deep" if int(number) >= 6 else "on-light"]
+            assert contrast(words, mixed) >= 4.5, (tone, number)
+
+
+# --- names are text, whatever they hold ---------------------------------------------------------
+
+
+def test_hostile_names_are_shown_as_text(page: Page) -> None:
+    assert page.text.count(HOSTILE) >= 4
+    assert all(name in page.text for name in NAMES)
+    assert len(page.all("script")) == 1
+
+
+names = st.lists(
+    st.text(st.characters(codec="utf-8"), max_size=12)
+    | st.sampled_from([HOSTILE, "</style>", "{{ 7*7 }}", "']"]),
+    min_size=2,
+    max_size=4,
+    unique=True,
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=names)
+def test_any_names_leave_the_page_whole(tmp_path: Path, names: list[str]) -> None:
+    write_run(tmp_path / "run", names, images=200, epochs=2)
+    change(tmp_path / "run" / "settings.json", command=" ".join(names), asked={names[0]: names[1]})
+    change(tmp_path / "run" / "data.json", name=names[0], validation_from=names[1])
+    found = report(tmp_path / "run")
+    bare = re.sub(r"[\s“”]", "", "".join(found.pieces))
+    assert all(re.sub(r"\s", "", wording.shown(name).strip("“”")) in bare for name in names)
+    assert len(found.all("script")) == 1
+    assert len(found.all("style")) == 1
+
+
+def test_half_characters_are_replaced(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", ["a", "b"])
+    path = tmp_path / "run" / "data.json"
+    path.write_text(path.read_text().replace('"animals"', '"ani\\udcffmals"'))
+    assert "ani\ufffdmals" in report(tmp_path / "run").text
+
+
+def test_a_thumbnail_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", ["a", "b"])
+    mistakes = [
+        {"name": "x", "truth": "a", "predicted": "b", "confidence": 0.9, "thumbnail": thumbnail}
+        for thumbnail in (
+            "https://example.org/x.png",
+            "data:text/html;base64,AAAA",
+            'data:image/png;base64,"',
+            picture(0.5),
+        )
+    ]
+    (tmp_path / "run" / "mistakes.json").write_text(json.dumps(mistakes))
+    found = report(tmp_path / "run")
+    assert [image["src"] for image in found.all("img")] == [mistakes[3]["thumbnail"]]
+    assert [span.get("class") for span in found.all("span")].count("no-picture") == 3
+
+
+@pytest.mark.parametrize(("side", "enlarged"), [(32, True), (96, False)])
+def test_small_thumbnails_keep_hard_edges(tmp_path: Path, side: int, enlarged: bool) -> None:
+    write_run(tmp_path / "run", ["a", "b"])
+    mistake = {
+        "name": "x",
+        "truth": "a",
+        "predicted": "b",
+        "confidence": 0.9,
+        "thumbnail": picture(0.5, side),
+    }
+    (tmp_path / "run" / "mistakes.json").write_text(json.dumps([mistake]))
+    assert (report(tmp_path / "run").all("img")[0].get("class") == "small") is enlarged
+
+
+# --- every figure comes from the files ----------------------------------------------------------
+
+
+def plain_text(page: Page) -> str:
+    return page.text.replace("\u00a0", " ")
+
+
+def test_the_verdict_is_one_plain_sentence(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", NAMES)
+    top1 = {"value": 0.883, "low": 0.8764, "high": 0.8891}
+    change(tmp_path / "run" / "evaluation.json", top1=top1, images=10_000)
+    sentence = "Of 10,000 pictures it never saw, it names 88.3 % correctly (95 % interval 87.6–88.9 %)."
+    assert sentence in plain_text(report(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("field", "old", "new"),
+    [
+        ("top1", "54.3 % 51.2–57.1 %", "67.8 % 64.9–70.2 %"),
+        ("top5", "54.3 % 51.2–57.1 %", "67.8 % 64.9–70.2 %"),
+        ("macro_f1", "54.3 % 51.2–57.1 %", "67.8 % 64.9–70.2 %"),
+        ("ece", "54.3 % 51.2–57.1 %", "67.8 % 64.9–70.2 %"),
+    ],
+)
+def test_another_evaluation_makes_another_page(tmp_path: Path, field: str, old: str, new: str) -> None:
+    write_run(tmp_path / "run", NAMES, epochs=2)
+    path = tmp_path / "run" / "evaluation.json"
+    change(path, **{field: {"value": 0.543, "low": 0.512, "high": 0.571}})
+    before = plain_text(report(tmp_path / "run"))
+    change(path, **{field: {"value": 0.678, "low": 0.649, "high": 0.702}})
+    after = plain_text(report(tmp_path / "run"))
+    assert old in before
+    assert new in after
+    assert old not in after
+
+
+def test_the_class_table_is_the_file(ten: Path, page: Page) -> None:
+    expected = json.loads((ten / "evaluation.json").read_text())["per_class"]
+    rows = [row for row in page.cells if len(row) == 6 and row[3].endswith("\u00a0%") and "–" in row[3]]
+    assert [row[1] for row in rows] == [one["name"] for one in expected]
+    for row, one in zip(rows, expected, strict=True):
+        assert row[2] == f"{one['images']:,}"
+        for cell, key in zip(row[3:], ("recall", "precision", "f1"), strict=True):
+            assert cell.split("\u00a0")[0] == wording.percent_figure(one[key]["value"])
+
+
+def test_the_confusion_table_is_the_matrix(ten: Path, page: Page) -> None:
+    matrix = json.loads((ten / "evaluation.json").read_text())["confusion"]
+    rows = [row[1:] for row in page.cells if len(row) == 11 and row[0] in NAMES]
+    assert [[int(cell) for cell in row] for row in rows] == matrix
+
+
+def test_the_confusion_map_is_the_matrix(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [f"class {i}" for i in range(40)])
+    matrix = json.loads((tmp_path / "run" / "evaluation.json").read_text())["confusion"]
+    found = report(tmp_path / "run")
+    box = next(div for div in found.all("div") if "data-cells" in div)
+    rows = json.loads(box["data-cells"])
+    read = [dict(zip(row[::2], row[1::2], strict=True)) for row in rows]
+    assert [[row.get(j, 0) for j in range(40)] for row in read] == matrix
+    drawn = [path for path in found.all("path") if re.match(r"(hit|miss) l\d", path.get("class", ""))]
+    assert sum(path["d"].count("M") for path in drawn) == np.count_nonzero(matrix)
+
+
+@pytest.mark.parametrize(
+    ("size", "how"), [(2, "table"), (20, "table"), (21, "map"), (100, "map"), (101, "pairs")]
+)
+def test_each_size_of_confusion_has_its_form(tmp_path: Path, size: int, how: str) -> None:
+    write_run(tmp_path / "run", [f"class {i}" for i in range(size)], epochs=2)
+    found = report(tmp_path / "run")
+    classes = found.values("class")
+    assert any(value.startswith("confusion") for value in classes) is (how == "table")
+    assert ("scroll heat" in classes) is (how == "map")
+    assert ("too many to read" in found.text) is (how == "pairs")
+    assert ("scroll pairs" in classes) is (size > 3)
+
+
+def test_the_most_confused_pairs_come_first(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [f"class {i}" for i in range(120)], images=24_000)
+    matrix = np.array(json.loads((tmp_path / "run" / "evaluation.json").read_text())["confusion"])
+    np.fill_diagonal(matrix, 0)
+    rows = [row for row in report(tmp_path / "run").cells if len(row) == 4 and row[1].startswith("class ")]
+    assert [int(row[2]) for row in rows] == sorted(matrix.ravel(), reverse=True)[:30]
+    assert all(matrix[int(row[0][6:]), int(row[1][6:])] == int(row[2]) for row in rows)
+
+
+def test_curves_show_every_epoch(ten: Path, page: Page) -> None:
+    lines = [json.loads(line) for line in (ten / "metrics.jsonl").read_text().splitlines()]
+    epochs = [line for line in lines if line["kind"] == "epoch"]
+    for line in epochs:
+        assert f"validation {line['validation_loss']:.4g}" in page.text
+        assert f"training {wording.percent(line['train_accuracy'])}" in "".join(page.pieces)
+    assert "epoch 15: stopped and resumed" in page.text
+
+
+def test_a_figure_that_is_not_a_number_leaves_a_gap(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", ["a", "b"], epochs=6)
+    path = tmp_path / "run" / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    broken = [
+        line | {"train_loss": math.nan} if line.get("epoch") == 3 else line
+        for line in lines
+        if line["kind"] == "epoch"
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in broken))
+    found = report(tmp_path / "run")
+    curve = next(
+        path for path in found.all("path") if path.get("class") == "curve c0 d0" and "29.0" not in path["d"]
+    )
+    assert curve["d"].count("M") == 2
+    assert curve["d"].count("L") == 3
+    assert "The loss in 1 report of the training is not a finite number" in found.text
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [(0.7, "over-confident"), (0.895, "as right as it is sure"), (0.97, "under-confident")],
+)
+def test_confidence_is_weighed_against_accuracy(
+    six: Path, tmp_path: Path, accuracy: float, said: str
+) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    bins = [
+        {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
+        {"low": 0.5, "high": 1.0, "count": 120, "confidence": 0.9, "accuracy": accuracy},
+    ]
+    change(run / "evaluation.json", calibration=bins)
+    assert f"overall it is {said}." in report(run).text
+
+
+def test_settings_and_data_are_listed(page: Page) -> None:
+    rows = {row[0]: row[1] for row in page.cells if len(row) == 2}
+    assert rows["recipe"] == "quick"
+    assert rows["epochs"] == "30 asked for"
+    assert rows["widths"] == "16, 32, 64"
+    assert rows["stem.pool"] == "no"
+    assert rows["schedule.peak"] == "0.1"
+    assert rows["counts.train"] == "45000"
+    assert rows["torch"] == "2.15.0"
+    assert rows["fingerprint"].startswith("sha256:6b3a")
+    assert "residuum train pictures/animals --model resnet20 --epochs 30 --seed 0" in page.text
+
+
+def test_validation_figures_are_named_as_such(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", ["a", "b"])
+    change(tmp_path / "run" / "evaluation.json", split="validation")
+    change(tmp_path / "run" / "data.json", counts={"train": 900, "validation": 100, "test": None})
+    found = report(tmp_path / "run").text
+    assert "pictures kept aside from training, it names" in found
+    assert "it never saw" not in found
+    assert "The data has no test pictures." in found
+
+
+# --- what is missing is said --------------------------------------------------------------------
+
+OPTIONAL = ["environment.json", "data.json", "metrics.jsonl", "evaluation.json", "mistakes.json"]
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["environment.json"], ["says nothing of its environment"]),
+        (["data.json"], ["says nothing of its data"]),
+        (["metrics.jsonl"], ["holds no metrics yet"]),
+        (["evaluation.json"], ["There are no final figures", "30 of 30 epochs done", "No confusion matrix"]),
+        (["mistakes.json"], ["No mistakes to show"]),
+        (OPTIONAL, ["There are no final figures", "has not finished an epoch yet", "holds no metrics yet"]),
+    ],
+)
+def test_missing_files_are_said_in_place(tmp_path: Path, gone: list[str], said: list[str]) -> None:
+    write_run(tmp_path / "run", NAMES)
+    for name in gone:
+        (tmp_path / "run" / name).unlink()
+    found = report(tmp_path / "run")
+    assert all(words in found.text for words in said)
+    assert len(found.all("section")) >= 6
+
+
+def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
+    (tmp_path / "settings.json").write_text("{}")
+    found = report(tmp_path)
+    assert "There are no final figures" in found.text
+    assert "says nothing of its settings" in found.text
+
+
+@pytest.fixture(scope="module")
+def six(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small run of six classes, to be copied and damaged."""
+    names = ["猫", "dog", "c", "d", "e", "f"]
+    run = write_run(tmp_path_factory.mktemp("report") / "six", names, images=120, epochs=3)
+    mistakes = json.loads((run / "mistakes.json").read_text())
+    (run / "mistakes.json").write_text(json.dumps(mistakes[:2]))
+    return run
+
+
+@pytest.mark.parametrize("name", ["settings.json", *OPTIONAL])
+def test_a_file_that_holds_something_else_counts_as_missing(six: Path, tmp_path: Path, name: str) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    (run / name).write_text("[1]")
+    found = report(run)
+    assert len(found.all("section")) >= 6
+    assert any(
+        words in found.text
+        for words in ("says nothing of its", "no final figures", "no metrics", "no picture")
+    )
+
+
+def leaves(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to everything in a JSON tree."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [at, *(way for key, value in items for way in leaves(value, (*at, key)))]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_figures_never_break_the_page(six: Path, tmp_path: Path, data: st.DataObject) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run", dirs_exist_ok=True))
+    name = data.draw(st.sampled_from(["evaluation.json", "mistakes.json", "data.json", "environment.json"]))
+    tree = json.loads((run / name).read_text())
+    *way, last = data.draw(st.sampled_from([way for way in leaves(tree) if way]))
+    place = tree
+    for key in way:
+        place = place[key]
+    place[last] = data.draw(st.sampled_from([None, math.nan, math.inf, -1, 10**9, "x", [], {}, True]))
+    (run / name).write_text(json.dumps(tree))
+    found = report(run)
+    assert not re.search(r"\b(nan|inf)\b", found.text, re.IGNORECASE)
+    assert not [
+        value for key in ("d", "x", "y", "width", "height") for value in found.values(key) if "nan" in value
+    ]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_metrics_never_break_the_page(six: Path, tmp_path: Path, data: st.DataObject) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run", dirs_exist_ok=True))
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    key = data.draw(
+        st.sampled_from(["epoch", "step", "loss", "lr", "train_loss", "validation_accuracy", "seconds"])
+    )
+    bad: Any = data.draw(st.sampled_from([None, math.nan, math.inf, -1.0, 0, 1e300, "x", []]))
+    which = data.draw(st.sets(st.integers(0, len(lines) - 1), min_size=1))
+    damaged = [line | {key: bad} if i in which else line for i, line in enumerate(lines)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in damaged))
+    found = report(run)
+    assert "Learning curves" in found.text
+    assert not [
+        value for name in ("d", "x", "y", "x1", "y1") for value in found.values(name) if "nan" in value
+    ]
+
+
+# --- several runs -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return two runs that differ by seed alone and one of another depth; tests only read them."""
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [
+        write_run(folder / f"run {seed}", NAMES, seed=seed, skill=skill)
+        for seed, skill in enumerate([0.85, 0.85, 0.93])
+    ]
+    resolved = json.loads((runs[2] / "settings.json").read_text())["resolved"]
+    change(
+        runs[2] / "settings.json",
+        resolved={**resolved, "depth": 56, "net": {**resolved["net"], "counts": [9] * 3}},
+    )
+    return runs
+
+
+def top1(run: Path) -> Json:
+    found: Json = json.loads((run / "evaluation.json").read_text())["top1"]
+    return found
+
+
+def test_runs_are_set_side_by_side(three: list[Path], tmp_path: Path) -> None:
+    found = report(*three, out=tmp_path / "all.html")
+    rows = [row for row in found.cells if len(row) == 9][1:]
+    assert [row[1] for row in rows] == ["run 0", "run 1", "run 2"]
+    for row, run in zip(rows, three, strict=True):
+        assert row[5].split("\u00a0")[0] == wording.percent_figure(top1(run)["value"])
+    assert max(Counter(found.values("id")).values()) == 1
+    assert "C (\u2068run 2\u2069) names the most pictures correctly" in found.text
+    assert "lies above those of the other runs" in found.text
+
+
+def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path) -> None:
+    found = report(*three, out=tmp_path / "all.html")
+    rows = {
+        row[0]: row[1:]
+        for row in found.cells
+        if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}
+    }
+    assert rows == {
+        "seed": ["0", "1", "2"],
+        "depth": ["20", "20", "56"],
+        "net.counts": ["3, 3, 3", "3, 3, 3", "9, 9, 9"],
+    }
+
+
+def test_runs_that_differ_by_seed_are_averaged(three: list[Path], tmp_path: Path) -> None:
+    found = plain_text(report(*three, out=tmp_path / "all.html"))
+    values = [100 * top1(run)["value"] for run in three[:2]]
+    mean, deviation = np.mean(values), np.std(values, ddof=1)
+    spread = f"mean {mean:.2f} %, standard deviation {deviation:.2f} points over 2 runs"
+    assert f"A, B (\u2068resnet20\u2069) differ only by seed: top-1 {spread}" in found
+
+
+def test_the_same_seed_twice_is_no_repeat(three: list[Path], tmp_path: Path) -> None:
+    found = report(three[0], three[0], out=tmp_path / "all.html").text
+    assert "differ only by seed" not in found
+    assert "None: all settings are the same." in found
+
+
+def test_intervals_that_overlap_settle_nothing(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, ["a", "b"], epochs=2) for name in "xy"]
+    for run, value in zip(runs, (0.80, 0.81), strict=True):
+        change(run / "evaluation.json", top1={"value": value, "low": value - 0.02, "high": value + 0.02})
+    assert "overlaps with that of A" in report(*runs, out=tmp_path / "all.html").text
+
+
+def test_runs_that_do_not_compare_are_said_not_to(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, ["a", "b"], epochs=2) for name in "xyz"]
+    change(runs[0] / "data.json", fingerprint="another")
+    change(runs[1] / "evaluation.json", split="validation")
+    (runs[2] / "evaluation.json").unlink()
+    found = report(*runs, out=tmp_path / "all.html").text
+    assert "did not use the same data" in found
+    assert "judged on different splits" in found
+    assert "C: no final figures yet" in found
+
+
+def test_recall_of_many_classes_shows_where_runs_differ(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, [f"class {i}" for i in range(60)], epochs=2) for name in "xy"]
+    per_class = json.loads((runs[0] / "evaluation.json").read_text())["per_class"]
+    per_class[37]["recall"] = {"value": 0.011, "low": 0.0, "high": 0.05}
+    change(runs[0] / "evaluation.json", per_class=per_class)
+    found = report(*runs, out=tmp_path / "all.html")
+    assert "the 40 of 60 classes whose recall differs most" in found.text
+    assert "A: 1.1 %" in plain_text(found)
+
+
+def test_thirty_runs_make_a_page(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["a", "b"], epochs=2)
+    found = report(*[run] * 30, out=tmp_path / "all.html")
+    assert "30 runs compared" in found.text
+    assert {"Z", "A2", "D2"} <= {row[0].split()[0] for row in found.cells if len(row) == 9 and row[0].strip()}
+
+
+def test_no_run_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no run was given"):
+        write_report([])
+    with pytest.raises(UserError, match="is not a run folder"):
+        write_report([tmp_path])
+
+
+def test_a_thousand_classes_stay_small(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [f"类别 class {i}" for i in range(1000)], images=50_000, epochs=90)
+    assert write_report([tmp_path / "run"]).stat().st_size < 1_500_000
+
+
+# --- wording ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.883, "88.3 %"),
+        (1.0, "100.0 %"),
+        (0.99996, "99.996 %"),
+        (0.9999, "99.99 %"),
+        (0.0, "0.0 %"),
+        (0.0001, "0.01 %"),
+        (None, "–"),
+    ],
+)
+def test_a_share_is_never_rounded_to_all_or_nothing(value: float | None, expected: str) -> None:
+    assert wording.percent(value).replace("\u00a0", " ") == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (272_474, "272 k"),
+        (25_557_032, "25.6 M"),
+        (4_089_284_608, "4.09 G"),
+        (999_600, "1.00 M"),
+        (64, "64"),
+        (None, "–"),
+    ],
+)
+def test_large_numbers_keep_three_figures(value: float | None, expected: str) -> None:
+    assert wording.short(value).replace("\u00a0", " ") == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.42, "0.4 s"),
+        (42.2, "42 s"),
+        (59.7, "1 min 0 s"),
+        (723, "12 min 3 s"),
+        (3599.9, "1 h 0 min"),
+        (6120, "1 h 42 min"),
+    ],
+)
+def test_times_are_written_for_people(seconds: float, expected: str) -> None:
+    assert wording.duration(seconds).replace("\u00a0", " ") == expected
+
+
+# --- in a real browser --------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium")
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` in PATH")
+
+
+def browse(html: Path, profile: Path) -> tuple[str, list[str]]:
+    """Open a page in headless chromium; return its DOM after the script ran, and what the console said."""
+    assert CHROMIUM is not None
+    quiet = "no-first-run disable-background-networking disable-component-update disable-sync disable-gpu no-sandbox"
+    command = [CHROMIUM, "--headless", *(f"--{flag}" for flag in quiet.split())]
+    command += [
+        "--enable-logging=stderr",
+        "--v=0",
+        f"--user-data-dir={profile}",
+        "--window-size=400,900",
+        "--dump-dom",
+    ]
+    done = subprocess.run([*command, html.as_uri()], capture_output=True, text=True, timeout=90, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+@in_browser
+def test_a_browser_shows_it_without_complaint(three: list[Path], tmp_path: Path) -> None:
+    dom, console = browse(write_report(three, tmp_path / "all.html"), tmp_path / "profile")
+    assert console == []
+    assert all(name in dom for name in NAMES[:-1])
+    assert "&lt;script&gt;alert('x')&lt;/script&gt;" in dom
+    assert '<button type="button" data-copy="r0-command">Copy</button>' in dom  # the script showed it
+
+
+@in_browser
+def test_a_browser_refuses_any_other_script(ten: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed.html"
+    html = write_report([ten]).read_text(encoding="utf-8")
+    changed.write_text(
+        html.replace("</body>", "<script>document.title = 'mine'</script></body>"), encoding="utf-8"
+    )
+    dom, console = browse(changed, tmp_path / "profile")
+    assert "<title>mine</title>" not in dom
+    assert any("Content Security Policy" in line for line in console)
+
+
+PRESS = """
+<script>
+const buttons = [...document.querySelectorAll("#r0-table button")];
+const press = (words) => buttons.find((button) => button.textContent === words).click();
+const order = () => [...document.querySelectorAll("#r0-table tbody tr")].map((row) => row.cells[0].textContent).join();
+const said = [];
+press("recall"); said.push(order());
+press("recall"); said.push(order());
+const box = document.querySelector(".heat");
+for (const key of ["ArrowRight", "ArrowDown", "ArrowDown"]) box.dispatchEvent(new KeyboardEvent("keydown", { key }));
+said.push(document.querySelector(".readout").textContent);
+const input = document.querySelector("input");
+input.value = "CLASS 7"; input.dispatchEvent(new Event("input"));
+said.push(document.querySelectorAll("#r0-table tbody tr:not([hidden])").length);
+document.body.style.maxWidth = "400px";
+said.push(document.body.scrollWidth <= 400);
+document.body.dataset.said = JSON.stringify(said);
+</script></body>
+"""
+
+
+@in_browser
+def test_sorting_filtering_and_reading_the_map(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [f"class {i}" for i in range(30)], epochs=2)
+    html = write_report([run]).read_text(encoding="utf-8")
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", PRESS)
+    (tmp_path / "pressed.html").write_text(html, encoding="utf-8")
+    dom, console = browse(tmp_path / "pressed.html", tmp_path / "profile")
+    assert console == []
+    rising, falling, readout, shown, fits = json.loads(Page(dom).all("body")[0]["data-said"])
+
+    judged = json.loads((run / "evaluation.json").read_text())
+    recall = [one["recall"]["value"] for one in judged["per_class"]]
+    assert [recall[int(i)] for i in rising.split(",")] == sorted(recall)
+    assert [recall[int(i)] for i in falling.split(",")] == sorted(recall, reverse=True)
+    row = judged["confusion"][2]
+    assert (
+        readout.replace("\u2068", "")
+        .replace("\u2069", "")
+        .startswith(f"class 2 called class 1: {row[1]} of {sum(row)} pictures")
+    )
+    assert shown == 1
+    assert fits is True
