@@ -49,13 +49,16 @@ def summary(values: list[float]) -> dict[str, float]:
 def write(path: Path, about: dict[str, Any], done: list[dict[str, Any]]) -> None:
     """Write the runs and their summary."""
     figures = {
-        name: summary([run[name] for run in done]) for name in ("test_accuracy", "training_seconds", "images_per_s")
+        name: summary([run[name] for run in done])
+        for name in ("test_accuracy", "training_seconds", "images_per_s")
     }
     runs.write_json(path, {**about, "summary": figures, "runs": done})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("--model", default=None)
     parser.add_argument("--recipe", default="quick")

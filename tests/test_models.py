@@ -60,7 +60,9 @@ def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:
 def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
     theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).double().eval()
     ours = ResNet(named(f"resnet{depth}", 7)).double().eval()
-    for module in theirs.modules():  # statistics and scales as after training, not the neutral ones of a new net
+    for (
+        module
+    ) in theirs.modules():  # statistics and scales as after training, not the neutral ones of a new net
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
@@ -76,7 +78,9 @@ def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
     torch.testing.assert_close(x_ours.grad, x_theirs.grad, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["resnet20", "plain32", "resnet110", "resnet18", "plain18", "resnet50", "plain50"])
+@pytest.mark.parametrize(
+    "name", ["resnet20", "plain32", "resnet110", "resnet18", "plain18", "resnet50", "plain50"]
+)
 @pytest.mark.parametrize("option", [None, "B", "C"])
 def test_every_net_runs_and_every_parameter_gets_a_gradient(name: str, option: str | None) -> None:
     if name in PLAIN_TWINS and option:
@@ -98,7 +102,9 @@ def test_a_plain_twin_is_the_residual_net_without_its_shortcuts() -> None:
     block = residual.stages.stage1.block1
     expected = torch.relu(block.branch(x) + x)
     torch.testing.assert_close(block(x), expected)
-    torch.testing.assert_close(plain.stages.stage1.block1(x), torch.relu(plain.stages.stage1.block1.branch(x)))
+    torch.testing.assert_close(
+        plain.stages.stage1.block1(x), torch.relu(plain.stages.stage1.block1.branch(x))
+    )
 
 
 def test_option_a_subsamples_and_appends_zero_channels_without_parameters() -> None:
@@ -166,7 +172,7 @@ def test_a_specification_survives_json_and_wrong_ones_are_refused() -> None:
         from_json({"stem": "cifar"})
     with pytest.raises(UserError, match="one of each"):
         NetSpec(stem="cifar", block="basic", blocks=(1, 1), widths=(16,), shortcut="A")
-    with pytest.raises(UserError, match="did you mean .*resnet20"):
+    with pytest.raises(UserError, match=r"did you mean .*resnet20"):
         named("resnet21")
     with pytest.raises(UserError, match="plain net"):
         named("plain20", shortcut="B")

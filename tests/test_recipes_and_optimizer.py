@@ -23,7 +23,12 @@ CIFAR = Task(num_pictures=50_000, image_size=32, depth=20)
 
 def test_the_papers_cifar_recipe() -> None:
     recipe = he2015_cifar(CIFAR)
-    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (64_000, 128, 0.9, 1e-4)
+    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (
+        64_000,
+        128,
+        0.9,
+        1e-4,
+    )
     assert (recipe.nesterov, recipe.decay_norms_and_biases, recipe.label_smoothing) == (False, True, 0.0)
     assert recipe.augmentation.pad == 4
     assert recipe.augmentation.flip
@@ -53,14 +58,23 @@ def test_nets_of_110_layers_warm_up_until_the_training_error_is_below_80_percent
 
 def test_the_papers_imagenet_recipe() -> None:
     recipe = he2015_imagenet(Task(num_pictures=1_281_167, image_size=224, depth=50))
-    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (600_000, 256, 0.9, 1e-4)
+    assert (recipe.iterations, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (
+        600_000,
+        256,
+        0.9,
+        1e-4,
+    )
     assert recipe.augmentation.shorter_side == (256, 480)
     assert recipe.augmentation.colour
     rates = [learning_rate(recipe, step, True) for step in (0, 150_000, 300_000, 450_000)]
     assert rates == pytest.approx([0.1, 0.01, 0.001, 0.0001])
 
 
-@given(st.integers(2, 100_000), st.one_of(st.none(), st.integers(1, 300)), st.one_of(st.none(), st.integers(2, 512)))
+@given(
+    st.integers(2, 100_000),
+    st.one_of(st.none(), st.integers(1, 300)),
+    st.one_of(st.none(), st.integers(2, 512)),
+)
 def test_quick_fits_any_number_of_pictures(n: int, epochs: int | None, batch: int | None) -> None:
     task = Task(num_pictures=n, image_size=32, depth=20, epochs=epochs, batch_size=batch)
     recipe = quick(task)
@@ -72,7 +86,9 @@ def test_quick_fits_any_number_of_pictures(n: int, epochs: int | None, batch: in
 
 
 @given(st.integers(1, 5000), st.floats(0.01, 0.9), st.floats(1e-3, 10))
-def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(iterations: int, climb: float, peak: float) -> None:
+def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(
+    iterations: int, climb: float, peak: float
+) -> None:
     recipe = quick(CIFAR)
     recipe = type(recipe)(
         **{**recipe.__dict__, "iterations": iterations, "schedule": OneCycle(peak=peak, climb=climb)}
@@ -114,11 +130,11 @@ def test_a_step_is_the_papers_update() -> None:
     net = nn.Sequential(nn.Linear(1, 1, bias=False))
     recipe = he2015_cifar(CIFAR)
     optimizer = make_optimizer(net, recipe)
-    w, v = float(net[0].weight), 0.0
+    w, v = net[0].weight.item(), 0.0
     for step in range(3):
         set_rate(optimizer, 0.1 / (step + 1))
         net[0].weight.grad = torch.tensor([[2.0]])
         optimizer.step()
         v = 0.9 * v + 2.0 + 1e-4 * w
         w -= 0.1 / (step + 1) * v
-        assert math.isclose(float(net[0].weight), w, rel_tol=1e-5)
+        assert math.isclose(net[0].weight.item(), w, rel_tol=1e-5)

@@ -37,8 +37,8 @@ def test_the_old_file_stands_when_writing_the_new_one_fails(
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         runs.write_whole(Path("/dev/full/x"), b"x")
+    (tmp_path / runs.METRICS).symlink_to("/dev/full")
     with pytest.raises(UserError, match="cannot write"):
-        (tmp_path / runs.METRICS).symlink_to("/dev/full")
         runs.append_metrics(tmp_path, {"kind": "step", "text": "x" * 100_000})
 
 
@@ -72,9 +72,7 @@ def test_the_environment_names_versions_and_hardware_but_no_place_or_person() ->
     assert os.uname().nodename not in text
 
 
-def test_two_runs_of_the_same_second_get_two_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runs_of_the_same_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     folders = {runs.new_run_folder(None, "x") for _ in range(3)}
     assert len(folders) == 3

@@ -252,9 +252,7 @@ def _launch(
     config: Annotated[Path | None, Parameter(help="Settings from a JSON or TOML file; flags win.")] = None,
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> None:
-    app.config = (
-        [Dict(_read_config(config), source=str(config), use_commands_as_keys=False)] if config else []
-    )
+    app.config = [Dict(_for_any_verb(_read_config(config)), source=str(config))] if config else []
     try:
         app(tokens, exit_on_error=False, print_error=False)
     except UserError as error:
@@ -287,6 +285,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     return {name: value for name, value in inner.items() if value is not None and value != []}
 
 
+def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
+    """Lay the settings where the verb that is run will look for its own."""
+    verbs = ("train", "evaluate", "predict", "report", "models")
+    return dict.fromkeys(verbs, settings) | {"data": {"check": settings, "fetch": settings}}
+
+
 def main() -> None:
     """Run the command line."""
-    app.meta()
+    app.meta(sys.argv[1:])

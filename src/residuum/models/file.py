@@ -51,7 +51,7 @@ def read_model(path: Path) -> ModelFile:
         UserError: it is missing, damaged, not a safetensors file, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
-    about = json.loads(metadata.get(_KEY, "{}"))
+    about = _about(metadata.get(_KEY, "{}"))
     if about.get("format") != FORMAT:
         raise UserError(
             f"{path} is not a residuum model file",
@@ -67,16 +67,16 @@ def read_model(path: Path) -> ModelFile:
 
 
 def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Return the bytes of a safetensors file whose metadata hold a digest of the tensors."""
-    return save(tensors, metadata={**metadata, _DIGEST: _digest(tensors)})
+    """Return the bytes of a safetensors file whose metadata hold a digest of all the rest."""
+    return save(tensors, metadata={**metadata, _DIGEST: _digest(tensors, metadata)})
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names and contents: a single flipped bit on the disk is noticed."""
-    seal = hashlib.sha256()
+def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
+    """SHA-256 over metadata, names and contents: a single flipped bit on the disk is noticed."""
+    seal = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name in sorted(tensors):
         seal.update(name.encode())
-        seal.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+        seal.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return seal.hexdigest()
 
 
@@ -98,9 +98,19 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"it is damaged or of another kind ({error})",
             "residuum never opens pickled checkpoints (.pt, .pth) as they are: pickles can run code",
         ) from error
-    if _DIGEST in metadata and metadata[_DIGEST] != _digest(tensors):
+    digest = metadata.pop(_DIGEST, None)
+    if digest is not None and digest != _digest(tensors, metadata):
         raise UserError(f"{path} is damaged", "its content does not fit the digest it carries")
     return tensors, metadata
+
+
+def _about(text: str) -> dict[str, Any]:
+    """A foreign file may carry anything under our key."""
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def build_net(model: ModelFile, path: Path) -> ResNet:

@@ -73,9 +73,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
         if not found:
-            raise UserError(
-                f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(SUFFIXES))
-            )
+            raise UserError(f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(SUFFIXES)))
         return found
     return [path]
 

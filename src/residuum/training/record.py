@@ -71,9 +71,10 @@ def record_data(run: Path, resolved: Resolved) -> None:
 
 
 def command(asked: TrainSettings) -> str:
-    """Return the command line that asks for the same."""
+    """Return the command line that asks for the same; not where the run went, so that it can be repeated."""
     words = ["residuum", "train"]
-    for name, value in explicit(asked).items():
+    wanted = {name: value for name, value in explicit(asked).items() if name not in {"out", "resume"}}
+    for name, value in wanted.items():
         if name == "data":
             words.append(shlex.quote(str(value)))
         elif isinstance(value, bool):

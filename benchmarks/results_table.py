@@ -1,0 +1,84 @@
+"""Put the figures of results/ into README.md and README.zh.md, between their result markers.
+
+    python benchmarks/results_table.py
+
+Nothing is typed by hand: a test fails when a page and the files differ.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTALL)
+
+WORDS = {
+    "README.md": {
+        "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | time to train | written by |",
+        "speed": "| training, whole loop | ours, images/s | usual loop, images/s | ratio (range) | written by |",
+        "note": "Measured on {processor}, {cores} cores, torch {torch}, {date}. Every run stands in "
+        "[`results/`](results). The usual loop: the same net, eager float32, torchvision's per-image transforms.",
+        "epochs": "{epochs} epochs",
+    },
+    "README.zh.md": {
+        "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 训练时间 | 由谁写出 |",
+        "speed": "| 训练速度，完整循环 | 我们，张/秒 | 通常的循环，张/秒 | 比值（范围） | 由谁写出 |",
+        "note": "测量环境：{processor}，{cores} 核，torch {torch}，{date}。每个种子的训练和硬件都记录在 "
+        "[`results/`](results) 中。“通常的循环”：同一个网络，eager float32，torchvision 的逐图变换。",
+        "epochs": "{epochs} 轮",
+    },
+}
+
+
+def tables(page: str) -> str:
+    """Return the results part of one page, made from the files alone."""
+    words = WORDS[page]
+    accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
+    speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
+    lines = [words["accuracy"], "|---|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
+    lines += [words["speed"], "|---|---|---|---|---|", *(_speed_row(r) for r in speed), ""]
+    environment = (accuracy[0]["runs"][0] if accuracy else speed[0])["environment"]
+    note = words["note"].format(**{**environment, "date": environment["date"][:10]})
+    return "\n".join([*lines, note, ""])
+
+
+def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
+    accuracy, seconds = result["summary"]["test_accuracy"], result["summary"]["training_seconds"]
+    what = f"{result['data']}, {result['model']}, {result['recipe']}, {words['epochs'].format(**result)}"
+    spread = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} %"
+    file = f"[{result['written_by'].removeprefix('benchmarks/')}]({result['written_by']})"
+    return f"| {what} | {spread} | {accuracy['n']} | {seconds['mean']:.0f} s | {file} |"
+
+
+def _speed_row(result: dict[str, Any]) -> str:
+    ours, usual = result["images_per_s"]["ours"]["median"], result["images_per_s"]["usual"]["median"]
+    ratio = result["ratio"]
+    file = "[train_speed.py](benchmarks/train_speed.py)"
+    what = f"{result['model']}, {result['compute']['precision']}, batch {result['batch_size']}"
+    return (
+        f"| {what} | {ours:.0f} | {usual:.0f} "
+        f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) | {file} |"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def with_tables(page: str, text: str) -> str:
+    """Return the page's text with its results part made anew."""
+    return MARKED.sub(lambda found: found[1] + tables(page) + found[2], text)
+
+
+def main() -> None:
+    for page in WORDS:
+        path = ROOT / page
+        path.write_text(with_tables(page, path.read_text(encoding="utf-8")), encoding="utf-8")
+        print(f"written: {page}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,305 @@
+"""The command as a person or a script meets it: fast help, one clear error, figures on stdout alone."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import residuum
+from residuum import runs
+from residuum.cli import main
+from residuum.settings import TrainSettings
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "run"
+    residuum.train("digits", epochs=3, batch_size=64, out=str(path))
+    return path
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One digit of the test split, as a PNG like anyone's."""
+    from residuum.data.digits import digits
+
+    test = digits().test
+    assert test is not None
+    path = tmp_path_factory.mktemp("scan") / "数字.png"
+    Image.fromarray(test.pictures.encoded(0)).save(path)
+    return path
+
+
+def command(
+    words: Sequence[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_help_is_instant_and_does_not_import_torch() -> None:
+    code = "import sys; sys.argv = ['residuum', '--help']\n"
+    code += "from residuum.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    pass\n"
+    code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules or 'PIL' in sys.modules)"
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0, "a heavy package was imported for --help"
+        assert "train" in done.stdout
+    assert min(seconds) < 0.4
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "/no/such/place"], "/no/such"),
+        (["train", "cifra10"], "cifar10"),
+        (["train", "digits", "--model", "resnet21"], "did you mean"),
+        (["train", "digits", "--model", "plain20", "--shortcut", "B"], "resnet20"),
+        (["train", "digits", "--epochs", "0"], "--epochs 0 is out of range"),
+        (["train", "digits", "--epoch", "3"], "--epochs"),
+        (["train", "digits", "--epochs", "many"], "--epochs"),
+        (["train", "digits", "--recipe", "quik"], "quick"),
+        (["train", "digits", "--lr", "nan"], "--lr"),
+        (["train", "digits", "--device", "cuda"], "--device cuda"),
+        (["train", "digits", "--out", "/proc/nowhere/run"], "--out"),
+        (["train"], "residuum train PHOTOS"),
+        (["train", "--config", "/no/file.json"], "/no/file.json"),
+        (["trian", "digits"], "train"),
+        (["evaluate", "/no/run"], "/no/run"),
+        (["evaluate"], "residuum evaluate RUN"),
+        (["predict", "/no/run", "x.png"], "/no/run"),
+        (["predict"], "residuum predict RUN"),
+        (["report", "/no/run"], "/no/run"),
+        (["report"], "residuum report RUN"),
+        (["data", "check", "/no/place"], "/no"),
+        (["data", "check"], "residuum data check DATA"),
+        (["data", "fetch"], "residuum data fetch cifar10"),
+        (["models", "--classes", "1"], "--classes"),
+    ],
+)
+def test_a_fault_is_one_message_and_exit_code_2(
+    words: list[str],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    import torch
+
+    if "cuda" in words and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(words, capsys, monkeypatch)
+    assert code == 2
+    assert err.count("error: ") == 1
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_where_it_happened(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(residuum.UserError):
+        command(["train", "/no/such/place", "--debug"], capsys, monkeypatch)
+
+
+def test_folders_that_are_no_data_set(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    only = tmp_path / "only" / "猫"
+    only.mkdir(parents=True)
+    Image.new("RGB", (16, 16)).save(only / "1.png")
+    for folder in ("empty", "only"):
+        code, _, err = command(["train", tmp_path / folder], capsys, monkeypatch)
+        assert code == 2
+        assert folder in err
+
+
+def test_evaluate_repeats_the_runs_own_figures(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = command(["evaluate", run, "--json"], capsys, monkeypatch)
+    again, own = json.loads(out), runs.read_json(run / runs.EVALUATION)
+    assert code == 0
+    assert again["same_data_as_training"]
+    assert {name: again[name] for name in own} == own
+    code, out, _ = command(["evaluate", run / runs.MODEL, "--split", "train", "--json"], capsys, monkeypatch)
+    assert json.loads(out)["images"] == 1437
+    code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
+    epochs = [line for line in runs.read_metrics(run) if line["kind"] == "epoch"]
+    assert json.loads(out)["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    code, out, _ = command(["evaluate", run], capsys, monkeypatch)
+    assert "360 test pictures" in out
+    assert f"{own['top1']['value']:.2%}" in out
+
+
+def test_evaluate_numbers_classes_by_name(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from residuum.data.digits import digits
+
+    test = digits().test
+    assert test is not None
+    for row, label in enumerate(test.labels):
+        folder = tmp_path / "scans" / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(test.pictures.encoded(row)).save(folder / f"{row}.png")
+    code, out, _ = command(["evaluate", run, tmp_path / "scans", "--json"], capsys, monkeypatch)
+    figures = json.loads(out)
+    assert figures["top1"] == runs.read_json(run / runs.EVALUATION)["top1"]
+    assert not figures["same_data_as_training"]
+    (tmp_path / "scans" / "9").rename(tmp_path / "scans" / "nine")
+    code, _, err = command(["evaluate", run, tmp_path / "scans"], capsys, monkeypatch)
+    assert code == 2
+    assert "nine" in err
+
+
+def test_predict_answers_in_text_and_json(
+    run: Path, scan: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, _ = command(["predict", run, scan, scan.parent, "--top", "3", "--json"], capsys, monkeypatch)
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [line["picture"] for line in lines] == [str(scan)] * 2  # the file, and the folder it lies in
+    assert lines[0]["answers"] == lines[1]["answers"]
+    probabilities = [answer["probability"] for answer in lines[0]["answers"]]
+    assert len(probabilities) == 3
+    assert probabilities == sorted(probabilities, reverse=True)
+    _, out, _ = command(["predict", run, scan], capsys, monkeypatch)
+    assert lines[0]["answers"][0]["class"] in out
+    broken = scan.parent.parent / "broken.png"
+    broken.write_bytes(b"<html>not found</html>")
+    code, _, err = command(["predict", run, broken], capsys, monkeypatch)
+    assert code == 2
+    assert "broken.png" in err
+
+
+def test_what_python_predicts_is_what_the_test_figures_judged(run: Path, scan: Path) -> None:
+    """The same picture through predict and through the evaluation's own batch gives the same answer."""
+    from residuum.data.digits import digits
+
+    test = digits().test
+    assert test is not None
+    answer = residuum.predict(run, scan)[0]
+    classifier = residuum.load(run)
+    import torch
+
+    from residuum.data.preprocess import normalise
+
+    pixels = torch.from_numpy(np.repeat(test.pictures.encoded(0)[None, ..., None], 3, axis=3))
+    expected = classifier(normalise(pixels, classifier.preprocessing))[0]
+    best = int(expected.argmax())
+    assert answer.classes[0] == classifier.classes[best]
+    assert answer.probabilities[0] == pytest.approx(float(expected[best]), abs=1e-5)
+
+
+def test_report_and_models_and_check(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, out, _ = command(["report", run, "--json"], capsys, monkeypatch)
+    assert Path(json.loads(out)["report"]).read_text(encoding="utf-8").startswith("<!")
+    _, out, _ = command(["data", "check", "digits", "--json"], capsys, monkeypatch)
+    assert json.loads(out)["splits"]["test"]["pictures"] == 360
+    code, out, _ = command(["data", "check", "digits"], capsys, monkeypatch)
+    assert code == 0
+    assert "nothing wrong" in out
+
+
+def test_a_config_file_repeats_a_run_and_flags_win(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = run / runs.SETTINGS
+    _, out, _ = command(["train", "--config", settings, "--seed", "0", "--print-config"], capsys, monkeypatch)
+    config = json.loads(out)
+    assert config["seed"] == 0
+    assert config["epochs"] == 3
+    assert TrainSettings(**config) == TrainSettings(**runs.read_json(settings)["settings"])
+    (tmp_path / "c.toml").write_text("epochs = 7\nlr = 0.5\n")
+    _, out, _ = command(
+        ["train", "x", "--config", tmp_path / "c.toml", "--lr", "0.1", "--print-config"], capsys, monkeypatch
+    )
+    assert (json.loads(out)["epochs"], json.loads(out)["lr"], json.loads(out)["data"]) == (7, 0.1, "x")
+    (tmp_path / "wrong.json").write_text('{"epoch": 3}')
+    code, _, err = command(["train", "x", "--config", tmp_path / "wrong.json"], capsys, monkeypatch)
+    assert code == 2
+    assert "--epochs" in err
+
+
+def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
+    recorded = runs.read_json(run / runs.SETTINGS)["command"]
+    assert recorded.replace("'", "") == "residuum train digits --epochs 3 --batch-size 64"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
+    from residuum.cli import app
+
+    script = app.generate_completion(shell=shell)  # type: ignore[arg-type]
+    assert "evaluate" in script
+    assert "batch-size" in script
+
+
+OFFLINE = """
+import socket, sys
+def refuse(*_, **__): raise AssertionError("the network was touched")
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+from residuum.cli import main
+for words in {lines!r}:
+    sys.argv = ["residuum", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, (words, stop.code)
+"""
+
+
+def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Path, scan: Path) -> None:
+    photos = tmp_path / "photos"
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        (photos / name).mkdir(parents=True)
+        for index in range(12):
+            pixels = random.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(photos / name / f"{index}.png")
+    before = {path: path.stat().st_mtime_ns for path in photos.rglob("*")}
+    for path in [*photos.rglob("*"), photos]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    run = str(tmp_path / "run")
+    lines = [
+        ["data", "check", str(photos)],
+        ["train", str(photos), "--epochs", "1", "--batch-size", "4", "--out", run],
+        ["evaluate", run],
+        ["predict", run, str(scan)],
+        ["report", run],
+        ["models"],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE.format(lines=lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "RESIDUUM_CACHE": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
