@@ -19,12 +19,13 @@ README = ROOT / "README.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
-BASE = {"errors", "settings", "runs"}
+BASE = {"errors", "console", "settings", "runs"}
 PARTS = BASE | {"compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"training", "prediction", "study", "reporting"}
 LADDER = {
     "errors": set(),
+    "console": set(),
     "settings": {"errors"},
     "runs": {"errors"},
     "compute": BASE,

@@ -7,7 +7,7 @@ from torch import nn
 
 from residuum.errors import UserError
 from residuum.models.block import ZeroPad
-from residuum.models.count import cost, table
+from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NAMED_NETS, PLAIN_TWINS, NetSpec, from_json, named
 from residuum.settings import ModelsSettings
@@ -49,6 +49,15 @@ def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     assert rows["B"]["multiply_adds"] == macs_v15
     assert cost(named(f"resnet{depth}", stride_in="1x1"), 224)["multiply_adds"] == macs_v1
     assert rows["B"]["depth"] == depth
+
+
+@pytest.mark.parametrize("name", ["resnet56", "plain34", "resnet101"])
+def test_the_count_by_blocks_equals_the_count_on_the_whole_net(name: str) -> None:
+    spec = named(name, 13)
+    with torch.device("meta"):
+        net = ResNet(spec)
+    counted = {"parameters": parameters(net), "multiply_adds": multiply_adds(net, 3, 65)}
+    assert cost(spec, 65) == {"depth": spec.depth, **counted}
 
 
 def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:

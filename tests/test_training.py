@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+import residuum
 from residuum import runs
 from residuum.errors import Stopped, UserError
 from residuum.loading import load
@@ -272,6 +273,10 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:60])
     with pytest.raises(UserError, match=broken.name):
         train(TrainSettings(str(photos), epochs=1, out=str(tmp_path / "run")))
+    broken.unlink()
+    train(
+        TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run"))
+    )  # mended, the same line works
 
 
 def test_the_users_pictures_are_not_touched(tmp_path: Path) -> None:
@@ -307,3 +312,50 @@ def losses(record: runs.RunRecord) -> list[tuple[int, float, float]]:
         for line in record.metrics
         if line["kind"] == "epoch"
     ]
+
+
+def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> None:
+    record = train(quickly(tmp_path / "run", recipe="he2015_cifar", epochs=1))
+    classifier = load(record.path)
+    assert classifier.preprocessing.mean.shape == (8, 8, 3)
+    details = record.settings["resolved"]["recipe_details"]
+    assert (details["schedule"]["base"], details["weight_decay"], details["nesterov"]) == (0.1, 1e-4, False)
+    scan = tmp_path / "scan.png"
+    Image.new("L", (8, 8)).save(scan)
+    answer = residuum.predict(record.path, scan)[0]
+    assert sum(answer.probabilities) <= 1.0 + 1e-6
+    assert len(set(answer.classes)) == 5
+
+
+def test_the_papers_imagenet_recipe_runs_on_photographs(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", per_class=8, side=90)
+    settings = TrainSettings(
+        str(photos), model="resnet18", recipe="he2015_imagenet", epochs=1, batch_size=4, image_size=96, workers=0,
+        out=str(tmp_path / "run"),
+    )  # fmt: skip
+    record = train(settings)
+    assert record.settings["resolved"]["recipe_details"]["augmentation"]["colour"]
+    assert record.evaluation is not None
+    assert record.evaluation["protocol"] == "single view, shorter side 110, central 96×96"
+
+
+def test_a_data_set_with_its_own_splits_is_not_cut(tmp_path: Path) -> None:
+    for split, count in (("train", 12), ("val", 4), ("test", 6)):
+        pictures(tmp_path / "photos" / split, per_class=count)
+    record = train(TrainSettings(str(tmp_path / "photos"), epochs=1, batch_size=8, out=str(tmp_path / "run")))
+    assert record.data["counts"] == {"train": 24, "validation": 8, "test": 12}
+    assert record.data["validation_from"] == "the data's own validation split"
+    assert not (record.path / runs.SPLIT).exists()
+    assert record.evaluation is not None
+    assert (record.evaluation["split"], record.evaluation["images"]) == ("test", 12)
+
+
+def test_tensorboard_events_hold_the_metrics_lines(tmp_path: Path) -> None:
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    record = train(quickly(tmp_path / "run", epochs=1, tensorboard=True))
+    events = reading.EventAccumulator(str(record.path / runs.EVENTS))
+    events.Reload()
+    scalars = events.Scalars("epoch/validation_accuracy")
+    lines = [line for line in record.metrics if line["kind"] == "epoch"]
+    assert [s.value for s in scalars] == pytest.approx([line["validation_accuracy"] for line in lines])
+    assert [s.step for s in scalars] == [line["step"] for line in lines]

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 from rich.console import Console
 
+from residuum.console import say, told
 from residuum.errors import Stopped, UserError
 from residuum.settings import (
     CheckSettings,
@@ -90,7 +91,7 @@ def evaluate(
     if json:
         return _print_json(figures)
     if not figures["same_data_as_training"] and settings.data is None:
-        _say("note: the data have changed since the run was trained")
+        say("note: the data have changed since the run was trained")
     return _print_figures(figures)
 
 
@@ -176,7 +177,7 @@ def check(
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
     _say_settings("data check", settings)
-    findings = check_data(open_data(settings.data))
+    findings = check_data(open_data(settings.data, progress=told("fetching")), told("looking"))
     return _print_json(findings) if json else _print_findings(findings)
 
 
@@ -194,21 +195,17 @@ def fetch(
 
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
-    folder = fetch_data(settings.name)
+    folder = fetch_data(settings.name, progress=told("fetching"))
     return _print_json({"data": str(folder)}) if json else print(f"data     {folder}")
 
 
 # --- printing -----------------------------------------------------------------------------------
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _say_settings(verb: str, settings: Any) -> None:
     """Print what the verb will work with, so that it can be repeated."""
     named = [(field.name, getattr(settings, field.name)) for field in fields(settings)]
-    _say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
+    say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 
 
 def _print_json(content: Any) -> None:

@@ -11,13 +11,14 @@ from torch import nn
 
 from residuum import runs
 from residuum.compute import Compute, choose_compute
+from residuum.console import say, told
 from residuum.data.batches import SMALL, Batch, Feed, one_pass, open_feed
 from residuum.data.cache import decoded, fingerprint
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder import differences
 from residuum.data.open import open_data
 from residuum.errors import UserError
-from residuum.evaluation.metrics import judge
+from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.loading import Classifier, load, model_path
 from residuum.settings import EvaluateSettings, SplitName, as_json
 
@@ -43,7 +44,7 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     """Return the two figures shown after each epoch: mean loss and accuracy."""
     of_truth = probabilities[np.arange(len(labels)), labels]
     return {
-        "validation_loss": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        "validation_loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
         "validation_accuracy": float((probabilities.argmax(1) == labels).mean()),
     }
 
@@ -65,7 +66,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
     classifier = load(settings.run)
     source = settings.data or classifier.about["data"]["source"]
-    data = open_data(source)
+    data = open_data(source, progress=told("fetching"))
     name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
     split = _renumbered(split, data, classifier.classes)
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
@@ -80,7 +81,9 @@ def _judge(
     classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
 ) -> dict[str, Any]:
     how = classifier.preprocessing
-    images = decoded(split, how.image_size, how.resize_to) if how.image_size <= SMALL else None
+    images = None
+    if how.image_size <= SMALL:
+        images = decoded(split, how.image_size, how.resize_to, told("decoding the pictures, once"), say)
     workers = compute.threads if settings.workers is None else settings.workers
     feed = open_feed(split, how, images, compute.device, workers)
     net = compute.place(classifier.net)

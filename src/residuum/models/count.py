@@ -1,6 +1,8 @@
 """What a net costs, counted on the net itself without computing anything (meta tensors)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -43,14 +45,26 @@ def multiply_adds(net: nn.Module, in_channels: int, image_size: int) -> int:
 
 
 def cost(spec: NetSpec, image_size: int) -> dict[str, int]:
-    """Return depth, parameters and multiply-adds (for one picture of `image_size` px) of a specification."""
+    """Return depth, parameters and multiply-adds (for one picture of `image_size` px) of a specification.
+
+    All blocks of a stage after its first are alike, so nets of one and two blocks a stage tell the cost of any.
+    """
+    ones = (1,) * len(spec.blocks)
+    shallowest = _counted(replace(spec, blocks=ones), image_size)
+    totals = list(shallowest)
+    for stage, count in enumerate(spec.blocks):
+        deeper = _counted(replace(spec, blocks=(*ones[:stage], 2, *ones[stage + 1 :])), image_size)
+        for kind, (more, base) in enumerate(zip(deeper, shallowest, strict=True)):
+            totals[kind] += (count - 1) * (more - base)
+    return {"depth": spec.depth, "parameters": totals[0], "multiply_adds": totals[1]}
+
+
+@lru_cache
+def _counted(spec: NetSpec, image_size: int) -> tuple[int, int]:
+    """Count parameters and multiply-adds on the whole net."""
     with torch.device("meta"):
         net = ResNet(spec)
-    return {
-        "depth": spec.depth,
-        "parameters": parameters(net),
-        "multiply_adds": multiply_adds(net, spec.in_channels, image_size),
-    }
+    return parameters(net), multiply_adds(net, spec.in_channels, image_size)
 
 
 def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str, Any]]:

@@ -35,6 +35,8 @@ def initialise(net: nn.Module) -> None:
     Convolutions: normal, variance 2 / fan-out. BN: scale 1, shift 0 (also the last of a branch, as in 2015).
     Fully connected: uniform within ±1/√fan-in, bias 0.
     """
+    if next(net.parameters()).is_meta:
+        return  # built only to be counted or to be given weights: there is nothing to fill in
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

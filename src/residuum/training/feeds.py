@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.console import say, told
 from residuum.data.batches import SMALL, Feed, open_feed
 from residuum.data.cache import decoded
 from residuum.data.contract import Split
 from residuum.data.preprocess import measure
-from residuum.training.progress import say
 from residuum.training.resolve import Resolved
 
 
@@ -34,7 +34,9 @@ def open_feeds(resolved: Resolved) -> Feeds:
     data, size, resize = resolved.data, resolved.image_size, resolved.resize_to
 
     def pixels(split: Split | None) -> NDArray[np.uint8] | None:
-        return decoded(split, size, resize, warn=say) if split is not None and size <= SMALL else None
+        if split is None or size > SMALL:
+            return None
+        return decoded(split, size, resize, told("decoding the pictures, once"), say)
 
     whole = pixels(data.train)
     train, train_pixels = _part(data.train, whole, resolved.train_rows)

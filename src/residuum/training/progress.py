@@ -1,6 +1,5 @@
 """What a person sees while a net trains: a bar with ETA in a terminal, plain lines elsewhere. All on stderr."""
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from residuum.console import say
 from residuum.training.loop import Report
 
 PLAIN_SECONDS = 30.0
 """Without a terminal, a line at least this often."""
-
-
-def say(text: str) -> None:
-    """Print a line for the person, apart from the figures on stdout."""
-    print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.compute import Compute, choose_compute
+from residuum.console import told
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.contract import ImageData
 from residuum.data.open import open_data
@@ -59,7 +60,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         )
     if settings.model is not None:
         named(settings.model, None, settings.shortcut, settings.stride_in)  # a typing error, before the data
-    data = open_data(settings.data)
+    data = open_data(settings.data, progress=told("fetching"))
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or _natural(data)

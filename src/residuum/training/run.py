@@ -9,6 +9,7 @@ import torch
 
 from residuum import runs
 from residuum.compute import Compute
+from residuum.console import say
 from residuum.data.batches import Feed
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import judge_feed, protocol, scores
@@ -20,7 +21,7 @@ from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
 from residuum.training.loop import Hands, Job, Report, fit
 from residuum.training.optimizer import make_optimizer
-from residuum.training.progress import say, shown
+from residuum.training.progress import shown
 from residuum.training.record import describe, record_data, record_start, run_name
 from residuum.training.reopen import reopen
 from residuum.training.resolve import Resolved, resolve
@@ -41,15 +42,16 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     going_on = settings.resume is not None
     resolved = reopen(settings) if going_on else resolve(settings)
     run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
+    say(describe(run, resolved))
+    feeds = open_feeds(resolved)  # before anything is written: a broken picture leaves an empty folder
     with ExitStack() as stack:
         stack.enter_context(runs.only_writer(run))
         asked_to_stop = stack.enter_context(stop_requests())
         if not going_on:
-            record_start(run, settings, resolved)
-        say(describe(run, resolved))
-        feeds = open_feeds(resolved)
-        if not going_on:
+            if feeds.train.images is None:
+                say("reading every picture once for the fingerprint of the data; later runs remember it")
             record_data(run, resolved)
+            record_start(run, settings, resolved)
         net = _train_net(run, resolved, feeds, asked_to_stop, going_on)
         _finish(run, resolved, feeds, net)
     return runs.read_run(run)

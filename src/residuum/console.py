@@ -1,0 +1,26 @@
+"""What is said to the person, always on stderr: stdout belongs to the figures."""
+
+import sys
+import time
+from collections.abc import Callable
+
+SECONDS_BETWEEN = 5.0
+
+
+def say(text: str) -> None:
+    """Print a line for the person."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def told(doing: str) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
+    last = float("-inf")
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN:
+            say(f"{doing}: {done / max(total, 1):.0%}")
+            last = now
+
+    return tell
