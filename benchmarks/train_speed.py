@@ -83,7 +83,7 @@ class Ours:
     def __init__(self, resolved: Resolved, feeds: Feeds) -> None:
         net = ResNet(resolved.spec)
         resolved.compute.place(net)
-        optimizer = make_optimizer(net, resolved.recipe)
+        optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
         self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
         self.state = State()
         self.hands = Hands(lambda _: None, lambda _: None, dict, lambda: None)

@@ -27,11 +27,16 @@ class Compute:
             net.to(memory_format=torch.channels_last)
         return net
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return the precision as torch names it."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
     def autocast(self) -> AbstractContextManager[object]:
         """Return the context in which convolutions run in the chosen precision."""
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=self.dtype)
 
 
 def choose_compute(

@@ -67,8 +67,11 @@ class Recipe:
     batch_size: int
     schedule: Schedule
     augmentation: Augmentation
+    optimizer: Literal["sgd", "muon"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
+    matrix_momentum: float = 0.6
+    """Momentum of the convolutions under muon; `momentum` is that of all else."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0

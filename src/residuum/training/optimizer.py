@@ -4,28 +4,37 @@ import torch
 from torch import nn
 
 from residuum.settings import OneCycle, Recipe, Steps
+from residuum.training.muon import Muon
 
 
-def make_optimizer(net: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum; norms and biases decay only if the recipe says so (grouped by module type)."""
+def make_optimizer(
+    net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
+    """SGD with momentum, or Muon for the convolutions and SGD for the rest, as the recipe says.
+
+    Norms and biases decay only if the recipe says so; grouped by module type, never by name.
+    """
+    convolutions: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     norms_and_biases: list[nn.Parameter] = []
     for module in net.modules():
         is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):
-            decays = recipe.decay_norms_and_biases or (is_weighted and name == "weight")
-            (weights if decays else norms_and_biases).append(parameter)
+            if isinstance(module, nn.Conv2d) and recipe.optimizer == "muon":
+                convolutions.append(parameter)
+            elif recipe.decay_norms_and_biases or (is_weighted and name == "weight"):
+                weights.append(parameter)
+            else:
+                norms_and_biases.append(parameter)
     groups = [
         {"params": weights, "weight_decay": recipe.weight_decay},
         {"params": norms_and_biases, "weight_decay": 0.0},
     ]
-    return torch.optim.SGD(
-        [group for group in groups if group["params"]],
-        lr=0.1,  # set anew at every step
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        foreach=True,
-    )
+    groups = [group for group in groups if group["params"]]
+    if recipe.optimizer == "muon":
+        return Muon(convolutions, groups, recipe.momentum, recipe.matrix_momentum, matrix_dtype)
+    # the rate is set anew at every step
+    return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -70,7 +70,7 @@ def _train_net(
     torch.manual_seed(resolved.settings.seed)
     net = ResNet(resolved.spec)
     resolved.compute.place(net)
-    optimizer = make_optimizer(net, resolved.recipe)
+    optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
     if going_on:
         state = restore_checkpoint(run, net, optimizer, warn=say)
