@@ -70,12 +70,12 @@ def _speed_row(result: dict[str, Any]) -> str:
 
 def _trials(result: dict[str, Any]) -> str:
     lines = [
-        "| optimiser | batch | highest rate | padding | training | held out | images/s |",
-        "|---|---|---|---|---|---|---|",
+        "| optimiser | batch | highest rate | padding | training | held out |",
+        "|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {t['optimizer']} | {t['batch_size']} | {t['lr']:g} | {t['pad']} | {100 * t['train_accuracy']:.2f} % "
-        f"| {100 * t['validation_accuracy']:.2f} % | {t['images_per_s']:.0f} |"
+        f"| {100 * t['validation_accuracy']:.2f} % |"
         for t in result["trials"]
     ]
     return "\n".join([*lines, ""])
