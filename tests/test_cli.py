@@ -80,7 +80,6 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["train", "digits", "--lr", "nan"], "--lr"),
         (["train", "digits", "--device", "cuda"], "--device cuda"),
         (["train", "digits", "--out", "/proc/nowhere/run"], "--out"),
-        (["train"], "residuum train PHOTOS"),
         (["train", "--config", "/no/file.json"], "/no/file.json"),
         (["trian", "digits"], "train"),
         (["evaluate", "/no/run"], "/no/run"),

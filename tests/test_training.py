@@ -359,3 +359,11 @@ def test_tensorboard_events_hold_the_metrics_lines(tmp_path: Path) -> None:
     lines = [line for line in record.metrics if line["kind"] == "epoch"]
     assert [s.value for s in scalars] == pytest.approx([line["validation_accuracy"] for line in lines])
     assert [s.step for s in scalars] == [line["step"] for line in lines]
+
+
+def test_without_pictures_it_trains_on_the_built_in_digits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
+    assert record.settings["settings"]["data"] == "digits"
+    assert "built-in digits" in capsys.readouterr().err

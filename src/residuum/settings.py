@@ -114,7 +114,8 @@ class TrainSettings:
     """What `residuum train` can be told. What is left alone (None, "auto") is chosen and printed."""
 
     data: str | None = None
-    """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name."""
+    """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name.
+    By default digits."""
     _: KW_ONLY
     model: str | None = None
     """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18."""

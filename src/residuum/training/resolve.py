@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.compute import Compute, choose_compute
-from residuum.console import told
+from residuum.console import say, told
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.contract import ImageData
 from residuum.data.open import open_data
@@ -52,15 +52,13 @@ def resolve(settings: TrainSettings) -> Resolved:
     """Open the data and decide everything.
 
     Raises:
-        UserError: no data given, no such data or model, or too few pictures.
+        UserError: no such data or model, or too few pictures.
     """
-    if settings.data is None:
-        raise UserError(
-            "which pictures?", "training needs data", "residuum train PHOTOS, or residuum train digits"
-        )
     if settings.model is not None:
         named(settings.model, None, settings.shortcut, settings.stride_in)  # a typing error, before the data
-    data = open_data(settings.data, progress=told("fetching"))
+    if settings.data is None:
+        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
+    data = open_data(settings.data or "digits", progress=told("fetching"))
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or _natural(data)
