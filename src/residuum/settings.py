@@ -72,6 +72,8 @@ class Recipe:
     nesterov: bool = False
     matrix_momentum: float = 0.6
     """Momentum of the convolutions under muon; `momentum` is that of all else."""
+    others_rate: float = 1.0
+    """Under muon, how many times the scheduled rate the parameters that are no convolutions move at."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0

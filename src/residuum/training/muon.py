@@ -18,7 +18,8 @@ ROUNDS = 3
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`.
+    """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`, whose
+    learning rate is `others_rate` times the matrices'.
 
     `others` are param groups, each with its weight_decay. Matrices need none: their norm is held at √r, so that
     each filter is of norm one on average; the BN behind them takes no notice of it. `dtype` is that of the matrix
@@ -31,12 +32,14 @@ class Muon(torch.optim.Optimizer):
         others: list[dict[str, Any]],
         momentum: float,
         matrix_momentum: float,
+        others_rate: float,
         dtype: torch.dtype,
     ) -> None:
         groups = [{"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}]
         groups += [{**group, "is_matrix": False, "momentum": momentum} for group in others]
         super().__init__([g for g in groups if g["params"]], {"lr": 0.1, "weight_decay": 0.0})
         self.dtype = dtype
+        self.others_rate = others_rate
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -48,7 +51,8 @@ class Muon(torch.optim.Optimizer):
                 for alike in _by_shape(parameters):
                     self._move_matrices(alike, group["lr"], group["momentum"])
             else:
-                self._move_others(parameters, group["lr"], group["momentum"], group["weight_decay"])
+                rate = self.others_rate * group["lr"]
+                self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
 
     def _move_matrices(self, parameters: list[nn.Parameter], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""

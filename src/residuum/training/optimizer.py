@@ -32,7 +32,9 @@ def make_optimizer(
     ]
     groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "muon":
-        return Muon(convolutions, groups, recipe.momentum, recipe.matrix_momentum, matrix_dtype)
+        return Muon(
+            convolutions, groups, recipe.momentum, recipe.matrix_momentum, recipe.others_rate, matrix_dtype
+        )
     # the rate is set anew at every step
     return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True)
 
