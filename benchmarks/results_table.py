@@ -1,4 +1,4 @@
-"""Put the figures of results/ into README.md, README.zh.md and docs/log.md, between their markers.
+"""Put the figures of results/ into README.md and README.zh.md, between their result markers.
 
     python benchmarks/results_table.py
 
@@ -12,9 +12,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-MARKED = re.compile(r"(<!-- (?:results|trials):[^\n]*-->\n).*?(<!-- /(?:results|trials) -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTALL)
 
-LOG = "docs/log.md"
 WORDS = {
     "README.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | time to train | written by |",
@@ -32,13 +31,9 @@ WORDS = {
     },
 }
 
-PAGES = (*WORDS, LOG)
-
 
 def tables(page: str) -> str:
     """Return the results part of one page, made from the files alone."""
-    if page == LOG:
-        return _trials(_read(RESULTS / "recipe-trials.json"))
     words = WORDS[page]
     accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
@@ -68,19 +63,6 @@ def _speed_row(result: dict[str, Any]) -> str:
     )
 
 
-def _trials(result: dict[str, Any]) -> str:
-    lines = [
-        "| optimiser | batch | highest rate | padding | training | held out |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {t['optimizer']} | {t['batch_size']} | {t['lr']:g} | {t['pad']} | {100 * t['train_accuracy']:.2f} % "
-        f"| {100 * t['validation_accuracy']:.2f} % |"
-        for t in result["trials"]
-    ]
-    return "\n".join([*lines, ""])
-
-
 def _read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
@@ -92,7 +74,7 @@ def with_tables(page: str, text: str) -> str:
 
 
 def main() -> None:
-    for page in PAGES:
+    for page in WORDS:
         path = ROOT / page
         path.write_text(with_tables(page, path.read_text(encoding="utf-8")), encoding="utf-8")
         print(f"written: {page}")

@@ -45,7 +45,7 @@ def test_a_changed_figure_would_be_noticed() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path: Path) -> None:
     result = json.loads(path.read_text(encoding="utf-8"))
-    each = result.get("runs") or result.get("trials") or [result]
+    each = result.get("runs") or [result]
     environments = [run["environment"] for run in each]
     assert result["command"]
     for environment in environments:
