@@ -357,7 +357,7 @@ def test_cifar10_starts_at_once_when_nothing_has_changed(monkeypatch):
     before = fingerprint(data)
     monkeypatch.setattr(cache, "_digest", refuse)
     monkeypatch.setattr(cache, "decode", refuse)
-    start = time.perf_counter()
+    start = time.process_time()
     assert fingerprint(open_data(str(CIFAR10))) == before
     np.testing.assert_array_equal(decoded(some.train, 32, 32), views)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

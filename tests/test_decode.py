@@ -378,10 +378,10 @@ def test_first_of_a_thousand_frames() -> None:
     rng = np.random.default_rng(3)
     frames = [Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)) for _ in range(1000)]
     encoded = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    began = time.perf_counter()
+    began = time.process_time()
     pixels = decode(encoded, "x")
     assert header(encoded, "x").several
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     np.testing.assert_array_equal(grey_of(pixels), np.asarray(frames[0]))
 
 
@@ -494,10 +494,10 @@ BOMBS = {
 @pytest.mark.parametrize("case", [name for name in BOMBS if name != "webp"])
 def test_a_bomb_is_refused_from_its_header(case: str, read: Callable[..., Any]) -> None:
     room.header(BOMBS["webp"], "x")  # whatever Pillow does once is done
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(BrokenPicture, match="100 million pixels"):
         read(BOMBS[case], "x")
-    assert time.perf_counter() - began < 0.05
+    assert time.process_time() - began < 0.05
 
 
 def test_just_below_the_limit_there_is_no_warning() -> None:
