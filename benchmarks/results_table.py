@@ -16,14 +16,14 @@ MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTA
 
 WORDS = {
     "README.md": {
-        "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | time to train | written by |",
+        "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
         "speed": "| training, whole loop | ours, images/s | usual loop, images/s | ratio (range) | written by |",
         "note": "Measured on {processor}, {cores} cores, torch {torch}, {date}. Every run stands in "
         "[`results/`](results). The usual loop: the same net, eager float32, torchvision's per-image transforms.",
         "epochs": "{epochs} epochs",
     },
     "README.zh.md": {
-        "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 训练时间 | 由谁写出 |",
+        "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 由谁写出 |",
         "speed": "| 训练速度，完整循环 | 我们，张/秒 | 通常的循环，张/秒 | 比值（范围） | 由谁写出 |",
         "note": "测量环境：{processor}，{cores} 核，torch {torch}，{date}。每个种子的训练和硬件都记录在 "
         "[`results/`](results) 中。“通常的循环”：同一个网络，eager float32，torchvision 的逐图变换。",
@@ -37,7 +37,7 @@ def tables(page: str) -> str:
     words = WORDS[page]
     accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
-    lines = [words["accuracy"], "|---|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
+    lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
     lines += [words["speed"], "|---|---|---|---|---|", *(_speed_row(r) for r in speed), ""]
     environment = (accuracy[0]["runs"][0] if accuracy else speed[0])["environment"]
     note = words["note"].format(**{**environment, "date": environment["date"][:10]})
@@ -45,11 +45,11 @@ def tables(page: str) -> str:
 
 
 def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
-    accuracy, seconds = result["summary"]["test_accuracy"], result["summary"]["training_seconds"]
+    accuracy = result["summary"]["test_accuracy"]
     what = f"{result['data']}, {result['model']}, {result['recipe']}, {words['epochs'].format(**result)}"
     spread = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} %"
     file = f"[{result['written_by'].removeprefix('benchmarks/')}]({result['written_by']})"
-    return f"| {what} | {spread} | {accuracy['n']} | {seconds['mean']:.0f} s | {file} |"
+    return f"| {what} | {spread} | {accuracy['n']} | {file} |"
 
 
 def _speed_row(result: dict[str, Any]) -> str:
