@@ -18,7 +18,6 @@ from residuum.training.resolve import resolve
 from residuum.training.run import train
 
 RESULTS = Path(__file__).parent.parent / "results"
-DROPPED = ("training_seconds", "images_per_s")  # written by an earlier version, beside other work
 
 
 def one_run(settings: TrainSettings) -> dict[str, Any]:
@@ -47,9 +46,8 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def write(path: Path, about: dict[str, Any], done: list[dict[str, Any]]) -> None:
     """Write the runs and their summary."""
-    kept = [{name: value for name, value in run.items() if name not in DROPPED} for run in done]
-    accuracy = summary([run["test_accuracy"] for run in kept])
-    runs.write_json(path, {**about, "summary": {"test_accuracy": accuracy}, "runs": kept})
+    accuracy = summary([run["test_accuracy"] for run in done])
+    runs.write_json(path, {**about, "summary": {"test_accuracy": accuracy}, "runs": done})
 
 
 def main() -> None:
@@ -83,7 +81,6 @@ def main() -> None:
             done.append(one_run(TrainSettings(**{**base.__dict__, "seed": seed})))
             write(path, about, done)
             print(f"seed {seed}: {done[-1]['test_accuracy']:.2%}", flush=True)
-    write(path, about, done)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from residuum.console import say, told
 from residuum.errors import Stopped, UserError
+from residuum.runs import MODEL
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
@@ -68,7 +69,7 @@ def train(
         _print_json({"run": str(record.path), "settings": record.settings["settings"], **_main(figures)})
     else:
         _print_figures(record.evaluation)
-        print(f"model    {record.path / 'model.safetensors'}")
+        print(f"model    {record.path / MODEL}")
         print(f"next     residuum report {record.path}")
         print(f"         residuum predict {record.path} PICTURE...")
     return None

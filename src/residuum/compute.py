@@ -1,6 +1,5 @@
 """Where and in what number format a net computes: chosen by what is fastest, or as told."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 from torch import nn
 
 from residuum.errors import UserError
+from residuum.runs import cores
 from residuum.settings import Device, Layout, Precision
 
 
@@ -47,13 +47,13 @@ def choose_compute(
 ) -> Compute:
     """Resolve "auto": a GPU if there is one, bfloat16 where the hardware multiplies it, channels last.
 
-    The rule follows results/train-speed.json: on a CPU with bfloat16 instructions that pair is fastest.
+    The rule follows results/train-speed-resnet20.json: on a CPU with bfloat16 instructions that pair is fastest.
 
     Raises:
         UserError: the device asked for is not there.
     """
     kind = _device(device)
-    threads = threads or _cores()
+    threads = threads or cores()
     if kind == "cpu":
         torch.set_num_threads(threads)
     if precision == "auto":
@@ -83,8 +83,3 @@ def _multiplies_bfloat16(kind: str) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
-
-
-def _cores() -> int:
-    """Count the cores this process may use, not those the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

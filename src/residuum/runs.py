@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from residuum.errors import UserError
 
@@ -43,6 +43,8 @@ MISTAKES = "mistakes.json"
 REPORT = "report.html"
 LOCK = "lock.json"
 EVENTS = "tensorboard"
+EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
+UNFINISHED = ".unfinished-"  # how the name of a file being written begins
 
 
 @dataclass(frozen=True)
@@ -68,21 +70,28 @@ def write_whole(path: Path, content: bytes) -> None:
         UserError: the disk is full or the folder cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as file:
+            file.write(content)
         _sync_folder(path.parent)
     except OSError as error:
         raise _cannot_write(path, len(content), error) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def write_json(path: Path, content: Json | list[Any]) -> None:
@@ -268,8 +277,13 @@ def environment() -> Json:
         **{name: _version(name) for name in ("torch", "numpy", "pillow", "scikit-learn")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
     }
+
+
+def cores() -> int:
+    """Count the cores this process may use, not those the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _version(package: str) -> str:

@@ -3,6 +3,7 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum.console import say, told
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
+from residuum.data.cache import decoded
 from residuum.data.contract import Split
 from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.luck import order, uniform
@@ -123,6 +126,13 @@ def open_feed(
     return Feed(split, preprocessing, held, device, workers)
 
 
+def pixels_if_small(split: Split, image_size: int, resize_to: int) -> NDArray[np.uint8] | None:
+    """Return the split's decoded pictures (N, S, S, 3), or None where they are to be streamed."""
+    if image_size > SMALL:
+        return None
+    return decoded(split, image_size, resize_to, told("decoding the pictures, once"), say)
+
+
 def natural_size(split: Split, sample: int = 256) -> int:
     """Return the median shorter side, in pixels, of pictures spread over the split; headers only."""
     rows = np.unique(np.linspace(0, len(split) - 1, min(sample, len(split))).astype(int))
@@ -210,7 +220,5 @@ def _streamed(feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: i
 
 def _quiet_worker(_number: int) -> None:
     """Ctrl-C goes to the whole group; only the main process answers it, after the step."""
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -9,15 +9,14 @@ import json
 import math
 import os
 import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import PIL
@@ -28,6 +27,7 @@ from residuum.data.contract import ImageData, Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.folder import listed
 from residuum.errors import UserError
+from residuum.runs import UNFINISHED, cores, replacing
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
@@ -39,7 +39,6 @@ SETTLED_NS = 2_000_000_000
 """Files younger than this are not remembered: one more write might leave size and time as they are."""
 
 PICTURES_A_TASK = 64
-_TEMPORARY = ".unfinished-"
 _DAY = 86_400
 
 _Result = TypeVar("_Result")
@@ -60,26 +59,9 @@ def cache_folder() -> Path:
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes killed more than a day ago left in `folder`."""
-    for path in folder.glob(f"{_TEMPORARY}*"):
+    for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
             if path.stat().st_mtime < time.time() - _DAY:
                 path.unlink()
@@ -232,9 +214,9 @@ def _decode_in_threads(
     total, done, broken = len(pictures), 0, list[str]()
     starts = range(0, total, PICTURES_A_TASK)
     rows = (range(start, min(start + PICTURES_A_TASK, total)) for start in starts)
-    with ThreadPoolExecutor(_num_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         tasks = (pool.submit(_decode_rows, pictures, image_size, resize_to, some) for some in rows)
-        for piece, unreadable in _ahead(tasks, 2 * _num_cores()):
+        for piece, unreadable in _ahead(tasks, 2 * cores()):
             broken += unreadable
             done += len(piece)
             if progress:
@@ -272,8 +254,3 @@ def _ahead(tasks: Iterable[Future[_Result]], count: int) -> Iterator[_Result]:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
-
-
-def _num_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

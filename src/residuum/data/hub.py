@@ -15,10 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from residuum.data.cache import Progress, cache_folder, remove_unfinished, replacing
+from residuum.data.cache import Progress, cache_folder, remove_unfinished
 from residuum.data.folder import listed
 from residuum.data.split import configuration
 from residuum.errors import UserError, nearest
+from residuum.runs import replacing
 
 SHORT_NAMES = {
     "cifar10": "uoft-cs/cifar10",

@@ -11,9 +11,9 @@ from torch import nn
 
 from residuum import runs
 from residuum.compute import Compute, choose_compute
-from residuum.console import say, told
-from residuum.data.batches import SMALL, Batch, Feed, one_pass, open_feed
-from residuum.data.cache import decoded, fingerprint
+from residuum.console import told
+from residuum.data.batches import Batch, Feed, one_pass, open_feed, pixels_if_small
+from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder import differences
 from residuum.data.open import open_data
@@ -81,9 +81,7 @@ def _judge(
     classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
 ) -> dict[str, Any]:
     how = classifier.preprocessing
-    images = None
-    if how.image_size <= SMALL:
-        images = decoded(split, how.image_size, how.resize_to, told("decoding the pictures, once"), say)
+    images = pixels_if_small(split, how.image_size, how.resize_to)
     workers = compute.threads if settings.workers is None else settings.workers
     feed = open_feed(split, how, images, compute.device, workers)
     net = compute.place(classifier.net)
@@ -134,6 +132,6 @@ def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> Non
     if not runs.is_run(run):
         return
     digest = figures["fingerprint"][:12]
-    path = run / "evaluations" / f"{figures['split']}-{digest}.json"
+    path = run / runs.EVALUATIONS / f"{figures['split']}-{digest}.json"
     model = {"model": str(model_path(run).name), "settings": as_json(settings)}
     runs.write_json(path, {**figures, **model, "environment": runs.environment()})

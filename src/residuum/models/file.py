@@ -38,8 +38,8 @@ class ModelFile:
 
 def write_model(path: Path, model: ModelFile) -> None:
     """Write the model file, whole or not at all (UserError when the disk is full)."""
-    tensors = {f"model/{name}": _plain(tensor) for name, tensor in model.weights.items()}
-    tensors |= {f"preprocessing/{name}": _plain(tensor) for name, tensor in model.preprocessing.items()}
+    tensors = {f"model/{name}": tensor for name, tensor in model.weights.items()}
+    tensors |= {f"preprocessing/{name}": tensor for name, tensor in model.preprocessing.items()}
     about = {**model.about, "format": FORMAT, "net": model.spec.as_json()}
     write_whole(path, sealed(tensors, {_KEY: json.dumps(about, ensure_ascii=False)}))
 
@@ -60,15 +60,16 @@ def read_model(path: Path) -> ModelFile:
         )
     return ModelFile(
         spec=from_json(about["net"]),
-        weights=_below("model/", tensors),
-        preprocessing=_below("preprocessing/", tensors),
+        weights=below("model/", tensors),
+        preprocessing=below("preprocessing/", tensors),
         about=about,
     )
 
 
 def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     """Return the bytes of a safetensors file whose metadata hold a digest of all the rest."""
-    return save(tensors, metadata={**metadata, _DIGEST: _digest(tensors, metadata)})
+    plain = {name: _plain(tensor) for name, tensor in tensors.items()}
+    return save(plain, metadata={**metadata, _DIGEST: _digest(plain, metadata)})
 
 
 def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
@@ -76,7 +77,7 @@ def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
     seal = hashlib.sha256(repr(sorted(metadata.items())).encode())
     for name in sorted(tensors):
         seal.update(name.encode())
-        seal.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        seal.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return seal.hexdigest()
 
 
@@ -138,5 +139,6 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", copy=False).contiguous()
 
 
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.console import say, told
-from residuum.data.batches import SMALL, Feed, open_feed
-from residuum.data.cache import decoded
+from residuum.data.batches import Feed, open_feed, pixels_if_small
 from residuum.data.contract import Split
 from residuum.data.preprocess import measure
 from residuum.training.resolve import Resolved
@@ -34,9 +32,7 @@ def open_feeds(resolved: Resolved) -> Feeds:
     data, size, resize = resolved.data, resolved.image_size, resolved.resize_to
 
     def pixels(split: Split | None) -> NDArray[np.uint8] | None:
-        if split is None or size > SMALL:
-            return None
-        return decoded(split, size, resize, told("decoding the pictures, once"), say)
+        return None if split is None else pixels_if_small(split, size, resize)
 
     whole = pixels(data.train)
     train, train_pixels = _part(data.train, whole, resolved.train_rows)

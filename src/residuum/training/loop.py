@@ -68,7 +68,6 @@ def fit(job: Job, state: State, hands: Hands, save_seconds: float) -> None:
         _warm_up(job.recipe, state)
         now = time.monotonic()
         state.epoch_seconds += now - started
-        state.seconds += now - started
 
         if state.step % report_every == 0 or now - last_report >= REPORT_SECONDS:
             hands.report(_step_line(state, plan, batch, loss, rate))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.models.file import read_tensors, sealed
+from residuum.models.file import below, read_tensors, sealed
 
 FORMAT = "residuum-checkpoint/1"
 
@@ -23,8 +23,6 @@ class State:
     error_average: float = 1.0
     """Training error averaged over about the last fifty steps; starts at 1."""
     warmed_up: bool = False
-    seconds: float = 0.0
-    """Training time so far, over all the times the run was started."""
     epoch_loss: float = 0.0
     epoch_correct: int = 0
     epoch_seen: int = 0
@@ -49,11 +47,11 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer,
     Raises:
         UserError: it cannot be written; the last good one is still there.
     """
-    tensors = {f"model/{name}": tensor.contiguous() for name, tensor in net.state_dict().items()}
+    tensors = {f"model/{name}": tensor for name, tensor in net.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": value.contiguous() for name, value in slots.items()}
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
     metadata = {"format": FORMAT, "state": json.dumps(asdict(state))}
-    content = sealed({name: tensor.to("cpu") for name, tensor in tensors.items()}, metadata)
+    content = sealed(tensors, metadata)
     current, previous = run / runs.CHECKPOINT, run / runs.PREVIOUS_CHECKPOINT
     if current.exists():
         runs.write_whole(previous, current.read_bytes())
@@ -83,13 +81,9 @@ def restore_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def _put_back(tensors: dict[str, Tensor], net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    prefix = "model/"
-    net.load_state_dict(
-        {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    )
+    net.load_state_dict(below("model/", tensors))
     slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, slot = name.split("/")
-            slots.setdefault(int(index), {})[slot] = value
+    for name, value in below("optimizer/", tensors).items():
+        index, slot = name.split("/")
+        slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
