@@ -15,7 +15,7 @@ from residuum.errors import UserError
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_model
 from residuum.models.resnet import ResNet
-from residuum.models.spec import named
+from residuum.models.named import named
 
 CLASSES = ("猫", "狗", "a b", '<script>"', "🐟")
 

@@ -9,7 +9,8 @@ from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NAMED_NETS, PLAIN_TWINS, NetSpec, from_json, named
+from residuum.models.named import NAMED_NETS, PLAIN_TWINS, named
+from residuum.models.spec import NetSpec, from_json
 from residuum.settings import ModelsSettings
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
@@ -34,7 +35,7 @@ IMAGENET = {
 @pytest.mark.parametrize("depth", CIFAR)
 def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_a, macs_b = CIFAR[depth]
-    rows = {option: cost(named(f"resnet{depth}", None, option), 32) for option in ("A", "B", "C", "none")}
+    rows = {option: cost(named(f"resnet{depth}", shortcut=option), 32) for option in ("A", "B", "C", "none")}
     assert [rows[option]["parameters"] for option in ("A", "none", "B", "C")] == [a, a, b, c]
     assert [rows[option]["multiply_adds"] for option in ("A", "none", "B")] == [macs_a, macs_a, macs_b]
     assert rows["A"]["depth"] == depth
@@ -44,7 +45,7 @@ def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_v1, macs_v15 = IMAGENET[depth]
-    rows = {option: cost(named(f"resnet{depth}", None, option), 224) for option in ("A", "B", "C", "none")}
+    rows = {option: cost(named(f"resnet{depth}", shortcut=option), 224) for option in ("A", "B", "C", "none")}
     assert [rows[option]["parameters"] for option in ("A", "none", "B", "C")] == [a, a, b, c]
     assert rows["B"]["multiply_adds"] == macs_v15
     assert cost(named(f"resnet{depth}", stride_in="1x1"), 224)["multiply_adds"] == macs_v1
@@ -94,7 +95,7 @@ def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
 def test_every_net_runs_and_every_parameter_gets_a_gradient(name: str, option: str | None) -> None:
     if name in PLAIN_TWINS and option:
         pytest.skip("a plain net has no shortcut to choose")
-    net = ResNet(named(name, 5, option))
+    net = ResNet(named(name, 5, shortcut=option))
     logits = net(torch.randn(2, 3, 33, 33))  # an odd size: shortcut and branch must agree on rounding
     assert logits.shape == (2, 5)
     assert logits.isfinite().all()

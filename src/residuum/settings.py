@@ -7,8 +7,17 @@ from typing import Any, Literal
 
 from residuum.errors import UserError
 
-Shortcut = Literal["none", "A", "B", "C"]
+Shortcut = Literal[
+    "none", "A", "B", "C", "constant", "exclusive-gating", "shortcut-gating", "1x1", "dropout"
+]
+Order = Literal[
+    "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
+]
 StrideIn = Literal["1x1", "3x3"]
+Stem = Literal["cifar", "imagenet", "deep"]
+ZeroChannels = Literal["end", "both"]
+Interpolation = Literal["bilinear", "bicubic"]
+WeightLayout = Literal["torchvision", "timm"]
 RecipeName = Literal["quick", "he2015_cifar", "he2015_imagenet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -232,6 +241,153 @@ class PredictSettings:
         """Refuse what cannot be meant (UserError)."""
         _check("--top", self.top, 1, 100_000)
         _check("--threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True)
+class ImportSettings:
+    """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
+
+    source: str | None = None
+    """A weights file, a folder that transformers saved, or torchvision:NAME, timm:NAME, hf:OWNER/NAME."""
+    _: KW_ONLY
+    out: str | None = None
+    """The model file to write. By default NAME.safetensors here."""
+    classes: str | None = None
+    """A text file with one class name a line."""
+    mean: tuple[float, float, float] | None = None
+    """Mean of red, green and blue that the weights were trained with, 0 to 1."""
+    std: tuple[float, float, float] | None = None
+    """Spread of red, green and blue that the weights were trained with, 0 to 1."""
+    image_size: int | None = None
+    """Side of the square the net sees, in pixels."""
+    resize_to: int | None = None
+    """What the shorter side is resized to before the central square is cut out, in pixels."""
+    interpolation: Interpolation | None = None
+    """How pictures are resized."""
+    stride_in: StrideIn | None = None
+    """Which convolution of a bottleneck strides."""
+    zero_channels: ZeroChannels | None = None
+    """Where option A puts its zero channels: at the end, or half on both sides."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--image-size", self.image_size, 8, 2048)
+        _check("--resize-to", self.resize_to, 8, 4096)
+        for value in self.mean or ():
+            _check("--mean", value, -1.0, 1.0)
+        for value in self.std or ():
+            _check("--std", value, 1e-3, 10.0)
+
+
+@dataclass(frozen=True)
+class ExportWeightsSettings:
+    """What `residuum export-weights` can be told."""
+
+    model: str | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    layout: WeightLayout = "torchvision"
+    """Whose names the tensors get."""
+    out: str | None = None
+    """The safetensors file to write. By default MODEL-LAYOUT.safetensors here."""
+
+
+@dataclass(frozen=True)
+class GrowSettings:
+    """What `residuum grow` can be told."""
+
+    model: str | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    to: int | None = None
+    """Depth to reach, in layers: 56 makes a ResNet-56 out of a ResNet-20."""
+    blocks: tuple[int, ...] | None = None
+    """Blocks in each stage to reach, instead of a depth."""
+    out: str | None = None
+    """The model file to write. By default MODEL-grown-DEPTH.safetensors here."""
+    seed: int = 0
+    """Decides the new blocks' initial weights."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--to", self.to, 3, 100_000)
+        _check("--seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class LesionSettings:
+    """What `residuum lesion` can be told."""
+
+    model: str | None = None
+    """A run folder or a model file."""
+    data: str | None = None
+    """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
+    _: KW_ONLY
+    out: str | None = None
+    """Folder for figures and report. By default MODEL-lesion-DATE here."""
+    images: int | None = None
+    """Measure on this many validation pictures. By default all."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Number format of the convolutions."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        _check("--images", self.images, 1, 10_000_000)
+        _check("--threads", self.threads, 1, 1024)
+
+
+@dataclass(frozen=True)
+class TrimSettings:
+    """What `residuum trim` can be told."""
+
+    model: str | None = None
+    """A run folder or a model file."""
+    data: str | None = None
+    """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
+    _: KW_ONLY
+    keep: float | None = None
+    """Share of the blocks to keep. By default 0.75, if neither --max-drop nor --speedup is given."""
+    max_drop: float | None = None
+    """Take as many blocks as cost at most this many points of validation accuracy."""
+    speedup: float | None = None
+    """Take as few blocks as make the net this many times faster, as measured."""
+    repair: int = 0
+    """Epochs of training after the cut, on the training pictures."""
+    random: int = 5
+    """Draws of random deletion to compare with."""
+    out: str | None = None
+    """Folder for the smaller model, figures and report. By default MODEL-trim-DATE here."""
+    images: int | None = None
+    """Measure on this many validation pictures. By default all."""
+    seed: int = 0
+    """Decides the random deletions and the repair."""
+    device: Device = "auto"
+    """Where to compute."""
+    precision: Precision = "auto"
+    """Number format of the convolutions."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            UserError: a value is out of its range, or two targets were given.
+        """
+        _check("--keep", self.keep, 0.01, 1.0)
+        _check("--max-drop", self.max_drop, 0.0, 100.0)
+        _check("--speedup", self.speedup, 1.0, 1000.0)
+        _check("--repair", self.repair, 0, 10_000)
+        _check("--random", self.random, 0, 1000)
+        _check("--images", self.images, 1, 10_000_000)
+        _check("--seed", self.seed, 0, 2**31 - 1)
+        _check("--threads", self.threads, 1, 1024)
+        if sum(target is not None for target in (self.keep, self.max_drop, self.speedup)) > 1:
+            raise UserError("--keep, --max-drop and --speedup say different things", "give one of them")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NAMED_NETS, NetSpec, named
+from residuum.models.named import NAMED_NETS, named
+from residuum.models.spec import NetSpec
 from residuum.settings import ModelsSettings
 
 

@@ -1,45 +1,71 @@
-"""The whole net: stem, stages of residual blocks, head. Plain twins come from the same lines.
+"""The whole net: stem, stages of residual blocks, end, head. Plain twins come from the same lines.
 
-He et al. 2015 (arXiv 1512.03385), Table 1 for ImageNet, sec. 4.2 for CIFAR-10.
+He et al. 2015 (arXiv 1512.03385), Table 1 for ImageNet, sec. 4.2 for CIFAR-10; 2016 (arXiv 1603.05027), appendix, for
+the first and last blocks of pre-activation nets.
 """
 
 import math
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from residuum.models.block import convolution, make_block
+from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block
+from residuum.models.memory import checkpointed
 from residuum.models.spec import NetSpec
 
 
 class ResNet(nn.Module):
-    """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it."""
+    """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it.
+
+    `checkpointing` trades time for memory in training: each block keeps its input alone, and computes the rest again
+    when the gradient comes (Chen et al. 2016, arXiv 1604.06174). It changes no number.
+    """
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.spec = spec
+        self.checkpointing = False
         self.stem = _stem(spec)
         self.stages = _stages(spec)
+        channels = spec.widths[-1] * spec.expansion
+        self.end = _end(spec, channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(spec.widths[-1] * spec.expansion, spec.num_classes)
+        self.fc = nn.Linear(channels, spec.num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""
-        return self.fc(self.pool(self.stages(self.stem(x))).flatten(1))  # type: ignore[no-any-return]
+        x = self.stem(x)
+        if self.checkpointing and self.training:
+            for _, block in self.blocks():
+                x = checkpointed(block, x)
+        else:
+            x = self.stages(x)
+        return self.fc(self.pool(self.end(x)).flatten(1))  # type: ignore[no-any-return]
+
+    def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
+        """Yield every block in order with its name: "stage1.block1"."""
+        for stage_name, stage in self.stages.named_children():
+            for block_name, block in stage.named_children():
+                assert isinstance(block, ResidualBlock)
+                yield f"{stage_name}.{block_name}", block
 
 
 def initialise(net: nn.Module) -> None:
     """He et al. 2015b (arXiv 1502.01852), eq. 14, as fb.resnet.torch has it.
 
-    Convolutions: normal, variance 2 / fan-out. BN: scale 1, shift 0 (also the last of a branch, as in 2015).
-    Fully connected: uniform within ±1/√fan-in, bias 0.
+    Convolutions: normal, variance 2 / fan-out, and bias 0. BN: scale 1, shift 0. Fully connected: uniform within
+    ±1/√fan-in, bias 0. A gate's bias: as the specification says. With spec.zero_init, the last BN of each branch:
+    scale 0.
     """
     if next(net.parameters()).is_meta:
         return  # built only to be counted or to be given weights: there is nothing to fill in
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
@@ -47,16 +73,39 @@ def initialise(net: nn.Module) -> None:
             bound = 1 / math.sqrt(module.in_features)
             nn.init.uniform_(module.weight, -bound, bound)
             nn.init.zeros_(module.bias)
+    for module in net.modules():
+        if isinstance(module, GatedAdd) and module.gate.bias is not None:
+            nn.init.constant_(module.gate.bias, module.bias)
+    if isinstance(net, ResNet) and net.spec.zero_init:
+        for _, block in net.blocks():
+            nn.init.zeros_(last_bn(block).weight)
+
+
+def last_bn(block: ResidualBlock) -> nn.BatchNorm2d:
+    """Return the last BN of the branch."""
+    return [module for module in block.branch.modules() if isinstance(module, nn.BatchNorm2d)][-1]
 
 
 def _stem(spec: NetSpec) -> nn.Sequential:
-    size, stride = (3, 1) if spec.stem == "cifar" else (7, 2)
-    layers: OrderedDict[str, nn.Module] = OrderedDict(
-        conv=convolution(spec.in_channels, spec.widths[0], size, stride),
-        bn=nn.BatchNorm2d(spec.widths[0]),
-        relu=nn.ReLU(),
-    )
-    if spec.stem == "imagenet":
+    """First convolution, BN, ReLU and, for large pictures, max-pooling.
+
+    Where a pre-activation net's first activation stands in its first block, the stem has none.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    c_in, width = spec.in_channels, spec.stem_channels
+    if spec.stem == "deep":
+        half = max(1, width // 2)
+        for i, (channels, stride) in enumerate([(half, 2), (half, 1)], start=1):
+            layers[f"conv{i}"] = convolution(c_in, channels, 3, stride)
+            layers[f"bn{i}"] = nn.BatchNorm2d(channels)
+            layers[f"relu{i}"] = nn.ReLU()
+            c_in = channels
+    size, stride = (7, 2) if spec.stem == "imagenet" else (3, 1)
+    layers["conv"] = convolution(c_in, width, size, stride)
+    if spec.first_activation == "stem":
+        layers["bn"] = nn.BatchNorm2d(width)
+        layers["relu"] = nn.ReLU()
+    if spec.stem != "cifar":
         layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
     return nn.Sequential(layers)
 
@@ -64,12 +113,24 @@ def _stem(spec: NetSpec) -> nn.Sequential:
 def _stages(spec: NetSpec) -> nn.Sequential:
     """Stage i has blocks[i] blocks of widths[i]; the first block of every later stage strides by 2."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
-    c_in = spec.widths[0]
+    c_in, place, last = spec.stem_channels, 0, sum(spec.blocks)
     for number, (count, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         for index in range(1, count + 1):
             stride = 2 if number > 1 and index == 1 else 1
-            blocks[f"block{index}"] = make_block(spec, c_in, width, stride)
+            activated = place == 0 and spec.first_activation == "stem"
+            place += 1
+            skipped = spec.stochastic_depth * place / last  # linear decay of survival (Huang et al., eq. 4)
+            blocks[f"block{index}"] = make_block(
+                spec, c_in, width, stride, activated=activated, skipped=skipped
+            )
             c_in = width * spec.expansion
         stages[f"stage{number}"] = nn.Sequential(blocks)
     return nn.Sequential(stages)
+
+
+def _end(spec: NetSpec, channels: int) -> nn.Module:
+    """What a pre-activation net has after its last addition (2016, appendix); nothing in the others."""
+    if not spec.preactivated:
+        return nn.Identity()
+    return activation(channels) if spec.order == "preactivation" else nn.ReLU()

@@ -1,67 +1,158 @@
-"""What a net is, as plain data: orthogonal choices, and the table of named nets.
+"""What a net is, as plain data: orthogonal choices. Which combinations are nets, and why the others are not.
 
-A named net is a row of choices; its plain twin is the same row with shortcut "none".
+He et al. 2015 (arXiv 1512.03385) and 2016 (arXiv 1603.05027).
 """
 
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from residuum.errors import UserError, nearest
-from residuum.settings import Shortcut, StrideIn
+from residuum.errors import UserError
+from residuum.settings import Order, Shortcut, Stem, StrideIn
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetSpec:
-    """One net of the family (He et al. 2015, Table 1 and sec. 4.2)."""
+    """One net of the family. What is left alone is as in He et al. 2015, but for `stride_in`."""
 
-    stem: Literal["cifar", "imagenet"]
-    """cifar: 3×3 convolution. imagenet: 7×7 of stride 2, then 3×3 max-pooling of stride 2."""
+    stem: Stem
+    """cifar: 3×3 convolution. imagenet: 7×7 of stride 2, then 3×3 max-pooling of stride 2. deep: three 3×3
+    convolutions in place of the 7×7 (ResNet-C and -D; He, T. et al. 2018, arXiv 1812.01187)."""
     block: Literal["basic", "bottleneck"]
-    """basic: two 3×3 convolutions. bottleneck: 1×1, 3×3, 1×1, the last four times as wide."""
+    """basic: two 3×3 convolutions. bottleneck: 1×1, 3×3, 1×1."""
     blocks: tuple[int, ...]
     """Blocks in each stage; each stage after the first halves the map."""
     widths: tuple[int, ...]
     """Channels of the 3×3 convolutions in each stage."""
     shortcut: Shortcut
-    """A: identity, zero channels where they grow. B: projection where the shape changes. C: projection
-    everywhere. none: the plain net."""
+    """none: the plain net. A: identity, zero channels where they grow. B: projection where the shape changes.
+    C: projection everywhere. On option A's shortcut, in every block (2016, fig. 2 and Table 1): constant (both
+    paths scaled), exclusive-gating, shortcut-gating, dropout; 1x1 is a 1×1 convolution in its place."""
+    order: Order = "original"
+    """Where BN and ReLU stand (2016, fig. 4 a to e)."""
+    first_activation: Literal["stem", "block"] = "stem"
+    """Pre-activation nets: the first BN and ReLU stand right after the first convolution, so that both paths see
+    them (2016, appendix), or inside the first block as in all others (timm's resnetv2)."""
     stride_in: StrideIn = "3x3"
     """Which convolution of a bottleneck strides: 1x1 as in the paper, 3x3 as in v1.5."""
+    stem_width: int | None = None
+    """Channels after the stem; by default those of the first stage."""
+    bottleneck_factor: int = 4
+    """How many times wider than its 3×3 convolution a bottleneck's output is."""
+    groups: int = 1
+    """Groups of a bottleneck's 3×3 convolution (ResNeXt; Xie et al. 2016, arXiv 1611.05431)."""
+    squeeze: int = 0
+    """Squeeze-and-excitation at the branch's end, its inner layer this many times narrower; 0 is without
+    (Hu et al. 2017, arXiv 1709.01507)."""
+    projection_pool: bool = False
+    """Projections average 2×2 pixels instead of skipping three of four (ResNet-D)."""
+    zero_channels: Literal["end", "both"] = "end"
+    """Option A: zero channels after the channels (fb.resnet.torch), or half before and half after."""
+    shortcut_scale: float = 0.5
+    """shortcut constant: what the shortcut is multiplied by."""
+    branch_scale: float = 0.5
+    """shortcut constant: what F is multiplied by."""
+    gate_bias: float = -6.0
+    """Gating: b_g at the start; the more negative, the closer is the shortcut to the identity."""
+    shortcut_dropout: float = 0.5
+    """shortcut dropout: share of the shortcut set to zero in training."""
+    dropout: float = 0.0
+    """Share of the activations set to zero before the branch's last convolution (wide nets; Zagoruyko and
+    Komodakis 2016, arXiv 1605.07146)."""
+    stochastic_depth: float = 0.0
+    """Probability that the last block is skipped in a training step; it grows linearly from the first block's
+    (Huang et al. 2016, arXiv 1603.09382)."""
+    zero_init: bool = False
+    """The last BN of each branch starts at scale zero (2017 and later; not in the papers)."""
     in_channels: int = 3
     num_classes: int = 1000
 
     def __post_init__(self) -> None:
-        """Refuse a net that cannot be built.
+        """Refuse a net that cannot be built, or that is another net under a second name.
 
         Raises:
-            UserError: stages of different number, or a count below one.
+            UserError: the message says what does not go together, and why.
         """
         if len(self.blocks) != len(self.widths) or not self.blocks:
             raise UserError(
                 f"{len(self.blocks)} block counts for {len(self.widths)} widths",
                 "each stage has one of each",
             )
-        if min(*self.blocks, *self.widths, self.in_channels, self.num_classes) < 1:
+        counts = (*self.blocks, *self.widths, self.in_channels, self.num_classes, self.stem_channels)
+        if min(*counts, self.groups, self.bottleneck_factor) < 1:
             raise UserError("a net needs at least one block, channel and class", str(self))
+        for what, why in _contradictions(self):
+            raise UserError(what, why)
 
     @property
     def expansion(self) -> int:
         """How many times wider a block's output is than its 3×3 convolution."""
-        return 4 if self.block == "bottleneck" else 1
+        return self.bottleneck_factor if self.block == "bottleneck" else 1
+
+    @property
+    def stem_channels(self) -> int:
+        """Channels after the stem."""
+        return self.widths[0] if self.stem_width is None else self.stem_width
 
     @property
     def depth(self) -> int:
         """Weighted layers on the longest path: convolutions and the last fully connected layer."""
         per_block = 3 if self.block == "bottleneck" else 2
-        return per_block * sum(self.blocks) + 2
+        return per_block * sum(self.blocks) + (3 if self.stem == "deep" else 1) + 1
+
+    @property
+    def preactivated(self) -> bool:
+        """Whether ReLU comes before the convolutions, so that nothing stands after the addition."""
+        return self.order in {"relu-only-preactivation", "preactivation"}
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""
         return asdict(self)
 
 
+def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
+    """Yield (what, why) of choices that do not go together."""
+    projects = spec.shortcut in {"B", "C"}
+    if spec.block == "basic" and spec.stride_in == "1x1":
+        yield "a basic block cannot stride in a 1×1 convolution", "it has none; a bottleneck has"
+    if spec.block == "basic" and spec.groups != 1:
+        yield "a basic block cannot have groups", "ResNeXt groups the 3×3 convolution of a bottleneck"
+    if any(width % spec.groups for width in spec.widths):
+        yield f"{spec.groups} groups do not divide the widths {spec.widths}", "each group has equally many channels"
+    if spec.projection_pool and not projects:
+        yield f"shortcut {spec.shortcut} cannot average before its projection", "it has no projection; B and C have"
+    if spec.shortcut == "none" and spec.order in {"bn-after-addition", "relu-before-addition"}:
+        yield (
+            f"a plain net has no order {spec.order}",
+            "it has no addition to be before or after: it is the plain net of order original",
+        )
+    if spec.shortcut == "1x1" and spec.order in {"bn-after-addition", "relu-only-preactivation", "preactivation"}:
+        yield (
+            f"shortcut 1x1 in order {spec.order} is option C",
+            "in that order option C's projection has no BN either; use shortcut C",
+        )
+    if spec.first_activation == "block" and not spec.preactivated:
+        yield f"order {spec.order} has its first activation in the stem", "only pre-activation nets have the choice"
+    if spec.zero_init and spec.order not in {"original", "relu-only-preactivation"}:
+        yield f"order {spec.order} cannot start its branches at zero with BN", _WHY_NO_ZERO_BN[spec.order]
+    if spec.zero_init and spec.shortcut == "none":
+        yield "a plain net cannot start its branches at zero", "without shortcuts nothing would pass through it"
+    for name in ("shortcut_dropout", "dropout", "stochastic_depth"):
+        if not 0 <= getattr(spec, name) < 1:
+            yield f"{name} {getattr(spec, name)} is out of range", "it must be at least 0 and below 1"
+    if spec.stochastic_depth and spec.shortcut == "none":
+        yield "a plain net cannot skip blocks at random", "it has no shortcut to go by"
+
+
+_WHY_NO_ZERO_BN = {
+    "bn-after-addition": "its branches end in a convolution, and the BN after the addition carries the shortcut too",
+    "relu-before-addition": "a ReLU follows that BN, and passes no gradient at zero: the branch could never learn",
+    "preactivation": "its branches end in a convolution, not in BN",
+}
+
+
 def from_json(data: dict[str, Any]) -> NetSpec:
-    """Rebuild a specification from a model file or run folder.
+    """Rebuild a specification from a model file or run folder; a file from before a choice existed lacks it.
 
     Raises:
         UserError: a field is unknown or missing: the file is damaged or from a newer residuum.
@@ -75,64 +166,6 @@ def from_json(data: dict[str, Any]) -> NetSpec:
         ) from error
 
 
-def _cifar(n: int) -> NetSpec:
-    """Depth 6n+2 (He et al. 2015, sec. 4.2): three stages of n basic blocks, option A."""
-    return NetSpec(
-        stem="cifar", block="basic", blocks=(n, n, n), widths=(16, 32, 64), shortcut="A", num_classes=10
-    )
-
-
-def _imagenet(block: Literal["basic", "bottleneck"], *blocks: int) -> NetSpec:
-    """Table 1 of He et al. 2015: four stages; option B, as the paper's 50/101/152 and all public weights."""
-    return NetSpec(stem="imagenet", block=block, blocks=blocks, widths=(64, 128, 256, 512), shortcut="B")
-
-
-RESIDUAL_NETS: dict[str, NetSpec] = {
-    "resnet20": _cifar(3),
-    "resnet32": _cifar(5),
-    "resnet44": _cifar(7),
-    "resnet56": _cifar(9),
-    "resnet110": _cifar(18),
-    "resnet1202": _cifar(200),
-    "resnet18": _imagenet("basic", 2, 2, 2, 2),
-    "resnet34": _imagenet("basic", 3, 4, 6, 3),
-    "resnet50": _imagenet("bottleneck", 3, 4, 6, 3),
-    "resnet101": _imagenet("bottleneck", 3, 4, 23, 3),
-    "resnet152": _imagenet("bottleneck", 3, 8, 36, 3),
-}
-
-PLAIN_TWINS: dict[str, NetSpec] = {
-    name.replace("resnet", "plain"): replace(spec, shortcut="none") for name, spec in RESIDUAL_NETS.items()
-}
-
-NAMED_NETS: dict[str, NetSpec] = RESIDUAL_NETS | PLAIN_TWINS
-
-
-def named(
-    name: str,
-    num_classes: int | None = None,
-    shortcut: Shortcut | None = None,
-    stride_in: StrideIn | None = None,
-) -> NetSpec:
-    """Return the named net, with those choices changed that are given.
-
-    Raises:
-        UserError: no net has this name; or a plain net was asked for with a shortcut.
-    """
-    if name not in NAMED_NETS:
-        raise UserError(
-            f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all"
-        )
-    if name in PLAIN_TWINS and shortcut not in {None, "none"}:
-        raise UserError(
-            f"{name} is a plain net, so it cannot have shortcut {shortcut}",
-            "a plain net is the residual net without its shortcuts",
-            f"use --model {name.replace('plain', 'resnet')}",
-        )
-    spec = NAMED_NETS[name]
-    return replace(
-        spec,
-        num_classes=num_classes or spec.num_classes,
-        shortcut=shortcut or spec.shortcut,
-        stride_in=stride_in or spec.stride_in,
-    )
+def choices(spec: NetSpec) -> dict[str, Any]:
+    """Return the choices that differ from their defaults: what is special about this net."""
+    return {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}

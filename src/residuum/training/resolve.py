@@ -14,7 +14,8 @@ from residuum.data.contract import ImageData
 from residuum.data.open import open_data
 from residuum.data.split import cut_validation
 from residuum.errors import UserError
-from residuum.models.spec import NetSpec, named
+from residuum.models.named import named
+from residuum.models.spec import NetSpec
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
@@ -55,7 +56,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         UserError: no such data or model, or too few pictures.
     """
     if settings.model is not None:
-        named(settings.model, None, settings.shortcut, settings.stride_in)  # a typing error, before the data
+        named(settings.model, shortcut=settings.shortcut, stride_in=settings.stride_in)  # a typing error, before the data
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(settings.data or "digits", progress=told("fetching"))
@@ -63,7 +64,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or _natural(data)
     model = settings.model or ("resnet20" if image_size <= SMALL else "resnet18")
-    spec = named(model, len(data.classes), settings.shortcut, settings.stride_in)
+    spec = named(model, len(data.classes), shortcut=settings.shortcut, stride_in=settings.stride_in)
     recipe = _recipe(settings, Task(
         num_pictures=num_training,
         image_size=image_size,

@@ -1,0 +1,125 @@
+"""The named nets: a name is a row of choices, and its plain twin the same row with shortcut "none"."""
+
+import re
+from dataclasses import replace
+from typing import Any, Literal
+
+from residuum.errors import UserError, nearest
+from residuum.models.spec import NetSpec
+
+
+def _cifar(n: int, block: Literal["basic", "bottleneck"] = "basic", **choices: Any) -> NetSpec:
+    """Depth 6n+2 (2015, sec. 4.2): three stages of n basic blocks, option A.
+
+    Of bottlenecks 9n+2 (2016, appendix): option B, stride in the 1×1.
+    """
+    own: dict[str, Any] = {"shortcut": "A"} if block == "basic" else {"shortcut": "B", "stride_in": "1x1"}
+    net = {"stem": "cifar", "block": block, "blocks": (n, n, n), "widths": (16, 32, 64), "num_classes": 10}
+    return NetSpec(**{**net, **own, **choices})
+
+
+def _wide_cifar(depth: int, k: int) -> NetSpec:
+    """WRN-depth-k (Zagoruyko and Komodakis 2016, Table 1): 6n+4 layers, its three projections counted."""
+    widths = (16 * k, 32 * k, 64 * k)
+    return _cifar((depth - 4) // 6, shortcut="B", order="preactivation", widths=widths, stem_width=16)
+
+
+def _imagenet(block: Literal["basic", "bottleneck"], *blocks: int, **choices: Any) -> NetSpec:
+    """Table 1 of 2015: four stages; option B, as the paper's 50/101/152 and all public weights."""
+    net = {"stem": "imagenet", "block": block, "blocks": blocks, "widths": (64, 128, 256, 512), "shortcut": "B"}
+    return NetSpec(**{**net, **choices})
+
+
+def _cardinal(groups: int, width: int, *blocks: int) -> NetSpec:
+    """ResNeXt: `groups` groups of `width` channels in the first stage, output as wide as ResNet's."""
+    widths = tuple(groups * width * 2**stage for stage in range(4))
+    factor = 256 // widths[0]
+    return _imagenet(
+        "bottleneck", *blocks, widths=widths, stem_width=64, groups=groups, bottleneck_factor=factor
+    )
+
+
+def _wide_imagenet(*blocks: int) -> NetSpec:
+    """WRN-50-2 and 101-2: the 3×3 convolutions twice as wide, the outputs as they are."""
+    return _imagenet(
+        "bottleneck", *blocks, widths=(128, 256, 512, 1024), stem_width=64, bottleneck_factor=2
+    )
+
+
+def _renamed(prefix: str, nets: dict[str, NetSpec], **choices: Any) -> dict[str, NetSpec]:
+    return {prefix + name: replace(spec, **choices) for name, spec in nets.items()}
+
+
+_CIFAR = {
+    "resnet20": _cifar(3),
+    "resnet32": _cifar(5),
+    "resnet44": _cifar(7),
+    "resnet56": _cifar(9),
+    "resnet110": _cifar(18),
+    "resnet1202": _cifar(200),
+    "resnet164": _cifar(18, "bottleneck"),
+    "resnet1001": _cifar(111, "bottleneck"),
+}
+_IMAGENET = {
+    "resnet18": _imagenet("basic", 2, 2, 2, 2),
+    "resnet34": _imagenet("basic", 3, 4, 6, 3),
+    "resnet50": _imagenet("bottleneck", 3, 4, 6, 3),
+    "resnet101": _imagenet("bottleneck", 3, 4, 23, 3),
+    "resnet152": _imagenet("bottleneck", 3, 8, 36, 3),
+}
+_RESNET_200 = {"resnet200": _imagenet("bottleneck", 3, 24, 36, 3)}
+_DEEP = {
+    f"{name}d": replace(_IMAGENET[name], stem="deep", projection_pool=True) for name in ("resnet50", "resnet101")
+}
+
+RESIDUAL_NETS: dict[str, NetSpec] = {
+    **_CIFAR,
+    **_IMAGENET,
+    **_RESNET_200,
+    **_renamed("pre", {**_CIFAR, **_IMAGENET, **_RESNET_200}, order="preactivation"),
+    **_renamed("cifar-", _IMAGENET, stem="cifar", num_classes=10),  # the 11.17 M parameter net of tutorials
+    **_renamed("se", _IMAGENET, squeeze=16),
+    **_DEEP,
+    "resnext50-32x4d": _cardinal(32, 4, 3, 4, 6, 3),
+    "resnext101-32x8d": _cardinal(32, 8, 3, 4, 23, 3),
+    "wide-resnet16-4": _wide_cifar(16, 4),
+    "wide-resnet16-8": _wide_cifar(16, 8),
+    "wide-resnet28-10": _wide_cifar(28, 10),
+    "wide-resnet40-4": _wide_cifar(40, 4),
+    "wide-resnet50-2": _wide_imagenet(3, 4, 6, 3),
+    "wide-resnet101-2": _wide_imagenet(3, 4, 23, 3),
+}
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a residual net's plain twin: resnet20 has plain20, resnext50 has plainx50."""
+    return re.sub(r"resne(x?)t", r"plain\1", name)
+
+
+PLAIN_TWINS: dict[str, NetSpec] = {
+    plain_name(name): replace(spec, shortcut="none", projection_pool=False)
+    for name, spec in RESIDUAL_NETS.items()
+}
+
+NAMED_NETS: dict[str, NetSpec] = RESIDUAL_NETS | PLAIN_TWINS
+
+
+def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
+    """Return the named net, with those choices changed that are given (None leaves one alone).
+
+    Raises:
+        UserError: no net has this name; a plain net was asked for with a shortcut; or the choices contradict.
+    """
+    if name not in NAMED_NETS:
+        raise UserError(
+            f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all"
+        )
+    if name in PLAIN_TWINS and choices.get("shortcut") not in {None, "none"}:
+        residual = next(other for other in RESIDUAL_NETS if plain_name(other) == name)
+        raise UserError(
+            f"{name} is a plain net, so it cannot have shortcut {choices['shortcut']}",
+            "a plain net is the residual net without its shortcuts",
+            f"use --model {residual}",
+        )
+    given = {choice: value for choice, value in choices.items() if value is not None}
+    return replace(NAMED_NETS[name], **given, **({"num_classes": num_classes} if num_classes else {}))
