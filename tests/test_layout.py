@@ -19,14 +19,15 @@ README = ROOT / "README.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
-BASE = {"errors", "console", "settings", "runs"}
+BASE = {"errors", "console", "settings", "recipe", "runs"}
 PARTS = BASE | {"compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
-ALL = USES | {"training", "prediction", "study", "reporting"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
 LADDER = {
     "errors": set(),
     "console": set(),
     "settings": {"errors"},
+    "recipe": set(),
     "runs": {"errors"},
     "compute": BASE,
     "models": BASE,
@@ -34,8 +35,10 @@ LADDER = {
     "recipes": BASE,
     "loading": PARTS,
     "evaluation": PARTS | {"loading"},
+    "exchange": PARTS | {"loading"},
     "training": USES,
     "prediction": USES,
+    "depth": USES | {"training"},
     "study": USES | {"training", "prediction"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "cli": ALL,

@@ -11,7 +11,7 @@ from residuum.data.augment import augmented_batch, augmented_picture, colour_shi
 from residuum.data.batches import TrainingPlan, one_pass
 from residuum.data.luck import order, uniform
 from residuum.data.preprocess import Preprocessing, measure, normalise
-from residuum.settings import Augmentation, OneCycle, Recipe
+from residuum.recipe import Augmentation, OneCycle, Recipe
 
 SEEDS = st.integers(0, 2**31 - 1)
 

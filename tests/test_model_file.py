@@ -14,8 +14,8 @@ from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_model
-from residuum.models.resnet import ResNet
 from residuum.models.named import named
+from residuum.models.resnet import ResNet
 
 CLASSES = ("猫", "狗", "a b", '<script>"', "🐟")
 

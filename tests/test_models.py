@@ -8,8 +8,8 @@ from torch import nn
 from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
-from residuum.models.resnet import ResNet
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, named
+from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec, from_json
 from residuum.settings import ModelsSettings
 

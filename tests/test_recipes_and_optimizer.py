@@ -11,10 +11,10 @@ from torch import nn
 
 from residuum.models.resnet import ResNet
 from residuum.models.spec import named
+from residuum.recipe import OneCycle, Steps, Task
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
-from residuum.settings import OneCycle, Steps, Task
 from residuum.training.loop import _warm_up
 from residuum.training.muon import orthogonal
 from residuum.training.optimizer import learning_rate, make_optimizer, set_rate

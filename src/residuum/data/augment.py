@@ -13,7 +13,7 @@ from torch import Tensor
 
 from residuum.data.luck import uniform
 from residuum.data.preprocess import Preprocessing
-from residuum.settings import Augmentation
+from residuum.recipe import Augmentation
 
 
 def augmented_batch(

@@ -20,7 +20,7 @@ from residuum.data.contract import Split
 from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.luck import order, uniform
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.settings import Augmentation
+from residuum.recipe import Augmentation
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from residuum.models.resnet import ResNet
 from residuum.models.named import NAMED_NETS, named
+from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.settings import ModelsSettings
 

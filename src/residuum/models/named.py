@@ -26,7 +26,13 @@ def _wide_cifar(depth: int, k: int) -> NetSpec:
 
 def _imagenet(block: Literal["basic", "bottleneck"], *blocks: int, **choices: Any) -> NetSpec:
     """Table 1 of 2015: four stages; option B, as the paper's 50/101/152 and all public weights."""
-    net = {"stem": "imagenet", "block": block, "blocks": blocks, "widths": (64, 128, 256, 512), "shortcut": "B"}
+    net = {
+        "stem": "imagenet",
+        "block": block,
+        "blocks": blocks,
+        "widths": (64, 128, 256, 512),
+        "shortcut": "B",
+    }
     return NetSpec(**{**net, **choices})
 
 
@@ -41,9 +47,7 @@ def _cardinal(groups: int, width: int, *blocks: int) -> NetSpec:
 
 def _wide_imagenet(*blocks: int) -> NetSpec:
     """WRN-50-2 and 101-2: the 3×3 convolutions twice as wide, the outputs as they are."""
-    return _imagenet(
-        "bottleneck", *blocks, widths=(128, 256, 512, 1024), stem_width=64, bottleneck_factor=2
-    )
+    return _imagenet("bottleneck", *blocks, widths=(128, 256, 512, 1024), stem_width=64, bottleneck_factor=2)
 
 
 def _renamed(prefix: str, nets: dict[str, NetSpec], **choices: Any) -> dict[str, NetSpec]:
@@ -69,7 +73,8 @@ _IMAGENET = {
 }
 _RESNET_200 = {"resnet200": _imagenet("bottleneck", 3, 24, 36, 3)}
 _DEEP = {
-    f"{name}d": replace(_IMAGENET[name], stem="deep", projection_pool=True) for name in ("resnet50", "resnet101")
+    f"{name}d": replace(_IMAGENET[name], stem="deep", projection_pool=True)
+    for name in ("resnet50", "resnet101")
 }
 
 RESIDUAL_NETS: dict[str, NetSpec] = {

@@ -118,25 +118,41 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
     if spec.block == "basic" and spec.groups != 1:
         yield "a basic block cannot have groups", "ResNeXt groups the 3×3 convolution of a bottleneck"
     if any(width % spec.groups for width in spec.widths):
-        yield f"{spec.groups} groups do not divide the widths {spec.widths}", "each group has equally many channels"
+        yield (
+            f"{spec.groups} groups do not divide the widths {spec.widths}",
+            "each group has equally many channels",
+        )
     if spec.projection_pool and not projects:
-        yield f"shortcut {spec.shortcut} cannot average before its projection", "it has no projection; B and C have"
+        yield (
+            f"shortcut {spec.shortcut} cannot average before its projection",
+            "it has no projection; B and C have",
+        )
     if spec.shortcut == "none" and spec.order in {"bn-after-addition", "relu-before-addition"}:
         yield (
             f"a plain net has no order {spec.order}",
             "it has no addition to be before or after: it is the plain net of order original",
         )
-    if spec.shortcut == "1x1" and spec.order in {"bn-after-addition", "relu-only-preactivation", "preactivation"}:
+    if spec.shortcut == "1x1" and spec.order in {
+        "bn-after-addition",
+        "relu-only-preactivation",
+        "preactivation",
+    }:
         yield (
             f"shortcut 1x1 in order {spec.order} is option C",
             "in that order option C's projection has no BN either; use shortcut C",
         )
     if spec.first_activation == "block" and not spec.preactivated:
-        yield f"order {spec.order} has its first activation in the stem", "only pre-activation nets have the choice"
+        yield (
+            f"order {spec.order} has its first activation in the stem",
+            "only pre-activation nets have the choice",
+        )
     if spec.zero_init and spec.order not in {"original", "relu-only-preactivation"}:
         yield f"order {spec.order} cannot start its branches at zero with BN", _WHY_NO_ZERO_BN[spec.order]
     if spec.zero_init and spec.shortcut == "none":
-        yield "a plain net cannot start its branches at zero", "without shortcuts nothing would pass through it"
+        yield (
+            "a plain net cannot start its branches at zero",
+            "without shortcuts nothing would pass through it",
+        )
     for name in ("shortcut_dropout", "dropout", "stochastic_depth"):
         if not 0 <= getattr(spec, name) < 1:
             yield f"{name} {getattr(spec, name)} is out of range", "it must be at least 0 and below 1"

@@ -13,7 +13,7 @@ Where we leave the paper: one device, so BN sees all 128 pictures (the paper: tw
 all 50,000; the default keeps 10 % aside.
 """
 
-from residuum.settings import Augmentation, Recipe, Steps, Task
+from residuum.recipe import Augmentation, Recipe, Steps, Task
 
 
 def he2015_cifar(task: Task) -> Recipe:

@@ -12,7 +12,7 @@ iterations (150,000 is about 30 epochs), so that a run is decided by its setting
 subtract the mean colour, which needs no pass over a million pictures at full size. One device, so BN sees the batch.
 """
 
-from residuum.settings import Augmentation, Recipe, Steps, Task
+from residuum.recipe import Augmentation, Recipe, Steps, Task
 
 
 def he2015_imagenet(task: Task) -> Recipe:

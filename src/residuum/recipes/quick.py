@@ -11,7 +11,7 @@ Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 
 import math
 
-from residuum.settings import Augmentation, OneCycle, Recipe, Task
+from residuum.recipe import Augmentation, OneCycle, Recipe, Task
 
 ITERATIONS = 3000
 """About as many steps as a small net needs; more pictures get fewer passes, but never under ten."""

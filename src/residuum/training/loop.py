@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from residuum.compute import Compute
 from residuum.data.batches import Batch, Feed, TrainingPlan
 from residuum.errors import Stopped, UserError
-from residuum.settings import Recipe
+from residuum.recipe import Recipe
 from residuum.training.optimizer import learning_rate, set_rate
 from residuum.training.state import State
 

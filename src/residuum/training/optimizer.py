@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from residuum.settings import OneCycle, Recipe, Steps
+from residuum.recipe import OneCycle, Recipe, Steps
 from residuum.training.muon import Muon
 
 

@@ -16,10 +16,11 @@ from residuum.data.split import cut_validation
 from residuum.errors import UserError
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
+from residuum.recipe import OneCycle, Recipe, Task
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
-from residuum.settings import Device, OneCycle, Recipe, RecipeName, Task, TrainSettings
+from residuum.settings import Device, RecipeName, TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,
@@ -56,7 +57,9 @@ def resolve(settings: TrainSettings) -> Resolved:
         UserError: no such data or model, or too few pictures.
     """
     if settings.model is not None:
-        named(settings.model, shortcut=settings.shortcut, stride_in=settings.stride_in)  # a typing error, before the data
+        named(
+            settings.model, shortcut=settings.shortcut, stride_in=settings.stride_in
+        )  # a typing error, before the data
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(settings.data or "digits", progress=told("fetching"))

@@ -1,0 +1,93 @@
+"""What a recipe is: how a net is trained, with no word about which net or which pictures. Plain data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """The learning rate climbs to `peak`, then falls to zero, linearly; any length (Smith 2017, 1708.07120)."""
+
+    peak: float
+    climb: float
+    """Share of all steps spent climbing, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """A constant rate, divided by ten at each milestone (He et al. 2015, sec. 3.4 and 4.2)."""
+
+    base: float
+    milestones: tuple[int, ...]
+    """Iterations at which the rate is divided by ten."""
+    warm_rate: float | None = None
+    """The rate used until the training error falls below `warm_until_error` (the 110-layer net's 0.01)."""
+    warm_until_error: float = 0.80
+
+
+Schedule = OneCycle | Steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """What may happen to a training picture; each picture's luck depends on (seed, epoch, sample) alone."""
+
+    flip: bool = True
+    pad: int = 0
+    """Small pictures: zeros added on each side (after the mean is subtracted) before the random crop."""
+    area: tuple[float, float] | None = None
+    """Large pictures: share of the area a crop may take (Szegedy et al. 2014's scale augmentation)."""
+    shorter_side: tuple[int, int] | None = None
+    """Large pictures: the range the shorter side is resized to before a random crop (He et al. 2015)."""
+    colour: bool = False
+    """Large pictures: noise along the principal components of RGB (Krizhevsky et al. 2012)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides a training run besides the net and the pictures."""
+
+    name: str
+    iterations: int
+    batch_size: int
+    schedule: Schedule
+    augmentation: Augmentation
+    optimizer: Literal["sgd", "muon"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = False
+    matrix_momentum: float = 0.6
+    """Momentum of the convolutions under muon; `momentum` is that of all else."""
+    others_rate: float = 1.0
+    """Under muon, how many times the scheduled rate the parameters that are no convolutions move at."""
+    weight_decay: float = 1e-4
+    decay_norms_and_biases: bool = True
+    label_smoothing: float = 0.0
+    mean: Literal["per-channel", "per-pixel"] = "per-channel"
+    """What is subtracted from a picture; the paper subtracts the mean picture."""
+    divide_by_std: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a recipe may know of the work at hand."""
+
+    num_pictures: int
+    """Training pictures, after the validation cut."""
+    image_size: int
+    """Side of the square the net sees, in pixels."""
+    depth: int
+    """Weighted layers of the net."""
+    mirrors: bool = True
+    """Whether a picture and its mirror image show the same class."""
+    epochs: int | None = None
+    """Passes that were asked for, if any."""
+    batch_size: int | None = None
+    """Pictures in a step that were asked for, if any."""
+
+    def batch(self, default: int) -> int:
+        """Return the batch size asked for or `default`, never more than there are pictures."""
+        return min(self.batch_size or default, self.num_pictures)
+
+    def iterations(self, batch_size: int, default: int) -> int:
+        """Return the steps that the asked-for epochs take, or `default`."""
+        return self.epochs * (self.num_pictures // batch_size) if self.epochs else default
