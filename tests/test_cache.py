@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -94,6 +95,27 @@ def test_another_size_or_other_pictures_are_another_entry(pets):
     np.testing.assert_array_equal(decoded(train, 8, 8), by_hand(train, 8, 8))
     np.testing.assert_array_equal(decoded(train, 6, 8), by_hand(train, 6, 8))
     np.testing.assert_array_equal(decoded(some, 8, 10), by_hand(train, 8, 10)[99::-1])
+
+
+def test_another_interpolation_is_another_entry(pets, own_cache):
+    train = open_folder(pets).train
+    bilinear = np.array(decoded(train, 8, 10))
+    before = set(kept_files(own_cache))
+    bicubic = decoded(train, 8, 10, interpolation="bicubic")
+    assert (bicubic != bilinear).any()
+    one = evaluation_view(decode(train.pictures.encoded(3), ""), 8, 10, "bicubic")
+    np.testing.assert_array_equal(bicubic[3], one)
+    after = set(kept_files(own_cache))
+    np.testing.assert_array_equal(decoded(train, 8, 10), bilinear)
+    assert len(after - before) == 1
+    assert set(kept_files(own_cache)) == after
+
+
+def test_the_entry_of_before_there_was_a_choice_still_counts(pets, own_cache):
+    train = open_folder(pets).train
+    decoded(train, 8, 10)
+    key = f"{cache.content_key(train)} 8 10 {cache.DECODE_VERSION} {PIL.__version__}"
+    assert (own_cache / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy").is_file()
 
 
 def test_another_version_of_the_decoder_decodes_anew(pets, monkeypatch):

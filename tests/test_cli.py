@@ -98,6 +98,19 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["data", "check"], "residuum data check DATA"),
         (["data", "fetch"], "residuum data fetch cifar10"),
         (["models", "--classes", "1"], "--classes"),
+        (["models", "resnet5O"], "resnet50"),
+        (["train", "digits", "--model", "resnet20", "--stride-in", "1x1"], "a bottleneck has"),
+        (["train", "digits", "--model", "plain20", "--order", "bn-after-addition"], "no addition"),
+        (["train", "digits", "--start", "/no/model"], "/no/model"),
+        (["import"], "residuum import FILE"),
+        (["import", "/no/weights.pth"], "/no/weights.pth"),
+        (["export-weights"], "residuum export-weights MODEL"),
+        (["grow"], "residuum grow MODEL --to 56"),
+        (["grow", "/no/model", "--to", "1"], "--to 1 is out of range"),
+        (["lesion"], "residuum lesion MODEL DATA"),
+        (["trim"], "residuum trim MODEL DATA"),
+        (["trim", "/no/model", "--keep", "0.5", "--speedup", "2"], "give one of them"),
+        (["--print-config"], "needs a verb"),
     ],
 )
 def test_a_fault_is_one_message_and_exit_code_2(
@@ -263,6 +276,55 @@ def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     script = app.generate_completion(shell=shell)  # type: ignore[arg-type]
     assert "evaluate" in script
     assert "batch-size" in script
+
+
+def test_depth_is_a_dial(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grown, trimmed, examined = tmp_path / "grown.safetensors", tmp_path / "trimmed", tmp_path / "examined"
+    code, out, _ = command(["grow", run, "--to", "32", "--out", grown], capsys, monkeypatch)
+    assert code == 0
+    assert f"--start {grown}" in out
+    before, after = (
+        json.loads(command(["evaluate", m, "--json"], capsys, monkeypatch)[1]) for m in (run, grown)
+    )
+    assert before["top1"] == after["top1"]
+    code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
+    assert code == 0
+    assert out.count("points without it") == 15
+    assert (examined / runs.REPORT).exists()
+    words = ["trim", grown, "--keep", "0.6", "--repair", "1", "--out", trimmed]
+    code, out, _ = command(words, capsys, monkeypatch)
+    assert code == 0
+    assert "6 of 15 taken out" in out
+    assert {"accuracy", "random", "speed", "report"} <= {line.split(" ")[0] for line in out.splitlines()}
+    figures = runs.read_json(trimmed / runs.TRIM)
+    new = {f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (4, 5)}
+    assert {point["deleted"] for point in figures["curve"][1:7]} == new  # identities cost nothing
+    model = residuum.load(trimmed)
+    assert model.spec.blocks == (3, 3, 3)
+    assert [step["verb"] for step in model.about["lineage"]] == ["train", "grow", "trim", "train"]
+
+
+def test_weights_come_in_and_go_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+    import torchvision
+
+    theirs = torchvision.models.resnet18(num_classes=3).eval()
+    source, model, back = (tmp_path / name for name in ("theirs.pth", "ours.safetensors", "back.safetensors"))
+    torch.save(theirs.state_dict(), source)
+    code, out, err = command(["import", source, "--out", model], capsys, monkeypatch)
+    assert code == 0
+    assert err.count("assumed: ") >= 2
+    assert f"residuum evaluate {model} DATA" in out
+    code, out, _ = command(
+        ["export-weights", model, "--layout", "torchvision", "--out", back], capsys, monkeypatch
+    )
+    assert code == 0
+    assert str(back) in out
+    assert "load" in out
 
 
 OFFLINE = """

@@ -636,8 +636,11 @@ def test_many_threads_leave_the_warning_filters_alone() -> None:
 # --- the evaluation view -----------------------------------------------------------------------
 
 
-def torchvision_view(pixels: NDArray[np.uint8], image_size: int, resize_to: int) -> NDArray[np.uint8]:
-    view = transforms.Compose([transforms.Resize(resize_to), transforms.CenterCrop(image_size)])
+def torchvision_view(
+    pixels: NDArray[np.uint8], image_size: int, resize_to: int, interpolation: str = "bilinear"
+) -> NDArray[np.uint8]:
+    resize = transforms.Resize(resize_to, transforms.InterpolationMode(interpolation))
+    view = transforms.Compose([resize, transforms.CenterCrop(image_size)])
     return np.asarray(view(Image.fromarray(pixels)))
 
 
@@ -663,6 +666,15 @@ def test_evaluation_view_of_elongated_and_usual_pictures(shape: tuple[int, int])
     pixels = np.random.default_rng(4).integers(0, 256, (*shape, 3), np.uint8)
     for sides in ((224, 256), (224, 224), (32, 32), (31, 40)):
         np.testing.assert_array_equal(evaluation_view(pixels, *sides), torchvision_view(pixels, *sides))
+
+
+@pytest.mark.parametrize("shape", [(2, 900), (375, 500), (224, 224), (40, 37)])
+def test_bicubic_view_is_torchvisions_and_not_the_bilinear(shape: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (*shape, 3), np.uint8)
+    for sides in ((224, 235), (31, 41)):
+        view = evaluation_view(pixels, *sides, "bicubic")
+        np.testing.assert_array_equal(view, torchvision_view(pixels, *sides, "bicubic"))
+        assert (view != evaluation_view(pixels, *sides)).any()
 
 
 def test_a_view_of_the_right_size_is_the_picture() -> None:

@@ -41,7 +41,8 @@ LADDER = {
     "depth": USES | {"training"},
     "study": USES | {"training", "prediction"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
-    "cli": ALL,
+    "printing": BASE,
+    "cli": ALL | {"printing"},
     "__main__": ALL | {"cli"},
     "__init__": ALL | {"cli"},  # the package top, which nobody imports
 }

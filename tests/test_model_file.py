@@ -23,7 +23,7 @@ CLASSES = ("猫", "狗", "a b", '<script>"', "🐟")
 @pytest.fixture
 def saved(tmp_path: Path) -> tuple[Path, ResNet]:
     torch.manual_seed(0)
-    net = ResNet(named("resnet20", len(CLASSES), "B")).eval()
+    net = ResNet(named("resnet20", len(CLASSES), shortcut="B")).eval()
     how = Preprocessing(
         32, 32, np.random.default_rng(0).random((32, 32, 3), np.float32), np.array([1, 2, 3], np.float32)
     )

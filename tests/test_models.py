@@ -1,5 +1,9 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
 import pytest
 import torch
 import torchvision
@@ -8,10 +12,11 @@ from torch import nn
 from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
-from residuum.models.named import NAMED_NETS, PLAIN_TWINS, named
-from residuum.models.resnet import ResNet
+from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
+from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec, from_json
-from residuum.settings import ModelsSettings
+from residuum.settings import ModelsSettings, Order, Shortcut
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
 CIFAR = {
@@ -48,7 +53,8 @@ def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     rows = {option: cost(named(f"resnet{depth}", shortcut=option), 224) for option in ("A", "B", "C", "none")}
     assert [rows[option]["parameters"] for option in ("A", "none", "B", "C")] == [a, a, b, c]
     assert rows["B"]["multiply_adds"] == macs_v15
-    assert cost(named(f"resnet{depth}", stride_in="1x1"), 224)["multiply_adds"] == macs_v1
+    strided = named(f"resnet{depth}", stride_in="1x1" if depth >= 50 else None)
+    assert cost(strided, 224)["multiply_adds"] == macs_v1
     assert rows["B"]["depth"] == depth
 
 
@@ -194,3 +200,233 @@ def test_the_table_lists_every_net_once() -> None:
     assert [row["model"] for row in rows] == names
     assert {row["classes"] for row in rows} == {3}
     assert rows[0]["parameters"] == rows[1]["parameters"] == 269_722 - 7 * 65
+
+
+# --- every combination --------------------------------------------------------------------------
+
+ORDERS, SHORTCUTS = get_args(Order), get_args(Shortcut)
+
+
+def small(**choices: object) -> NetSpec:
+    """A net of three stages that is built in an instant."""
+    base = {"stem": "cifar", "block": "basic", "blocks": (2, 2, 2), "widths": (4, 6, 8), "shortcut": "A"}
+    return NetSpec(**{**base, "num_classes": 3, **choices})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stride_in", ["3x3", "1x1"])
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_combination_is_a_net_or_is_refused_with_a_reason(
+    order: str, shortcut: str, block: str, stride_in: str, tmp_path: Path
+) -> None:
+    choices = {"order": order, "shortcut": shortcut, "block": block, "stride_in": stride_in}
+    if why := refusal(order, shortcut, block, stride_in):
+        with pytest.raises(UserError, match=why):
+            small(**choices)
+        return
+    net = ResNet(small(**choices))
+    x = torch.randn(4, 3, 17, 15)  # odd sizes: shortcut and branch must agree on rounding
+    logits = net(x)
+    assert logits.shape == (4, 3)
+    logits.square().sum().backward()
+    silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+    path = tmp_path / "model.safetensors"
+    write_model(path, ModelFile(net.spec, dict(net.state_dict()), {}, {}))
+    again = build_net(read_model(path), path)
+    assert again.spec == net.spec
+    torch.testing.assert_close(again.eval()(x), net.eval()(x), rtol=0, atol=0)
+
+
+def refusal(order: str, shortcut: str, block: str, stride_in: str) -> str | None:
+    """Why there is no such net, told independently of the specification."""
+    if block == "basic" and stride_in == "1x1":
+        return "has none; a bottleneck has"
+    if shortcut == "none" and order in {"bn-after-addition", "relu-before-addition"}:
+        return "no addition"
+    if shortcut == "1x1" and order not in {"original", "relu-before-addition"}:
+        return "option C"
+    return None
+
+
+@pytest.mark.parametrize(
+    ("choices", "why"),
+    [
+        ({"groups": 2}, "bottleneck"),
+        ({"block": "bottleneck", "groups": 4}, "do not divide"),
+        ({"projection_pool": True}, "no projection"),
+        ({"first_activation": "block"}, "pre-activation nets"),
+        ({"zero_init": True, "order": "preactivation"}, "end in a convolution"),
+        ({"zero_init": True, "order": "relu-before-addition"}, "never learn"),
+        ({"zero_init": True, "order": "bn-after-addition"}, "end in a convolution"),
+        ({"zero_init": True, "shortcut": "none"}, "nothing would pass"),
+        ({"stochastic_depth": 0.2, "shortcut": "none"}, "no shortcut to go by"),
+        ({"stochastic_depth": 1.0}, "below 1"),
+        ({"blocks": (1, 1)}, "one of each"),
+        ({"widths": (0, 1, 1)}, "at least one"),
+    ],
+)
+def test_contradictions_are_refused(choices: dict[str, object], why: str) -> None:
+    with pytest.raises(UserError, match=why):
+        small(**choices)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"stem": "deep", "shortcut": "B", "projection_pool": True},
+        {"block": "bottleneck", "groups": 2, "squeeze": 2, "stem_width": 5},
+        {"dropout": 0.2, "shortcut": "B", "order": "preactivation"},
+        {"zero_init": True},
+        {"first_activation": "block", "order": "preactivation", "stem": "imagenet", "shortcut": "B"},
+        {"stem_width": 9, "blocks": (1, 3, 2), "in_channels": 1},
+    ],
+)
+def test_the_further_rows_of_the_same_net_run(choices: dict[str, object]) -> None:
+    net = ResNet(small(**choices))
+    net(torch.randn(4, net.spec.in_channels, 40, 36)).square().sum().backward()
+    assert all(p.grad is not None for p in net.parameters())
+
+
+# --- what the papers promise --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", ["relu-only-preactivation", "preactivation", "relu-before-addition"])
+def test_a_chain_of_identity_shortcuts_adds_up(order: str) -> None:
+    """2016, eq. 4: x_L − x_l is the sum of the branches, when nothing stands after the addition."""
+    net = ResNet(small(order=order, blocks=(6, 1, 1))).double()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
+    seen: dict[str, torch.Tensor] = {}
+    for name, block in net.blocks():
+        block.branch.register_forward_hook(lambda _m, _i, F, name=name: seen.update({f"F {name}": F}))
+        block.register_forward_hook(
+            lambda _m, x, y, name=name: seen.update({f"x {name}": x[0], f"y {name}": y})
+        )
+    net(torch.randn(3, 3, 8, 8, dtype=torch.float64))
+    stage = [f"stage1.block{i}" for i in range(1, 7)]
+    total = sum(seen[f"F {name}"] for name in stage)
+    moved = seen[f"y {stage[-1]}"] - seen[f"x {stage[0]}"]
+    assert moved.std() > 0.1
+    torch.testing.assert_close(moved, total, rtol=1e-12, atol=1e-12)
+
+
+def test_in_the_original_order_it_does_not_add_up() -> None:
+    block = ResNet(small()).stages.stage1.block1
+    x = torch.randn(3, 4, 8, 8).relu()
+    assert not torch.allclose(block(x) - x, block.branch(x))
+
+
+def test_the_first_and_last_blocks_of_preactivation_nets() -> None:
+    net = ResNet(named("preresnet110"))
+    assert [type(m).__name__ for m in net.stem] == ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert isinstance(net.stages.stage1.block1.before, nn.Identity)
+    assert isinstance(net.stages.stage1.block2.before.bn, nn.BatchNorm2d)
+    assert [type(m).__name__ for m in net.end] == ["BatchNorm2d", "ReLU"]
+    assert net.stages.stage2.block1.shared  # both paths see the activation where the shape changes
+    assert not net.stages.stage2.block2.shared
+
+
+def test_the_2016_shortcuts_do_what_their_equations_say() -> None:
+    x = torch.randn(2, 4, 6, 6).relu()
+    for shortcut in ("constant", "exclusive-gating", "shortcut-gating"):
+        block = ResNet(small(shortcut=shortcut, gate_bias=0.3)).stages.stage1.block2
+        F = block.branch(x)
+        if shortcut == "constant":
+            expected = 0.5 * F + 0.5 * x
+        else:
+            g = torch.sigmoid(nn.functional.conv2d(x, block.add.gate.weight) + 0.3)
+            expected = (g * F if shortcut == "exclusive-gating" else F) + (1 - g) * x
+        torch.testing.assert_close(block(x), expected.relu())
+
+
+def test_dropout_on_the_shortcut_drops_the_shortcut_alone() -> None:
+    block = ResNet(small(shortcut="dropout")).stages.stage1.block2
+    nn.init.zeros_(block.branch.bn2.weight)
+    x = torch.rand(4, 4, 16, 16) + 1
+    kept = block(x) / x
+    assert {round(v, 4) for v in kept.unique().tolist()} == {0.0, 2.0}
+    assert kept.mean().item() == pytest.approx(1.0, abs=0.1)
+    torch.testing.assert_close(block.eval()(x), x)
+
+
+def test_stochastic_depth_skips_later_blocks_more_often_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    net = ResNet(small(stochastic_depth=0.5, blocks=(1, 2, 1)))
+    assert [round(block.skipped, 3) for _, block in net.blocks()] == [0.125, 0.25, 0.375, 0.5]
+    block = net.stages.stage2.block2
+    block.branch.eval()  # BN's running statistics: the branch is the same in both modes
+    x = torch.rand(2, 6, 4, 4)
+    with torch.no_grad():
+        F = block.branch(x)
+        seen = torch.stack([block(x) for _ in range(400)])
+        skipped = (seen - x).abs().amax(dim=(1, 2, 3, 4)) == 0
+        alive = seen[~skipped]
+        assert skipped.float().mean().item() == pytest.approx(0.375, abs=0.08)
+        torch.testing.assert_close(alive[0], (x + F / 0.625).relu())
+        torch.testing.assert_close(block.eval()(x), (x + F).relu())
+
+
+def test_zero_init_makes_every_block_its_shortcut() -> None:
+    net = ResNet(small(zero_init=True))
+    x = torch.randn(2, 4, 5, 5).relu()
+    torch.testing.assert_close(net.stages.stage1(x), x)
+    assert not any((last_bn(block).weight == 0).any() for _, block in ResNet(small()).blocks())
+
+
+@pytest.mark.parametrize(
+    "choices", [{}, {"order": "preactivation"}, {"dropout": 0.3, "stochastic_depth": 0.3}]
+)
+def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
+    x = torch.randn(4, 3, 16, 16)
+    outcomes = []
+    for checkpointing in (False, True):
+        torch.manual_seed(1)
+        net = ResNet(small(**choices))
+        net.checkpointing = checkpointing
+        torch.manual_seed(2)
+        logits = net(x)
+        logits.square().sum().backward()
+        outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
+    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=0, atol=0)
+
+
+def test_checkpointing_keeps_far_fewer_activations() -> None:
+    def kept(checkpointing: bool) -> int:
+        net, sizes = ResNet(small(blocks=(8, 8, 8))), []
+        net.checkpointing = checkpointing
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
+            net(torch.randn(4, 3, 16, 16))
+        return sum(sizes)
+
+    assert kept(True) < kept(False) / 4
+
+
+@pytest.mark.parametrize("name", ["preresnet1001", "resnet1202"])
+def test_a_thousand_layers_take_a_step(name: str) -> None:
+    net = ResNet(replace(named(name), widths=(4, 4, 4), bottleneck_factor=1))
+    net.checkpointing = True
+    before = net.fc.weight.detach().clone()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    loss = nn.functional.cross_entropy(net(torch.randn(2, 3, 8, 8)), torch.tensor([1, 2]))
+    loss.backward()
+    optimizer.step()
+    assert loss.isfinite()
+    assert net.stages.stage1.block1.branch.conv1.weight.grad.any()
+    assert not torch.equal(net.fc.weight, before)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # the statistics of this batch, as after many steps
+    x = torch.randn(8, 3, 8, 8)
+    net(x)
+    assert net.eval()(x).isfinite().all()
+
+
+def test_every_residual_net_has_a_plain_twin_of_equal_count() -> None:
+    for name, spec in RESIDUAL_NETS.items():
+        twin = PLAIN_TWINS[plain_name(name)]
+        assert (twin.blocks, twin.widths, twin.order) == (spec.blocks, spec.widths, spec.order)
+    assert cost(named("preplain110"), 32)["parameters"] == cost(named("preresnet110"), 32)["parameters"]

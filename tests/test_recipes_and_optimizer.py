@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from residuum.models.named import named
 from residuum.models.resnet import ResNet
-from residuum.models.spec import named
 from residuum.recipe import OneCycle, Steps, Task
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet

@@ -8,9 +8,7 @@ import json
 import math
 import re
 import shutil
-import subprocess
 from collections import Counter
-from html.parser import HTMLParser
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from page_reading import LOADS, Page, browse, in_browser, leaves
 from PIL import Image, ImageDraw
 
 from residuum.errors import UserError
@@ -248,57 +247,6 @@ def _metrics(chance: np.random.Generator, epochs: int, skill: float) -> list[Jso
 
 
 # --- reading the page back ----------------------------------------------------------------------
-
-VOID = {"meta", "img", "br", "input"}
-LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}
-
-
-class Page(HTMLParser):
-    """A page as a browser's parser sees it; wrongly nested tags fail at once."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.pieces: list[str] = []
-        self.cells: list[list[str]] = []
-        self.scripts: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-        if tag in {"td", "th"}:
-            self.cells[-1].append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {key: value or "" for key, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, (tag, self.open, self.getpos())
-
-    def handle_data(self, data: str) -> None:
-        if "script" in self.open:
-            self.scripts.append(data)
-        elif "style" not in self.open:
-            self.pieces.append(data)
-            if {"td", "th"} & set(self.open):
-                self.cells[-1][-1] += data
-
-    @property
-    def text(self) -> str:
-        return re.sub(r"\s+", " ", "".join(self.pieces))
-
-    def all(self, tag: str) -> list[dict[str, str]]:
-        return [attributes for name, attributes in self.tags if name == tag]
-
-    def values(self, key: str) -> list[str]:
-        return [attributes[key] for _, attributes in self.tags if key in attributes]
 
 
 def report(*runs: Path, out: Path | None = None) -> Page:
@@ -687,12 +635,6 @@ def test_a_file_that_holds_something_else_counts_as_missing(six: Path, tmp_path:
     )
 
 
-def leaves(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the way to everything in a JSON tree."""
-    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [at, *(way for key, value in items for way in leaves(value, (*at, key)))]
-
-
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damaged_figures_never_break_the_page(six: Path, tmp_path: Path, data: st.DataObject) -> None:
@@ -891,25 +833,6 @@ def test_times_are_written_for_people(seconds: float, expected: str) -> None:
 
 
 # --- in a real browser --------------------------------------------------------------------------
-
-CHROMIUM = shutil.which("chromium")
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` in PATH")
-
-
-def browse(html: Path, profile: Path) -> tuple[str, list[str]]:
-    """Open a page in headless chromium; return its DOM after the script ran, and what the console said."""
-    assert CHROMIUM is not None
-    quiet = "no-first-run disable-background-networking disable-component-update disable-sync disable-gpu no-sandbox"
-    command = [CHROMIUM, "--headless", *(f"--{flag}" for flag in quiet.split())]
-    command += [
-        "--enable-logging=stderr",
-        "--v=0",
-        f"--user-data-dir={profile}",
-        "--window-size=400,900",
-        "--dump-dom",
-    ]
-    done = subprocess.run([*command, html.as_uri()], capture_output=True, text=True, timeout=90, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
 @in_browser

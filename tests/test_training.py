@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,15 @@ from residuum.errors import Stopped, UserError
 from residuum.loading import load
 from residuum.settings import TrainSettings
 from residuum.training import loop
+from residuum.training.resolve import resolve
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
+from residuum.training.start import make_net
 
 
 def quickly(out: Path, **changes: object) -> TrainSettings:
     """Settings of a run of a few seconds on the built-in digits."""
-    base = {"model": "resnet20", "epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 2}
+    base = {"model": "resnet20", "epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 1}
     return TrainSettings("digits", **{**base, **changes})  # type: ignore[arg-type]
 
 
@@ -240,7 +243,7 @@ def test_the_command_saves_and_says_how_to_go_on(number: int, code: int, tmp_pat
 def test_killed_it_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "residuum", "train", "digits", "--epochs", "3", "--batch-size", "64"]
-    command += ["--seed", "3", "--save-seconds", "0", "--threads", "2"]
+    command += ["--seed", "3", "--save-seconds", "0", "--threads", "1"]
     with subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 90
         while not (run / runs.PREVIOUS_CHECKPOINT).exists() and time.monotonic() < deadline:
@@ -367,3 +370,81 @@ def test_without_pictures_it_trains_on_the_built_in_digits(
     record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
     assert record.settings["settings"]["data"] == "digits"
     assert "built-in digits" in capsys.readouterr().err
+
+
+# --- any net of the family, and trained weights to begin with ------------------------------------
+
+
+def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = {"order": "preactivation", "blocks": (1, 2, 1), "dropout": 0.2, "stochastic_depth": 0.3}
+    whole = train(quickly(tmp_path / "whole", **choices))
+    resolved = whole.settings["resolved"]
+    assert (resolved["net"]["order"], resolved["net"]["blocks"]) == ("preactivation", [1, 2, 1])
+    assert resolved["depth"] == 10
+    stop_after_step(monkeypatch, 11)
+    with pytest.raises(Stopped):
+        train(quickly(tmp_path / "stopped", **choices))
+    monkeypatch.undo()
+    record = train(TrainSettings(resume=str(tmp_path / "stopped")))
+    assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
+    again = train(TrainSettings(**{**whole.settings["settings"], "out": str(tmp_path / "again")}))
+    assert same_tensors(whole.path / runs.MODEL, again.path / runs.MODEL)
+
+
+def test_checkpointing_trains_the_same_net(tmp_path: Path) -> None:
+    records = [
+        train(quickly(tmp_path / str(on), epochs=1, checkpointing=on, order="preactivation"))
+        for on in (False, True)
+    ]
+    assert same_tensors(records[0].path / runs.MODEL, records[1].path / runs.MODEL)
+
+
+def test_training_goes_on_from_a_trained_net(finished: runs.RunRecord, tmp_path: Path) -> None:
+    record = train(TrainSettings("digits", start=str(finished.path), epochs=1, out=str(tmp_path / "run")))
+    first = next(line for line in record.metrics if line["kind"] == "step")
+    assert first["loss"] < 0.8 * losses(finished)[0][1]  # it did not begin anew
+    assert record.settings["settings"]["recipe"] == "fine_tune"
+    before, after = load(finished.path), load(record.path)
+    assert after.spec == before.spec
+    assert after.preprocessing.mean.tolist() == before.preprocessing.mean.tolist()
+    verbs = [(step["verb"], "from" in step) for step in after.about["lineage"]]
+    assert verbs == [("train", False), ("train", True)]
+
+
+def test_it_goes_on_although_the_starting_model_is_gone(
+    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes((finished.path / runs.MODEL).read_bytes())
+    settings = {"start": str(model), "epochs": 1, "seed": 5}
+    whole = train(TrainSettings("digits", **settings, out=str(tmp_path / "whole")))
+    stop_after_step(monkeypatch, 9)
+    with pytest.raises(Stopped):
+        train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
+    monkeypatch.undo()
+    model.unlink()
+    record = train(TrainSettings(resume=str(tmp_path / "stopped")))
+    assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
+
+
+def test_classes_in_another_order_are_found_by_name_and_other_classes_get_a_new_last_layer(
+    finished: runs.RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def begun(classes: tuple[str, ...]) -> torch.Tensor:
+        resolved = resolve(TrainSettings("digits", start=str(finished.path)))
+        data = replace(resolved.data, classes=classes)
+        spec = replace(resolved.spec, num_classes=len(classes))
+        return make_net(replace(resolved, data=data, spec=spec)).fc.weight.detach()
+
+    own = load(finished.path).net.fc.weight.detach()
+    assert torch.equal(begun(tuple("9876543210")), own.flip(0))
+    assert "new last layer" not in capsys.readouterr().err
+    assert begun(("cat", "dog")).shape == (2, 64)
+    assert "new last layer for 2 classes" in capsys.readouterr().err
+
+
+def test_a_starting_model_brings_its_own_net(finished: runs.RunRecord) -> None:
+    with pytest.raises(UserError, match=r"--model, --order was given"):
+        resolve(TrainSettings("digits", start=str(finished.path), model="resnet20", order="preactivation"))

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from residuum.errors import Stopped, UserError
 
 if TYPE_CHECKING:
+    from residuum.exchange.export_weights import Exported
+    from residuum.exchange.import_weights import Imported
     from residuum.loading import Classifier
     from residuum.prediction.predict import Answer
     from residuum.runs import RunRecord
@@ -24,12 +26,17 @@ __all__ = [
     "UserError",
     "check",
     "evaluate",
+    "export_weights",
     "fetch",
+    "grow",
+    "import_weights",
+    "lesion",
     "load",
     "model_table",
     "predict",
     "report",
     "train",
+    "trim",
 ]
 
 Place = str | Path
@@ -45,7 +52,7 @@ def train(data: Place | None = None, **settings: Any) -> RunRecord:
     from residuum.settings import TrainSettings
     from residuum.training.run import train as train_run
 
-    return train_run(TrainSettings(str(data) if data is not None else None, **settings))
+    return train_run(TrainSettings(_or_none(data), **settings))
 
 
 def load(path: Place) -> Classifier:
@@ -60,7 +67,7 @@ def evaluate(run: Place, data: Place | None = None, **settings: Any) -> dict[str
     from residuum.evaluation.evaluate import evaluate as evaluate_run
     from residuum.settings import EvaluateSettings
 
-    return evaluate_run(EvaluateSettings(str(run), str(data) if data is not None else None, **settings))
+    return evaluate_run(EvaluateSettings(str(run), _or_none(data), **settings))
 
 
 def predict(run: Place, *images: Place, **settings: Any) -> list[Answer]:
@@ -69,6 +76,56 @@ def predict(run: Place, *images: Place, **settings: Any) -> list[Answer]:
     from residuum.settings import PredictSettings
 
     return list(predict_pictures(PredictSettings(str(run), tuple(map(str, images)), **settings)))
+
+
+def import_weights(source: Place, **settings: Any) -> Imported:
+    """Turn other people's weights into a model file; return where it is, and what had to be assumed."""
+    from residuum.exchange.import_weights import import_weights as import_file
+    from residuum.settings import ImportSettings
+
+    return import_file(ImportSettings(str(source), **settings))
+
+
+def export_weights(model: Place, **settings: Any) -> Exported:
+    """Write a model's weights under torchvision's or timm's names; return where, and the line that loads them."""
+    from residuum.exchange.export_weights import export_weights as export_file
+    from residuum.settings import ExportWeightsSettings
+
+    return export_file(ExportWeightsSettings(str(model), **settings))
+
+
+def grow(model: Place, **settings: Any) -> Path:
+    """Write a deeper model that gives the same answers; return its path."""
+    from residuum.depth.grow import grow as grow_model
+    from residuum.settings import GrowSettings
+
+    return grow_model(GrowSettings(str(model), **settings))
+
+
+def lesion(model: Place, data: Place | None = None, **settings: Any) -> Path:
+    """Measure what each block is worth; return the folder with lesion.json and report.html."""
+    from residuum.depth.lesion import lesion as lesion_model
+    from residuum.reporting.depth_page import write_depth_report
+    from residuum.settings import LesionSettings
+
+    folder = lesion_model(LesionSettings(str(model), _or_none(data), **settings))
+    write_depth_report(folder)
+    return folder
+
+
+def trim(model: Place, data: Place | None = None, **settings: Any) -> Path:
+    """Take out the blocks that matter least; return the folder with the smaller model, trim.json and report.html."""
+    from residuum.depth.trim import trim as trim_model
+    from residuum.reporting.depth_page import write_depth_report
+    from residuum.settings import TrimSettings
+
+    folder = trim_model(TrimSettings(str(model), _or_none(data), **settings))
+    write_depth_report(folder)
+    return folder
+
+
+def _or_none(place: Place | None) -> str | None:
+    return None if place is None else str(place)
 
 
 def report(*runs: Place, out: Place | None = None) -> Path:

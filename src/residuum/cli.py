@@ -7,7 +7,6 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 import json as json_format
 import sys
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,22 +16,34 @@ from rich.console import Console
 
 from residuum.console import say, told
 from residuum.errors import Stopped, UserError
-from residuum.runs import MODEL
+from residuum.printing import (
+    print_figures,
+    print_findings,
+    print_json,
+    print_lesion,
+    print_models,
+    print_trim,
+    say_settings,
+    without_tables,
+)
+from residuum.runs import LESION, MODEL, TRIM, read_json
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
+    ExportWeightsSettings,
     FetchSettings,
+    GrowSettings,
+    ImportSettings,
+    LesionSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
     TrainSettings,
+    TrimSettings,
     as_json,
 )
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
-PrintConfig = Annotated[
-    bool, Parameter(negative=(), help="Print the settings as JSON, for --config, and do nothing else.")
-]
 
 app = App(
     name="residuum",
@@ -53,26 +64,24 @@ def train(
     settings: Annotated[TrainSettings, Parameter(name="*")] = TrainSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Train a net on pictures and leave a run folder: model, figures, settings.
 
     Examples: residuum train PHOTOS    residuum train digits    residuum train cifar10 --model resnet20 --epochs 10
     """
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.training.run import train as train_run
 
     record = train_run(settings)
     if json:
         figures = record.evaluation or {}
-        _print_json({"run": str(record.path), "settings": record.settings["settings"], **_main(figures)})
+        print_json(
+            {"run": str(record.path), "settings": record.settings["settings"], **without_tables(figures)}
+        )
     else:
-        _print_figures(record.evaluation)
+        print_figures(record.evaluation)
         print(f"model    {record.path / MODEL}")
         print(f"next     residuum report {record.path}")
         print(f"         residuum predict {record.path} PICTURE...")
-    return None
 
 
 @app.command
@@ -80,20 +89,17 @@ def evaluate(
     settings: Annotated[EvaluateSettings, Parameter(name="*")] = EvaluateSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Judge a run or model on a split of its own data, or on other data with the same classes."""
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.evaluation.evaluate import evaluate as evaluate_run
 
-    _say_settings("evaluate", settings)
+    say_settings("evaluate", settings)
     figures = evaluate_run(settings)
     if json:
-        return _print_json(figures)
+        return print_json(figures)
     if not figures["same_data_as_training"] and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return _print_figures(figures)
+    return print_figures(figures)
 
 
 @app.command
@@ -101,21 +107,17 @@ def predict(
     settings: Annotated[PredictSettings, Parameter(name="*")] = PredictSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Say what pictures show. With --json, one line of JSON a picture."""
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.prediction.predict import predict as predict_pictures
 
-    _say_settings("predict", settings)
+    say_settings("predict", settings)
     for answer in predict_pictures(settings):
         if json:
             print(json_format.dumps(answer.as_json(), ensure_ascii=False))
         else:
             pairs = zip(answer.classes, answer.probabilities, strict=True)
             print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
-    return None
 
 
 @app.command
@@ -123,17 +125,115 @@ def report(
     settings: Annotated[ReportSettings, Parameter(name="*")] = ReportSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Write one HTML page about a run, or one that compares several; it opens offline."""
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.reporting.page import write_report
 
     if not settings.runs:
         raise UserError("which run?", "", "residuum report RUN...")
     path = write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
-    return _print_json({"report": str(path)}) if json else print(f"report   {path}")
+    return print_json({"report": str(path)}) if json else print(f"report   {path}")
+
+
+@app.command(name="import")
+def import_(
+    settings: Annotated[ImportSettings, Parameter(name="*")] = ImportSettings(), *, json: Json = False
+) -> None:
+    """Turn other people's weights into a model file: torchvision, timm, transformers, CIFAR checkpoints.
+
+    Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
+    """
+    from residuum.exchange.import_weights import import_weights
+
+    if settings.source is None:
+        raise UserError("which weights?", "", "residuum import FILE")
+    imported = import_weights(settings)
+    for assumption in imported.assumptions:
+        say(f"assumed: {assumption}")
+    if json:
+        about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
+        return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
+    print(f"model    {imported.path}")
+    print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    print(f"next     residuum evaluate {imported.path} DATA")
+    return None
+
+
+@app.command
+def export_weights(
+    settings: Annotated[ExportWeightsSettings, Parameter(name="*")] = ExportWeightsSettings(),
+    *,
+    json: Json = False,
+) -> None:
+    """Write a model's weights under torchvision's or timm's names, as safetensors."""
+    from residuum.exchange.export_weights import export_weights as export
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum export-weights MODEL --layout timm")
+    exported = export(settings)
+    if json:
+        return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
+    print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+    return None
+
+
+# --- depth is a dial ----------------------------------------------------------------------------
+
+
+@app.command
+def grow(
+    settings: Annotated[GrowSettings, Parameter(name="*")] = GrowSettings(), *, json: Json = False
+) -> None:
+    """Make a trained net deeper without changing its output: the new blocks are the identity.
+
+    Examples: residuum grow RUN --to 56    residuum grow RUN --blocks 3 5 9
+    """
+    from residuum.depth.grow import grow as grow_model
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum grow MODEL --to 56")
+    path = grow_model(settings)
+    if json:
+        return print_json({"model": str(path)})
+    print(f"model    {path}\nnext     residuum train DATA --start {path}")
+    return None
+
+
+@app.command
+def lesion(
+    settings: Annotated[LesionSettings, Parameter(name="*")] = LesionSettings(), *, json: Json = False
+) -> None:
+    """Show what each block is worth: how much is lost when it alone is taken out."""
+    from residuum.depth.lesion import lesion as lesion_model
+    from residuum.reporting.depth_page import write_depth_report
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum lesion MODEL DATA")
+    say_settings("lesion", settings)
+    folder = lesion_model(settings)
+    report_path = write_depth_report(folder)
+    figures = read_json(folder / LESION)
+    return print_json(figures) if json else print_lesion(figures, report_path)
+
+
+@app.command
+def trim(
+    settings: Annotated[TrimSettings, Parameter(name="*")] = TrimSettings(), *, json: Json = False
+) -> None:
+    """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
+
+    Examples: residuum trim RUN --keep 0.75 --repair 1    residuum trim RUN --max-drop 0.5
+    """
+    from residuum.depth.trim import trim as trim_model
+    from residuum.reporting.depth_page import write_depth_report
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
+    say_settings("trim", settings)
+    folder = trim_model(settings)
+    report_path = write_depth_report(folder)
+    figures = read_json(folder / TRIM)
+    return print_json(figures) if json else print_trim(figures, folder / MODEL, report_path)
 
 
 @app.command
@@ -141,25 +241,15 @@ def models(
     settings: Annotated[ModelsSettings, Parameter(name="*")] = ModelsSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
-    """List the named nets: depth, parameters, multiply-adds."""
-    if print_config:
-        return _print_json(as_json(settings))
+    """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
+
+    Examples: residuum models    residuum models resnet50 plain50 vgg16
+    """
     from residuum.models.count import table
 
-    rows = table(settings)
-    if json:
-        return _print_json(rows)
-    print(
-        f"{'model':<12}{'depth':>6}{'shortcut':>10}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>9}"
-    )
-    for row in rows:
-        print(
-            f"{row['model']:<12}{row['depth']:>6}{row['shortcut']:>10}{row['parameters']:>13,}"
-            f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>9}"
-        )
-    return None
+    rows = table(settings, settings.names)
+    return print_json(rows) if json else print_models(rows)
 
 
 @data.command
@@ -167,19 +257,16 @@ def check(
     settings: Annotated[CheckSettings, Parameter(name="*")] = CheckSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.data.check import check as check_data
     from residuum.data.open import open_data
 
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
-    _say_settings("data check", settings)
+    say_settings("data check", settings)
     findings = check_data(open_data(settings.data, progress=told("fetching")), told("looking"))
-    return _print_json(findings) if json else _print_findings(findings)
+    return print_json(findings) if json else print_findings(findings)
 
 
 @data.command
@@ -187,58 +274,14 @@ def fetch(
     settings: Annotated[FetchSettings, Parameter(name="*")] = FetchSettings(),
     *,
     json: Json = False,
-    print_config: PrintConfig = False,
 ) -> None:
     """Download a data set by name, checksummed. The only verb that uses the network unasked."""
-    if print_config:
-        return _print_json(as_json(settings))
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
     folder = fetch_data(settings.name, progress=told("fetching"))
-    return _print_json({"data": str(folder)}) if json else print(f"data     {folder}")
-
-
-# --- printing -----------------------------------------------------------------------------------
-
-
-def _say_settings(verb: str, settings: Any) -> None:
-    """Print what the verb will work with, so that it can be repeated."""
-    named = [(field.name, getattr(settings, field.name)) for field in fields(settings)]
-    say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
-
-
-def _print_json(content: Any) -> None:
-    print(json_format.dumps(content, ensure_ascii=False, indent=1))
-
-
-def _main(figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures without their long tables."""
-    return {
-        name: value
-        for name, value in figures.items()
-        if name not in {"per_class", "confusion", "calibration"}
-    }
-
-
-def _print_figures(figures: dict[str, Any] | None) -> None:
-    if figures is None:
-        return
-    print(f"judged   {figures['images']:,} {figures['split']} pictures, {figures['protocol']}")
-    for name, label in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"), ("ece", "ECE")):
-        value = figures[name]
-        if value is not None:
-            print(
-                f"{label:<9}{value['value']:.2%}  (95 % interval {value['low']:.2%} to {value['high']:.2%})"
-            )
-
-
-def _print_findings(findings: dict[str, Any]) -> None:
-    for name, split in findings["splits"].items():
-        print(f"{name:<11}{split['pictures']:,} pictures")
-    for problem in findings["problems"] or ["nothing wrong was found"]:
-        print(problem)
+    return print_json({"data": str(folder)}) if json else print(f"data     {folder}")
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -248,10 +291,15 @@ def _print_findings(findings: dict[str, Any]) -> None:
 def _launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="Settings from a JSON or TOML file; flags win.")] = None,
+    print_config: Annotated[
+        bool, Parameter(negative=(), help="Print the settings as JSON, for --config, and do nothing else.")
+    ] = False,
     debug: Annotated[bool, Parameter(negative=(), help="Show the traceback of an error.")] = False,
 ) -> None:
     app.config = [Dict(_for_any_verb(_read_config(config)), source=str(config))] if config else []
     try:
+        if print_config:
+            return print_json(as_json(_settings_of(tokens)))
         app(tokens, exit_on_error=False, print_error=False)
     except UserError as error:
         if debug:
@@ -263,6 +311,16 @@ def _launch(
         _fail(f"error: {error}", 2)
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
+    return None
+
+
+def _settings_of(tokens: tuple[str, ...]) -> Any:
+    """What the verb would be called with."""
+    _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    if "settings" not in bound.arguments:
+        raise UserError("--print-config needs a verb", "", "residuum train --print-config")
+    return bound.arguments["settings"]
 
 
 def _fail(message: str, code: int) -> None:
@@ -285,7 +343,9 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
     """Lay the settings where the verb that is run will look for its own."""
-    verbs = ("train", "evaluate", "predict", "report", "models")
+    verbs = (
+        "train", "evaluate", "predict", "report", "models", "import", "export-weights", "grow", "lesion", "trim",
+    )  # fmt: skip
     return dict.fromkeys(verbs, settings) | {"data": {"check": settings, "fetch": settings}}
 
 

@@ -18,7 +18,8 @@ from residuum.models.spec import NetSpec
 class Classifier:
     """A net in evaluation mode with all that is needed to use it.
 
-    `about` is the rest of what the file says: metrics with their protocol, data fingerprint, versions.
+    `about` is the rest of what the file says: metrics with their protocol, data fingerprint, versions. An imported
+    model was not trained here: its about["data"] is None, and about["import"] says where it is from.
     """
 
     net: nn.Module
@@ -47,6 +48,7 @@ def load(path: str | Path) -> Classifier:
         resize_to=about["preprocessing"]["resize_to"],
         mean=tensors["mean"].numpy(),
         std=tensors["std"].numpy(),
+        interpolation=about["preprocessing"].get("interpolation", "bilinear"),
     )
     net = build_net(model, file).eval()
     return Classifier(net, model.spec, tuple(about["classes"]), preprocessing, about)
@@ -82,8 +84,8 @@ def save_classifier(
     about: dict[str, Any],
 ) -> None:
     """Write a net with all that `load` needs; `about` adds metrics, fingerprint and versions."""
-    size = {"image_size": preprocessing.image_size, "resize_to": preprocessing.resize_to}
-    described = {**about, "classes": list(classes), "preprocessing": size}
+    view = {name: getattr(preprocessing, name) for name in ("image_size", "resize_to", "interpolation")}
+    described = {**about, "classes": list(classes), "preprocessing": view}
     tensors = {
         "mean": torch.from_numpy(preprocessing.mean),
         "std": torch.from_numpy(preprocessing.std),

@@ -6,6 +6,7 @@ data.json                classes, counts, fingerprint, where validation came fro
 split.json               the rows cut from the training data for validation, if any were
 metrics.jsonl            one line a report: kind "step", "epoch" or "event"
 checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+start.safetensors        the model that training began with, where it was not a new net
 model.safetensors        the finished model, which describes itself
 evaluation.json          the final figures with their intervals
 mistakes.json            the most confident mistakes, with thumbnails
@@ -37,10 +38,13 @@ SPLIT = "split.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
+START = "start.safetensors"
 MODEL = "model.safetensors"
 EVALUATION = "evaluation.json"
 MISTAKES = "mistakes.json"
 REPORT = "report.html"
+LESION = "lesion.json"  # what each block is worth
+TRIM = "trim.json"  # accuracy against depth
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set

@@ -16,7 +16,7 @@ Stem = Literal["cifar", "imagenet", "deep"]
 ZeroChannels = Literal["end", "both"]
 Interpolation = Literal["bilinear", "bicubic"]
 WeightLayout = Literal["torchvision", "timm"]
-RecipeName = Literal["quick", "he2015_cifar", "he2015_imagenet"]
+RecipeName = Literal["quick", "fine_tune", "he2015_cifar", "he2015_imagenet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels-last", "contiguous"]
@@ -36,12 +36,34 @@ class TrainSettings:
     _: KW_ONLY
     model: str | None = None
     """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18."""
+    start: str | None = None
+    """Begin with this run's or model file's net, weights and preprocessing, instead of a new net."""
     shortcut: Shortcut | None = None
-    """Shortcut option of the paper: A, B, C, or none (the plain twin). By default the net's own."""
+    """Shortcut: A, B, C, none (the plain twin), or one of the 2016 paper's. By default the net's own."""
+    order: Order | None = None
+    """Where BN and ReLU stand in a block. By default the net's own."""
     stride_in: StrideIn | None = None
     """Which convolution of a bottleneck strides: 1x1 (the paper) or 3x3 (v1.5)."""
-    recipe: RecipeName = "quick"
-    """How to train."""
+    stem: Stem | None = None
+    """First layers: cifar (3×3), imagenet (7×7 and pooling), deep (three 3×3 and pooling)."""
+    blocks: tuple[int, ...] | None = None
+    """Blocks in each stage. By default the net's own."""
+    widths: tuple[int, ...] | None = None
+    """Channels of the 3×3 convolutions in each stage. By default the net's own."""
+    groups: int | None = None
+    """Groups of a bottleneck's 3×3 convolution (ResNeXt)."""
+    squeeze: int | None = None
+    """Squeeze-and-excitation with this reduction, 16 in its paper; 0 is without."""
+    projection_pool: bool | None = None
+    """Whether projections average before they stride (ResNet-D)."""
+    dropout: float | None = None
+    """Share of activations dropped before each block's last convolution."""
+    stochastic_depth: float | None = None
+    """Probability that the last block is skipped in a training step; less for earlier ones."""
+    zero_init: bool | None = None
+    """Whether the last BN of each branch starts at scale zero."""
+    recipe: RecipeName | None = None
+    """How to train. By default quick; with --start, fine_tune."""
     epochs: int | None = None
     """Passes over the training pictures. By default the recipe's length."""
     batch_size: int | None = None
@@ -76,6 +98,8 @@ class TrainSettings:
     """Processes that decode large pictures. By default the number of cores."""
     save_seconds: float = 60.0
     """Longest time between two checkpoints."""
+    checkpointing: bool = False
+    """Keep fewer activations and compute them again: for very deep nets; the numbers stay the same."""
     tensorboard: bool = False
     """Also write TensorBoard events into the run folder (extra: tensorboard)."""
 
@@ -85,6 +109,8 @@ class TrainSettings:
         Raises:
             UserError: a value is out of its range; the message names the flag.
         """
+        _check("--groups", self.groups, 1, 65_536)
+        _check("--squeeze", self.squeeze, 0, 65_536)
         _check("--epochs", self.epochs, 1, 100_000)
         _check("--batch-size", self.batch_size, 2, 65_536)
         _check("--lr", self.lr, 1e-8, 100.0)
@@ -114,7 +140,7 @@ class EvaluateSettings:
     device: Device = "auto"
     """Where to compute."""
     precision: Precision = "auto"
-    """Number format of the convolutions."""
+    """Number format of the convolutions; auto is float32, in which published weights score what they should."""
     threads: int | None = None
     """Processor threads. By default all cores."""
     workers: int | None = None
@@ -270,7 +296,7 @@ class TrimSettings:
     images: int | None = None
     """Measure on this many validation pictures. By default all."""
     seed: int = 0
-    """Decides the random deletions and the repair."""
+    """Decides the random deletions, and the repair where the data bring their own validation pictures."""
     device: Device = "auto"
     """Where to compute."""
     precision: Precision = "auto"
@@ -327,6 +353,8 @@ class FetchSettings:
 class ModelsSettings:
     """What `residuum models` can be told."""
 
+    names: tuple[str, ...] = ()
+    """The nets to list. By default all."""
     _: KW_ONLY
     classes: int | None = None
     """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""

@@ -21,6 +21,7 @@ from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.luck import order, uniform
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.recipe import Augmentation
+from residuum.settings import Interpolation
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
@@ -111,7 +112,7 @@ class Feed:
             return self.images[row].cpu().numpy()
         pictures, how = self.split.pictures, self.preprocessing
         pixels = decode(pictures.encoded(row), pictures.name(row))
-        return evaluation_view(pixels, how.image_size, how.resize_to)
+        return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
 
 def open_feed(
@@ -126,11 +127,13 @@ def open_feed(
     return Feed(split, preprocessing, held, device, workers)
 
 
-def pixels_if_small(split: Split, image_size: int, resize_to: int) -> NDArray[np.uint8] | None:
+def pixels_if_small(
+    split: Split, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
+) -> NDArray[np.uint8] | None:
     """Return the split's decoded pictures (N, S, S, 3), or None where they are to be streamed."""
     if image_size > SMALL:
         return None
-    return decoded(split, image_size, resize_to, told("decoding the pictures, once"), say)
+    return decoded(split, image_size, resize_to, told("decoding the pictures, once"), say, interpolation)
 
 
 def natural_size(split: Split, sample: int = 256) -> int:
@@ -171,12 +174,13 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
     def __getitem__(self, index: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         epoch, row = index
         pixels = decode(self.pictures.encoded(row), self.pictures.name(row))
-        size, no_shift = self.preprocessing.image_size, np.zeros(3, np.float32)
+        how, no_shift = self.preprocessing, np.zeros(3, np.float32)
         if self.augmentation is None:
-            return evaluation_view(pixels, size, self.preprocessing.resize_to), no_shift
+            view = evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
+            return view, no_shift
         luck = uniform(self.seed, epoch, np.array([row]), 11)[0]
         shift = colour_shift(luck[5:]) if self.augmentation.colour else no_shift
-        return augmented_picture(pixels, size, self.augmentation, luck[:5]), shift
+        return augmented_picture(pixels, how.image_size, self.augmentation, luck[:5]), shift
 
 
 class _Steps:

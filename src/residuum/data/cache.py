@@ -28,9 +28,13 @@ from residuum.data.decode import decode, evaluation_view
 from residuum.data.folder import listed
 from residuum.errors import UserError
 from residuum.runs import UNFINISHED, cores, replacing
+from residuum.settings import Interpolation
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
+
+View = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+"""Decoded pixels (H, W, 3) to what a net is shown, (S, S, 3)."""
 
 DECODE_VERSION = 1
 """Raise it whenever decode or evaluation_view gives other pixels; Pillow's version counts anyway."""
@@ -151,6 +155,7 @@ def decoded(
     resize_to: int,
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
+    interpolation: Interpolation = "bilinear",
 ) -> NDArray[np.uint8]:
     """Return the pictures as evaluation sees them, (N, S, S, 3) uint8, each decoded only once.
 
@@ -163,8 +168,11 @@ def decoded(
     if len(split) == 0:
         return np.empty(shape, np.uint8)
     key = f"{content_key(split)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
+    if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
+        key += f" {interpolation}"
     path = cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
-    pieces = partial(_decode_in_threads, split.pictures, image_size, resize_to, progress)
+    view = partial(evaluation_view, image_size=image_size, resize_to=resize_to, interpolation=interpolation)
+    pieces = partial(_decode_in_threads, split.pictures, image_size, view, progress)
     kept = _load(path, shape)
     if kept is None:
         try:
@@ -208,14 +216,14 @@ def _in_memory(
 
 
 def _decode_in_threads(
-    pictures: Pictures, image_size: int, resize_to: int, progress: Progress | None
+    pictures: Pictures, image_size: int, view: View, progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the decoded pictures in order, (n, S, S, 3) at a time; Pillow lets threads run side by side."""
     total, done, broken = len(pictures), 0, list[str]()
     starts = range(0, total, PICTURES_A_TASK)
     rows = (range(start, min(start + PICTURES_A_TASK, total)) for start in starts)
     with ThreadPoolExecutor(cores()) as pool:
-        tasks = (pool.submit(_decode_rows, pictures, image_size, resize_to, some) for some in rows)
+        tasks = (pool.submit(_decode_rows, pictures, image_size, view, some) for some in rows)
         for piece, unreadable in _ahead(tasks, 2 * cores()):
             broken += unreadable
             done += len(piece)
@@ -231,7 +239,7 @@ def _decode_in_threads(
 
 
 def _decode_rows(
-    pictures: Pictures, image_size: int, resize_to: int, rows: range
+    pictures: Pictures, image_size: int, view: View, rows: range
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return (n, S, S, 3) and the names of those of the n that cannot be read; these stay black."""
     views, unreadable = np.zeros((len(rows), image_size, image_size, 3), np.uint8), []
@@ -241,7 +249,7 @@ def _decode_rows(
         except UserError:
             unreadable.append(pictures.name(row))
         else:
-            views[place] = evaluation_view(pixels, image_size, resize_to)
+            views[place] = view(pixels)
     return views, unreadable
 
 

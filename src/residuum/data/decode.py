@@ -28,6 +28,7 @@ from PIL import (
 )
 
 from residuum.errors import UserError
+from residuum.settings import Interpolation
 
 Pixels = NDArray[np.uint8]
 
@@ -48,6 +49,7 @@ FORMATS = [
     )
 ]
 
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 _SPECIAL = {"transparency", *_ORIENTED}
 _LATE_IN_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # may stand behind the pixels
@@ -123,10 +125,12 @@ def header(encoded: bytes | Pixels, name: str) -> Header:
         return Header(width, height, mode, kind, turned or orientation > 1, several, deep)
 
 
-def evaluation_view(pixels: Pixels, image_size: int, resize_to: int) -> Pixels:
+def evaluation_view(
+    pixels: Pixels, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
+) -> Pixels:
     """Return the central S×S, S = image_size, after bringing the shorter side to `resize_to` (>= S).
 
-    (H, W, 3) to (S, S, 3), bilinear with antialiasing. The result may share memory with `pixels`.
+    (H, W, 3) to (S, S, 3), bilinear or bicubic, with antialiasing. The result may share memory with `pixels`.
     """
     height, width = pixels.shape[:2]
     short = min(height, width)
@@ -135,12 +139,12 @@ def evaluation_view(pixels: Pixels, image_size: int, resize_to: int) -> Pixels:
     bottom, right = top + image_size, left + image_size
     if short == resize_to:
         return np.ascontiguousarray(pixels[top:bottom, left:right])
-    image = Image.fromarray(pixels)
+    image, filter_ = Image.fromarray(pixels), _FILTERS[interpolation]
     if new_height * new_width > MAX_PIXELS:  # a sliver: resize only what is kept, exact to two levels
         columns, rows = width / new_width, height / new_height
         box = (left * columns, top * rows, right * columns, bottom * rows)
-        return np.array(image.resize((image_size, image_size), Image.Resampling.BILINEAR, box))
-    resized = image.resize((new_width, new_height), Image.Resampling.BILINEAR)
+        return np.array(image.resize((image_size, image_size), filter_, box))
+    resized = image.resize((new_width, new_height), filter_)
     return np.array(resized.crop((left, top, right, bottom)))
 
 

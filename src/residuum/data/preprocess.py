@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum.recipe import Recipe
+from residuum.settings import Interpolation
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -27,6 +28,7 @@ class Preprocessing:
     resize_to: int
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    interpolation: Interpolation = "bilinear"
 
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

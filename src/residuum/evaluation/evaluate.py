@@ -20,7 +20,7 @@ from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.loading import Classifier, load, model_path
-from residuum.settings import EvaluateSettings, SplitName, as_json
+from residuum.settings import EvaluateSettings, Interpolation, Precision, SplitName, as_json
 
 
 @torch.inference_mode()
@@ -49,15 +49,19 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
-def protocol(image_size: int, resize_to: int) -> str:
+def protocol(image_size: int, resize_to: int, interpolation: Interpolation = "bilinear") -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
+    how = "" if interpolation == "bilinear" else f" ({interpolation})"
     if resize_to == image_size:
-        return f"single view, {image_size}×{image_size}"
-    return f"single view, shorter side {resize_to}, central {image_size}×{image_size}"
+        return f"single view, {image_size}×{image_size}{how}"
+    return f"single view, shorter side {resize_to}{how}, central {image_size}×{image_size}"
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
+
+    It computes in float32 unless told otherwise: a net scores what was published for it. "same_data_as_training" is
+    None for a model that was not trained here.
 
     Raises:
         UserError: no such run, data or split; or the data's classes are not the model's.
@@ -65,14 +69,17 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if settings.run is None:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
     classifier = load(settings.run)
-    source = settings.data or classifier.about["data"]["source"]
+    trained_on = classifier.about.get("data")
+    source = settings.data or _own_source(trained_on, settings.run)
     data = open_data(source, progress=told("fetching"))
     name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
-    split = _renumbered(split, data, classifier.classes)
-    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    split = renumbered(split, data, classifier.classes)
+    precision: Precision = "float32" if settings.precision == "auto" else settings.precision
+    compute = choose_compute(settings.device, precision, threads=settings.threads)
     figures = _judge(classifier, split, name, compute, settings)
     figures = {"data": source, "fingerprint": fingerprint(data), **figures}
-    figures["same_data_as_training"] = figures["fingerprint"] == classifier.about["data"]["fingerprint"]
+    same = figures["fingerprint"] == trained_on["fingerprint"] if trained_on else None
+    figures["same_data_as_training"] = same
     _keep(Path(settings.run), figures, settings)
     return figures
 
@@ -81,7 +88,7 @@ def _judge(
     classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
 ) -> dict[str, Any]:
     how = classifier.preprocessing
-    images = pixels_if_small(split, how.image_size, how.resize_to)
+    images = pixels_if_small(split, how.image_size, how.resize_to, how.interpolation)
     workers = compute.threads if settings.workers is None else settings.workers
     feed = open_feed(split, how, images, compute.device, workers)
     net = compute.place(classifier.net)
@@ -90,8 +97,18 @@ def _judge(
         split.labels,
         classifier.classes,
         split=name,
-        protocol=protocol(how.image_size, how.resize_to),
+        protocol=protocol(how.image_size, how.resize_to, how.interpolation),
     )
+
+
+def _own_source(trained_on: dict[str, Any] | None, run: str) -> str:
+    if not trained_on:
+        raise UserError(
+            f"which pictures should {run} be judged on?",
+            "it was not trained here, so it has no data of its own",
+            f"residuum evaluate {run} DATA",
+        )
+    return str(trained_on["source"])
 
 
 def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data: bool) -> tuple[str, Split]:
@@ -109,7 +126,7 @@ def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data
     return name, present[name]
 
 
-def _renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
+def renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
     """Number the labels as the model does, by name (UserError where the names differ)."""
     if tuple(data.classes) == tuple(classes):
         return split

@@ -18,7 +18,7 @@ from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv2d, pad
 
 from residuum.models.spec import NetSpec
 
@@ -128,7 +128,16 @@ def activation(channels: int) -> nn.Sequential:
 
 def convolution(c_in: int, c_out: int, size: int, stride: int, groups: int = 1) -> nn.Conv2d:
     """A convolution without bias (a BN after it has one), padded to keep the map but for its stride."""
-    return nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, bias=False, groups=groups)
+    kind = Pointwise if size == 1 and stride > 1 else nn.Conv2d
+    return kind(c_in, c_out, size, stride, padding=size // 2, bias=False, groups=groups)
+
+
+class Pointwise(nn.Conv2d):
+    """A 1×1 convolution with a stride: the pixels it skips are dropped first, which is faster on a CPU."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        rows, columns = self.stride
+        return conv2d(input[:, :, ::rows, ::columns], weight, bias)
 
 
 class SqueezeExcite(nn.Module):
@@ -237,5 +246,5 @@ class GatedAdd(nn.Module):
 
     def forward(self, F: Tensor, h: Tensor, x: Tensor) -> Tensor:
         """F and h are (N, C_out, H, W), x is (N, C_in, stride · H, stride · W)."""
-        g = self.sigmoid(self.gate(x))
+        g: Tensor = self.sigmoid(self.gate(x))
         return (g * F if self.exclusive else F) + (1 - g) * h

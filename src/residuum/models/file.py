@@ -97,7 +97,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(
             f"{path} cannot be read as a safetensors file",
             f"it is damaged or of another kind ({error})",
-            "residuum never opens pickled checkpoints (.pt, .pth) as they are: pickles can run code",
+            "other people's weights come in with: residuum import FILE",
         ) from error
     digest = metadata.pop(_DIGEST, None)
     if digest is not None and digest != _digest(tensors, metadata):

@@ -127,4 +127,6 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
             f"use --model {residual}",
         )
     given = {choice: value for choice, value in choices.items() if value is not None}
-    return replace(NAMED_NETS[name], **given, **({"num_classes": num_classes} if num_classes else {}))
+    if num_classes is not None:
+        given["num_classes"] = num_classes
+    return replace(NAMED_NETS[name], **given)

@@ -61,8 +61,8 @@ def answers(
 ) -> Iterator[Answer]:
     """Answer for decoded pictures (H, W, 3), which may differ in size."""
     how = classifier.preprocessing
-    views = np.stack([evaluation_view(picture, how.image_size, how.resize_to) for picture in pictures])
-    images = normalise(torch.from_numpy(views).to(compute.device), how)
+    views = [evaluation_view(each, how.image_size, how.resize_to, how.interpolation) for each in pictures]
+    images = normalise(torch.from_numpy(np.stack(views)).to(compute.device), how)
     best = classifier(images).cpu().topk(min(top, len(classifier.classes)))
     for name, numbers, values in zip(names, best.indices.tolist(), best.values.tolist(), strict=True):
         yield Answer(name, tuple(classifier.classes[number] for number in numbers), tuple(values))

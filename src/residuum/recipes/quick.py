@@ -3,8 +3,8 @@
 Paper     Smith & Topin 2017 (arXiv 1708.07120): one cycle of the learning rate, climbing then falling to zero;
           Jordan et al. 2024: Muon, which moves each convolution by an orthogonal matrix (training/muon.py)
 Command   residuum train ../shared/data/cifar10 --model resnet20 --recipe quick --epochs 10 --seed 1
-Time      see results/cifar10-resnet20-quick.json
-Score     see results/cifar10-resnet20-quick.json
+Time      see results/accuracy-cifar10-resnet20-quick.json
+Score     see results/accuracy-cifar10-resnet20-quick.json
 
 Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 """

@@ -1,4 +1,4 @@
-"""The charts: learning curves, interval, confusion map, reliability, recall side by side."""
+"""The charts: curves, one figure with its interval, confusion map, reliability."""
 
 import math
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from residuum.reporting.drawing import (
     round_step,
     text,
 )
-from residuum.reporting.figures import Bin, ClassFigures, Measure, Points, last, thin
+from residuum.reporting.figures import Bin, Measure, Points, last, thin
 from residuum.reporting.wording import counted, percent, with_interval
 
 MOST_STRIPS = 240
@@ -38,7 +38,10 @@ LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # a share above LEVELS[i] has l
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart. `style` picks colour, dash and marker; `short` labels its end."""
+    """One line of a chart. `style` picks colour, dash and marker; `short` labels its end.
+
+    One without a `label` is drawn and never read out.
+    """
 
     label: str
     points: Points
@@ -66,33 +69,57 @@ RATE = Quantity("learning rate")
 SPEED = Quantity("pictures a second")
 
 
-def curves(series: Sequence[Series], quantity: Quantity, events: Sequence[tuple[float, str]] = ()) -> Markup:
-    """Draw series against the epoch; `events` are (epoch, message) marks on the x axis."""
+@dataclass(frozen=True)
+class Along:
+    """What a chart's x axis shows, and how a place on it is read out."""
+
+    name: str
+    reading: Format
+    from_zero: bool = True
+
+
+EPOCH = Along("epoch", lambda x: f"epoch {plain_format(x)}")
+
+
+def curves(
+    series: Sequence[Series],
+    quantity: Quantity,
+    events: Sequence[tuple[float, str]] = (),
+    along: Along = EPOCH,
+) -> Markup:
+    """Draw series against the epoch, or what else `along` says; `events` are (x, message) marks on the x axis."""
     series = [one for one in series if last(one.points)]
-    frame = _frame(series, quantity)
-    ticks = _epoch_ticks(frame.x)
-    label = f"{quantity.name} by epoch: " + "; ".join(_summary(one, quantity) for one in series)
+    frame = _frame(series, quantity, along)
+    ticks = _epoch_ticks(frame.x) if along.from_zero else frame.x.ticks(6)
+    read = [one for one in series if one.label]
+    label = f"{quantity.name} by {along.name}: " + "; ".join(_summary(one, quantity, along) for one in read)
     scale = " (logarithmic)" if frame.y.logarithmic else ""
     return drawing(
         400,
         240,
         label,
         text(6, 11, quantity.name + scale, class_="title"),
-        text(frame.right, 236, "epoch", "end", "title"),
+        text(frame.right, 236, along.name, "end", "title"),
         axes(frame, (ticks, frame.y.ticks()), plain_format, quantity.tick),
-        join([_event(frame, x, message) for x, message in events]),
+        join([_event(frame, x, f"{along.reading(x)}: {message}") for x, message in events]),
         join([_curve(frame, one) for one in series]),
         _end_labels(frame, series),
-        _strips(frame, series, quantity),
+        _strips(frame, read, quantity, along),
     )
 
 
-def _frame(series: Sequence[Series], quantity: Quantity) -> Frame:
+def _frame(series: Sequence[Series], quantity: Quantity, along: Along) -> Frame:
     xs = [x for one in series for x, _ in one.points]
     ys = [y for one in series for _, y in one.points if not math.isnan(y)]
     longest = max(len(one.short) for one in series)
-    x = Scale(0.0, max(xs) or 1.0, 48, 400 - (10 + 5.8 * longest))
-    return Frame(x, _y_scale(ys, quantity))
+    low, high = (0.0, max(xs) or 1.0) if along.from_zero else _around(min(xs), max(xs))
+    return Frame(Scale(low, high, 48, 400 - (10 + 5.8 * longest)), _y_scale(ys, quantity))
+
+
+def _around(low: float, high: float) -> tuple[float, float]:
+    """Leave some room on both sides."""
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
+    return low - room, high + room
 
 
 def _y_scale(ys: Sequence[float], quantity: Quantity) -> Scale:
@@ -105,9 +132,16 @@ def _y_scale(ys: Sequence[float], quantity: Quantity) -> Scale:
         return Scale(bottom, top, 208, 22)
     if low > 0 and high > 30 * median(ys):
         return Scale(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), 208, 22, True)
-    low, high = min(low, 0.0), max(high, 0.0)
-    step = round_step((high - low or 1.0) / 4)
-    return Scale(step * math.floor(low / step), step * math.ceil(high / step - 1e-9) or 1.0, 208, 22)
+    return even_scale(ys)
+
+
+def even_scale(ys: Sequence[float]) -> Scale:
+    """Return a vertical scale with zero and round ends."""
+    low, high = min(0.0, *ys), max(0.0, *ys)
+    if low == high:
+        high = 1.0
+    step = round_step((high - low) / 4)
+    return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), 208, 22)
 
 
 def _epoch_ticks(x: Scale) -> list[float]:
@@ -154,19 +188,19 @@ def _end_labels(frame: Frame, series: Sequence[Series]) -> Markup:
 
 def _event(frame: Frame, x: float, message: str) -> Markup:
     at = frame.x(min(max(x, frame.x.low), frame.x.high))
-    title = element("title", f"epoch {plain_format(x)}: {message}")
+    title = element("title", message)
     mark = element("path", title, d=f"M{at:.1f} {frame.bottom:.1f}l-4 -7h8z", class_="event")
     return line(at, frame.top, at, frame.bottom, "event") + mark
 
 
-def _strips(frame: Frame, series: Sequence[Series], quantity: Quantity) -> Markup:
-    """Lay a hover strip over each epoch, at most MOST_STRIPS of them."""
+def _strips(frame: Frame, series: Sequence[Series], quantity: Quantity, along: Along) -> Markup:
+    """Lay a hover strip over each x, at most MOST_STRIPS of them."""
     xs = sorted({x for one in series for x, _ in one.points})
     kept = [x for x, _ in thin([(x, 0.0) for x in xs], MOST_STRIPS)]
     at = [frame.x(x) for x in kept]
     edges = [frame.left, *((a + b) / 2 for a, b in pairwise(at)), frame.right]
     values = [(one, dict(one.points)) for one in series]
-    return join([_strip(frame, x, edges[i : i + 2], values, quantity) for i, x in enumerate(kept)])
+    return join([_strip(frame, x, edges[i : i + 2], values, quantity, along) for i, x in enumerate(kept)])
 
 
 def _strip(
@@ -175,19 +209,20 @@ def _strip(
     edges: Sequence[float],
     values: Sequence[tuple[Series, dict[float, float]]],
     quantity: Quantity,
+    along: Along,
 ) -> Markup:
     here = [(one, ys[x]) for one, ys in values if not math.isnan(ys.get(x, math.nan))]
-    lines = [f"epoch {plain_format(x)}", *(f"{one.label} {quantity.reading(y)}" for one, y in here)]
+    lines = [along.reading(x), *(f"{one.label} {quantity.reading(y)}" for one, y in here)]
     heights = [frame.y(y) for _, y in here]
     dots = [marker(frame.x(x), y, one.style, size=3.6) for (one, _), y in zip(here, heights, strict=True)]
     lines_are_high = sum(heights) < len(heights) * (frame.top + frame.bottom) / 2
     return hover(frame, edges, frame.x(x), dots, lines[:13], low=lines_are_high)
 
 
-def _summary(one: Series, quantity: Quantity) -> str:
+def _summary(one: Series, quantity: Quantity, along: Along) -> str:
     end = last(one.points)
     assert end is not None
-    return f"{one.label} ends at {quantity.reading(end[1])} in epoch {plain_format(end[0])}"
+    return f"{one.label} ends at {quantity.reading(end[1])} ({along.reading(end[0])})"
 
 
 # --- one figure with its interval ---------------------------------------------------------------
@@ -325,49 +360,3 @@ def _bin_words(one: Bin) -> list[str]:
         return [within, "no pictures"]
     means = f"mean {percent(one.confidence)}, right {percent(one.accuracy)}"
     return [within, means, counted(one.count, "picture")]
-
-
-# --- several runs -------------------------------------------------------------------------------
-
-
-Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each run
-
-
-def recall_floor(rows: Sequence[Row]) -> float:
-    """Return the round share from which all recalls and their intervals can be drawn."""
-    recalls = [one.recall for _, found in rows for one in found if one and one.recall]
-    lowest = min((m.value if m.low is None else m.low for m in recalls), default=0.0)
-    return min(math.floor(lowest * 10) / 10, 0.9)
-
-
-def recall_plot(rows: Sequence[Row], labels: Sequence[str], low: float) -> Markup:
-    """Draw each class's recall in each run, with its interval, from `low` to 1: one row a class, one line a run."""
-    height = 8.0 * len(labels) + 8
-    bottom = 8 + height * len(rows)
-    x = Scale(low, 1.0, 118, 388)
-    shares = x.ticks()
-    grid = [line(x(share), 6, x(share), bottom, "grid") for share in shares]
-    ticks = [text(x(share), bottom + 14, percent_tick(share), "middle", "tick") for share in shares]
-    label = f"recall of {len(rows)} classes in {len(labels)} runs"
-    body = [
-        line(118, 8 + height * i, 388, 8 + height * i, "row")
-        + name_label(110, 8 + height * (i + 0.5) + 3.5, name, letters=17)
-        + _recall_marks(x, 16 + height * i, found, labels)
-        for i, (name, found) in enumerate(rows)
-    ]
-    return drawing(400, bottom + 20, label, *grid, *ticks, *body)
-
-
-def _recall_marks(
-    x: Scale, top: float, found: Sequence[ClassFigures | None], labels: Sequence[str]
-) -> Markup:
-    """Return one marker a run, each on its own line; a run that lacks the class gets none."""
-    recalls = [one.recall if one else None for one in found]
-    return join([_recall_mark(x, top + 8 * i, i, one, labels[i]) for i, one in enumerate(recalls) if one])
-
-
-def _recall_mark(x: Scale, y: float, style: int, recall: Measure, label: str) -> Markup:
-    parts = [element("title", f"{label}: {with_interval(recall)}")]
-    if recall.low is not None and recall.high is not None:
-        parts.append(line(x(recall.low), y, x(recall.high), y, f"whisker c{style % STYLES}"))
-    return element("g", *parts, marker(x(recall.value), y, style))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from residuum.reporting import charts
+from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Series
 from residuum.reporting.figures import ClassFigures, Evaluation, Measure, last, points
 from residuum.reporting.one_run import Chart, OneRun, flat
@@ -51,7 +51,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     """Work out everything the page says of these runs together."""
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
-    labels, low = [run.letter for run in runs], charts.recall_floor(rows)
+    labels, low = [run.letter for run in runs], recall_chart.recall_floor(rows)
     return Comparison(
         runs=list(runs),
         verdict=_verdict(runs),
@@ -59,7 +59,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
         charts=_charts(runs),
         differing=differing_settings(runs),
         repeats=repeats(runs),
-        recall=[Chart("", charts.recall_plot(panel, labels, low)) for panel in panels],
+        recall=[Chart("", recall_chart.recall_plot(panel, labels, low)) for panel in panels],
         recall_note=note,
     )
 
@@ -177,7 +177,7 @@ def _identity(run: OneRun, evaluation: Evaluation) -> object:
 # --- recall -------------------------------------------------------------------------------------
 
 
-def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[charts.Row], str]:
+def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
     """Return each class's figures in each run, and a note on which classes are shown."""
     each = [{one.name: one for one in run.evaluation.classes} if run.evaluation else {} for run in runs]
     names = list(dict.fromkeys(name for classes in each for name in classes))

@@ -63,6 +63,9 @@ def fit(job: Job, state: State, hands: Hands, save_seconds: float) -> None:
     for batch in job.feed.batches(plan, job.recipe.augmentation, job.seed):
         rate = learning_rate(job.recipe, state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
+        torch.manual_seed(
+            job.seed * 1_000_003 + state.step
+        )  # what a net drops depends on seed and step alone
         loss, correct = train_step(job, batch, state.step, rate)
         state.count(loss, correct, len(batch.rows))
         _warm_up(job.recipe, state)

@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
         directions = [self._nesterov(p, _gradient(p), momentum).flatten(1) for p in parameters]
         moves = orthogonal(torch.stack(directions).to(self.dtype)).float()
         for parameter, move in zip(parameters, moves, strict=True):
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm())
+            parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-12))
             parameter.sub_(move.view(parameter.shape), alpha=rate)
 
     def _move_others(

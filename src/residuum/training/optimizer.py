@@ -1,5 +1,7 @@
 """The update: which parameters decay, and the learning rate at each step."""
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -10,17 +12,19 @@ from residuum.training.muon import Muon
 def make_optimizer(
     net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32
 ) -> torch.optim.Optimizer:
-    """SGD with momentum, or Muon for the convolutions and SGD for the rest, as the recipe says.
+    """SGD with momentum, or Muon for the convolutions that a BN follows and SGD for the rest, as the recipe says.
 
-    Norms and biases decay only if the recipe says so; grouped by module type, never by name.
+    Only where a BN follows does a convolution's norm not matter, which Muon holds fixed. Norms and biases decay only
+    if the recipe says so; grouped by module type, never by name.
     """
     convolutions: list[nn.Parameter] = []
     weights: list[nn.Parameter] = []
     norms_and_biases: list[nn.Parameter] = []
+    normalised = _normalised_convolutions(net) if recipe.optimizer == "muon" else set()
     for module in net.modules():
         is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):
-            if isinstance(module, nn.Conv2d) and recipe.optimizer == "muon":
+            if module in normalised:
                 convolutions.append(parameter)
             elif recipe.decay_norms_and_biases or (is_weighted and name == "weight"):
                 weights.append(parameter)
@@ -37,6 +41,17 @@ def make_optimizer(
         )
     # the rate is set anew at every step
     return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True)
+
+
+def _normalised_convolutions(net: nn.Module) -> set[nn.Module]:
+    """Convolutions whose very next layer is a BN; grouped ones are not one matrix, and left out."""
+    return {
+        layer
+        for module in net.modules()
+        if isinstance(module, nn.Sequential)
+        for layer, following in pairwise(module)
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and isinstance(following, nn.BatchNorm2d)
+    }
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -13,7 +13,7 @@ from residuum.training.resolve import Resolved
 
 def run_name(resolved: Resolved) -> str:
     """Return the name of the run folder, less its date."""
-    return f"{resolved.data.name}-{resolved.settings.model}-s{resolved.settings.seed}"
+    return f"{resolved.data.name}-{resolved.model}-s{resolved.settings.seed}"
 
 
 def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
@@ -30,6 +30,7 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
             "resolved": {
                 **as_json(settings),
                 **numbers,
+                "model": resolved.model,
                 "net": resolved.spec.as_json(),
                 "recipe_details": recipe,
             },
@@ -91,7 +92,7 @@ def describe(run: Path, resolved: Resolved) -> str:
     return (
         f"data     {resolved.data.name}: {resolved.num_training} training pictures, "
         f"{len(resolved.data.classes)} classes, {resolved.image_size} px\n"
-        f"model    {resolved.settings.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
+        f"model    {resolved.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
         f"{numbers['multiply_adds'] / 1e6:,.1f} M multiply-adds, shortcut {resolved.spec.shortcut}\n"
         f"recipe   {recipe.name}: {passes:.4g} epochs, {recipe.iterations} steps of {recipe.batch_size}, "
         f"lr {resolved.settings.lr:g}, seed {resolved.settings.seed}\n"

@@ -1,5 +1,6 @@
 """Go on with a stopped run: decided again from what it wrote down, if nothing has changed since."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from residuum import runs
@@ -30,7 +31,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
     if not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    resolved = resolve(TrainSettings(**record.settings["settings"]))
+    resolved = resolve(_as_begun(run, TrainSettings(**record.settings["settings"])))
     if fingerprint(resolved.data) != record.data.get("fingerprint"):
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
@@ -38,3 +39,8 @@ def reopen(settings: TrainSettings) -> Resolved:
             "bring the old data back, or start a new run",
         )
     return resolved
+
+
+def _as_begun(run: Path, settings: TrainSettings) -> TrainSettings:
+    """The run's own copy of its starting model stands in for the original."""
+    return replace(settings, start=str(run / runs.START)) if settings.start is not None else settings

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -14,9 +15,11 @@ from residuum.data.contract import ImageData
 from residuum.data.open import open_data
 from residuum.data.split import cut_validation
 from residuum.errors import UserError
+from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
 from residuum.recipe import OneCycle, Recipe, Task
+from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
@@ -24,9 +27,16 @@ from residuum.settings import Device, RecipeName, TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,
+    "fine_tune": fine_tune,
     "he2015_cifar": he2015_cifar,
     "he2015_imagenet": he2015_imagenet,
 }
+
+NET_CHOICES = (
+    "shortcut", "order", "stride_in", "stem", "blocks", "widths", "groups", "squeeze", "projection_pool",
+    "dropout", "stochastic_depth", "zero_init",
+)  # fmt: skip
+"""The settings that are choices of the net, by their names in NetSpec."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +49,17 @@ class Resolved:
     validation_rows: NDArray[np.int64] | None
     """Rows of the training pictures, where validation was cut from them; else None."""
     spec: NetSpec
+    start: Classifier | None
+    """What the net begins with; None for a new net."""
     recipe: Recipe
     compute: Compute
     image_size: int
     resize_to: int
+
+    @property
+    def model(self) -> str:
+        """Return what the net is called: its name, or that of the model it began with."""
+        return self.settings.model or f"{Path(self.settings.start or '').stem or 'net'}"
 
     @property
     def num_training(self) -> int:
@@ -56,18 +73,16 @@ def resolve(settings: TrainSettings) -> Resolved:
     Raises:
         UserError: no such data or model, or too few pictures.
     """
-    if settings.model is not None:
-        named(
-            settings.model, shortcut=settings.shortcut, stride_in=settings.stride_in
-        )  # a typing error, before the data
+    start = load(settings.start) if settings.start is not None else None
+    if settings.model is not None or start is not None:
+        _net(settings, start, "resnet20", 10)  # a typing error, before the data are opened
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(settings.data or "digits", progress=told("fetching"))
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
-    image_size = settings.image_size or _natural(data)
-    model = settings.model or ("resnet20" if image_size <= SMALL else "resnet18")
-    spec = named(model, len(data.classes), shortcut=settings.shortcut, stride_in=settings.stride_in)
+    image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
+    spec = _net(settings, start, "resnet20" if image_size <= SMALL else "resnet18", len(data.classes))
     recipe = _recipe(settings, Task(
         num_pictures=num_training,
         image_size=image_size,
@@ -78,16 +93,46 @@ def resolve(settings: TrainSettings) -> Resolved:
     ))  # fmt: skip
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     return Resolved(
-        settings=_filled_in(settings, data, model, spec, recipe, compute, image_size, num_training),
+        settings=_filled_in(settings, data, spec, recipe, compute, image_size, num_training),
         data=data,
         train_rows=train_rows,
         validation_rows=validation_rows,
         spec=spec,
+        start=start,
         recipe=recipe,
         compute=compute,
         image_size=image_size,
-        resize_to=image_size if image_size <= SMALL else round(image_size * 256 / 224),
+        resize_to=_resize_to(image_size, start),
     )
+
+
+def _net(settings: TrainSettings, start: Classifier | None, default: str, num_classes: int) -> NetSpec:
+    """The net that was asked for: a named one with its choices, or the one to begin with.
+
+    Raises:
+        UserError: no such name, choices that contradict, or choices for a net that is there already.
+    """
+    asked = {name: value for name in NET_CHOICES if (value := getattr(settings, name)) is not None}
+    asked |= {name: tuple(asked[name]) for name in ("blocks", "widths") if name in asked}  # JSON has lists
+    if start is None:
+        return named(settings.model or default, num_classes, **asked)
+    if settings.model is not None or asked:
+        flags = [
+            "--" + name.replace("_", "-") for name in ("model", *asked) if getattr(settings, name) is not None
+        ]
+        raise UserError(
+            f"--start brings its own net, but {', '.join(flags)} was given",
+            "trained weights fit one net only",
+            "leave the one or the other out",
+        )
+    return replace(start.spec, num_classes=num_classes)
+
+
+def _resize_to(image_size: int, start: Classifier | None) -> int:
+    """The shorter side before the central cut: the starting model's proportion, else none or 256 to 224."""
+    if start is not None:
+        return round(image_size * start.preprocessing.resize_to / start.preprocessing.image_size)
+    return image_size if image_size <= SMALL else round(image_size * 256 / 224)
 
 
 def _natural(data: ImageData) -> int:
@@ -111,7 +156,7 @@ def _recipe(settings: TrainSettings, task: Task) -> Recipe:
         raise UserError(
             f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time"
         )
-    recipe = RECIPES[settings.recipe](task)
+    recipe = RECIPES[settings.recipe or ("fine_tune" if settings.start else "quick")](task)
     changes: dict[str, Any] = {
         name: value
         for name in ("weight_decay", "label_smoothing")
@@ -130,7 +175,6 @@ def _recipe(settings: TrainSettings, task: Task) -> Recipe:
 def _filled_in(
     settings: TrainSettings,
     data: ImageData,
-    model: str,
     spec: NetSpec,
     recipe: Recipe,
     compute: Compute,
@@ -141,12 +185,15 @@ def _filled_in(
     schedule = recipe.schedule
     per_epoch = num_training // recipe.batch_size
     whole_epochs = recipe.iterations % per_epoch == 0
+    default = "resnet20" if image_size <= SMALL else "resnet18"
+    net: dict[str, Any] = {}
+    if settings.start is None:
+        net = {"model": settings.model or default} | {name: getattr(spec, name) for name in NET_CHOICES}
     return replace(
         settings,
         data=data.source,
-        model=model,
-        shortcut=spec.shortcut,
-        stride_in=spec.stride_in,
+        **net,
+        recipe=cast(RecipeName, recipe.name),
         epochs=recipe.iterations // per_epoch if whole_epochs else settings.epochs,
         batch_size=recipe.batch_size,
         lr=schedule.peak if isinstance(schedule, OneCycle) else schedule.base,

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from residuum import runs
 from residuum.compute import Compute
@@ -26,6 +25,7 @@ from residuum.training.record import describe, record_data, record_start, run_na
 from residuum.training.reopen import reopen
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
+from residuum.training.start import keep_start, lineage, make_net
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 from residuum.training.tensorboard import events
 
@@ -50,6 +50,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         if not going_on:
             if feeds.train.images is None:
                 say("reading every picture once for the fingerprint of the data; later runs remember it")
+            keep_start(run, resolved)
             record_data(run, resolved)
             record_start(run, settings, resolved)
         net = _train_net(run, resolved, feeds, asked_to_stop, going_on)
@@ -67,8 +68,7 @@ def _train_net(
     asked_to_stop: Callable[[], int | None],
     going_on: bool,
 ) -> ResNet:
-    torch.manual_seed(resolved.settings.seed)
-    net = ResNet(resolved.spec)
+    net = make_net(resolved)
     resolved.compute.place(net)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
@@ -119,6 +119,7 @@ def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
         "data": runs.read_json(run / runs.DATA),
         "settings": runs.read_json(run / runs.SETTINGS)["settings"],
         "versions": runs.environment(),
+        "lineage": lineage(run, resolved),
     }
     classes = tuple(resolved.data.classes)
     save_classifier(run / runs.MODEL, net, resolved.spec, classes, feeds.train.preprocessing, about)
@@ -132,8 +133,9 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
         return None
     name, feed = feeds.final
     classes = resolved.data.classes
-    answers = judge_feed(net, feed, resolved.compute, EVALUATION_BATCH)
-    how = protocol(resolved.image_size, resolved.resize_to)
+    exactly = replace(resolved.compute, precision="float32")  # as `residuum evaluate` will
+    answers = judge_feed(net, feed, exactly, EVALUATION_BATCH)
+    how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation)
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
     runs.write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures

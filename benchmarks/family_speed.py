@@ -1,0 +1,141 @@
+"""Is a net of ours as fast as the reference model of the same name? Forward, loss and backward, turn by turn.
+
+The references: torchvision's resnet50, and for the CIFAR nets the form in which they are usually written (functional
+ReLU, `out += shortcut` in place, option A as a padded slice). Both sides get the same weights, pictures and settings.
+
+    python benchmarks/family_speed.py
+
+Writes results/family-speed.json, row by row. Run it on an otherwise idle machine.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.functional import cross_entropy
+
+from residuum import runs
+from residuum.models.named import named
+from residuum.models.resnet import ResNet
+
+PATH = Path(__file__).parent.parent / "results" / "family-speed.json"
+ROWS = (("resnet20", 128, 32), ("resnet110", 128, 32), ("resnet50", 16, 224))
+SETTINGS = (("float32", "contiguous"), ("bfloat16", "channels-last"))
+
+
+class UsualBlock(nn.Module):
+    """A basic block with option A, written the usual way."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.stride, self.zeros = stride, c_out - c_in
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = functional.relu(self.bn1(self.conv1(x)))
+        out = self.bn2(self.conv2(out))
+        if self.zeros:
+            x = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.zeros))
+        out += x
+        return functional.relu(out)
+
+
+class UsualCifarNet(nn.Module):
+    """The 6n+2 net, written the usual way."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        widths = [16, *[16] * n, *[32] * n, *[64] * n]
+        pairs = itertools.pairwise(widths)
+        self.blocks = nn.Sequential(*[UsualBlock(a, b, 1 if a == b else 2) for a, b in pairs])
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.blocks(functional.relu(self.bn1(self.conv1(x))))
+        out = functional.avg_pool2d(out, out.shape[3]).flatten(1)
+        return self.fc(out)
+
+
+def pair(name: str) -> tuple[nn.Module, nn.Module]:
+    """Return our net and the reference with the same weights."""
+    ours = ResNet(named(name))
+    theirs = torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
+    theirs.load_state_dict(dict(zip(theirs.state_dict(), ours.state_dict().values(), strict=True)))
+    return ours, theirs
+
+
+def step_of(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Callable[[], float]:
+    """Return forward, loss and backward as one call, which returns its loss."""
+
+    def step() -> float:
+        net.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = net(images)
+        loss = cross_entropy(logits.float(), labels)
+        loss.backward()
+        return loss.item()
+
+    return step
+
+
+def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: int) -> dict[str, Any]:
+    """Alternate single steps of both sides; the order within a pair changes every round."""
+    precision, layout = setting
+    torch.manual_seed(0)
+    nets = dict(zip(("ours", "reference"), pair(name), strict=True))
+    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 10, (batch,))
+    if layout == "channels-last":
+        images = images.to(memory_format=torch.channels_last)
+        nets = {side: net.to(memory_format=torch.channels_last) for side, net in nets.items()}
+    steps = {side: step_of(net.train(), images, labels, precision) for side, net in nets.items()}
+    losses = {side: step() for side, step in steps.items()}
+    assert abs(losses["ours"] - losses["reference"]) < 0.02, losses
+    seconds: dict[str, list[float]] = {side: [] for side in steps}
+    for turn in range(-2, rounds):
+        for side in ("ours", "reference") if turn % 2 else ("reference", "ours"):
+            started = time.perf_counter()
+            steps[side]()
+            if turn >= 0:
+                seconds[side].append(time.perf_counter() - started)
+    ratios = sorted(theirs / ours for ours, theirs in zip(seconds["ours"], seconds["reference"], strict=True))
+    quarter = len(ratios) // 4
+    medians = {side: round(batch / statistics.median(values), 2) for side, values in seconds.items()}
+    spread = {"low_quartile": round(ratios[quarter], 3), "high_quartile": round(ratios[-1 - quarter], 3)}
+    return {
+        "model": name, "batch_size": batch, "image_size": size, "precision": precision, "layout": layout,
+        "rounds": rounds, "images_per_s": medians, "ratio": {"median": round(statistics.median(ratios), 3), **spread},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60, help="for each row")
+    options = parser.parse_args()
+    done: list[dict[str, Any]] = []
+    for name, batch, size in ROWS:
+        for setting in SETTINGS:
+            quick = measure(name, batch, size, setting, rounds=2)
+            each = sum(batch / speed for speed in quick["images_per_s"].values())
+            done.append(measure(name, batch, size, setting, rounds=max(9, int(options.seconds / each))))
+            print(done[-1], flush=True)
+            command = "python benchmarks/family_speed.py"
+            runs.write_json(PATH, {"command": command, "environment": runs.environment(), "rows": done})
+
+
+if __name__ == "__main__":
+    main()

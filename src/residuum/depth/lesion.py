@@ -1,0 +1,99 @@
+"""What each block is worth: the net's figures with that block's branch left out, everything else as it is.
+
+Veit, Wilber and Belongie 2016 (arXiv 1605.06431), sec. 4.1: y = h(x) in place of F(x) + h(x), without retraining. What
+stands behind the addition stays: y = after(h(x)). A plain net has no shortcut; there the identity stands in the block's
+place, if shapes allow.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+
+from residuum import runs
+from residuum.compute import Compute, choose_compute
+from residuum.console import say
+from residuum.data.batches import Batch
+from residuum.depth.measure import Score, StandIn, identity, scores_without, shortcut_alone
+from residuum.depth.open_model import new_folder, open_model
+from residuum.depth.open_pictures import measured_on, open_pictures, validation_feed, walkable
+from residuum.depth.remove import keeps_shape, removable
+from residuum.models.count import multiply_adds, parameters
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+from residuum.runs import Json
+from residuum.settings import LesionSettings
+
+
+def lesion(settings: LesionSettings) -> Path:
+    """Measure the net without each of its blocks in turn; return the folder that holds lesion.json.
+
+    Raises:
+        UserError: no such model or data, or the data's classes are not the model's.
+    """
+    model = open_model(settings.model, "lesion")
+    pictures = open_pictures(model, settings.data)
+    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    out = new_folder(settings.out, f"{model.name}-lesion")
+    feed = validation_feed(pictures, settings.images, model, compute)
+    say(
+        f"measuring {sum(model.net.spec.blocks)} blocks, each left out in turn, on {len(feed.split)} pictures"
+    )
+    compute.place(model.net)
+    intact, scores = lesions(model.net, walkable(feed), compute)
+    runs.write_json(out / runs.LESION, {
+        "kind": "lesion",
+        **measured_on(model, pictures, len(feed.split)),
+        "intact": {"loss": intact.loss, "accuracy": intact.accuracy},
+        "blocks": block_rows(model.net, scores, model.classifier.preprocessing.image_size),
+    })  # fmt: skip
+    return out
+
+
+def lesions(net: ResNet, batches: Iterable[Batch], compute: Compute) -> tuple[Score, dict[str, Score]]:
+    """Score the whole net, and the net with one block at a time lesioned; blocks that cannot be are left out."""
+    spec = net.spec
+    names = [name for name, _ in net.blocks() if what_is_left(spec, name) is not None]
+    stand_in: StandIn = identity if spec.shortcut == "none" else shortcut_alone
+    return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute)
+
+
+def what_is_left(spec: NetSpec, name: str) -> str | None:
+    """Say what a block without its branch does: "identity", or "shortcut" where that changes what it gets.
+
+    None: the block of a plain net that changes the shape leaves nothing.
+    """
+    if spec.shortcut == "none":
+        return "identity" if keeps_shape(spec, name) else None
+    passes = spec.shortcut in {"A", "B", "dropout"} and spec.order != "bn-after-addition"
+    return "identity" if passes and keeps_shape(spec, name) else "shortcut"
+
+
+def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> list[Json]:
+    """Return one row a block, in order: what it costs and what the net does without it."""
+    may_go, costs = removable(net), block_costs(net.spec, image_size)
+    rows = []
+    for name, _ in net.blocks():
+        score = scores.get(name)
+        row = {
+            "name": name,
+            "stage": int(name.split(".")[0].removeprefix("stage")),
+            "removable": name in may_go,
+        }
+        row |= {"left": what_is_left(net.spec, name)}
+        row |= {"loss": score.loss if score else None, "accuracy": score.accuracy if score else None}
+        rows.append({**row, **costs[name]})
+    return rows
+
+
+def block_costs(spec: NetSpec, image_size: int) -> dict[str, dict[str, int]]:
+    """Return each block's parameters, and its multiply-adds for one picture of `image_size` px."""
+    costs = {}
+    with torch.device("meta"):
+        net = ResNet(spec).eval()
+        x = net.stem(torch.empty(1, spec.in_channels, image_size, image_size))
+    for name, block in net.blocks():
+        products = multiply_adds(block, x.shape[1], x.shape[2])
+        costs[name] = {"parameters": parameters(block), "multiply_adds": products}
+        x = block(x)
+    return costs

@@ -1,0 +1,132 @@
+"""How good a net is with blocks left out: each batch is walked once, and what nets have in common is computed once.
+
+Letters: N pictures, B of them in a batch, n blocks.
+"""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from residuum.compute import Compute
+from residuum.data.batches import Batch
+from residuum.depth.recalibrate import recalibrate
+from residuum.depth.remove import without
+from residuum.evaluation.metrics import SMALLEST
+from residuum.models.block import ResidualBlock
+from residuum.models.resnet import ResNet
+
+MOST_LOSS = -math.log(SMALLEST)
+"""What one picture costs at most, in nats, as in `evaluation.metrics.judge`: the mean stays finite."""
+
+StandIn = Callable[[ResidualBlock, Tensor], Tensor]
+"""What a block's input (N, C_in, H, W) becomes when something else stands in the block's place."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean negative log-likelihood in nats, and the share of pictures called right."""
+
+    loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A net, placed, and the pictures it is measured on; both sets can be walked again and again."""
+
+    net: ResNet
+    validation: Iterable[Batch]
+    training: Iterable[Batch]
+    compute: Compute
+
+
+def identity(block: ResidualBlock, x: Tensor) -> Tensor:
+    """The block is gone."""
+    return x
+
+
+def shortcut_alone(block: ResidualBlock, x: Tensor) -> Tensor:
+    """The branch is gone: y = after(h(x)), h scaled or gated as the addition does (Veit et al. 2016, 1605.06431)."""
+    assert block.shortcut is not None
+    h = block.shortcut(block.before(x) if block.shared else x)
+    return block.after(block.add(torch.zeros_like(h), h, x))  # type: ignore[no-any-return]
+
+
+# --- scores -------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def scores_without(
+    net: ResNet,
+    gone: Collection[str],
+    stand_ins: Mapping[str, StandIn],
+    batches: Iterable[Batch],
+    compute: Compute,
+) -> tuple[Score, dict[str, Score]]:
+    """Score the net less the blocks that are `gone`; and then with each stand-in, alone, in its block's place.
+
+    At each block the walk goes on to the end with its stand-in, then takes the block itself: about n²/2 blocks a
+    batch, where n + 1 whole nets would cost n².
+    """
+    net.eval()
+    blocks = blocks_left(net, gone)
+    intact, tallies = _Tally(), {name: _Tally() for name in stand_ins}
+    for batch in batches:
+        with compute.autocast():
+            x = net.stem(batch.images)
+            for place, (name, block) in enumerate(blocks):
+                if name in stand_ins:
+                    logits = finish(net, blocks[place + 1 :], stand_ins[name](block, x))
+                    tallies[name].add(logits, batch.labels)
+                x = block(x)
+            intact.add(finish(net, (), x), batch.labels)
+    return intact.score(), {name: tally.score() for name, tally in tallies.items()}
+
+
+def score(net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collection[str] = ()) -> Score:
+    """Score the net less the blocks that are `gone`."""
+    return scores_without(net, gone, {}, batches, compute)[0]
+
+
+def recalibrated(bench: Bench, gone: Collection[str]) -> ResNet:
+    """Return the net without those blocks, its BN statistics measured anew on the bench's training pictures."""
+    smaller = without(bench.net, gone)
+    with bench.compute.autocast():
+        recalibrate(smaller, (batch.images for batch in bench.training))
+    return smaller
+
+
+def blocks_left(net: ResNet, gone: Collection[str]) -> list[tuple[str, ResidualBlock]]:
+    """Return the net's blocks, in order, but for those `gone`."""
+    return [(name, block) for name, block in net.blocks() if name not in gone]
+
+
+def finish(net: ResNet, blocks: Sequence[tuple[str, ResidualBlock]], x: Tensor) -> Tensor:
+    """Take x, the input of the first of `blocks`, through them to the end: (B, K) logits."""
+    for _, block in blocks:
+        x = block(x)
+    return net.fc(net.pool(net.end(x)).flatten(1))  # type: ignore[no-any-return]
+
+
+class _Tally:
+    """Sums over batches, kept on the device until all are done."""
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+        self.hits: list[Tensor] = []
+        self.count = 0
+
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        logits = logits.float()
+        losses = cross_entropy(logits, labels, reduction="none")
+        self.losses.append(losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum())
+        self.hits.append((logits.argmax(1) == labels).sum())
+        self.count += len(labels)
+
+    def score(self) -> Score:
+        losses, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in (self.losses, self.hits))
+        return Score(losses / self.count, hits / self.count)

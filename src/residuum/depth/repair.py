@@ -1,0 +1,60 @@
+"""Training after the cut: the smaller net learns again, the same pictures kept aside."""
+
+from pathlib import Path
+from typing import Any
+
+from residuum import runs
+from residuum.depth.open_pictures import OpenPictures
+from residuum.loading import model_path
+from residuum.runs import Json, RunRecord
+from residuum.settings import TrainSettings, TrimSettings
+from residuum.training.run import train
+
+RUN = "repair"
+"""The folder of the training run, in the folder of the cut."""
+UNREPAIRED = "model-unrepaired.safetensors"
+
+
+def repair(settings: TrimSettings, pictures: OpenPictures, out: Path) -> Json:
+    """Train out/model-unrepaired.safetensors on and write out/model.safetensors; return figures for trim.json.
+
+    Raises:
+        UserError: training could not go on; the unrepaired model is there all the same.
+        Stopped: a signal came; the run in out/repair can be gone on with.
+    """
+    run = train(repair_settings(settings, pictures, out))
+    runs.write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
+    return repaired_figures(settings.repair, run)
+
+
+def repair_settings(settings: TrimSettings, pictures: OpenPictures, out: Path) -> TrainSettings:
+    """Return what training is told.
+
+    Where validation pictures are cut from the training pictures, share and seed are the cut's: with another seed the
+    net would be trained on pictures that it is judged on.
+    """
+    cut = pictures.cut
+    again: dict[str, Any] = {"validation": cut.share, "seed": cut.seed} if cut else {"seed": settings.seed}
+    return TrainSettings(
+        pictures.data.source,
+        start=str(out / UNREPAIRED),
+        recipe="fine_tune",
+        epochs=settings.repair,
+        out=str(out / RUN),
+        device=settings.device,
+        precision=settings.precision,
+        threads=settings.threads,
+        **again,
+    )
+
+
+def repaired_figures(epochs: int, run: RunRecord) -> Json:
+    """Return the last validation accuracy and, if the run was judged on test pictures, that figure."""
+    lines = [line for line in run.metrics if line["kind"] == "epoch"]
+    test = run.evaluation if run.evaluation and run.evaluation["split"] == "test" else None
+    return {
+        "epochs": epochs,
+        "validation_accuracy": lines[-1].get("validation_accuracy"),
+        "test_accuracy": test["top1"]["value"] if test else None,
+        "test_images": test["images"] if test else None,
+    }

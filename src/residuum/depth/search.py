@@ -1,0 +1,53 @@
+"""In which order blocks are taken out: the least harmful first, or, to compare with, at random."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from residuum.depth.measure import Bench, Score, identity, recalibrated, score, scores_without
+from residuum.depth.remove import still_removable
+from residuum.models.spec import NetSpec
+
+
+def least_harmful_first(bench: Bench) -> Iterator[tuple[str | None, Score]]:
+    """Yield (None, score of the whole net), then each next block to go and the score without it and all before.
+
+    In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
+    goes; of equals the first. BN is as trained.
+    """
+    gone: list[str] = []
+    candidates = still_removable(bench.net.spec, gone)
+    whole, scores = _round(bench, gone, candidates)
+    yield None, whole
+    while candidates:
+        least = min(candidates, key=lambda name: scores[name].loss)
+        gone.append(least)
+        yield least, scores[least]
+        candidates = still_removable(bench.net.spec, gone)
+        if candidates:
+            _, scores = _round(bench, gone, candidates)
+
+
+def _round(bench: Bench, gone: Sequence[str], candidates: Sequence[str]) -> tuple[Score, dict[str, Score]]:
+    stand_ins = dict.fromkeys(candidates, identity)
+    return scores_without(bench.net, gone, stand_ins, bench.validation, bench.compute)
+
+
+def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
+    """Draw an order in which to take blocks out until none may go, each time one of those that may."""
+    gone: list[str] = []
+    while candidates := still_removable(spec, gone):
+        gone.append(candidates[int(generator.integers(len(candidates)))])
+    return gone
+
+
+def accuracies(bench: Bench, order: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated."""
+    counts = range(1, len(order) + 1)
+    as_trained = [score(bench.net, bench.validation, bench.compute, order[:k]).accuracy for k in counts]
+    return as_trained, [accuracy_recalibrated(bench, order[:k]) for k in counts]
+
+
+def accuracy_recalibrated(bench: Bench, gone: Sequence[str]) -> float:
+    """Return the accuracy without those blocks, BN statistics measured anew."""
+    return score(recalibrated(bench, gone), bench.validation, bench.compute).accuracy

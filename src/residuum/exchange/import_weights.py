@@ -1,0 +1,221 @@
+"""The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from residuum import runs
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import UserError
+from residuum.exchange.fit import Renamed, check_same, fitted, renamed
+from residuum.exchange.infer import infer
+from residuum.exchange.known import Guess, Known, guess, relevant, settle
+from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
+from residuum.exchange.recognise import recognise, without_prefixes
+from residuum.exchange.sources import Source, open_source
+from residuum.loading import save_classifier
+from residuum.models.file import read_model
+from residuum.models.spec import NetSpec
+from residuum.settings import ImportSettings
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written and what it rests on: a sentence for each thing that the weights did not say."""
+
+    path: Path
+    spec: NetSpec
+    layout: str
+    assumptions: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def import_weights(settings: ImportSettings) -> Imported:
+    """Write a model file from a weights file, a folder, or a name that torchvision, timm or the hub knows.
+
+    Raises:
+        UserError: the source is not there, its layout is not known, or its tensors are not exactly a net's.
+    """
+    if settings.source is None:
+        raise UserError("which weights?", "", "residuum import FILE")
+    told = _told(settings)
+    source = open_source(settings.source)
+    tensors = without_prefixes(source.opened.tensors)
+    found = renamed(tensors, recognise(tensors, source.name), source.name)
+    spec, facts, guessed = _settled(found, source, told)
+    net, notes = fitted(spec, found)
+    if source.net is not None:
+        check_same(net, source.net, source.name)
+    classes, preprocessing = _classes(facts, spec, source.name), _preprocessing(facts)
+    layout, opened = found.layout.name, source.opened
+    said = (*opened.chosen, *_ignored(source), *notes, *_structure(spec, source, layout), *guessed)
+    imported = Imported(_destination(settings, source), spec, layout, said, opened.left_out)
+    save_classifier(imported.path, net, spec, classes, preprocessing, _about(imported, source))
+    return imported
+
+
+# --- what the user says -------------------------------------------------------------------------
+
+
+def _told(settings: ImportSettings) -> Known:
+    return Known(
+        mean=settings.mean,
+        std=settings.std,
+        image_size=settings.image_size,
+        resize_to=settings.resize_to,
+        interpolation=settings.interpolation,
+        stride_in=settings.stride_in,
+        zero_channels=settings.zero_channels,
+        classes=_read_names(Path(settings.classes)) if settings.classes else None,
+    )
+
+
+def _read_names(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--classes {path} cannot be read", str(error)) from error
+    names = tuple(line.strip() for line in lines if line.strip())
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise UserError(f"--classes {path} names a class twice", ", ".join(twice[:5]))
+    return names
+
+
+def _destination(settings: ImportSettings, source: Source) -> Path:
+    """Where to write: never over the source, nor over anything else that is not a model of ours."""
+    path = Path(settings.out or f"{source.stem}.safetensors")
+    given = Path(str(settings.source))
+    if settings.out is None and path.exists() and given.exists() and path.samefile(given):
+        path = Path(f"{source.stem}-residuum.safetensors")
+    if path.exists():
+        try:
+            read_model(path)
+        except UserError as error:
+            raise UserError(
+                f"{path} is there already and is not a residuum model",
+                "it is not written over",
+                "choose --out",
+            ) from error
+    return path
+
+
+# --- what is settled ----------------------------------------------------------------------------
+
+
+def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Known, list[str]]:
+    """The net, all facts about its use, and a sentence for each that was guessed."""
+    spec = _of_colour(infer(found.found()), source.name)
+    guessed = guess(found.layout.name, spec)
+    facts, sentences = settle(*_in_proportion(told, source.said, guessed), relevant(spec))
+    return _with_facts(spec, facts, told), facts, sentences
+
+
+def _of_colour(spec: NetSpec, origin: str) -> NetSpec:
+    if spec.in_channels != 3:
+        raise UserError(
+            f"the net of {origin} takes {spec.in_channels} channels",
+            "pictures are shown in red, green and blue",
+        )
+    return spec
+
+
+def _in_proportion(told: Known, said: Known, guessed: Guess) -> tuple[Known, Known, Guess]:
+    """A picture size that the user changes alone takes the size before the cut with it."""
+    if told.image_size is None or told.resize_to is not None:
+        return told, said, guessed
+    known = said if said.image_size and said.resize_to else guessed.facts
+    resize_to = round((known.resize_to or 0) * told.image_size / (known.image_size or 1))
+    why = {**guessed.why, "resize_to": "in proportion to --image-size"}
+    return told, replace(said, resize_to=None), Guess(replace(guessed.facts, resize_to=resize_to), why)
+
+
+def _with_facts(spec: NetSpec, facts: Known, told: Known) -> NetSpec:
+    """Give the net what its shapes do not show; UserError for a flag that says nothing about it."""
+    if spec.block == "bottleneck" or told.stride_in:
+        spec = replace(spec, stride_in=facts.stride_in or "3x3")
+    if spec.shortcut == "A":
+        return replace(spec, zero_channels=facts.zero_channels or "end")
+    if told.zero_channels:
+        raise UserError(
+            f"--zero-channels {told.zero_channels} says nothing about this net",
+            f"its shortcuts are option {spec.shortcut}: it projects instead of adding zero channels",
+        )
+    return spec
+
+
+def _classes(facts: Known, spec: NetSpec, origin: str) -> tuple[str, ...]:
+    classes = facts.classes or ()
+    if len(classes) != spec.num_classes:
+        raise UserError(
+            f"{len(classes)} class names for {origin}", f"its net tells {spec.num_classes} classes apart"
+        )
+    return classes
+
+
+def _preprocessing(facts: Known) -> Preprocessing:
+    image_size, resize_to = facts.image_size or 224, facts.resize_to or 224
+    if resize_to < image_size:
+        raise UserError(
+            f"pictures of {resize_to} px have no central square of {image_size} px",
+            "",
+            f"--resize-to must be at least --image-size, {image_size}",
+        )
+    mean, std = (np.array(colour, np.float64) * 255 for colour in (facts.mean, facts.std))
+    return Preprocessing(
+        image_size,
+        resize_to,
+        mean.astype(np.float32),
+        std.astype(np.float32),
+        facts.interpolation or "bilinear",
+    )
+
+
+# --- what is said of it -------------------------------------------------------------------------
+
+
+def _ignored(source: Source) -> list[str]:
+    names = source.opened.left_out
+    if not names:
+        return []
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return [f"left out of what the file holds: {', '.join(names[:5])}{more}"]
+
+
+def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
+    """What the keys leave open about the net itself; a net that was compared with the library's own leaves nothing."""
+    if source.net is not None:
+        return []
+    said = []
+    if spec.stem == "cifar":
+        said.append("the first convolution, 3×3, has stride 1, and no pooling follows it")
+    if spec.shortcut == "A":
+        said.append("no block projects: shortcuts are option A (a plain net has the same keys)")
+    if layout == TIMM_V2 and spec.projection_pool:
+        said.append(
+            "projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first"
+        )
+    if layout in {TORCHVISION, TIMM}:
+        said.append("nothing is blurred or dilated: such nets have the same keys")
+    return said
+
+
+def _about(imported: Imported, source: Source) -> runs.Json:
+    environment = runs.environment()
+    step = {
+        "verb": "import",
+        "date": environment["date"],
+        "from": source.digest,
+        "source": source.name,
+        "layout": imported.layout,
+    }
+    story = {"assumptions": list(imported.assumptions), "left_out": list(imported.left_out)}
+    return {
+        "metrics": None,
+        "data": None,
+        "settings": None,
+        "versions": environment,
+        "import": {"source": source.name, "layout": imported.layout, **story},
+        "lineage": [step],
+    }

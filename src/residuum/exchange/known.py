@@ -1,0 +1,182 @@
+"""How weights want to be used: what they say themselves, what is known of their layout, what the user says.
+
+Means and spreads are 0 to 1 here, as everyone gives them.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Any
+
+from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
+from residuum.models.spec import NetSpec
+from residuum.settings import Interpolation, StrideIn, ZeroChannels
+
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What keys cannot tell; None where it is not known."""
+
+    mean: Colour | None = None
+    std: Colour | None = None
+    image_size: int | None = None
+    resize_to: int | None = None
+    interpolation: Interpolation | None = None
+    stride_in: StrideIn | None = None
+    zero_channels: ZeroChannels | None = None
+    classes: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What is known of a layout, and why, for each fact that is known."""
+
+    facts: Known
+    why: dict[str, str]
+
+
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
+_CIFAR100 = {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)}
+_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
+_V1 = {"image_size": 224, "resize_to": 256, "interpolation": "bilinear", "stride_in": "3x3"}
+_SMALL = {"image_size": 32, "resize_to": 32, "interpolation": "bilinear", "stride_in": "3x3"}
+
+CIFAR10_CLASSES = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+_GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    TORCHVISION: (
+        {**_IMAGENET, **_V1},
+        {
+            "mean": "ImageNet's, as torchvision trains",
+            "resize_to": "as torchvision's V1 weights; its V2 weights take 232, timm's often 235 with bicubic",
+            "interpolation": "as torchvision; timm's weights often take bicubic",
+            "stride_in": "as torchvision and timm",
+        },
+    ),
+    TIMM: (
+        {**_IMAGENET, **_V1},
+        {
+            "mean": "ImageNet's, as most of timm's weights",
+            "resize_to": "as torchvision; it varies among timm's weights, 235 (224 / 0.95) is commonest",
+            "interpolation": "as torchvision; it varies among timm's weights, bicubic is commonest",
+            "stride_in": "as timm",
+        },
+    ),
+    TIMM_V2: (
+        {**_HALF, **_V1, "resize_to": 235, "interpolation": "bicubic"},
+        {
+            "mean": "as timm's resnetv2 weights",
+            "resize_to": "224 / 0.95, as timm's resnetv2_50 and 101; its 18 and 34 take 248",
+            "interpolation": "as timm's resnetv2 weights",
+            "stride_in": "as timm",
+        },
+    ),
+    TRANSFORMERS: (
+        {**_IMAGENET, **_V1, "interpolation": "bicubic"},
+        {
+            "mean": "ImageNet's, as microsoft/resnet-50; preprocessor_config.json beside the weights would tell",
+            "resize_to": "224 / 0.875, as microsoft/resnet-50",
+            "interpolation": "as microsoft/resnet-50",
+            "stride_in": "as microsoft/resnet-50; config.json beside the weights would tell",
+        },
+    ),
+    AKAMASTER: (
+        {**_IMAGENET, **_SMALL, "zero_channels": "both"},
+        {"mean": "ImageNet's, as akamaster trains on CIFAR-10", "zero_channels": "as akamaster"},
+    ),
+    KUANGLIU: (
+        {**_CIFAR10, **_SMALL, "zero_channels": "end"},
+        {"mean": "as kuangliu trains on CIFAR-10", "zero_channels": "as fb.resnet.torch"},
+    ),
+    CIFAR: (
+        {**_CIFAR10, **_SMALL, "zero_channels": "end"},
+        {"mean": "as most nets for CIFAR-10 are trained", "zero_channels": "as fb.resnet.torch; akamaster: both"},
+    ),
+}  # fmt: skip
+
+_LABELS = {
+    "mean": "mean of red, green, blue",
+    "std": "spread of red, green, blue",
+    "image_size": "the net sees squares of pixels",
+    "resize_to": "shorter side in pixels before the cut",
+    "interpolation": "resizing",
+    "stride_in": "convolution of a bottleneck that strides",
+    "zero_channels": "where option A puts zero channels",
+    "classes": "class names",
+}
+
+
+def guess(layout: str, spec: NetSpec) -> Guess:
+    """Return what is known of a layout's nets."""
+    facts, reasons = _GUESSES[layout]
+    facts, why = {"zero_channels": "end", **facts}, dict(reasons)
+    if spec.stem == "cifar" and spec.num_classes == 100:
+        facts |= _CIFAR100
+        why["mean"] = "as most nets for CIFAR-100 are trained"
+    why["std"] = why["mean"]
+    facts["classes"], why["classes"] = _class_names(spec)
+    return Guess(Known(**facts), why)
+
+
+def settle(told: Known, said: Known, guessed: Guess, relevant: frozenset[str]) -> tuple[Known, list[str]]:
+    """Take each fact from the first that knows it: the user, the weights themselves, their layout.
+
+    Returns the facts, and a sentence for each relevant one that was only guessed.
+    """
+    facts: dict[str, Any] = {}
+    sentences = []
+    for field in fields(Known):
+        name = field.name
+        sure = next((getattr(k, name) for k in (told, said) if getattr(k, name) is not None), None)
+        facts[name] = getattr(guessed.facts, name) if sure is None else sure
+        if sure is None and name in relevant:
+            sentences.append(_sentence(name, facts[name], guessed.why.get(name, "")))
+    return Known(**facts), sentences
+
+
+def relevant(spec: NetSpec) -> frozenset[str]:
+    """Name the facts that make a difference for this net."""
+    without = {"stride_in"} if spec.block == "basic" else set()
+    if spec.shortcut != "A":
+        without.add("zero_channels")
+    return frozenset(field.name for field in fields(Known)) - without
+
+
+def _sentence(name: str, value: Any, why: str) -> str:
+    if name == "classes":
+        return f"{_LABELS[name]}: {why} (--classes tells otherwise)"
+    flag = "--" + name.replace("_", "-")
+    written = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag} tells otherwise)"
+
+
+# --- class names --------------------------------------------------------------------------------
+
+
+def _class_names(spec: NetSpec) -> tuple[tuple[str, ...], str]:
+    """Names, and how they were come by."""
+    if spec.stem == "cifar" and spec.num_classes == 10:
+        return CIFAR10_CLASSES, "CIFAR-10's, airplane to truck"
+    if spec.stem != "cifar" and spec.num_classes == 1000 and (names := _imagenet_names()):
+        return names, "ImageNet's, as torchvision lists them"
+    numbered = tuple(f"class {number}" for number in range(spec.num_classes))
+    missing = "; ImageNet's need torchvision" if spec.stem != "cifar" and spec.num_classes == 1000 else ""
+    return numbered, f"class 0 to class {spec.num_classes - 1}, as the keys name none{missing}"
+
+
+def _imagenet_names() -> tuple[str, ...] | None:
+    try:
+        from torchvision.models._meta import _IMAGENET_CATEGORIES  # type: ignore[import-untyped]
+    except ImportError:
+        return None
+    return distinct(tuple(_IMAGENET_CATEGORIES))
+
+
+def distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Add the class number to names that several classes share, such as ImageNet's two cranes."""
+    count = Counter(names)
+    return tuple(f"{name} ({i})" if count[name] > 1 else name for i, name in enumerate(names))

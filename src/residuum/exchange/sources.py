@@ -1,0 +1,164 @@
+"""Where weights come from: a file, a folder that transformers or timm saved, or a name that a library can fetch.
+
+All ways end in the same `Source`; nothing but the fetching itself needs the network.
+"""
+
+import hashlib
+import importlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from residuum import runs
+from residuum.errors import UserError
+from residuum.exchange.known import Known
+from residuum.exchange.opening import Opened, digest, open_file
+from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
+
+CONFIG = "config.json"
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+FAMILIES = ("resnet", "resnext", "wide_resnet")
+
+_Result = TypeVar("_Result")
+
+
+NOTHING = Known()
+
+
+@dataclass(frozen=True)
+class Source:
+    """Foreign weights, and what they say about themselves."""
+
+    name: str
+    """What to call them to the person."""
+    stem: str
+    """What to call a file made from them, without its suffix."""
+    opened: Opened
+    digest: str
+    """16 hexadecimal digits of a SHA-256: of the file, or of the tensors where there was none."""
+    said: Known = NOTHING
+    net: nn.Module | None = None
+    """The library's own net with these weights, to compare with."""
+
+
+def open_source(given: str) -> Source:
+    """Open a weights file, a folder, or a name such as torchvision:resnet50.
+
+    Raises:
+        UserError: there is none, it cannot be fetched, or what it holds cannot be used.
+    """
+    path = Path(given)
+    if path.is_dir():
+        return _folder(path, path.resolve().name)
+    library, _, name = given.partition(":")
+    if library in FETCHERS and name and not path.exists():
+        return FETCHERS[library](name)
+    opened = open_file(path)
+    return Source(path.name, path.stem, opened, digest(path))
+
+
+def _folder(path: Path, name: str) -> Source:
+    if runs.is_run(path):
+        raise UserError(f"{path} is a run folder", "its model is residuum's own", f"residuum evaluate {path}")
+    if not (path / CONFIG).is_file():
+        raise UserError(
+            f"{path} holds no {CONFIG}",
+            "a folder of weights has one beside them, as transformers and timm save it",
+            "give the weights file itself",
+        )
+    weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
+    if weights is None:
+        raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join(WEIGHT_FILES))
+    return Source(name, name, open_file(weights), digest(weights), folder_facts(path))
+
+
+# --- by name ------------------------------------------------------------------------------------
+
+
+def from_torchvision(name: str) -> Source:
+    """Fetch NAME or NAME:WEIGHTS through torchvision; its weights say how they want to be used."""
+    models = _library("torchvision.models")
+    name, _, which = name.partition(":")
+    if not name.startswith(FAMILIES):
+        raise UserError(f"torchvision's {name} is not a residual net of this family", "", "resnet50, for one")
+    weights = _fetched(f"torchvision:{name}", lambda: models.get_model_weights(name)[which or "DEFAULT"])
+    tensors = _fetched(
+        f"torchvision:{name}",
+        lambda: weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu"),
+    )
+    net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
+    net.load_state_dict(tensors)
+    said = transforms_facts(weights.transforms(), weights.meta["categories"])
+    return Source(
+        f"torchvision:{name}:{weights.name}", name, Opened(tensors), _of_tensors(tensors), said, net
+    )
+
+
+def from_timm(name: str) -> Source:
+    """Fetch NAME through timm; the net's pretrained_cfg says how it wants to be used."""
+    timm = _library("timm")
+    net = _fetched(f"timm:{name}", lambda: timm.create_model(name, pretrained=True))
+    tensors = net.state_dict()
+    return Source(
+        f"timm:{name}", name, Opened(tensors), _of_tensors(tensors), timm_facts(net.pretrained_cfg), net
+    )
+
+
+def from_hugging_face(name: str) -> Source:
+    """Fetch OWNER/NAME from Hugging Face's hub: the settings and one file of weights, the safe one if there is one."""
+    hub = _library("huggingface_hub")
+
+    def fetch(weights: str) -> Path:
+        patterns = ["config.json", "preprocessor_config.json", weights]
+        return Path(hub.snapshot_download(name, allow_patterns=patterns))
+
+    folder = _fetched(f"hf:{name}", lambda: fetch(WEIGHT_FILES[0]))
+    if not (folder / WEIGHT_FILES[0]).is_file():
+        folder = _fetched(f"hf:{name}", lambda: fetch(WEIGHT_FILES[1]))
+    stem = re.sub(r"[^\w.-]", "-", name.rpartition("/")[2])
+    source = _folder(folder, stem)
+    return Source(f"hf:{name}", stem, source.opened, source.digest, source.said)
+
+
+FETCHERS: dict[str, Callable[[str], Source]] = {
+    "torchvision": from_torchvision,
+    "timm": from_timm,
+    "hf": from_hugging_face,
+}
+
+
+def _library(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"fetching by this name needs {module.partition('.')[0]}",
+            str(error),
+            "pip install 'residuum[weights]'",
+        ) from error
+
+
+def _fetched(name: str, fetch: Callable[[], _Result]) -> _Result:
+    """Whatever a library raises on a wrong name or without a network is one kind of error to us."""
+    try:
+        return fetch()
+    except Exception as error:
+        cause = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        raise UserError(
+            f"cannot fetch {name}",
+            f"{type(error).__name__}: {cause}",
+            "check the name and the network; or fetch the file elsewhere and import it by its path",
+        ) from error
+
+
+def _of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    seal = hashlib.sha256()
+    for name in sorted(tensors):
+        seal.update(name.encode())
+        seal.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return seal.hexdigest()[:16]

@@ -1,0 +1,101 @@
+"""What the command prints: figures on stdout, settings on stderr."""
+
+import json as json_format
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from residuum.console import say
+
+
+def say_settings(verb: str, settings: Any) -> None:
+    """Print what the verb will work with, so that it can be repeated."""
+    named = [(field.name, getattr(settings, field.name)) for field in fields(settings)]
+    say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
+
+
+def print_json(content: Any) -> None:
+    """Print for scripts."""
+    print(json_format.dumps(content, ensure_ascii=False, indent=1))
+
+
+def without_tables(figures: dict[str, Any]) -> dict[str, Any]:
+    """The figures without their long tables."""
+    return {
+        name: value
+        for name, value in figures.items()
+        if name not in {"per_class", "confusion", "calibration"}
+    }
+
+
+def print_figures(figures: dict[str, Any] | None) -> None:
+    """Print how a net was judged, and the figures with their intervals."""
+    if figures is None:
+        return
+    print(f"judged   {figures['images']:,} {figures['split']} pictures, {figures['protocol']}")
+    for name, label in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"), ("ece", "ECE")):
+        value = figures[name]
+        if value is not None:
+            print(
+                f"{label:<9}{value['value']:.2%}  (95 % interval {value['low']:.2%} to {value['high']:.2%})"
+            )
+
+
+def print_findings(findings: dict[str, Any]) -> None:
+    """Print what was found in a data set."""
+    for name, split in findings["splits"].items():
+        print(f"{name:<11}{split['pictures']:,} pictures")
+    for problem in findings["problems"] or ["nothing wrong was found"]:
+        print(problem)
+
+
+def print_lesion(figures: dict[str, Any], report: Path) -> None:
+    """Print the blocks that matter most and least."""
+    intact = figures["intact"]["accuracy"]
+    print(f"intact   {intact:.2%} of {figures['data']['images']:,} {figures['data']['split']} pictures")
+    measured = [block for block in figures["blocks"] if block["accuracy"] is not None]
+    for block in sorted(measured, key=lambda block: block["loss"], reverse=True):
+        print(f"{block['name']:<20}{(block['accuracy'] - intact) * 100:+8.2f} points without it")
+    print(f"report   {report}")
+
+
+def print_trim(figures: dict[str, Any], model: Path, report: Path) -> None:
+    """Print what was taken out and what that cost."""
+    chosen = figures["curve"][figures["chosen"]["removed"]]
+    whole, latency = figures["curve"][0], "32"
+    total = sum(whole["blocks"])
+    print(f"blocks   {chosen['removed']} of {total} taken out: {figures['chosen']['why']}")
+    accuracy = f"{whole['accuracy']:.2%} before, {chosen['accuracy_recalibrated']:.2%} after"
+    if figures["repaired"]:
+        accuracy += f", {figures['repaired']['validation_accuracy']:.2%} repaired"
+    print(f"accuracy {accuracy} ({figures['data']['images']:,} {figures['data']['split']} pictures)")
+    random = [draw["accuracy_recalibrated"][chosen["removed"]] for draw in figures["random"]]
+    if random:
+        print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
+    faster = whole["latency_ms"][latency] / chosen["latency_ms"][latency]
+    print(f"speed    {faster:.2f} times as fast in batches of {latency}")
+    print(f"model    {model}\nreport   {report}")
+
+
+def print_models(rows: Sequence[dict[str, Any]]) -> None:
+    """Print a line for each net: for one picture, and what its activations take in a training step."""
+    print(
+        f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
+        f"{'activations, batch':>21}   published top-1 error"
+    )
+    for row in rows:
+        memory = row["activation_bytes"]
+        held = "" if memory is None else f"{memory / 2**30:,.2f} GiB, {row['batch']}"
+        print(
+            f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
+            f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
+        )
+
+
+def _published(row: dict[str, Any]) -> str:
+    """The first figure and where it is from; --json has them all."""
+    if not row["published"]:
+        return ""
+    first = row["published"][0]
+    return f"{first['top1_error']:g} %, {first['data']}, {first['protocol']}; {first['source']}"

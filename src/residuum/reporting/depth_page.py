@@ -1,0 +1,41 @@
+"""The page about what depth is worth: lesion.json or trim.json in, one HTML file out that needs nothing else."""
+
+from pathlib import Path
+
+from residuum import runs
+from residuum.errors import UserError
+from residuum.reporting.depth_figures import read_lesion, read_trim
+from residuum.reporting.depth_view import DepthView
+from residuum.reporting.lesion_view import view_lesion
+from residuum.reporting.template import filled
+from residuum.reporting.trim_view import view_trim
+
+
+def holds_depth_figures(folder: Path) -> bool:
+    """Say whether `lesion` or `trim` left this folder."""
+    return any((folder / name).is_file() for name in (runs.TRIM, runs.LESION))
+
+
+def write_depth_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page about the lesion or trim in `folder`, by default as report.html in it; return where it is.
+
+    Raises:
+        UserError: there is neither, it cannot be read, or the page cannot be written.
+    """
+    place = out or folder / runs.REPORT
+    page = filled("depth.html", view=_view(folder), name=folder.resolve().name)
+    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
+    runs.write_whole(place, page.encode("utf-8", errors="replace"))
+    return place
+
+
+def _view(folder: Path) -> DepthView:
+    if (folder / runs.TRIM).is_file():
+        return view_trim(read_trim(runs.read_json(folder / runs.TRIM)))
+    if (folder / runs.LESION).is_file():
+        return view_lesion(read_lesion(runs.read_json(folder / runs.LESION)))
+    raise UserError(
+        f"{folder} holds neither {runs.LESION} nor {runs.TRIM}",
+        "the page is made from one of them",
+        "give the folder that `residuum lesion` or `residuum trim` printed",
+    )

@@ -1,0 +1,89 @@
+"""What the page about depth is made of, whichever of the two files it is about."""
+
+from dataclasses import dataclass, field
+
+from residuum.reporting.depth_figures import Measured
+from residuum.reporting.one_run import Chart
+from residuum.reporting.wording import NBSP, NONE, count, percent, short
+
+Tile = tuple[str, str, str]  # what it is, the figure, a note
+Cell = tuple[str, float | None]  # what is shown, and what it is sorted by
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One block, or one net on the curve; `chosen` is set apart."""
+
+    number: int
+    name: str
+    cells: list[Cell]
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """All figures; `heads` name the number, the name and the cells."""
+
+    title: str
+    lead: str
+    heads: list[str]
+    rows: list[TableRow]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthView:
+    """All that the page shows."""
+
+    kind: str
+    measured: Measured
+    heading: str
+    headline: str
+    beside: str
+    verdict: str
+    notes: list[str]
+    title: str
+    lead: str
+    charts: list[Chart]
+    table: Table
+    how: list[tuple[str, object]]
+    tiles: list[Tile] = field(default_factory=list)
+    kinds: list[tuple[int, str]] = field(default_factory=list)
+    """What the colours of bars mean: (style, words)."""
+
+
+def share_cell(value: float | None) -> Cell:
+    """Show a share as percent."""
+    return percent(value), value
+
+
+def points_cell(value: float | None) -> Cell:
+    """Show points of accuracy."""
+    return (NONE if value is None else points(value)), value
+
+
+def points(value: float) -> str:
+    """Write a loss as "0.42", a gain as "−0.42"."""
+    text = f"{abs(value):.2f}"
+    return "−" + text if value < 0 and float(text) else text
+
+
+def short_cell(value: float | None) -> Cell:
+    """Show a large number in three figures."""
+    return short(value), value
+
+
+def count_cell(value: float | None) -> Cell:
+    """Show a whole number."""
+    return count(value), value
+
+
+def time_cell(value: float | None) -> Cell:
+    """Show milliseconds."""
+    return milliseconds(value), value
+
+
+def milliseconds(value: float | None) -> str:
+    """Write a time as "3.21 ms" or "54.9 ms"."""
+    if value is None:
+        return NONE
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}{NBSP}ms"

@@ -1,0 +1,114 @@
+"""What the page says of a lesion: one block left out at a time, everything else as it is."""
+
+from statistics import median
+
+from residuum.reporting.depth_charts import lesion_charts, lost
+from residuum.reporting.depth_figures import Lesion, LesionRow
+from residuum.reporting.depth_view import (
+    DepthView,
+    Table,
+    TableRow,
+    points,
+    points_cell,
+    share_cell,
+    short_cell,
+)
+from residuum.reporting.wording import counted, isolated, percent
+
+HEADS = [
+    "#",
+    "block",
+    "points lost",
+    "accuracy",
+    "loss",
+    "kind",
+    "in its place",
+    "parameters",
+    "multiply-adds",
+]
+
+
+def view_lesion(found: Lesion) -> DepthView:
+    """Work out everything the page says."""
+    rows = [(row, lost(found, row)) for row in found.rows]
+    return DepthView(
+        kind="lesion",
+        measured=found.measured,
+        heading=f"{found.measured.model_name} without each of its blocks",
+        headline=percent(found.accuracy),
+        beside="accuracy of the whole net",
+        verdict=_verdict(found, rows),
+        notes=_notes(found),
+        title="What each block is worth",
+        lead="Point at a bar to read it. A bar below the line is a gain.",
+        charts=lesion_charts(found),
+        kinds=_kinds(found),
+        table=Table("Block by block", "Press a heading to sort.", HEADS, [_table_row(*one) for one in rows]),
+        how=[("shown to the net", found.measured.protocol), ("loss of the whole net", found.loss)],
+    )
+
+
+def _table_row(row: LesionRow, value: float | None) -> TableRow:
+    loss = "–" if row.loss is None else f"{row.loss:.4g}"
+    cells = [
+        points_cell(value),
+        share_cell(row.accuracy),
+        (loss, row.loss),
+        (_kind(row), None),
+        (f"the {row.left}" if row.left else "nothing", None),
+        short_cell(row.parameters),
+        short_cell(row.multiply_adds),
+    ]
+    return TableRow(row.number, row.name, cells)
+
+
+def _kind(row: LesionRow) -> str:
+    return "can go" if row.removable else "changes the shape" if row.changes_shape else "has to stay"
+
+
+def _verdict(found: Lesion, rows: list[tuple[LesionRow, float | None]]) -> str:
+    """Say in one sentence what one block costs: in the middle, the most, the least."""
+    measured = [(value, row) for row, value in rows if value is not None]
+    if not measured:
+        return "No block was left out: there is nothing to compare."
+    values = [value for value, _ in measured]
+    dearest, cheapest = max(measured, key=lambda one: one[0]), min(measured, key=lambda one: one[0])
+    why = ", which changes the shape" if dearest[1].changes_shape else ""
+    return (
+        f"Without any one of {counted(len(values), 'block')}, {isolated(found.measured.model_name)} loses "
+        f"{points(median(values))} points of accuracy in the median on {found.measured.pictures}: most without "
+        f"{isolated(dearest[1].name)} ({points(dearest[0])}){why}, least without {isolated(cheapest[1].name)} "
+        f"({points(cheapest[0])})."
+    )
+
+
+def _kinds(found: Lesion) -> list[tuple[int, str]]:
+    """Say what the bars' colours mean, of those that occur."""
+    staying = [row for row in found.rows if not row.removable]
+    kinds = [
+        (0, "can be taken out", any(row.removable for row in found.rows)),
+        (1, "changes the shape, so it stays", any(row.changes_shape for row in staying)),
+        (3, "stays for another reason", any(not row.changes_shape for row in staying)),
+    ]
+    return [(style, words) for style, words, occurs in kinds if occurs]
+
+
+def _notes(found: Lesion) -> list[str]:
+    plain = found.measured.model.get("shortcut") == "none"
+    notes = [
+        "In a block's place stands the identity; nothing is trained or recalibrated."
+        if plain
+        else "A block is left out by leaving out its branch: its shortcut stands in its place, and what follows the "
+        "addition stays. Nothing is trained or recalibrated.",
+        "A negative figure is a gain. Losses of two blocks do not add up to the loss of both.",
+    ]
+    if any(row.changes_shape and row.accuracy is not None for row in found.rows):
+        notes.append(
+            "Where the shape changes, what remains is a shortcut that changes it too; such a block cannot be taken "
+            "out for good."
+        )
+    if any(row.accuracy is None for row in found.rows):
+        notes.append(
+            "A plain net's block that changes the shape leaves nothing in its place: it has no figure."
+        )
+    return notes

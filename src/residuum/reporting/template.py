@@ -1,0 +1,68 @@
+"""What every page is made with: the templates, and the shell that holds style, script and content policy."""
+
+import base64
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from residuum.reporting import charts, comparison, wording
+from residuum.reporting.figures import number
+from residuum.reporting.one_run import flat
+
+WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated")
+
+
+def filled(template: str, **values: object) -> str:
+    """Return a whole page: one file that needs nothing else."""
+    script = _part("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            style=Markup(_part("style.css")),
+            script=Markup(script),
+            script_hash=f"sha256-{digest}",
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    """Everything a template prints is escaped unless a chart made it."""
+    made = Environment(
+        loader=FunctionLoader(_part),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {name: getattr(wording, name) for name in WORDING}
+    made.filters |= {
+        "figure": lambda raw: "–" if (value := number(raw)) is None else f"{value:.4g}",
+        "share": lambda raw: wording.percent(number(raw)),
+        "time": lambda raw: wording.duration(number(raw)),
+        "json": lambda raw: json.dumps(raw, separators=(",", ":"), ensure_ascii=False),
+        "swatch": _swatch,
+        "repeats": comparison.seed_words,
+        "flat": flat,
+    }
+    made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
+    return made
+
+
+def _swatch(style: int, faint: bool = False) -> Markup:
+    """Return the piece of line that stands for a series in a legend."""
+    drawn = charts.sample(style, faint)
+    return Markup('<svg class="swatch" viewBox="0 0 30 10" aria-hidden="true">{}</svg>').format(drawn)
+
+
+def _part(name: str) -> str:
+    """Return a file of this folder as text, with the line ends a browser will see."""
+    text = files("residuum.reporting").joinpath(name).read_text(encoding="utf-8")
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,53 @@
+"""What a net begins with: chance, or the weights of a trained one."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from residuum import runs
+from residuum.console import say
+from residuum.loading import Classifier, model_path
+from residuum.models.resnet import ResNet
+from residuum.training.resolve import Resolved
+
+
+def make_net(resolved: Resolved) -> ResNet:
+    """Build the run's net, on the CPU, with its initial weights."""
+    torch.manual_seed(resolved.settings.seed)
+    net = ResNet(resolved.spec)
+    net.checkpointing = resolved.settings.checkpointing
+    if resolved.start is not None:
+        _take_over(net, resolved.start, tuple(resolved.data.classes))
+    return net
+
+
+def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
+    """Copy all weights; the last layer's only where the classes are the same, in whatever order."""
+    weights = dict(start.net.state_dict())
+    if set(classes) == set(start.classes) and len(classes) == len(start.classes):
+        rows = [start.classes.index(name) for name in classes]
+        weights |= {name: weights[name][rows] for name in ("fc.weight", "fc.bias")}
+    else:
+        say(
+            f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes"
+        )
+        weights |= {name: net.state_dict()[name] for name in ("fc.weight", "fc.bias")}
+    net.load_state_dict(weights)
+
+
+def keep_start(run: Path, resolved: Resolved) -> None:
+    """Copy the starting model into the run folder, so that the run can go on without the original."""
+    if resolved.settings.start is not None:
+        runs.write_whole(run / runs.START, model_path(Path(resolved.settings.start)).read_bytes())
+
+
+def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
+    """Return what the model came from, oldest first, with this run as the last step."""
+    step = {"verb": "train", "date": runs.environment()["date"], "data": resolved.data.name}
+    step |= {"recipe": resolved.recipe.name, "steps": resolved.recipe.iterations}
+    if resolved.start is None:
+        return [step]
+    origin = hashlib.sha256((run / runs.START).read_bytes()).hexdigest()[:16]
+    return [*resolved.start.about.get("lineage", []), {**step, "from": origin}]

@@ -1,0 +1,966 @@
+"""Depth is a dial: grown nets answer as before, smaller nets as the whole one less its blocks, and figures add up."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from residuum import runs
+from residuum.compute import choose_compute
+from residuum.data.batches import Batch, one_pass, open_feed, pixels_if_small
+from residuum.data.digits import digits
+from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
+from residuum.data.split import cut_validation
+from residuum.depth import repair as repair_module
+from residuum.depth.choose import asked, check_possible, choose
+from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
+from residuum.depth.latency import latencies
+from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
+from residuum.depth.measure import Bench, identity, score, scores_without
+from residuum.depth.open_model import net_name, open_model
+from residuum.depth.open_pictures import Served, open_pictures, recalibration_feed, validation_feed, walkable
+from residuum.depth.recalibrate import recalibrate
+from residuum.depth.remove import most_removable, removable, still_removable, without
+from residuum.depth.search import accuracies, least_harmful_first, random_order
+from residuum.depth.trim import trim
+from residuum.errors import UserError
+from residuum.loading import load, save_classifier
+from residuum.models.count import cost
+from residuum.models.named import named
+from residuum.models.resnet import ResNet, last_bn
+from residuum.models.spec import NetSpec
+from residuum.settings import GrowSettings, LesionSettings, TrainSettings, TrimSettings
+
+SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
+CPU = choose_compute("cpu", "float32", threads=1)
+ORDERS = ["original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"]
+GROWABLE = ["original", "relu-only-preactivation", "preactivation"]
+
+
+def tiny(blocks: tuple[int, ...] = (2, 2), **choices: object) -> NetSpec:
+    net = {
+        "stem": "cifar",
+        "block": "basic",
+        "blocks": blocks,
+        "widths": (4, 8)[: len(blocks)],
+        "shortcut": "A",
+    }
+    return NetSpec(**{**net, "num_classes": 10, **choices})  # type: ignore[arg-type]
+
+
+def lived_in(spec: NetSpec, seed: int = 0) -> ResNet:
+    """A net whose scales, shifts and statistics are no longer those of a new one."""
+    torch.manual_seed(seed)
+    net = ResNet(spec).eval()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.weight, 1, 0.2)
+            nn.init.normal_(module.bias, 0, 0.2)
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return net
+
+
+def pictures(count: int = 6, size: int = 8, seed: int = 1) -> Tensor:
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def batches(counts: tuple[int, ...] = (5, 3), seed: int = 2) -> list[Batch]:
+    chance = torch.Generator().manual_seed(seed)
+    return [
+        Batch(
+            torch.randn(count, 3, 8, 8, generator=chance),
+            torch.randint(10, (count,), generator=chance),
+            np.arange(count),
+            0,
+        )
+        for count in counts
+    ]
+
+
+class Passes(nn.Module):
+    """Stands in a block's place in tests: the identity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def with_identities(net: ResNet, names: list[str]) -> nn.Module:
+    """The net with those blocks overwritten, in the most direct way; spoils `net`."""
+    for name in names:
+        stage, block = name.split(".")
+        setattr(getattr(net.stages, stage), block, Passes())
+    return net
+
+
+# --- growing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", GROWABLE)
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+@pytest.mark.parametrize("squeeze", [0, 2])
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+def test_a_grown_net_answers_as_before(order: str, block: str, squeeze: int, shortcut: str) -> None:
+    spec = tiny((1, 2), order=order, block=block, squeeze=squeeze, shortcut=shortcut)
+    net, x = lived_in(spec), pictures()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with torch.no_grad():
+        for cast, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+            net.to(cast)
+            deeper = grown(net, (3, 4))
+            assert deeper.spec == replace(spec, blocks=(3, 4))
+            for training in (False, True):
+                state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+                old, new = net.train(training)(x.to(cast)), deeper.train(training)(x.to(cast))
+                torch.testing.assert_close(new, old, rtol=0, atol=tolerance)
+                net.load_state_dict(state)
+    fresh = grown(lived_in(spec), (3, 4)).state_dict()
+    for name, tensor in before.items():
+        assert torch.equal(fresh[name], tensor), name
+
+
+@pytest.mark.parametrize("order", GROWABLE)
+@pytest.mark.parametrize("squeeze", [0, 2])
+def test_new_blocks_learn(order: str, squeeze: int) -> None:
+    net = grown(lived_in(tiny((1, 1), order=order, squeeze=squeeze)), (2, 3)).train()
+    new = {name: block for name, block in net.blocks() if name not in {"stage1.block1", "stage2.block1"}}
+    assert len(new) == 3
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    labels = torch.arange(16) % 10
+
+    def gradients() -> dict[str, bool]:
+        optimizer.zero_grad()
+        cross_entropy(net(pictures(16)), labels).backward()  # type: ignore[no-untyped-call]
+        return {
+            f"{name}.{inner}": parameter.grad is not None and bool(parameter.grad.abs().max() > 0)
+            for name, block in new.items()
+            for inner, parameter in block.named_parameters()
+        }
+
+    first = gradients()
+    for name in new:
+        assert any(has for inner, has in first.items() if inner.startswith(name)), name
+    optimizer.step()
+    if squeeze:  # the squeeze's inner layer waits for the step in which its outer one begins to move
+        gradients()
+        optimizer.step()
+    assert [name for name, has in gradients().items() if not has] == []
+
+
+def test_growth_depends_on_its_seed_alone_and_leaves_chance_alone() -> None:
+    net = lived_in(tiny())
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    one = grown(net, (2, 4), seed=1).state_dict()
+    assert torch.rand(1) == expected
+    same, other = grown(net, (2, 4), seed=1).state_dict(), grown(net, (2, 4), seed=2).state_dict()
+    name = "stages.stage2.block4.branch.conv1.weight"
+    assert torch.equal(one[name], same[name])
+    assert not torch.equal(one[name], other[name])
+    torch.manual_seed(1)
+    assert torch.equal(one[name], ResNet(tiny((2, 4))).state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ({"shortcut": "none"}, "plain net has no shortcuts"),
+        ({"shortcut": "C"}, "option C's shortcut is learnt"),
+        ({"shortcut": "1x1"}, "1×1 shortcut is learnt"),
+        ({"shortcut": "constant"}, "multiplied by a constant"),
+        ({"shortcut": "exclusive-gating"}, "gate scales the shortcut"),
+        ({"shortcut": "shortcut-gating"}, "gate scales the shortcut"),
+        ({"shortcut": "dropout"}, "dropout on the shortcut"),
+        ({"order": "bn-after-addition"}, "BN follows the addition"),
+        ({"order": "relu-before-addition"}, "no gradient at zero"),
+    ],
+)
+def test_nets_that_cannot_grow_are_refused_with_the_reason(choices: dict[str, str], reason: str) -> None:
+    spec = tiny(**choices)
+    assert reason in (why_not_grown(spec) or "")
+    with pytest.raises(UserError, match=reason):
+        grown(ResNet(spec), (3, 3))
+    assert why_not_grown(tiny()) is None
+
+
+def test_the_refusals_are_true() -> None:
+    """What is refused would in fact change the answers, or never learn."""
+    from residuum.depth.grow import _make_identity
+
+    for choices in (
+        {"shortcut": "none"},
+        {"shortcut": "C"},
+        {"shortcut": "1x1"},
+        {"shortcut": "constant"},
+        {"shortcut": "exclusive-gating"},
+        {"shortcut": "shortcut-gating"},
+        {"order": "bn-after-addition"},
+    ):
+        block = dict(lived_in(tiny(**choices)).blocks())["stage1.block2"]
+        _make_identity(block)
+        x = torch.relu(torch.randn(4, 4, 8, 8))
+        assert float((block(x) - x).detach().abs().max()) > 1e-4, choices
+    block = dict(lived_in(tiny(order="relu-before-addition")).blocks())["stage1.block2"]
+    nn.init.zeros_(last_bn(block).weight)
+    nn.init.zeros_(last_bn(block).bias)
+    block.train()(torch.randn(4, 4, 8, 8)).square().sum().backward()
+    assert all(float(p.grad.abs().max()) == 0 for p in block.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth", "blocks"),
+    [
+        ("resnet20", 56, (9, 9, 9)),
+        ("resnet20", 26, (4, 4, 4)),
+        ("resnet18", 34, (3, 4, 6, 3)),
+        ("resnet50", 152, (3, 8, 36, 3)),
+        ("preresnet50", 200, (3, 24, 36, 3)),
+        ("seresnet50", 101, (3, 4, 23, 3)),
+        ("resnet164", 1001, (111, 111, 111)),
+        ("resnet18", 26, (3, 3, 3, 3)),
+    ],
+)
+def test_a_depth_gives_the_blocks(name: str, depth: int, blocks: tuple[int, ...]) -> None:
+    assert blocks_to_reach(named(name), depth) == blocks
+
+
+@pytest.mark.parametrize(
+    ("spec", "depth", "words"),
+    [
+        (named("resnet20"), 57, "a block has 2\n.*--to 56 or --to 58"),
+        (named("resnet20"), 21, "--to 22$"),
+        (named("resnet20"), 24, "--blocks"),
+        (named("resnet50"), 80, "--blocks"),
+        (named("resnet20"), 20, "residuum trim"),
+        (named("resnet50"), 20, "residuum trim"),
+        (named("resnet34", blocks=(3, 40, 6, 3)), 152, "--blocks"),
+    ],
+)
+def test_a_depth_that_cannot_be_meant_is_refused(spec: NetSpec, depth: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        blocks_to_reach(spec, depth)
+
+
+def test_growing_never_makes_a_net_shallower() -> None:
+    with pytest.raises(UserError, match="residuum trim"):
+        grown(lived_in(tiny((2, 2))), (1, 3))
+    with pytest.raises(UserError, match="2 stages"):
+        grown(lived_in(tiny((2, 2))), (2, 2, 2))
+
+
+# --- taking out ---------------------------------------------------------------------------------
+
+SHAPES = [
+    {},
+    {"shortcut": "B"},
+    {"shortcut": "C"},
+    {"shortcut": "none"},
+    {"shortcut": "constant"},
+    {"shortcut": "shortcut-gating"},
+    {"block": "bottleneck", "squeeze": 2, "shortcut": "B"},
+    {"block": "bottleneck", "stem_width": 16, "shortcut": "B"},
+    *[{"order": order} for order in ORDERS[1:]],
+    {"order": "preactivation", "first_activation": "block"},
+    {"order": "preactivation", "shortcut": "C"},
+]
+
+
+@pytest.mark.parametrize("choices", SHAPES)
+def test_a_net_without_blocks_is_the_net_with_identities(choices: dict[str, object]) -> None:
+    spec = tiny((3, 3), **choices)
+    for names in ([removable(ResNet(spec))[0]], ["stage1.block2", "stage2.block2", "stage2.block3"]):
+        net, x = lived_in(spec), pictures(3)
+        kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        smaller = without(net, names)
+        assert smaller.spec == ResNet(smaller.spec).spec
+        assert sum(smaller.spec.blocks) == 6 - len(names)
+        assert not smaller.training
+        with torch.no_grad():
+            answer = smaller(x)
+            assert torch.equal(answer, with_identities(net, names)(x))
+            smaller.fc.weight.zero_()  # a copy: the whole net does not notice
+        assert torch.equal(net.fc.weight, kept["fc.weight"])
+
+
+def test_what_may_be_taken_out() -> None:
+    assert removable(ResNet(tiny((2, 2)))) == ["stage1.block1", "stage1.block2", "stage2.block2"]
+    assert removable(ResNet(tiny((1, 2)))) == ["stage2.block2"]
+    assert removable(ResNet(tiny((2, 1), block="bottleneck", shortcut="B"))) == ["stage1.block2"]
+    assert removable(ResNet(tiny((2, 1), stem_width=8))) == ["stage1.block2"]
+    first_in_stem = tiny((2, 2), order="preactivation")
+    assert removable(ResNet(first_in_stem)) == ["stage1.block2", "stage2.block2"]
+    in_block = replace(first_in_stem, first_activation="block")
+    assert removable(ResNet(in_block)) == ["stage1.block1", "stage1.block2", "stage2.block2"]
+    assert still_removable(tiny((3, 2)), ["stage1.block1", "stage1.block3"]) == ["stage2.block2"]
+
+
+@pytest.mark.parametrize("choices", SHAPES)
+def test_the_most_removable_is_where_removing_ends(choices: dict[str, object]) -> None:
+    spec = tiny((3, 2), **choices)
+    order = random_order(spec, np.random.default_rng(0))
+    assert len(order) == len(set(order)) == most_removable(spec)
+    assert still_removable(spec, order) == []
+    without(ResNet(spec), order)
+
+
+@pytest.mark.parametrize(
+    ("choices", "names", "reason"),
+    [
+        ({}, ["stage2.block1"], "another shape"),
+        ({}, ["stage1.block7"], "no block stage1.block7"),
+        ({}, ["stage1.block1", "stage1.block2"], "stage 1 would have no block left"),
+        ({"order": "preactivation"}, ["stage1.block1"], "second BN and ReLU"),
+    ],
+)
+def test_blocks_that_must_stay_are_refused(choices: dict[str, object], names: list[str], reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        without(ResNet(tiny(**choices)), names)
+
+
+def test_growing_and_taking_the_new_blocks_out_gives_the_net_back() -> None:
+    net = lived_in(tiny((2, 2)))
+    back = without(grown(net, (4, 3)), ["stage1.block3", "stage1.block4", "stage2.block3"])
+    assert back.spec == net.spec
+    for name, tensor in net.state_dict().items():
+        assert torch.equal(back.state_dict()[name], tensor)
+
+
+# --- recalibrating ------------------------------------------------------------------------------
+
+
+def test_recalibrated_statistics_are_plain_averages_over_the_batches() -> None:
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2, momentum=0.3)
+    nn.init.constant_(norm.running_mean, 9)
+    net = nn.Sequential(nn.Dropout(0.9), conv, norm).train()  # dropout is off while the statistics are taken
+    norm.eval()
+    weights = {name: p.clone() for name, p in net.named_parameters()}
+    x = [pictures(4, 3, seed) for seed in range(5)]
+    recalibrate(net, x)
+    W, b = conv.weight.detach().numpy()[:, :, 0, 0].astype(np.float64), conv.bias.detach().numpy()  # type: ignore[union-attr]
+    outputs = [np.einsum("kc,nchw->knhw", W, part.numpy()).reshape(2, -1) + b[:, None] for part in x]
+    mean = np.mean([y.mean(1) for y in outputs], axis=0)
+    variance = np.mean([y.var(1, ddof=1) for y in outputs], axis=0)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    np.testing.assert_allclose(norm.running_mean.numpy(), mean, atol=1e-6)
+    np.testing.assert_allclose(norm.running_var.numpy(), variance, rtol=1e-5)
+    assert norm.momentum == 0.3
+    assert not norm.training
+    assert net[0].training
+    assert all(p.grad is None and torch.equal(p, weights[name]) for name, p in net.named_parameters())
+
+
+def test_recalibrating_mends_wrong_statistics_of_a_whole_net() -> None:
+    """One batch: evaluation is then training's normalisation, but for the unbiased variance that torch keeps."""
+    net = lived_in(tiny())
+    x = pictures(32)
+    with torch.no_grad():
+        wanted = net.train()(x)
+        recalibrate(net, [x])
+        got = net.eval()(x)
+    torch.testing.assert_close(got, wanted, rtol=0.02, atol=0.02)
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def plain_score(net: nn.Module, served: list[Batch]) -> tuple[float, float]:
+    """Loss and accuracy in the most direct way."""
+    with torch.no_grad():
+        logits = torch.cat([net(batch.images) for batch in served]).double()
+    labels = torch.cat([batch.labels for batch in served])
+    return float(cross_entropy(logits, labels)), float((logits.argmax(1) == labels).double().mean())
+
+
+@pytest.mark.parametrize("choices", SHAPES)
+def test_shared_walks_give_what_each_smaller_net_gives(choices: dict[str, object]) -> None:
+    spec, served = tiny((3, 2), **choices), batches()
+    net = lived_in(spec)
+    gone = ["stage1.block3"]
+    stand_ins = dict.fromkeys(still_removable(spec, gone), identity)
+    assert stand_ins
+    whole, scores = scores_without(net, gone, stand_ins, served, CPU)
+    expected = {name: plain_score(without(net, [*gone, name]), served) for name in stand_ins}
+    assert (whole.loss, whole.accuracy) == pytest.approx(plain_score(without(net, gone), served), abs=1e-6)
+    for name, (loss, accuracy) in expected.items():
+        assert (scores[name].loss, scores[name].accuracy) == pytest.approx((loss, accuracy), abs=1e-6)
+
+
+def test_a_loss_stays_finite() -> None:
+    net = lived_in(tiny())
+    nn.init.constant_(net.fc.bias, float("nan"))
+    assert score(net, batches(), CPU).loss == pytest.approx(87.3365, abs=1e-3)
+
+
+@pytest.mark.parametrize("choices", [{"order": order} for order in ORDERS] + [{"shortcut": "C"}])
+def test_a_lesion_leaves_the_shortcut_and_what_follows_the_addition(choices: dict[str, object]) -> None:
+    """Against the same lesion made by hand: a branch that gives zero."""
+    net, served = lived_in(tiny((2, 2), **choices)), batches()
+    whole, scores = lesions(net, served, CPU)
+    assert (whole.loss, whole.accuracy) == pytest.approx(plain_score(net, served), abs=1e-6)
+    assert list(scores) == [name for name, _ in net.blocks()]
+    for name, block in net.blocks():
+        branch, silent = block.branch, nn.Sequential(*block.branch)
+        silent.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+        block.branch = silent
+        assert (scores[name].loss, scores[name].accuracy) == pytest.approx(plain_score(net, served), abs=1e-6)
+        block.branch = branch
+
+
+@pytest.mark.parametrize("shortcut", ["constant", "exclusive-gating", "shortcut-gating"])
+def test_a_lesion_scales_the_shortcut_as_the_addition_does(shortcut: str) -> None:
+    net, served = lived_in(tiny((1, 2), shortcut=shortcut)), batches()
+    scores = lesions(net, served, CPU)[1]
+    block = dict(net.blocks())["stage2.block2"]
+    block.branch.register_forward_hook(lambda module, inputs, output: torch.zeros_like(output))
+    assert scores["stage2.block2"].loss == pytest.approx(plain_score(net, served)[0], abs=1e-6)
+
+
+def test_a_silent_branch_is_not_missed() -> None:
+    net = lived_in(tiny((3, 2)))
+    silent = dict(net.blocks())["stage1.block2"]
+    nn.init.zeros_(last_bn(silent).weight)
+    nn.init.zeros_(last_bn(silent).bias)
+    whole, scores = lesions(net, batches(), CPU)
+    assert scores["stage1.block2"] == whole
+    assert scores["stage1.block3"].loss != whole.loss
+
+
+def test_what_a_lesioned_block_leaves() -> None:
+    assert what_is_left(tiny(), "stage1.block1") == "identity"
+    assert what_is_left(tiny(), "stage2.block1") == "shortcut"
+    assert what_is_left(tiny(shortcut="C"), "stage1.block2") == "shortcut"
+    assert what_is_left(tiny(order="bn-after-addition"), "stage1.block2") == "shortcut"
+    assert what_is_left(tiny(shortcut="none"), "stage1.block2") == "identity"
+    assert what_is_left(tiny(shortcut="none"), "stage2.block1") is None
+
+
+def test_blocks_cost_what_the_net_costs_more_with_them() -> None:
+    spec = tiny((2, 3), shortcut="B", block="bottleneck")
+    costs = block_costs(spec, 9)
+    for name, fewer in (("stage1.block2", (1, 3)), ("stage2.block3", (2, 2))):
+        more, less = cost(spec, 9), cost(replace(spec, blocks=fewer), 9)
+        assert costs[name] == {key: more[key] - less[key] for key in ("parameters", "multiply_adds")}
+    assert list(costs) == [name for name, _ in ResNet(spec).blocks()]
+
+
+def test_latencies_are_there_for_every_net_and_batch() -> None:
+    net = lived_in(tiny((2, 2)))
+    figures, protocol = latencies(net, ["stage1.block2", "stage2.block2"], 8, CPU, seconds=0)
+    assert len(figures) == 3
+    assert all(set(row) == {"1", "32"} and min(row.values()) > 0 for row in figures)
+    assert "median of 5" in protocol
+    assert "cpu, float32, channels-last, 1 threads" in protocol
+
+
+# --- searching ----------------------------------------------------------------------------------
+
+
+def silenced(spec: NetSpec, names: set[str], seed: int = 0) -> ResNet:
+    net = lived_in(spec, seed)
+    for name, block in net.blocks():
+        if name in names:
+            nn.init.zeros_(last_bn(block).weight)
+            nn.init.zeros_(last_bn(block).bias)
+    return net
+
+
+def test_blocks_that_do_nothing_go_first() -> None:
+    silent = {"stage1.block2", "stage2.block3", "stage1.block4"}
+    served = batches((20, 12))
+    labelled = silenced(tiny((4, 3)), silent)
+    with (
+        torch.no_grad()
+    ):  # the whole net tells pictures apart, and is right and sure, so that other cuts cost
+        labelled.fc.weight.mul_(100)
+        labelled.fc.bias.sub_(torch.cat([labelled(batch.images) for batch in served]).mean(0))
+        served = [replace(batch, labels=labelled(batch.images).argmax(1)) for batch in served]
+    steps = list(least_harmful_first(Bench(labelled, served, served, CPU)))
+    order = [name for name, _ in steps]
+    assert order[0] is None
+    assert set(order[1:4]) == silent
+    assert len(order) == 1 + most_removable(labelled.spec) == 6
+    assert [step[1] for step in steps[1:4]] == [steps[0][1]] * 3
+    assert steps[4][1].loss > steps[0][1].loss
+
+
+def test_the_curve_is_that_of_the_nets_left() -> None:
+    net, served = lived_in(tiny((3, 2))), batches()
+    gone: list[str] = []
+    for name, found in least_harmful_first(Bench(net, served, served, CPU)):
+        others = [other for other in still_removable(net.spec, gone) if name]
+        gone += [name] if name else []
+        assert (found.loss, found.accuracy) == pytest.approx(
+            plain_score(without(net, gone), served), abs=1e-6
+        )
+        losses = [plain_score(without(net, [*gone[:-1], other]), served)[0] for other in others]
+        assert found.loss <= min(losses, default=np.inf) + 1e-6
+
+
+def test_random_orders_differ_and_repeat() -> None:
+    spec = tiny((4, 4))
+    first, again = (random_order(spec, np.random.default_rng(3)) for _ in range(2))
+    assert first == again
+    generator = np.random.default_rng(3)
+    assert len({tuple(random_order(spec, generator)) for _ in range(6)}) > 1
+
+
+def test_accuracies_of_an_order() -> None:
+    net, served = lived_in(tiny((3, 2))), batches()
+    order = ["stage1.block1", "stage2.block2"]
+    as_trained, again = accuracies(Bench(net, served, served, CPU), order)
+    assert as_trained == [plain_score(without(net, order[:k]), served)[1] for k in (1, 2)]
+    for k in (1, 2):
+        smaller = without(net, order[:k])
+        recalibrate(smaller, [batch.images for batch in served])
+        assert again[k - 1] == plain_score(smaller, served)[1]
+
+
+# --- choosing -----------------------------------------------------------------------------------
+
+
+def curve(accuracies: list[float], milliseconds: list[float] | None = None) -> list[dict[str, object]]:
+    times = milliseconds or [10.0] * len(accuracies)
+    return [
+        {
+            "blocks": [9 - k],
+            "accuracy": 0.9,
+            "accuracy_recalibrated": a,
+            "latency_ms": {"1": 99.0 * k + 1, "32": t},
+        }
+        for k, (a, t) in enumerate(zip(accuracies, times, strict=True))
+    ]
+
+
+def test_choices() -> None:
+    falling = curve([0.2, 0.9, 0.893, 0.897, 0.88])
+    assert choose({"keep": 1.0}, falling)[0] == 0
+    assert choose({"keep": 0.75}, falling)[0] == 2
+    assert choose({"keep": 5 / 9}, falling)[0] == 4
+    assert choose({"max_drop": 0.0}, falling)[0] == 1
+    assert choose({"max_drop": 0.3}, falling)[0] == 3
+    assert choose({"max_drop": 0.29}, falling)[0] == 1
+    assert choose({"max_drop": 50.0}, falling)[0] == 4
+    assert choose({"max_drop": 0.5}, curve([0.9, 0.8]))[0] == 0  # the net as it is costs nothing
+    faster = curve([0.9] * 4, [10.0, 8.0, 5.0, 6.0])
+    assert choose({"speedup": 1.0}, faster)[0] == 0
+    assert choose({"speedup": 1.2}, faster)[0] == 1
+    assert choose({"speedup": 1.6}, faster)[0] == 2
+    assert "2.00 times as fast" in choose({"speedup": 1.6}, faster)[1]
+
+
+def test_choices_that_cannot_be_met_say_what_can() -> None:
+    with pytest.raises(UserError, match=r"5 of 9 blocks out, but at most 3(.|\n)*--keep 0.67"):
+        choose({"keep": 0.4}, curve([0.9] * 4))
+    with pytest.raises(UserError, match=r"2.00 times as fast(.|\n)*--speedup 2 or less"):
+        choose({"speedup": 2.5}, curve([0.9] * 4, [10.0, 8.0, 5.0, 6.0]))
+    with pytest.raises(UserError, match="no block can be taken out"):
+        check_possible({"max_drop": 1.0}, tiny((1, 1)))
+    with pytest.raises(UserError, match="at most 3"):
+        check_possible({"keep": 0.1}, tiny((3, 2)))
+    assert asked(TrimSettings("m")) == {"keep": 0.75}
+    assert asked(TrimSettings("m", speedup=2.0)) == {"speedup": 2.0}
+
+
+# --- the verbs ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the digits, some of its blocks silent; only its last layer has learnt."""
+    net = silenced(tiny((4, 3), widths=(8, 16)), {"stage1.block2", "stage2.block3", "stage1.block4"})
+    learn_last_layer(net)
+    path = tmp_path_factory.mktemp("made") / "small.safetensors"
+    save(path, net, data={"source": "digits", "fingerprint": "another"}, settings=None)
+    return path
+
+
+def learn_last_layer(net: ResNet) -> None:
+    train = digits().train
+    images = torch.from_numpy(pixels_if_small(train, 8, 8))
+    with torch.no_grad():
+        features = net.pool(net.end(net.stages(net.stem(normalise(images, SHOWN))))).flatten(1)
+    optimizer = torch.optim.LBFGS(net.fc.parameters(), max_iter=60)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        loss = cross_entropy(net.fc(features), torch.from_numpy(train.labels))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(loss)
+
+
+def save(path: Path, net: ResNet, **about: object) -> None:
+    lineage = [{"verb": "import", "date": "2026-01-01", "from": "0" * 16}]
+    said = {"metrics": {"split": "test"}, "lineage": lineage, **about}
+    save_classifier(path, net, net.spec, tuple(str(digit) for digit in range(10)), SHOWN, said)
+
+
+def sha(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def types(content: object) -> object:
+    """The shape of JSON: the types in place of the values, lists by their first item."""
+    if isinstance(content, dict):
+        return {name: types(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [types(content[0])] if content else []
+    return type(content).__name__
+
+
+NET_SHAPE = {
+    "name": "str",
+    "shortcut": "str",
+    "order": "str",
+    "blocks": ["int"],
+    "depth": "int",
+    "parameters": "int",
+    "multiply_adds": "int",
+}
+DATA_SHAPE = {
+    "name": "str",
+    "split": "str",
+    "images": "int",
+    "fingerprint": "str",
+    "validation_from": "str",
+}
+
+
+def test_grow_writes_a_deeper_model(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = grow(GrowSettings(str(model), blocks=(4, 5)))
+    assert path == Path("small-grown-20.safetensors")
+    old, new = load(model), load(path)
+    x = pictures(3)
+    torch.testing.assert_close(new(x), old(x), rtol=0, atol=1e-6)
+    assert new.classes == old.classes
+    assert new.about["data"] == old.about["data"]
+    assert [step["verb"] for step in new.about["lineage"]] == ["import", "grow"]
+    assert new.about["lineage"][1]["from"] == sha(model)
+    assert new.about["lineage"][1]["blocks"] == [4, 5]
+    with pytest.raises(UserError, match="exists"):
+        grow(GrowSettings(str(model), blocks=(4, 5)))
+    for settings in (GrowSettings(str(model)), GrowSettings(str(model), to=20, blocks=(4, 5))):
+        with pytest.raises(UserError, match="--to or --blocks"):
+            grow(settings)
+    with pytest.raises(UserError, match="already"):
+        grow(GrowSettings(str(model), blocks=(4, 3)))
+
+
+def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
+    out = lesion(LesionSettings(str(model), out=str(tmp_path / "out"), device="cpu", threads=1, images=50))
+    assert out == tmp_path / "out"
+    found = json.loads((out / "lesion.json").read_text())
+    environment = found.pop("environment")
+    assert "torch" in environment
+    assert types(found) == {
+        "kind": "str",
+        "model": NET_SHAPE,
+        "data": DATA_SHAPE,
+        "protocol": "str",
+        "intact": {"loss": "float", "accuracy": "float"},
+        "blocks": [
+            {
+                "name": "str",
+                "stage": "int",
+                "removable": "bool",
+                "left": "str",
+                "loss": "float",
+                "accuracy": "float",
+                "parameters": "int",
+                "multiply_adds": "int",
+            }
+        ],
+    }
+    assert (found["kind"], found["data"]["images"], found["data"]["split"]) == ("lesion", 50, "validation")
+    by_name = {block["name"]: block for block in found["blocks"]}
+    assert len(by_name) == 7
+    assert by_name["stage1.block2"]["loss"] == found["intact"]["loss"]
+    assert (by_name["stage2.block1"]["removable"], by_name["stage2.block1"]["left"]) == (False, "shortcut")
+    with pytest.raises(UserError, match="not an empty folder"):
+        lesion(LesionSettings(str(model), out=str(tmp_path / "out")))
+
+
+def test_a_plain_nets_lesions(tmp_path: Path) -> None:
+    save(tmp_path / "plain.safetensors", lived_in(tiny((2, 2), shortcut="none")), data=None, settings=None)
+    asked = LesionSettings(
+        str(tmp_path / "plain.safetensors"),
+        "digits",
+        out=str(tmp_path / "out"),
+        device="cpu",
+        threads=1,
+        images=20,
+    )
+    found = json.loads((lesion(asked) / "lesion.json").read_text())
+    rows = {row["name"]: row for row in found["blocks"]}
+    assert (
+        rows["stage2.block1"]["loss"]
+        is rows["stage2.block1"]["accuracy"]
+        is rows["stage2.block1"]["left"]
+        is None
+    )
+    assert rows["stage2.block2"]["left"] == "identity"
+    assert rows["stage2.block2"]["loss"] > 0
+    with pytest.raises(UserError, match="on which pictures"):
+        lesion(LesionSettings(str(tmp_path / "plain.safetensors")))
+
+
+def trim_settings(model: Path, out: Path, **changes: object) -> TrimSettings:
+    quick = {
+        "images": 40,
+        "device": "cpu",
+        "threads": 1,
+        "precision": "float32",
+        "random": 1,
+        "out": str(out),
+    }
+    return TrimSettings(str(model), **{**quick, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def trimmed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
+        patch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+        grown_file = grow(
+            GrowSettings(
+                str(model), blocks=(4, 4), out=str(tmp_path_factory.mktemp("g") / "deeper.safetensors")
+            )
+        )
+        yield trim(trim_settings(grown_file, tmp_path_factory.mktemp("t") / "out", keep=0.5, random=2))
+
+
+def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
+    found = json.loads((trimmed / "trim.json").read_text())
+    assert "torch" in found.pop("environment")
+    point = {
+        "removed": "int",
+        "deleted": "NoneType",
+        "blocks": ["int"],
+        "depth": "int",
+        "parameters": "int",
+        "multiply_adds": "int",
+        "loss": "float",
+        "accuracy": "float",
+        "accuracy_recalibrated": "float",
+        "latency_ms": {"1": "float", "32": "float"},
+    }
+    assert types(found) == {
+        "kind": "str",
+        "model": NET_SHAPE,
+        "data": DATA_SHAPE,
+        "protocol": "str",
+        "latency_protocol": "str",
+        "asked": {"keep": "float"},
+        "curve": [point],
+        "random": [{"draw": "int", "accuracy": ["float"], "accuracy_recalibrated": ["float"]}],
+        "chosen": {"removed": "int", "why": "str"},
+        "repaired": "NoneType",
+    }
+    curve = found["curve"]
+    assert [p["removed"] for p in curve] == list(range(7))
+    assert {p["deleted"] for p in curve[1:5]} == {
+        "stage1.block2",
+        "stage1.block4",
+        "stage2.block3",
+        "stage2.block4",
+    }
+    assert all(p["loss"] == curve[0]["loss"] for p in curve[:5])
+    assert curve[5]["loss"] > curve[0]["loss"]
+    assert curve[0]["accuracy"] > 0.5
+    assert curve[6]["blocks"] == [1, 1]
+    assert curve[0]["depth"] - curve[6]["depth"] == 12
+    assert found["chosen"]["removed"] == 4
+    assert [draw["draw"] for draw in found["random"]] == [0, 1]
+    for draw in found["random"]:
+        assert len(draw["accuracy"]) == len(draw["accuracy_recalibrated"]) == 7
+        assert draw["accuracy"][0] == curve[0]["accuracy"]
+
+
+def test_trim_writes_a_smaller_model_that_says_where_it_is_from(trimmed: Path) -> None:
+    assert {path.name for path in trimmed.iterdir()} == {"model.safetensors", "trim.json"}
+    classifier, found = load(trimmed), json.loads((trimmed / "trim.json").read_text())
+    assert list(classifier.spec.blocks) == found["curve"][4]["blocks"]
+    lineage = classifier.about["lineage"]
+    assert [step["verb"] for step in lineage] == ["import", "grow", "trim"]
+    assert lineage[2]["deleted"] == [point["deleted"] for point in found["curve"][1:5]]
+    metrics = classifier.about["metrics"]
+    assert (metrics["split"], metrics["images"]) == ("validation", 40)
+    assert metrics["top1"]["value"] == pytest.approx(found["curve"][4]["accuracy_recalibrated"])
+
+
+def test_trim_refuses_before_it_begins(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at most 5"):
+        trim(trim_settings(model, tmp_path / "out", keep=0.1))
+    with pytest.raises(UserError, match="which model"):
+        trim(TrimSettings())
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_measured_outlives_an_interruption(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("residuum.depth.trim.latencies", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        trim(trim_settings(model, tmp_path / "out", random=1, images=10))
+    found = json.loads((tmp_path / "out" / "trim.json").read_text())
+    assert len(found["curve"]) == 6
+    assert len(found["random"]) == 1
+    assert found["chosen"] is None
+    assert found["curve"][1]["latency_ms"] is None
+
+
+def test_repair_trains_the_cut_net_on_the_other_pictures(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training itself is another room's; here it is seen what it is told, and what becomes of its figures."""
+    told: list[TrainSettings] = []
+
+    def train(settings: TrainSettings) -> runs.RunRecord:
+        told.append(settings)
+        assert settings.start is not None
+        run = Path(settings.out or "")
+        runs.write_whole(run / runs.MODEL, Path(settings.start).read_bytes())
+        lines = [
+            {"kind": "epoch", "validation_accuracy": 0.5},
+            {"kind": "epoch", "validation_accuracy": 0.75},
+        ]
+        judged = {"split": "test", "images": 360, "top1": {"value": 0.7}}
+        return runs.RunRecord(run, {}, {}, {}, lines, judged, [])
+
+    monkeypatch.setattr(repair_module, "train", train)
+    monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    out = trim(trim_settings(model, tmp_path / "out", random=0, repair=2, seed=5, max_drop=100.0))
+    found = json.loads((out / "trim.json").read_text())["repaired"]
+    assert found.pop("original_test_accuracy") == pytest.approx(
+        float((answers(model, digits().test).argmax(1) == digits().test.labels).mean())  # type: ignore[union-attr]
+    )
+    assert found == {"epochs": 2, "validation_accuracy": 0.75, "test_accuracy": 0.7, "test_images": 360}
+    (settings,) = told
+    assert (settings.data, settings.epochs, settings.recipe) == ("digits", 2, "fine_tune")
+    assert settings.start == str(out / "model-unrepaired.safetensors")
+    assert (settings.validation, settings.seed) == (0.1, 0)  # those of the cut, not of --seed
+    assert {path.name for path in out.iterdir()} == {
+        "model.safetensors",
+        "model-unrepaired.safetensors",
+        "repair",
+        "trim.json",
+    }
+    assert load(out).about["lineage"][-1]["verb"] == "trim"
+
+
+def answers(model: Path, split: object) -> np.ndarray:  # type: ignore[type-arg]
+    from residuum.evaluation.evaluate import judge_feed
+
+    classifier = load(model)
+    images = pixels_if_small(split, 8, 8)  # type: ignore[arg-type]
+    feed = open_feed(split, classifier.preprocessing, images, torch.device("cpu"), 0)  # type: ignore[arg-type]
+    return judge_feed(classifier.net, feed, CPU, 100)
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: Path) -> None:
+    from residuum.data.cache import fingerprint
+
+    own = {"source": "digits", "fingerprint": fingerprint(digits())}
+    train = digits().train
+    net = lived_in(tiny((1, 1)))
+    cases = {
+        "own": (own, {"validation": 0.2, "seed": 7}, 0.2, 7),
+        "other": ({**own, "fingerprint": "another"}, {"validation": 0.2, "seed": 7}, 0.1, 0),
+        "none": (own, {"validation": 0.0, "seed": 7}, 0.1, 0),
+        "imported": (None, None, 0.1, 0),
+    }
+    for name, (data, settings, share, seed) in cases.items():
+        save(tmp_path / f"{name}.safetensors", net, data=data, settings=settings)
+        model = open_model(str(tmp_path / f"{name}.safetensors"), "trim")
+        pictures = open_pictures(model, "digits")
+        training, validation = cut_validation(train.labels, share, seed)
+        feed = validation_feed(pictures, None, model, CPU)
+        assert np.array_equal(feed.split.labels, train.labels[validation])
+        assert [feed.split.pictures.name(i) for i in (0, 5)] == [
+            train.pictures.name(int(validation[i])) for i in (0, 5)
+        ]
+        seen = recalibration_feed(pictures, 3, model, CPU).split
+        seen_names = {seen.pictures.name(i) for i in range(len(seen))}
+        judged_names = {feed.split.pictures.name(i) for i in range(len(feed.split))}
+        assert len(seen_names) == len(training)  # fewer than 2,000 here
+        assert not seen_names & judged_names
+    few = validation_feed(pictures, 30, model, CPU)
+    assert len(few.split) == 30
+    assert few.images is not None
+    assert len(few.images) == 30
+
+
+def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
+    from residuum.data.cache import fingerprint
+
+    own = {"source": "digits", "fingerprint": fingerprint(digits())}
+    save(tmp_path / runs.MODEL, lived_in(tiny((1, 1))), data=own, settings={"validation": 0.1, "seed": 0})
+    runs.write_json(tmp_path / runs.SPLIT, {"validation": [3, 1, 4, 15]})
+    pictures = open_pictures(open_model(str(tmp_path), "trim"), None)
+    assert pictures.cut is not None
+    assert sorted(pictures.cut.validation.tolist()) == [1, 3, 4, 15]
+    assert not {1, 3, 4, 15} & set(pictures.cut.training.tolist())
+    assert len(pictures.cut.training) == len(digits().train) - 4
+
+
+def test_classes_are_numbered_as_the_model_does(tmp_path: Path) -> None:
+    net = lived_in(tiny((1, 1)))
+    backwards = tuple(str(digit) for digit in range(9, -1, -1))
+    save_classifier(
+        tmp_path / "m.safetensors", net, net.spec, backwards, SHOWN, {"data": None, "settings": None}
+    )
+    data = open_pictures(open_model(str(tmp_path / "m.safetensors"), "trim"), "digits").data
+    assert np.array_equal(data.train.labels, 9 - digits().train.labels)
+    assert data.test is not None
+    assert data.test.labels.max() == 9
+    other = tuple("abcdefghij")
+    save_classifier(tmp_path / "o.safetensors", net, net.spec, other, SHOWN, {"data": None, "settings": None})
+    with pytest.raises(UserError, match="classes"):
+        open_pictures(open_model(str(tmp_path / "o.safetensors"), "trim"), "digits")
+
+
+def test_batches_can_be_walked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "m.safetensors", lived_in(tiny((1, 1))), data=None, settings=None)
+    model = open_model(str(tmp_path / "m.safetensors"), "trim")
+    feed = recalibration_feed(open_pictures(model, "digits"), 0, model, CPU)
+    held = walkable(feed)
+    monkeypatch.setattr("residuum.depth.open_pictures.HELD_BYTES", 0)
+    served = walkable(feed)
+    assert isinstance(held, list)
+    assert isinstance(served, Served)
+    for _ in range(2):
+        for one, other in zip(held, served, strict=True):
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.labels, other.labels)
+    assert sum(len(batch.labels) for batch in served) == len(feed.split)
+    assert {len(batch.labels) for batch in walkable(feed, even=True)} == {125}
+    assert len(list(one_pass(len(feed.split), 125))) == len(list(held))
+
+
+def test_names_of_nets() -> None:
+    assert net_name(named("resnet56", 7, shortcut="B")) == "resnet56"
+    assert net_name(named("plain20")) == "plain20"
+    assert net_name(named("preresnet50")) == "preresnet50"
+    assert net_name(named("resnet20", blocks=(3, 2, 3))) == "resnet18"
+    assert net_name(tiny(shortcut="none")) == "plain10"
