@@ -164,10 +164,16 @@ def imported(tensors: Any, **flags: Any) -> Imported:
 
 def assert_same_answers(theirs: nn.Module, ours: nn.Module, side: int = 64) -> None:
     x = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    with torch.inference_mode():
-        wanted, given = theirs.double()(x), ours.double()(x)
+    found = []
+    for net in (theirs, ours):
+        seen = x.clone().requires_grad_()
+        logits = net.double()(seen)
+        (gradient,) = torch.autograd.grad(logits.square().sum(), seen)
+        found.append((logits.detach(), gradient))
+    (wanted, slope), (given, our_slope) = found
     assert wanted.std() > 1e-3
     torch.testing.assert_close(given, wanted, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(our_slope, slope, rtol=1e-10, atol=1e-10 * float(slope.abs().max()))
 
 
 # --- the libraries' nets, in and out --------------------------------------------------------------
@@ -193,6 +199,8 @@ LIBRARY_NETS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "resnet50d": (partial(timm_net, "resnet50d"), "timm"),
     "seresnet50": (partial(timm_net, "seresnet50"), "timm"),
     "resnetv2_50": (partial(timm_net, "resnetv2_50"), "timm's resnetv2"),
+    "resnetv2_101": (partial(timm_net, "resnetv2_101"), "timm's resnetv2"),
+    "resnetv2_152": (partial(timm_net, "resnetv2_152"), "timm's resnetv2"),
     "resnetv2_18": (partial(timm_net, "resnetv2_18"), "timm's resnetv2"),
     "resnetv2_34d": (partial(timm_net, "resnetv2_34d"), "timm's resnetv2"),
 }

@@ -170,7 +170,7 @@ def _class_names(spec: NetSpec) -> tuple[tuple[str, ...], str]:
 
 def _imagenet_names() -> tuple[str, ...] | None:
     try:
-        from torchvision.models._meta import _IMAGENET_CATEGORIES  # type: ignore[import-untyped]
+        from torchvision.models._meta import _IMAGENET_CATEGORIES
     except ImportError:
         return None
     return distinct(tuple(_IMAGENET_CATEGORIES))
