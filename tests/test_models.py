@@ -1,6 +1,5 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -13,6 +12,7 @@ from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.memory import overwriting
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec, from_json
@@ -392,6 +392,26 @@ def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
         logits.square().sum().backward()
         outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
     torch.testing.assert_close(outcomes[0], outcomes[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shortcut", SHORTCUTS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_overwriting_changes_no_number(order: str, shortcut: str) -> None:
+    if refusal(order, shortcut, "basic", "3x3"):
+        pytest.skip("there is no such net")
+    x = torch.randn(4, 3, 16, 16)
+    outcomes = []
+    for is_training in (False, True):
+        torch.manual_seed(1)
+        net = ResNet(small(order=order, shortcut=shortcut, squeeze=2))
+        if is_training:
+            overwriting(net)
+        torch.manual_seed(2)
+        logits = net(x)
+        logits.square().sum().backward()
+        outcomes.append((logits, [p.grad for p in net.parameters()]))
+    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=0, atol=0)
+    assert any(m.inplace for m in net.modules() if isinstance(m, nn.ReLU))
 
 
 def test_checkpointing_keeps_far_fewer_activations() -> None:

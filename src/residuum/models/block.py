@@ -10,8 +10,8 @@
 h is the shortcut: the identity wherever it can be. He et al. 2015 (arXiv 1512.03385), 2016 (arXiv 1603.05027).
 
 Shapes: x is (N, C_in, H, W); F, h and y are (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
-Nothing is done in place and each module is used once, so that anything may be watched from outside: `branch` gives F,
-`shortcut` gives h, `add` gives what enters `after`, and the block gives y.
+Nothing is done in place, unless training asks for it (memory.py), and each module is used once, so that anything may be
+watched from outside: `branch` gives F, `shortcut` gives h, `add` gives what enters `after`, and the block gives y.
 """
 
 from collections import OrderedDict
@@ -219,9 +219,11 @@ def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
 class Add(nn.Module):
     """F + h, as a module, so that its output has a name; x, the block's input, matters to gates alone."""
 
+    in_place = False  # see memory.overwriting
+
     def forward(self, F: Tensor, h: Tensor, x: Tensor) -> Tensor:
         """F and h are (N, C_out, H, W)."""
-        return F + h
+        return F.add_(h) if self.in_place else F + h
 
 
 class ScaledAdd(nn.Module):
