@@ -7,6 +7,7 @@ Nothing is typed by hand: a test fails when a page and the files differ.
 
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,10 @@ WORDS = {
     "README.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
         "speed": "| training, whole loop | ours, images/s | usual loop, images/s | ratio (range) | written by |",
+        "family": "| forward and backward | ours, images/s | reference, images/s | ratio (quartiles) | written by |",
+        "trim": "| a quarter of the blocks taken out | validation accuracy: whole, cut, repaired "
+        "| at random, cut: mean (range) | test accuracy: whole, repaired | times as fast | written by |",
+        "draws": "{n} draws",
         "note": "Measured on {processor}, {cores} cores, torch {torch}, {date}. Every run stands in "
         "[`results/`](results). The usual loop: the same net, eager float32, torchvision's per-image transforms.",
         "epochs": "{epochs} epochs",
@@ -25,6 +30,10 @@ WORDS = {
     "README.zh.md": {
         "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 由谁写出 |",
         "speed": "| 训练速度，完整循环 | 我们，张/秒 | 通常的循环，张/秒 | 比值（范围） | 由谁写出 |",
+        "family": "| 前向与反向 | 我们，张/秒 | 参照，张/秒 | 比值（四分位） | 由谁写出 |",
+        "trim": "| 去掉四分之一的块 | 验证准确率：完整、剪后、修复后 | 随机去掉：均值（范围） "
+        "| 测试准确率：完整、修复后 | 快多少倍 | 由谁写出 |",
+        "draws": "{n} 次",
         "note": "测量环境：{processor}，{cores} 核，torch {torch}，{date}。每个种子的训练和硬件都记录在 "
         "[`results/`](results) 中。“通常的循环”：同一个网络，eager float32，torchvision 的逐图变换。",
         "epochs": "{epochs} 轮",
@@ -39,6 +48,10 @@ def tables(page: str) -> str:
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
     lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
     lines += [words["speed"], "|---|---|---|---|---|", *(_speed_row(r) for r in speed), ""]
+    family = [row for path in RESULTS.glob("family-speed.json") for row in _read(path)["rows"]]
+    lines += [words["family"], "|---|---|---|---|---|", *(_family_row(r) for r in family), ""]
+    trims = [_read(path) for path in sorted(RESULTS.glob("trim-*.json"), reverse=True)]
+    lines += [words["trim"], "|---|---|---|---|---|---|", *(_trim_row(r, words) for r in trims), ""]
     environment = (accuracy[0]["runs"][0] if accuracy else speed[0])["environment"]
     note = words["note"].format(**{**environment, "date": environment["date"][:10]})
     return "\n".join([*lines, note, ""])
@@ -61,6 +74,34 @@ def _speed_row(result: dict[str, Any]) -> str:
         f"| {what} | {ours:.0f} | {usual:.0f} "
         f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) | {file} |"
     )
+
+
+def _family_row(row: dict[str, Any]) -> str:
+    speed, ratio = row["images_per_s"], row["ratio"]
+    what = f"{row['model']}, {row['image_size']} px, {row['precision']}, batch {row['batch_size']}"
+    spread = f"{ratio['median']:.2f}× ({ratio['low_quartile']:.2f}–{ratio['high_quartile']:.2f})"
+    file = "[family_speed.py](benchmarks/family_speed.py)"
+    return f"| {what} | {speed['ours']:.1f} | {speed['reference']:.1f} | {spread} | {file} |"
+
+
+def _trim_row(result: dict[str, Any], words: dict[str, str]) -> str:
+    curve, removed, repaired = result["curve"], result["chosen"]["removed"], result["repaired"]
+    whole, cut = curve[0], curve[removed]
+    random = [draw["accuracy_recalibrated"][removed] for draw in result["random"]]
+    what = f"{result['model']['name']}: {removed} / {sum(whole['blocks'])}"
+    validation = [whole["accuracy"], cut["accuracy_recalibrated"], repaired["validation_accuracy"]]
+    test = [repaired["original_test_accuracy"], repaired["test_accuracy"]]
+    spread = f"{_percent(statistics.fmean(random))} ({_percent(min(random))}–{_percent(max(random))})"
+    draws = words["draws"].format(n=len(random))
+    faster = whole["latency_ms"]["32"] / cut["latency_ms"]["32"]
+    return (
+        f"| {what} | {', '.join(map(_percent, validation))} % | {spread} %, {draws} "
+        f"| {', '.join(map(_percent, test))} % | {faster:.2f}× | [trim_curve.py](benchmarks/trim_curve.py) |"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""How much faster is training here than in the usual loop? Both sides in one run, turn by turn.
+"""How fast is training, whole loop included, against the usual loop, a library's step, and the machine's limit?
 
-Ours: the training loop of `residuum train` as it is, data and augmentation included, in the precision and layout it
-chooses. The usual: the same net, eager float32, axes in torch's default order, torchvision's per-image transforms
-(RandomCrop with padding 4, RandomHorizontalFlip, ToTensor, Normalize) in a DataLoader, SGD with momentum.
+All sides in one run, turn by turn:
+- ours: the loop of `residuum train` as it is, data and augmentation included, in the precision and layout it chooses;
+- usual: the same net, eager float32, axes in torch's default order, torchvision's per-image transforms in a DataLoader,
+  SGD with momentum;
+- library: timm's step (its optimiser, bfloat16 autocast, channels last) on one batch that is there already;
+- limit: the net's convolutions alone, forward and backward, bfloat16, channels last, nothing else.
 
     python benchmarks/train_speed.py ../shared/data/cifar10 --model resnet20
+    python benchmarks/train_speed.py ../shared/data/imagenet-sample --model resnet50 --image-size 224 --batch-size 32
 
 Writes results/train-speed-MODEL.json. Run it on an otherwise idle machine.
 """
@@ -13,18 +17,28 @@ import argparse
 import dataclasses
 import itertools
 import json
+import os
+import shutil
+import signal
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch.nn.functional import cross_entropy
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+from torchvision.datasets import ImageFolder
 
 from residuum import runs
 from residuum.models.resnet import ResNet
@@ -33,42 +47,57 @@ from residuum.training.feeds import Feeds, open_feeds
 from residuum.training.loop import Hands, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved, resolve
+from residuum.training.start import make_net
 from residuum.training.state import State
 
 RESULTS = Path(__file__).parent.parent / "results"
+Turn = Callable[[int], object]
+
+# --- the usual loop -----------------------------------------------------------------------------
+
+NORMALISE = transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-class UsualPictures(Dataset[tuple[torch.Tensor, int]]):
+class UsualPictures(Dataset[tuple[Tensor, int]]):
     """CIFAR pictures as torchvision.datasets.CIFAR10 serves them: decoded arrays in memory, transformed one by one."""
 
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.pixels, self.labels = pixels, labels
+        crop = transforms.RandomCrop(pixels.shape[1], padding=4)
         self.transform = transforms.Compose(
-            [
-                transforms.RandomCrop(pixels.shape[1], padding=4),
-                transforms.RandomHorizontalFlip(),
-                transforms.ToTensor(),
-                transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-            ]
+            [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), NORMALISE]
         )
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(Image.fromarray(self.pixels[index])), int(self.labels[index])
 
 
-def usual_steps(resolved: Resolved, feeds: Feeds, workers: int) -> Iterator[None]:
+def usual_pictures(resolved: Resolved, feeds: Feeds) -> Dataset[tuple[Tensor, int]]:
+    """Return the training pictures as the usual scripts serve them."""
+    if feeds.train.images is not None:
+        return UsualPictures(feeds.train.images.numpy(), feeds.train.split.labels)
+    crop = transforms.RandomResizedCrop(resolved.image_size)
+    steps = [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), NORMALISE]
+    return ImageFolder(resolved.data.source, transforms.Compose(steps))
+
+
+def usual_steps(resolved: Resolved, feeds: Feeds) -> Iterator[None]:
     """Yield after each step of the usual loop."""
-    assert feeds.train.images is not None
-    pictures = UsualPictures(feeds.train.images.numpy(), feeds.train.split.labels)
     net = ResNet(resolved.spec).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+    loader = DataLoader(
+        usual_pictures(resolved, feeds),
+        resolved.recipe.batch_size,
+        shuffle=True,
+        drop_last=True,
+        num_workers=resolved.compute.threads,
+        persistent_workers=True,
+    )
     while True:
-        for images, labels in DataLoader(
-            pictures, resolved.recipe.batch_size, shuffle=True, drop_last=True, num_workers=workers
-        ):
+        for images, labels in loader:
             optimizer.zero_grad()
             loss = cross_entropy(net(images), labels)
             loss.backward()
@@ -77,11 +106,34 @@ def usual_steps(resolved: Resolved, feeds: Feeds, workers: int) -> Iterator[None
             yield
 
 
+# --- a library's step ---------------------------------------------------------------------------
+
+
+def library_steps(resolved: Resolved) -> Iterator[None]:
+    """Yield after each step as timm's train.py does it with --amp --amp-dtype bfloat16 --channels-last."""
+    net = ResNet(resolved.spec).train().to(memory_format=torch.channels_last)
+    optimizer = create_optimizer_v2(net, opt="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4)
+    size, batch = resolved.image_size, resolved.recipe.batch_size
+    images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+    labels = torch.randint(0, resolved.spec.num_classes, (batch,))
+    while True:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = cross_entropy(net(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        loss.item()
+        yield
+
+
+# --- ours ---------------------------------------------------------------------------------------
+
+
 class Ours:
     """Our loop, continued from turn to turn."""
 
     def __init__(self, resolved: Resolved, feeds: Feeds) -> None:
-        net = ResNet(resolved.spec)
+        net = make_net(resolved)
         resolved.compute.place(net)
         optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
         self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
@@ -94,34 +146,97 @@ class Ours:
         fit(dataclasses.replace(self.job, recipe=recipe), self.state, self.hands, save_seconds=1e9)
 
 
-def seconds_of(work: object) -> float:
+# --- the limit ----------------------------------------------------------------------------------
+
+
+class Limit:
+    """The net's convolutions one by one, forward and backward, in bfloat16 and channels last."""
+
+    def __init__(self, resolved: Resolved) -> None:
+        self.cases = [(count, *self._case(case)) for case, count in convolutions(resolved).items()]
+
+    @staticmethod
+    def _case(case: tuple[object, ...]) -> tuple[Tensor, Tensor, dict[str, int]]:
+        shape, weight, stride, padding, groups, is_first = case
+        layout = {"dtype": torch.bfloat16}
+        x = torch.randn(*shape, **layout).to(memory_format=torch.channels_last)
+        w = torch.randn(*weight, **layout).to(memory_format=torch.channels_last)
+        how = {"stride": stride, "padding": padding, "groups": groups}
+        return x.requires_grad_(not is_first), w.requires_grad_(), how
+
+    def steps(self, _count: int) -> float:
+        """Return the seconds that one step's convolutions take: each kind timed thrice, the median counted."""
+        total = 0.0
+        for count, x, w, how in self.cases:
+            total += count * statistics.median(
+                seconds_of(lambda x=x, w=w, how=how: once(x, w, how)) for _ in range(3)
+            )
+        return total
+
+
+def once(x: Tensor, w: Tensor, how: dict[str, int]) -> None:
+    """One convolution, forward and backward; the gradient that comes in is the output itself."""
+    y = conv2d(x, w, **how)
+    torch.autograd.grad(y, [t for t in (x, w) if t.requires_grad], y.detach())
+
+
+def convolutions(resolved: Resolved) -> Counter[tuple[object, ...]]:
+    """Count the net's convolutions by input, weight, stride, padding, groups, and whether x needs no gradient."""
+    found: Counter[tuple[object, ...]] = Counter()
+    with torch.device("meta"):
+        net = ResNet(resolved.spec)
+        x = torch.empty(resolved.recipe.batch_size, 3, resolved.image_size, resolved.image_size)
+
+    def see(module: nn.Conv2d, inputs: tuple[Tensor], _output: Tensor) -> None:
+        shape = tuple(inputs[0].shape)
+        how = (module.stride[0], module.padding[0], module.groups, not found)
+        found[(shape, tuple(module.weight.shape), *how)] += 1
+
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(see)
+    net(x)
+    return found
+
+
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def seconds_of(work: Callable[[], object]) -> float:
     """Return how long the call takes."""
     started = time.perf_counter()
-    work()  # type: ignore[operator]
+    work()
     return time.perf_counter() - started
 
 
-def measure(settings: TrainSettings, rounds: int, steps: int) -> dict[str, object]:
-    """Alternate the two sides and return images/s of each turn, and their ratio turn by turn."""
-    resolved = resolve(settings)
+def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
+    """Alternate the sides and return images/s of each turn, and our ratio to the others turn by turn."""
     feeds = open_feeds(resolved)
-    usual, ours = usual_steps(resolved, feeds, workers=resolved.compute.threads), Ours(resolved, feeds)
-    sides = {
+    usual, library = usual_steps(resolved, feeds), library_steps(resolved)
+    ours, limit = Ours(resolved, feeds), Limit(resolved)
+    sides: dict[str, Turn] = {
         "usual": lambda n: [None for _ in itertools.islice(usual, n)],
+        "library": lambda n: [None for _ in itertools.islice(library, n)],
         "ours": ours.steps,
     }
     for side in sides.values():
-        side(10)  # warm-up: workers started, kernels chosen
-    images = steps * resolved.recipe.batch_size
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
+        side(3)  # warm-up: workers started, kernels chosen
+    limit.steps(1)
+    batch = resolved.recipe.batch_size
+    speeds: dict[str, list[float]] = {name: [] for name in (*sides, "limit")}
     for _ in range(rounds):
         for name, side in sides.items():
-            speeds[name].append(images / seconds_of(lambda side=side: side(steps)))
-        print({name: round(values[-1]) for name, values in speeds.items()}, flush=True)
-    ratios = [a / b for a, b in zip(speeds["ours"], speeds["usual"], strict=True)]
+            speeds[name].append(batch * steps / seconds_of(lambda side=side: side(steps)))
+        speeds["limit"].append(batch / limit.steps(1))
+        print({name: round(values[-1], 1) for name, values in speeds.items()}, flush=True)
+    ratios = {
+        name: summary([a / b for a, b in zip(speeds["ours"], speeds[name], strict=True)])
+        for name in ("usual", "library", "limit")
+    }
     return {
-        "model": resolved.settings.model,
-        "batch_size": resolved.recipe.batch_size,
+        "model": resolved.model,
+        "image_size": resolved.image_size,
+        "batch_size": batch,
         "rounds": rounds,
         "steps_a_round": steps,
         "compute": {
@@ -130,7 +245,9 @@ def measure(settings: TrainSettings, rounds: int, steps: int) -> dict[str, objec
             "threads": resolved.compute.threads,
         },
         "images_per_s": {name: summary(values) for name, values in speeds.items()},
-        "ratio": summary(ratios),
+        "ratio": ratios["usual"],
+        "ratio_library": ratios["library"],
+        "ratio_limit": ratios["limit"],
     }
 
 
@@ -143,19 +260,61 @@ def summary(values: list[float]) -> dict[str, float]:
     }
 
 
+def start_and_memory(settings: TrainSettings) -> dict[str, float]:
+    """Run the command until its first steps are reported; return seconds from start, and peak memory in MiB."""
+    words = [sys.executable, "-m", "residuum", "train", str(settings.data), "--model", str(settings.model)]
+    words += ["--batch-size", str(settings.batch_size), "--validation", str(settings.validation)]
+    words += ["--image-size", str(settings.image_size)] if settings.image_size else []
+    with tempfile.TemporaryDirectory() as folder:
+        metrics = Path(folder) / "run" / runs.METRICS
+        started = time.perf_counter()
+        process = subprocess.Popen([*words, "--out", str(metrics.parent)], stderr=subprocess.DEVNULL)
+        while not (metrics.exists() and metrics.stat().st_size) and process.poll() is None:
+            time.sleep(0.02)
+        seconds = time.perf_counter() - started
+        process.send_signal(signal.SIGTERM)
+        _, _, usage = os.wait4(process.pid, 0)
+    return {"first_steps_s": round(seconds, 2), "peak_memory_mib": round(usage.ru_maxrss / 1024)}
+
+
+def in_classes(folder: Path, place: Path) -> Path:
+    """Copy a flat folder of photographs into two classes, ten times over, so that there are enough for some steps."""
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpeg", ".jpg"})
+    if not files:
+        return folder
+    for turn in range(10):
+        for index, file in enumerate(files):
+            target = place / f"class{index % 2}" / f"{turn}-{file.name}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    return place
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data")
+    parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="resnet20")
+    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40)
     options = parser.parse_args()
-    found = measure(
-        TrainSettings(options.data, model=options.model, batch_size=128), options.rounds, options.steps
+    with tempfile.TemporaryDirectory() as place:
+        settings = TrainSettings(
+            str(in_classes(options.data, Path(place))),
+            model=options.model,
+            image_size=options.image_size,
+            batch_size=options.batch_size,
+            validation=0.0,
+        )
+        found = measure(resolve(settings), options.rounds, options.steps)
+        found |= start_and_memory(settings)
+    command = (
+        f"python benchmarks/train_speed.py DATA --model {options.model} --batch-size {options.batch_size}"
     )
-    command = f"python benchmarks/train_speed.py DATA --model {options.model}"
+    command += f" --image-size {options.image_size}" if options.image_size else ""
     path = RESULTS / f"train-speed-{options.model}.json"
     runs.write_json(path, {"command": command, "environment": runs.environment(), **found})
     print(json.dumps(found, indent=1))

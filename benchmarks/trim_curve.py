@@ -44,7 +44,9 @@ def main() -> None:
         trim(TrimSettings(str(run), options.data, keep=0.75, repair=options.repair, out=str(out)))
         print(write_depth_report(out))
         figures = runs.read_json(out / runs.TRIM)
-        about = {"command": command, "training": runs.read_run(run).settings["command"], "seed": 1, "n": 1}
+        asked = runs.read_run(run).settings
+        training = asked["command"].replace(asked["settings"]["data"], "DATA")
+        about = {"command": command, "training": training, "seed": 1, "n": 1}
         runs.write_json(RESULTS / f"trim-{model}.json", {**about, **figures})
 
 
