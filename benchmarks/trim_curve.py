@@ -35,13 +35,16 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["resnet56", "plain56"])
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--repair", type=int, default=2)
+    parser.add_argument("--images", type=int, help="validation pictures to measure on; by default all")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     options = parser.parse_args()
     command = f"python benchmarks/trim_curve.py DATA --epochs {options.epochs} --repair {options.repair}"
+    command += f" --images {options.images}" if options.images else ""
     for model in options.models:
         run = trained(options.data, model, options.epochs, options.runs)
         out = options.runs / f"{model}-trim"
-        trim(TrimSettings(str(run), options.data, keep=0.75, repair=options.repair, out=str(out)))
+        target = {"keep": 0.75, "repair": options.repair, "images": options.images}
+        trim(TrimSettings(str(run), options.data, **target, out=str(out)))
         print(write_depth_report(out))
         figures = runs.read_json(out / runs.TRIM)
         asked = runs.read_run(run).settings

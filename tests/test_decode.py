@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from torchvision import transforms
 
 from residuum.data import decode as room
-from residuum.data.decode import BrokenPicture, decode, evaluation_view, header
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, evaluation_view, header
 from residuum.errors import UserError
 
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -575,9 +575,16 @@ def attempt(read: Callable[..., Any], encoded: bytes) -> Any:
         return None
 
 
+def right_half(encoded: bytes, name: str) -> Pixels:
+    """What training decodes: here for a view of 2×2, so that a JPEG of 17×13 is decoded at 1/4."""
+    return decode_part(encoded, name, lambda width, height: (width / 2, 0.0, float(width), float(height)), 2)
+
+
 def picture_or_broken(encoded: bytes) -> bool:
     """Whether damaged bytes still decode, which must then give pixels that the header announced."""
     pixels, seen = attempt(decode, encoded), attempt(header, encoded)
+    part = attempt(right_half, encoded)
+    assert part is None or (part.dtype == np.uint8 and part.ndim == 3 and part.size > 0)
     if pixels is None:
         return False
     assert pixels.dtype == np.uint8

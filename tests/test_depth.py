@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,7 +24,7 @@ from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
 from residuum.depth.latency import latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
-from residuum.depth.measure import Bench, identity, score, scores_without
+from residuum.depth.measure import Bench, batch_statistics, identity, score, scores_without
 from residuum.depth.open_model import net_name, open_model
 from residuum.depth.open_pictures import Served, open_pictures, recalibration_feed, validation_feed, walkable
 from residuum.depth.recalibrate import recalibrate
@@ -31,12 +32,21 @@ from residuum.depth.remove import most_removable, removable, still_removable, wi
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.trim import trim
 from residuum.errors import UserError
+from residuum.evaluation.evaluate import evaluate
+from residuum.exchange.import_weights import import_weights
 from residuum.loading import load, save_classifier
 from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
-from residuum.settings import GrowSettings, LesionSettings, TrainSettings, TrimSettings
+from residuum.settings import (
+    EvaluateSettings,
+    GrowSettings,
+    ImportSettings,
+    LesionSettings,
+    TrainSettings,
+    TrimSettings,
+)
 
 SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 CPU = choose_compute("cpu", "float32", threads=1)
@@ -508,6 +518,20 @@ def test_the_curve_is_that_of_the_nets_left() -> None:
         assert found.loss <= min(losses, default=np.inf) + 1e-6
 
 
+def test_the_search_sees_bn_as_it_will_be_and_leaves_it_as_it_is() -> None:
+    """With statistics that are far from the truth, the blocks that do nothing are still found first."""
+    net = silenced(tiny((4, 3)), {"stage1.block3", "stage2.block2"}).eval()
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_var.mul_(50)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with torch.no_grad(), batch_statistics(net):
+        served = [replace(batch, labels=net(batch.images).argmax(1)) for batch in batches((20, 12))]
+    order = [name for name, _ in least_harmful_first(Bench(net, served, served, CPU))]
+    assert set(order[1:3]) == {"stage1.block3", "stage2.block2"}
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not any(module.training for module in net.modules())
+
+
 def test_random_orders_differ_and_repeat() -> None:
     spec = tiny((4, 4))
     first, again = (random_order(spec, np.random.default_rng(3)) for _ in range(2))
@@ -589,6 +613,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def learn_last_layer(net: ResNet) -> None:
     train = digits().train
     images = torch.from_numpy(pixels_if_small(train, 8, 8))
+    recalibrate(net, [normalise(images, SHOWN)])
     with torch.no_grad():
         features = net.pool(net.end(net.stages(net.stem(normalise(images, SHOWN))))).flatten(1)
     optimizer = torch.optim.LBFGS(net.fc.parameters(), max_iter=60)
@@ -964,3 +989,40 @@ def test_names_of_nets() -> None:
     assert net_name(named("preresnet50")) == "preresnet50"
     assert net_name(named("resnet20", blocks=(3, 2, 3))) == "resnet18"
     assert net_name(tiny(shortcut="none")) == "plain10"
+
+
+# --- on public weights and real pictures ----------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
+    return import_weights(ImportSettings(str(weights), out=str(out))).path
+
+
+def test_public_weights_grown_to_56_layers_answer_the_same_and_learn(
+    public_model: Path, tmp_path: Path
+) -> None:
+    deeper = load(grow(GrowSettings(str(public_model), to=56, out=str(tmp_path / "56.safetensors"))))
+    whole = load(public_model)
+    assert isinstance(deeper.net, ResNet)
+    assert deeper.spec.depth == 56
+    x = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(deeper.net(x), whole.net(x), rtol=0, atol=1e-5)
+    torch.nn.functional.cross_entropy(deeper.net.train()(x), torch.arange(8)).backward()
+    new = [block for name, block in deeper.net.blocks() if int(name.split("block")[1]) > 3]
+    assert len(new) == 18
+    assert all(last_bn(block).weight.grad.any() for block in new)
+
+
+@pytest.mark.slow
+def test_public_weights_grown_to_56_layers_score_what_was_published(
+    public_model: Path, cifar10: Path, tmp_path: Path
+) -> None:
+    deeper = grow(GrowSettings(str(public_model), to=56, out=str(tmp_path / "56.safetensors")))
+    figures = evaluate(EvaluateSettings(str(deeper), str(cifar10)))
+    assert (figures["split"], figures["images"]) == ("test", 10_000)
+    assert figures["top1"]["value"] == 0.9173

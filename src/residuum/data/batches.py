@@ -165,7 +165,7 @@ def _from_memory(
 
 
 class _Pictures(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
-    """What a worker does for one (epoch, row): decode, cut the view, draw the colour shift."""
+    """What a worker does for one (epoch, row): decode and cut the view, draw the colour shift."""
 
     def __init__(self, feed: Feed, augmentation: Augmentation | None, seed: int) -> None:
         self.pictures, self.preprocessing = feed.split.pictures, feed.preprocessing
@@ -173,14 +173,14 @@ class _Pictures(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         epoch, row = index
-        pixels = decode(self.pictures.encoded(row), self.pictures.name(row))
+        encoded, name = self.pictures.encoded(row), self.pictures.name(row)
         how, no_shift = self.preprocessing, np.zeros(3, np.float32)
-        if self.augmentation is None:
-            view = evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
+        if self.augmentation is None:  # at full scale: published weights must score what they published
+            view = evaluation_view(decode(encoded, name), how.image_size, how.resize_to, how.interpolation)
             return view, no_shift
         luck = uniform(self.seed, epoch, np.array([row]), 11)[0]
         shift = colour_shift(luck[5:]) if self.augmentation.colour else no_shift
-        return augmented_picture(pixels, how.image_size, self.augmentation, luck[:5]), shift
+        return augmented_picture(encoded, name, how.image_size, self.augmentation, luck[:5]), shift
 
 
 class _Steps:
@@ -213,9 +213,11 @@ def _streamed(feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: i
     )
     labels = torch.from_numpy(feed.split.labels)
     for (epoch, rows), (views, shifts) in zip(plan, loader, strict=True):
-        shifted = views.to(feed.device).float() + shifts.to(feed.device)[:, None, None, :]
+        pixels = views.to(feed.device)
+        if augmentation is not None and augmentation.colour:
+            pixels = pixels + shifts.to(feed.device)[:, None, None, :]
         yield Batch(
-            normalise(shifted, feed.preprocessing),
+            normalise(pixels, feed.preprocessing),
             labels[torch.from_numpy(rows)].to(feed.device),
             rows,
             epoch,

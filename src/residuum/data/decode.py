@@ -6,7 +6,7 @@ Letters: H, W the picture's height and width, S the side of a square view; pixel
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,6 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
 from residuum.errors import UserError
 from residuum.settings import Interpolation
 
@@ -105,6 +106,24 @@ def decode(encoded: bytes | Pixels, name: str) -> Pixels:
         return _upright(_to_rgb(image, encoded, name), _orientation(image))
 
 
+def decode_part(encoded: bytes | Pixels, name: str, part_of: Callable[[int, int], Box], least: int) -> Pixels:
+    """Decode the part of the picture, (h, w, 3), that a view of `least` × `least` pixels is made from.
+
+    `part_of` chooses it from the width and height of the upright picture; its edges are rounded to whole
+    decoded pixels. A JPEG is decoded at the scale that the view needs (`decoding_scale`), all else in full.
+
+    Raises:
+        BrokenPicture: as from `decode`.
+    """
+    if isinstance(encoded, bytes) and encoded.startswith(b"\xff\xd8\xff"):
+        with _only_broken_pictures(name):
+            return _part_of_jpeg(_open(encoded, name), part_of, least)
+    pixels = decode(encoded, name)
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = whole_pixels(part_of(width, height), 1, (width, height))
+    return pixels[top:bottom, left:right].copy()
+
+
 def header(encoded: bytes | Pixels, name: str) -> Header:
     """Read the header alone.
 
@@ -181,6 +200,19 @@ def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
     return image
+
+
+def _part_of_jpeg(image: ImageFile.ImageFile, part_of: Callable[[int, int], Box], least: int) -> Pixels:
+    orientation, (width, height) = _orientation(image), image.size
+    upright = (width, height) if orientation < 5 else (height, width)
+    box = as_stored(part_of(*upright), orientation, upright)
+    scale = decoding_scale(box, (width, height), least)
+    if not getattr(image, "quantization", None):  # a lossless JPEG has no blocks to shrink
+        scale = 1
+    if scale > 1:
+        image.draft(None, (width // scale, height // scale))
+    part = image.crop(whole_pixels(box, scale, (width, height)))
+    return _upright(np.array(part if part.mode == "RGB" else part.convert("RGB")), orientation)
 
 
 def _why_unknown(encoded: bytes) -> str:

@@ -35,7 +35,7 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """(B, S, S, 3) uint8 or float 0..255 to (B, 3, S, S) float32, channels last in memory."""
     mean = torch.from_numpy(preprocessing.mean).to(pixels.device)
     std = torch.from_numpy(preprocessing.std).to(pixels.device)
-    return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+    return pixels.to(torch.float32, copy=True).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def measure(

@@ -55,6 +55,7 @@ def lesions(net: ResNet, batches: Iterable[Batch], compute: Compute) -> tuple[Sc
     spec = net.spec
     names = [name for name, _ in net.blocks() if what_is_left(spec, name) is not None]
     stand_in: StandIn = identity if spec.shortcut == "none" else shortcut_alone
+    net.eval()
     return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute)
 
 

@@ -4,11 +4,12 @@ Letters: N pictures, B of them in a batch, n blocks.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from residuum.compute import Compute
@@ -69,10 +70,9 @@ def scores_without(
 ) -> tuple[Score, dict[str, Score]]:
     """Score the net less the blocks that are `gone`; and then with each stand-in, alone, in its block's place.
 
-    At each block the walk goes on to the end with its stand-in, then takes the block itself: about n²/2 blocks a
-    batch, where n + 1 whole nets would cost n².
+    The net is in the mode it comes in: evaluation, for figures. At each block the walk goes on to the end with its
+    stand-in, then takes the block itself: about n²/2 blocks a batch, where n + 1 whole nets would cost n².
     """
-    net.eval()
     blocks = blocks_left(net, gone)
     intact, tallies = _Tally(), {name: _Tally() for name in stand_ins}
     for batch in batches:
@@ -87,8 +87,22 @@ def scores_without(
     return intact.score(), {name: tally.score() for name, tally in tallies.items()}
 
 
+@contextmanager
+def batch_statistics(net: nn.Module) -> Iterator[None]:
+    """Let every BN normalise by each batch's own statistics and leave the running ones alone."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.training, norm.track_running_stats = True, False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.training, norm.track_running_stats = False, True
+
+
 def score(net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collection[str] = ()) -> Score:
     """Score the net less the blocks that are `gone`."""
+    net.eval()
     return scores_without(net, gone, {}, batches, compute)[0]
 
 

@@ -1,0 +1,214 @@
+"""How fast do JPEG photographs become training input on one core? All sides in one run, turn by turn.
+
+Reference: torchvision's reference training transform (Pillow decode, RandomResizedCrop 224, RandomHorizontalFlip,
+ToTensor, Normalize). The second peer: torchvision.io's decoder and transforms v2 on uint8. Ours: what a worker of
+`residuum train` does with the same share of the area (`views`), and that with the stacking of 64 views and their
+normalisation on the CPU (`batches`). The reference makes single pictures, without stacking, as it is usually quoted;
+`reference_batches` stacks them. On a GPU the normalisation is the GPU's work, and `views` is all that a core does.
+
+    taskset -c 1 python benchmarks/jpeg_input.py ../shared/data/imagenet-sample
+
+`--enlarge 4` makes photographs of four times the side out of the first 40, to see what large ones gain.
+Writes results/jpeg-input.json (jpeg-input-x4.json). Run it on one core of an otherwise idle machine.
+"""
+
+import argparse
+import io
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import default_collate
+from torchvision import io as torchvision_io
+from torchvision import transforms
+from torchvision.transforms import v2
+
+from residuum import runs
+from residuum.data.augment import augmented_picture
+from residuum.data.batches import Feed, one_pass, open_feed
+from residuum.data.contract import Split
+from residuum.data.luck import uniform
+from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from residuum.recipe import Augmentation
+
+RESULTS = Path(__file__).parent.parent / "results"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIZE, BATCH = 224, 64
+AUGMENTATION = Augmentation(area=(0.08, 1.0))
+
+Files = list[bytes]
+
+
+class InMemory:
+    """The files' bytes, read beforehand on every side alike."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def encoded(self, index: int) -> bytes:
+        return self.files[index]
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+
+def photographs(folder: Path, enlarge: int) -> Files:
+    """Return the folder's JPEGs, or the first 40 made `enlarge` times as wide and high, at quality 90."""
+    files = [
+        path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpeg", ".jpg")
+    ]
+    return files if enlarge == 1 else [enlarged(file, enlarge) for file in files[:40]]
+
+
+def enlarged(encoded: bytes, times: int) -> bytes:
+    with Image.open(io.BytesIO(encoded)) as image:
+        size = (image.width * times, image.height * times)
+        large, file = image.convert("RGB").resize(size, Image.Resampling.BICUBIC), io.BytesIO()
+    large.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+# --- the sides -----------------------------------------------------------------------------------
+
+REFERENCE = transforms.Compose(
+    [
+        transforms.RandomResizedCrop(SIZE),
+        transforms.RandomHorizontalFlip(),
+        transforms.ToTensor(),
+        transforms.Normalize(MEAN, STD),
+    ]
+)
+UINT8 = v2.Compose(
+    [
+        v2.RandomResizedCrop(SIZE, antialias=True),
+        v2.RandomHorizontalFlip(),
+        v2.ToDtype(torch.float32, scale=True),
+        v2.Normalize(MEAN, STD),
+    ]
+)
+
+
+def reference_one(encoded: bytes) -> torch.Tensor:
+    return REFERENCE(Image.open(io.BytesIO(encoded)).convert("RGB"))
+
+
+def reference(files: Files) -> None:
+    for encoded in files:
+        reference_one(encoded)
+
+
+def reference_batches(files: Files) -> None:
+    for start in range(0, len(files), BATCH):
+        default_collate([reference_one(encoded) for encoded in files[start : start + BATCH]])
+
+
+def torchvision_uint8(files: Files) -> None:
+    for encoded in files:
+        data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
+        UINT8(torchvision_io.decode_jpeg(data, torchvision_io.ImageReadMode.RGB))
+
+
+def pillow_decode(files: Files) -> None:
+    for encoded in files:
+        Image.open(io.BytesIO(encoded)).load()
+
+
+def ours_views(files: Files) -> None:
+    for row, encoded in enumerate(files):
+        luck = uniform(0, 0, np.array([row]), 11)[0]
+        augmented_picture(encoded, "", SIZE, AUGMENTATION, luck[:5])
+
+
+def feed_of(files: Files) -> Feed:
+    how = Preprocessing(SIZE, 256, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
+    split = Split(InMemory(files), np.zeros(len(files), np.int64))
+    return open_feed(split, how, None, torch.device("cpu"), workers=0)
+
+
+def ours_batches(files: Files) -> None:
+    for _ in feed_of(files).batches(one_pass(len(files), BATCH), AUGMENTATION):
+        pass
+
+
+SIDES: dict[str, Callable[[Files], None]] = {
+    "reference": reference,
+    "reference_batches": reference_batches,
+    "torchvision_uint8": torchvision_uint8,
+    "pillow_decode": pillow_decode,
+    "views": ours_views,
+    "batches": ours_batches,
+}
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def measure(files: Files, rounds: int) -> dict[str, object]:
+    """Alternate the sides; return images/s of each, and each over the reference, turn by turn."""
+    torch.set_num_threads(1)
+    speeds: dict[str, list[float]] = {name: [] for name in SIDES}
+    for side in SIDES.values():
+        side(files[:8])  # warm-up
+    for _ in range(rounds):
+        for name, side in SIDES.items():
+            started = time.perf_counter()
+            side(files)
+            speeds[name].append(len(files) / (time.perf_counter() - started))
+        print({name: round(values[-1]) for name, values in speeds.items()}, flush=True)
+    return {
+        "pictures": len(files),
+        "mean_bytes": round(statistics.mean(map(len, files))),
+        "size": SIZE,
+        "batch_size": BATCH,
+        "rounds": rounds,
+        "images_per_s": {name: summary(values) for name, values in speeds.items()},
+        "ratio_to_reference": {name: summary(ratios(speeds, name, "reference")) for name in SIDES},
+        "batches_to_reference_batches": summary(ratios(speeds, "batches", "reference_batches")),
+    }
+
+
+def ratios(speeds: dict[str, list[float]], one: str, other: str) -> list[float]:
+    return [a / b for a, b in zip(speeds[one], speeds[other], strict=True)]
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Return median and range."""
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--enlarge", type=int, default=1)
+    options = parser.parse_args()
+    cores = os.sched_getaffinity(0)
+    if len(cores) > 1:  # every side on the same one core
+        os.sched_setaffinity(0, {max(cores)})
+    found = measure(photographs(options.folder, options.enlarge), options.rounds)
+    suffix, option = (
+        (f"-x{options.enlarge}", f" --enlarge {options.enlarge}") if options.enlarge > 1 else ("", "")
+    )
+    path = RESULTS / f"jpeg-input{suffix}.json"
+    command = f"python benchmarks/jpeg_input.py FOLDER{option}"
+    runs.write_json(path, {"command": command, "environment": runs.environment(), **found})
+    print(json.dumps(found, indent=1))
+    print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()
