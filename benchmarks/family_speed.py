@@ -2,7 +2,8 @@
 
 The references: torchvision's resnet50, and for the CIFAR nets the form in which they are usually written (functional
 ReLU, `out += shortcut` in place, option A as a padded slice). All sides get the same weights, pictures and settings.
-`ours` overwrites activations, as `residuum train` has it do; `watched` is our net as built, safe for forward hooks.
+`ours` is our net as `residuum train` has it: in float32 it overwrites activations. `watched` is our net as built, safe
+for forward hooks; in bfloat16 the two are the same.
 
     python benchmarks/family_speed.py
 
@@ -71,10 +72,11 @@ class UsualCifarNet(nn.Module):
         return self.fc(out)
 
 
-def sides(name: str) -> dict[str, nn.Module]:
+def sides(name: str, precision: str) -> dict[str, nn.Module]:
     """Return our net, as trained and as built, and the reference, all with the same weights."""
     nets: dict[str, nn.Module] = {"ours": ResNet(named(name)), "watched": ResNet(named(name))}
-    overwriting(nets["ours"])
+    if precision == "float32":
+        overwriting(nets["ours"])
     nets["reference"] = (
         torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
     )
@@ -102,7 +104,7 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
     """Alternate single steps of all sides; their order within a round changes from round to round."""
     precision, layout = setting
     torch.manual_seed(0)
-    nets = sides(name)
+    nets = sides(name, precision)
     images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 10, (batch,))
     if layout == "channels-last":
         images = images.to(memory_format=torch.channels_last)

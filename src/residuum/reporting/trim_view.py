@@ -217,7 +217,8 @@ def _notes(found: Trim) -> list[str]:
             f"(95{NBSP}%); between nets judged on the same pictures, differences are surer than that."
         )
     notes.append(
-        "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each batch. Recalibrated: BN statistics measured anew on "
+        "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
+        "batch. Recalibrated: BN statistics measured anew on "
         "training pictures, nothing trained."
     )
     if found.random:

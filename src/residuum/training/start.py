@@ -18,7 +18,8 @@ def make_net(resolved: Resolved) -> ResNet:
     """Build the run's net, on the CPU, with its initial weights."""
     torch.manual_seed(resolved.settings.seed)
     net = ResNet(resolved.spec)
-    overwriting(net)
+    if resolved.compute.precision == "float32":  # in bfloat16 it is slower: results/family-speed.json
+        overwriting(net)
     net.checkpointing = resolved.settings.checkpointing
     if resolved.start is not None:
         _take_over(net, resolved.start, tuple(resolved.data.classes))
