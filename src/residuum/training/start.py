@@ -18,7 +18,7 @@ def make_net(resolved: Resolved) -> ResNet:
     """Build the run's net, on the CPU, with its initial weights."""
     torch.manual_seed(resolved.settings.seed)
     net = ResNet(resolved.spec)
-    if resolved.compute.precision == "float32":  # in bfloat16 it is slower: results/family-speed.json
+    if resolved.compute.precision == "float32":  # in bfloat16 it is slower: docs/log.md
         overwriting(net)
     net.checkpointing = resolved.settings.checkpointing
     if resolved.start is not None:
