@@ -186,7 +186,7 @@ def test_muon_holds_the_norm_of_convolutions_and_moves_the_rest_by_sgd() -> None
 
 
 def test_a_move_of_muon_is_orthogonal_and_downhill() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False))
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8))
     optimizer = make_optimizer(net, quick(Task(num_pictures=50_000, image_size=32, depth=20)))
     weight = net[0].weight
     weight.data.mul_(8**0.5 / weight.norm().detach())

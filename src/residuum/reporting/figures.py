@@ -141,7 +141,7 @@ def _class(index: int, fields: Json, names: Sequence[str]) -> ClassFigures:
 
 
 def _confusion(raw: object, size: int) -> list[list[int]]:
-    rows = [[whole(cell) or 0 for cell in listing(row)] for row in listing(raw)]
+    rows = [[max(0, whole(cell) or 0) for cell in listing(row)] for row in listing(raw)]
     square = len(rows) == size and all(len(row) == size for row in rows)
     return rows if square else []
 
