@@ -100,7 +100,7 @@ def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])
     assert rates[top:] == sorted(rates[top:], reverse=True)
-    if iterations > 20:
+    if (1 - climb) * iterations > 10:  # steps of descent, of which the last is one step above zero
         assert rates[-1] < 0.2 * max(rates)
 
 
