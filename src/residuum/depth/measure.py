@@ -123,7 +123,7 @@ def finish(net: ResNet, blocks: Sequence[tuple[str, ResidualBlock]], x: Tensor) 
     """Take x, the input of the first of `blocks`, through them to the end: (B, K) logits."""
     for _, block in blocks:
         x = block(x)
-    return net.fc(net.pool(net.end(x)).flatten(1))  # type: ignore[no-any-return]
+    return net.head(x)
 
 
 class _Tally:

@@ -42,6 +42,10 @@ class ResNet(nn.Module):
                 x = checkpointed(block, x)
         else:
             x = self.stages(x)
+        return self.head(x)
+
+    def head(self, x: Tensor) -> Tensor:
+        """Take the last block's output (N, C, H, W) to logits (N, K)."""
         return self.fc(self.pool(self.end(x)).flatten(1))  # type: ignore[no-any-return]
 
     def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
