@@ -13,6 +13,7 @@ mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -159,6 +160,12 @@ def read_json(path: Path) -> Any:
         raise UserError(f"there is no {path}", "", "check the path") from error
     except (json.JSONDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
         raise UserError(f"{path} is not a JSON file", str(error)) from error
+
+
+def short_digest(path: Path) -> str:
+    """Return the first 16 hex digits of the file's SHA-256: what a model's lineage calls the file it came from."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_metrics(run: Path) -> list[Json]:

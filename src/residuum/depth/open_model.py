@@ -1,6 +1,5 @@
 """The model that a verb works on, where it came from, and where its results go."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +44,7 @@ def open_model(model: str | None, verb: str) -> OpenModel:
 
 def lineage(model: OpenModel, verb: str, **done: object) -> list[Json]:
     """Return the model's lineage, oldest first, with what `verb` has now done as its last step."""
-    origin = hashlib.sha256(model.file.read_bytes()).hexdigest()[:16]
+    origin = runs.short_digest(model.file)
     step = {"verb": verb, "date": runs.environment()["date"], "from": origin, **done}
     return [*model.classifier.about.get("lineage", []), step]
 

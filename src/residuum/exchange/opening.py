@@ -1,6 +1,5 @@
 """From a weights file to tensors, without ever running what is in it."""
 
-import hashlib
 import re
 import zipfile
 from collections.abc import Mapping
@@ -64,12 +63,6 @@ def open_file(path: Path) -> Opened:
             f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA"
         )
     return Opened(tensors)
-
-
-def digest(path: Path) -> str:
-    """Return the first 16 hexadecimal digits of the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 # --- pickles ------------------------------------------------------------------------------------

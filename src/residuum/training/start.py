@@ -1,6 +1,5 @@
 """What a net begins with: chance, or the weights of a trained one."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -52,5 +51,5 @@ def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
     step |= {"recipe": resolved.recipe.name, "steps": resolved.recipe.iterations}
     if resolved.start is None:
         return [step]
-    origin = hashlib.sha256((run / runs.START).read_bytes()).hexdigest()[:16]
+    origin = runs.short_digest(run / runs.START)
     return [*resolved.start.about.get("lineage", []), {**step, "from": origin}]
