@@ -25,7 +25,6 @@ from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
 from residuum import runs
-from residuum.models.memory import overwriting
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 
@@ -75,8 +74,7 @@ class UsualCifarNet(nn.Module):
 def sides(name: str, precision: str) -> dict[str, nn.Module]:
     """Return our net, as trained and as built, and the reference, all with the same weights."""
     nets: dict[str, nn.Module] = {"ours": ResNet(named(name)), "watched": ResNet(named(name))}
-    if precision == "float32":
-        overwriting(nets["ours"])
+    nets["ours"].fusing = True
     nets["reference"] = (
         torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
     )

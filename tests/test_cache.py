@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from residuum.data import cache
-from residuum.data.cache import cache_folder, content_key, decoded, fingerprint, picture_digests
+from residuum.data.cache import content_key, decoded, fingerprint, picture_digests
 from residuum.data.contract import Split, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.digits import digits
@@ -26,6 +26,7 @@ from residuum.data.folder import open_folder
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
 from residuum.errors import UserError
+from residuum.runs import cache_folder
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CIFAR10 = DATA / "cifar10"

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from residuum.data import hub
-from residuum.data.cache import cache_folder, content_key
+from residuum.data.cache import content_key
 from residuum.data.hub import SHORT_NAMES, fetch, fetched_folder, hub_name
 from residuum.data.open import open_data
 from residuum.errors import UserError
+from residuum.runs import cache_folder
 
 NAME = "uoft-cs/cifar10"
 TRAIN = "plain_text/train-00000-of-00001.parquet"

@@ -20,7 +20,7 @@ README = ROOT / "README.md"
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
 BASE = {"errors", "console", "settings", "recipe", "runs"}
-PARTS = BASE | {"compute", "models", "data", "recipes"}
+PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
 LADDER = {
@@ -29,8 +29,9 @@ LADDER = {
     "settings": {"errors"},
     "recipe": set(),
     "runs": {"errors"},
-    "compute": BASE,
-    "models": BASE,
+    "kernels": BASE,
+    "compute": BASE | {"kernels"},
+    "models": BASE | {"kernels"},
     "data": BASE,
     "recipes": BASE,
     "loading": PARTS,

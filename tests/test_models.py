@@ -12,7 +12,6 @@ from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.file import ModelFile, build_net, read_model, write_model
-from residuum.models.memory import overwriting
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec, from_json
@@ -396,22 +395,50 @@ def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_overwriting_changes_no_number(order: str, shortcut: str) -> None:
+def test_the_fused_pass_agrees_with_the_nets_own(order: str, shortcut: str) -> None:
     if refusal(order, shortcut, "basic", "3x3"):
         pytest.skip("there is no such net")
-    x = torch.randn(4, 3, 16, 16)
+    widths, x = (16, 32, 48), torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
-    for is_training in (False, True):
+    for fusing in (False, True):
         torch.manual_seed(1)
-        net = ResNet(small(order=order, shortcut=shortcut, squeeze=2))
-        if is_training:
-            overwriting(net)
+        net = ResNet(small(order=order, shortcut=shortcut, widths=widths, stem_width=16))
+        net.to(memory_format=torch.channels_last).fusing = fusing
         torch.manual_seed(2)
         logits = net(x)
         logits.square().sum().backward()
-        outcomes.append((logits, [p.grad for p in net.parameters()]))
-    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=0, atol=0)
-    assert any(m.inplace for m in net.modules() if isinstance(m, nn.ReLU))
+        outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
+    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=2e-4, atol=2e-4)
+    used = [str(node) for node in graph(logits.grad_fn)]
+    assert any("_Fused" in name for name in used)
+    assert not any("NativeBatchNorm" in name for name in used)
+
+
+@pytest.mark.parametrize("choices", [{"squeeze": 2}, {"stochastic_depth": 0.5}, {"block": "bottleneck"}])
+def test_the_fused_pass_agrees_for_other_blocks_too(choices: dict[str, object]) -> None:
+    x = torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    outcomes = []
+    for fusing, checkpointing in [(False, False), (True, False), (True, True)]:
+        torch.manual_seed(1)
+        net = ResNet(small(widths=(16, 32, 48), stem_width=16, **choices))
+        net.to(memory_format=torch.channels_last).fusing, net.checkpointing = fusing, checkpointing
+        torch.manual_seed(2)
+        logits = net(x)
+        logits.square().sum().backward()
+        outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
+    torch.testing.assert_close(outcomes[0], outcomes[1], rtol=2e-4, atol=2e-4)
+    torch.testing.assert_close(outcomes[1], outcomes[2], rtol=0, atol=0)
+
+
+def graph(node: object) -> list[object]:
+    """Every node of the gradient's graph behind `node`."""
+    found, waiting = {}, [node]
+    while waiting:
+        now = waiting.pop()
+        if now is not None and id(now) not in found:
+            found[id(now)] = now
+            waiting += [behind for behind, _ in now.next_functions]  # type: ignore[attr-defined]
+    return list(found.values())
 
 
 def test_checkpointing_keeps_far_fewer_activations() -> None:

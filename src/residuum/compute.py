@@ -1,5 +1,7 @@
 """Where and in what number format a net computes: chosen by what is fastest, or as told."""
 
+import ctypes
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -7,8 +9,11 @@ import torch
 from torch import nn
 
 from residuum.errors import UserError
+from residuum.kernels.build import library
 from residuum.runs import cores
 from residuum.settings import Device, Layout, Precision
+
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,11 @@ class Compute:
         if self.layout == "channels-last":
             net.to(memory_format=torch.channels_last)
         return net
+
+    @property
+    def fuses(self) -> bool:
+        """Say whether training computes BN, addition and ReLU in one operation: on a processor with a compiler."""
+        return self.device.type == "cpu" and self.layout == "channels-last" and library() is not None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,11 +66,20 @@ def choose_compute(
     threads = threads or cores()
     if kind == "cpu":
         torch.set_num_threads(threads)
+        _keep_freed_memory()
     if precision == "auto":
         precision = "bfloat16" if _multiplies_bfloat16(kind) else "float32"
     if layout == "auto":
         layout = "contiguous" if kind == "mps" else "channels-last"
     return Compute(torch.device(kind), precision, layout, threads)
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep large freed tensors: each step asks for the same again, and new pages would have to be zeroed."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "mallopt"):
+        libc.mallopt(_MMAP_THRESHOLD, _LARGEST)
+        libc.mallopt(_TRIM_THRESHOLD, _LARGEST)
 
 
 def _device(wanted: Device) -> str:

@@ -28,6 +28,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import platformdirs
+
 from residuum.errors import UserError
 
 Json = dict[str, Any]
@@ -290,6 +292,12 @@ def environment() -> Json:
         "processor": _processor(),
         "cores": cores(),
     }
+
+
+def cache_folder() -> Path:
+    """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
+    chosen = os.environ.get("RESIDUUM_CACHE")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
 
 
 def cores() -> int:

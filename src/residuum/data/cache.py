@@ -20,14 +20,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import PIL
-import platformdirs
 from numpy.typing import NDArray
 
 from residuum.data.contract import ImageData, Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.folder import listed
 from residuum.errors import UserError
-from residuum.runs import UNFINISHED, cores, replacing
+from residuum.runs import UNFINISHED, cache_folder, cores, replacing
 from residuum.settings import Interpolation
 
 Progress = Callable[[int, int], None]
@@ -55,12 +54,6 @@ class OnDisk(Protocol):
     def files(self) -> Sequence[str]:
         """Return every file that the pictures are read from, in order."""
         ...
-
-
-def cache_folder() -> Path:
-    """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
-    chosen = os.environ.get("RESIDUUM_CACHE")
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from residuum.data.cache import Progress, cache_folder, remove_unfinished
+from residuum.data.cache import Progress, remove_unfinished
 from residuum.data.folder import listed
 from residuum.data.split import configuration
 from residuum.errors import UserError, nearest
-from residuum.runs import replacing
+from residuum.runs import cache_folder, replacing
 
 SHORT_NAMES = {
     "cifar10": "uoft-cs/cifar10",

@@ -10,11 +10,12 @@
 h is the shortcut: the identity wherever it can be. He et al. 2015 (arXiv 1512.03385), 2016 (arXiv 1603.05027).
 
 Shapes: x is (N, C_in, H, W); F, h and y are (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
-Nothing is done in place, unless training asks for it (memory.py), and each module is used once, so that anything may be
+Nothing is done in place and each module is used once, so that anything may be
 watched from outside: `branch` gives F, `shortcut` gives h, `add` gives what enters `after`, and the block gives y.
 """
 
 from collections import OrderedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -136,8 +137,32 @@ class Pointwise(nn.Conv2d):
     """A 1×1 convolution with a stride: the pixels it skips are dropped first, which is faster on a CPU."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        rows, columns = self.stride
-        return conv2d(input[:, :, ::rows, ::columns], weight, bias)
+        return conv2d(every(input, self.stride[0]), weight, bias)
+
+
+def every(x: Tensor, stride: int) -> Tensor:
+    """Return every `stride`-th pixel of every `stride`-th row: (N, C, H, W) to (N, C, ⌈H/stride⌉, ⌈W/stride⌉)."""
+    return x if stride == 1 else _Every.apply(x, stride)
+
+
+class _Every(torch.autograd.Function):
+    """Torch's own slicing gives a gradient that is no longer channels-last, and slow to add to another."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, stride: int) -> Tensor:
+        ctx.stride, ctx.shape = stride, x.shape
+        ctx.format = torch.channels_last if _is_channels_last(x) else torch.contiguous_format
+        return x[:, :, ::stride, ::stride].contiguous(memory_format=ctx.format)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None]:
+        dx = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=ctx.format).zero_()
+        dx[:, :, :: ctx.stride, :: ctx.stride] = dy
+        return dx, None
+
+
+def _is_channels_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 class SqueezeExcite(nn.Module):
@@ -188,7 +213,7 @@ class ZeroPad(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
-        return pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.first, self.last))
+        return pad(every(x, self.stride), (0, 0, 0, 0, self.first, self.last))
 
 
 def _projection(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Sequential:
@@ -219,11 +244,9 @@ def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
 class Add(nn.Module):
     """F + h, as a module, so that its output has a name; x, the block's input, matters to gates alone."""
 
-    in_place = False  # see memory.overwriting
-
     def forward(self, F: Tensor, h: Tensor, x: Tensor) -> Tensor:
         """F and h are (N, C_out, H, W)."""
-        return F.add_(h) if self.in_place else F + h
+        return F + h
 
 
 class ScaledAdd(nn.Module):

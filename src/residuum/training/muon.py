@@ -46,7 +46,9 @@ class Muon(torch.optim.Optimizer):
         """Move every parameter that has a gradient."""
         assert closure is None
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
+            parameters: list[Tensor] = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
             if group["is_matrix"]:
                 for alike in _by_shape(parameters):
                     self._move_matrices(alike, group["lr"], group["momentum"])
@@ -54,29 +56,31 @@ class Muon(torch.optim.Optimizer):
                 rate = self.others_rate * group["lr"]
                 self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
 
-    def _move_matrices(self, parameters: list[nn.Parameter], rate: float, momentum: float) -> None:
+    def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
-        directions = [self._nesterov(p, _gradient(p), momentum).flatten(1) for p in parameters]
-        moves = orthogonal(torch.stack(directions).to(self.dtype)).float()
-        for parameter, move in zip(parameters, moves, strict=True):
-            parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-12))
-            parameter.sub_(move.view(parameter.shape), alpha=rate)
+        directions = self._nesterov(parameters, [_gradient(p) for p in parameters], momentum)
+        moves = orthogonal(torch.stack([d.flatten(1) for d in directions]).to(self.dtype)).float()
+        norms = torch.stack(torch._foreach_norm(parameters)).clamp_min_(1e-12)
+        torch._foreach_mul_(parameters, list(len(parameters[0]) ** 0.5 / norms))
+        torch._foreach_add_(parameters, list(moves.view(-1, *parameters[0].shape)), alpha=-rate)
 
     def _move_others(
-        self, parameters: list[nn.Parameter], rate: float, momentum: float, weight_decay: float
+        self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float
     ) -> None:
-        for parameter in parameters:
-            gradient = _gradient(parameter) + weight_decay * parameter
-            parameter.sub_(self._nesterov(parameter, gradient, momentum), alpha=rate)
+        gradients = [_gradient(p) for p in parameters]
+        if weight_decay:
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
+        torch._foreach_add_(parameters, self._nesterov(parameters, gradients, momentum), alpha=-rate)
 
-    def _nesterov(self, parameter: nn.Parameter, gradient: Tensor, momentum: float) -> Tensor:
+    def _nesterov(self, parameters: list[Tensor], gradients: list[Tensor], momentum: float) -> list[Tensor]:
         """v = momentum · v + g; the direction is g + momentum · v."""
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        average: Tensor = state["momentum_buffer"]
-        average.mul_(momentum).add_(gradient)
-        return gradient + momentum * average
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        averages: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_mul_(averages, momentum)
+        torch._foreach_add_(averages, gradients)
+        return list(torch._foreach_add(gradients, averages, alpha=momentum))
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -96,13 +100,13 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return result
 
 
-def _by_shape(parameters: list[nn.Parameter]) -> Iterable[list[nn.Parameter]]:
-    alike: dict[tuple[int, int], list[nn.Parameter]] = {}
+def _by_shape(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
+    alike: dict[tuple[int, int], list[Tensor]] = {}
     for parameter in parameters:
         alike.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
     return alike.values()
 
 
-def _gradient(parameter: nn.Parameter) -> Tensor:
+def _gradient(parameter: Tensor) -> Tensor:
     assert parameter.grad is not None
     return parameter.grad

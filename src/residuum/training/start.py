@@ -8,7 +8,6 @@ import torch
 from residuum import runs
 from residuum.console import say
 from residuum.loading import Classifier, model_path
-from residuum.models.memory import overwriting
 from residuum.models.resnet import ResNet
 from residuum.training.resolve import Resolved
 
@@ -17,8 +16,7 @@ def make_net(resolved: Resolved) -> ResNet:
     """Build the run's net, on the CPU, with its initial weights."""
     torch.manual_seed(resolved.settings.seed)
     net = ResNet(resolved.spec)
-    if resolved.compute.precision == "float32":  # in bfloat16 it is slower: docs/log.md
-        overwriting(net)
+    net.fusing = resolved.compute.fuses
     net.checkpointing = resolved.settings.checkpointing
     if resolved.start is not None:
         _take_over(net, resolved.start, tuple(resolved.data.classes))

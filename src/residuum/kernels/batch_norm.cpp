@@ -1,0 +1,227 @@
+// BN, addition and ReLU in one pass over memory, forward and backward, for training on a processor.
+//
+// y = ReLU(gamma (x - mean) / sqrt(var + eps) + beta + h), with the statistics of the batch (Ioffe and Szegedy 2015,
+// algorithm 1); h and the ReLU are optional. Tensors are channels-last: M = N*H*W rows of C channels, float or bfloat16;
+// sums are kept in float32 for a tile of rows and in float64 beyond it.
+//
+// A pass that follows a reduction runs backwards over the rows, so that what the reduction read last is still in the cache.
+// Work is split by rows, always in the same way, and partial sums are added in the order of the threads: a run repeats bit by bit.
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <omp.h>
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int LANES = 16;
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
+typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
+
+struct bfloat16 { uint16_t bits; };
+
+inline Floats load(const float* from) { Floats v; std::memcpy(&v, from, sizeof v); return v; }
+inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
+
+inline Floats load(const bfloat16* from) {
+    Halves halves; std::memcpy(&halves, from, sizeof halves);
+    return (Floats)(__builtin_convertvector(halves, Words) << 16);
+}
+inline void store(bfloat16* to, Floats v) {
+#ifdef __AVX512BF16__
+    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
+    std::memcpy(to, &halves, sizeof halves);
+#else
+    Words bits = (Words)v;
+    Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;   // to the nearest, ties to even
+    Words is_nan = (Words)(v != v);
+    Halves halves = __builtin_convertvector((rounded & ~is_nan) | (is_nan & 0x7fc0), Halves);
+    std::memcpy(to, &halves, sizeof halves);
+#endif
+}
+inline Floats where(Ints mask, Floats v) { return (Floats)((Ints)v & mask); }
+
+constexpr int TILE_BYTES = 16384;
+
+struct Rows { int64_t first, last; };
+inline Rows share(int64_t rows, int thread, int threads) {
+    return {rows * thread / threads, rows * (thread + 1) / threads};
+}
+
+// Call body(first, last) for tiles of rows, upwards or downwards.
+template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
+    for (int64_t i = r.first; i < r.last; i += tile) body(i, i + tile < r.last ? i + tile : r.last);
+}
+template <class Body> inline void downwards(Rows r, int64_t tile, Body body) {
+    for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i);
+}
+
+// Rows narrower than K vectors are taken several at a time, as one row of more channels; `fold` says how many.
+struct Shape { int64_t rows, channels, fold; };
+inline Shape folded(int64_t M, int64_t C, int wide) {
+    int64_t fold = C < wide && wide % C == 0 && M % (wide / C) == 0 ? wide / C : 1;
+    return {M / fold, C * fold, fold};
+}
+
+template <class T, int K>
+void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta, float* running_mean, float* running_var,
+             float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) {
+    Shape s = folded(M, C, 64);
+    int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
+    double* totals = work;                        // per thread: W sums, W sums of squares
+    float* scale = (float*)(work + 2 * W * threads); float* shift = scale + W; float* first = shift + W;
+    for (int64_t c = 0; c < W; ++c) {             // sums are taken about the first pixel: no cancellation when mean >> std
+        const T* p = x + c % C;
+        if constexpr (sizeof(T) == 2) { uint32_t b = (uint32_t)((const bfloat16*)p)->bits << 16; std::memcpy(first + c, &b, 4); }
+        else first[c] = *(const float*)p;
+    }
+    #pragma omp parallel num_threads(threads)
+    {
+        int me = omp_get_thread_num();
+        Rows mine = share(s.rows, me, threads);
+        double* sums = totals + 2 * W * me; double* squares = sums + W;
+        for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
+        upwards(mine, tile, [&](int64_t from, int64_t to) {
+            for (int64_t c = 0; c < W; c += LANES * K) {
+                Floats sum[K] = {}, square[K] = {}, about[K];
+                for (int k = 0; k < K; ++k) about[k] = load(first + c + LANES * k);
+                for (int64_t r = from; r < to; ++r)
+                    for (int k = 0; k < K; ++k) {
+                        Floats v = load(x + r * W + c + LANES * k) - about[k];
+                        sum[k] += v; square[k] += v * v;
+                    }
+                for (int k = 0; k < K; ++k) for (int l = 0; l < LANES; ++l) {
+                    sums[c + LANES * k + l] += sum[k][l]; squares[c + LANES * k + l] += square[k][l];
+                }
+            }
+        });
+        #pragma omp barrier
+        #pragma omp single
+        for (int64_t c = 0; c < C; ++c) {
+            double sum = 0, square = 0;
+            for (int t = 0; t < threads; ++t) for (int64_t f = c; f < W; f += C) {
+                sum += totals[2 * W * t + f]; square += totals[2 * W * t + W + f];
+            }
+            double centre = sum / M, variance = square / M - centre * centre;
+            if (variance < 0) variance = 0;
+            mean[c] = (float)(centre + first[c]);
+            inverse_std[c] = (float)(1 / std::sqrt(variance + eps));
+            running_mean[c] += momentum * (mean[c] - running_mean[c]);
+            running_var[c] += momentum * ((float)(variance * M / (M > 1 ? M - 1 : 1)) - running_var[c]);
+            for (int64_t f = c; f < W; f += C) {
+                scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f];
+            }
+        }
+        downwards(mine, tile, [&](int64_t from, int64_t to) {
+            for (int64_t c = 0; c < W; c += LANES * K) {
+                Floats a[K], b[K];
+                for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
+                for (int64_t r = from; r < to; ++r)
+                    for (int k = 0; k < K; ++k) {
+                        int64_t at = r * W + c + LANES * k;
+                        Floats v = a[k] * load(x + at) + b[k];
+                        if (h) v += load(h + at);
+                        if (relu) v = where(~(v <= 0), v);   // a NaN stays one
+                        store(y + at, v);
+                    }
+            }
+        });
+    }
+}
+
+// g = dy where the ReLU let through (y > 0); dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
+template <class T, int K>
+void backward(const T* dy, const T* x, const T* y, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
+              const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) {
+    Shape s = folded(M, C, 64);
+    int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
+    double* totals = work;                        // per thread: W sums of g, W sums of g (x - mean)
+    float* scale = (float*)(work + 2 * W * threads); float* shift = scale + W; float* centre = shift + W;
+    float* by_x = centre + W; float* constant = by_x + W;
+    for (int64_t f = 0; f < W; ++f) {
+        int64_t c = f % C;
+        scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f]; centre[f] = mean[c];
+    }
+    bool from_y = relu && y;                      // with h the sign of the sum is not known from x alone
+    const T* second = dh && relu ? dh : dy;
+    #pragma omp parallel num_threads(threads)
+    {
+        int me = omp_get_thread_num();
+        Rows mine = share(s.rows, me, threads);
+        double* sums = totals + 2 * W * me; double* products = sums + W;
+        for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
+        upwards(mine, tile, [&](int64_t from, int64_t to) {
+            for (int64_t c = 0; c < W; c += LANES * K) {
+                Floats sum[K] = {}, product[K] = {}, a[K], b[K], m[K];
+                for (int k = 0; k < K; ++k) {
+                    int64_t at = c + LANES * k; a[k] = load(scale + at); b[k] = load(shift + at); m[k] = load(centre + at);
+                }
+                for (int64_t r = from; r < to; ++r)
+                    for (int k = 0; k < K; ++k) {
+                        int64_t at = r * W + c + LANES * k;
+                        Floats v = load(x + at), g = load(dy + at);
+                        if (from_y) g = where(load(y + at) > 0, g);
+                        else if (relu) g = where(a[k] * v + b[k] > 0, g);
+                        if (from_y && dh) store(dh + at, g);
+                        sum[k] += g; product[k] += g * (v - m[k]);
+                    }
+                for (int k = 0; k < K; ++k) for (int l = 0; l < LANES; ++l) {
+                    sums[c + LANES * k + l] += sum[k][l]; products[c + LANES * k + l] += product[k][l];
+                }
+            }
+        });
+        #pragma omp barrier
+        #pragma omp single
+        for (int64_t c = 0; c < C; ++c) {
+            double sum = 0, product = 0;
+            for (int t = 0; t < threads; ++t) for (int64_t f = c; f < W; f += C) {
+                sum += totals[2 * W * t + f]; product += totals[2 * W * t + W + f];
+            }
+            dbeta[c] = (float)sum; dgamma[c] = (float)(product * inverse_std[c]);
+            double slope = -(double)scale[c] * inverse_std[c] * inverse_std[c] * product / M;
+            for (int64_t f = c; f < W; f += C) {
+                by_x[f] = (float)slope; constant[f] = (float)(-scale[c] * sum / M - slope * mean[c]);
+            }
+        }
+        downwards(mine, tile, [&](int64_t from, int64_t to) {
+            for (int64_t c = 0; c < W; c += LANES * K) {
+                Floats a[K], b[K], slope[K], offset[K];
+                for (int k = 0; k < K; ++k) {
+                    int64_t at = c + LANES * k; a[k] = load(scale + at); b[k] = load(shift + at);
+                    slope[k] = load(by_x + at); offset[k] = load(constant + at);
+                }
+                for (int64_t r = from; r < to; ++r)
+                    for (int k = 0; k < K; ++k) {
+                        int64_t at = r * W + c + LANES * k;
+                        Floats v = load(x + at), g = load(second + at);
+                        if (relu && !y) g = where(a[k] * v + b[k] > 0, g);
+                        store(dx + at, a[k] * g + slope[k] * v + offset[k]);
+                    }
+            }
+        });
+    }
+}
+
+template <class T, class Call> void dispatch(int64_t M, int64_t C, Call call) {
+    if (folded(M, C, 64).channels % 64 == 0) call(std::integral_constant<int, 4>());
+    else call(std::integral_constant<int, 1>());
+}
+
+}  // namespace
+
+#define EXPORT(NAME, T) \
+extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, float* rm, float* rv, \
+    float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    dispatch<T>(M, C, [&](auto k) { forward<T, k.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, mean, inverse_std, M, C, relu, threads, work); }); } \
+extern "C" void bn_backward_##NAME(const void* dy, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
+    const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    dispatch<T>(M, C, [&](auto k) { backward<T, k.value>((const T*)dy, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
+
+EXPORT(f32, float)
+EXPORT(bf16, bfloat16)

@@ -1,0 +1,98 @@
+"""ReLU(BN(x) + h), the operation that a residual net repeats, in two sweeps over memory each way.
+
+BN, addition and ReLU are cheap to compute and dear to fetch: on a processor whose convolutions are fast they take most
+of a step. What stands in the docstring of batch_norm.cpp is not said again here.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.functional import relu as torch_relu
+
+from residuum.kernels.build import library
+
+NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
+LANES = 16
+FOLD = 64
+"""Rows narrower than this are taken several at a time: batch_norm.cpp, `folded`."""
+
+
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, relu: bool = False) -> Tensor:
+    """Return BN(x), plus `h` if given, then ReLU if asked, with the batch's statistics; moves the running ones.
+
+    x and h: (N, C, H, W). Fused where it can be (`fuses`), by torch otherwise; the two agree to rounding.
+    """
+    if fuses(x, norm, h):
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked += 1
+        state = (norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+        result: Tensor = _Fused.apply(x, h, *state, relu)
+        return result
+    y = norm(x)
+    y = y if h is None else y + h
+    return torch_relu(y) if relu else y
+
+
+def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None) -> bool:
+    """Say whether the compiled operation does this: on a processor, training, channels last, C a multiple of 16."""
+    others = [] if h is None else [h]
+    return (
+        norm.training
+        and norm.affine
+        and norm.track_running_stats
+        and norm.momentum is not None
+        and x.device.type == "cpu"
+        and x.dtype in NAMES
+        and x.shape[1] % LANES == 0
+        and x.numel() > x.shape[1]
+        and all(t.dtype == x.dtype and t.shape == x.shape for t in others)
+        and all(t.is_contiguous(memory_format=torch.channels_last) for t in (x, *others))
+        and library() is not None
+    )
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h: Tensor | None,
+        gamma: Tensor,
+        beta: Tensor,
+        running_mean: Tensor,
+        running_var: Tensor,
+        momentum: float,
+        eps: float,
+        relu: bool,
+    ) -> Tensor:
+        y, statistics = torch.empty_like(x), torch.empty(2, x.shape[1])
+        running = (running_mean, running_var, momentum, eps)
+        _call("forward", x, relu, x, h, y, gamma, beta, *running, *statistics)
+        # y tells where the ReLU let through; without h, x tells it too
+        ctx.save_for_backward(x, y if relu and h is not None else None, gamma, beta, statistics)
+        ctx.relu, ctx.adds = relu, h is not None
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        x, y, gamma, beta, statistics = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        dx, moves = torch.empty_like(x), torch.empty(2, x.shape[1])
+        dh = torch.empty_like(x) if ctx.adds and ctx.relu else None
+        _call("backward", x, ctx.relu, dy, x, y, dx, dh, gamma, beta, *statistics, *moves)
+        if ctx.adds and dh is None:
+            dh = dy
+        return dx, dh, moves[0], moves[1], None, None, None, None, None
+
+
+def _call(direction: str, x: Tensor, relu: bool, *values: Tensor | float | None) -> None:
+    """Call the compiled function on addresses and numbers, with room to work in: two sums a thread and five factors
+    for each of the folded channels."""
+    channels, threads = x.shape[1], torch.get_num_threads()
+    work = torch.empty((2 * threads + 5) * max(channels, FOLD), dtype=torch.float64)
+    arguments = [value.data_ptr() if isinstance(value, Tensor) else value for value in values]
+    function = getattr(library(), f"bn_{direction}_{NAMES[x.dtype]}")
+    function(*arguments, x.numel() // channels, channels, relu, threads, work.data_ptr())

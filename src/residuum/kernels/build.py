@@ -1,0 +1,95 @@
+"""Compile batch_norm.cpp with the machine's own compiler, once; without a compiler torch's operations do the work.
+
+The source includes no header of torch's and is called through ctypes, so it compiles in about two seconds, and again
+only when source, compiler, torch or processor change.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from residuum import runs
+from residuum.console import say
+
+SOURCE = Path(__file__).with_name("batch_norm.cpp")
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
+SECONDS = 120.0
+"""Longest time a compiler may take."""
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """Return the compiled functions, or None where they cannot be had; why not is said once.
+
+    RESIDUUM_KERNELS=off asks for torch's operations.
+    """
+    if os.environ.get("RESIDUUM_KERNELS") == "off":
+        return None
+    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+    if compiler is None:
+        say("no C++ compiler found: training takes longer than it must (g++ would do)")
+        return None
+    try:
+        return _load(_compiled(compiler))
+    except (OSError, subprocess.SubprocessError) as error:
+        detail = getattr(error, "stderr", None) or error
+        say(f"the compiled operations cannot be used, torch's are: {str(detail).strip()[-300:]}")
+        return None
+
+
+def _compiled(compiler: str) -> Path:
+    """Return the shared library in the cache, compiled if it is not there."""
+    folder = runs.cache_folder() / "kernels"
+    target = folder / f"batch_norm-{_key(compiler)}.so"
+    if target.exists():
+        return target
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with tempfile.TemporaryDirectory(dir=folder) as unfinished:
+        # Compiled with OpenMP but linked without: its calls find the threads that torch has brought along, so that
+        # the two share one pool.
+        part, whole = Path(unfinished) / "part.o", Path(unfinished) / "whole.so"
+        _run([compiler, *FLAGS, "-fopenmp", "-c", str(SOURCE), "-o", str(part)])
+        _run([compiler, "-shared", str(part), "-o", str(whole)])
+        whole.replace(target)
+    return target
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
+
+
+def _key(compiler: str) -> str:
+    """Name all that the compiled code depends on; a cache may be shared by machines that differ."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    parts = [
+        SOURCE.read_bytes(),
+        version,
+        *map(str.encode, (*FLAGS, platform.machine(), flags, torch.__version__)),
+    ]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    functions = ctypes.CDLL(str(path))
+    pointer, number, count, switch = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64, ctypes.c_int
+    sizes = [count, count, switch, switch, pointer]  # M, C, relu, threads, work
+    for name in ("f32", "bf16"):
+        forward, backward = (
+            getattr(functions, f"bn_forward_{name}"),
+            getattr(functions, f"bn_backward_{name}"),
+        )
+        forward.argtypes = [*[pointer] * 7, number, number, pointer, pointer, *sizes]
+        backward.argtypes = [*[pointer] * 11, *sizes]
+        forward.restype = backward.restype = None
+    return functions

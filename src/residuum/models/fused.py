@@ -1,0 +1,53 @@
+"""A net's forward pass for training, with BN, addition and ReLU as one operation wherever they stand together.
+
+The same layers in the same order as the net's own forward; only what a hook on a fused BN or ReLU would see is lost.
+"""
+
+from collections.abc import Iterable
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from residuum.kernels.batch_norm import batch_norm
+from residuum.models.block import Add, ResidualBlock
+
+
+def fused(module: nn.Module, x: Tensor) -> Tensor:
+    """Return module(x), (N, C_in, H, W) to what the module makes of it; the numbers agree to rounding."""
+    if isinstance(module, ResidualBlock) and not module.skipped:
+        return _block(module, x)
+    if isinstance(module, nn.Sequential):
+        return _sequence(module.children(), x)
+    if isinstance(module, nn.BatchNorm2d):
+        return batch_norm(x, module)
+    return module(x)  # type: ignore[no-any-return]
+
+
+def _block(block: ResidualBlock, x: Tensor) -> Tensor:
+    """y = after(F(before(x)) + h(x)), as in ResidualBlock.forward."""
+    a = fused(block.before, x)
+    h = None if block.shortcut is None else fused(block.shortcut, a if block.shared else x)
+    *layers, last = block.branch.children()
+    if isinstance(last, nn.BatchNorm2d) and _joins(block):
+        return batch_norm(_sequence(layers, a), last, h, relu=isinstance(block.after, nn.ReLU))
+    F = _sequence(block.branch.children(), a)
+    return fused(block.after, F if h is None else block.add(F, h, x))
+
+
+def _joins(block: ResidualBlock) -> bool:
+    """Say whether the addition is a plain sum and at most a ReLU comes after it: both can go with a BN before them."""
+    return isinstance(block.add, Add) and isinstance(block.after, nn.ReLU | nn.Identity)
+
+
+def _sequence(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
+    """Run the layers in turn, each BN together with the ReLU behind it, if there is one."""
+    is_done = False
+    for layer, following in pairwise([*layers, nn.Identity()]):
+        if is_done:
+            is_done = False
+        elif isinstance(layer, nn.BatchNorm2d):
+            is_done = isinstance(following, nn.ReLU)
+            x = batch_norm(x, layer, relu=is_done)
+        else:
+            x = fused(layer, x)
+    return x
