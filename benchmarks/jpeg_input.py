@@ -2,9 +2,10 @@
 
 Reference: torchvision's reference training transform (Pillow decode, RandomResizedCrop 224, RandomHorizontalFlip,
 ToTensor, Normalize). The second peer: torchvision.io's decoder and transforms v2 on uint8. Ours: what a worker of
-`residuum train` does with the same share of the area (`views`), and that with the stacking of 64 views and their
-normalisation on the CPU (`batches`). The reference makes single pictures, without stacking, as it is usually quoted;
+`residuum train` does with the same share of the area, 64 views to a batch (`views`), and that with the normalisation
+on the CPU (`batches`). The reference makes single pictures, without stacking, as it is usually quoted;
 `reference_batches` stacks them. On a GPU the normalisation is the GPU's work, and `views` is all that a core does.
+Every round draws other crops on every side. `pillow_decode` and `turbo_decode`: all of each picture and no more.
 
     taskset -c 1 python benchmarks/jpeg_input.py ../shared/data/imagenet-sample
 
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
 from torch.utils.data import default_collate
@@ -30,10 +32,9 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from residuum import runs
-from residuum.data.augment import augmented_picture
-from residuum.data.batches import Feed, one_pass, open_feed
+from residuum.data.augment import augmented_views
+from residuum.data.batches import Feed, open_feed
 from residuum.data.contract import Split
-from residuum.data.luck import uniform
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.recipe import Augmentation
 
@@ -101,31 +102,41 @@ def reference_one(encoded: bytes) -> torch.Tensor:
     return REFERENCE(Image.open(io.BytesIO(encoded)).convert("RGB"))
 
 
-def reference(files: Files) -> None:
+def reference(files: Files, _epoch: int) -> None:
     for encoded in files:
         reference_one(encoded)
 
 
-def reference_batches(files: Files) -> None:
+def reference_batches(files: Files, _epoch: int) -> None:
     for start in range(0, len(files), BATCH):
         default_collate([reference_one(encoded) for encoded in files[start : start + BATCH]])
 
 
-def torchvision_uint8(files: Files) -> None:
+def torchvision_uint8(files: Files, _epoch: int) -> None:
     for encoded in files:
         data = torch.frombuffer(bytearray(encoded), dtype=torch.uint8)
         UINT8(torchvision_io.decode_jpeg(data, torchvision_io.ImageReadMode.RGB))
 
 
-def pillow_decode(files: Files) -> None:
+def pillow_decode(files: Files, _epoch: int) -> None:
     for encoded in files:
         Image.open(io.BytesIO(encoded)).load()
 
 
-def ours_views(files: Files) -> None:
-    for row, encoded in enumerate(files):
-        luck = uniform(0, 0, np.array([row]), 11)[0]
-        augmented_picture(encoded, "", SIZE, AUGMENTATION, luck[:5])
+def turbo_decode(files: Files, _epoch: int) -> None:
+    for encoded in files:
+        simplejpeg.decode_jpeg(encoded, "RGB", strict=False)
+
+
+def steps(files: Files) -> list[np.ndarray]:
+    rows = np.arange(len(files))
+    return [rows[start : start + BATCH] for start in range(0, len(files), BATCH)]
+
+
+def ours_views(files: Files, epoch: int) -> None:
+    pictures = InMemory(files)
+    for rows in steps(files):
+        augmented_views(pictures, rows, SIZE, AUGMENTATION, 0, epoch)
 
 
 def feed_of(files: Files) -> Feed:
@@ -134,16 +145,17 @@ def feed_of(files: Files) -> Feed:
     return open_feed(split, how, None, torch.device("cpu"), workers=0)
 
 
-def ours_batches(files: Files) -> None:
-    for _ in feed_of(files).batches(one_pass(len(files), BATCH), AUGMENTATION):
+def ours_batches(files: Files, epoch: int) -> None:
+    for _ in feed_of(files).batches([(epoch, rows) for rows in steps(files)], AUGMENTATION):
         pass
 
 
-SIDES: dict[str, Callable[[Files], None]] = {
+SIDES: dict[str, Callable[[Files, int], None]] = {
     "reference": reference,
     "reference_batches": reference_batches,
     "torchvision_uint8": torchvision_uint8,
     "pillow_decode": pillow_decode,
+    "turbo_decode": turbo_decode,
     "views": ours_views,
     "batches": ours_batches,
 }
@@ -156,14 +168,15 @@ def measure(files: Files, rounds: int) -> dict[str, object]:
     torch.set_num_threads(1)
     speeds: dict[str, list[float]] = {name: [] for name in SIDES}
     for side in SIDES.values():
-        side(files[:8])  # warm-up
-    for _ in range(rounds):
+        side(files[:8], 0)  # warm-up
+    for epoch in range(rounds):
         for name, side in SIDES.items():
             started = time.perf_counter()
-            side(files)
+            side(files, epoch)
             speeds[name].append(len(files) / (time.perf_counter() - started))
         print({name: round(values[-1]) for name, values in speeds.items()}, flush=True)
     return {
+        "simplejpeg": simplejpeg.__version__,
         "pictures": len(files),
         "mean_bytes": round(statistics.mean(map(len, files))),
         "size": SIZE,

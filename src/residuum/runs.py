@@ -287,7 +287,7 @@ def environment() -> Json:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "residuum": _version("residuum"),
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "numpy", "pillow", "scikit-learn")},
+        **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit-learn")},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": cores(),

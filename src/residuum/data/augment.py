@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from residuum.data.boxes import Box
+from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
 from residuum.data.luck import uniform
 from residuum.data.preprocess import Preprocessing
@@ -72,13 +73,32 @@ def augmented_picture(
     return (view.flip(1) if mirrored else view).numpy()
 
 
+def augmented_views(
+    pictures: Pictures, rows: NDArray[np.int64], size: int, augmentation: Augmentation, seed: int, epoch: int
+) -> tuple[Pixels, NDArray[np.float32]]:
+    """Cut a view out of each of the large pictures `rows`: (B, S, S, 3), and the colour shifts to add, (B, 3).
+
+    Raises:
+        BrokenPicture: see decode_part.
+    """
+    views, shifts = np.empty((len(rows), size, size, 3), np.uint8), np.zeros((len(rows), 3), np.float32)
+    luck = uniform(seed, epoch, rows, 11)
+    for place, row in enumerate(rows.tolist()):
+        encoded, name = pictures.encoded(row), pictures.name(row)
+        views[place] = augmented_picture(encoded, name, size, augmentation, luck[place, :5])
+        if augmentation.colour:
+            shifts[place] = colour_shift(luck[place, 5:])
+    return views, shifts
+
+
 def random_crop(
     size: int, augmentation: Augmentation, luck: NDArray[np.float64], width: int, height: int
 ) -> Box:
     """Choose what an S×S view shows of a picture of this width and height; luck is (4,) or more in [0, 1)."""
+    draws = luck[:4].tolist()
     if augmentation.shorter_side is not None:
-        return _crop_of_resized((width, height), size, augmentation.shorter_side, luck)
-    return _crop_of_area((width, height), augmentation.area or (1.0, 1.0), luck)
+        return _crop_of_resized((width, height), size, augmentation.shorter_side, draws)
+    return _crop_of_area((width, height), augmentation.area or (1.0, 1.0), draws)
 
 
 def _resized(pixels: Tensor, size: int) -> Tensor:
@@ -89,7 +109,7 @@ def _resized(pixels: Tensor, size: int) -> Tensor:
 
 
 def _crop_of_resized(
-    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], luck: NDArray[np.float64]
+    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], luck: list[float]
 ) -> Box:
     """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop of S×S.
 
@@ -104,7 +124,7 @@ def _crop_of_resized(
     return left * columns, top * rows, (left + size) * columns, (top + size) * rows
 
 
-def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], luck: NDArray[np.float64]) -> Box:
+def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], luck: list[float]) -> Box:
     """Szegedy et al. 2014 (1409.4842), sec. 6: a crop of a drawn share of the area, aspect 3/4 to 4/3."""
     width, height = whole
     share = area[0] + luck[0] * (area[1] - area[0])

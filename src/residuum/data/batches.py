@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from residuum.console import say, told
-from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
+from residuum.data.augment import augmented_batch, augmented_views
 from residuum.data.cache import decoded
-from residuum.data.contract import Split
+from residuum.data.contract import Pictures, Split
 from residuum.data.decode import decode, evaluation_view, header
-from residuum.data.luck import order, uniform
+from residuum.data.luck import order
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.recipe import Augmentation
 from residuum.settings import Interpolation
@@ -110,9 +110,7 @@ class Feed:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
         if self.images is not None:
             return self.images[row].cpu().numpy()
-        pictures, how = self.split.pictures, self.preprocessing
-        pixels = decode(pictures.encoded(row), pictures.name(row))
-        return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
+        return _evaluated(self.split.pictures, row, self.preprocessing)
 
 
 def open_feed(
@@ -164,51 +162,39 @@ def _from_memory(
 # --- large pictures -----------------------------------------------------------------------------
 
 
-class _Pictures(Dataset[tuple[NDArray[np.uint8], NDArray[np.float32]]]):
-    """What a worker does for one (epoch, row): decode and cut the view, draw the colour shift."""
+class _Steps(Dataset[tuple[Tensor, Tensor]]):
+    """What a worker does for one step, (epoch, rows): decode, cut the views, draw the colour shifts.
+
+    Gives the views (B, S, S, 3) uint8 and the shifts (B, 3) float32.
+    """
 
     def __init__(self, feed: Feed, augmentation: Augmentation | None, seed: int) -> None:
         self.pictures, self.preprocessing = feed.split.pictures, feed.preprocessing
         self.augmentation, self.seed = augmentation, seed
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        epoch, row = index
-        encoded, name = self.pictures.encoded(row), self.pictures.name(row)
-        how, no_shift = self.preprocessing, np.zeros(3, np.float32)
-        if self.augmentation is None:  # at full scale: published weights must score what they published
-            view = evaluation_view(decode(encoded, name), how.image_size, how.resize_to, how.interpolation)
-            return view, no_shift
-        luck = uniform(self.seed, epoch, np.array([row]), 11)[0]
-        shift = colour_shift(luck[5:]) if self.augmentation.colour else no_shift
-        return augmented_picture(encoded, name, how.image_size, self.augmentation, luck[:5]), shift
+    def __getitem__(self, step: tuple[int, NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+        (epoch, rows), how = step, self.preprocessing
+        if self.augmentation is None:
+            views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
+            return torch.from_numpy(views), torch.zeros(len(rows), 3)
+        views, shifts = augmented_views(
+            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch
+        )
+        return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
-class _Steps:
-    """The plan in the form a DataLoader asks for: a list of (epoch, row) for each step."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        return ([(epoch, int(row)) for row in rows] for epoch, rows in self.plan)
-
-
-def _stack(
-    items: list[tuple[NDArray[np.uint8], NDArray[np.float32]]],
-) -> tuple[Tensor, Tensor]:
-    views, shifts = zip(*items, strict=True)
-    return torch.from_numpy(np.stack(views)), torch.from_numpy(np.stack(shifts))
+def _evaluated(pictures: Pictures, row: int, how: Preprocessing) -> NDArray[np.uint8]:
+    """Show a picture as evaluation does, from every pixel: published weights must score what they published."""
+    pixels = decode(pictures.encoded(row), pictures.name(row))
+    return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
 
 def _streamed(feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Batch]:
     loader = DataLoader(
-        _Pictures(feed, augmentation, seed),
-        batch_sampler=_Steps(plan),
+        _Steps(feed, augmentation, seed),
+        sampler=plan,
+        batch_size=None,  # the plan has made the batches
         num_workers=feed.workers,
-        collate_fn=_stack,
         worker_init_fn=_quiet_worker,
     )
     labels = torch.from_numpy(feed.split.labels)

@@ -6,7 +6,7 @@ Letters: H, W the picture's height and width, S the side of a square view; pixel
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -27,7 +27,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
+from residuum.data.boxes import whole_pixels
+from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part
 from residuum.errors import UserError
 from residuum.settings import Interpolation
 
@@ -106,7 +107,7 @@ def decode(encoded: bytes | Pixels, name: str) -> Pixels:
         return _upright(_to_rgb(image, encoded, name), _orientation(image))
 
 
-def decode_part(encoded: bytes | Pixels, name: str, part_of: Callable[[int, int], Box], least: int) -> Pixels:
+def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int) -> Pixels:
     """Decode the part of the picture, (h, w, 3), that a view of `least` × `least` pixels is made from.
 
     `part_of` chooses it from the width and height of the upright picture; its edges are rounded to whole
@@ -116,8 +117,13 @@ def decode_part(encoded: bytes | Pixels, name: str, part_of: Callable[[int, int]
         BrokenPicture: as from `decode`.
     """
     if isinstance(encoded, bytes) and encoded.startswith(b"\xff\xd8\xff"):
+        frame = frame_of(encoded)
+        if frame and frame.plain and frame.width * frame.height <= MAX_PIXELS:
+            stored = stored_part(encoded, frame, 1, part_of, least)
+            if stored is not None:
+                return stored
         with _only_broken_pictures(name):
-            return _part_of_jpeg(_open(encoded, name), part_of, least)
+            return _part_of_jpeg(_open(encoded, name), encoded, frame, part_of, least)
     pixels = decode(encoded, name)
     height, width = pixels.shape[:2]
     left, top, right, bottom = whole_pixels(part_of(width, height), 1, (width, height))
@@ -202,16 +208,20 @@ def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
     return image
 
 
-def _part_of_jpeg(image: ImageFile.ImageFile, part_of: Callable[[int, int], Box], least: int) -> Pixels:
+def _part_of_jpeg(
+    image: ImageFile.ImageFile, encoded: bytes, frame: Frame | None, part_of: PartOf, least: int
+) -> Pixels:
     orientation, (width, height) = _orientation(image), image.size
-    upright = (width, height) if orientation < 5 else (height, width)
-    box = as_stored(part_of(*upright), orientation, upright)
-    scale = decoding_scale(box, (width, height), least)
+    if frame and (frame.width, frame.height) == image.size:
+        stored = stored_part(encoded, frame, orientation, part_of, least)
+        if stored is not None:
+            return _upright(stored, orientation)
     if not getattr(image, "quantization", None):  # a lossless JPEG has no blocks to shrink
-        scale = 1
+        least = max(image.size) + 1
+    scale, corners = needed(part_of, orientation, image.size, least)
     if scale > 1:
         image.draft(None, (width // scale, height // scale))
-    part = image.crop(whole_pixels(box, scale, (width, height)))
+    part = image.crop(corners)
     return _upright(np.array(part if part.mode == "RGB" else part.convert("RGB")), orientation)
 
 

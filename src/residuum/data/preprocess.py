@@ -33,9 +33,17 @@ class Preprocessing:
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """(B, S, S, 3) uint8 or float 0..255 to (B, 3, S, S) float32, channels last in memory."""
-    mean = torch.from_numpy(preprocessing.mean).to(pixels.device)
-    std = torch.from_numpy(preprocessing.std).to(pixels.device)
-    return pixels.to(torch.float32, copy=True).sub_(mean).div_(std).permute(0, 3, 1, 2)
+    mean, std = (
+        _whole_rows(values, pixels.shape[2]).to(pixels.device)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    rows = pixels.to(torch.float32, copy=True).flatten(2)  # (B, S, 3·S): long rows are fast, triples are not
+    return rows.sub_(mean).div_(std).view(pixels.shape).permute(0, 3, 1, 2)
+
+
+def _whole_rows(values: NDArray[np.float32], side: int) -> Tensor:
+    """(3,) or (S, S, 3) to (3·S,) or (S, 3·S): one number for each of the numbers in a row of pixels."""
+    return torch.from_numpy(np.tile(values, side) if values.ndim == 1 else values.reshape(side, -1))
 
 
 def measure(
