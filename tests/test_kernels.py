@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from residuum.kernels import batch_norm as kernel
 from residuum.kernels import build
 from residuum.kernels.batch_norm import batch_norm, fuses
+from residuum.kernels.update import direction, move
 
 CHANNELS_LAST = torch.channels_last
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
@@ -203,3 +204,33 @@ def test_one_pool_of_threads_is_shared_with_torch() -> None:
     assert len(loaded) <= 1 or all(
         "sklearn" in path or "scikit" in path for path in loaded if "torch" not in path
     )
+
+
+# --- Muon's sweeps ------------------------------------------------------------------------------
+
+
+@compiled
+@pytest.mark.parametrize("shape", [(3, 5), (64, 577)])
+def test_the_sweeps_over_the_weights_are_torchs(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    gradient, average, weights = (torch.randn(shape) for _ in range(3))
+    out, by = torch.empty(shape, dtype=torch.bfloat16), torch.randn(shape).bfloat16()
+    v = 0.6 * average + gradient
+    expected = gradient + 0.6 * v
+    moved = 0.9 * weights - 0.05 * by.float()
+    direction(gradient, average, 0.6, out)
+    move(weights, by, 0.9, 0.05)
+    torch.testing.assert_close(average, v)
+    torch.testing.assert_close(out, expected.bfloat16())
+    torch.testing.assert_close(weights, moved)
+
+
+def test_other_precisions_are_left_to_torch() -> None:
+    torch.manual_seed(0)
+    gradient, average, weights = (torch.randn(4, 6, dtype=torch.float64) for _ in range(3))
+    out, kept = torch.empty(4, 6, dtype=torch.float64), weights.clone()
+    v = 0.6 * average + gradient
+    direction(gradient, average, 0.6, out)
+    move(weights, out, 0.9, 0.05)
+    torch.testing.assert_close(out, gradient + 0.6 * v)
+    torch.testing.assert_close(weights, 0.9 * kept - 0.05 * out)

@@ -1,6 +1,6 @@
-"""Compile batch_norm.cpp with the machine's own compiler, once; without a compiler torch's operations do the work.
+"""Compile this folder's C++ with the machine's own compiler, once; without a compiler torch's operations do the work.
 
-The source includes no header of torch's and is called through ctypes, so it compiles in about two seconds, and again
+The sources include no header of torch's and is called through ctypes, so they compile in about two seconds, and again
 only when source, compiler, torch or processor change.
 """
 
@@ -19,7 +19,7 @@ import torch
 from residuum import runs
 from residuum.console import say
 
-SOURCE = Path(__file__).with_name("batch_norm.cpp")
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
 SECONDS = 120.0
 """Longest time a compiler may take."""
@@ -48,16 +48,18 @@ def library() -> ctypes.CDLL | None:
 def _compiled(compiler: str) -> Path:
     """Return the shared library in the cache, compiled if it is not there."""
     folder = runs.cache_folder() / "kernels"
-    target = folder / f"batch_norm-{_key(compiler)}.so"
+    target = folder / f"kernels-{_key(compiler)}.so"
     if target.exists():
         return target
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         # Compiled with OpenMP but linked without: its calls find the threads that torch has brought along, so that
         # the two share one pool.
-        part, whole = Path(unfinished) / "part.o", Path(unfinished) / "whole.so"
-        _run([compiler, *FLAGS, "-fopenmp", "-c", str(SOURCE), "-o", str(part)])
-        _run([compiler, "-shared", str(part), "-o", str(whole)])
+        parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
+        for source, part in zip(SOURCES, parts, strict=True):
+            _run([compiler, *FLAGS, "-fopenmp", "-c", str(source), "-o", part])
+        whole = Path(unfinished) / "whole.so"
+        _run([compiler, "-shared", *parts, "-o", str(whole)])
         whole.replace(target)
     return target
 
@@ -73,7 +75,7 @@ def _key(compiler: str) -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     parts = [
-        SOURCE.read_bytes(),
+        *(source.read_bytes() for source in SOURCES),
         version,
         *map(str.encode, (*FLAGS, platform.machine(), flags, torch.__version__)),
     ]
@@ -92,4 +94,7 @@ def _load(path: Path) -> ctypes.CDLL:
         forward.argtypes = [*[pointer] * 7, number, number, pointer, pointer, *sizes]
         backward.argtypes = [*[pointer] * 11, *sizes]
         forward.restype = backward.restype = None
+    functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
+    functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
+    functions.muon_direction.restype = functions.muon_move.restype = None
     return functions

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from residuum.kernels.update import direction, move
+
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's coefficients: three rounds bring every singular value to about one."""
 ROUNDS = 3
@@ -58,11 +60,15 @@ class Muon(torch.optim.Optimizer):
 
     def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
-        directions = self._nesterov(parameters, [_gradient(p) for p in parameters], momentum)
-        moves = orthogonal(torch.stack([d.flatten(1) for d in directions]).to(self.dtype)).float()
-        norms = torch.stack(torch._foreach_norm(parameters)).clamp_min_(1e-12)
-        torch._foreach_mul_(parameters, list(len(parameters[0]) ** 0.5 / norms))
-        torch._foreach_add_(parameters, list(moves.view(-1, *parameters[0].shape)), alpha=-rate)
+        weights = [matrix(p) for p in parameters]
+        directions = weights[0].new_empty((len(weights), *weights[0].shape), dtype=self.dtype)
+        for parameter, out in zip(parameters, directions, strict=True):
+            gradient = laid_out(_gradient(parameter), parameter)
+            direction(matrix(gradient), matrix(self._average(parameter)), momentum, out)
+        norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12)
+        scales = (len(weights[0]) ** 0.5 / norms).tolist()
+        for weight, by, scale in zip(weights, orthogonal(directions), scales, strict=True):
+            move(weight, by, scale, rate)
 
     def _move_others(
         self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float
@@ -74,30 +80,62 @@ class Muon(torch.optim.Optimizer):
 
     def _nesterov(self, parameters: list[Tensor], gradients: list[Tensor], momentum: float) -> list[Tensor]:
         """v = momentum · v + g; the direction is g + momentum · v."""
-        for parameter in parameters:
-            if "momentum_buffer" not in self.state[parameter]:
-                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        averages: list[Tensor] = [self.state[p]["momentum_buffer"] for p in parameters]
+        averages = [self._average(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
         return list(torch._foreach_add(gradients, averages, alpha=momentum))
+
+    def _average(self, parameter: Tensor) -> Tensor:
+        """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
+        state = self.state[parameter]
+        state["momentum_buffer"] = (
+            laid_out(state["momentum_buffer"], parameter) if state else torch.zeros_like(parameter)
+        )
+        average: Tensor = state["momentum_buffer"]
+        return average
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """(M, r, c) to the (M, r, c) matrices of the same singular vectors, all singular values about one.
 
-    Newton and Schulz's iteration, which needs products alone.
+    Newton and Schulz's iteration, x ← (aI + bA + cA²)x with A = xxᵀ, needs products alone. Every x is the first one
+    times polynomials of the first A, so the rounds work on the small square matrices, and x is multiplied once.
     """
     x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
     is_tall = x.shape[1] > x.shape[2]
     if is_tall:
         x = x.mT
     a, b, c = NEWTON_SCHULZ
-    for _ in range(ROUNDS):
-        square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
-    result: Tensor = x.mT if is_tall else x
-    return result
+    square = x @ x.mT
+    factor: Tensor | None = None
+    for turn in range(ROUNDS):
+        step = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        step.diagonal(dim1=1, dim2=2).add_(a)
+        factor = step if factor is None else step @ factor
+        if turn < ROUNDS - 1:
+            square = step @ square @ step
+    assert factor is not None
+    result: Tensor = factor @ x
+    return result.mT if is_tall else result
+
+
+def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """Return the tensor in the parameter's memory layout, copied only if it has another."""
+    alike = tensor.stride() == parameter.stride()
+    return tensor if alike else torch.empty_like(parameter).copy_(tensor)
+
+
+def matrix(weight: Tensor) -> Tensor:
+    """(C_out, C_in, k, k) as the (C_out, C_in·k·k) matrix that lies in memory, which no copy is needed for.
+
+    Channels-last weights have their columns in another order; to the nearest orthogonal matrix it makes no difference.
+    """
+    return (weight.permute(0, 2, 3, 1) if is_channels_last(weight) else weight).flatten(1)
+
+
+def is_channels_last(weight: Tensor) -> bool:
+    """Say whether the channels of a (C_out, C_in, k, k) weight lie side by side in memory."""
+    return weight.permute(0, 2, 3, 1).is_contiguous() and not weight.is_contiguous()
 
 
 def _by_shape(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
