@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from residuum.kernels import batch_norm as kernel
 from residuum.kernels import build
-from residuum.kernels.batch_norm import batch_norm, fuses
+from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
 from residuum.kernels.update import direction, move
 
 CHANNELS_LAST = torch.channels_last
@@ -109,6 +109,28 @@ def test_it_repeats_bit_by_bit_and_leaves_its_inputs_alone() -> None:
     torch.testing.assert_close(runs[0], runs[1], rtol=0, atol=0)
     torch.testing.assert_close(runs[0], runs[2], rtol=0, atol=0)
     torch.testing.assert_close((x.detach(), h.detach()), kept, rtol=0, atol=0)
+
+
+@compiled
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("uses", [(1, 0), (0, 1), (1, 1)])
+def test_the_gradients_of_both_uses_are_added(adds: bool, relu: bool, uses: tuple[int, int]) -> None:
+    torch.manual_seed(5)
+    shape = (4, 32, 5, 6)
+    x, h = pictures(shape, torch.float32), pictures(shape, torch.float32) if adds else None
+    first, second = torch.randn(shape), torch.randn(shape)
+    ours, theirs = normed(32), normed(32)
+    of = [x, *([h] if h is not None else [])]
+    one, other = batch_norm_twice(x, ours, h, relu=relu)
+    assert one.data_ptr() == other.data_ptr()
+    parts = [(first * one).sum()] * uses[0] + [(second * other).sum()] * uses[1]
+    loss = torch.stack(parts).sum()
+    found = torch.autograd.grad(loss, [*of, ours.weight, ours.bias])
+    dy = uses[0] * first + uses[1] * second
+    expected = outcome(usual(x, theirs, h, relu), dy, [*of, theirs.weight, theirs.bias], theirs)[1:-2]
+    for one_, other_ in zip(found, expected, strict=True):
+        assert float((one_.double() - other_).norm() / other_.norm()) < 1e-4
 
 
 @compiled

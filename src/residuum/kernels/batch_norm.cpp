@@ -135,9 +135,9 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
     }
 }
 
-// g = dy where the ReLU let through (y > 0); dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
+// g = dy + dy2 where the ReLU let through (y > 0), dy2 being the gradient of a second use of y, if there is one; dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
 template <class T, int K>
-void backward(const T* dy, const T* x, const T* y, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
+void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
               const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) {
     Shape s = folded(M, C, 64);
     int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
@@ -149,7 +149,7 @@ void backward(const T* dy, const T* x, const T* y, T* dx, T* dh, const float* ga
         scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f]; centre[f] = mean[c];
     }
     bool from_y = relu && y;                      // with h the sign of the sum is not known from x alone
-    const T* second = dh && relu ? dh : dy;
+    bool writes = dh && from_y;                   // then the second sweep finds g there
     #pragma omp parallel num_threads(threads)
     {
         int me = omp_get_thread_num();
@@ -166,9 +166,10 @@ void backward(const T* dy, const T* x, const T* y, T* dx, T* dh, const float* ga
                     for (int k = 0; k < K; ++k) {
                         int64_t at = r * W + c + LANES * k;
                         Floats v = load(x + at), g = load(dy + at);
+                        if (dy2) g += load(dy2 + at);
                         if (from_y) g = where(load(y + at) > 0, g);
                         else if (relu) g = where(a[k] * v + b[k] > 0, g);
-                        if (from_y && dh) store(dh + at, g);
+                        if (writes) store(dh + at, g);
                         sum[k] += g; product[k] += g * (v - m[k]);
                     }
                 for (int k = 0; k < K; ++k) for (int l = 0; l < LANES; ++l) {
@@ -199,7 +200,8 @@ void backward(const T* dy, const T* x, const T* y, T* dx, T* dh, const float* ga
                 for (int64_t r = from; r < to; ++r)
                     for (int k = 0; k < K; ++k) {
                         int64_t at = r * W + c + LANES * k;
-                        Floats v = load(x + at), g = load(second + at);
+                        Floats v = load(x + at), g = load((writes ? dh : dy) + at);
+                        if (!writes && dy2) g += load(dy2 + at);
                         if (relu && !y) g = where(a[k] * v + b[k] > 0, g);
                         store(dx + at, a[k] * g + slope[k] * v + offset[k]);
                     }
@@ -219,9 +221,9 @@ template <class T, class Call> void dispatch(int64_t M, int64_t C, Call call) {
 extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, float* rm, float* rv, \
     float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) { \
     dispatch<T>(M, C, [&](auto k) { forward<T, k.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, mean, inverse_std, M, C, relu, threads, work); }); } \
-extern "C" void bn_backward_##NAME(const void* dy, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
+extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
     const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch<T>(M, C, [&](auto k) { backward<T, k.value>((const T*)dy, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
+    dispatch<T>(M, C, [&](auto k) { backward<T, k.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
 
 EXPORT(f32, float)
 EXPORT(bf16, bfloat16)

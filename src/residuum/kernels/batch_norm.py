@@ -24,15 +24,26 @@ def batch_norm(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, relu
 
     x and h: (N, C, H, W). Fused where it can be (`fuses`), by torch otherwise; the two agree to rounding.
     """
+    return batch_norm_twice(x, norm, h, relu=relu)[0]
+
+
+def batch_norm_twice(
+    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, relu: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return what batch_norm returns twice, in the same memory: for the next branch, and for the shortcut past it.
+
+    Their gradients then arrive apart, and are added in the sweep that reads them anyway.
+    """
     if fuses(x, norm, h):
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked += 1
         state = (norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
-        result: Tensor = _Fused.apply(x, h, *state, relu)
-        return result
+        both: tuple[Tensor, Tensor] = _Fused.apply(x, h, *state, relu)
+        return both
     y = norm(x)
     y = y if h is None else y + h
-    return torch_relu(y) if relu else y
+    y = torch_relu(y) if relu else y
+    return y, y
 
 
 def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None) -> bool:
@@ -66,23 +77,29 @@ class _Fused(torch.autograd.Function):
         momentum: float,
         eps: float,
         relu: bool,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         y, statistics = torch.empty_like(x), torch.empty(2, x.shape[1])
         running = (running_mean, running_var, momentum, eps)
         _call("forward", x, relu, x, h, y, gamma, beta, *running, *statistics)
         # y tells where the ReLU let through; without h, x tells it too
         ctx.save_for_backward(x, y if relu and h is not None else None, gamma, beta, statistics)
         ctx.relu, ctx.adds = relu, h is not None
-        return y
+        ctx.set_materialize_grads(False)
+        return y, y.new_empty(0).set_(y.untyped_storage(), 0, y.shape, y.stride())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *both: Tensor | None) -> tuple[Tensor | None, ...]:
         x, y, gamma, beta, statistics = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
+        used = [dy.contiguous(memory_format=torch.channels_last) for dy in both if dy is not None]
+        if not used:
+            return (None,) * 9
+        if ctx.adds and not ctx.relu:  # h's gradient is the sum itself, and no sweep writes it
+            used = [sum(used[1:], used[0])]
+        dy, dy2 = used[0], used[1] if len(used) > 1 else None
         dx, moves = torch.empty_like(x), torch.empty(2, x.shape[1])
         dh = torch.empty_like(x) if ctx.adds and ctx.relu else None
-        _call("backward", x, ctx.relu, dy, x, y, dx, dh, gamma, beta, *statistics, *moves)
+        _call("backward", x, ctx.relu, dy, dy2, x, y, dx, dh, gamma, beta, *statistics, *moves)
         if ctx.adds and dh is None:
             dh = dy
         return dx, dh, moves[0], moves[1], None, None, None, None, None

@@ -92,7 +92,7 @@ def _load(path: Path) -> ctypes.CDLL:
             getattr(functions, f"bn_backward_{name}"),
         )
         forward.argtypes = [*[pointer] * 7, number, number, pointer, pointer, *sizes]
-        backward.argtypes = [*[pointer] * 11, *sizes]
+        backward.argtypes = [*[pointer] * 12, *sizes]
         forward.restype = backward.restype = None
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]

@@ -5,31 +5,37 @@ The same layers in the same order as the net's own forward; only what a hook on 
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Any
 
 from torch import Tensor, nn
 
-from residuum.kernels.batch_norm import batch_norm
+from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.models.block import Add, ResidualBlock
 
+Activations = Any
+"""A tensor; or between blocks two that are one in memory, for the branch and for the shortcut (batch_norm_twice)."""
 
-def fused(module: nn.Module, x: Tensor) -> Tensor:
+
+def fused(module: nn.Module, x: Activations) -> Activations:
     """Return module(x), (N, C_in, H, W) to what the module makes of it; the numbers agree to rounding."""
     if isinstance(module, ResidualBlock) and not module.skipped:
-        return _block(module, x)
+        return _block(module, *x) if isinstance(x, tuple) else _block(module, x, x)
+    if isinstance(x, tuple):
+        x, _ = x
     if isinstance(module, nn.Sequential):
         return _sequence(module.children(), x)
     if isinstance(module, nn.BatchNorm2d):
         return batch_norm(x, module)
-    return module(x)  # type: ignore[no-any-return]
+    return module(x)
 
 
-def _block(block: ResidualBlock, x: Tensor) -> Tensor:
-    """y = after(F(before(x)) + h(x)), as in ResidualBlock.forward."""
+def _block(block: ResidualBlock, x: Tensor, past: Tensor) -> Activations:
+    """y = after(F(before(x)) + h(x)), as in ResidualBlock.forward; `past` is x on its way to the shortcut."""
     a = fused(block.before, x)
-    h = None if block.shortcut is None else fused(block.shortcut, a if block.shared else x)
+    h = None if block.shortcut is None else fused(block.shortcut, a if block.shared else past)
     *layers, last = block.branch.children()
     if isinstance(last, nn.BatchNorm2d) and _joins(block):
-        return batch_norm(_sequence(layers, a), last, h, relu=isinstance(block.after, nn.ReLU))
+        return batch_norm_twice(_sequence(layers, a), last, h, relu=isinstance(block.after, nn.ReLU))
     F = _sequence(block.branch.children(), a)
     return fused(block.after, F if h is None else block.add(F, h, x))
 

@@ -98,25 +98,23 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrices: Tensor) -> Tensor:
     """(M, r, c) to the (M, r, c) matrices of the same singular vectors, all singular values about one.
 
-    Newton and Schulz's iteration, x ← (aI + bA + cA²)x with A = xxᵀ, needs products alone. Every x is the first one
-    times polynomials of the first A, so the rounds work on the small square matrices, and x is multiplied once.
+    Newton and Schulz's iteration, x ← (aI + bA + cA²)x with A = xxᵀ, from x of norm one, needs products alone. Every x
+    is the first one times polynomials of the first A, so the rounds work on the small square matrices, and x is
+    multiplied once. Tall matrices are multiplied from the other side.
     """
-    x = matrices / (matrices.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
-    is_tall = x.shape[1] > x.shape[2]
-    if is_tall:
-        x = x.mT
+    is_tall = matrices.shape[1] > matrices.shape[2]
+    square = matrices.mT @ matrices if is_tall else matrices @ matrices.mT
+    norm = square.diagonal(dim1=1, dim2=2).float().sum(1).sqrt().clamp_min(1e-7)[:, None, None]  # ‖x‖² = tr A
+    square = (square / norm**2).to(matrices.dtype)
     a, b, c = NEWTON_SCHULZ
-    square = x @ x.mT
-    factor: Tensor | None = None
+    factor = (torch.eye(square.shape[1], device=square.device) / norm).to(matrices.dtype)
     for turn in range(ROUNDS):
         step = torch.baddbmm(square, square, square, beta=b, alpha=c)
         step.diagonal(dim1=1, dim2=2).add_(a)
-        factor = step if factor is None else step @ factor
+        factor = step @ factor
         if turn < ROUNDS - 1:
             square = step @ square @ step
-    assert factor is not None
-    result: Tensor = factor @ x
-    return result.mT if is_tall else result
+    return matrices @ factor if is_tall else factor @ matrices
 
 
 def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
