@@ -18,7 +18,18 @@ MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTA
 WORDS = {
     "README.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
-        "speed": "| training, whole loop | ours, images/s | usual loop, images/s | ratio (range) | written by |",
+        "speed": "| training, whole loop | ours, images/s | × the usual loop (range) | × timm's step (range) "
+        "| of the convolution limit (range) | first steps | peak memory | written by |",
+        "without": "no AMX",
+        "parity": "| held-out accuracy after {epochs} epochs | the fast way | float32, torch's operations | seeds "
+        "| written by |",
+        "depth": "| what depth costs | a picture | checkpointing: times as long (range) "
+        "| peak memory without, with | written by |",
+        "fit": "Over 20 to 1202 layers a straight line fits the time a picture takes (R² = {r2:.4f}; no net lies "
+        "further from it than {percent:.0f} %).",
+        "jpeg": "| JPEG training input, one core | views, images/s | views, × torchvision's transform (range) "
+        "| normalised batches, both sides: × (range) | written by |",
+        "jpeg_names": ("photographs of 500 px", "the same, four times as large"),
         "family": "| forward and backward | ours, images/s | reference, images/s | ratio (quartiles) | written by |",
         "trim": "| a quarter of the blocks taken out | validation accuracy: whole, cut, repaired "
         "| at random, cut: mean (range) | test accuracy: whole, repaired | times as fast | written by |",
@@ -31,7 +42,15 @@ WORDS = {
     },
     "README.zh.md": {
         "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 由谁写出 |",
-        "speed": "| 训练速度，完整循环 | 我们，张/秒 | 通常的循环，张/秒 | 比值（范围） | 由谁写出 |",
+        "speed": "| 训练速度，完整循环 | 我们，张/秒 | 与通常的循环之比（范围） | 与 timm 一步之比（范围） "
+        "| 卷积极限的几成（范围） | 首批步 | 内存峰值 | 由谁写出 |",
+        "without": "不用 AMX",
+        "parity": "| {epochs} 轮后的留出准确率 | 快的方式 | float32、torch 自己的运算 | 种子数 | 由谁写出 |",
+        "depth": "| 深度的代价 | 每张图 | 检查点：几倍时间（范围） | 内存峰值：不用、用 | 由谁写出 |",
+        "fit": "从 20 层到 1202 层，每张图的时间可用一条直线拟合（R² = {r2:.4f}；偏离最多 {percent:.0f} %）。",
+        "jpeg": "| JPEG 训练输入，单核 | 视图，张/秒 | 视图与 torchvision 变换之比（范围） "
+        "| 归一化的批，两边都算：之比（范围） | 由谁写出 |",
+        "jpeg_names": ("500 px 的照片", "同样的照片，放大四倍"),
         "family": "| 前向与反向 | 我们，张/秒 | 参照，张/秒 | 比值（四分位） | 由谁写出 |",
         "trim": "| 去掉四分之一的块 | 验证准确率：完整、剪后、修复后 | 随机去掉：均值（范围） "
         "| 测试准确率：完整、修复后 | 快多少倍 | 由谁写出 |",
@@ -50,7 +69,17 @@ def tables(page: str) -> str:
     accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
     lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
-    lines += [words["speed"], "|---|---|---|---|---|", *(_speed_row(r) for r in speed), ""]
+    lines += [words["speed"], "|---|---|---|---|---|---|---|---|", *(_speed_row(r, words) for r in speed), ""]
+    for path in RESULTS.glob("parity-*.json"):
+        parity = _read(path)
+        lines += [words["parity"].format(**parity), "|---|---|---|---|---|", _parity_row(parity), ""]
+    for path in RESULTS.glob("depth-price.json"):
+        lines += [words["depth"], "|---|---|---|---|---|", *_depth_rows(_read(path)), ""]
+        fit = _read(path)["fit"]
+        lines += [words["fit"].format(**fit, percent=100 * fit["largest_relative_error"]), ""]
+    jpeg = [_read(path) for path in sorted(RESULTS.glob("jpeg-input*.json"))]
+    named = zip(words["jpeg_names"], jpeg, strict=True)
+    lines += [words["jpeg"], "|---|---|---|---|---|", *(_jpeg_row(name, r) for name, r in named), ""]
     family = [row for path in RESULTS.glob("family-speed.json") for row in _read(path)["rows"]]
     lines += [words["family"], "|---|---|---|---|---|", *(_family_row(r) for r in family), ""]
     trims = [_read(path) for path in sorted(RESULTS.glob("trim-*.json"), reverse=True)]
@@ -68,15 +97,46 @@ def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
     return f"| {what} | {spread} | {accuracy['n']} | {file} |"
 
 
-def _speed_row(result: dict[str, Any]) -> str:
-    ours, usual = result["images_per_s"]["ours"]["median"], result["images_per_s"]["usual"]["median"]
-    ratio = result["ratio"]
-    file = "[train_speed.py](benchmarks/train_speed.py)"
-    what = f"{result['model']}, {result['compute']['precision']}, batch {result['batch_size']}"
+def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:
+    ratios = [_ratio(result[name]) for name in ("ratio", "ratio_library", "ratio_limit")]
+    what = f"{result['model']}, {result['image_size']} px, batch {result['batch_size']}"
+    what += f", {words['without']}" if result.get("instructions_up_to") else ""
     return (
-        f"| {what} | {ours:.0f} | {usual:.0f} "
-        f"| {ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f}) | {file} |"
+        f"| {what} | {result['images_per_s']['ours']['median']:.0f} | {ratios[0]} | {ratios[1]} "
+        f"| {ratios[2].replace('×', '')} | {result['first_steps_s']:.1f} s | {result['peak_memory_mib']:,} MiB "
+        "| [train_speed.py](benchmarks/train_speed.py) |"
     )
+
+
+def _ratio(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f})"
+
+
+def _parity_row(result: dict[str, Any]) -> str:
+    ways = [result["summary"][way] for way in ("fast", "plain")]
+    figures = [f"{100 * way['mean']:.2f} ± {100 * way['sd']:.2f} %" for way in ways]
+    file = "[parity.py](benchmarks/parity.py)"
+    return f"| {result['model']} | {figures[0]} | {figures[1]} | {ways[0]['n']} | {file} |"
+
+
+def _depth_rows(result: dict[str, Any]) -> list[str]:
+    rows = []
+    for name, net in result["steps"].items():
+        peaks = [run["peak_memory_mib"] / 1024 for run in result["memory"] if run["net"] == name]
+        memory = ", ".join(f"{peak:.1f}" for peak in peaks) + " GiB" if peaks else "–"
+        rows.append(
+            f"| {name} | {1000 * net['seconds_a_picture']:.2f} ms | {_ratio(net['overhead'])} | {memory} "
+            "| [depth_price.py](benchmarks/depth_price.py) |"
+        )
+    return rows
+
+
+def _jpeg_row(name: str, result: dict[str, Any]) -> str:
+    views = result["images_per_s"]["views"]["median"]
+    file = "[jpeg_input.py](benchmarks/jpeg_input.py)"
+    alone = _ratio(result["ratio_to_reference"]["views"])
+    together = _ratio(result["batches_to_reference_batches"])
+    return f"| {name} | {views:.0f} | {alone} | {together} | {file} |"
 
 
 def _family_row(row: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ All sides in one run, turn by turn:
     python benchmarks/train_speed.py ../shared/data/cifar10 --model resnet20
     python benchmarks/train_speed.py ../shared/data/imagenet-sample --model resnet50 --image-size 224 --batch-size 32
 
+With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) computes as one without.
+
 Writes results/train-speed-MODEL.json. Run it on an otherwise idle machine.
 """
 
@@ -51,7 +53,10 @@ from residuum.training.start import make_net
 from residuum.training.state import State
 
 RESULTS = Path(__file__).parent.parent / "results"
-Turn = Callable[[int], object]
+Turn = Callable[[int], float]
+"""Does so many steps and returns the seconds they took."""
+STARTING = 2
+"""Steps of ours that are not counted in a turn: there its workers start, which they do once in a run."""
 
 # --- the usual loop -----------------------------------------------------------------------------
 
@@ -138,12 +143,18 @@ class Ours:
         optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
         self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
         self.state = State()
-        self.hands = Hands(lambda _: None, lambda _: None, dict, lambda: None)
+        self.ends: list[float] = []
+        self.hands = Hands(lambda _: None, lambda _: None, dict, self._step_ended)
 
-    def steps(self, count: int) -> None:
-        """Do `count` steps of the real loop."""
-        recipe = dataclasses.replace(self.job.recipe, iterations=self.state.step + count)
+    def steps(self, count: int) -> float:
+        """Do a few steps of the real loop, then `count` more, and return the seconds of those."""
+        self.ends.clear()
+        recipe = dataclasses.replace(self.job.recipe, iterations=self.state.step + STARTING + count)
         fit(dataclasses.replace(self.job, recipe=recipe), self.state, self.hands, save_seconds=1e9)
+        return self.ends[-1] - self.ends[STARTING - 1]
+
+    def _step_ended(self) -> None:
+        self.ends.append(time.perf_counter())
 
 
 # --- the limit ----------------------------------------------------------------------------------
@@ -215,8 +226,8 @@ def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
     usual, library = usual_steps(resolved, feeds), library_steps(resolved)
     ours, limit = Ours(resolved, feeds), Limit(resolved)
     sides: dict[str, Turn] = {
-        "usual": lambda n: [None for _ in itertools.islice(usual, n)],
-        "library": lambda n: [None for _ in itertools.islice(library, n)],
+        "usual": lambda n: seconds_of(lambda: list(itertools.islice(usual, n))),
+        "library": lambda n: seconds_of(lambda: list(itertools.islice(library, n))),
         "ours": ours.steps,
     }
     for side in sides.values():
@@ -226,7 +237,7 @@ def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
     speeds: dict[str, list[float]] = {name: [] for name in (*sides, "limit")}
     for _ in range(rounds):
         for name, side in sides.items():
-            speeds[name].append(batch * steps / seconds_of(lambda side=side: side(steps)))
+            speeds[name].append(batch * steps / side(steps))
         speeds["limit"].append(batch / limit.steps(1))
         print({name: round(values[-1], 1) for name, values in speeds.items()}, flush=True)
     ratios = {
@@ -245,6 +256,7 @@ def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
             "threads": resolved.compute.threads,
         },
         "images_per_s": {name: summary(values) for name, values in speeds.items()},
+        "instructions_up_to": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "ratio": ratios["usual"],
         "ratio_library": ratios["library"],
         "ratio_limit": ratios["limit"],
@@ -315,7 +327,9 @@ def main() -> None:
         f"python benchmarks/train_speed.py DATA --model {options.model} --batch-size {options.batch_size}"
     )
     command += f" --image-size {options.image_size}" if options.image_size else ""
-    path = RESULTS / f"train-speed-{options.model}.json"
+    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
+    path = RESULTS / f"train-speed-{options.model}{'-' + isa.lower() if isa else ''}.json"
     runs.write_json(path, {"command": command, "environment": runs.environment(), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")

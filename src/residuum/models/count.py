@@ -86,8 +86,21 @@ def saved_bytes(net: nn.Module, images: Tensor) -> int:
 
 def cost(spec: NetSpec, image_size: int) -> dict[str, int]:
     """Return depth, parameters and multiply-adds (for one picture of `image_size` px) of a specification."""
-    figures = _figures(spec, image_size, batch=2)
-    return {name: figures[name] for name in ("depth", "parameters", "multiply_adds")}
+    totals = _by_blocks(spec, lambda shallow: _run_once(shallow, image_size))
+    return {"depth": spec.depth, "parameters": totals[0], "multiply_adds": totals[1]}
+
+
+@cache
+def _run_once(spec: NetSpec, image_size: int) -> tuple[int, int]:
+    """Count parameters and multiply-adds by showing a shallow net one real picture.
+
+    Every run of training begins with this. Meta tensors would load much of torch's compiler for BN alone: seconds.
+    """
+    with torch.random.fork_rng(devices=[]):
+        net = ResNet(spec)
+    with _noting_multiply_adds(net) as noted, torch.inference_mode():
+        net.eval()(torch.zeros(1, spec.in_channels, image_size, image_size))
+    return parameters(net), sum(noted)
 
 
 def activation_bytes(spec: NetSpec, image_size: int, batch: int) -> int:

@@ -17,7 +17,7 @@ from residuum.compute import Compute
 from residuum.data.batches import Batch, Feed, TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
-from residuum.training.optimizer import learning_rate, set_rate
+from residuum.training.optimizer import Optimizer, learning_rate, set_rate
 from residuum.training.state import State
 
 Report = Callable[[dict[str, Any]], None]
@@ -30,7 +30,7 @@ class Job:
     """What does not change while the loop turns."""
 
     net: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     recipe: Recipe
     feed: Feed
     compute: Compute

@@ -19,13 +19,13 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ROUNDS = 3
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`, whose
     learning rate is `others_rate` times the matrices'.
 
     `others` are param groups, each with its weight_decay. Matrices need none: their norm is held at √r, so that
     each filter is of norm one on average; the BN behind them takes no notice of it. `dtype` is that of the matrix
-    products.
+    products. Not a subclass of torch's Optimizer, which loads torch's compiler when it is made: two seconds.
     """
 
     def __init__(
@@ -37,16 +37,18 @@ class Muon(torch.optim.Optimizer):
         others_rate: float,
         dtype: torch.dtype,
     ) -> None:
-        groups = [{"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}]
+        groups: list[dict[str, Any]] = [
+            {"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}
+        ]
         groups += [{**group, "is_matrix": False, "momentum": momentum} for group in others]
-        super().__init__([g for g in groups if g["params"]], {"lr": 0.1, "weight_decay": 0.0})
+        self.param_groups = [{"lr": 0.1, "weight_decay": 0.0, **g} for g in groups if g["params"]]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
         self.dtype = dtype
         self.others_rate = others_rate
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Move every parameter that has a gradient."""
-        assert closure is None
         for group in self.param_groups:
             parameters: list[Tensor] = [p for p in group["params"] if p.grad is not None]
             if not parameters:
@@ -57,6 +59,26 @@ class Muon(torch.optim.Optimizer):
             else:
                 rate = self.others_rate * group["lr"]
                 self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self._parameters():
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the momenta by the parameters' places in the groups, as torch's optimisers do."""
+        kept = {place: self.state[p] for place, p in enumerate(self._parameters()) if p in self.state}
+        return {"state": kept, "param_groups": []}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back the momenta that `state_dict` gave; the groups are this object's own."""
+        parameters = self._parameters()
+        for place, slots in state["state"].items():
+            parameter = parameters[place]
+            self.state[parameter] = {name: value.to(parameter) for name, value in slots.items()}
+
+    def _parameters(self) -> list[Tensor]:
+        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
@@ -87,7 +109,7 @@ class Muon(torch.optim.Optimizer):
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
-        state = self.state[parameter]
+        state = self.state.setdefault(parameter, {})
         state["momentum_buffer"] = (
             laid_out(state["momentum_buffer"], parameter) if state else torch.zeros_like(parameter)
         )

@@ -1,6 +1,7 @@
 """The update: which parameters decay, and the learning rate at each step."""
 
 from itertools import pairwise
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -9,9 +10,29 @@ from residuum.recipe import OneCycle, Recipe, Steps
 from residuum.training.muon import Muon
 
 
-def make_optimizer(
-    net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32
-) -> torch.optim.Optimizer:
+class Optimizer(Protocol):
+    """What the loop and the checkpoint need of an optimiser: torch's have it, and Muon."""
+
+    param_groups: list[dict[str, Any]]
+
+    def step(self) -> Any:
+        """Move every parameter that has a gradient."""
+        ...
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that going on needs."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any], /) -> None:
+        """Take back what `state_dict` gave."""
+        ...
+
+
+def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32) -> Optimizer:
     """SGD with momentum, or Muon for the convolutions that a BN follows and SGD for the rest, as the recipe says.
 
     Only where a BN follows does a convolution's norm not matter, which Muon holds fixed. Norms and biases decay only
@@ -54,7 +75,7 @@ def _normalised_convolutions(net: nn.Module) -> set[nn.Module]:
     }
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every group this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError
 from residuum.models.file import below, read_tensors, sealed
+from residuum.training.optimizer import Optimizer
 
 FORMAT = "residuum-checkpoint/1"
 
@@ -41,7 +41,7 @@ class State:
         self.error_average += 0.02 * ((1 - correct / seen) - self.error_average)
 
 
-def save_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
+def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: State) -> None:
     """Write all that training needs to go on; the checkpoint before it is kept beside it.
 
     Raises:
@@ -58,7 +58,7 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer,
     runs.write_whole(current, content)
 
 
-def restore_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimizer, warn: Any) -> State:
+def restore_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, warn: Any) -> State:
     """Bring net and optimiser to the last checkpoint that can be read.
 
     Raises:
@@ -80,7 +80,7 @@ def restore_checkpoint(run: Path, net: nn.Module, optimizer: torch.optim.Optimiz
     raise UserError(f"{run} cannot be continued", "; ".join(reasons), "start again with another --out")
 
 
-def _put_back(tensors: dict[str, Tensor], net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def _put_back(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> None:
     net.load_state_dict(below("model/", tensors))
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in below("optimizer/", tensors).items():
