@@ -254,7 +254,8 @@ def refusal(order: str, shortcut: str, block: str, stride_in: str) -> str | None
     [
         ({"groups": 2}, "bottleneck"),
         ({"block": "bottleneck", "groups": 4}, "do not divide"),
-        ({"projection_pool": True}, "no projection"),
+        ({"projection_pool": True, "shortcut": "constant"}, "no projection"),
+        ({"halving": "max-pool", "block": "bottleneck"}, "stride_in"),
         ({"first_activation": "block"}, "pre-activation nets"),
         ({"zero_init": True, "order": "preactivation"}, "end in a convolution"),
         ({"zero_init": True, "order": "relu-before-addition"}, "never learn"),

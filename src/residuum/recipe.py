@@ -33,6 +33,9 @@ class Augmentation:
     """What may happen to a training picture; each picture's luck depends on (seed, epoch, sample) alone."""
 
     flip: bool = True
+    alternating: bool = False
+    """A picture is mirrored in every second epoch, beginning with the first or the second by chance, instead of by
+    chance in each (Jordan 2024, arXiv 2404.00498, sec. 3.6)."""
     pad: int = 0
     """Small pictures: zeros added on each side (after the mean is subtracted) before the random crop."""
     area: tuple[float, float] | None = None
@@ -41,6 +44,15 @@ class Augmentation:
     """Large pictures: the range the shorter side is resized to before a random crop (He et al. 2015)."""
     colour: bool = False
     """Large pictures: noise along the principal components of RGB (Krizhevsky et al. 2012)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """How parameters that Muon does not move are moved, where they are not all moved alike."""
+
+    rate: float
+    """How many times the scheduled rate."""
+    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +71,20 @@ class Recipe:
     """Momentum of the convolutions under muon; `momentum` is that of all else."""
     others_rate: float = 1.0
     """Under muon, how many times the scheduled rate the parameters that are no convolutions move at."""
+    norms: Moves | None = None
+    """Under muon, how BN's scales and shifts move; by default as the others."""
+    head: Moves | None = None
+    """Under muon, how the last layer moves; by default as the others."""
+    trained_scales: bool = True
+    """Whether BN's scales are trained; otherwise they stay at one."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0
+    small_first: tuple[tuple[float, int], ...] = ()
+    """(share, side): up to this share of the steps, small pictures are resized to this side, in pixels, and seen whole
+    afterwards; shares and sides grow."""
+    views: Literal["single", "mirrored"] = "single"
+    """What final figures are taken from: the picture, or the mean answer for it and its mirror image."""
     mean: Literal["per-channel", "per-pixel"] = "per-channel"
     """What is subtracted from a picture; the paper subtracts the mean picture."""
     divide_by_std: bool = True

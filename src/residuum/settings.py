@@ -12,11 +12,11 @@ Order = Literal[
     "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
 ]
 StrideIn = Literal["1x1", "3x3"]
-Stem = Literal["cifar", "imagenet", "deep"]
+Stem = Literal["cifar", "imagenet", "deep", "whitening"]
 ZeroChannels = Literal["end", "both"]
 Interpolation = Literal["bilinear", "bicubic"]
 WeightLayout = Literal["torchvision", "timm"]
-RecipeName = Literal["quick", "fine_tune", "he2015_cifar", "he2015_imagenet"]
+RecipeName = Literal["quick", "fast", "fine_tune", "he2015_cifar", "he2015_imagenet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels-last", "contiguous"]

@@ -35,11 +35,21 @@ def augmented_batch(
     size, pad = images.shape[1], augmentation.pad
     luck = uniform(seed, epoch, rows, 3)
     shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
-    mirrored = torch.from_numpy((luck[:, 2] < 0.5) & augmentation.flip)
+    mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
     along = torch.arange(size)
     y = along + shift[:, :1]
     x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
     return _gather(images, torch.from_numpy(rows), y, x, preprocessing)
+
+
+def _mirrored(
+    luck: NDArray[np.float64], augmentation: Augmentation, rows: NDArray[np.int64], seed: int, epoch: int
+) -> NDArray[np.bool_]:
+    """By this epoch's luck; or by that of the first, and its opposite in every second."""
+    if not augmentation.alternating:
+        return luck < 0.5
+    first: NDArray[np.bool_] = uniform(seed, 0, rows, 3)[:, 2] < 0.5
+    return first ^ bool(epoch % 2)
 
 
 def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: Preprocessing) -> Tensor:

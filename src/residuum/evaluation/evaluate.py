@@ -24,20 +24,30 @@ from residuum.settings import EvaluateSettings, Interpolation, Precision, SplitN
 
 
 @torch.inference_mode()
-def probabilities(net: nn.Module, batches: Iterable[Batch], compute: Compute) -> NDArray[np.float32]:
-    """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served."""
+def probabilities(
+    net: nn.Module, batches: Iterable[Batch], compute: Compute, *, mirrored: bool = False
+) -> NDArray[np.float32]:
+    """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
+
+    `mirrored`: from the mean logits of each picture and its mirror image.
+    """
     net.eval()
     parts = []
     for batch in batches:
         with compute.autocast():
-            logits = net(batch.images)
-        parts.append(torch.softmax(logits.float(), dim=1).cpu().numpy())
+            logits = net(batch.images).float()
+            if mirrored:
+                logits = (logits + net(batch.images.flip(3)).float()) / 2
+        parts.append(torch.softmax(logits, dim=1).cpu().numpy())
     return np.concatenate(parts)
 
 
-def judge_feed(net: nn.Module, feed: Feed, compute: Compute, batch_size: int) -> NDArray[np.float32]:
-    """Return (N, K) probabilities for every picture of the feed once, in order."""
-    return probabilities(net, feed.batches(one_pass(len(feed.split), batch_size)), compute)
+def judge_feed(
+    net: nn.Module, feed: Feed, compute: Compute, batch_size: int, *, mirrored: bool = False
+) -> NDArray[np.float32]:
+    """Return (N, K) probabilities for every picture of the feed once, in order; `mirrored` as in `probabilities`."""
+    batches = feed.batches(one_pass(len(feed.split), batch_size))
+    return probabilities(net, batches, compute, mirrored=mirrored)
 
 
 def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -49,12 +59,15 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
-def protocol(image_size: int, resize_to: int, interpolation: Interpolation = "bilinear") -> str:
+def protocol(
+    image_size: int, resize_to: int, interpolation: Interpolation = "bilinear", *, mirrored: bool = False
+) -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
     how = "" if interpolation == "bilinear" else f" ({interpolation})"
+    views = "picture and mirror image" if mirrored else "single view"
     if resize_to == image_size:
-        return f"single view, {image_size}×{image_size}{how}"
-    return f"single view, shorter side {resize_to}{how}, central {image_size}×{image_size}"
+        return f"{views}, {image_size}×{image_size}{how}"
+    return f"{views}, shorter side {resize_to}{how}, central {image_size}×{image_size}"
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:

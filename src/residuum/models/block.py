@@ -94,13 +94,16 @@ def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
             convolution(width, c_out, 1, 1),
         ]
     else:
-        convolutions = [convolution(c_in, width, 3, stride), convolution(width, width, 3, 1)]
+        first = 1 if spec.halving == "max-pool" else stride
+        convolutions = [convolution(c_in, width, 3, first), convolution(width, width, 3, 1)]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, conv in enumerate(convolutions, start=1):
         is_last = i == len(convolutions)
         if is_last and spec.dropout:
             layers["dropout"] = nn.Dropout(spec.dropout)
         layers[f"conv{i}"] = conv
+        if i == 1 and spec.halving == "max-pool" and stride != 1:
+            layers["pool"] = nn.MaxPool2d(stride, ceil_mode=True)
         if not is_last or spec.order not in {"bn-after-addition", "preactivation"}:
             layers[f"bn{i}"] = nn.BatchNorm2d(conv.out_channels)
         if not is_last or spec.order == "relu-before-addition":
@@ -192,10 +195,23 @@ def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | 
         return convolution(c_in, c_out, 1, stride)
     if spec.shortcut == "C" or (spec.shortcut == "B" and changes_shape):
         return _projection(spec, c_in, c_out, stride)
-    identity = ZeroPad(c_in, c_out, stride, spec.zero_channels) if changes_shape else nn.Identity()
+    identity = _zero_padded(spec, c_in, c_out, stride) if changes_shape else nn.Identity()
     if spec.shortcut == "dropout":
         return nn.Sequential(OrderedDict(identity=identity, dropout=nn.Dropout(spec.shortcut_dropout)))
     return identity
+
+
+def _zero_padded(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
+    """Option A where the shape changes."""
+    if not (spec.projection_pool and stride != 1):
+        return ZeroPad(c_in, c_out, stride, spec.zero_channels)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(pool=_average(stride))
+    layers["zeros"] = ZeroPad(c_in, c_out, 1, spec.zero_channels)
+    return nn.Sequential(layers)
+
+
+def _average(stride: int) -> nn.AvgPool2d:
+    return nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
 
 
 class ZeroPad(nn.Module):
@@ -221,7 +237,7 @@ def _projection(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Sequent
     begins with its own (2016, fig. 4b, d and e)."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if spec.projection_pool and stride != 1:
-        layers["pool"] = nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+        layers["pool"] = _average(stride)
         stride = 1
     layers["conv"] = convolution(c_in, c_out, 1, stride)
     if spec.order in {"original", "relu-before-addition"}:

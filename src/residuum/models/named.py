@@ -77,7 +77,23 @@ _DEEP = {
     for name in ("resnet50", "resnet101")
 }
 
+_FAST = NetSpec(
+    stem="whitening",
+    stem_width=32,
+    block="basic",
+    blocks=(1, 1, 1),
+    widths=(64, 256, 256),
+    shortcut="A",
+    projection_pool=True,
+    halving="max-pool",
+    first_stage_halves=True,
+    pooling="max",
+    num_classes=10,
+)
+"""For recipe `fast`: few, wide layers, which a processor's matrix units like; after Page 2019 and Jordan 2024."""
+
 RESIDUAL_NETS: dict[str, NetSpec] = {
+    "fast-resnet8": _FAST,
     **_CIFAR,
     **_IMAGENET,
     **_RESNET_200,

@@ -33,7 +33,7 @@ class ResNet(nn.Module):
         self.stages = _stages(spec)
         channels = spec.widths[-1] * spec.expansion
         self.end = _end(spec, channels)
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AdaptiveAvgPool2d(1) if spec.pooling == "average" else nn.AdaptiveMaxPool2d(1)
         self.fc = nn.Linear(channels, spec.num_classes)
         initialise(self)
 
@@ -115,6 +115,10 @@ def _stem(spec: NetSpec) -> nn.Sequential:
             c_in = channels
     size, stride = (7, 2) if spec.stem == "imagenet" else (3, 1)
     layers["conv"] = convolution(c_in, width, size, stride)
+    if spec.stem == "whitening":
+        layers["conv"].weight.requires_grad_(False)  # see whitening.py
+        layers["relu"] = nn.ReLU()
+        return nn.Sequential(layers)
     if spec.first_activation == "stem":
         layers["bn"] = nn.BatchNorm2d(width)
         layers["relu"] = nn.ReLU()
@@ -124,13 +128,13 @@ def _stem(spec: NetSpec) -> nn.Sequential:
 
 
 def _stages(spec: NetSpec) -> nn.Sequential:
-    """Stage i has blocks[i] blocks of widths[i]; the first block of every later stage strides by 2."""
+    """Stage i has blocks[i] blocks of widths[i]; the first block of every later stage halves the map."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     c_in, place, last = spec.stem_channels, 0, sum(spec.blocks)
     for number, (count, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         for index in range(1, count + 1):
-            stride = 2 if number > 1 and index == 1 else 1
+            stride = 2 if index == 1 and (number > 1 or spec.first_stage_halves) else 1
             activated = place == 0 and spec.first_activation == "stem"
             place += 1
             skipped = spec.stochastic_depth * place / last  # linear decay of survival (Huang et al., eq. 4)

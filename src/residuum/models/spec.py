@@ -17,7 +17,9 @@ class NetSpec:
 
     stem: Stem
     """cifar: 3×3 convolution. imagenet: 7×7 of stride 2, then 3×3 max-pooling of stride 2. deep: three 3×3
-    convolutions in place of the 7×7 (ResNet-C and -D; He, T. et al. 2018, arXiv 1812.01187)."""
+    convolutions in place of the 7×7 (ResNet-C and -D; He, T. et al. 2018, arXiv 1812.01187). whitening: 3×3 and ReLU
+    without BN, its filters the principal components of the training pictures' patches and never trained
+    (whitening.py)."""
     block: Literal["basic", "bottleneck"]
     """basic: two 3×3 convolutions. bottleneck: 1×1, 3×3, 1×1."""
     blocks: tuple[int, ...]
@@ -45,7 +47,14 @@ class NetSpec:
     """Squeeze-and-excitation at the branch's end, its inner layer this many times narrower; 0 is without
     (Hu et al. 2017, arXiv 1709.01507)."""
     projection_pool: bool = False
-    """Projections average 2×2 pixels instead of skipping three of four (ResNet-D)."""
+    """Where the map is halved the shortcut averages 2×2 pixels instead of skipping three of four: projections
+    (ResNet-D), and option A."""
+    halving: Literal["stride", "max-pool"] = "stride"
+    """How a basic block halves the map: by its first convolution's stride, or by 2×2 max-pooling after it."""
+    first_stage_halves: bool = False
+    """The first stage halves the map too."""
+    pooling: Literal["average", "max"] = "average"
+    """Over all places of the last map."""
     zero_channels: Literal["end", "both"] = "end"
     """Option A: zero channels after the channels (fb.resnet.torch), or half before and half after."""
     shortcut_scale: float = 0.5
@@ -81,7 +90,7 @@ class NetSpec:
         counts = (*self.blocks, *self.widths, self.in_channels, self.num_classes, self.stem_channels)
         if min(*counts, self.groups, self.bottleneck_factor) < 1:
             raise UserError("a net needs at least one block, channel and class", str(self))
-        for what, why in _contradictions(self):
+        for what, why in (*_contradictions(self), *_contradictions_of_maps(self)):
             raise UserError(what, why)
 
     @property
@@ -122,10 +131,10 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
             f"{spec.groups} groups do not divide the widths {spec.widths}",
             "each group has equally many channels",
         )
-    if spec.projection_pool and not projects:
+    if spec.projection_pool and not (projects or spec.shortcut == "A"):
         yield (
             f"shortcut {spec.shortcut} cannot average before its projection",
-            "it has no projection; B and C have",
+            "it has no projection; B and C have, and A averages where the map is halved",
         )
     if spec.shortcut == "none" and spec.order in {"bn-after-addition", "relu-before-addition"}:
         yield (
@@ -158,6 +167,17 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
             yield f"{name} {getattr(spec, name)} is out of range", "it must be at least 0 and below 1"
     if spec.stochastic_depth and spec.shortcut == "none":
         yield "a plain net cannot skip blocks at random", "it has no shortcut to go by"
+
+
+def _contradictions_of_maps(spec: NetSpec) -> Iterator[tuple[str, str]]:
+    """Yield those about the stem and how maps are halved."""
+    if spec.halving == "max-pool" and spec.block == "bottleneck":
+        yield (
+            "a bottleneck cannot halve the map by max-pooling",
+            "its halving convolution says how: stride_in",
+        )
+    if spec.stem == "whitening" and spec.first_activation == "stem" and spec.preactivated:
+        yield "a whitening stem has no BN for a pre-activation net to share", "choose first_activation block"
 
 
 _WHY_NO_ZERO_BN = {

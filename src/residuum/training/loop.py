@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, interpolate
 
 from residuum.compute import Compute
 from residuum.data.batches import Batch, Feed, TrainingPlan
@@ -95,8 +95,9 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
+    images = _at_size(job.recipe, step, batch.images)
     with job.compute.autocast():
-        logits: Tensor = job.net(batch.images)
+        logits: Tensor = job.net(images)
     logits = logits.float()  # (B, K)
     loss = cross_entropy(logits, batch.labels, label_smoothing=job.recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -107,6 +108,14 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     job.optimizer.step()
     job.optimizer.zero_grad()
     return loss.item(), int((logits.detach().argmax(1) == batch.labels).sum())
+
+
+def _at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
+    """(B, 3, S, S) as the recipe shows them at this step: whole, or resized to a smaller side."""
+    for share, side in recipe.small_first:
+        if step < share * recipe.iterations and side < images.shape[2]:
+            return interpolate(images, (side, side), mode="bilinear", antialias=True)
+    return images
 
 
 def _warm_up(recipe: Recipe, state: State) -> None:

@@ -20,10 +20,10 @@ ROUNDS = 3
 
 
 class Muon:
-    """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`, whose
-    learning rate is `others_rate` times the matrices'.
+    """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`.
 
-    `others` are param groups, each with its weight_decay. Matrices need none: their norm is held at √r, so that
+    `others` are param groups, each with its weight_decay, and with `times`: how many times the matrices' learning rate
+    it moves at. Matrices need none: their norm is held at √r, so that
     each filter is of norm one on average; the BN behind them takes no notice of it. `dtype` is that of the matrix
     products. Not a subclass of torch's Optimizer, which loads torch's compiler when it is made: two seconds.
     """
@@ -34,7 +34,6 @@ class Muon:
         others: list[dict[str, Any]],
         momentum: float,
         matrix_momentum: float,
-        others_rate: float,
         dtype: torch.dtype,
     ) -> None:
         groups: list[dict[str, Any]] = [
@@ -44,7 +43,6 @@ class Muon:
         self.param_groups = [{"lr": 0.1, "weight_decay": 0.0, **g} for g in groups if g["params"]]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self.dtype = dtype
-        self.others_rate = others_rate
 
     @torch.no_grad()
     def step(self) -> None:
@@ -57,7 +55,7 @@ class Muon:
                 for alike in _by_shape(parameters):
                     self._move_matrices(alike, group["lr"], group["momentum"])
             else:
-                rate = self.others_rate * group["lr"]
+                rate = group["times"] * group["lr"]
                 self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
 
     def zero_grad(self) -> None:

@@ -1,12 +1,12 @@
 """The update: which parameters decay, and the learning rate at each step."""
 
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import nn
 
-from residuum.recipe import OneCycle, Recipe, Steps
+from residuum.recipe import Moves, OneCycle, Recipe, Steps
 from residuum.training.muon import Muon
 
 
@@ -38,41 +38,55 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
     Only where a BN follows does a convolution's norm not matter, which Muon holds fixed. Norms and biases decay only
     if the recipe says so; grouped by module type, never by name.
     """
-    convolutions: list[nn.Parameter] = []
-    weights: list[nn.Parameter] = []
-    norms_and_biases: list[nn.Parameter] = []
-    normalised = _normalised_convolutions(net) if recipe.optimizer == "muon" else set()
-    for module in net.modules():
-        is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
-        for name, parameter in module.named_parameters(recurse=False):
-            if module in normalised:
-                convolutions.append(parameter)
-            elif recipe.decay_norms_and_biases or (is_weighted and name == "weight"):
-                weights.append(parameter)
-            else:
-                norms_and_biases.append(parameter)
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": norms_and_biases, "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
     if recipe.optimizer == "muon":
-        return Muon(
-            convolutions, groups, recipe.momentum, recipe.matrix_momentum, recipe.others_rate, matrix_dtype
-        )
+        return _muon(net, recipe, matrix_dtype)
+    groups = _decaying(net, recipe, set())
     # the rate is set anew at every step
     return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True)
 
 
-def _normalised_convolutions(net: nn.Module) -> set[nn.Module]:
-    """Convolutions whose very next layer is a BN; grouped ones are not one matrix, and left out."""
-    return {
+def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
+    normalised = _normalised_convolutions(net)
+    apart: dict[nn.Parameter, Moves] = {}
+    for module in net.modules():
+        moves = recipe.norms if isinstance(module, nn.BatchNorm2d) else None
+        moves = recipe.head if isinstance(module, nn.Linear) else moves
+        if moves is not None:
+            apart |= dict.fromkeys(module.parameters(), moves)
+    matrices = [cast(nn.Parameter, layer.weight) for layer in normalised]
+    others = [{**group, "times": recipe.others_rate} for group in _decaying(net, recipe, {*matrices, *apart})]
+    for moves in dict.fromkeys(apart.values()):
+        alike = [parameter for parameter, its in apart.items() if its == moves and parameter.requires_grad]
+        others.append({"params": alike, "weight_decay": moves.weight_decay, "times": moves.rate})
+    return Muon(matrices, others, recipe.momentum, recipe.matrix_momentum, dtype)
+
+
+def _decaying(net: nn.Module, recipe: Recipe, left_out: set[nn.Parameter]) -> list[dict[str, Any]]:
+    """Two groups of all trained parameters but `left_out`: those that decay, and those that do not."""
+    weights: list[nn.Parameter] = []
+    norms_and_biases: list[nn.Parameter] = []
+    for module in net.modules():
+        is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
+        for name, parameter in module.named_parameters(recurse=False):
+            decays = recipe.decay_norms_and_biases or (is_weighted and name == "weight")
+            if parameter.requires_grad and parameter not in left_out:
+                (weights if decays else norms_and_biases).append(parameter)
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay},
+        {"params": norms_and_biases, "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _normalised_convolutions(net: nn.Module) -> list[nn.Conv2d]:
+    """Convolutions whose next layer is a BN, max-pooling aside; grouped ones are not one matrix, and left out."""
+    return [
         layer
         for module in net.modules()
         if isinstance(module, nn.Sequential)
-        for layer, following in pairwise(module)
+        for layer, following in pairwise(one for one in module if not isinstance(one, nn.MaxPool2d))
         if isinstance(layer, nn.Conv2d) and layer.groups == 1 and isinstance(following, nn.BatchNorm2d)
-    }
+    ]
 
 
 def set_rate(optimizer: Optimizer, rate: float) -> None:

@@ -19,6 +19,7 @@ from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
 from residuum.recipe import OneCycle, Recipe, Task
+from residuum.recipes.fast import fast
 from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
@@ -27,6 +28,7 @@ from residuum.settings import Device, RecipeName, TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,
+    "fast": fast,
     "fine_tune": fine_tune,
     "he2015_cifar": he2015_cifar,
     "he2015_imagenet": he2015_imagenet,
@@ -82,7 +84,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
-    spec = _net(settings, start, "resnet20" if image_size <= SMALL else "resnet18", len(data.classes))
+    spec = _net(settings, start, _default_net(settings, image_size), len(data.classes))
     recipe = _recipe(settings, Task(
         num_pictures=num_training,
         image_size=image_size,
@@ -104,6 +106,12 @@ def resolve(settings: TrainSettings) -> Resolved:
         image_size=image_size,
         resize_to=_resize_to(image_size, start),
     )
+
+
+def _default_net(settings: TrainSettings, image_size: int) -> str:
+    if settings.recipe == "fast":
+        return "fast-resnet8"
+    return "resnet20" if image_size <= SMALL else "resnet18"
 
 
 def _net(settings: TrainSettings, start: Classifier | None, default: str, num_classes: int) -> NetSpec:
@@ -185,7 +193,7 @@ def _filled_in(
     schedule = recipe.schedule
     per_epoch = num_training // recipe.batch_size
     whole_epochs = recipe.iterations % per_epoch == 0
-    default = "resnet20" if image_size <= SMALL else "resnet18"
+    default = _default_net(settings, image_size)
     net: dict[str, Any] = {}
     if settings.start is None:
         net = {"model": settings.model or default} | {name: getattr(spec, name) for name in NET_CHOICES}

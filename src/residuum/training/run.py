@@ -25,11 +25,9 @@ from residuum.training.record import describe, record_data, record_start, run_na
 from residuum.training.reopen import reopen
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import keep_start, lineage, make_net
+from residuum.training.start import EVALUATION_BATCH, keep_start, lineage, make_net, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 from residuum.training.tensorboard import events
-
-EVALUATION_BATCH = 250
 
 
 def train(settings: TrainSettings) -> runs.RunRecord:
@@ -72,6 +70,8 @@ def _train_net(
     resolved.compute.place(net)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
+    if not going_on and resolved.start is None:
+        whiten_stem(net, feeds.train, resolved.settings.seed)
     if going_on:
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
@@ -134,8 +134,11 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
     name, feed = feeds.final
     classes = resolved.data.classes
     exactly = replace(resolved.compute, precision="float32")  # as `residuum evaluate` will
-    answers = judge_feed(net, feed, exactly, EVALUATION_BATCH)
-    how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation)
+    mirrored = resolved.recipe.views == "mirrored"
+    answers = judge_feed(net, feed, exactly, EVALUATION_BATCH, mirrored=mirrored)
+    how = protocol(
+        resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, mirrored=mirrored
+    )
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
     runs.write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures

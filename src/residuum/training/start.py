@@ -4,12 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from residuum import runs
 from residuum.console import say
+from residuum.data.batches import Feed
+from residuum.data.luck import order
 from residuum.loading import Classifier, model_path
 from residuum.models.resnet import ResNet
+from residuum.models.whitening import PICTURES, whiten
 from residuum.training.resolve import Resolved
+
+EVALUATION_BATCH = 250
 
 
 def make_net(resolved: Resolved) -> ResNet:
@@ -18,9 +24,24 @@ def make_net(resolved: Resolved) -> ResNet:
     net = ResNet(resolved.spec)
     net.fusing = resolved.compute.fuses
     net.checkpointing = resolved.settings.checkpointing
+    if not resolved.recipe.trained_scales:
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.weight.requires_grad_(False)
     if resolved.start is not None:
         _take_over(net, resolved.start, tuple(resolved.data.classes))
     return net
+
+
+def whiten_stem(net: ResNet, feed: Feed, seed: int) -> None:
+    """Compute a whitening stem's filters from the first training pictures of a run; other stems are left alone."""
+    if net.spec.stem != "whitening":
+        return
+    conv = net.stem.get_submodule("conv")
+    assert isinstance(conv, nn.Conv2d)
+    rows = order(seed, 0, len(feed.split))[:PICTURES]
+    plan = [(0, rows[start : start + EVALUATION_BATCH]) for start in range(0, len(rows), EVALUATION_BATCH)]
+    whiten(conv, torch.cat([batch.images for batch in feed.batches(plan)]))
 
 
 def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
