@@ -167,3 +167,16 @@ def test_mean_and_spread_equal_numpys(per_pixel: bool) -> None:
     view = normalise(torch.from_numpy(images), how)
     assert view.shape == (1500, 3, 5, 5)
     assert abs(float(view.mean())) < 1e-4
+
+
+def test_alternating_flips_show_every_picture_both_ways_in_two_epochs() -> None:
+    images = torch.randint(0, 256, (200, 8, 8, 3), dtype=torch.uint8)
+    how = Preprocessing(8, 8, np.zeros(3, np.float32), np.ones(3, np.float32))
+    rows, alternating = np.arange(200), Augmentation(pad=0, alternating=True)
+    first, second, third = (augmented_batch(images, rows, alternating, how, 4, epoch) for epoch in range(3))
+    torch.testing.assert_close(first.flip(3), second, rtol=0, atol=0)
+    torch.testing.assert_close(first, third, rtol=0, atol=0)
+    mirrored = (first != normalise(images, how)).flatten(1).any(1).float().mean()
+    assert 0.3 < float(mirrored) < 0.7
+    never = augmented_batch(images, rows, Augmentation(flip=False, pad=0, alternating=True), how, 4, 0)
+    torch.testing.assert_close(never, normalise(images, how), rtol=0, atol=0)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -15,6 +16,7 @@ from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec, from_json
+from residuum.models.whitening import whiten
 from residuum.settings import ModelsSettings, Order, Shortcut
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
@@ -478,3 +480,51 @@ def test_every_residual_net_has_a_plain_twin_of_equal_count() -> None:
         twin = PLAIN_TWINS[plain_name(name)]
         assert (twin.blocks, twin.widths, twin.order) == (spec.blocks, spec.widths, spec.order)
     assert cost(named("preplain110"), 32)["parameters"] == cost(named("preresnet110"), 32)["parameters"]
+
+
+# --- the parts of the fast net -------------------------------------------------------------------
+
+
+def test_the_fast_net_is_its_parts() -> None:
+    net = ResNet(named("fast-resnet8"))
+    assert [name for name, _ in net.named_parameters() if "stem" in name] == ["stem.conv.weight"]
+    assert not net.stem.get_parameter("conv.weight").requires_grad
+    x = net.stem(torch.randn(2, 3, 32, 32))
+    sides = []
+    for _, block in net.blocks():
+        x = block(x)
+        sides.append(tuple(x.shape[1:]))
+    assert sides == [(64, 16, 16), (256, 8, 8), (256, 4, 4)]
+    peak = torch.zeros(1, 256, 4, 4)
+    peak[0, 3, 1, 2] = 1.0
+    assert float(net.pool(peak).sum()) == 1.0  # the largest of each map, not the mean
+
+
+def test_halving_by_max_pooling_pools_what_the_first_convolution_gives() -> None:
+    net = ResNet(small(halving="max-pool", projection_pool=True, blocks=(1, 1, 1)))
+    block = dict(net.blocks())["stage2.block1"].eval()
+    x = torch.randn(2, 4, 9, 9)
+    conv1, bn1, conv2, bn2 = (block.branch.get_submodule(name) for name in ("conv1", "bn1", "conv2", "bn2"))
+    pooled = torch.nn.functional.max_pool2d(conv1(x), 2, ceil_mode=True)
+    F = bn2(conv2(bn1(pooled).relu()))
+    mean = torch.nn.functional.avg_pool2d(x, 2, ceil_mode=True, count_include_pad=False)
+    h = torch.cat([mean, torch.zeros(2, 2, 5, 5)], 1)
+    torch.testing.assert_close(block(x), (F + h).relu())
+
+
+def test_the_whitening_stem_makes_neighbouring_pixels_independent() -> None:
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.avg_pool2d(torch.randn(300, 3, 20, 20), 5, 1)
+    images = smooth * torch.tensor([1.0, 2.0, 0.5])[:, None, None]  # like pictures, neighbours agree
+    conv = nn.Conv2d(3, 60, 3, bias=False)
+    whiten(conv, images)
+    kept = 27
+    answers = conv(images)[:, :kept].transpose(0, 1).flatten(1).detach()
+    second_moments = (answers @ answers.T / answers.shape[1]).numpy()
+    variances = np.diag(second_moments)
+    assert np.abs(second_moments - np.diag(variances)).max() < 0.02
+    strong = variances > 0.9  # where ε hardly matters
+    assert strong.sum() >= 5
+    assert (variances < 1.01).all()
+    torch.testing.assert_close(conv.weight[kept : 2 * kept], -conv.weight[:kept])
+    assert not conv.weight[2 * kept :].any()

@@ -1,6 +1,7 @@
 """Recipes say what their papers say, and the optimiser does what the recipe says."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from torch import nn
 
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
-from residuum.recipe import OneCycle, Steps, Task
+from residuum.recipe import Moves, OneCycle, Steps, Task
+from residuum.recipes.fast import fast
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
@@ -197,3 +199,57 @@ def test_a_move_of_muon_is_orthogonal_and_downhill() -> None:
     move = (before - weight.detach()).flatten(1)
     assert float((move * gradient.flatten(1)).sum()) > 0
     np.testing.assert_allclose((move @ move.T).numpy(), np.eye(8), atol=0.75)  # three rounds are rough
+
+
+def test_norms_and_the_last_layer_may_move_apart_from_the_others() -> None:
+    torch.manual_seed(0)
+    net = ResNet(named("fast-resnet8"))
+    recipe = replace(
+        fast(Task(num_pictures=50_000, image_size=32, depth=8)),
+        norms=Moves(rate=3.0),
+        head=Moves(rate=5.0, weight_decay=0.1),
+        momentum=0.0,
+    )
+    optimizer = make_optimizer(net, recipe)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for p in net.parameters():
+        p.grad = torch.ones_like(p) if p.requires_grad else None
+    set_rate(optimizer, 0.01)
+    optimizer.step()
+    moved = {name: before[name] - p.detach() for name, p in net.named_parameters()}
+    shift = "stages.stage2.block1.branch.bn1.bias"
+    torch.testing.assert_close(moved[shift], torch.full_like(moved[shift], 0.03))
+    torch.testing.assert_close(moved["fc.weight"], 0.05 * (1 + 0.1 * before["fc.weight"]))
+    assert not moved["stem.conv.weight"].any()
+    matrices = next(group for group in optimizer.param_groups if group["is_matrix"])
+    assert len(matrices["params"]) == 6  # max-pooling stands between a first convolution and its BN
+
+
+def test_momenta_go_on_whatever_their_layout_in_memory() -> None:
+    """A checkpoint is read back in torch's default layout, the weights lie channels-last: each must meet its own."""
+    recipe = quick(Task(num_pictures=50_000, image_size=32, depth=20))
+    after = []
+    for is_interrupted in (False, True):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8))
+        net.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(net, recipe)
+        for _ in range(3):
+            for p in net.parameters():
+                p.grad = torch.randn_like(p)
+            optimizer.step()
+            if is_interrupted:
+                state = optimizer.state_dict()
+                slots = {i: {n: v.contiguous() for n, v in s.items()} for i, s in state["state"].items()}
+                optimizer = make_optimizer(net, recipe)
+                optimizer.load_state_dict({**state, "state": slots})
+        after.append([p.detach().clone() for p in net.parameters()])
+    torch.testing.assert_close(after[0], after[1], rtol=0, atol=0)
+
+
+def test_fast_fits_any_number_of_pictures() -> None:
+    for n in (2, 63, 64, 1000, 8191, 8192, 50_000):
+        recipe = fast(Task(num_pictures=n, image_size=32, depth=8))
+        assert 1 <= recipe.batch_size <= n
+        assert recipe.iterations >= 1
+        assert all(0 < share < 1 and side < 32 for share, side in recipe.small_first)

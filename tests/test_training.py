@@ -448,3 +448,32 @@ def test_classes_in_another_order_are_found_by_name_and_other_classes_get_a_new_
 def test_a_starting_model_brings_its_own_net(finished: runs.RunRecord) -> None:
     with pytest.raises(UserError, match=r"--model, --order was given"):
         resolve(TrainSettings("digits", start=str(finished.path), model="resnet20", order="preactivation"))
+
+
+def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6)
+    whole = train(settings)
+    assert whole.settings["resolved"]["model"] == "fast-resnet8"
+    assert whole.evaluation is not None
+    assert whole.evaluation["top1"]["value"] > 0.9
+    assert "single view" in whole.evaluation["protocol"]  # mirrored digits are other digits
+    stop_after_step(monkeypatch, 25)
+    with pytest.raises(Stopped):
+        train(replace(settings, out=str(tmp_path / "stopped")))
+    monkeypatch.undo()
+    record = train(TrainSettings(resume=str(tmp_path / "stopped")))
+    assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
+
+
+def test_small_pictures_come_first_and_whole_ones_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = resolve(quickly(tmp_path, model=None, recipe="fast", epochs=6))
+    recipe, images = resolved.recipe, torch.randn(4, 3, 32, 32)
+    side = recipe.small_first[0][1]
+    shown = [loop.at_size(recipe, step, images).shape[2] for step in range(recipe.iterations)]
+    assert shown == sorted(shown)
+    assert set(shown) == {side, 32}
+    assert shown.count(side) == pytest.approx(recipe.small_first[0][0] * recipe.iterations, abs=1)

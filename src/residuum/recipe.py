@@ -85,6 +85,8 @@ class Recipe:
     afterwards; shares and sides grow."""
     views: Literal["single", "mirrored"] = "single"
     """What final figures are taken from: the picture, or the mean answer for it and its mirror image."""
+    judged_in: Literal["float32", "training precision"] = "float32"
+    """What final figures are computed in; float32 gives what the net scores elsewhere, the other is sooner."""
     mean: Literal["per-channel", "per-pixel"] = "per-channel"
     """What is subtracted from a picture; the paper subtracts the mean picture."""
     divide_by_std: bool = True

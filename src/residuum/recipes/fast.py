@@ -37,4 +37,5 @@ def fast(task: Task) -> Recipe:
         label_smoothing=0.2,
         small_first=((0.35, round(task.image_size * 0.75)),),
         views="mirrored" if task.mirrors else "single",
+        judged_in="training precision",
     )

@@ -95,7 +95,7 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
-    images = _at_size(job.recipe, step, batch.images)
+    images = at_size(job.recipe, step, batch.images)
     with job.compute.autocast():
         logits: Tensor = job.net(images)
     logits = logits.float()  # (B, K)
@@ -110,7 +110,7 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     return loss.item(), int((logits.detach().argmax(1) == batch.labels).sum())
 
 
-def _at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
+def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
     """(B, 3, S, S) as the recipe shows them at this step: whole, or resized to a smaller side."""
     for share, side in recipe.small_first:
         if step < share * recipe.iterations and side < images.shape[2]:

@@ -133,12 +133,16 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
         return None
     name, feed = feeds.final
     classes = resolved.data.classes
-    exactly = replace(resolved.compute, precision="float32")  # as `residuum evaluate` will
     mirrored = resolved.recipe.views == "mirrored"
-    answers = judge_feed(net, feed, exactly, EVALUATION_BATCH, mirrored=mirrored)
     how = protocol(
         resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, mirrored=mirrored
     )
+    compute = resolved.compute
+    if resolved.recipe.judged_in == "float32":
+        compute = replace(compute, precision="float32")  # as `residuum evaluate` will
+    elif compute.precision != "float32":
+        how += f", computed in {compute.precision}"
+    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, mirrored=mirrored)
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
     runs.write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures
