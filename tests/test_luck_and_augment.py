@@ -180,3 +180,17 @@ def test_alternating_flips_show_every_picture_both_ways_in_two_epochs() -> None:
     assert 0.3 < float(mirrored) < 0.7
     never = augmented_batch(images, rows, Augmentation(flip=False, pad=0, alternating=True), how, 4, 0)
     torch.testing.assert_close(never, normalise(images, how), rtol=0, atol=0)
+
+
+def test_a_cut_is_one_square_of_zeros_that_moves_from_picture_to_picture() -> None:
+    images = torch.full((300, 16, 16, 3), 200, dtype=torch.uint8)
+    how = Preprocessing(16, 16, np.zeros(3, np.float32), np.ones(3, np.float32))
+    view = augmented_batch(images, np.arange(300), Augmentation(pad=0, cut=5), how, seed=1, epoch=0)
+    zero = view == 0
+    assert (zero[:, :1] == zero).all()  # all colours together
+    tall, wide = zero[:, 0].any(2).sum(1), zero[:, 0].any(1).sum(1)
+    torch.testing.assert_close(tall * wide, zero[:, 0].flatten(1).sum(1))  # a rectangle
+    assert int(tall.max()) == int(wide.max()) == 5
+    assert int(tall.min()) >= 3  # the centre never lies outside
+    corners = {tuple(map(int, one.nonzero()[0])) for one in zero[:, 0]}
+    assert len(corners) > 60

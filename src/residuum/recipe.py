@@ -38,6 +38,9 @@ class Augmentation:
     chance in each (Jordan 2024, arXiv 2404.00498, sec. 3.6)."""
     pad: int = 0
     """Small pictures: zeros added on each side (after the mean is subtracted) before the random crop."""
+    cut: int = 0
+    """Small pictures: the side of a square, placed anywhere, that is zero after normalisation (DeVries and Taylor 2017,
+    arXiv 1708.04552)."""
     area: tuple[float, float] | None = None
     """Large pictures: share of the area a crop may take (Szegedy et al. 2014's scale augmentation)."""
     shorter_side: tuple[int, int] | None = None
@@ -77,6 +80,8 @@ class Recipe:
     """Under muon, how the last layer moves; by default as the others."""
     trained_scales: bool = True
     """Whether BN's scales are trained; otherwise they stay at one."""
+    statistics_momentum: float = 0.1
+    """Share of BN's running statistics that each step renews."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0

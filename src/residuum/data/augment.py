@@ -33,13 +33,24 @@ def augmented_batch(
     The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean.
     """
     size, pad = images.shape[1], augmentation.pad
-    luck = uniform(seed, epoch, rows, 3)
+    luck = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
     mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
     along = torch.arange(size)
     y = along + shift[:, :1]
     x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
-    return _gather(images, torch.from_numpy(rows), y, x, preprocessing)
+    view = _gather(images, torch.from_numpy(rows), y, x, preprocessing)
+    return _cut_out(view, luck[:, 3:], augmentation.cut) if augmentation.cut else view
+
+
+def _cut_out(view: Tensor, luck: NDArray[np.float64], side: int) -> Tensor:
+    """Set a square of each picture of (B, 3, S, S) to zero; its centre lies anywhere, its edges may lie outside."""
+    size = view.shape[2]
+    first = torch.from_numpy(np.floor(luck * size).astype(np.int64) - side // 2)  # (B, 2): top, left
+    along = torch.arange(size)
+    y, x = ((along >= start) & (along < start + side) for start in (first[:, :1], first[:, 1:]))
+    kept = ~(y[:, :, None] & x[:, None, :])
+    return view * kept[:, None].to(view)
 
 
 def _mirrored(

@@ -24,10 +24,10 @@ def make_net(resolved: Resolved) -> ResNet:
     net = ResNet(resolved.spec)
     net.fusing = resolved.compute.fuses
     net.checkpointing = resolved.settings.checkpointing
-    if not resolved.recipe.trained_scales:
-        for module in net.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.requires_grad_(False)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = resolved.recipe.statistics_momentum
+            module.weight.requires_grad_(resolved.recipe.trained_scales)
     if resolved.start is not None:
         _take_over(net, resolved.start, tuple(resolved.data.classes))
     return net
