@@ -1,6 +1,6 @@
 """Compile this folder's C++ with the machine's own compiler, once; without a compiler torch's operations do the work.
 
-The sources include no header of torch's and is called through ctypes, so they compile in about two seconds, and again
+The sources include no header of torch's and are called through ctypes, so they compile in about two seconds, and again
 only when source, compiler, torch or processor change.
 """
 
