@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from residuum.kernels import batch_norm as kernel
 from residuum.kernels import build
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
+from residuum.kernels.convolution import convolution, has_own_gradient
 from residuum.kernels.update import direction, move
 
 CHANNELS_LAST = torch.channels_last
@@ -256,3 +257,86 @@ def test_other_precisions_are_left_to_torch() -> None:
     move(weights, out, 0.9, 0.05)
     torch.testing.assert_close(out, gradient + 0.6 * v)
     torch.testing.assert_close(weights, 0.9 * kept - 0.05 * out)
+
+
+# --- the weights' gradient ----------------------------------------------------------------------
+
+
+def convolved(c_in: int, c_out: int, batch: int, rows: int, columns: int) -> tuple[nn.Conv2d, Tensor]:
+    torch.manual_seed(c_in + batch)
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False).to(memory_format=CHANNELS_LAST)
+    return conv, pictures((batch, c_in, rows, columns), torch.bfloat16)
+
+
+has_matrix_units = build.library() is not None and build.library().weight_gradient_room(8, 32, 32, 1) > 0  # type: ignore[union-attr]
+on_matrix_units = pytest.mark.skipif(
+    not has_matrix_units, reason="this processor has no bfloat16 matrix units"
+)
+
+
+@on_matrix_units
+@settings(max_examples=30, deadline=None)
+@given(
+    channels=st.tuples(st.sampled_from([32, 64, 96]), st.sampled_from([32, 64])),
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 8), st.integers(1, 8)),
+    threads=st.sampled_from([1, 2, 3]),
+)
+def test_the_weights_gradient_is_that_of_float64(
+    channels: tuple[int, int], shape: tuple[int, int, int], threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        conv, x = convolved(*channels, *shape)
+        dy = torch.randn(shape[0], channels[1], *shape[1:]).bfloat16()
+        with torch.autocast("cpu", torch.bfloat16):
+            assert has_own_gradient(conv, x)
+            y = convolution(conv, x)
+        found = torch.autograd.grad(y, [conv.weight, x], dy)
+        rounded = conv.weight.detach().bfloat16().double().requires_grad_()
+        wide = x.detach().double().requires_grad_()
+        exact = torch.nn.functional.conv2d(wide, rounded, padding=1)
+        expected = torch.autograd.grad(exact, [rounded, wide], dy.double())
+    finally:
+        torch.set_num_threads(before)
+    assert found[0].dtype == torch.float32
+    assert found[0].stride() == conv.weight.stride()
+    torch.testing.assert_close(y.double(), exact.detach(), rtol=0.01, atol=0.01)
+    torch.testing.assert_close(found[0].double(), expected[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found[1].double(), expected[1], rtol=0.02, atol=0.02)
+
+
+@on_matrix_units
+def test_the_weights_gradient_repeats_bit_by_bit() -> None:
+    conv, x = convolved(64, 32, 50, 7, 8)
+    dy, found = torch.randn(50, 32, 7, 8).bfloat16(), []
+    for _ in range(3):
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(torch.autograd.grad(convolution(conv, x), conv.weight, dy)[0])
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kernel_size": 1, "padding": 0},
+        {"stride": 2},
+        {"bias": True},
+        {"groups": 2},
+        {"dilation": 2, "padding": 2},
+        {"in_channels": 48},
+        {"precision": torch.float32},
+        {"side": 9},
+        {"contiguous": True},
+    ],
+)
+def test_other_convolutions_keep_torchs_gradient(changes: dict[str, object]) -> None:
+    precision, side = changes.pop("precision", torch.bfloat16), changes.pop("side", 8)
+    layout = torch.contiguous_format if changes.pop("contiguous", False) else CHANNELS_LAST
+    how = {"in_channels": 64, "out_channels": 32, "kernel_size": 3, "padding": 1, "bias": False, **changes}
+    conv = nn.Conv2d(**how).to(memory_format=layout)  # type: ignore[arg-type]
+    x = torch.randn(2, conv.in_channels, side, side).to(precision).to(memory_format=layout)  # type: ignore[call-overload]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not has_own_gradient(conv, x)
+        torch.testing.assert_close(convolution(conv, x), conv(x), rtol=0, atol=0)

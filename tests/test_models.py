@@ -433,6 +433,21 @@ def test_the_fused_pass_agrees_for_other_blocks_too(choices: dict[str, object]) 
     torch.testing.assert_close(outcomes[1], outcomes[2], rtol=0, atol=0)
 
 
+def test_in_bfloat16_the_fused_pass_is_as_near_to_float32_as_the_nets_own() -> None:
+    x = torch.randn(16, 3, 16, 16).to(memory_format=torch.channels_last)
+    gradients = {}
+    for way, fusing, precise in [("exact", False, True), ("own", False, False), ("fused", True, False)]:
+        torch.manual_seed(1)
+        net = ResNet(small(widths=(32, 64, 64))).to(memory_format=torch.channels_last)
+        net.fusing = fusing
+        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
+            logits = net(x)
+        logits.float().square().sum().backward()
+        gradients[way] = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+    own, fused = (float((gradients[way] - gradients["exact"]).norm()) for way in ("own", "fused"))
+    assert fused < 1.3 * own
+
+
 def graph(node: object) -> list[object]:
     """Every node of the gradient's graph behind `node`."""
     found, waiting = {}, [node]

@@ -97,4 +97,10 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
+    functions.weight_gradient_room.argtypes, functions.weight_gradient_room.restype = (
+        [count] * 3 + [switch],
+        count,
+    )
+    functions.weight_gradient.argtypes = [pointer, pointer, pointer, *[count] * 5, switch, pointer]
+    functions.weight_gradient.restype = None
     return functions

@@ -1,6 +1,7 @@
-"""A net's forward pass for training, with BN, addition and ReLU as one operation wherever they stand together.
+"""A net's pass for training, with BN, addition and ReLU as one operation wherever they stand together.
 
-The same layers in the same order as the net's own forward; only what a hook on a fused BN or ReLU would see is lost.
+The same layers in the same order as the net's own forward; only what a hook on a convolution, BN or ReLU would see is
+lost.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
+from residuum.kernels.convolution import convolution
 from residuum.models.block import Add, ResidualBlock
 
 Activations = Any
@@ -26,6 +28,8 @@ def fused(module: nn.Module, x: Activations) -> Activations:
         return _sequence(module.children(), x)
     if isinstance(module, nn.BatchNorm2d):
         return batch_norm(x, module)
+    if isinstance(module, nn.Conv2d):
+        return convolution(module, x)
     return module(x)
 
 
