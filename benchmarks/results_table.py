@@ -77,9 +77,9 @@ def tables(page: str) -> str:
         lines += [words["depth"], "|---|---|---|---|---|", *_depth_rows(_read(path)), ""]
         fit = _read(path)["fit"]
         lines += [words["fit"].format(**fit, percent=100 * fit["largest_relative_error"]), ""]
-    jpeg = [_read(path) for path in sorted(RESULTS.glob("jpeg-input*.json"))]
-    named = zip(words["jpeg_names"], jpeg, strict=True)
-    lines += [words["jpeg"], "|---|---|---|---|---|", *(_jpeg_row(name, r) for name, r in named), ""]
+    jpeg = zip(words["jpeg_names"], ("jpeg-input", "jpeg-input-x4"), strict=True)
+    rows = [_jpeg_row(name, _read(RESULTS / f"{file}.json")) for name, file in jpeg]
+    lines += [words["jpeg"], "|---|---|---|---|---|", *rows, ""]
     family = [row for path in RESULTS.glob("family-speed.json") for row in _read(path)["rows"]]
     lines += [words["family"], "|---|---|---|---|---|", *(_family_row(r) for r in family), ""]
     trims = [_read(path) for path in sorted(RESULTS.glob("trim-*.json"), reverse=True)]

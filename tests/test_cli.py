@@ -62,14 +62,15 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
     code += "from residuum.cli import main\n"
     code += "try:\n    main()\nexcept SystemExit:\n    pass\n"
     code += "sys.exit('torch' in sys.modules or 'numpy' in sys.modules or 'PIL' in sys.modules)"
-    seconds = []
-    for _ in range(3):
+    libraries = "import cyclopts, rich.console, rich.table"  # what a command line of this kind costs anyway
+    seconds: dict[str, list[float]] = {code: [], libraries: []}
+    for program in [code, libraries] * 3:
         before = processor_seconds()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        seconds.append(processor_seconds() - before)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        seconds[program].append(processor_seconds() - before)
         assert done.returncode == 0, "a heavy package was imported for --help"
-        assert "train" in done.stdout
-    assert min(seconds) < 0.4
+        assert program != code or "train" in done.stdout
+    assert min(seconds[code]) < 4 * min(seconds[libraries])
 
 
 @pytest.mark.parametrize(

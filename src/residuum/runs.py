@@ -28,8 +28,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import platformdirs
-
 from residuum.errors import UserError
 
 Json = dict[str, Any]
@@ -296,6 +294,8 @@ def environment() -> Json:
 
 def cache_folder() -> Path:
     """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
+    import platformdirs  # only here, so that --help stays instant
+
     chosen = os.environ.get("RESIDUUM_CACHE")
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
 
