@@ -515,6 +515,13 @@ def test_the_fast_net_is_its_parts() -> None:
     assert float(net.pool(peak).sum()) == 1.0  # the largest of each map, not the mean
 
 
+def test_a_small_head_begins_with_small_logits() -> None:
+    torch.manual_seed(0)
+    head = ResNet(small(widths=(4, 6, 400), num_classes=50, small_head=True)).fc
+    assert float(head.weight.detach().std()) == pytest.approx(1 / 400, rel=0.03)
+    assert not head.bias.any()
+
+
 def test_halving_by_max_pooling_pools_what_the_first_convolution_gives() -> None:
     net = ResNet(small(halving="max-pool", projection_pool=True, blocks=(1, 1, 1)))
     block = dict(net.blocks())["stage2.block1"].eval()

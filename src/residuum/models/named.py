@@ -88,6 +88,7 @@ _FAST = NetSpec(
     halving="max-pool",
     first_stage_halves=True,
     pooling="max",
+    small_head=True,
     num_classes=10,
 )
 """For recipe `fast`: few, wide layers, which a processor's matrix units like; after Page 2019 and Jordan 2024."""
