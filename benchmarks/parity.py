@@ -91,8 +91,10 @@ def main() -> None:
             if any(run["seed"] == seed and run["way"] == way for run in done):
                 continue
             done.append(one_run(options, way, seed))
+            flags = f"--model {options.model} --epochs {options.epochs}"
+            flags += f" --threads {options.threads}" if options.threads else ""
             about = {
-                "command": f"python benchmarks/parity.py DATA --model {options.model} --epochs {options.epochs}",
+                "command": f"python benchmarks/parity.py DATA {flags}",
                 "model": options.model,
                 "epochs": options.epochs,
             }
