@@ -3,8 +3,8 @@
 Paper     Page 2019, "How to train your ResNet" (whitening, max-pooling, label smoothing); Jordan 2024
           (arXiv 2404.00498: alternating flips, mirrored views in the end) and 2024 (Muon)
 Command   residuum train ../shared/data/cifar10 --recipe fast --validation 0 --seed 1
-Time      see results/fast.json
-Score     see results/fast.json
+Time      not measured yet: benchmarks/fast.py
+Score     not measured yet: benchmarks/fast.py
 
 Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 """
