@@ -36,6 +36,7 @@ from residuum.exchange.import_weights import Imported, import_weights
 from residuum.exchange.infer import infer
 from residuum.exchange.layouts import timm_v2, to_ours, to_theirs, torchvision_like, transformers
 from residuum.exchange.libraries import how_timm_builds, how_torchvision_builds
+from residuum.exchange.opening import open_file
 from residuum.exchange.recognise import recognise
 from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
@@ -737,6 +738,17 @@ def test_nothing_but_a_model_of_ours_is_written_over() -> None:
     assert load(ours).preprocessing.image_size == 48
     with pytest.raises(UserError, match="residuum model already"):
         import_weights(ImportSettings("ours.safetensors", out="other.safetensors"))
+
+
+@pytest.mark.parametrize("length", [0x80, 0x180, 0x4B50])
+def test_a_safetensors_header_may_be_as_long_as_a_pickle_or_an_archive_begins(length: int) -> None:
+    """The first byte of a pickle is 0x80, the first two of an archive "PK"; a header's length may read the same."""
+    tensors = {"fc.weight": torch.ones(2, 3)}
+    save_file(tensors, "net.safetensors", metadata={"a": ""})
+    missing = length - int.from_bytes(Path("net.safetensors").read_bytes()[:8], "little")
+    save_file(tensors, "net.safetensors", metadata={"a": "x" * missing})
+    assert int.from_bytes(Path("net.safetensors").read_bytes()[:8], "little") == length
+    assert open_file(Path("net.safetensors")).tensors["fc.weight"].equal(tensors["fc.weight"])
 
 
 # --- by name: everything but the fetching ----------------------------------------------------------

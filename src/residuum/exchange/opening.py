@@ -53,9 +53,7 @@ def open_file(path: Path) -> Opened:
             f"it is {kind}",
             "give a .safetensors file or one written by torch.save",
         )
-    with path.open("rb") as file:
-        start = file.read(2)
-    if start == b"PK" or start[:1] == b"\x80":
+    if _from_torch_save(path):
         return unwrapped(_load(path), path)
     tensors, metadata = read_tensors(path)
     if "residuum" in metadata:
@@ -63,6 +61,15 @@ def open_file(path: Path) -> Opened:
             f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA"
         )
     return Opened(tensors)
+
+
+def _from_torch_save(path: Path) -> bool:
+    """Whether a file begins as a zip archive or a pickle does, and not as safetensors, whose length may look so."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
+        return False
+    return start[:2] == b"PK" or start[:1] == b"\x80"
 
 
 # --- pickles ------------------------------------------------------------------------------------
