@@ -28,8 +28,9 @@ setup: .venv/installed-dev  ## build .venv with all that development needs
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
+# Two processes of one thread each take half the time of one with two threads.
 test: .venv/installed-dev  ## run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: .venv/installed-dev  ## run the tests that take longer than a minute
 	$(BIN)/python -m pytest -m slow --timeout 3600

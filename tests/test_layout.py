@@ -19,14 +19,16 @@ README = ROOT / "README.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
-BASE = {"errors", "console", "settings", "recipe", "runs"}
+BASE = {"errors", "console", "choices", "plain_data", "settings", "recipe", "runs"}
 PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
 LADDER = {
     "errors": set(),
     "console": set(),
-    "settings": {"errors"},
+    "choices": set(),
+    "plain_data": {"errors"},
+    "settings": {"choices", "plain_data"},
     "recipe": set(),
     "runs": {"errors"},
     "kernels": BASE,
@@ -40,7 +42,7 @@ LADDER = {
     "training": USES,
     "prediction": USES,
     "depth": USES | {"training"},
-    "study": USES | {"training", "prediction"},
+    "study": USES | {"training", "prediction", "depth"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": BASE,
     "cli": ALL | {"printing"},

@@ -9,6 +9,7 @@ import torch
 import torchvision
 from torch import nn
 
+from residuum.choices import Order, Shortcut
 from residuum.errors import UserError
 from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
@@ -17,7 +18,7 @@ from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named,
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec, from_json
 from residuum.models.whitening import whiten
-from residuum.settings import ModelsSettings, Order, Shortcut
+from residuum.settings import ModelsSettings
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
 CIFAR = {

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from residuum.console import say, told
 from residuum.errors import Stopped, UserError
+from residuum.plain_data import as_json
 from residuum.printing import (
     print_figures,
     print_findings,
@@ -40,7 +41,6 @@ from residuum.settings import (
     ReportSettings,
     TrainSettings,
     TrimSettings,
-    as_json,
 )
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from residuum.choices import Device, Layout, Precision
 from residuum.errors import UserError
 from residuum.kernels.build import library
 from residuum.runs import cores
-from residuum.settings import Device, Layout, Precision
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
 

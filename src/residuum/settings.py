@@ -1,27 +1,25 @@
 """What can be set, for every verb, as plain data checked when it is built. Standard library only,
 so that `residuum --help` and every error about a flag are instant."""
 
-from dataclasses import KW_ONLY, asdict, dataclass, fields
-from pathlib import Path
-from typing import Any, Literal
+from dataclasses import KW_ONLY, dataclass
 
+from residuum.choices import (
+    Device,
+    Interpolation,
+    Layout,
+    Order,
+    Precision,
+    RecipeName,
+    Scale,
+    Shortcut,
+    SplitName,
+    Stem,
+    StrideIn,
+    WeightLayout,
+    ZeroChannels,
+)
 from residuum.errors import UserError
-
-Shortcut = Literal["none", "A", "B", "C", "constant", "exclusive-gating", "shortcut-gating", "1x1", "dropout"]
-Order = Literal[
-    "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
-]
-StrideIn = Literal["1x1", "3x3"]
-Stem = Literal["cifar", "imagenet", "deep", "whitening"]
-ZeroChannels = Literal["end", "both"]
-Interpolation = Literal["bilinear", "bicubic"]
-WeightLayout = Literal["torchvision", "timm"]
-RecipeName = Literal["quick", "fast", "fine_tune", "he2015_cifar", "he2015_imagenet"]
-Device = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "float32", "bfloat16"]
-Layout = Literal["auto", "channels-last", "contiguous"]
-SplitName = Literal["train", "validation", "test"]
-
+from residuum.plain_data import check_range
 
 # --- one set of settings for each verb ----------------------------------------------------------
 
@@ -109,19 +107,19 @@ class TrainSettings:
         Raises:
             UserError: a value is out of its range; the message names the flag.
         """
-        _check("--groups", self.groups, 1, 65_536)
-        _check("--squeeze", self.squeeze, 0, 65_536)
-        _check("--epochs", self.epochs, 1, 100_000)
-        _check("--batch-size", self.batch_size, 2, 65_536)
-        _check("--lr", self.lr, 1e-8, 100.0)
-        _check("--weight-decay", self.weight_decay, 0.0, 1.0)
-        _check("--label-smoothing", self.label_smoothing, 0.0, 0.99)
-        _check("--image-size", self.image_size, 8, 2048)
-        _check("--validation", self.validation, 0.0, 0.9)
-        _check("--seed", self.seed, 0, 2**31 - 1)
-        _check("--threads", self.threads, 1, 1024)
-        _check("--workers", self.workers, 0, 256)
-        _check("--save-seconds", self.save_seconds, 0.0, 86_400.0)
+        check_range("--groups", self.groups, 1, 65_536)
+        check_range("--squeeze", self.squeeze, 0, 65_536)
+        check_range("--epochs", self.epochs, 1, 100_000)
+        check_range("--batch-size", self.batch_size, 2, 65_536)
+        check_range("--lr", self.lr, 1e-8, 100.0)
+        check_range("--weight-decay", self.weight_decay, 0.0, 1.0)
+        check_range("--label-smoothing", self.label_smoothing, 0.0, 0.99)
+        check_range("--image-size", self.image_size, 8, 2048)
+        check_range("--validation", self.validation, 0.0, 0.9)
+        check_range("--seed", self.seed, 0, 2**31 - 1)
+        check_range("--threads", self.threads, 1, 1024)
+        check_range("--workers", self.workers, 0, 256)
+        check_range("--save-seconds", self.save_seconds, 0.0, 86_400.0)
 
 
 @dataclass(frozen=True)
@@ -148,9 +146,9 @@ class EvaluateSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--batch-size", self.batch_size, 1, 65_536)
-        _check("--threads", self.threads, 1, 1024)
-        _check("--workers", self.workers, 0, 256)
+        check_range("--batch-size", self.batch_size, 1, 65_536)
+        check_range("--threads", self.threads, 1, 1024)
+        check_range("--workers", self.workers, 0, 256)
 
 
 @dataclass(frozen=True)
@@ -171,8 +169,8 @@ class PredictSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--top", self.top, 1, 100_000)
-        _check("--threads", self.threads, 1, 1024)
+        check_range("--top", self.top, 1, 100_000)
+        check_range("--threads", self.threads, 1, 1024)
 
 
 @dataclass(frozen=True)
@@ -203,12 +201,12 @@ class ImportSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--image-size", self.image_size, 8, 2048)
-        _check("--resize-to", self.resize_to, 8, 4096)
+        check_range("--image-size", self.image_size, 8, 2048)
+        check_range("--resize-to", self.resize_to, 8, 4096)
         for value in self.mean or ():
-            _check("--mean", value, -1.0, 1.0)
+            check_range("--mean", value, -1.0, 1.0)
         for value in self.std or ():
-            _check("--std", value, 1e-3, 10.0)
+            check_range("--std", value, 1e-3, 10.0)
 
 
 @dataclass(frozen=True)
@@ -242,8 +240,8 @@ class GrowSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--to", self.to, 3, 100_000)
-        _check("--seed", self.seed, 0, 2**31 - 1)
+        check_range("--to", self.to, 3, 100_000)
+        check_range("--seed", self.seed, 0, 2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -268,8 +266,8 @@ class LesionSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--images", self.images, 1, 10_000_000)
-        _check("--threads", self.threads, 1, 1024)
+        check_range("--images", self.images, 1, 10_000_000)
+        check_range("--threads", self.threads, 1, 1024)
 
 
 @dataclass(frozen=True)
@@ -310,14 +308,14 @@ class TrimSettings:
         Raises:
             UserError: a value is out of its range, or two targets were given.
         """
-        _check("--keep", self.keep, 0.01, 1.0)
-        _check("--max-drop", self.max_drop, 0.0, 100.0)
-        _check("--speedup", self.speedup, 1.0, 1000.0)
-        _check("--repair", self.repair, 0, 10_000)
-        _check("--random", self.random, 0, 1000)
-        _check("--images", self.images, 1, 10_000_000)
-        _check("--seed", self.seed, 0, 2**31 - 1)
-        _check("--threads", self.threads, 1, 1024)
+        check_range("--keep", self.keep, 0.01, 1.0)
+        check_range("--max-drop", self.max_drop, 0.0, 100.0)
+        check_range("--speedup", self.speedup, 1.0, 1000.0)
+        check_range("--repair", self.repair, 0, 10_000)
+        check_range("--random", self.random, 0, 1000)
+        check_range("--images", self.images, 1, 10_000_000)
+        check_range("--seed", self.seed, 0, 2**31 - 1)
+        check_range("--threads", self.threads, 1, 1024)
         if sum(target is not None for target in (self.keep, self.max_drop, self.speedup)) > 1:
             raise UserError("--keep, --max-drop and --speedup say different things", "give one of them")
 
@@ -331,6 +329,36 @@ class ReportSettings:
     _: KW_ONLY
     out: str | None = None
     """The HTML file. By default report.html inside the run folder, or here for several runs."""
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """What `residuum study` can be told."""
+
+    names: tuple[str, ...] = ()
+    """The studies, by name, or "all"."""
+    _: KW_ONLY
+    list: bool = False
+    """List the studies and the question each one asks."""
+    scale: Scale = "quick"
+    """quick: minutes on an ordinary processor. full: the papers' own recipes, for a GPU."""
+    seeds: int = 3
+    """How many seeds everything that is trained is trained with: 1, 2, 3 …"""
+    model: str | None = None
+    """Examine this run or model file instead of nets trained for the study."""
+    data: str | None = None
+    """The pictures. By default the study's own: cifar10 or digits."""
+    out: str = "studies"
+    """Where the studies' reports go, and the runs they share."""
+    device: Device = "auto"
+    """Where to compute."""
+    threads: int | None = None
+    """Processor threads. By default all cores."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant (UserError)."""
+        check_range("--seeds", self.seeds, 1, 1000)
+        check_range("--threads", self.threads, 1, 1024)
 
 
 @dataclass(frozen=True)
@@ -363,33 +391,5 @@ class ModelsSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""
-        _check("--classes", self.classes, 2, 1_000_000)
-        _check("--image-size", self.image_size, 8, 4096)
-
-
-def _check(flag: str, value: float | None, low: float, high: float) -> None:
-    """Raise UserError unless value is None or low <= value <= high (NaN is neither)."""
-    if value is not None and not low <= value <= high:
-        raise UserError(f"{flag} {value} is out of range", f"it must lie from {low} to {high}")
-
-
-def explicit(settings: Any) -> dict[str, Any]:
-    """Return the fields that differ from their defaults: what was asked for."""
-    return {
-        field.name: getattr(settings, field.name)
-        for field in fields(settings)
-        if getattr(settings, field.name) != field.default
-    }
-
-
-def as_json(settings: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain JSON-able data."""
-    return {name: _plain(value) for name, value in asdict(settings).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+        check_range("--classes", self.classes, 2, 1_000_000)
+        check_range("--image-size", self.image_size, 8, 4096)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum.choices import Interpolation
 from residuum.console import say, told
 from residuum.data.augment import augmented_batch, augmented_views
 from residuum.data.cache import decoded
@@ -21,7 +22,6 @@ from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.luck import order
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.recipe import Augmentation
-from residuum.settings import Interpolation
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""

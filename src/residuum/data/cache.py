@@ -22,12 +22,12 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.folder import listed
 from residuum.errors import UserError
 from residuum.runs import UNFINISHED, cache_folder, cores, replacing
-from residuum.settings import Interpolation
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""

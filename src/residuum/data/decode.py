@@ -27,10 +27,10 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
 from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part
 from residuum.errors import UserError
-from residuum.settings import Interpolation
 
 Pixels = NDArray[np.uint8]
 

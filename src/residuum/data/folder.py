@@ -12,10 +12,10 @@ from typing import get_args
 
 import numpy as np
 
+from residuum.choices import SplitName
 from residuum.data.contract import ImageData, Split
 from residuum.data.split import split_called
 from residuum.errors import UserError
-from residuum.settings import SplitName
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
 

@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from residuum.choices import SplitName
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder import differences, existing_folder, label_of, listed, natural_key, walk
 from residuum.data.split import configuration, split_called
 from residuum.errors import UserError
-from residuum.settings import SplitName
 
 KEPT_BYTES = 4 << 30
 """How much of a split's encoded pictures a process keeps in memory; beyond it the oldest go."""

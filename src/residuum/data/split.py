@@ -5,8 +5,8 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.choices import SplitName
 from residuum.errors import UserError
-from residuum.settings import SplitName
 
 COMMON_NAMES: dict[str, SplitName] = {
     "train": "train",

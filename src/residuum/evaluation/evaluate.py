@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from residuum import runs
+from residuum.choices import Interpolation, Precision, SplitName
 from residuum.compute import Compute, choose_compute
 from residuum.console import told
 from residuum.data.batches import Batch, Feed, one_pass, open_feed, pixels_if_small
@@ -20,7 +21,8 @@ from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.loading import Classifier, load, model_path
-from residuum.settings import EvaluateSettings, Interpolation, Precision, SplitName, as_json
+from residuum.plain_data import as_json
+from residuum.settings import EvaluateSettings
 
 
 @torch.inference_mode()

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from residuum.choices import Shortcut, Stem, StrideIn, ZeroChannels
 from residuum.errors import UserError
 from residuum.exchange.layouts import Layout, to_theirs
 from residuum.models.spec import NetSpec
-from residuum.settings import Shortcut, Stem, StrideIn, ZeroChannels
 
 Shape = tuple[int, ...]
 

@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
+from residuum.choices import Interpolation, StrideIn, ZeroChannels
 from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
 from residuum.models.spec import NetSpec
-from residuum.settings import Interpolation, StrideIn, ZeroChannels
 
 Colour = tuple[float, float, float]
 

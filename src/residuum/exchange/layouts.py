@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from residuum.settings import Order
+from residuum.choices import Order
 
 Rows = tuple[tuple[str, str], ...]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from residuum import runs
+from residuum.choices import Interpolation
 from residuum.errors import UserError
 from residuum.exchange.known import Colour, Known, distinct
-from residuum.settings import Interpolation
 
 _RESIZING: dict[object, Interpolation] = {
     "bilinear": "bilinear",

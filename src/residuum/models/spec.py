@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from residuum.choices import Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
-from residuum.settings import Order, Shortcut, Stem, StrideIn
 
 
 @dataclass(frozen=True, kw_only=True)

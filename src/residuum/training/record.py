@@ -7,7 +7,8 @@ from pathlib import Path
 from residuum import runs
 from residuum.data.cache import fingerprint
 from residuum.models.count import cost
-from residuum.settings import TrainSettings, as_json, explicit
+from residuum.plain_data import as_json, explicit
+from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from residuum import runs
 from residuum.data.cache import fingerprint
 from residuum.errors import UserError
-from residuum.settings import TrainSettings, explicit
+from residuum.plain_data import explicit
+from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved, resolve
 
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.choices import Device, RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, told
 from residuum.data.batches import SMALL, natural_size
@@ -24,7 +25,7 @@ from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
-from residuum.settings import Device, RecipeName, TrainSettings
+from residuum.settings import TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,

@@ -1,0 +1,19 @@
+"""The choices that settings and nets share, by their names. Standard library only, so that help is instant."""
+
+from typing import Literal
+
+Shortcut = Literal["none", "A", "B", "C", "constant", "exclusive-gating", "shortcut-gating", "1x1", "dropout"]
+Order = Literal[
+    "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
+]
+StrideIn = Literal["1x1", "3x3"]
+Stem = Literal["cifar", "imagenet", "deep", "whitening"]
+ZeroChannels = Literal["end", "both"]
+Interpolation = Literal["bilinear", "bicubic"]
+WeightLayout = Literal["torchvision", "timm"]
+RecipeName = Literal["quick", "fast", "fine_tune", "he2015_cifar", "he2015_imagenet"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Layout = Literal["auto", "channels-last", "contiguous"]
+SplitName = Literal["train", "validation", "test"]
+Scale = Literal["quick", "full"]

@@ -1,0 +1,86 @@
+"""From figures to a verdict: supported, contradicted, or undecided at this scale.
+
+A part of a claim holds, or fails, where a difference lies beyond two standard errors of it; between them, nothing is
+said. A claim is supported where all its parts hold and contradicted where one fails.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Answer = Literal["supported", "contradicted", "undecided"]
+ERRORS = 2.0
+"""Standard errors of a difference that it must exceed."""
+
+
+class Measured(Protocol):
+    """What the rule needs of a figure."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def mean(self) -> float: ...  # noqa: D102
+    @property
+    def standard_error(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a claim, in words, and whether it holds; None: the figures do not say."""
+
+    words: str
+    holds: bool | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer, and the parts that led to it."""
+
+    answer: Answer
+    parts: tuple[Part, ...]
+
+
+def above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
+    """Say whether a > b + by, beyond two standard errors of a − b."""
+    margin = f" by more than {by:g}" if by else ""
+    return Part(f"{_named(a)} above {_named(b)}{margin}", _beyond(_mean(a) - _mean(b) - by, a, b))
+
+
+def below(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
+    """Say whether a < b − by, likewise."""
+    margin = f" by more than {by:g}" if by else ""
+    return Part(f"{_named(a)} below {_named(b)}{margin}", _beyond(_mean(b) - by - _mean(a), a, b))
+
+
+def not_above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
+    """Say whether a ≤ b + by, likewise: no worse than by that much."""
+    other = above(a, b, by)
+    words = other.words.replace(f"{_named(a)} above", f"{_named(a)} not above", 1)
+    return Part(words, None if other.holds is None else not other.holds)
+
+
+def _beyond(gap: float, a: Measured | float, b: Measured | float) -> bool | None:
+    """True where the gap is above two standard errors, False where it is below minus two."""
+    error = math.hypot(*(0.0 if isinstance(one, int | float) else one.standard_error for one in (a, b)))
+    if math.isnan(gap) or math.isnan(error) or (error and abs(gap) <= ERRORS * error):
+        return None
+    return gap > 0
+
+
+def _mean(one: Measured | float) -> float:
+    return float(one) if isinstance(one, int | float) else one.mean
+
+
+def _named(one: Measured | float) -> str:
+    return f"{one:g}" if isinstance(one, int | float) else f"{one.label} ({one})"
+
+
+def decide(*parts: Part) -> Verdict:
+    """Return the verdict on a claim of these parts."""
+    held = [part.holds for part in parts]
+    answer: Answer = "undecided"
+    if False in held:
+        answer = "contradicted"
+    elif all(held):
+        answer = "supported"
+    return Verdict(answer, parts)
