@@ -23,3 +23,9 @@ def cifar10() -> Path:
     if not folder.is_dir():
         pytest.skip(f"CIFAR-10 is not at {folder}; set RESIDUUM_DATA to the folder that holds cifar10")
     return folder
+
+
+@pytest.fixture(scope="session")
+def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where studies keep their runs, so that the tests of several studies share them."""
+    return tmp_path_factory.mktemp("studies")

@@ -23,11 +23,13 @@ from residuum.printing import (
     print_json,
     print_lesion,
     print_models,
+    print_studies,
     print_trim,
+    print_verdicts,
     say_settings,
     without_tables,
 )
-from residuum.runs import LESION, MODEL, TRIM, read_json
+from residuum.runs import LESION, MODEL, STUDY, TRIM, read_json
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
@@ -39,6 +41,7 @@ from residuum.settings import (
     ModelsSettings,
     PredictSettings,
     ReportSettings,
+    StudySettings,
     TrainSettings,
     TrimSettings,
 )
@@ -175,6 +178,27 @@ def export_weights(
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
     return None
+
+
+@app.command
+def study(
+    settings: Annotated[StudySettings, Parameter(name="*")] = StudySettings(), *, json: Json = False
+) -> None:
+    """Put a claim of the papers to the test: what is measured, with its spread, and a verdict.
+
+    Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
+    """
+    from residuum.reporting.study_page import write_study_index, write_study_report
+    from residuum.study.run import listed, run_studies
+
+    if settings.list:
+        rows = listed()
+        return print_json(rows) if json else print_studies(rows)
+    folders = run_studies(settings)
+    reports = [write_study_report(folder) for folder in folders]
+    index = write_study_index(Path(settings.out))
+    found = [read_json(folder / STUDY) for folder in folders]
+    return print_json(found) if json else print_verdicts(found, reports, index)
 
 
 # --- depth is a dial ----------------------------------------------------------------------------
@@ -345,6 +369,7 @@ def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
     """Lay the settings where the verb that is run will look for its own."""
     verbs = (
         "train", "evaluate", "predict", "report", "models", "import", "export-weights", "grow", "lesion", "trim",
+        "study",
     )  # fmt: skip
     return dict.fromkeys(verbs, settings) | {"data": {"check": settings, "fetch": settings}}
 

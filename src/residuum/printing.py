@@ -93,6 +93,22 @@ def print_models(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
+def print_studies(rows: Sequence[dict[str, Any]]) -> None:
+    """Print each study and its question; a star where it can examine a given model."""
+    for row in rows:
+        print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
+    print("\n* takes --model, a run or model file of your own")
+
+
+def print_verdicts(found: Sequence[dict[str, Any]], reports: Sequence[Path], index: Path) -> None:
+    """Print what each study answered."""
+    for study, report in zip(found, reports, strict=True):
+        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
+        print(f"{'':<20}{study['measured']['en']}")
+        print(f"{'':<20}{report}")
+    print(f"index    {index}")
+
+
 def _published(row: dict[str, Any]) -> str:
     """The first figure and where it is from; --json has them all."""
     if not row["published"]:

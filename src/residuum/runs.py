@@ -46,6 +46,7 @@ MISTAKES = "mistakes.json"
 REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
+STUDY = "study.json"  # what a study found
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
