@@ -35,6 +35,7 @@ __all__ = [
     "model_table",
     "predict",
     "report",
+    "study",
     "train",
     "trim",
 ]
@@ -148,6 +149,26 @@ def fetch(name: str) -> Path:
     from residuum.data.hub import fetch as fetch_data
 
     return fetch_data(name)
+
+
+def study(*names: str, **settings: Any) -> list[dict[str, Any]]:
+    """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page.
+
+    Raises:
+        UserError: there is no such study, or the data or model are wrong.
+        Stopped: Ctrl-C or SIGTERM; what was trained is kept, and the same call goes on.
+    """
+    from residuum.reporting.study_page import write_study_index, write_study_report
+    from residuum.runs import STUDY, read_json
+    from residuum.settings import StudySettings
+    from residuum.study.run import run_studies
+
+    asked = StudySettings(names, **settings)
+    folders = run_studies(asked)
+    for folder in folders:
+        write_study_report(folder)
+    write_study_index(Path(asked.out))
+    return [{**read_json(folder / STUDY), "folder": str(folder)} for folder in folders]
 
 
 def model_table(names: Sequence[str] = (), **settings: Any) -> list[dict[str, Any]]:
