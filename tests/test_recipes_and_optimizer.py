@@ -17,6 +17,7 @@ from residuum.recipes.fast import fast
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
+from residuum.recipes.sgd_one_cycle import sgd_one_cycle
 from residuum.training.loop import _warm_up
 from residuum.training.muon import orthogonal
 from residuum.training.optimizer import learning_rate, make_optimizer, set_rate
@@ -253,3 +254,16 @@ def test_fast_fits_any_number_of_pictures() -> None:
         assert 1 <= recipe.batch_size <= n
         assert recipe.iterations >= 1
         assert all(0 < share < 1 and side < 32 for share, side in recipe.small_first)
+
+
+def test_nets_are_compared_with_the_papers_optimiser() -> None:
+    task = Task(num_pictures=45_000, image_size=32, depth=20)
+    ours, usual = sgd_one_cycle(task), quick(task)
+    assert (ours.optimizer, ours.momentum, ours.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert ours.decay_norms_and_biases
+    assert ours.schedule == OneCycle(peak=0.1, climb=0.25)
+    assert (ours.iterations, ours.batch_size, ours.augmentation) == (
+        usual.iterations, usual.batch_size, usual.augmentation
+    )  # fmt: skip
+    optimizer = make_optimizer(ResNet(named("preresnet20")), ours, torch.float32)
+    assert isinstance(optimizer, torch.optim.SGD)

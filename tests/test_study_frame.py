@@ -21,8 +21,9 @@ from residuum.study.catalogue import STUDIES
 from residuum.study.charts import mean_line
 from residuum.study.frame import Means, Quantity, Study
 from residuum.study.run import chosen, run_studies
-from residuum.study.trained import net_settings, trained
+from residuum.study.trained import loss_curve, net_settings, trained
 from residuum.study.verdict import Part, above, below, decide, not_above
+from residuum.training.resolve import resolve
 
 # --- figures and verdicts -----------------------------------------------------------------------
 
@@ -136,7 +137,25 @@ def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     error = 100 * (1 - run.evaluation["top1"]["value"])
     assert found.quantities["plain20-test"].values[1] == pytest.approx(error)
     assert len(found.quantities["resnet32-train"].values) == 2
-    assert {chart.kind for chart in found.charts} == {"lines", "bars"}
+    assert [row[2] for row in found.tables[0].rows] == ["not run"] * 5
+    assert found.tables[0].rows[0][1] == "8.75 %"
+
+
+def test_the_papers_error_is_reached_within_two_standard_deviations() -> None:
+    assert degradation.reached(quantity(8.8, 9.0, 9.2), 8.75) == "yes"
+    assert degradation.reached(quantity(9.8, 9.9, 10.0), 8.75) == "no"
+    assert degradation.reached(quantity(8.0), 8.75) == "one seed has no spread"
+
+
+def test_at_full_scale_the_papers_recipe_is_trained(tmp_path: Path) -> None:
+    means = Means("full", (0,), tmp_path, data="digits", threads=1)
+    asked = net_settings(means, "resnet20", 0)
+    assert (asked.recipe, asked.epochs, asked.validation) == ("he2015_cifar", None, 0.0)
+    resolved = resolve(asked)
+    assert (resolved.recipe.iterations, resolved.recipe.batch_size) == (64_000, 128)
+    run = trained(means, [net_settings(means, "resnet20", 0, epochs=1)])[0]
+    assert run.metrics[-1]["step"] == 1437 // 128
+    assert loss_curve(run, places=2)[0][1] > 1.0
 
 
 # --- runs ---------------------------------------------------------------------------------------

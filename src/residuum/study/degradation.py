@@ -1,11 +1,16 @@
 """Degradation: plain and residual nets of growing depth, and the error on the pictures they were trained on."""
 
-from residuum.study.charts import Bar, Bars, Lines, mean_line
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
-from residuum.study.trained import epochs, net_settings, test_error, trained, training_error
+from residuum.models.published import PUBLISHED
+from residuum.runs import RunRecord
+from residuum.study.charts import Lines, Points, mean_line
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.trained import loss_curve, net_settings, test_error, trained, training_error
 from residuum.study.verdict import Verdict, above, decide, not_above
 
 KINDS = ("plain", "resnet")
+
+Found = dict[tuple[str, int, int], RunRecord]
+"""Runs by kind, depth and seed."""
 
 
 def measure(means: Means) -> Findings:
@@ -18,60 +23,8 @@ def measure(means: Means) -> Findings:
         for seed in means.seeds
     }
     found = dict(zip(wanted, trained(means, list(wanted.values())), strict=True))
-    quantities = {}
-    for kind in KINDS:
-        for depth in depths:
-            records = [found[kind, depth, seed] for seed in means.seeds]
-            for split, error in (("train", training_error), ("test", test_error)):
-                values = tuple(error(record) for record in records)
-                words = "training" if split == "train" else "test"
-                quantities[f"{kind}{depth}-{split}"] = Quantity(f"{words} error, {kind}{depth}", values, "%")
+    q = _errors(found, depths, means.seeds)
     shallow, deep = depths[0], depths[-1]
-    quantities |= {
-        f"{kind}-{end}": quantities[f"{kind}{depth}-train"]
-        for kind in KINDS
-        for end, depth in (("shallow", shallow), ("deep", deep))
-    }
-    curves = [
-        Lines(
-            f"{kind}: training error by pass",
-            "pass",
-            "error, %",
-            tuple(
-                mean_line(
-                    f"{kind}{depth}",
-                    [
-                        tuple(
-                            (line["epoch"], 100 * (1 - line["train_accuracy"]))
-                            for line in epochs(found[kind, depth, s])
-                        )
-                        for s in means.seeds
-                    ],
-                )
-                for depth in depths
-            ),
-        )
-        for kind in KINDS
-    ]
-    against_depth = [
-        Lines(
-            f"{words} error against depth",
-            "layers",
-            "error, %",
-            tuple(
-                mean_line(
-                    kind,
-                    [
-                        tuple((depth, quantities[f"{kind}{depth}-{split}"].values[i]) for depth in depths)
-                        for i in range(len(means.seeds))
-                    ],
-                )
-                for kind in KINDS
-            ),
-        )
-        for split, words in (("train", "training"), ("test", "test"))
-    ]
-    q = quantities
     return Findings(
         q,
         Words(
@@ -80,12 +33,49 @@ def measure(means: Means) -> Findings:
             f"训练误差，从 {shallow} 层到 {deep} 层：普通网络 {q['plain-shallow']} → {q['plain-deep']}，"
             f"残差网络 {q['resnet-shallow']} → {q['resnet-deep']}。",
         ),
-        (*against_depth, *curves, _bars(quantities, depths)),
+        (
+            _against_depth(q, depths, "train", "Training error against depth"),
+            _against_depth(q, depths, "test", "Test error against depth"),
+            *(_over_time(found, kind, depths, means.seeds) for kind in KINDS),
+        ),
+        tables=(_beside_the_paper(means, q),),
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
         ),
     )
+
+
+def _errors(found: Found, depths: tuple[int, ...], seeds: tuple[int, ...]) -> dict[str, Quantity]:
+    """Return training and test error of each net, and of each kind's shallowest and deepest."""
+    q = {}
+    for kind in KINDS:
+        for depth in depths:
+            records = [found[kind, depth, seed] for seed in seeds]
+            trained_to, tested = (tuple(map(error, records)) for error in (training_error, test_error))
+            q[f"{kind}{depth}-train"] = Quantity(f"training error, {kind}{depth}", trained_to, "%")
+            q[f"{kind}{depth}-test"] = Quantity(f"test error, {kind}{depth}", tested, "%")
+        q[f"{kind}-shallow"], q[f"{kind}-deep"] = (
+            q[f"{kind}{depth}-train"] for depth in (depths[0], depths[-1])
+        )
+    return q
+
+
+def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: str) -> Lines:
+    def of_seed(kind: str, place: int) -> Points:
+        return tuple((depth, q[f"{kind}{depth}-{split}"].values[place]) for depth in depths)
+
+    seeds = range(len(q["plain-deep"].values))
+    lines = tuple(mean_line(kind, [of_seed(kind, place) for place in seeds]) for kind in KINDS)
+    return Lines(title, "layers", "error, %", lines)
+
+
+def _over_time(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int, ...]) -> Lines:
+    lines = tuple(
+        mean_line(f"{kind}{depth}", [loss_curve(found[kind, depth, seed]) for seed in seeds])
+        for depth in depths
+    )
+    return Lines(f"Training loss, {kind}", "passes", "loss, nats", lines)
 
 
 def _depths(means: Means) -> tuple[int, ...]:
@@ -99,11 +89,26 @@ def _size(means: Means, depth: int) -> dict[str, tuple[int, ...]]:
     return {"blocks": (n, n, n)} if means.scale == "tiny" else {}
 
 
-def _bars(quantities: Quantities, depths: tuple[int, ...]) -> Bars:
-    bars = tuple(
-        Bar(f"{kind}{depth}", quantities[f"{kind}{depth}-test"].values) for kind in KINDS for depth in depths
+def _beside_the_paper(means: Means, quantities: Quantities) -> Table:
+    """Set the test errors of the paper's own recipe beside its Table 6; at another scale nothing of ours is there."""
+    rows = []
+    for depth in (20, 32, 44, 56, 110):
+        paper = PUBLISHED[f"resnet{depth}"][0]
+        ours = quantities.get(f"resnet{depth}-test") if means.scale == "full" else None
+        answer = "not run" if ours is None else reached(ours, paper.top1_error)
+        rows.append((f"ResNet-{depth}", f"{paper.top1_error:g} %", str(ours or "not run"), answer))
+    return Table(
+        "Test error beside He et al. 2015, Table 6 (64,000 iterations)",
+        ("net", "paper", "ours", "within two standard deviations, or better"),
+        tuple(rows),
     )
-    return Bars("Test error", "error, %", bars)
+
+
+def reached(ours: Quantity, paper: float) -> str:
+    """Say whether our mean lies within two of our standard deviations of the paper's error, or below."""
+    if ours.sd is None:
+        return "one seed has no spread"
+    return "yes" if ours.mean <= paper + 2 * ours.sd else "no"
 
 
 def judge(q: Quantities) -> Verdict:

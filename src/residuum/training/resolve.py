@@ -25,12 +25,14 @@ from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
+from residuum.recipes.sgd_one_cycle import sgd_one_cycle
 from residuum.settings import TrainSettings
 
 RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
     "quick": quick,
     "fast": fast,
     "fine_tune": fine_tune,
+    "sgd_one_cycle": sgd_one_cycle,
     "he2015_cifar": he2015_cifar,
     "he2015_imagenet": he2015_imagenet,
 }
