@@ -25,8 +25,9 @@ import torch
 from residuum import runs
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch
-from residuum.models.named import named
+from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
 from residuum.recipe import Task
 from residuum.recipes.quick import quick
 from residuum.training.loop import Job, train_step
@@ -39,11 +40,19 @@ BATCH = 128
 CLASSES = 10
 
 
+def spec_of(name: str) -> NetSpec:
+    """Return the named net; between the named ones, the CIFAR net of that depth, 6n+2 layers."""
+    if name in NAMED_NETS:
+        return named(name)
+    n = (int(name.removeprefix("resnet")) - 2) // 6
+    return named("resnet20", blocks=(n, n, n))
+
+
 def job_of(name: str, checkpointing: bool) -> Job:
     """Everything one step needs but the pictures."""
     compute = choose_compute()
     torch.manual_seed(0)
-    net = ResNet(named(name))
+    net = ResNet(spec_of(name))
     net.fusing, net.checkpointing = compute.fuses, checkpointing
     compute.place(net).train()
     recipe = quick(Task(num_pictures=50_000, image_size=32, depth=net.spec.depth))
@@ -121,7 +130,7 @@ def whole(rounds: int) -> dict[str, Any]:
         times = rounds if name in DEEPEST else 3 * rounds
         found = alone("--net", name, "--rounds", str(times))
         found.pop("peak_memory_mib")  # of both ways together
-        steps[name] = {"layers": named(name).depth, "rounds": times, **found}
+        steps[name] = {"layers": spec_of(name).depth, "rounds": times, **found}
         print(name, steps[name], flush=True)
     memory = []
     for name in DEEPEST:
