@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # One core a worker: two processes that both take every core wait for each other more than they compute.
+    all_cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
+
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

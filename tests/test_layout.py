@@ -28,7 +28,7 @@ LADDER = {
     "console": set(),
     "choices": set(),
     "plain_data": {"errors"},
-    "settings": {"choices", "plain_data"},
+    "settings": {"choices", "errors", "plain_data"},
     "recipe": set(),
     "runs": {"errors"},
     "kernels": BASE,

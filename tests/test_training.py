@@ -254,6 +254,7 @@ def test_killed_it_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
     assert same_tensors(record.path / runs.MODEL, whole.path / runs.MODEL)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: Path) -> None:
     photos = pictures(tmp_path / "photos", per_class=12, side=90)
     records = [

@@ -1,0 +1,321 @@
+"""Complexity: what the ResNets, VGG and GoogLeNet cost at 224 px, counted and timed, beside their published errors."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from residuum.compute import Compute, choose_compute
+from residuum.console import say
+from residuum.models.comparison import COMPARISON_NETS, comparison_net, installed
+from residuum.models.count import activation_bytes, cost, table
+from residuum.models.named import named
+from residuum.models.published import HE_2015, PUBLISHED, TORCHVISION
+from residuum.models.resnet import ResNet, initialise
+from residuum.models.spec import NetSpec
+from residuum.settings import ModelsSettings
+from residuum.study.charts import Bar, Bars, Chart, Line, Lines
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.verdict import Verdict, above, below, decide
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+OTHERS = ("vgg16", "vgg19", "googlenet")
+NETS = (*RESNETS, *OTHERS)
+SIDE, BATCH = 224, 32
+"""The papers' pictures; activation memory is that of a training step of 32 of them."""
+TIMED = {"tiny": (64, 2, 2), "quick": (SIDE, 4, 5), "full": (SIDE, 32, 20)}
+"""At each scale: the side of the pictures timed, how many make a batch, how many rounds."""
+GOOGLENET_TOP_5 = 9.15
+"""He et al. 2015, Table 3, ten crops; it gives no top-1 error of GoogLeNet."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one net costs at 224 px: layers, parameters, multiply-adds of a picture, bytes of a training step."""
+
+    depth: int
+    parameters: int
+    multiply_adds: int
+    activation_bytes: int
+
+
+COUNTED = {
+    "vgg16": Cost(16, 138_357_544, 15_470_264_320, 2_347_496_708),
+    "vgg19": Cost(19, 143_667_240, 19_632_062_464, 2_514_482_436),
+    "googlenet": Cost(22, 6_624_904, 1_498_376_192, 1_541_654_660),
+}
+"""What is counted on torchvision's nets, for where it is not installed."""
+
+
+def measure(means: Means) -> Findings:
+    """Count every net, time those that can be built here, and look their errors up."""
+    costs = {name: cost_of(name) for name in NETS}
+    names = _timed_names(means)
+    side, batch, rounds = TIMED[means.scale]
+    compute = choose_compute(means.device, "float32", threads=means.threads)
+    times = timed(names, side, (1, batch), rounds, compute)
+    q = _counts(costs) | _errors() | _seconds(times, batch)
+    return Findings(
+        q,
+        Words(
+            f"Multiply-adds of one picture: ResNet-152 {q['resnet152-multiply-adds']}, VGG-16 "
+            f"{q['vgg16-multiply-adds']}; ResNet-34 takes {q['resnet34-of-vgg19'].mean:.1%} of VGG-19's. Published "
+            f"top-5 error, ten crops: {q['resnet152-error']} and {q['vgg16-error']}.",
+            f"每张图片的乘加次数：ResNet-152 为 {q['resnet152-multiply-adds']}，VGG-16 为 "
+            f"{q['vgg16-multiply-adds']}；ResNet-34 仅为 VGG-19 的 {q['resnet34-of-vgg19'].mean:.1%}。"
+            f"已发表的 top-5 错误率（十裁剪）：{q['resnet152-error']} 对 {q['vgg16-error']}。",
+        ),
+        _charts(q, names, side, batch),
+        tables=(_one_row_a_net(q, costs),),
+        notes=_notes(compute, names, side, batch),
+        settings={"image_size": side, "batch": batch, "rounds": rounds, "threads": compute.threads},
+    )
+
+
+# --- counted ------------------------------------------------------------------------------------
+
+
+def spec_of(name: str) -> NetSpec:
+    """Return the residual net as in the paper's table 1: bottlenecks stride in their first 1×1."""
+    spec = named(name)
+    return replace(spec, stride_in="1x1") if spec.block == "bottleneck" else spec
+
+
+def cost_of(name: str) -> Cost:
+    """Count a net; of one that cannot be built here, return what was counted of it."""
+    if name in COMPARISON_NETS:
+        if not installed():
+            return COUNTED[name]
+        row = table(ModelsSettings(), (name,))[0]
+        return Cost(row["depth"], row["parameters"], row["multiply_adds"], row["activation_bytes"])
+    spec = spec_of(name)
+    return Cost(**cost(spec, SIDE), activation_bytes=activation_bytes(spec, SIDE, BATCH))
+
+
+def _counts(costs: dict[str, Cost]) -> dict[str, Quantity]:
+    q = {}
+    for name, one in costs.items():
+        figures = (
+            ("depth", "layers", one.depth, ""),
+            ("parameters", "parameters", one.parameters / 1e6, "×10⁶"),
+            ("multiply-adds", "multiply-adds", one.multiply_adds / 1e9, "×10⁹"),
+            ("memory", "activation memory", one.activation_bytes / 2**30, "GiB"),
+        )
+        for key, words, value, unit in figures:
+            q[f"{name}-{key}"] = Quantity(f"{words}, {called(name)}", (value,), unit, exact=True)
+    share = costs["resnet34"].multiply_adds / costs["vgg19"].multiply_adds
+    q["resnet34-of-vgg19"] = Quantity("multiply-adds of ResNet-34 over VGG-19's", (share,), exact=True)
+    return q
+
+
+def called(name: str) -> str:
+    """Return the net's name as the papers write it."""
+    return name.replace("resnet", "ResNet-").replace("vgg", "VGG-").replace("googlenet", "GoogLeNet")
+
+
+# --- published ----------------------------------------------------------------------------------
+
+
+def _errors() -> dict[str, Quantity]:
+    """Return top-5 errors: of the paper's table 3, ten crops, and of torchvision's first weights, one crop."""
+    q = {}
+    for name in NETS:
+        of_paper = GOOGLENET_TOP_5 if name == "googlenet" else _top_5(name, f"{HE_2015}, Table 3", "10 crops")
+        of_torchvision = _top_5(name, TORCHVISION, "IMAGENET1K_V1")
+        for key, crops, value in (
+            ("error", "ten crops", of_paper),
+            ("error-one-crop", "one crop", of_torchvision),
+        ):
+            if value is not None:
+                words = f"top-5 error, {crops}, {called(name)}"
+                q[f"{name}-{key}"] = Quantity(words, (value,), "%", exact=True)
+    return q
+
+
+def _top_5(name: str, source: str, protocol: str) -> float | None:
+    found = (one for one in PUBLISHED[name] if one.source == source and protocol in one.protocol)
+    return next((one.top5_error for one in found), None)
+
+
+# --- timed --------------------------------------------------------------------------------------
+
+
+def _timed_names(means: Means) -> tuple[str, ...]:
+    names = ("resnet18", "vgg16") if means.scale == "tiny" else NETS
+    return names if installed() else tuple(name for name in names if name in RESNETS)
+
+
+@torch.inference_mode()
+def timed(
+    names: Sequence[str], side: int, batches: Sequence[int], rounds: int, compute: Compute
+) -> dict[tuple[str, int], list[float]]:
+    """Return the seconds of a forward pass of each net over each batch, one value a round.
+
+    A round times every net, in an order drawn anew, so that a machine that is busy now and then slows all alike.
+    """
+    nets = {name: compute.place(net_with_weights(name)).eval() for name in names}
+    images = {size: _pictures(size, side, compute) for size in batches}
+    found: dict[tuple[str, int], list[float]] = {(name, size): [] for name in names for size in images}
+    turns = np.random.default_rng(0)
+    for turn in range(rounds + 1):
+        if turn:
+            say(f"timing, round {turn} of {rounds}")
+        for place in turns.permutation(len(names)):
+            name = names[place]
+            for size, some in images.items():
+                seconds = _once(nets[name], some, compute.device)
+                if turn:  # the first pass over each net prepares it
+                    found[name, size].append(seconds)
+    return found
+
+
+def net_with_weights(name: str) -> nn.Module:
+    """Build the net, its weights drawn by chance: (N, 3, H, W) to (N, 1000)."""
+    if name not in COMPARISON_NETS:
+        return ResNet(spec_of(name))
+    net = comparison_net(name).to_empty(device="cpu")
+    initialise(net)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+    return net
+
+
+def _pictures(size: int, side: int, compute: Compute) -> Tensor:
+    images = torch.rand(size, 3, side, side, device=compute.device)
+    if compute.layout == "channels-last":
+        images = images.contiguous(memory_format=torch.channels_last)
+    return images
+
+
+def _once(net: nn.Module, images: Tensor, device: torch.device) -> float:
+    """Time one pass, the device's work included."""
+    _wait(device)
+    began = time.perf_counter()
+    net(images)
+    _wait(device)
+    return time.perf_counter() - began
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str, Quantity]:
+    q = {}
+    for (name, size), values in times.items():
+        key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
+        q[f"{name}-{key}"] = Quantity(f"time of {words}, {called(name)}", tuple(values), "s")
+    return q
+
+
+def judge(q: Quantities) -> Verdict:
+    """ResNet-152 takes fewer multiply-adds than VGG; ResNet-34 about 18 % of VGG-19's; deep residual nets err less."""
+    deep = RESNETS[1:]
+    return decide(
+        below(q["resnet152-multiply-adds"], q["vgg16-multiply-adds"]),
+        below(q["resnet152-multiply-adds"], q["vgg19-multiply-adds"]),
+        above(q["resnet34-of-vgg19"], 0.17),
+        below(q["resnet34-of-vgg19"], 0.20),
+        *(below(q[f"{net}-error"], q[f"{other}-error"]) for net in deep for other in ("vgg16", "googlenet")),
+    )
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+def _charts(q: Quantities, names: Sequence[str], side: int, batch: int) -> tuple[Chart, ...]:
+    def bars(title: str, y: str, key: str, of: Sequence[str] = NETS) -> Bars:
+        return Bars(title, y, tuple(Bar(called(name), q[f"{name}-{key}"].values) for name in of))
+
+    return (
+        _error_against_cost(q, "error", "Published error, ten crops (He et al. 2015, table 3)"),
+        _error_against_cost(q, "error-one-crop", "Published error, one crop (torchvision, first weights)"),
+        bars("Parameters", "parameters, ×10⁶", "parameters"),
+        bars(f"Activation memory of a training step of {BATCH} pictures", "memory, GiB", "memory"),
+        bars(f"Time of one picture of {side} px", "time, s", "seconds", names),
+        bars(f"Time of {batch} pictures of {side} px", "time, s", "seconds-batch", names),
+    )
+
+
+def _error_against_cost(q: Quantities, key: str, title: str) -> Lines:
+    def line(label: str, names: Sequence[str]) -> Line:
+        places = ((q[f"{name}-multiply-adds"].mean, f"{name}-{key}") for name in names)
+        return Line(label, tuple(sorted((x, q[error].mean) for x, error in places if error in q)))
+
+    lines = (line("residual nets", RESNETS), line("GoogLeNet and VGG", OTHERS))
+    return Lines(title, "multiply-adds, ×10⁹", "top-5 error, %", lines)
+
+
+def _one_row_a_net(q: Quantities, costs: dict[str, Cost]) -> Table:
+    def text(key: str, form: str = "{:.2f}") -> str:
+        return form.format(median(q[key].values)) if key in q else ""
+
+    rows = tuple(
+        (
+            called(name),
+            str(one.depth),
+            f"{one.parameters:,}",
+            f"{one.multiply_adds:,}",
+            text(f"{name}-memory"),
+            text(f"{name}-seconds", "{:.4f}"),
+            text(f"{name}-seconds-batch", "{:.4f}"),
+            text(f"{name}-error"),
+            text(f"{name}-error-one-crop"),
+        )
+        for name, one in costs.items()
+    )
+    heads = ("net", "layers", "parameters", "multiply-adds", "activations, GiB", "one picture, s", "batch, s")
+    errors = ("top-5 error, ten crops, %", "top-5 error, one crop, %")
+    return Table("Cost and published error; times are medians", (*heads, *errors), rows)
+
+
+def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tuple[str, ...]:
+    notes = [
+        "Multiply-adds are not time: how fast they go depends on the shapes of the layers, on memory and on the "
+        f"library. Times are those of this machine ({compute.device.type}, threads: {compute.threads}, float32, "
+        f"pictures of {side} px, batches of 1 and {batch}), each net in turn; their values are the rounds.",
+        "Fewer multiply-adds are not less memory either: training keeps what each layer gave, and deep bottleneck "
+        f"nets have many layers. Counted for {BATCH} pictures of {SIDE} px in float32, as each net's code keeps them.",
+        "Bottlenecks stride in their first 1×1, as in the paper; torchvision's weights, in the one-crop column, have "
+        "the stride in the 3×3 and about 0.2 ×10⁹ multiply-adds more, and were trained by another recipe.",
+        "Compare errors within one column. The paper's table 3 has no VGG-19 and no ResNet-18.",
+    ]
+    if not installed():
+        notes.append(
+            "torchvision is not installed: VGG and GoogLeNet have counts kept from it, and no times "
+            "(pip install 'residuum[compare]')."
+        )
+    if side != SIDE:
+        notes.append("At this scale two nets are timed, on small pictures.")
+    return tuple(notes)
+
+
+STUDY = Study(
+    name="complexity",
+    title=Words("Complexity", "复杂度"),
+    question=Words(
+        "Are residual nets of up to 152 layers cheaper than VGG, and still more accurate?",
+        "多达 152 层的残差网络是否比 VGG 更省计算，同时更准确？",
+    ),
+    claim=Words(
+        "ResNet-152 is eight times as deep as VGG and takes fewer multiply-adds; ResNet-34 takes 18 % of VGG-19's; "
+        "all nets from 34 layers on err less than VGG-16 and GoogLeNet.",
+        "ResNet-152 的深度是 VGG 的八倍，乘加次数却更少；ResNet-34 的乘加次数仅为 VGG-19 的 18%；"
+        "34 层及更深的残差网络错误率都低于 VGG-16 和 GoogLeNet。",
+    ),
+    source="He et al. 2015 (arXiv 1512.03385), sec. 3.3 and 4.1, tables 1 and 3",
+    predicate="Supported: ResNet-152 takes fewer multiply-adds than VGG-16 and VGG-19, ResNet-34 between 0.17 and 0.20 "
+    "of VGG-19's, and the published ten-crop top-5 error of ResNet-34, 50, 101 and 152 is below VGG-16's and "
+    "GoogLeNet's. Contradicted: any of these is otherwise. All are counts or published figures, nothing is left to "
+    "chance; times are shown and not judged.",
+    measure=measure,
+    judge=judge,
+)

@@ -1,0 +1,88 @@
+"""Nets to examine: those of the study's runs or the one it was given, each with its validation pictures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from residuum.choices import Scale
+from residuum.compute import Compute
+from residuum.data.batches import Batch
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+from residuum.runs import RunRecord
+from residuum.settings import TrainSettings
+from residuum.study.frame import Means
+from residuum.study.opened import opened
+from residuum.study.trained import net_settings, trained
+
+IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
+"""Validation pictures that a net is examined on, where there are so many."""
+LARGE, FEWER = 64, 8
+"""Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
+NOT_KEPT_ASIDE = (
+    "At scale full nets are trained on all training pictures; a tenth of these is what they are examined on."
+)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A net, placed and in evaluation mode, and pictures that can be walked again and again."""
+
+    name: str
+    net: ResNet
+    batches: Iterable[Batch]
+    compute: Compute
+
+
+def examine(means: Means, model: str | Path, images: int | None = None) -> Examined:
+    """Open a run folder or model file with `images` validation pictures, by default as many as the scale has.
+
+    Of large pictures it is an eighth of that.
+
+    Raises:
+        UserError: there is no such model, its pictures are not known, or they have other classes.
+    """
+    one, count = opened(model, means), images or IMAGES[means.scale]
+    if one.model.classifier.preprocessing.image_size > LARGE:
+        count //= FEWER
+    return Examined(one.model.name, one.net, one.validation(count), one.compute)
+
+
+def notes_on_pictures(means: Means) -> tuple[str, ...]:
+    """Return what a study has to say of its pictures at this scale."""
+    return (NOT_KEPT_ASIDE,) if means.scale == "full" and means.model is None else ()
+
+
+# --- the nets of the degradation study, which other studies examine -----------------------------
+
+
+def depths(means: Means) -> tuple[int, ...]:
+    """Return the depths that plain and residual nets are compared at."""
+    return (20, 32) if means.scale == "tiny" else (20, 32, 44, 56)
+
+
+def of_depth(means: Means, kind: str, depth: int, seed: int) -> TrainSettings:
+    """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
+    n = (depth - 14) // 6
+    size = {"blocks": (n, n, n)} if means.scale == "tiny" else {}
+    return net_settings(means, f"{kind}{depth}", seed, **size)
+
+
+def runs_of(means: Means, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
+    """Return the runs of each (kind, depth), one for each seed; those that are missing are trained.
+
+    Raises:
+        UserError, Stopped: as `trained`.
+    """
+    wanted = [(kind, depth, seed) for kind, depth in nets for seed in means.seeds]
+    found = dict(zip(wanted, trained(means, [of_depth(means, *one) for one in wanted]), strict=True))
+    return {(kind, depth): [found[kind, depth, seed] for seed in means.seeds] for kind, depth in nets}
+
+
+def untrained(spec: NetSpec, seed: int) -> ResNet:
+    """Return a new net with the initial weights of this seed; torch's own state of chance stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ResNet(spec)

@@ -1,0 +1,325 @@
+"""Paths: how long the ways through a residual net are, and which of them the gradient takes.
+
+Letters: n blocks; a path goes through the branch of k of them and the shortcut of the rest.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from residuum.data.batches import Batch
+from residuum.data.luck import order
+from residuum.errors import UserError
+from residuum.models.block import ResidualBlock
+from residuum.models.resnet import ResNet
+from residuum.runs import RunRecord
+from residuum.study.charts import Bar, Bars, Line, Lines, Points, mean_line
+from residuum.study.examined import Examined, depths, examine, notes_on_pictures, of_depth
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.trained import test_error, trained
+from residuum.study.verdict import Verdict, below, decide, not_above
+
+MOST = 0.95
+"""Share of the gradient that the paths called effective carry."""
+DROPPED = 0.5
+"""How often stochastic depth leaves the last block out."""
+WORSE = 2.0
+"""Points of test error that training the short paths alone may cost."""
+PICTURES = {"tiny": 40, "quick": 125, "full": 1000}
+
+
+# --- counting paths -----------------------------------------------------------------------------
+
+
+def shares_of_paths(n: int) -> list[float]:
+    """Return the share of the 2ⁿ paths that has each length 0 to n: Binomial(n, ½)."""
+    return [math.comb(n, k) / 2**n for k in range(n + 1)]
+
+
+def shares_of_gradient(n: int, norms: Mapping[int, float]) -> list[float]:
+    """Return the share of the gradient carried by all paths of each length: their number times the norm of one.
+
+    nan where there is no gradient at all.
+    """
+    total = [share * norms[k] for k, share in enumerate(shares_of_paths(n))]
+    whole = sum(total) or math.nan
+    return [one / whole for one in total]
+
+
+def effective(shares: list[float], most: float = MOST) -> list[int]:
+    """Return the fewest lengths that together carry `most` of the gradient, sorted."""
+    chosen: list[int] = []
+    for length in sorted(range(len(shares)), key=lambda k: -shares[k]):
+        chosen.append(length)
+        if sum(shares[k] for k in chosen) >= most:
+            break
+    return sorted(chosen)
+
+
+def slope(norms: Mapping[int, float]) -> float:
+    """Return by how much ln of the norm changes a block, by least squares over the lengths; nan of fewer than two."""
+    points = [(k, math.log(norm)) for k, norm in norms.items() if norm > 0]
+    if len(points) < 2:
+        return math.nan
+    mean_k, mean_y = (statistics.fmean(values) for values in zip(*points, strict=True))
+    along = sum((k - mean_k) * (y - mean_y) for k, y in points)
+    return along / sum((k - mean_k) ** 2 for k, _ in points)
+
+
+# --- the gradient of single paths ---------------------------------------------------------------
+
+
+def one_way(block: ResidualBlock, x: Tensor, by_branch: Tensor) -> Tensor:
+    """Give the block's own output, but a gradient through the branch alone, or through the shortcut alone.
+
+    by_branch: (N,) of bool, which for each picture of x, (N, C, H, W).
+    """
+    assert block.shortcut is not None
+    a, way = block.before(x), by_branch[:, None, None, None]
+    h, F = block.shortcut(a if block.shared else x), block.branch(a)
+    h, F = torch.where(way, h.detach(), h), torch.where(way, F, F.detach())
+    return block.after(block.add(F, h, x.detach()))  # type: ignore[no-any-return]
+
+
+def path_gradients(net: ResNet, batch: Batch, ways: Tensor) -> Tensor:
+    """Return the gradient of each picture's cross-entropy at the first block's input, (N, C, H, W), along one path.
+
+    ways: (N, n) of bool, the branches on each picture's path. The net is in evaluation mode.
+    """
+    with torch.no_grad():
+        first = net.stem(batch.images)
+    x = first.requires_grad_()
+    for place, (_, block) in enumerate(net.blocks()):
+        x = one_way(block, x, ways[:, place])
+    loss = cross_entropy(net.head(x).float(), batch.labels, reduction="sum")
+    return torch.autograd.grad(loss, first)[0]  # type: ignore[no-any-return]
+
+
+def path_norms(net: ResNet, batches: Iterable[Batch], seed: int) -> dict[int, float]:
+    """Return the norm of the gradient along one path of each length 0 to n: the mean over the pictures.
+
+    Each picture's path is drawn at random among those of the length.
+    """
+    n, norms = sum(net.spec.blocks), dict[int, list[float]]()
+    for batch in batches:
+        for k in range(n + 1):
+            ways = torch.zeros(len(batch.labels), n, dtype=torch.bool)
+            for way, row in zip(ways, batch.rows.tolist(), strict=True):
+                way[order(seed, row * (n + 1) + k, n)[:k]] = True
+            gradients = path_gradients(net, batch, ways.to(batch.images.device))
+            norms.setdefault(k, []).extend(gradients.flatten(1).norm(dim=1).tolist())
+    return {k: statistics.fmean(values) for k, values in norms.items()}
+
+
+# --- the study ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """Of one net of n blocks."""
+
+    norms: dict[int, float]
+    """The norm of one path's gradient, by length."""
+
+    @property
+    def n(self) -> int:
+        """Return the number of blocks."""
+        return len(self.norms) - 1
+
+    @property
+    def slope(self) -> float:
+        """Return by how much ln of the norm changes with one more branch on the path."""
+        return slope(self.norms)
+
+    @property
+    def gradient(self) -> list[float]:
+        """Return the share of the gradient that the paths of each length carry."""
+        return shares_of_gradient(self.n, self.norms)
+
+    @property
+    def mean_length(self) -> float:
+        """Return the mean length of paths, each as heavy as its gradient."""
+        return sum(k * share for k, share in enumerate(self.gradient))
+
+    @property
+    def share_of_paths(self) -> float:
+        """Return the share of all paths, in per cent, that has the effective lengths."""
+        paths = shares_of_paths(self.n)
+        return 100 * sum(paths[k] for k in effective(self.gradient))
+
+
+def measure(means: Means) -> Findings:
+    """Follow the gradient through ordinary nets, and train others by their short paths; or examine the given net."""
+    if means.model is not None:
+        return _of_model(means, means.model)
+    depth = 110 if means.scale == "full" else depths(means)[-1]
+    ordinary, short = _train(means, depth)
+    found = [
+        found_in(examine(means, record.path, PICTURES[means.scale]), seed)
+        for record, seed in zip(ordinary, means.seeds, strict=True)
+    ]
+    n = found[0].n
+    q = _quantities(found, f"resnet{depth}", exact=False)
+    q["ordinary"] = Quantity(f"test error, resnet{depth}", tuple(map(test_error, ordinary)), "%")
+    q["short"] = Quantity(
+        f"test error, resnet{depth} trained with stochastic depth", tuple(map(test_error, short)), "%"
+    )
+    tested = Bars("Test error", "error, %", tuple(
+        Bar(label, q[key].values) for label, key in (("all paths", "ordinary"), ("stochastic depth", "short"))
+    ))  # fmt: skip
+    english, chinese = _words(q, n)
+    return Findings(
+        q,
+        Words(
+            f"{english} Trained with stochastic depth, the test error is {q['short']}, otherwise {q['ordinary']}.",
+            f"{chinese}用随机深度训练时测试误差为 {q['short']}，普通训练为 {q['ordinary']}。",
+        ),
+        (*_charts(found), tested),
+        (_lengths(found),),
+        notes=(
+            "The paper trains short paths by drawing 23 of 54 blocks for each batch, all alike. Stochastic depth "
+            f"leaves blocks out by a chance that grows linearly to {DROPPED:g} at the last: its mean path is longer.",
+            "Gradients are measured at the first block's input, with BN as in evaluation.",
+            *notes_on_pictures(means),
+        ),
+        settings={"net": f"resnet{depth}", "stochastic depth": DROPPED},
+    )
+
+
+def _train(means: Means, depth: int) -> tuple[list[RunRecord], list[RunRecord]]:
+    """Return the runs of the net as it is and with stochastic depth, one for each seed."""
+    usual = [of_depth(means, "resnet", depth, seed) for seed in means.seeds]
+    found = trained(means, [*usual, *(replace(one, stochastic_depth=DROPPED) for one in usual)])
+    return found[: len(usual)], found[len(usual) :]
+
+
+def found_in(seen: Examined, seed: int) -> Found:
+    """Follow the gradient through one net.
+
+    Raises:
+        UserError: it is a plain net.
+    """
+    if seen.net.spec.shortcut == "none":
+        raise UserError(
+            f"{seen.name} is a plain net", "only one path leads through it", "give a residual net"
+        )
+    return Found(path_norms(seen.net, seen.batches, seed))
+
+
+def _quantities(found: list[Found], name: str, *, exact: bool) -> dict[str, Quantity]:
+    def quantity(label: str, values: Iterable[float], unit: str = "") -> Quantity:
+        return Quantity(f"{label}, {name}", tuple(values), unit, exact)
+
+    n = found[0].n
+    return {
+        "slope": quantity(
+            "change of ln gradient norm by one more branch on the path", (o.slope for o in found)
+        ),
+        "length": quantity(
+            "mean length of the paths that the gradient takes", (o.mean_length for o in found)
+        ),
+        "share": quantity(
+            "share of paths that carry 95 % of the gradient", (o.share_of_paths for o in found), "%"
+        ),
+        "typical": Quantity(f"mean length of all paths, {name}", (n / 2,), exact=True),
+    }
+
+
+def _words(q: Quantities, n: int) -> tuple[str, str]:
+    return (
+        f"Each further branch on a path of {n} blocks multiplies its gradient by {math.exp(q['slope'].mean):.2g}; the "
+        f"mean path the gradient takes has length {q['length']} (all paths: {q['typical']}), and {q['share']} of the "
+        "paths carry 95 % of it.",
+        f"{n} 个块的路径上，每多经过一条支路，梯度乘以 {math.exp(q['slope'].mean):.2g}；按梯度加权的平均路径长度为 "
+        f"{q['length']}（全部路径：{q['typical']}），{q['share']} 的路径承载 95 % 的梯度。",
+    )
+
+
+def _charts(found: list[Found]) -> tuple[Lines, ...]:
+    paths = Line("of all paths", _by_length(_in_per_cent(shares_of_paths(found[0].n))))
+    return (
+        Lines(
+            "Gradient of one path by its length",
+            "branches on the path",
+            "norm of the gradient",
+            (mean_line("one path", [_by_length(one.norms.values(), above_zero=True) for one in found]),),
+            log_y=True,
+        ),
+        Lines(
+            "Where the gradient goes",
+            "branches on the path",
+            "share, %",
+            (paths, mean_line("of the gradient", [_by_length(_in_per_cent(one.gradient)) for one in found])),
+        ),
+    )
+
+
+def _in_per_cent(shares: Iterable[float]) -> list[float]:
+    """Return 100 times each."""
+    return [100 * share for share in shares]
+
+
+def _by_length(values: Iterable[float], *, above_zero: bool = False) -> Points:
+    return tuple((float(k), value) for k, value in enumerate(values) if value > 0 or not above_zero)
+
+
+def _lengths(found: list[Found]) -> Table:
+    """Return the effective lengths of each net."""
+    rows = []
+    for number, one in enumerate(found, start=1):
+        lengths = effective(one.gradient)
+        rows.append(
+            (str(number), f"{lengths[0]} to {lengths[-1]}", str(one.n), f"{one.share_of_paths:.3g} %")
+        )
+    heads = ("net", "lengths that carry 95 %", "blocks", "share of all paths")
+    return Table("Effective paths", heads, tuple(rows))
+
+
+def _of_model(means: Means, model: str) -> Findings:
+    """Follow the gradient through one net."""
+    seen = examine(means, model, PICTURES[means.scale])
+    found = [found_in(seen, 0)]
+    q = _quantities(found, seen.name, exact=True)
+    return Findings(
+        q,
+        Words(*_words(q, found[0].n)),
+        _charts(found),
+        (_lengths(found),),
+        notes=("The paths of each length are drawn at random.",),
+    )
+
+
+def judge(q: Quantities) -> Verdict:
+    """The gradient prefers short paths, and a net trained by short paths is as good."""
+    parts = [below(q["slope"], 0.0), below(q["length"], q["typical"])]
+    if "short" in q:
+        parts.append(not_above(q["short"], q["ordinary"], by=WORSE))
+    return decide(*parts)
+
+
+STUDY = Study(
+    name="paths",
+    title=Words("Paths of the gradient", "梯度的路径"),
+    question=Words(
+        "Does the gradient of a residual net flow through short paths, and are these enough to train it?",
+        "残差网络的梯度是否主要流经短路径？只训练短路径是否就已足够？",
+    ),
+    claim=Words(
+        "The gradient along a path decays with the number of branches on it, so that nearly all of the gradient comes "
+        "by the few short paths; and training only these gives as good a net.",
+        "路径上的梯度随所经支路数衰减，因此几乎全部梯度来自少数短路径；只训练这些短路径，也能得到同样好的网络。",
+    ),
+    source="Veit et al. 2016 (arXiv 1605.06431), sec. 5, fig. 6",
+    predicate="Supported: ln of the gradient's norm along one path falls with the number of branches on it, the mean "
+    "length of paths, each as heavy as its gradient, is below half the number of blocks, and the test error of nets "
+    "trained with stochastic depth is not above the ordinary ones' by more than 2 points. Contradicted: any of these "
+    "is the other way round. Each beyond two standard errors. Of a given net: the first two.",
+    measure=measure,
+    judge=judge,
+    examines=True,
+)

@@ -1,0 +1,284 @@
+"""Transfer: nets trained on half of the classes, their features put to use on the other half.
+
+Letters: N pictures, D features.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from residuum.compute import Compute, choose_compute
+from residuum.data.batches import Feed, one_pass, open_feed, pixels_if_small
+from residuum.data.contract import ImageData
+from residuum.data.luck import order
+from residuum.data.preprocess import Preprocessing
+from residuum.depth.open_model import open_model
+from residuum.depth.recalibrate import recalibrate
+from residuum.errors import UserError
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+from residuum.runs import RunRecord
+from residuum.settings import TrainSettings
+from residuum.study.charts import Bar, Bars
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.ridge import probe_accuracy
+from residuum.study.some_classes import folder_of_classes
+from residuum.study.trained import (
+    PICTURES,
+    QUICK_EPOCHS,
+    QUICK_SIDE,
+    net_settings,
+    open_pictures_of,
+    test_error,
+    trained,
+)
+from residuum.study.verdict import Verdict, above, decide, not_above
+
+BATCH = 250
+STATISTICS = 2000
+"""Pictures of the learned classes that an untrained net's BN statistics are measured on."""
+AMOUNTS = {"tiny": (10, 80, 40), "quick": (100, 1000, 400), "full": (100, 4000, 1000)}
+"""Pictures of each class of the other half: few, many, and those held out."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the training pictures of the other half; `few` are among `many`, and none of them is `held` out."""
+
+    few: NDArray[np.int64]
+    many: NDArray[np.int64]
+    held: NDArray[np.int64]
+
+
+def measure(means: Means) -> Findings:
+    """Train on every second class, freeze the nets, and probe their features on the classes between."""
+    source = means.data or ("digits" if means.scale == "tiny" else PICTURES)
+    data: ImageData = open_pictures_of(source)
+    learned, other = halves(data)
+    folder = folder_of_classes(data, learned, means.folder / "data")
+    nets = ("resnet20", "plain20", "resnet56", "plain56") if means.scale == "full" else NETS
+    wanted = [_settings(means, data, str(folder), net, seed) for net in nets for seed in means.seeds]
+    records = trained(means, wanted)
+    compute = choose_compute(means.device, threads=means.threads)
+    found: dict[str, list[float]] = {}
+    for record, asked in zip(records, wanted, strict=True):
+        for name, share in _figures(record, asked.seed, data, (learned, other), means, compute).items():
+            found.setdefault(f"{asked.model}-{name}", []).append(100 * share)
+    q = {name: Quantity(_label(name), tuple(values), "%") for name, values in found.items()}
+    return Findings(
+        q,
+        Words(
+            f"Accuracy of a linear probe on classes the nets never saw, many pictures: ResNet-56 {q['resnet56-many']} "
+            f"(untrained {q['resnet56-untrained-many']}), ResNet-20 {q['resnet20-many']}, plain-56 "
+            f"{q['plain56-many']}.",
+            f"线性探针在网络从未见过的类别上的准确率（样本较多时）：ResNet-56 为 {q['resnet56-many']}"
+            f"（未训练时 {q['resnet56-untrained-many']}），ResNet-20 为 {q['resnet20-many']}，"
+            f"56 层普通网络为 {q['plain56-many']}。",
+        ),
+        (_bars(q, nets, "many"), _bars(q, nets, "few"), _own(q, nets)),
+        tables=(_table(q, nets),),
+        notes=_notes(learned, other, rows_of(data, other, AMOUNTS[means.scale], 0)),
+        settings={"learned": list(learned), "probed": list(other), "nets": list(nets)},
+    )
+
+
+NETS = ("resnet20", "resnet56", "plain56")
+
+
+def halves(data: ImageData) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return every second class, from the first, and the classes between.
+
+    Raises:
+        UserError: there are fewer than four.
+    """
+    if len(data.classes) < 4:
+        raise UserError(
+            f"{data.source} has {len(data.classes)} classes, too few to transfer from some to others",
+            "two are needed on either side",
+            "give --data with four classes or more",
+        )
+    return tuple(data.classes[::2]), tuple(data.classes[1::2])
+
+
+def _settings(means: Means, data: ImageData, folder: str, net: str, seed: int) -> TrainSettings:
+    """Return how a net learns its half; CIFAR-10's is shortened at quick as the whole of it is."""
+    means = replace(means, data=folder)
+    mirrors = {} if data.mirrors else {"flip": False}  # the folder cannot say so
+    if means.scale == "tiny":
+        return net_settings(means, net, seed, blocks=(2, 2, 2) if "56" in net else (1, 1, 1), **mirrors)
+    if means.scale == "full":
+        return net_settings(means, net, seed, validation=0.1, **mirrors)
+    short = {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE} if data.name == PICTURES else {}
+    return net_settings(means, net, seed, **short, **mirrors)
+
+
+# --- probes -------------------------------------------------------------------------------------
+
+
+def rows_of(data: ImageData, classes: Sequence[str], amounts: tuple[int, int, int], seed: int) -> Rows:
+    """Draw training pictures of each class by chance: few, many (the few among them), and others held out.
+
+    A class with fewer pictures than asked for gives a third of them to be held out, and all others to the many.
+    """
+    few, many, held = (list[NDArray[np.int64]]() for _ in range(3))
+    for name in classes:
+        number = list(data.classes).index(name)
+        present = np.flatnonzero(data.train.labels == number)
+        drawn = present[order(seed, number, len(present))]
+        aside = min(amounts[2], len(drawn) // 3)
+        held.append(drawn[:aside])
+        many.append(drawn[aside : aside + amounts[1]])
+        few.append(many[-1][: amounts[0]])
+    return Rows(*(np.sort(np.concatenate(parts)) for parts in (few, many, held)))
+
+
+def _figures(
+    record: RunRecord,
+    seed: int,
+    data: ImageData,
+    classes: tuple[Sequence[str], Sequence[str]],
+    means: Means,
+    compute: Compute,
+) -> dict[str, float]:
+    """Return one net's accuracies: on its own classes, and of probes of it and of its untrained twin."""
+    model = open_model(str(record.path), "study")
+    learned, other = classes
+    rows = rows_of(data, other, AMOUNTS[means.scale], seed)
+    statistics = rows_of(data, learned, (0, STATISTICS // len(learned), 0), seed).many
+    feeds = {
+        name: _feed(data, some, model.classifier.preprocessing, compute)
+        for name, some in (("statistics", statistics), ("many", rows.many), ("held", rows.held))
+    }
+    compute.place(model.net)
+    found = {"own": 1 - test_error(record) / 100}
+    for prefix, net in (("", model.net), ("untrained-", untrained(model.net.spec, seed, feeds, compute))):
+        x, held_x = (features(net, _images(feeds[name]), compute) for name in ("many", "held"))
+        labels, held_labels = (_numbers(data, other, some) for some in (rows.many, rows.held))
+        among = torch.from_numpy(np.isin(rows.many, rows.few))
+        found[f"{prefix}many"] = probe_accuracy(x, labels, held_x, held_labels)
+        found[f"{prefix}few"] = probe_accuracy(x[among], labels[among], held_x, held_labels)
+    return found
+
+
+def untrained(spec: NetSpec, seed: int, feeds: dict[str, Feed], compute: Compute) -> ResNet:
+    """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` feed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = ResNet(spec)
+    compute.place(net)
+    with compute.autocast():
+        recalibrate(net, _images(feeds["statistics"]))
+    return net.eval()
+
+
+@torch.inference_mode()
+def features(net: ResNet, batches: Iterable[Tensor], compute: Compute) -> Tensor:
+    """Return what the net's last layer would see of all pictures (B, 3, S, S): (N, D) float32 on the processor."""
+    net.eval()
+    parts = []
+    for images in batches:
+        with compute.autocast():
+            parts.append(net.pool(net.end(net.stages(net.stem(images)))).flatten(1).float().cpu())
+    return torch.cat(parts)
+
+
+def _feed(data: ImageData, rows: NDArray[np.int64], how: Preprocessing, compute: Compute) -> Feed:
+    whole = pixels_if_small(data.train, how.image_size, how.resize_to, how.interpolation)
+    pixels = None if whole is None else whole[rows]
+    return open_feed(data.train.take(rows), how, pixels, compute.device, compute.threads)
+
+
+def _images(feed: Feed) -> Iterable[Tensor]:
+    return (batch.images for batch in feed.batches(one_pass(len(feed.split), BATCH)))
+
+
+def _numbers(data: ImageData, classes: Sequence[str], rows: NDArray[np.int64]) -> Tensor:
+    """Return the labels of rows of these classes, numbered from 0 within them."""
+    numbers = [list(data.classes).index(name) for name in classes]
+    return torch.from_numpy(np.searchsorted(numbers, data.train.labels[rows]))
+
+
+def judge(q: Quantities) -> Verdict:
+    """ResNet-56's features beat its untrained twin's and plain-56's, and are not 1 point below ResNet-20's."""
+    return decide(
+        above(q["resnet56-many"], q["resnet56-untrained-many"]),
+        above(q["resnet56-many"], q["plain56-many"]),
+        not_above(q["resnet20-many"], q["resnet56-many"], by=1.0),
+    )
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+KINDS = {
+    "own": "accuracy on its own classes",
+    "few": "probe, few pictures",
+    "many": "probe, many pictures",
+    "untrained-few": "probe of the untrained net, few pictures",
+    "untrained-many": "probe of the untrained net, many pictures",
+}
+
+
+def _label(name: str) -> str:
+    net, kind = name.split("-", 1)
+    return f"{KINDS[kind]}, {net}"
+
+
+def _bars(q: Quantities, nets: Sequence[str], amount: str) -> Bars:
+    bars = tuple(
+        Bar(f"{net}{words}", q[f"{net}-{prefix}{amount}"].values)
+        for net in nets
+        for prefix, words in (("", ""), ("untrained-", ", untrained"))
+    )
+    return Bars(f"Linear probe on the other classes, {amount} pictures", "accuracy, %", bars)
+
+
+def _own(q: Quantities, nets: Sequence[str]) -> Bars:
+    return Bars(
+        "Accuracy on the nets' own classes",
+        "accuracy, %",
+        tuple(Bar(net, q[f"{net}-own"].values) for net in nets),
+    )
+
+
+def _table(q: Quantities, nets: Sequence[str]) -> Table:
+    rows = tuple((net, *(str(q[f"{net}-{kind}"]) for kind in KINDS)) for net in nets)
+    return Table("Accuracies", ("net", *KINDS.values()), rows)
+
+
+def _notes(learned: Sequence[str], other: Sequence[str], rows: Rows) -> tuple[str, ...]:
+    counts = [len(some) // len(other) for some in (rows.few, rows.many, rows.held)]
+    return (
+        f"Learned: {', '.join(learned)}. Probed: {', '.join(other)}, of which no picture was seen before.",
+        f"Of each probed class: {counts[0]} (few) or {counts[1]} (many) pictures for the probe, {counts[2]} held out "
+        "to judge it by. All are training pictures of the data set; the test pictures are not touched.",
+        "The probe is a ridge regression of the classes on the pooled last features. An untrained net has the weights "
+        "that chance begins with, and BN statistics measured on pictures of the learned classes.",
+        "Accuracy on a net's own classes is that of the pictures its training kept aside.",
+        "The paper carries ImageNet features over to detection (sec. 4.3); classes of one small data set are a far "
+        "smaller step.",
+    )
+
+
+STUDY = Study(
+    name="transfer",
+    title=Words("Transfer of features", "特征迁移"),
+    question=Words(
+        "Do the features of deep residual nets serve classes that the nets were never trained on?",
+        "深层残差网络学到的特征，能否用于训练时从未见过的类别？",
+    ),
+    claim=Words(
+        "Features of deep residual nets transfer: better than those of untrained and of plain deep nets, and no worse "
+        "than those of shallow ones.",
+        "深层残差网络的特征可以迁移：优于未训练的网络和同样深的普通网络，且不逊于浅层残差网络。",
+    ),
+    source="He et al. 2015 (arXiv 1512.03385), sec. 4.3; Yosinski et al. 2014 (arXiv 1411.1792)",
+    predicate="Supported: with many pictures, the accuracy of a linear probe on the other classes is higher on "
+    "ResNet-56's features than on its untrained twin's and on plain-56's, and ResNet-20's is not more than 1 point "
+    "above it. Contradicted: one of these is the other way round. Each beyond two standard errors.",
+    measure=measure,
+    judge=judge,
+)

@@ -1,0 +1,93 @@
+"""Nets that differ in one choice and are trained alike: their errors, their curves, and what they cost."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from residuum.runs import RunRecord
+from residuum.study.charts import Bar, Bars, Lines, mean_line
+from residuum.study.frame import Means, Quantities, Quantity, Table
+from residuum.study.trained import loss_curve, net_settings, test_error, trained, training_error
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the nets: `key` begins the names of its quantities, `label` stands in pictures and tables."""
+
+    key: str
+    label: str
+    model: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """Flags of `residuum train`, besides those of the study's scale."""
+
+
+Found = Mapping[str, Sequence[RunRecord]]
+"""The runs of each variant by its key, one for each seed, in the order of the seeds."""
+
+
+def train_each(means: Means, variants: Sequence[Variant]) -> Found:
+    """Train every variant with every seed.
+
+    Raises:
+        UserError: a setting or the data are wrong, or training failed.
+        Stopped: a signal came; every run was saved and goes on next time.
+    """
+    wanted = {
+        (variant.key, seed): net_settings(means, variant.model, seed, **variant.choices)
+        for variant in variants
+        for seed in means.seeds
+    }
+    found = dict(zip(wanted, trained(means, list(wanted.values())), strict=True))
+    return {variant.key: [found[variant.key, seed] for seed in means.seeds] for variant in variants}
+
+
+def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
+    """Return KEY-train and KEY-test of each variant, in per cent."""
+    quantities = {}
+    for variant in variants:
+        for split, words, error in (
+            ("train", "training", training_error),
+            ("test", "test", test_error),
+        ):
+            values = tuple(error(record) for record in found[variant.key])
+            quantities[f"{variant.key}-{split}"] = Quantity(f"{words} error, {variant.label}", values, "%")
+    return quantities
+
+
+def error_bars(variants: Sequence[Variant], q: Quantities, where: str = "") -> tuple[Bars, Bars]:
+    """Return test and training error of the variants side by side; `where` is added to the titles."""
+    return (
+        _bars("Test error" + where, "test", variants, q),
+        _bars("Training error" + where, "train", variants, q),
+    )
+
+
+def _bars(title: str, split: str, variants: Sequence[Variant], q: Quantities) -> Bars:
+    return Bars(title, "error, %", tuple(Bar(v.label, q[f"{v.key}-{split}"].values) for v in variants))
+
+
+def loss_lines(variants: Sequence[Variant], found: Found, where: str = "") -> Lines:
+    """Return the training loss of each variant over the passes."""
+    lines = tuple(mean_line(v.label, [loss_curve(run) for run in found[v.key]]) for v in variants)
+    return Lines("Training loss" + where, "pass", "loss, nats", lines)
+
+
+def cost_table(variants: Sequence[Variant], found: Found) -> Table:
+    """Return what each variant has: layers, parameters, multiply-adds for one picture."""
+    rows = []
+    for variant in variants:
+        resolved = found[variant.key][0].settings["resolved"]
+        rows.append(
+            (variant.label, *(f"{resolved[name]:,}" for name in ("depth", "parameters", "multiply_adds")))
+        )
+    return Table(
+        "What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows)
+    )
+
+
+def settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:
+    """Return how the first variant was trained: what all have in common but for the choice under study."""
+    record = found[variants[0].key][0]
+    settings = record.settings["settings"]
+    kept = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", "validation", "precision")
+    return {"data": record.data["name"], **{name: settings[name] for name in kept}}
