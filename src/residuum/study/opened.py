@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
@@ -38,9 +39,12 @@ class Opened:
         return walkable(validation_feed(self.pictures, images, self.model, self.compute))
 
     def training(self, images: int) -> list[Batch]:
-        """Return about that many training pictures (whole batches, at most 2,000), as evaluation shows them."""
-        batches = walkable(recalibration_feed(self.pictures, 0, self.model, self.compute))
-        return list(islice(batches, max(1, images // BATCH)))
+        """Return that many training pictures, or all there are, but at most 2,000, as evaluation shows them."""
+        feed = recalibration_feed(self.pictures, 0, self.model, self.compute)
+        present = len(feed.split)
+        # spread over all rows, since the first ones of a folder are of one class
+        rows = np.arange(min(images, present)) * present // min(images, present)
+        return list(feed.batches([(0, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]))
 
 
 def opened(path: Path | str, means: Means) -> Opened:

@@ -98,7 +98,8 @@ def _folder(means: Means, settings: TrainSettings) -> Path:
     assert settings.data is not None
     deciding = {**explicit(settings), "data": _fingerprint(settings.data)}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:12]
-    return means.folder / "runs" / f"{settings.model}-s{settings.seed}-{digest}"
+    name = settings.model or "grown"
+    return means.folder / "runs" / f"{name}-s{settings.seed}-{digest}"
 
 
 def _finished(folder: Path) -> bool:

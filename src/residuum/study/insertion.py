@@ -1,0 +1,129 @@
+"""Blocks added to trained convolutional nets: as the identity, by depth/grow.py, or as ordinary new layers."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from residuum.data.batches import Batch
+from residuum.depth.grow import grown
+from residuum.depth.measure import score
+from residuum.depth.recalibrate import recalibrate
+from residuum.loading import save_classifier
+from residuum.models.resnet import ResNet
+from residuum.runs import RunRecord
+from residuum.settings import TrainSettings
+from residuum.study.frame import Means, Quantity
+from residuum.study.opened import opened
+from residuum.study.trained import net_settings, test_error, trained, training_error
+
+MORE = 2
+"""Blocks added to each stage, one alone at scale tiny: 20 layers become 32."""
+RATE = 0.03
+"""Highest rate of the pass that follows: a third of a new net's, so that what was learnt is kept."""
+
+
+@dataclass(frozen=True)
+class Deepened:
+    """A net before and after: validation loss in nats, how far its logits moved, and how to train it on."""
+
+    before: float
+    after: float
+    difference: float
+    then: TrainSettings
+
+
+def measure_insertion(means: Means) -> dict[str, Quantity]:
+    """Grow residual nets and insert ordinary layers into plain ones, with every seed; then train each for a pass."""
+    found = {}
+    for model, kind in (("resnet20", "grown"), ("plain20", "inserted")):
+        wanted = [net_settings(means, model, seed) for seed in means.seeds]
+        records = trained(means, wanted)
+        found[kind] = [
+            _deepened(means, settings, record) for settings, record in zip(wanted, records, strict=True)
+        ]
+    quantities: dict[str, Quantity] = {}
+    for kind, label, deepened in zip(found, ("residual", "plain"), found.values(), strict=True):
+        before, after = tuple(one.before for one in deepened), tuple(one.after for one in deepened)
+        moved = tuple(one.difference for one in deepened)
+        quantities |= {
+            f"shallow-{label}-loss": Quantity(f"validation loss, {label} net", before, "nats"),
+            f"{kind}-loss": Quantity(f"validation loss, {label} net {kind}", after, "nats"),
+            f"{kind}-difference": Quantity(
+                f"largest change of a logit, as a share of the largest, {label} net {kind}",
+                moved,
+                "",
+                kind == "grown",
+            ),
+        }
+    return quantities | _trained_on(means, found)
+
+
+def _trained_on(means: Means, found: dict[str, list[Deepened]]) -> dict[str, Quantity]:
+    """Train each deepened net for one more pass."""
+    records = trained(means, [one.then for deepened in found.values() for one in deepened])
+    count = len(means.seeds)
+    quantities = {}
+    for place, kind in enumerate(found):
+        own = records[place * count : (place + 1) * count]
+        for name, error in (("training", training_error), ("test", test_error)):
+            values = tuple(error(record) for record in own)
+            quantities[f"{kind}-{name}"] = Quantity(f"{name} error, {kind}, one pass later", values, "%")
+    return quantities
+
+
+def _deepened(means: Means, settings: TrainSettings, record: RunRecord) -> Deepened:
+    """Deepen one run's net, measure it, and write it down to be trained on."""
+    run = opened(record.path, means)
+    net = run.net
+    more = 1 if means.scale == "tiny" else MORE
+    blocks = tuple(count + more for count in net.spec.blocks)
+    if net.spec.shortcut == "none":
+        deeper = inserted(net, blocks, settings.seed)
+        recalibrate(deeper, (batch.images for batch in run.training(2000)))
+    else:
+        deeper = grown(net, blocks, settings.seed)
+    batches = list(run.validation(200 if means.scale == "tiny" else 1000))
+    path = means.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
+    classifier = run.model.classifier
+    about = {name: classifier.about[name] for name in ("data", "settings")}
+    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
+    then = TrainSettings(
+        settings.data,
+        start=str(path),
+        recipe="sgd_one_cycle",
+        lr=RATE,
+        epochs=1,
+        seed=settings.seed,
+        validation=settings.validation,
+    )
+    return Deepened(
+        before=score(net, batches, run.compute).loss,
+        after=score(deeper, batches, run.compute).loss,
+        difference=logit_difference(net, deeper, batches),
+        then=then,
+    )
+
+
+def inserted(net: ResNet, blocks: Sequence[int], seed: int) -> ResNet:
+    """Return the net with so many blocks in each stage, the new ones with ordinary initial weights, as training has.
+
+    The new BN statistics are still those of no picture at all.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        deeper = ResNet(replace(net.spec, blocks=tuple(blocks)))
+    deeper.load_state_dict({**deeper.state_dict(), **net.state_dict()})
+    like = net.fc.weight
+    return deeper.to(like.device, like.dtype).train(net.training)
+
+
+@torch.no_grad()
+def logit_difference(net: ResNet, other: ResNet, batches: Iterable[Batch]) -> float:
+    """Return the largest difference between two nets' logits, as a share of the first net's largest."""
+    moved, size = 0.0, 0.0
+    for batch in batches:
+        logits = net(batch.images)
+        moved = max(moved, float((other(batch.images) - logits).abs().max()))
+        size = max(size, float(logits.abs().max()))
+    return moved / size

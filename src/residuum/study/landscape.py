@@ -1,0 +1,270 @@
+"""Loss landscapes of plain and residual nets, over two filter-normalised random directions.
+
+θ are a trained net's weights, δ and η random directions whose every filter is as long as θ's; the surface is
+L(θ + a δ + b η). BN's scales and shifts, and biases, stay (Li et al. 2018, sec. 4), and BN is in evaluation, with the
+statistics of training.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from residuum.console import say
+from residuum.data.batches import Batch
+from residuum.models.resnet import ResNet
+from residuum.study.charts import Lines, Map, Points, mean_line
+from residuum.study.examined import FEWER, LARGE, depths, runs_of
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.opened import Opened, opened
+from residuum.study.ties import fewer
+from residuum.study.verdict import Part, Verdict, below, decide
+
+RING = 0.5
+"""Where the rise is measured: over the points that lie within 0.09 of this radius."""
+ROUNDING = 1e-3
+"""Nats by which a loss must lie above the mean of its neighbours to count against convexity."""
+FLAT = 1.0
+"""Nats above the centre up to which a point counts as flat."""
+
+OVERFLOW = 1e30
+"""Stands for a loss that float32 cannot hold."""
+
+Direction = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Losses in nats at (a, b), both of them through `at`: one row a value of b, one column a value of a."""
+
+    at: tuple[float, ...]
+    rows: tuple[tuple[float, ...], ...]
+
+    @property
+    def centre(self) -> float:
+        """Return the trained net's own loss."""
+        middle = len(self.at) // 2
+        return self.rows[middle][middle]
+
+
+def measure(means: Means) -> Findings:
+    """Draw the surface around each trained net, with every seed; or around the net given."""
+    points, images = _grid(means)
+    if means.model is not None:
+        run = opened(means.model, means)
+        if run.model.classifier.preprocessing.image_size > LARGE:
+            images //= FEWER
+        kinds = {"given": [surface_of(run, points, images, 0)]}
+        q = _quantities("given", kinds["given"], exact=True)
+        words = Words(
+            f"At radius 0.5 the loss is higher by {q['given-rise']}; {q['given-violations']} of the second differences "
+            "are against convexity.",
+            f"半径 0.5 处损失升高 {q['given-rise']}；{q['given-violations']} 的二阶差分违反凸性。",
+        )
+    else:
+        kinds = _trained_for_it(means, points, images)
+        q = {
+            name: one
+            for kind, surfaces in kinds.items()
+            for name, one in _quantities(kind, surfaces, exact=False).items()
+        }
+        words = Words(
+            f"At radius 0.5 the loss is higher by {q['plain-rise']} around plain nets and by {q['residual-rise']} "
+            f"around residual ones; {q['plain-violations']} and {q['residual-violations']} of the second differences "
+            "are against convexity.",
+            f"半径 0.5 处，普通网络的损失升高 {q['plain-rise']}，残差网络升高 {q['residual-rise']}；"
+            f"违反凸性的二阶差分分别占 {q['plain-violations']} 和 {q['residual-violations']}。",
+        )
+    return Findings(
+        q,
+        words,
+        (*(_map(kind, surfaces[0]) for kind, surfaces in kinds.items()), *_cuts(kinds)),
+        notes=(
+            f"A grid of {points}×{points} points and {images} training pictures as evaluation shows them; Li et al. "
+            "took finer grids and all pictures.",
+            "A net that has hardly learnt has little to lose: how far the loss can rise depends on the centre's, "
+            "which is among the figures.",
+        ),
+        settings={"points": points, "images": images},
+    )
+
+
+def _grid(means: Means) -> tuple[int, int]:
+    """Points along a side, an odd number, and pictures."""
+    if means.scale == "tiny":
+        return 5, 125
+    return means.at_scale((11, 500), (51, 2000))
+
+
+def _trained_for_it(means: Means, points: int, images: int) -> dict[str, list[Surface]]:
+    depth = depths(means)[-1]
+    found = runs_of(means, [("plain", depth), ("resnet", depth)])
+    kinds: dict[str, list[Surface]] = {}
+    for kind, name in (("plain", "plain"), ("residual", "resnet")):
+        kinds[kind] = []
+        for seed, record in zip(means.seeds, found[name, depth], strict=True):
+            say(f"drawing the surface around {name}{depth}, seed {seed}")
+            kinds[kind].append(surface_of(opened(record.path, means), points, images, seed))
+    return kinds
+
+
+# --- the surface --------------------------------------------------------------------------------
+
+
+def direction(net: nn.Module, chance: torch.Generator) -> dict[str, Tensor]:
+    """Return a normal random direction for the weights of convolutions and of the last layer, by their names.
+
+    Each filter (what makes one output channel) is as long as the net's own.
+    """
+    found = {}
+    for name, weight in net.named_parameters():
+        if weight.dim() < 2:
+            continue
+        drawn = torch.randn(weight.shape, generator=chance).to(weight.device)
+        length = drawn.flatten(1).norm(dim=1)
+        wanted = weight.detach().flatten(1).norm(dim=1)
+        found[name] = drawn * (wanted / length).view(-1, *[1] * (weight.dim() - 1))
+    return found
+
+
+@contextmanager
+def moved(net: nn.Module, steps: Iterable[tuple[float, Direction]]) -> Iterator[None]:
+    """Add so much of each direction to the weights; afterwards they are, to the last bit, what they were."""
+    weights = dict(net.named_parameters())
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    try:
+        with torch.no_grad():
+            for length, way in steps:
+                for name, change in way.items():
+                    weights[name].add_(change, alpha=length)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.copy_(before[name])
+
+
+@torch.no_grad()
+def loss_of(net: ResNet, batches: Iterable[Batch]) -> float:
+    """Return the mean cross entropy over all pictures, in nats."""
+    total, count = 0.0, 0
+    for batch in batches:
+        total += float(cross_entropy(net(batch.images), batch.labels, reduction="sum"))
+        count += len(batch.labels)
+    return total / count if math.isfinite(total) else OVERFLOW
+
+
+def surface_of(run: Opened, points: int, images: int, seed: int) -> Surface:
+    """Return the losses over −1 ≤ a, b ≤ 1 around one net, the directions drawn with `seed`."""
+    chance = torch.Generator().manual_seed(seed)
+    delta, eta = direction(run.net, chance), direction(run.net, chance)
+    batches = run.training(images)
+    half = points // 2
+    at = tuple((place - half) / half for place in range(points))
+
+    def loss(a: float, b: float) -> float:
+        with moved(run.net, ((a, delta), (b, eta))):
+            return loss_of(run.net, batches)
+
+    return Surface(at, tuple(tuple(loss(a, b) for a in at) for b in at))
+
+
+# --- what is read from it -----------------------------------------------------------------------
+
+
+def rise(surface: Surface) -> float:
+    """Return how much higher the loss is, on average, about half a filter away from the centre."""
+    on_ring = [
+        loss
+        for b, row in zip(surface.at, surface.rows, strict=True)
+        for a, loss in zip(surface.at, row, strict=True)
+        if abs(math.hypot(a, b) - RING) < 0.09
+    ]
+    return sum(on_ring) / len(on_ring) - surface.centre
+
+
+def violations(surface: Surface) -> float:
+    """Return the share of second differences along rows and columns that are negative: a convex surface has none."""
+    found: list[bool] = []
+    for lines in (surface.rows, tuple(zip(*surface.rows, strict=True))):
+        for line in lines:
+            found += [
+                here - (before + after) / 2 > ROUNDING
+                for before, here, after in zip(line, line[1:], line[2:], strict=False)
+            ]
+    return sum(found) / len(found)
+
+
+def flat_share(surface: Surface) -> float:
+    """Return the share of the points where the loss is within 1 nat of the centre's."""
+    losses = [loss for row in surface.rows for loss in row]
+    return sum(loss <= surface.centre + FLAT for loss in losses) / len(losses)
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def _quantities(kind: str, surfaces: Sequence[Surface], *, exact: bool) -> dict[str, Quantity]:
+    measured = {
+        "centre": ("loss of the net itself", [one.centre for one in surfaces], "nats"),
+        "rise": ("rise of the loss at radius 0.5", [rise(one) for one in surfaces], "nats"),
+        "violations": (
+            "second differences against convexity",
+            [100 * violations(one) for one in surfaces],
+            "%",
+        ),
+        "flat": ("points within 1 nat of the centre", [100 * flat_share(one) for one in surfaces], "%"),
+    }
+    return {
+        f"{kind}-{name}": Quantity(f"{words}, {kind}", tuple(values), unit, exact)
+        for name, (words, values, unit) in measured.items()
+    }
+
+
+def _map(kind: str, surface: Surface) -> Map:
+    rows = tuple(tuple(math.log10(max(loss, 1e-6)) for loss in row) for row in surface.rows)
+    return Map(f"Loss around one net, {kind}", "a", "b", rows, (-1, 1), (-1, 1), "log10 of the loss in nats")
+
+
+def _cuts(kinds: Mapping[str, Sequence[Surface]]) -> tuple[Lines, ...]:
+    def along_a(surface: Surface) -> Points:
+        return tuple(zip(surface.at, surface.rows[len(surface.at) // 2], strict=True))
+
+    lines = tuple(mean_line(kind, [along_a(one) for one in surfaces]) for kind, surfaces in kinds.items())
+    return (Lines("Loss along one direction", "a", "loss, nats", lines, log_y=True),)
+
+
+def judge(q: Quantities) -> Verdict:
+    """Around residual nets the loss rises less, and is less often against convexity."""
+    if "plain-rise" not in q:
+        return decide(Part("one net alone is not compared with another", None))
+    return decide(
+        below(q["residual-rise"], q["plain-rise"]),
+        fewer(q["residual-violations"], q["plain-violations"]),
+    )
+
+
+STUDY = Study(
+    name="landscape",
+    title=Words("Loss landscapes", "损失曲面"),
+    question=Words(
+        "Is the loss around a residual net flatter and more nearly convex than around a plain one?",
+        "残差网络周围的损失曲面是否比普通网络更平坦、更接近凸？",
+    ),
+    claim=Words(
+        "Without shortcuts the surface around a deep net is steep and chaotic; shortcuts make it flat and convex.",
+        "没有捷径连接时，深层网络的损失曲面陡峭而混乱；捷径连接使其平坦并近似凸。",
+    ),
+    source="Li et al. 2018 (arXiv 1712.09913), fig. 1 and 5",
+    predicate="Supported: the mean rise of the loss at radius 0.5 is lower around residual nets than around plain "
+    "ones, and so is the share of second differences along the grid's lines that are against convexity. "
+    "Contradicted: either is the other way round. Each beyond two standard errors. Of one net given alone, nothing "
+    "is decided.",
+    measure=measure,
+    judge=judge,
+    examines=True,
+)

@@ -1,0 +1,272 @@
+"""Refinement: what a trained net would answer after each block, and whether blocks step down the loss.
+
+Letters: N pictures, B of them in a batch, x_l the input of block l, F = x_{l+1} − x_l what a block adds, L the loss.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, split
+from torch.nn.functional import cosine_similarity, cross_entropy
+
+from residuum.data.batches import Batch
+from residuum.depth.measure import finish
+from residuum.depth.remove import keeps_shape
+from residuum.errors import UserError
+from residuum.models.resnet import ResNet
+from residuum.study.charts import Lines, mean_line
+from residuum.study.examined import FEWER, IMAGES, LARGE, depths, notes_on_pictures, runs_of
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.opened import Opened, opened
+from residuum.study.ridge import probe_accuracy
+from residuum.study.verdict import Verdict, above, decide
+
+PIXELS = 125 * 64 * 64
+"""Pixels of one batch whose gradients are held at a time."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One net's figures. Accuracies are shares of the validation pictures."""
+
+    probe: tuple[float, ...]
+    """Accuracy of a linear probe of the stem's output and of each block's."""
+    own: Mapping[str, float]
+    """Accuracy of the net's own head behind each block of the last stage, by the block's name."""
+    cosine: Mapping[str, float]
+    """Mean cosine between F and −∂L/∂x_l of each block that keeps the shape, by the block's name."""
+
+
+def measure(means: Means) -> Findings:
+    """Look into trained residual nets and, for the probes, plain ones; or into the net given."""
+    if means.model is not None:
+        run = opened(means.model, means)
+        check_examinable(run.net)
+        kinds = {"residual": [look(run, means)]}
+        blocks = [name for name, _ in run.net.blocks()]
+    else:
+        kinds, blocks = _trained_for_it(means)
+    quantities = _quantities(kinds["residual"], exact=means.model is not None)
+    if "plain" in kinds:
+        quantities["plain-probe-end"] = Quantity(
+            "probe behind the last block, plain", tuple(100 * one.probe[-1] for one in kinds["plain"]), "%"
+        )
+    q = quantities
+    cosines_by_stage = ", ".join(str(one) for name, one in q.items() if name.startswith("cosine-stage"))
+    return Findings(
+        q,
+        Words(
+            f"F and the negative gradient of the loss have a cosine of {cosines_by_stage}, stage by stage. "
+            f"The net's own head is right on {q['own-start']} of the pictures behind the last stage's first block and "
+            f"on {q['own-end']} behind its last.",
+            f"F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}。网络自身的分类层接在最后阶段第一个残差块之后，"
+            f"准确率为 {q['own-start']}，接在最后一个残差块之后为 {q['own-end']}。",
+        ),
+        _charts(kinds, blocks),
+        notes=(
+            "F is all that a block changes, what stands after the addition included.",
+            "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged "
+            "on validation pictures.",
+            "Within a stage only: the head fits no other stage's maps, and F needs input and output of one shape.",
+            *notes_on_pictures(means),
+        ),
+    )
+
+
+def _trained_for_it(means: Means) -> tuple[dict[str, list[Seen]], list[str]]:
+    depth = depths(means)[-1]
+    found = runs_of(means, [("resnet", depth), ("plain", depth)])
+    nets = {kind: [opened(record.path, means) for record in records] for (kind, _), records in found.items()}
+    blocks = [block for block, _ in nets["resnet"][0].net.blocks()]
+    names = {"residual": "resnet", "plain": "plain"}
+    return {name: [look(run, means) for run in nets[kind]] for name, kind in names.items()}, blocks
+
+
+def check_examinable(net: ResNet) -> None:
+    """Refuse a net in which nothing is added to the identity (UserError)."""
+    if net.spec.shortcut == "none":
+        raise UserError(
+            "a plain net cannot be examined for refinement",
+            "without shortcuts its blocks add nothing to their input, they replace it",
+            "examine a residual net",
+        )
+    if net.spec.blocks[-1] < 2:
+        raise UserError(
+            "this net's last stage has a single block",
+            "refinement is measured on the blocks behind a stage's first, which keep the shape",
+            "examine a deeper net",
+        )
+
+
+def look(run: Opened, means: Means) -> Seen:
+    """Measure all three on one net, which is in evaluation mode throughout."""
+    net, images = run.net, IMAGES[means.scale]
+    if run.model.classifier.preprocessing.image_size > LARGE:
+        images //= FEWER
+    batches = list(run.validation(images))
+    probe = probes(pooled(net, run.training(2 * images)), pooled(net, batches))
+    cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
+    return Seen(probe, own_head(net, batches), cosine)
+
+
+# --- what is measured ---------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def pooled(net: ResNet, batches: Iterable[Batch]) -> tuple[list[Tensor], Tensor]:
+    """Return, behind the stem and each block, the mean of every map (N, C), on the CPU; and the labels (N,)."""
+    rows: list[list[Tensor]] = []
+    labels: list[Tensor] = []
+    for batch in batches:
+        x = net.stem(batch.images)
+        rows.append([x.mean((2, 3)).cpu()])
+        for _, block in net.blocks():
+            x = block(x)
+            rows[-1].append(x.mean((2, 3)).cpu())
+        labels.append(batch.labels.cpu())
+    return [torch.cat(parts) for parts in zip(*rows, strict=True)], torch.cat(labels)
+
+
+def probes(learnt: tuple[list[Tensor], Tensor], judged: tuple[list[Tensor], Tensor]) -> tuple[float, ...]:
+    """Fit a linear classifier to each place's features; return its accuracy on those to be judged."""
+    return tuple(
+        probe_accuracy(features, learnt[1], unseen, judged[1])
+        for features, unseen in zip(learnt[0], judged[0], strict=True)
+    )
+
+
+@torch.no_grad()
+def own_head(net: ResNet, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return the net's accuracy if it stopped behind each block of its last stage, by that block's name."""
+    last = f"stage{len(net.spec.blocks)}."
+    hits: dict[str, int] = {}
+    count = 0
+    for batch in batches:
+        x = net.stem(batch.images)
+        count += len(batch.labels)
+        for name, block in net.blocks():
+            x = block(x)
+            if name.startswith(last):
+                answers = finish(net, (), x).argmax(1)
+                hits[name] = hits.get(name, 0) + int((answers == batch.labels).sum())
+    return {name: right / count for name, right in hits.items()}
+
+
+def cosines(net: ResNet, batches: Iterable[Batch]) -> dict[str, float]:
+    """Return the mean over pictures of cos(F, −∂L/∂x_l) for each block that keeps the shape, by the block's name."""
+    found: dict[str, list[Tensor]] = {}
+    for batch in batches:
+        count = max(1, PIXELS // batch.images.shape[-1] ** 2)
+        for images, labels in zip(split(batch.images, count), split(batch.labels, count), strict=True):
+            for name, values in _cosines(net, images, labels).items():
+                found.setdefault(name, []).append(values)
+    return {name: float(torch.cat(values).mean()) for name, values in found.items()}
+
+
+def _cosines(net: ResNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Walk B pictures through the net and the loss back; return (B,) cosines a block.
+
+    The loss is summed over pictures, which do not see each other in evaluation, so each has its own gradient.
+    """
+    inputs: dict[str, Tensor] = {}
+    x = net.stem(images).detach().requires_grad_()
+    outputs: dict[str, Tensor] = {}
+    for name, block in net.blocks():
+        inputs[name], x = x, block(x)
+        outputs[name] = x
+    loss = cross_entropy(net.head(x), labels, reduction="sum")
+    gradients = torch.autograd.grad(loss, list(inputs.values()))
+    found = {}
+    for (name, before), gradient in zip(inputs.items(), gradients, strict=True):
+        if keeps_shape(net.spec, name):
+            F = (outputs[name] - before).detach().flatten(1)
+            found[name] = cosine_similarity(F, -gradient.flatten(1), eps=1e-20)
+    return found
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
+    own = [list(one.own.values()) for one in seen]
+    raising = [sum(b > a for a, b in pairwise(one)) / (len(one) - 1) for one in own]
+    shares = {
+        "own-start": ("own head behind the last stage's first block", [one[0] for one in own]),
+        "own-end": ("own head behind the last block", [one[-1] for one in own]),
+        "own-raising": ("the last stage's later blocks that raise it", raising),
+        "probe-start": ("probe behind the stem", [one.probe[0] for one in seen]),
+        "probe-end": ("probe behind the last block", [one.probe[-1] for one in seen]),
+    }
+    quantities = {
+        name: Quantity(label, tuple(100 * value for value in values), "%", exact)
+        for name, (label, values) in shares.items()
+    }
+    for stage in dict.fromkeys(_stage(name) for name in seen[0].cosine):
+        values = tuple(_mean(v for name, v in one.cosine.items() if _stage(name) == stage) for one in seen)
+        quantities[f"cosine-{stage}"] = Quantity(f"cosine of F and −∂L/∂x, {stage}", values, "", exact)
+        quantities["cosine-last"] = quantities[f"cosine-{stage}"]
+    return quantities
+
+
+def _stage(block: str) -> str:
+    return block.partition(".")[0]
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found)
+
+
+def _charts(kinds: Mapping[str, Sequence[Seen]], blocks: Sequence[str]) -> tuple[Lines, ...]:
+    number = {name: place for place, name in enumerate(blocks, start=1)}
+
+    probe = tuple(
+        mean_line(
+            kind, [tuple((place, 100 * share) for place, share in enumerate(one.probe)) for one in seen]
+        )
+        for kind, seen in kinds.items()
+    )
+    own = tuple(
+        mean_line(
+            kind, [tuple((number[name], 100 * share) for name, share in one.own.items()) for one in seen]
+        )
+        for kind, seen in kinds.items()
+    )
+    cosine = mean_line(
+        "residual",
+        [tuple((number[name], value) for name, value in one.cosine.items()) for one in kinds["residual"]],
+    )
+    return (
+        Lines("What a linear probe finds behind each block", "block", "accuracy, %", probe),
+        Lines("The net's own head behind each block of the last stage", "block", "accuracy, %", own),
+        Lines("Does F point down the loss?", "block", "cosine of F and −∂L/∂x", (cosine,)),
+    )
+
+
+def judge(q: Quantities) -> Verdict:
+    """Blocks of the last stage step down the loss, and the answer gets better through it."""
+    return decide(above(q["cosine-last"], 0.0), above(q["own-end"], q["own-start"]))
+
+
+STUDY = Study(
+    name="refinement",
+    title=Words("Iterative refinement", "迭代细化"),
+    question=Words(
+        "Do the blocks of a stage refine one answer step by step, each moving down the loss?",
+        "同一阶段的残差块是否在逐步细化同一个答案，每一步都沿着损失下降的方向？",
+    ),
+    claim=Words(
+        "Blocks behind a stage's first refine its estimate: F points along −∂L/∂x, above all late in the net, and the "
+        "answer improves from block to block.",
+        "阶段内后续的残差块细化该阶段的估计：F 沿 −∂L/∂x 方向，越靠后越明显，答案逐块改善。",
+    ),
+    source="Greff et al. 2017 (arXiv 1612.07771); Jastrzębski et al. 2018 (arXiv 1710.04773)",
+    predicate="Supported: over the last stage's blocks that keep the shape the mean cosine of F and −∂L/∂x is above 0, "
+    "and the net's own head is right more often behind the last block than behind that stage's first. Contradicted: "
+    "either is the other way round. Each beyond two standard errors.",
+    measure=measure,
+    judge=judge,
+    examines=True,
+)

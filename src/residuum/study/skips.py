@@ -1,0 +1,215 @@
+"""Skips: shortcuts across a whole U-Net that add, concatenate, or are left out, on scenes of digits (scenes.py)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from residuum.compute import Compute, choose_compute
+from residuum.data.digits import digits
+from residuum.models.count import parameters
+from residuum.models.unet import UNet, UNetSpec
+from residuum.study.charts import Bar, Bars, Map
+from residuum.study.fit import fit
+from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.scenes import CLASSES, SIDE, Scenes, overlap, scenes
+from residuum.study.verdict import Verdict, above, decide, not_above
+
+TEST_SEED = 9_000_000
+"""Decides the test scenes, which are the same for every net and seed."""
+RATE = 1e-2
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How wide the nets are, how many scenes they learn from and are judged on, and for how many steps."""
+
+    width: int
+    learnt: int
+    judged: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one net gives: mean IoU, share of pixels right, and its answer (S, S) to the first test scene."""
+
+    iou: float
+    pixels: float
+    answer: Tensor
+
+
+def measure(means: Means) -> Findings:
+    """Train the four U-Nets with every seed; judge them on scenes of test digits."""
+    plan = _plan(means)
+    compute = choose_compute(means.device, "float32", threads=means.threads)
+    data, specs = digits(), unets(plan.width)
+    assert data.test is not None
+    test = scenes(data.test, plan.judged, TEST_SEED).to(compute)
+    found: dict[str, list[Judged]] = {name: [] for name in specs}
+    for seed in means.seeds:
+        train = scenes(data.train, plan.learnt, seed).to(compute)
+        for name, spec in specs.items():
+            found[name].append(judged(learnt(spec, train, seed, plan.steps, compute), test))
+    sizes = {name: parameters(UNet(spec)) for name, spec in specs.items()}
+    quantities = _quantities(found, sizes)
+    q = quantities
+    return Findings(
+        q,
+        Words(
+            f"Mean IoU on scenes of test digits: adding {q['add-iou']}, concatenating {q['concatenate-iou']}, without "
+            f"skips {q['none-iou']}; concatenating with no more parameters than adding {q['matched-iou']}.",
+            f"测试场景上的平均交并比：相加 {q['add-iou']}，拼接 {q['concatenate-iou']}，无跳跃连接 {q['none-iou']}；"
+            f"参数量与相加相当的拼接 {q['matched-iou']}。",
+        ),
+        _charts(found, test),
+        (_table(found, quantities, specs),),
+        notes=(
+            "Scenes are made of real digits; those tested on hold test digits alone.",
+            "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
+        ),
+        settings={
+            "steps": plan.steps,
+            "batch": BATCH,
+            "rate": RATE,
+            "scenes": plan.learnt,
+            "width": plan.width,
+        },
+    )
+
+
+def _plan(means: Means) -> Plan:
+    if means.scale == "tiny":
+        return Plan(4, 64, 32, 10)
+    return means.at_scale(Plan(8, 2000, 500, 800), Plan(16, 20_000, 2000, 10_000))
+
+
+# --- the nets -----------------------------------------------------------------------------------
+
+
+def unets(width: int) -> dict[str, UNetSpec]:
+    """Return the nets compared; "matched" concatenates and is as much narrower as its parameters must be fewer."""
+    add = UNetSpec(in_channels=1, classes=CLASSES, width=width, levels=3, skips="add")
+    concatenate = replace(add, skips="concatenate")
+    return {
+        "add": add,
+        "concatenate": concatenate,
+        "none": replace(add, skips="none"),
+        "matched": matched(concatenate, parameters(UNet(add))),
+    }
+
+
+def matched(spec: UNetSpec, most: int) -> UNetSpec:
+    """Return the widest net like `spec`, but not wider, that has at most so many parameters."""
+    narrower = (replace(spec, width=width) for width in range(spec.width, 0, -1))
+    return next(one for one in narrower if parameters(UNet(one)) <= most)
+
+
+def learnt(spec: UNetSpec, train: Scenes, seed: int, steps: int, compute: Compute) -> UNet:
+    """Train one net on scenes; its weights and batches are drawn with `seed`."""
+    torch.manual_seed(seed)
+    net = UNet(spec)
+    compute.place(net)
+    fit(net, train.pictures, train.masks, cross_entropy, steps=steps, rate=RATE, batch=BATCH, seed=seed)
+    return net.eval()
+
+
+@torch.inference_mode()
+def judged(net: UNet, test: Scenes) -> Judged:
+    """Let the net answer for every pixel of the test scenes."""
+    answers = torch.cat([net(part).argmax(1) for part in torch.split(test.pictures, 100)])
+    iou, pixels = overlap(answers, test.masks)
+    return Judged(iou, pixels, answers[0].cpu())
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+NAMES = {
+    "add": "adding",
+    "concatenate": "concatenating",
+    "none": "no skips",
+    "matched": "concatenating, narrower",
+}
+
+
+def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int]) -> dict[str, Quantity]:
+    quantities: dict[str, Quantity] = {}
+    for name, nets in found.items():
+        words = NAMES[name]
+        quantities |= {
+            f"{name}-iou": Quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
+            f"{name}-pixels": Quantity(
+                f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"
+            ),
+            f"{name}-parameters": Quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
+        }
+    return quantities
+
+
+def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
+    rows = tuple(
+        (
+            NAMES[name],
+            str(specs[name].width),
+            f"{q[f'{name}-parameters'].mean:,.0f}",
+            str(q[f"{name}-iou"]),
+            str(q[f"{name}-pixels"]),
+        )
+        for name in found
+    )
+    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), rows)
+
+
+def _charts(found: Mapping[str, Sequence[Judged]], test: Scenes) -> tuple[Bars | Map, ...]:
+    bars = tuple(Bar(NAMES[name], tuple(net.iou for net in nets)) for name, nets in found.items())
+    answers = tuple(
+        _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS)
+        for name in ("add", "concatenate", "none")
+    )
+    return (
+        Bars("Mean intersection over union on test scenes", "mean IoU", bars),
+        _map("A test scene", test.pictures[0, 0].cpu(), "ink"),
+        _map("What it shows", test.masks[0].cpu(), _CLASS),
+        *answers,
+    )
+
+
+_CLASS = "0 the ground, d + 1 the digit d"
+
+
+def _map(title: str, values: Tensor, reading: str) -> Map:
+    rows = tuple(tuple(float(value) for value in row) for row in values)
+    return Map(title, "column, px", "row, px", rows, (0, SIDE), (0, SIDE), reading)
+
+
+def judge(q: Quantities) -> Verdict:
+    """Both kinds of skip beat none, and adding is not behind concatenating by more than 0.02 of IoU."""
+    return decide(
+        above(q["add-iou"], q["none-iou"]),
+        above(q["concatenate-iou"], q["none-iou"]),
+        not_above(q["concatenate-iou"], q["add-iou"], by=0.02),
+    )
+
+
+STUDY = Study(
+    name="skips",
+    title=Words("Adding against concatenating", "跳跃连接：相加与拼接"),
+    question=Words(
+        "In a U-Net, do skips that add do as well as skips that concatenate?",
+        "在 U-Net 中，相加式跳跃连接是否与拼接式同样有效？",
+    ),
+    claim=Words(
+        "Skips of either kind are better than none; concatenating gives at most a little more, for more parameters.",
+        "两种跳跃连接都优于没有；拼接最多略好一些，代价是更多参数。",
+    ),
+    source="Ronneberger et al. 2015 (arXiv 1505.04597), fig. 1; He et al. 2015 (arXiv 1512.03385), eq. 1; "
+    "Huang et al. 2016 (arXiv 1608.06993), sec. 3",
+    predicate="Supported: mean IoU is above that without skips both for adding and for concatenating, and "
+    "concatenating is not above adding by more than 0.02. Contradicted: any is the other way round. Each beyond two "
+    "standard errors.",
+    measure=measure,
+    judge=judge,
+)
