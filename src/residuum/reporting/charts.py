@@ -61,6 +61,10 @@ class Quantity:
     tick: Format = plain_format
     reading: Format = plain_format
     is_share: bool = False
+    logarithmic: bool | None = None
+    """Whether the axis is; None: where the figures are spiky."""
+    near: bool = False
+    """Whether the axis may begin near the figures, not at zero, where they lie far from it."""
 
 
 LOSS = Quantity("loss")
@@ -76,6 +80,9 @@ class Along:
     name: str
     reading: Format
     from_zero: bool = True
+    tick: Format = plain_format
+    ticks: Sequence[float] = ()
+    """Where the axis has its values; by default at round ones."""
 
 
 EPOCH = Along("epoch", lambda x: f"epoch {plain_format(x)}")
@@ -90,7 +97,7 @@ def curves(
     """Draw series against the epoch, or what else `along` says; `events` are (x, message) marks on the x axis."""
     series = [one for one in series if last(one.points)]
     frame = _frame(series, quantity, along)
-    ticks = _epoch_ticks(frame.x) if along.from_zero else frame.x.ticks(6)
+    ticks = along.ticks or (_epoch_ticks(frame.x) if along.from_zero else frame.x.ticks(6))
     read = [one for one in series if one.label]
     label = f"{quantity.name} by {along.name}: " + "; ".join(_summary(one, quantity, along) for one in read)
     scale = " (logarithmic)" if frame.y.logarithmic else ""
@@ -100,7 +107,7 @@ def curves(
         label,
         text(6, 11, quantity.name + scale, class_="title"),
         text(frame.right, 236, along.name, "end", "title"),
-        axes(frame, (ticks, frame.y.ticks()), plain_format, quantity.tick),
+        axes(frame, (ticks, frame.y.ticks()), along.tick, quantity.tick),
         join([_event(frame, x, f"{along.reading(x)}: {message}") for x, message in events]),
         join([_curve(frame, one) for one in series]),
         _end_labels(frame, series),
@@ -123,16 +130,30 @@ def _around(low: float, high: float) -> tuple[float, float]:
 
 
 def _y_scale(ys: Sequence[float], quantity: Quantity) -> Scale:
-    """Start at zero, except shares (a round value below all) and spiky figures (logarithmic)."""
+    """Start at zero, except shares (a round value below all), figures far from it, and logarithms."""
     low, high = min(ys), max(ys)
     if quantity.is_share:
         step = round_step(max(high - low, 0.02) / 4)
         top = min(1.0, step * math.ceil(high / step - 1e-9)) or 1.0
         bottom = max(0.0, min(step * math.floor(low / step + 1e-9), top - 4 * step))
         return Scale(bottom, top, 208, 22)
-    if low > 0 and high > 30 * median(ys):
-        return Scale(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)), 208, 22, True)
-    return even_scale(ys)
+    spiky = high > 30 * median(ys) if quantity.logarithmic is None else quantity.logarithmic
+    if low > 0 and spiky:
+        return _log_scale(low, high)
+    is_far = 0 < high - low < low
+    return _close_scale(low, high) if quantity.near and is_far else even_scale(ys)
+
+
+def _log_scale(low: float, high: float) -> Scale:
+    """Return a vertical scale of whole decades."""
+    start, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    return Scale(10.0**start, 10.0 ** max(end, start + 1), 208, 22, True)
+
+
+def _close_scale(low: float, high: float) -> Scale:
+    """Return a vertical scale with round ends around the figures, wide enough for its values to differ."""
+    step = round_step(max(high - low, 0.002 * high) / 4)
+    return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), 208, 22)
 
 
 def even_scale(ys: Sequence[float]) -> Scale:

@@ -122,10 +122,16 @@ class Scale:
         return math.log10(value) if value > 0 else math.nan
 
     def ticks(self, about: int = 5) -> list[float]:
-        """Return round values in the range: multiples of 1, 2 or 5 times a power of ten, or powers of ten."""
+        """Return round values in the range: multiples of 1, 2 or 5 times a power of ten, or powers of ten.
+
+        Of many powers only every so manyth is returned; where there are but two, what lies between them too.
+        """
         if self.logarithmic:
             powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10.0**power for power in powers]
+            factors = (1, 2, 5) if len(powers) <= 2 else (1,)
+            spread = powers[:: math.ceil(len(powers) / 9) or 1]
+            found = [factor * 10.0**power for power in spread for factor in factors]
+            return [one for one in found if one <= self.high * (1 + 1e-9)]
         step = round_step((self.high - self.low) / about)
         first = math.ceil(self.low / step - 1e-9)
         last = math.floor(self.high / step + 1e-9)

@@ -3,8 +3,9 @@
 from residuum.models.published import PUBLISHED
 from residuum.runs import RunRecord
 from residuum.study.charts import Lines, Points, mean_line
+from residuum.study.examined import of_depth
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.trained import loss_curve, net_settings, test_error, trained, training_error
+from residuum.study.trained import loss_curve, test_error, trained, training_error
 from residuum.study.verdict import Verdict, above, decide, not_above
 
 KINDS = ("plain", "resnet")
@@ -17,7 +18,7 @@ def measure(means: Means) -> Findings:
     """Train both kinds at every depth, with every seed."""
     depths = _depths(means)
     wanted = {
-        (kind, depth, seed): net_settings(means, f"{kind}{depth}", seed, **_size(means, depth))
+        (kind, depth, seed): of_depth(means, kind, depth, seed)
         for kind in KINDS
         for depth in depths
         for seed in means.seeds
@@ -42,6 +43,7 @@ def measure(means: Means) -> Findings:
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
+            "At scale quick two passes compare how nets begin to learn, not what they can fit in the end.",
         ),
     )
 
@@ -82,11 +84,6 @@ def _depths(means: Means) -> tuple[int, ...]:
     if means.scale == "tiny":
         return (20, 32)
     return (20, 32, 44, 56) if means.scale == "quick" else (20, 32, 44, 56, 110)
-
-
-def _size(means: Means, depth: int) -> dict[str, tuple[int, ...]]:
-    n = (depth - 14) // 6
-    return {"blocks": (n, n, n)} if means.scale == "tiny" else {}
 
 
 def _beside_the_paper(means: Means, quantities: Quantities) -> Table:
