@@ -199,9 +199,10 @@ def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
 
 def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
     means = Means("tiny", (0, 1), tmp_path, threads=2)
-    with pytest.raises(UserError, match=r"training stopped at step") as error:
-        trained(means, [tiny(means, seed, lr=100.0, recipe="he2015_cifar") for seed in (0, 1)])
-    assert "--lr" in str(error.value)
+    with pytest.raises(UserError, match=r"resnet20-s\d-\w+ failed") as error:
+        trained(means, [tiny(means, seed, stride_in="1x1") for seed in (0, 1)])
+    assert "a basic block cannot stride in a 1×1 convolution" in str(error.value)
+    assert "its words are in" in str(error.value)
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -67,7 +67,9 @@ class Quantity:
 
     @property
     def sd(self) -> float | None:
-        """Return the standard deviation over the seeds; None of a single one."""
+        """Return the standard deviation over the seeds; None of a single one, nan where a value is no number."""
+        if not all(map(math.isfinite, self.values)):
+            return math.nan
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     @property

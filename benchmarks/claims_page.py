@@ -1,0 +1,171 @@
+"""Write docs/claims.md and docs/claims.zh.md from the studies' results in results/studies/.
+
+    python benchmarks/claims_page.py                  the pages, from the files alone
+    python benchmarks/claims_page.py --from studies   first copy each study.json of that folder there
+
+Nothing is typed by hand: a test fails when a page and the files differ.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results" / "studies"
+SCALES = {"quick": "", "full": "-full"}  # what a result's file name ends with
+
+Json = dict[str, Any]
+
+WORDS = {
+    "claims.md": {
+        "language": "en",
+        "title": "# What the papers claim, put to the test",
+        "introduction": "Each study of residuum takes one claim of the papers on residual networks, measures what it "
+        "is about, and answers by a rule that was written before the measuring: *supported* where every part of the "
+        "claim holds beyond two standard errors, *contradicted* where one fails by as much, *undecided* where the "
+        "figures do not say. The answer is one about the scale named, which is smaller than the papers' own where it "
+        "is `quick`. Studies without a result yet are not listed.",
+        "written": "Every figure on this page is written by `python benchmarks/claims_page.py` from the files in "
+        "`results/studies/`. [中文](claims.zh.md)",
+        "none": "There are no results yet. `residuum study --list` shows the studies; "
+        "`residuum study all` runs them.",
+        "counts": "{supported} supported, {contradicted} contradicted, {undecided} undecided.",
+        "heads": ("study and question", "claim, source", "measured", "verdict", "scale", "seeds", "minutes"),
+        "supported": "supported",
+        "contradicted": "contradicted",
+        "undecided": "undecided",
+        "where": "## Where they were measured",
+        "environment": "- {dates}: {processor}, {cores} cores, {system}; residuum {residuum}, torch {torch}, numpy "
+        "{numpy}, Python {python}",
+        "again": "## The commands that repeat them",
+        "until": "{} to {}",
+    },
+    "claims.zh.md": {
+        "language": "zh",
+        "title": "# 检验论文中的结论",
+        "introduction": "residuum 的每项研究取残差网络论文中的一个结论，测量与之相关的量，并按测量之前写定的规则"
+        "作出判断：结论的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“不支持”；数据说明不了，"
+        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。还没有结果的研究不在表中。",
+        "written": "本页的所有数字都由 `python benchmarks/claims_page.py` 根据 "
+        "`results/studies/` 中的文件写出。[English](claims.md)",
+        "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",
+        "counts": "{supported} 项支持，{contradicted} 项不支持，{undecided} 项尚不能判断。",
+        "heads": ("研究与问题", "结论与出处", "测量结果", "判断", "规模", "种子数", "分钟"),
+        "supported": "支持",
+        "contradicted": "不支持",
+        "undecided": "尚不能判断",
+        "where": "## 测量环境",
+        "environment": "- {dates}：{processor}，{cores} 核，{system}；residuum {residuum}，torch {torch}，numpy "
+        "{numpy}，Python {python}",
+        "again": "## 重复这些研究的命令",
+        "until": "{} 至 {}",
+    },
+}
+ANSWERS = ("supported", "contradicted", "undecided")
+
+
+def page(name: str, results: Sequence[Json]) -> str:
+    """Return one page, made from the results alone."""
+    words = WORDS[name]
+    parts = [words["title"], words["introduction"], words["written"]]
+    if not results:
+        return "\n\n".join([*parts, words["none"]]) + "\n"
+    answers = [result["verdict"]["answer"] for result in results]
+    heads = words["heads"]
+    table = [_line(heads), "|" + "---|" * len(heads), *(_line(_row(one, words)) for one in results)]
+    commands = ["```", *(result["command"] for result in results), "```"]
+    parts += [
+        words["counts"].format(**{answer: answers.count(answer) for answer in ANSWERS}),
+        "\n".join(table),
+        words["where"],
+        "\n".join(_environments(results, words)),
+        words["again"],
+        "\n".join(commands),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(result: Json, words: dict[str, Any]) -> list[str]:
+    language = words["language"]
+    return [
+        f"[{result['name']}](../results/studies/{_file_name(result)}) {_cell(result['question'][language])}",
+        f"{_cell(result['claim'][language])} {_cell(result['source'])}",
+        _cell(result["measured"][language]),
+        f"**{words[result['verdict']['answer']]}**",
+        result["scale"],
+        str(len(result["seeds"])),
+        _minutes(result["seconds"]),
+    ]
+
+
+def _file_name(result: Json) -> str:
+    return f"{result['name']}{SCALES[result['scale']]}.json"
+
+
+def _cell(text: str) -> str:
+    """Keep a text in its cell, and as text."""
+    for letter, instead in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("*", "\\*"), ("_", "\\_")):
+        text = text.replace(letter, instead)
+    return " ".join(text.split())
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.1f}" if seconds < 600 else f"{seconds / 60:.0f}"
+
+
+def _environments(results: Sequence[Json], words: dict[str, Any]) -> list[str]:
+    """Name each environment once, with the first and the last day it was used."""
+    days: dict[str, list[str]] = {}
+    for result in results:
+        environment = dict(result["environment"])
+        day = environment.pop("date")[:10]
+        days.setdefault(json.dumps(environment, sort_keys=True), []).append(day)
+    return [
+        words["environment"].format(
+            **json.loads(environment),
+            dates=min(found) if len(set(found)) == 1 else words["until"].format(min(found), max(found)),
+        )
+        for environment, found in days.items()
+    ]
+
+
+def read_results(folder: Path = RESULTS) -> list[Json]:
+    """Return the results by name, those at scale full after those at quick."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda one: (one["name"], list(SCALES).index(one["scale"])))
+
+
+def take(source: Path, folder: Path = RESULTS) -> list[Path]:
+    """Copy the studies below `source` that ran at quick or full on nets of their own; return the copies."""
+    copies = []
+    for path in sorted(source.glob("*/study.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("kind") != "study" or content.get("scale") not in SCALES or content.get("examined"):
+            continue
+        copy = folder / _file_name(content)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+        copies.append(copy)
+    return copies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--from", dest="source", type=Path, help="a folder of studies to copy first")
+    source = parser.parse_args().source
+    for copy in take(source) if source else []:
+        print(f"copied: {copy.relative_to(ROOT)}")
+    results = read_results()
+    for name in WORDS:
+        (ROOT / "docs" / name).write_text(page(name, results), encoding="utf-8")
+        print(f"written: docs/{name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""A field of values in colour: one path for each level of colour, so that even 64×64 cells are a small file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+
+from residuum.reporting.drawing import Scale, drawing, element, join, line, text
+from residuum.reporting.study_figures import Field
+from residuum.reporting.study_wording import axis_figure, figure
+from residuum.reporting.wording import clipped, shown
+
+COLOURS = 16  # r0 to r15 in style.css
+LEFT, TOP, KEY = 48.0, 22.0, 336.0
+WIDEST, TALLEST, LEAST = 270.0, 270.0, 18.0  # of the field; of a row, where there are few
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Which values have which colour: `limits` has one more end than there are levels, or `named` the values."""
+
+    low: float
+    high: float
+    named: list[float]
+
+    def __call__(self, value: float) -> int:
+        """Return a value's level."""
+        if self.named:
+            return self.named.index(value)
+        share = (value - self.low) / ((self.high - self.low) or 1.0)
+        return min(int(share * COLOURS), COLOURS - 1)
+
+    @property
+    def count(self) -> int:
+        """Return how many levels there are."""
+        return len(self.named) or COLOURS
+
+    def colour(self, level: int) -> str:
+        """Return the class of a level's colour; a few named values are spread over all colours."""
+        return f"r{round(level * (COLOURS - 1) / max(self.count - 1, 1))}"
+
+    def words(self, level: int) -> str:
+        """Say which values a level holds."""
+        if self.named:
+            return figure(self.named[level])
+        step = (self.high - self.low) / COLOURS
+        return f"{figure(self.low + level * step)} to {figure(self.low + (level + 1) * step)}"
+
+
+def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
+    """Draw the cells over their axes, with the colours' key on the right; nothing where there is no value.
+
+    A colour means the same as in the fields `beside` whose values are read in the same way.
+    """
+    if not _values([field]):
+        return Markup("")
+    levels = _levels(_values([field, *(one for one in beside if one.reading == field.reading)]))
+    width, height = _cell(field)
+    right, bottom = LEFT + width * len(field.rows[0]), TOP + height * len(field.rows)
+    low, high = figure(levels.low), figure(levels.high)
+    size = f"{len(field.rows)} rows and {len(field.rows[0])} columns"
+    deep = max(bottom, TOP + 16.0 * len(levels.named))
+    return drawing(
+        400,
+        deep + 34,
+        f"field of {size}, {field.y} by {field.x}, from {low} to {high}",
+        text(6, 11, clipped(shown(field.y) if field.y else "", 50), class_="title"),
+        element("rect", x=LEFT, y=TOP, width=right - LEFT, height=bottom - TOP, class_="empty"),
+        join([_cells(field, levels, level, width, height) for level in range(levels.count)]),
+        join(_x_axis(field, width, right, bottom)),
+        join(_y_axis(field, height, bottom)),
+        text(right, bottom + 30, clipped(shown(field.x) if field.x else "", 44), "end", "title"),
+        join(_key(levels, bottom)),
+    )
+
+
+def _values(fields: Sequence[Field]) -> list[float]:
+    return [value for field in fields for row in field.rows for value in row if value is not None]
+
+
+def _levels(values: Sequence[float]) -> _Levels:
+    """Name the values where they are a few whole numbers, as a mask's; else part the range evenly."""
+    distinct = sorted(set(values))
+    are_named = len(distinct) == 1 or (len(distinct) <= COLOURS and all(v == int(v) for v in distinct))
+    return _Levels(distinct[0], distinct[-1], distinct if are_named else [])
+
+
+def _cell(field: Field) -> tuple[float, float]:
+    """Return a cell's width and height: square unless that would leave it too flat or too thin to see."""
+    rows, columns = len(field.rows), len(field.rows[0])
+    if 0.5 <= rows / columns <= 2:
+        side = min(WIDEST / columns, TALLEST / rows)
+        return side, side
+    width = WIDEST / columns
+    return width, min(max(width, LEAST), TALLEST / rows)
+
+
+def _cells(field: Field, levels: _Levels, wanted: int, width: float, height: float) -> Markup:
+    """Return all cells of one level as one path, neighbours in a row as one box."""
+    boxes = []
+    for i, row in enumerate(field.rows):
+        start = 0
+        for level, run in groupby(row, key=lambda value: None if value is None else levels(value)):
+            length = len(list(run))
+            if level == wanted:
+                across = f"{length * width:.2f}"
+                at = f"{LEFT + start * width:.2f} {TOP + i * height:.2f}"
+                boxes.append(f"M{at}h{across}v{height:.2f}h-{across}z")
+            start += length
+    if not boxes:
+        return Markup("")
+    return element(
+        "path",
+        element("title", levels.words(wanted)),
+        d="".join(boxes),
+        class_=f"field {levels.colour(wanted)}",
+    )
+
+
+def _x_axis(field: Field, width: float, right: float, bottom: float) -> list[Markup]:
+    return [
+        line(at, bottom, at, bottom + 4, "axis") + text(at, bottom + 15, axis_figure(value), "middle", "tick")
+        for at, value in _places(field.x_range, LEFT + width / 2, right - width / 2, about=4)
+    ]
+
+
+def _y_axis(field: Field, height: float, bottom: float) -> list[Markup]:
+    about = max(2, min(5, int((bottom - TOP) / 16)))
+    return [
+        line(LEFT - 4, at, LEFT, at, "axis") + text(LEFT - 7, at + 3.5, axis_figure(value), "end", "tick")
+        for at, value in _places(field.y_range, TOP + height / 2, bottom - height / 2, about)
+    ]
+
+
+def _places(ends: tuple[float, float], start: float, end: float, about: int) -> list[tuple[float, float]]:
+    """Return where round values lie between the middles of the first and the last cell."""
+    if start == end:
+        return [(start, ends[0])]
+    if ends[0] > ends[1]:
+        ends, start, end = (ends[1], ends[0]), end, start
+    scale = Scale(*ends, start, end)
+    return [(scale(value), value) for value in scale.ticks(about)]
+
+
+def _key(levels: _Levels, bottom: float) -> list[Markup]:
+    """Return a box for each named value, or all colours in a column with values beside it."""
+    if levels.named:
+        return [
+            element("rect", x=KEY, y=TOP + 16.0 * i, width=12, height=12, class_=f"field {levels.colour(i)}")
+            + text(KEY + 18, TOP + 16.0 * i + 9.5, axis_figure(value), class_="tick")
+            for i, value in enumerate(levels.named)
+        ]
+    scale = Scale(levels.low, levels.high, bottom, TOP)
+    step = (bottom - TOP) / COLOURS
+    boxes = [
+        element("rect", x=KEY, y=bottom - step * (i + 1), width=12, height=step, class_=f"field r{i}")
+        for i in range(COLOURS)
+    ]
+    about = max(2, min(6, int((bottom - TOP) / 30)))
+    ticks = [text(KEY + 18, scale(v) + 3.5, axis_figure(v), class_="tick") for v in scale.ticks(about)]
+    return [*boxes, *ticks]

@@ -1,0 +1,76 @@
+"""The pages about studies: study.json in, one HTML file out that needs nothing else; and the table of them all."""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from residuum import runs
+from residuum.errors import UserError
+from residuum.reporting.study_figures import Study, read_study
+from residuum.reporting.study_view import IndexRow, counts, view_row, view_study
+from residuum.reporting.template import filled
+
+INDEX = "index.html"
+
+
+def holds_study(folder: Path) -> bool:
+    """Say whether `study` left this folder."""
+    return (folder / runs.STUDY).is_file()
+
+
+def write_study_report(folder: Path, out: Path | None = None) -> Path:
+    """Write the page about the study in `folder`, by default as report.html in it; return where it is.
+
+    Raises:
+        UserError: there is no study.json, it is not a study's, or the page cannot be written.
+    """
+    place = out or folder / runs.REPORT
+    page = filled("study.html", view=view_study(_read(folder)), name=folder.resolve().name)
+    return _write(place, page)
+
+
+def write_study_index(folder: Path) -> Path:
+    """Write the table of all studies directly below `folder` as index.html in it; return where it is.
+
+    A study that cannot be read has a row that says so.
+
+    Raises:
+        UserError: the page cannot be written.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{runs.STUDY}"))
+    rows = [_row(one) for one in found]
+    place = folder / INDEX
+    return _write(place, filled("studies.html", rows=rows, counts=counts(rows)))
+
+
+def _read(folder: Path) -> Study:
+    path = folder / runs.STUDY
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no {runs.STUDY}",
+            "the page is made from it",
+            "give the folder that `residuum study` made for the study",
+        )
+    content = runs.read_json(path)
+    if not isinstance(content, dict) or content.get("kind") != "study":
+        raise UserError(
+            f"{path} does not hold a study",
+            'it should be an object of kind "study"',
+            "run the study again, or give another folder",
+        )
+    return read_study(content)
+
+
+def _row(folder: Path) -> IndexRow:
+    has_page = (folder / runs.REPORT).is_file()
+    link = f"{quote(os.fsencode(folder.name))}/{runs.REPORT}" if has_page else ""
+    try:
+        return view_row(folder.name, link, _read(folder))
+    except UserError as error:
+        return IndexRow(folder.name, link, None, fault=f"{runs.STUDY} cannot be read: {error.why}")
+
+
+def _write(place: Path, page: str) -> Path:
+    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
+    runs.write_whole(place, page.encode("utf-8", errors="replace"))
+    return place

@@ -1,0 +1,42 @@
+"""How a study's figures and verdicts are written."""
+
+from residuum.reporting.study_figures import Amount, Answer
+from residuum.reporting.wording import NONE, short
+
+MARKS: dict[Answer, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+HOLDS = {True: ("✓", "yes"), False: ("✗", "no"), None: ("?", "figures do not say")}
+
+
+def figure(value: float | None) -> str:
+    """Write a figure in four digits, a whole number below a million millions in all of its."""
+    if value is None:
+        return NONE
+    if abs(value) < 10_000:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) < 1e12 else f"{value:.4g}"
+
+
+def axis_figure(value: float) -> str:
+    """Write a value on an axis, short: "0.25", "1200", "270 k"."""
+    if abs(value) < 10_000:
+        return f"{value:.4g}"
+    return short(value) if abs(value) < 1e15 else f"{value:.3g}"
+
+
+def spread(mean: float | None, sd: float | None) -> str:
+    """Write "9.12 ± 0.21"."""
+    return figure(mean) + ("" if sd is None or mean is None else f" ± {_three(sd)}")
+
+
+def amount_words(one: Amount) -> str:
+    """Write a quantity's mean and spread; what leaves nothing to chance has none."""
+    return spread(one.mean, None if one.exact else one.sd)
+
+
+def values_words(one: Amount) -> str:
+    """Write every value: "9.1, 9.2, –"."""
+    return ", ".join("–" if value is None else f"{value:.6g}" for value in one.values) or NONE
+
+
+def _three(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 1000 else figure(value)

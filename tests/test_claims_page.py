@@ -1,0 +1,134 @@
+"""docs/claims.md and its translation: in step with results/studies/, and with each other."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from made_up_studies import Json, eight_series, leave, long_labels, maps
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("claims.md", "claims.zh.md")
+RESULTS = sorted((ROOT / "results" / "studies").glob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("claims_page", ROOT / "benchmarks" / "claims_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the table's rows without the head."""
+    lines = [line for line in page.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[1:]]
+
+
+# --- the pages as they lie there ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_what_the_script_writes(script: ModuleType, name: str) -> None:
+    text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert script.page(name, script.read_results()) == text, "run: python benchmarks/claims_page.py"
+    assert len(rows(text)) == len(RESULTS)
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_the_translation_has_the_same_figures() -> None:
+    def figures(name: str) -> list[list[str]]:
+        """Numbers with a point in each row: whole ones may be words in one of the languages."""
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        return [sorted(re.findall(r"\d+\.\d+", " ".join([row[2], *row[4:]]))) for row in rows(text)]
+
+    assert figures("claims.md") == figures("claims.zh.md")
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
+def test_every_result_says_where_it_comes_from(path: Path) -> None:
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["kind"] == "study"
+    assert result["name"] + ("" if result["scale"] == "quick" else "-full") == path.stem
+    assert result["command"].startswith(f"residuum study {result['name']} ")
+    assert {"date", "torch", "processor", "cores"} <= result["environment"].keys()
+
+
+# --- what the script makes of results -----------------------------------------------------------
+
+
+@pytest.fixture
+def three() -> list[Json]:
+    return [eight_series(), maps() | {"examined": None}, long_labels() | {"scale": "full", "seconds": 7260.0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "verdicts", "counts"),
+    [
+        (
+            "claims.md",
+            ("contradicted", "supported", "undecided"),
+            "1 supported, 1 contradicted, 1 undecided.",
+        ),
+        ("claims.zh.md", ("不支持", "支持", "尚不能判断"), "1 项支持，1 项不支持，1 项尚不能判断。"),
+    ],
+)
+def test_each_result_has_its_row(
+    script: ModuleType, three: list[Json], name: str, verdicts: tuple[str, ...], counts: str
+) -> None:
+    language = "zh" if ".zh" in name else "en"
+    page = script.page(name, three)
+    assert counts in page
+    found = rows(page)
+    assert [row[3] for row in found] == [f"**{verdict}**" for verdict in verdicts]
+    for row, result in zip(found, three, strict=True):
+        for cell, texts in zip(row, ("question", "claim", "measured"), strict=False):
+            assert result[texts][language].strip() in cell
+        assert result["source"] in row[1]
+        assert result["command"] in page
+    assert [row[4:] for row in found] == [["quick", "3", "3.4"], ["quick", "3", "3.4"], ["full", "3", "121"]]
+    assert three[0]["environment"]["torch"] in page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_changed_figure_would_be_noticed(script: ModuleType, three: list[Json], name: str) -> None:
+    before = script.page(name, three)
+    three[0]["measured"] = {key: text + " 99.9" for key, text in three[0]["measured"].items()}
+    assert script.page(name, three) != before
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_text_stays_in_its_cell(script: ModuleType, three: list[Json], name: str) -> None:
+    three[0]["measured"] = dict.fromkeys(("en", "zh"), "a | b\nc <b>")
+    row = rows(script.page(name, three))[0]
+    assert len(row) == 7
+    assert row[2] == "a \\| b c &lt;b>"
+
+
+@pytest.mark.parametrize(("name", "said"), list(zip(PAGES, ("no results yet", "还没有结果"), strict=True)))
+def test_without_results_the_page_says_so(script: ModuleType, tmp_path: Path, name: str, said: str) -> None:
+    assert script.read_results(tmp_path / "none") == []
+    page = script.page(name, [])
+    assert said in page
+    assert rows(page) == []
+
+
+def test_only_whole_studies_of_their_own_nets_are_taken(script: ModuleType, tmp_path: Path) -> None:
+    source, results = tmp_path / "studies", tmp_path / "results"
+    leave(source / "degradation", eight_series())
+    leave(source / "degradation-full", eight_series() | {"scale": "full"})
+    leave(source / "degradation-tiny", eight_series() | {"scale": "tiny"})
+    leave(source / "loss-surface-mine", maps())  # of a given model
+    leave(source / "deep" / "down", long_labels())
+    copies = script.take(source, results)
+    assert [copy.name for copy in copies] == ["degradation.json", "degradation-full.json"]
+    assert copies[0].read_bytes() == (source / "degradation" / "study.json").read_bytes()
+    assert [one["scale"] for one in script.read_results(results)] == ["quick", "full"]
+    script.take(source, results)
+    assert len(list(results.iterdir())) == 2

@@ -1,0 +1,484 @@
+"""The pages about studies: what they hold, that texts stay texts, and that nothing is loaded."""
+
+import base64
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+from urllib.parse import unquote
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_labels, maps
+from page_reading import LOADS, Page, browse, in_browser, leaves
+
+from residuum.errors import UserError
+from residuum.reporting.charts import Along, Quantity, Series, curves
+from residuum.reporting.page import write_report
+from residuum.reporting.study_figures import MOST_CELLS, read_study
+from residuum.reporting.study_page import write_study_index, write_study_report
+from residuum.reporting.study_wording import amount_words
+
+HOSTILE = "<script>alert('x')</script>\"&\u202e"
+
+
+def page(folder: Path, content: Json) -> Page:
+    return Page(write_study_report(leave(folder, content)).read_text(encoding="utf-8"))
+
+
+def drawings(found: Page) -> list[ElementTree.Element]:
+    """Return the charts, without the legends' swatches."""
+    texts = re.findall(r'<svg class="chart".*?</svg>', found.html, re.DOTALL)
+    return [ElementTree.fromstring(text) for text in texts]
+
+
+def of_class(drawing: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [part for part in drawing.iter() if name in part.attrib.get("class", "").split()]
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def each(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return page(tmp_path_factory.mktemp(request.param), STUDIES[request.param]())
+
+
+# --- one file that loads nothing, for everyone --------------------------------------------------
+
+
+def test_it_is_written_into_the_folder(tmp_path: Path) -> None:
+    leave(tmp_path, eight_series())
+    assert write_study_report(tmp_path) == tmp_path / "report.html"
+    first = (tmp_path / "report.html").read_bytes()
+    other = write_report([tmp_path], tmp_path / "again.html")  # the verb `report` knows such folders too
+    assert other.read_bytes() == first
+
+
+def test_nothing_is_loaded_and_only_our_script_runs(each: Page) -> None:
+    loaded = [value for _, attributes in each.tags for key, value in attributes.items() if key in LOADS]
+    assert all(value.startswith("#") for value in loaded)
+    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in each.tags}
+    policy = next(meta["content"] for meta in each.all("meta") if "http-equiv" in meta)
+    digest = base64.b64encode(hashlib.sha256("".join(each.scripts).encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert f"script-src 'sha256-{digest}'" in policy
+
+
+def test_it_can_be_used_without_seeing_it(each: Page) -> None:
+    assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in each.all("svg"))
+    levels = [int(tag[1]) for tag, _ in each.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+    ids = each.values("id")
+    assert max(Counter(ids).values()) == 1
+    assert {href[1:] for href in each.values("href")} <= set(ids)
+    assert all("scope" in head for head in each.all("th"))
+
+
+def test_every_drawing_is_well_formed_and_within_its_box(each: Page) -> None:
+    found = drawings(each)
+    assert len(found) >= 3
+    for drawing in found:
+        width, height = map(float, drawing.attrib["viewBox"].split()[2:])
+        for part in drawing.iter():
+            for key in ("x", "x1", "x2", "cx", "width"):
+                assert -0.1 <= float(part.attrib.get(key, 0)) <= width + 0.1
+            for key in ("y", "y1", "y2", "cy", "height"):
+                assert -0.1 <= float(part.attrib.get(key, 0)) <= height + 0.1
+        assert "nan" not in ElementTree.tostring(drawing, "unicode")
+
+
+# --- what the page says -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [("degradation", "✗ contradicted"), ("shortcut-options", "? undecided"), ("loss-surface", "✓ supported")],
+)
+def test_the_verdict_is_a_word_a_sign_and_a_sentence(tmp_path: Path, name: str, answer: str) -> None:
+    content = STUDIES[name]()
+    found = page(tmp_path, content)
+    assert answer in found.plain
+    for words in (content["measured"]["en"].strip(), content["question"]["en"], content["claim"]["en"]):
+        assert words in found.plain
+    for words in (content["source"], content["predicate"], content["command"], "at scale quick"):
+        assert words in found.plain
+    assert "3 min 23 s" in found.plain
+    assert ("3 seeds" in found.plain) == (content["examined"] is None)
+    assert content["examined"] is None or f"examining {content['examined']}" in found.plain
+
+
+def test_every_part_says_whether_it_holds(tmp_path: Path) -> None:
+    content = eight_series()
+    content["verdict"]["parts"].append({"words": "a third part", "holds": None})
+    rows = page(tmp_path, content).rows(2)
+    said = {row[1]: row[0] for row in rows}
+    words = {True: "✓ yes", False: "✗ no", None: "? figures do not say"}
+    for part in content["verdict"]["parts"]:
+        assert said[part["words"]] == words[part["holds"]]
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_table_holds_every_quantity_with_every_value(tmp_path: Path, name: str) -> None:
+    content = STUDIES[name]()
+    rows = [row for row in page(tmp_path, content).rows(5) if row[0] != "quantity"]
+    quantities = {one["label"]: one for one in content["quantities"].values()}
+    assert [row[0] for row in rows] == list(quantities)  # one under two names is there once
+    for label, mean, unit, count, values in rows:
+        one = quantities[label]
+        assert unit == one["unit"]
+        assert int(count) == len(one["values"])
+        assert [float(value) for value in values.split(", ")] == pytest.approx(one["values"], rel=1e-5)
+        figures = [float(part.replace(",", "")) for part in mean.split(" ± ")]
+        assert figures[0] == pytest.approx(fmean(one["values"]), rel=1e-3)
+        assert figures[1:] == ([] if one["exact"] else pytest.approx([stdev(one["values"])], rel=1e-2))
+
+
+def test_tables_notes_settings_and_environment_are_there(tmp_path: Path) -> None:
+    content = eight_series()
+    found = page(tmp_path, content)
+    for row in (content["tables"][0]["heads"], *content["tables"][0]["rows"]):
+        assert list(row) in found.rows(2)
+    assert content["notes"][0] in found.plain
+    assert ["net.width", "16"] in found.rows(2)
+    assert ["torch", content["environment"]["torch"]] in found.rows(2)
+    assert ["seeds", "0, 1, 2"] in found.rows(2)
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def test_every_series_and_every_seed_is_drawn(tmp_path: Path) -> None:
+    found = page(tmp_path, eight_series())
+    for drawing, lines, seeds in zip(drawings(found), (2, 8, 2, 1), (6, 24, 0, 0), strict=False):
+        paths = of_class(drawing, "curve")
+        faint = [one for one in paths if "faint" in one.attrib["class"]]
+        assert (len(paths) - len(faint), len(faint)) == (lines, seeds)
+        looks = [one.attrib["class"] for one in paths if one not in faint]
+        assert len(set(looks)) == len(looks)
+    assert found.html.count('class="swatch"') == 2 + 8 + 2
+
+
+def test_the_axis_of_depths_has_the_depths(tmp_path: Path) -> None:
+    first, _, gradient, share, _ = drawings(page(tmp_path, eight_series()))
+    words = [part.text for part in of_class(first, "tick")]
+    assert {"20", "32", "44", "56"} <= set(words)
+    assert "0" not in words  # neither axis begins there: all lies far from it
+    assert "norm of the gradient (logarithmic)" in [part.text for part in of_class(gradient, "title")]
+    assert "90\u00a0%" in [part.text for part in of_class(share, "tick")]
+
+
+def test_a_logarithmic_axis_is_even_in_powers() -> None:
+    series = Series("a", [(x, 10.0**-x) for x in range(4)], 0)
+    drawn = curves([series], Quantity("q", logarithmic=True), along=Along("x", str))
+    path = re.search(r'd="([^"]+)" class="curve', drawn)
+    assert path is not None
+    heights = [float(point.split()[1]) for point in re.split("[ML]", path[1])[1:]]
+    steps = [b - a for a, b in pairwise(heights)]
+    assert steps == pytest.approx([steps[0]] * 3, abs=0.11)
+
+
+def test_what_has_no_place_on_a_logarithmic_axis_is_a_gap_and_said(tmp_path: Path) -> None:
+    content = eight_series()
+    content["charts"] = [content["charts"][2]]
+    content["charts"][0]["lines"][0]["points"][5][1] = 0.0
+    found = page(tmp_path, content)
+    assert "Values of 0 or below have no place on a logarithmic axis." in found.plain
+    (drawing,) = drawings(found)
+    assert [one.attrib["d"].count("M") for one in of_class(drawing, "curve")] == [2, 1]
+
+
+def test_every_bar_is_drawn_with_its_values(tmp_path: Path) -> None:
+    content = long_labels()
+    found = page(tmp_path, content)
+    long, signed, _ = drawings(found)
+    bars = content["charts"][0]["bars"]
+    drawn = of_class(long, "mean")
+    assert len(drawn) == 16
+    widths = [float(one.attrib["width"]) for one in drawn]
+    means = [fmean(bar["values"]) for bar in bars]
+    assert widths == pytest.approx([widths[0] * mean / means[0] for mean in means], abs=0.2)
+    assert len(of_class(long, "dot")) == 16 * 3
+    for bar in bars:
+        assert f"{fmean(bar['values']):.4g} ± {stdev(bar['values']):.3g}" in found.plain
+        assert f"\u2068{bar['label']}\u2069" in found.html  # whole on hover, where it is cut
+    zero = float(of_class(signed, "axis")[0].attrib["x1"])
+    for rect, bar in zip(of_class(signed, "mean"), content["charts"][1]["bars"], strict=True):
+        left, width = float(rect.attrib["x"]), float(rect.attrib["width"])
+        assert (left if bar["values"][0] > 0 else left + width) == pytest.approx(zero, abs=0.2)
+
+
+def cells(drawing: ElementTree.Element) -> dict[tuple[float, float], str]:
+    """Return the class of each box of the field, by its upper left corner."""
+    found = {}
+    for path in of_class(drawing, "field"):
+        for x, y in re.findall(r"M([\d.]+) ([\d.]+)h", path.attrib.get("d", "")):
+            found[float(x), float(y)] = path.attrib["class"]
+    return found
+
+
+def test_a_field_has_a_colour_for_every_value(tmp_path: Path) -> None:
+    content = maps()
+    surface, mask, blocks, gaps = drawings(page(tmp_path, content))
+    for drawing in (surface, mask, blocks, gaps):
+        boxes = [part for part in of_class(drawing, "field") if part.tag == "path"]
+        assert all(re.fullmatch(r"field r\d+", part.attrib["class"]) for part in boxes)
+    assert len({part.attrib["class"] for part in of_class(surface, "field")}) == 16
+    assert len({part.attrib["class"] for part in of_class(mask, "field")}) == 4
+    key = [part.text for part in of_class(mask, "tick")]
+    assert {"0", "1", "2", "3"} <= set(key)
+    area = sum(
+        float(w) * float(h)
+        for path in of_class(gaps, "field")
+        for w, h in re.findall(r"h([\d.]+)v([\d.]+)h-", path.attrib.get("d", ""))
+    )
+    rows = content["charts"][3]["rows"]
+    finite = sum(not math.isnan(value) for row in rows for value in row)
+    assert area == pytest.approx(270 * 270 * finite / 144, rel=0.01)
+
+
+def test_the_first_row_is_at_the_top(tmp_path: Path) -> None:
+    content = maps()
+    content["charts"] = [content["charts"][1] | {"rows": [[0.0, 1.0], [2.0, 3.0]]}]
+    (drawing,) = drawings(page(tmp_path, content))
+    placed = sorted(cells(drawing).items(), key=lambda one: (one[0][1], one[0][0]))
+    assert [name for _, name in placed] == ["field r0", "field r5", "field r10", "field r15"]
+
+
+def test_fields_read_alike_share_their_colours(tmp_path: Path) -> None:
+    content = maps()
+    mask = content["charts"][1]
+    whole, part = mask | {"rows": [[0.0, 1.0], [2.0, 8.0]]}, mask | {"rows": [[2.0, 2.0], [8.0, 8.0]]}
+    content["charts"] = [whole, part, part | {"reading": "something else"}]
+    _, same, other = drawings(page(tmp_path, content))
+    assert sorted(set(cells(same).values())) == ["field r10", "field r15"]
+    assert sorted(set(cells(other).values())) == ["field r0", "field r15"]
+
+
+def test_large_fields_stay_small_files(tmp_path: Path) -> None:
+    content = maps()
+    rows = [[math.sin(7.3 * i * j) for i in range(64)] for j in range(64)]
+    content["charts"] = [content["charts"][0] | {"rows": rows}]
+    assert len(page(tmp_path, content).html) < 250_000
+    content["charts"][0]["rows"] = [[float(i * j) for i in range(1000)] for j in range(1000)]
+    found = page(tmp_path, content)
+    assert len(found.html) < 600_000
+    assert f"{1000 // math.ceil(1000 / MOST_CELLS)} rows" in found.html
+
+
+# --- texts are texts, damage is survived --------------------------------------------------------
+
+
+def test_hostile_texts_are_shown_as_text(tmp_path: Path) -> None:
+    def spoil(tree: Any) -> Any:
+        if isinstance(tree, dict):
+            return {key: spoil(value) for key, value in tree.items()}
+        if isinstance(tree, list):
+            return [spoil(value) for value in tree]
+        return HOSTILE if isinstance(tree, str) and tree not in {"study", "lines", "bars", "map"} else tree
+
+    for name, make in STUDIES.items():
+        content = spoil(json.loads(json.dumps(make())))
+        content["settings"] = {HOSTILE: HOSTILE}
+        found = page(tmp_path / name, content)
+        assert found.plain.count(HOSTILE.replace("\u202e", "")) >= 10
+        assert len(found.all("script")) == 1
+        assert not [key for _, attributes in found.tags for key in attributes if key.startswith("on")]
+    write_study_index(tmp_path)
+    assert len(Page((tmp_path / "index.html").read_text(encoding="utf-8")).all("script")) == 1
+
+
+def test_half_characters_are_replaced(tmp_path: Path) -> None:
+    text = json.dumps(eight_series()).replace("At 16 px", "At \\udcff px")
+    (tmp_path / "study.json").write_text(text)
+    assert "At \ufffd px" in Page(write_study_report(tmp_path).read_text(encoding="utf-8")).plain
+
+
+BAD = [None, math.nan, math.inf, -1, 0, 10**9, 1e300, -1e99, 1e-320, 10**400, "x", [], {}, True, [[math.nan]]]
+WHOLE = {name: json.loads(json.dumps(make())) for name, make in STUDIES.items()}
+WAYS = {name: [way for way in leaves(content) if way and way != ("kind",)] for name, content in WHOLE.items()}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_figures_never_break_the_page(tmp_path: Path, name: str, data: st.DataObject) -> None:
+    content = json.loads(json.dumps(WHOLE[name]))
+    # Short ways are few among thousands of points: they are damaged as often.
+    size = data.draw(st.integers(1, max(map(len, WAYS[name]))))
+    near = [way for way in WAYS[name] if len(way) == size]
+    for *way, last in data.draw(st.lists(st.sampled_from(near), min_size=1, max_size=3)):
+        place: Any = content
+        try:
+            for key in way:
+                place = place[key]
+            place[last] = data.draw(st.sampled_from(BAD))
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier damage took this place away
+    found = page(tmp_path / "study", content)
+    assert not re.search(r"\b(nan|inf)\b", found.plain, re.IGNORECASE)
+    for key in ("d", "x", "y", "x1", "y1", "cx", "width", "height", "data-v", "transform"):
+        assert not [value for value in found.values(key) if re.search("nan|inf", value)]
+    write_study_index(tmp_path)
+
+
+def test_figures_that_are_not_numbers_are_gaps(tmp_path: Path) -> None:
+    content = eight_series()
+    first = content["quantities"]["plain20-train"]
+    first |= {"values": [math.nan, 1.0, math.inf], "mean": math.nan, "sd": math.nan}
+    content["charts"] = [content["charts"][1], content["charts"][4]]
+    content["charts"][0]["lines"][0]["points"] = [(1, 2.0), (2, math.nan), (3, 4.0), (4, 4.0)]
+    content["charts"][1]["bars"][0]["values"] = [math.nan]
+    found = page(tmp_path, content)
+    assert ["training error, plain20", "–", "%", "3", "–, 1, –"] in found.rows(5)
+    curve, bars = drawings(found)
+    means = [one for one in of_class(curve, "curve") if "faint" not in one.attrib["class"]]
+    assert means[0].attrib["d"].count("M") == 2
+    assert len(of_class(bars, "mean")) == 7
+    assert "no figure" in found.plain
+
+
+def test_a_study_without_figures_says_so(tmp_path: Path) -> None:
+    found = page(tmp_path, {"kind": "study"})
+    for words in (
+        "no verdict",
+        "No charts",
+        "No table",
+        "does not name the claim",
+        "does not name the command",
+    ):
+        assert words in found.plain
+    empty = {"kind": "study", "charts": [{"kind": k} for k in ("lines", "bars", "map")], "tables": [{}]}
+    found = page(tmp_path, empty)
+    assert found.plain.count("No figures to draw.") == 3
+    assert "The table is empty." in found.plain
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", "null", '{"kind": "lesion"}'])
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "study.json").write_text(content)
+    with pytest.raises(UserError, match="does not hold a study"):
+        write_study_report(tmp_path)
+
+
+def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no study\.json"):
+        write_study_report(tmp_path)
+    for damaged in ("{", "[" * 100_000, '{"seconds": ' + "9" * 5000 + "}", "\x00"):
+        (tmp_path / "study.json").write_text(damaged)
+        with pytest.raises(UserError, match="is not a JSON file"):
+            write_study_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mean", "sd", "exact", "said"),
+    [
+        (9.123456, 0.21213, False, "9.123 ± 0.212"),
+        (853018.0, 0.0, True, "853,018"),
+        (1e20, None, False, "1e+20"),
+    ],
+)
+def test_how_a_quantity_is_written(mean: float, sd: float | None, exact: bool, said: str) -> None:
+    raw = {"q": {"label": "q", "values": [mean], "mean": mean, "sd": sd, "exact": exact}}
+    (one,) = read_study({"quantities": raw}).amounts
+    assert amount_words(one) == said
+
+
+# --- the table of all studies -------------------------------------------------------------------
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    """Three studies with pages, and one that is damaged."""
+    for name, make in STUDIES.items():
+        write_study_report(leave(tmp_path / name, make()))
+    leave(tmp_path / "half a #name" / "deeper", eight_series())  # not directly below
+    write_study_report(leave(tmp_path / "odd #name: %", long_labels()))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "study.json").write_text("{")
+    return tmp_path
+
+
+def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
+    assert write_study_index(four) == four / "index.html"
+    found = Page((four / "index.html").read_text(encoding="utf-8"))
+    rows = found.rows(7)[1:]
+    assert [row[0] for row in rows] == [
+        "degradation",
+        "loss-surface",
+        "odd #name: %",
+        "shortcut-options",
+        "torn",
+    ]
+    links = [href for href in found.values("href") if not href.startswith("#")]
+    assert len(links) == 4
+    assert all((four / unquote(link)).is_file() and ":" not in link for link in links)
+    content = eight_series()
+    texts = [content[key]["en"] for key in ("question", "claim", "measured")]
+    assert rows[0] == ["degradation", *texts, "✗ contradicted", "quick", "3"]
+    assert rows[1][-1] == "–"  # one given model has no seeds
+    assert "cannot be read" in rows[-1][1]
+    tiles = re.findall(r"</span> ([^<]+)</span></dt><dd><b>(\d+)", found.html)
+    counts = {"supported": 1, "contradicted": 1, "undecided": 2, "no verdict": 1}
+    assert {answer: int(count) for answer, count in tiles} == counts
+
+
+def test_an_index_of_nothing(tmp_path: Path) -> None:
+    write_study_index(tmp_path)
+    assert (
+        "No study has been run here yet" in Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
+    )
+
+
+# --- in a real browser --------------------------------------------------------------------------
+
+MEASURE = """
+<script>
+const widths = [];
+for (const width of [390, 1280]) {
+  const frame = document.createElement("iframe");
+  frame.style.width = width + "px";
+  frame.srcdoc = document.documentElement.outerHTML.replace(/<script[^]*?<[/]script>/g, "");
+  document.body.append(frame);
+  widths.push(new Promise((done) => { frame.onload = () => {
+    const page = frame.contentDocument.documentElement;
+    done([page.clientWidth, page.scrollWidth]);
+  }; }));
+}
+Promise.all(widths).then((found) => { document.body.dataset.said = JSON.stringify(found); });
+</script></body>
+"""
+
+
+@in_browser
+@pytest.mark.parametrize("name", [*STUDIES, "index"])
+def test_a_browser_shows_it_without_complaint(four: Path, name: str) -> None:
+    write_study_index(four)
+    place = four / "index.html" if name == "index" else four / name / "report.html"
+    dom, console = browse(place, four / "profile")
+    assert console == []
+    assert name == "index" or '<button type="button" data-copy="command">Copy</button>' in dom
+    html = place.read_text(encoding="utf-8")
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", MEASURE)
+    (four / "measured.html").write_text(html, encoding="utf-8")
+    dom, console = browse(four / "measured.html", four / "profile")
+    assert console == []
+    said = re.search(r'data-said="([^"]+)"', dom)
+    assert said is not None
+    found = json.loads(said[1])
+    assert all(0 <= asked - width <= 20 for asked, (width, _) in zip((390, 1280), found, strict=True))
+    assert all(inner <= width for width, inner in found), found
+
+
+def test_long_names_are_whole(tmp_path: Path) -> None:
+    long, signed, _ = drawings(page(tmp_path, long_labels()))
+    texts = [part.text or "" for part in long.iter() if part.tag.endswith("text")]
+    wrapped = " ".join(texts).replace("\u2068", "").replace("\u2069", "")
+    assert all(LONG.format(i) in wrapped for i in range(16))
+    whole = [part.text or "" for part in signed.iter() if part.tag.endswith("text")]
+    assert "\u2068without block 8\u2069" in whole
