@@ -32,7 +32,16 @@ WORDS = {
         "none": "There are no results yet. `residuum study --list` shows the studies; "
         "`residuum study all` runs them.",
         "counts": "{supported} supported, {contradicted} contradicted, {undecided} undecided.",
-        "heads": ("study and question", "claim, source", "measured", "verdict", "scale", "seeds", "minutes"),
+        "heads": (
+            "study and question",
+            "claim, source",
+            "measured",
+            "verdict",
+            "scale",
+            "seeds",
+            "training, minutes of one core",
+            "measuring, minutes",
+        ),
         "supported": "supported",
         "contradicted": "contradicted",
         "undecided": "undecided",
@@ -52,7 +61,16 @@ WORDS = {
         "`results/studies/` 中的文件写出。[English](claims.md)",
         "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",
         "counts": "{supported} 项支持，{contradicted} 项不支持，{undecided} 项尚不能判断。",
-        "heads": ("研究与问题", "结论与出处", "测量结果", "判断", "规模", "种子数", "分钟"),
+        "heads": (
+            "研究与问题",
+            "结论与出处",
+            "测量结果",
+            "判断",
+            "规模",
+            "种子数",
+            "训练，单核分钟",
+            "测量，分钟",
+        ),
         "supported": "支持",
         "contradicted": "不支持",
         "undecided": "尚不能判断",
@@ -100,6 +118,7 @@ def _row(result: Json, words: dict[str, Any]) -> list[str]:
         f"**{words[result['verdict']['answer']]}**",
         result["scale"],
         str(len(result["seeds"])),
+        _minutes(sum(result["runs"].values())),
         _minutes(result["seconds"]),
     ]
 

@@ -240,6 +240,8 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert one["n"] == 2
     assert one["mean"] == pytest.approx(sum(one["values"]) / 2)
     assert content["environment"]["cores"] >= 1
+    assert len(content["runs"]) == 8  # two kinds, two depths, two seeds
+    assert all(name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items())
     assert str(studies) not in json.dumps(content["command"])
 
 

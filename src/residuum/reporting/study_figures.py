@@ -119,6 +119,9 @@ class Study:
     notes: list[str]
     settings: Json
     seconds: float | None
+    """What measuring took."""
+    runs: dict[str, float]
+    """What training each run took, in seconds."""
     environment: Json
 
 
@@ -147,6 +150,11 @@ def read_study(raw: object) -> Study:
         notes=_texts(fields.get("notes")),
         settings=mapping(_finite(fields.get("settings"))),
         seconds=_seconds(fields.get("seconds")),
+        runs={
+            str(name): seconds
+            for name, raw in mapping(fields.get("runs")).items()
+            if (seconds := _seconds(raw)) is not None
+        },
         environment=mapping(_finite(fields.get("environment"))),
     )
 

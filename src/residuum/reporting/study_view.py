@@ -103,5 +103,7 @@ def _beside(found: Study) -> str:
     parts = [f"at scale {found.scale}"] if found.scale else []
     parts += [counted(len(found.seeds), "seed")] if found.seeds and not found.examined else []
     parts += [f"examining {isolated(found.examined)}"] if found.examined else []
+    if found.runs:
+        parts += [f"{counted(len(found.runs), 'net')} trained in {duration(sum(found.runs.values()))} in all"]
     parts += [f"measured in {duration(found.seconds)}"] if found.seconds is not None else []
     return ", ".join(parts)

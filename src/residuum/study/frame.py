@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from residuum.choices import Device, Scale
-from residuum.runs import Json
+from residuum.runs import Json, RunRecord
 from residuum.study.charts import Chart
 from residuum.study.verdict import Verdict
 
@@ -42,6 +42,10 @@ class Means:
     """A run or model file to examine in place of nets trained for the study."""
     device: Device = "auto"
     threads: int | None = None
+    used: list[RunRecord] = field(default_factory=list)
+    """The runs that were used, as they are used: what `trained` returned."""
+    waited: list[float] = field(default_factory=list)
+    """Seconds that this process waited for runs to be trained."""
 
     def at_scale(self, quick: Choice, full: Choice) -> Choice:
         """Return the one of the two that goes with the scale."""

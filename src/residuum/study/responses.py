@@ -115,7 +115,11 @@ def measure(means: Means) -> Findings:
             f"残差支路与捷径之比的中位数：{deep} {q[f'{deep}-ratio']}，{shallow} {q[f'{shallow}-ratio']}。",
         ),
         _charts(found, common, residual),
-        notes=("The first convolution is counted as a layer.", *notes_on_pictures(means)),
+        notes=(
+            "The first convolution is counted as a layer.",
+            "BN's scales begin at one. At scale quick two passes have hardly moved them.",
+            *notes_on_pictures(means),
+        ),
         settings={"nets": [f"{kind}{depth}" for kind, depth in nets]},
     )
 

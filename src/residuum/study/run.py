@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from residuum import runs
@@ -12,6 +12,7 @@ from residuum.runs import Json
 from residuum.settings import StudySettings
 from residuum.study.catalogue import STUDIES
 from residuum.study.frame import Findings, Means, Study
+from residuum.study.trained import seconds_of
 from residuum.study.verdict import Verdict
 
 
@@ -67,10 +68,12 @@ def chosen(settings: StudySettings) -> list[Study]:
 def _run(study: Study, means: Means) -> Path:
     say(f"\n{study.name}: {study.question.en}")
     started = time.monotonic()
+    means = replace(means, used=[], waited=[])
     findings = study.measure(means)
     verdict = study.judge(findings.quantities)
     folder = means.folder / _folder_name(study, means)
-    content = written(study, means, findings, verdict, time.monotonic() - started)
+    seconds = time.monotonic() - started - sum(means.waited)
+    content = written(study, means, findings, verdict, seconds)
     runs.write_json(folder / runs.STUDY, content)
     say(f"{study.name}: {verdict.answer} at this scale. {findings.measured.en}")
     return folder
@@ -82,7 +85,7 @@ def _folder_name(study: Study, means: Means) -> str:
 
 
 def written(study: Study, means: Means, findings: Findings, verdict: Verdict, seconds: float) -> Json:
-    """Return study.json's content."""
+    """Return study.json's content; `seconds` is what measuring took, besides the training of `runs`."""
     texts = {name: asdict(getattr(study, name)) for name in ("title", "question", "claim")}
     return {
         "kind": "study",
@@ -102,6 +105,7 @@ def written(study: Study, means: Means, findings: Findings, verdict: Verdict, se
         "notes": list(findings.notes),
         "settings": dict(findings.settings),
         "seconds": round(seconds, 1),
+        "runs": seconds_of(means.used),
         "environment": runs.environment(),
     }
 

@@ -89,8 +89,12 @@ def trained(means: Means, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
         folder: settings for folder, settings in zip(folders, wanted, strict=True) if not _finished(folder)
     }
     if missing:
+        started = time.monotonic()
         _train(means, missing)
-    return [runs.read_run(folder) for folder in folders]
+        means.waited.append(time.monotonic() - started)
+    found = [runs.read_run(folder) for folder in folders]
+    means.used.extend(found)
+    return found
 
 
 def _folder(means: Means, settings: TrainSettings) -> Path:
@@ -175,6 +179,11 @@ def _check(code: int, folder: Path) -> None:
         return
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-6:]
     raise UserError(f"training {folder.name} failed", "\n        ".join(said), f"its words are in {log}")
+
+
+def seconds_of(records: Sequence[runs.RunRecord]) -> dict[str, float]:
+    """Return how long the training of each run took, in seconds, by its name; on a processor that is of one core."""
+    return {run.path.name: round(sum(line["seconds"] for line in epochs(run)), 1) for run in records}
 
 
 # --- what runs say ------------------------------------------------------------------------------
