@@ -65,7 +65,12 @@ def test_every_result_says_where_it_comes_from(path: Path) -> None:
 
 @pytest.fixture
 def three() -> list[Json]:
-    return [eight_series(), maps() | {"examined": None}, long_labels() | {"scale": "full", "seconds": 7260.0}]
+    trained = {"runs": {"resnet20-s0": 60.0, "resnet20-s1": 30.0}}
+    return [
+        eight_series() | trained,
+        maps() | {"examined": None},
+        long_labels() | {"scale": "full", "seconds": 7260.0},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,11 @@ def test_each_result_has_its_row(
             assert result[texts][language].strip() in cell
         assert result["source"] in row[1]
         assert result["command"] in page
-    assert [row[4:] for row in found] == [["quick", "3", "3.4"], ["quick", "3", "3.4"], ["full", "3", "121"]]
+    assert [row[4:] for row in found] == [
+        ["quick", "3", "1.5", "3.4"],
+        ["quick", "3", "0.0", "3.4"],
+        ["full", "3", "0.0", "121"],
+    ]
     assert three[0]["environment"]["torch"] in page
 
 
@@ -107,7 +116,7 @@ def test_a_changed_figure_would_be_noticed(script: ModuleType, three: list[Json]
 def test_a_text_stays_in_its_cell(script: ModuleType, three: list[Json], name: str) -> None:
     three[0]["measured"] = dict.fromkeys(("en", "zh"), "a | b\nc <b>")
     row = rows(script.page(name, three))[0]
-    assert len(row) == 7
+    assert len(row) == 8
     assert row[2] == "a \\| b c &lt;b>"
 
 
