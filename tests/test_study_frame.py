@@ -137,6 +137,12 @@ def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     error = 100 * (1 - run.evaluation["top1"]["value"])
     assert found.quantities["plain20-test"].values[1] == pytest.approx(error)
     assert len(found.quantities["resnet32-train"].values) == 2
+    by_pass = next(chart for chart in found.charts if chart.title == "Error by pass, plain")
+    assert [line.label for line in by_pass.lines] == [
+        f"plain{depth}, {words}" for depth in (20, 32) for words in ("training", "held out")
+    ]
+    held_out = [line["validation_accuracy"] for line in run.metrics if line["kind"] == "epoch"]
+    assert by_pass.lines[1].seeds[1] == ((1.0, pytest.approx(100 * (1 - held_out[0]))),)
     assert [row[2] for row in found.tables[0].rows] == ["not run"] * 5
     assert found.tables[0].rows[0][1] == "8.75 %"
 
@@ -241,7 +247,9 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert one["mean"] == pytest.approx(sum(one["values"]) / 2)
     assert content["environment"]["cores"] >= 1
     assert len(content["runs"]) == 8  # two kinds, two depths, two seeds
-    assert all(name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items())
+    assert all(
+        name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items()
+    )
     assert str(studies) not in json.dumps(content["command"])
 
 

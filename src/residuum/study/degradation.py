@@ -2,10 +2,10 @@
 
 from residuum.models.published import PUBLISHED
 from residuum.runs import RunRecord
-from residuum.study.charts import Lines, Points, mean_line
+from residuum.study.charts import Line, Lines, Points, mean_line
 from residuum.study.examined import of_depth
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.trained import loss_curve, test_error, trained, training_error
+from residuum.study.trained import epochs, loss_curve, test_error, trained, training_error
 from residuum.study.verdict import Verdict, above, decide, not_above
 
 KINDS = ("plain", "resnet")
@@ -38,6 +38,7 @@ def measure(means: Means) -> Findings:
             _against_depth(q, depths, "train", "Training error against depth"),
             _against_depth(q, depths, "test", "Test error against depth"),
             *(_over_time(found, kind, depths, means.seeds) for kind in KINDS),
+            *(_by_pass(found, kind, depths, means.seeds) for kind in KINDS),
         ),
         tables=(_beside_the_paper(means, q),),
         notes=(
@@ -84,6 +85,24 @@ def _depths(means: Means) -> tuple[int, ...]:
     if means.scale == "tiny":
         return (20, 32)
     return (20, 32, 44, 56) if means.scale == "quick" else (20, 32, 44, 56, 110)
+
+
+def _by_pass(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int, ...]) -> Lines:
+    """Training error, and that on pictures kept aside where there are any, of the shallowest and deepest net."""
+
+    def line(depth: int, label: str, name: str) -> Line:
+        passes = [epochs(found[kind, depth, seed]) for seed in seeds]
+        return mean_line(
+            label,
+            [tuple((one["epoch"], 100 * (1 - one[name])) for one in run if name in one) for run in passes],
+        )
+
+    lines = [
+        line(depth, f"{kind}{depth}, {words}", name)
+        for depth in (depths[0], depths[-1])
+        for words, name in (("training", "train_accuracy"), ("held out", "validation_accuracy"))
+    ]
+    return Lines(f"Error by pass, {kind}", "passes", "error, %", tuple(one for one in lines if one.points))
 
 
 def _beside_the_paper(means: Means, quantities: Quantities) -> Table:
