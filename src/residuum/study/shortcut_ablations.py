@@ -35,9 +35,9 @@ def measure(means: Means) -> Findings:
             f"Test error of {net}: identity {q['identity-test']}, "
             + ", ".join(f"{label} {q[f'{name}-test']}" for name, label in MANIPULATIONS.items())
             + ".",
-            f"{net} 的测试误差：恒等捷径 {q['identity-test']}，常数缩放 {q['constant-test']}，"
+            f"{net} 的测试误差：恒等捷径 {q['identity-test']}，捷径乘 0.5、F 乘 0.5：{q['constant-test']}，"
             f"独占门控 {q['exclusive-gating-test']}，仅捷径门控 {q['shortcut-gating-test']}，"
-            f"1×1 卷积 {q['1x1-test']}，随机失活 {q['dropout-test']}。",
+            f"1×1 卷积 {q['1x1-test']}，随机失活 0.5 {q['dropout-test']}。",
         ),
         (*error_bars(variants, q), loss_lines(variants, found)),
         (cost_table(variants, found),),
