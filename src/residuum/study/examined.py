@@ -62,7 +62,7 @@ def depths(means: Means) -> tuple[int, ...]:
     """Return the depths that plain and residual nets are compared at; quick has fewer, to stay within minutes."""
     if means.scale == "tiny":
         return (20, 32)
-    return means.at_scale((20, 32, 56), (20, 32, 44, 56))
+    return means.at_scale((20, 56), (20, 32, 44, 56))
 
 
 def of_depth(means: Means, kind: str, depth: int, seed: int) -> TrainSettings:
