@@ -119,20 +119,20 @@ def validation_feed(pictures: OpenPictures, images: int | None, model: OpenModel
     data, cut = pictures.data, pictures.cut
     split = data.validation if data.validation is not None else data.train
     rows = np.arange(len(split)) if cut is None else cut.validation
-    return _feed(split, rows[sample(images or len(rows), len(rows), 0)], model, compute)
+    return rows_feed(split, rows[sample(images or len(rows), len(rows), 0)], model, compute)
 
 
 def recalibration_feed(pictures: OpenPictures, seed: int, model: OpenModel, compute: Compute) -> Feed:
     """Return 2,000 training pictures drawn with `seed`, or all where there are fewer, as evaluation sees them."""
     train, cut = pictures.data.train, pictures.cut
     rows = np.arange(len(train)) if cut is None else cut.training
-    return _feed(train, rows[sample(RECALIBRATION, len(rows), seed)], model, compute)
+    return rows_feed(train, rows[sample(RECALIBRATION, len(rows), seed)], model, compute)
 
 
 def final_feed(pictures: OpenPictures, model: OpenModel, compute: Compute) -> Feed | None:
     """Return the test pictures, if there are any."""
     test = pictures.data.test
-    return None if test is None else _feed(test, np.arange(len(test)), model, compute)
+    return None if test is None else rows_feed(test, np.arange(len(test)), model, compute)
 
 
 def sample(wanted: int, present: int, seed: int) -> NDArray[np.int64]:
@@ -141,7 +141,8 @@ def sample(wanted: int, present: int, seed: int) -> NDArray[np.int64]:
     return drawn
 
 
-def _feed(split: Split, rows: NDArray[np.int64], model: OpenModel, compute: Compute) -> Feed:
+def rows_feed(split: Split, rows: NDArray[np.int64], model: OpenModel, compute: Compute) -> Feed:
+    """Return these rows of a split, shown as the model was trained to see them."""
     how = model.classifier.preprocessing
     whole = pixels_if_small(split, how.image_size, how.resize_to, how.interpolation)
     pixels = None if whole is None else whole[rows]

@@ -7,7 +7,7 @@ from residuum.errors import UserError
 from residuum.reporting.depth_figures import read_lesion, read_trim
 from residuum.reporting.depth_view import DepthView
 from residuum.reporting.lesion_view import view_lesion
-from residuum.reporting.template import filled
+from residuum.reporting.template import filled, write_page
 from residuum.reporting.trim_view import view_trim
 
 
@@ -24,9 +24,7 @@ def write_depth_report(folder: Path, out: Path | None = None) -> Path:
     """
     place = out or folder / runs.REPORT
     page = filled("depth.html", view=_view(folder), name=folder.resolve().name)
-    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
-    runs.write_whole(place, page.encode("utf-8", errors="replace"))
-    return place
+    return write_page(place, page)
 
 
 def _view(folder: Path) -> DepthView:

@@ -7,7 +7,7 @@ from residuum import runs as run_folders
 from residuum.errors import UserError
 from residuum.reporting import comparison, depth_page, study_page
 from residuum.reporting.one_run import OneRun, read_one
-from residuum.reporting.template import filled
+from residuum.reporting.template import filled, write_page
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -30,9 +30,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     letters = [comparison.letters(i) if several else "" for i in range(len(records))]
     views = [read_one(record, f"r{i}", letters[i], i) for i, record in enumerate(records)]
     place = out or (Path(run_folders.REPORT) if several else Path(runs[0]) / run_folders.REPORT)
-    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
-    run_folders.write_whole(place, render(views).encode("utf-8", errors="replace"))
-    return place
+    return write_page(place, render(views))
 
 
 def render(views: Sequence[OneRun]) -> str:

@@ -8,7 +8,7 @@ from residuum import runs
 from residuum.errors import UserError
 from residuum.reporting.study_figures import Study, read_study
 from residuum.reporting.study_view import IndexRow, counts, view_row, view_study
-from residuum.reporting.template import filled
+from residuum.reporting.template import filled, write_page
 
 INDEX = "index.html"
 
@@ -26,7 +26,7 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
     """
     place = out or folder / runs.REPORT
     page = filled("study.html", view=view_study(_read(folder)), name=folder.resolve().name)
-    return _write(place, page)
+    return write_page(place, page)
 
 
 def write_study_index(folder: Path) -> Path:
@@ -40,7 +40,7 @@ def write_study_index(folder: Path) -> Path:
     found = sorted(path.parent for path in folder.glob(f"*/{runs.STUDY}"))
     rows = [_row(one) for one in found]
     place = folder / INDEX
-    return _write(place, filled("studies.html", rows=rows, counts=counts(rows)))
+    return write_page(place, filled("studies.html", rows=rows, counts=counts(rows)))
 
 
 def _read(folder: Path) -> Study:
@@ -68,9 +68,3 @@ def _row(folder: Path) -> IndexRow:
         return view_row(folder.name, link, _read(folder))
     except UserError as error:
         return IndexRow(folder.name, link, None, fault=f"{runs.STUDY} cannot be read: {error.why}")
-
-
-def _write(place: Path, page: str) -> Path:
-    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
-    runs.write_whole(place, page.encode("utf-8", errors="replace"))
-    return place

@@ -5,10 +5,12 @@ import hashlib
 import json
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from residuum import runs
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.figures import number
 from residuum.reporting.one_run import flat
@@ -30,6 +32,13 @@ def filled(template: str, **values: object) -> str:
             script_hash=f"sha256-{digest}",
         )
     )
+
+
+def write_page(place: Path, page: str) -> Path:
+    """Write a whole page and return where it is (UserError if it cannot be written)."""
+    # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
+    runs.write_whole(place, page.encode("utf-8", errors="replace"))
+    return place
 
 
 @cache

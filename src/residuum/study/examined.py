@@ -19,8 +19,6 @@ from residuum.study.trained import net_settings, trained
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""
-LARGE, FEWER = 64, 8
-"""Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
 NOT_KEPT_ASIDE = (
     "At scale full nets are trained on all training pictures; a tenth of these is what they are examined on."
 )
@@ -44,9 +42,8 @@ def examine(means: Means, model: str | Path, images: int | None = None) -> Exami
     Raises:
         UserError: there is no such model, its pictures are not known, or they have other classes.
     """
-    one, count = opened(model, means), images or IMAGES[means.scale]
-    if one.model.classifier.preprocessing.image_size > LARGE:
-        count //= FEWER
+    one = opened(model, means)
+    count = one.affordable(images or IMAGES[means.scale])
     return Examined(one.model.name, one.net, one.validation(count), one.compute)
 
 

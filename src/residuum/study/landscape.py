@@ -18,7 +18,7 @@ from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.models.resnet import ResNet
 from residuum.study.charts import Lines, Map, Points, mean_line
-from residuum.study.examined import FEWER, LARGE, depths, runs_of
+from residuum.study.examined import depths, runs_of
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
 from residuum.study.opened import Opened, opened
 from residuum.study.ties import fewer
@@ -56,9 +56,7 @@ def measure(means: Means) -> Findings:
     points, images = _grid(means)
     if means.model is not None:
         run = opened(means.model, means)
-        if run.model.classifier.preprocessing.image_size > LARGE:
-            images //= FEWER
-        kinds = {"given": [surface_of(run, points, images, 0)]}
+        kinds = {"given": [surface_of(run, points, run.affordable(images), 0)]}
         q = _quantities("given", kinds["given"], exact=True)
         words = Words(
             f"At radius 0.5 the loss is higher by {q['given-rise']}; {q['given-violations']} of the second differences "

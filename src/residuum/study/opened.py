@@ -20,6 +20,9 @@ from residuum.depth.open_pictures import (
 from residuum.models.resnet import ResNet
 from residuum.study.frame import Means
 
+LARGE, FEWER = 64, 8
+"""Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -33,6 +36,11 @@ class Opened:
     def net(self) -> ResNet:
         """Return the net."""
         return self.model.net
+
+    def affordable(self, images: int) -> int:
+        """Return `images`, or an eighth of it where the net sees large pictures."""
+        large = self.model.classifier.preprocessing.image_size > LARGE
+        return images // FEWER if large else images
 
     def validation(self, images: int) -> Iterable[Batch]:
         """Return that many validation pictures, or all there are; they can be walked again and again."""

@@ -17,7 +17,7 @@ from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
 from residuum.models.resnet import ResNet
 from residuum.study.charts import Lines, mean_line
-from residuum.study.examined import FEWER, IMAGES, LARGE, depths, notes_on_pictures, runs_of
+from residuum.study.examined import IMAGES, depths, notes_on_pictures, runs_of
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
 from residuum.study.opened import Opened, opened
 from residuum.study.ridge import probe_accuracy
@@ -102,9 +102,7 @@ def check_examinable(net: ResNet) -> None:
 
 def look(run: Opened, means: Means) -> Seen:
     """Measure all three on one net, which is in evaluation mode throughout."""
-    net, images = run.net, IMAGES[means.scale]
-    if run.model.classifier.preprocessing.image_size > LARGE:
-        images //= FEWER
+    net, images = run.net, run.affordable(IMAGES[means.scale])
     batches = list(run.validation(images))
     probe = probes(pooled(net, run.training(2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum.compute import Compute, choose_compute
-from residuum.data.batches import Feed, one_pass, open_feed, pixels_if_small
+from residuum.data.batches import Feed, one_pass
 from residuum.data.contract import ImageData
 from residuum.data.luck import order
-from residuum.data.preprocess import Preprocessing
 from residuum.depth.open_model import open_model
+from residuum.depth.open_pictures import rows_feed
 from residuum.depth.recalibrate import recalibrate
 from residuum.errors import UserError
 from residuum.models.resnet import ResNet
@@ -24,6 +24,7 @@ from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.study.charts import Bar, Bars
+from residuum.study.examined import untrained as new_net
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
 from residuum.study.ridge import probe_accuracy
 from residuum.study.some_classes import folder_of_classes
@@ -150,7 +151,7 @@ def _figures(
     rows = rows_of(data, other, AMOUNTS[means.scale], seed)
     statistics = rows_of(data, learned, (0, STATISTICS // len(learned), 0), seed).many
     feeds = {
-        name: _feed(data, some, model.classifier.preprocessing, compute)
+        name: rows_feed(data.train, some, model, compute)
         for name, some in (("statistics", statistics), ("many", rows.many), ("held", rows.held))
     }
     compute.place(model.net)
@@ -166,9 +167,7 @@ def _figures(
 
 def untrained(spec: NetSpec, seed: int, feeds: dict[str, Feed], compute: Compute) -> ResNet:
     """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` feed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        net = ResNet(spec)
+    net = new_net(spec, seed)
     compute.place(net)
     with compute.autocast():
         recalibrate(net, _images(feeds["statistics"]))
@@ -184,12 +183,6 @@ def features(net: ResNet, batches: Iterable[Tensor], compute: Compute) -> Tensor
         with compute.autocast():
             parts.append(net.pool(net.end(net.stages(net.stem(images)))).flatten(1).float().cpu())
     return torch.cat(parts)
-
-
-def _feed(data: ImageData, rows: NDArray[np.int64], how: Preprocessing, compute: Compute) -> Feed:
-    whole = pixels_if_small(data.train, how.image_size, how.resize_to, how.interpolation)
-    pixels = None if whole is None else whole[rows]
-    return open_feed(data.train.take(rows), how, pixels, compute.device, compute.threads)
 
 
 def _images(feed: Feed) -> Iterable[Tensor]:
