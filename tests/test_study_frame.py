@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from residuum.errors import UserError
 from residuum.settings import StudySettings, TrainSettings
 from residuum.study import degradation
 from residuum.study.catalogue import STUDIES
-from residuum.study.charts import mean_line
+from residuum.study.charts import Line, mean_line
 from residuum.study.frame import Means, Quantity, Study
-from residuum.study.run import chosen, run_studies
+from residuum.study.run import chosen, rounded, run_studies
 from residuum.study.trained import loss_curve, net_settings, trained
 from residuum.study.verdict import Part, above, below, decide, not_above
 from residuum.training.resolve import resolve
@@ -52,13 +53,20 @@ def test_mean_and_spread_are_those_of_a_sample() -> None:
         (quantity(10, 11, 12), quantity(1, 2, 3), 20.0, False),
         (quantity(10), quantity(1, 2, 3), 0.0, None),  # one seed says nothing of its spread
         (quantity(10, exact=True), 9.0, 0.0, True),
-        (quantity(9, exact=True), 9.0, 0.0, False),
+        (quantity(9, exact=True), 10.0, 0.0, False),
         (quantity(math.nan, 1.0), 0.0, 0.0, None),
     ],
 )
 def test_two_standard_errors_decide(a: Quantity, b: Quantity | float, by: float, holds: bool | None) -> None:
     assert above(a, b, by).holds is holds
     assert not_above(a, b, by).holds is (None if holds is None else not holds)
+
+
+def test_two_alike_are_neither_above_nor_below_each_other() -> None:
+    nine = quantity(9, 9)
+    assert above(nine, 9.0).holds is None
+    assert below(nine, quantity(9, exact=True)).holds is None
+    assert not_above(nine, 9.0).holds is True
 
 
 def test_below_is_above_turned_round() -> None:
@@ -251,6 +259,15 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
         name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items()
     )
     assert str(studies) not in json.dumps(content["command"])
+
+
+def test_a_picture_keeps_five_digits() -> None:
+    line = Line("a", ((1 / 3, 123456.7), (2, math.nan)))
+    kept = rounded([asdict(line)])[0]
+    assert kept["label"] == "a"
+    assert kept["points"][0] == [0.33333, 123460.0]
+    assert kept["points"][1][0] == 2
+    assert math.isnan(kept["points"][1][1])
 
 
 def test_names_are_checked_before_anything_is_trained() -> None:

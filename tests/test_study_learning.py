@@ -21,7 +21,6 @@ from residuum.study import identity, insertion, landscape, refinement, scenes, s
 from residuum.study.examined import runs_of
 from residuum.study.frame import Findings, Means, Quantities, Quantity
 from residuum.study.opened import opened
-from residuum.study.ties import fewer
 
 
 def quantities(**means: float) -> Quantities:
@@ -110,13 +109,6 @@ def test_a_predicate_may_leave_it_open(study, figures):
 def test_of_the_surface_of_one_net_nothing_is_decided():
     given = {"given-violations": Quantity("violations", (3.0,), "%", exact=True)}
     assert landscape.judge(given).answer == "undecided"
-
-
-def test_a_tie_says_nothing():
-    none, some = Quantity("a", (0.0, 0.0)), Quantity("b", (3.0, 3.0))
-    assert fewer(none, none).holds is None
-    assert fewer(none, some).holds is True
-    assert fewer(some, none).holds is False
 
 
 # --- identity -----------------------------------------------------------------------------------
@@ -428,6 +420,13 @@ def test_the_loss_is_the_cross_entropy_of_all_pictures():
     with torch.no_grad():
         whole = float(cross_entropy(net(images), labels))
     assert landscape.loss_of(net, pictures) == pytest.approx(whole, rel=1e-5)
+
+
+def test_a_map_of_the_landscape_has_b_upwards():
+    slope = landscape.Surface((-1, 0, 1), tuple(tuple(2.0 + b for _ in range(3)) for b in (-1, 0, 1)))
+    chart = landscape.map_of("one", slope)
+    assert chart.y_range == (1, -1)
+    assert chart.rows[0][0] > chart.rows[2][0]
 
 
 def test_landscape_in_small(studies):

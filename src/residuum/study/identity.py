@@ -20,7 +20,6 @@ from residuum.study.charts import Bar, Bars, Lines, Points, mean_line
 from residuum.study.fit import fit
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
 from residuum.study.insertion import measure_insertion
-from residuum.study.ties import fewer
 from residuum.study.verdict import Verdict, below, decide
 
 SHALLOW = MLPSpec(inputs=64, width=32, blocks=1, outputs=10, shortcut="none")
@@ -225,7 +224,7 @@ def _bars(q: Quantities, added: Sequence[int]) -> tuple[Bars, ...]:
 
 def judge(q: Quantities) -> Verdict:
     """Residual additions are back sooner than plain ones; a net grown by them answers the same."""
-    return decide(fewer(q["steps-residual"], q["steps-plain"]), below(q["grown-difference"], 1e-5))
+    return decide(below(q["steps-residual"], q["steps-plain"]), below(q["grown-difference"], 1e-5))
 
 
 STUDY = Study(

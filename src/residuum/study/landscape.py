@@ -21,7 +21,6 @@ from residuum.study.charts import Lines, Map, Points, mean_line
 from residuum.study.examined import depths, runs_of
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
 from residuum.study.opened import Opened, opened
-from residuum.study.ties import fewer
 from residuum.study.verdict import Part, Verdict, below, decide
 
 RING = 0.5
@@ -80,7 +79,7 @@ def measure(means: Means) -> Findings:
     return Findings(
         q,
         words,
-        (*(_map(kind, surfaces[0]) for kind, surfaces in kinds.items()), *_cuts(kinds)),
+        (*(map_of(kind, surfaces[0]) for kind, surfaces in kinds.items()), *_cuts(kinds)),
         notes=(
             f"A grid of {points}×{points} points and {images} training pictures as evaluation shows them; Li et al. "
             "took finer grids and all pictures.",
@@ -223,9 +222,11 @@ def _quantities(kind: str, surfaces: Sequence[Surface], *, exact: bool) -> dict[
     }
 
 
-def _map(kind: str, surface: Surface) -> Map:
-    rows = tuple(tuple(math.log10(max(loss, 1e-6)) for loss in row) for row in surface.rows)
-    return Map(f"Loss around one net, {kind}", "a", "b", rows, (-1, 1), (-1, 1), "log10 of the loss in nats")
+def map_of(kind: str, surface: Surface) -> Map:
+    """Return the picture of a surface: log10 of the loss, a to the right, b upwards."""
+    upwards = reversed(surface.rows)  # a map's first row is its uppermost
+    rows = tuple(tuple(math.log10(max(loss, 1e-6)) for loss in row) for row in upwards)
+    return Map(f"Loss around one net, {kind}", "a", "b", rows, (-1, 1), (1, -1), "log10 of the loss in nats")
 
 
 def _cuts(kinds: Mapping[str, Sequence[Surface]]) -> tuple[Lines, ...]:
@@ -242,7 +243,7 @@ def judge(q: Quantities) -> Verdict:
         return decide(Part("one net alone is not compared with another", None))
     return decide(
         below(q["residual-rise"], q["plain-rise"]),
-        fewer(q["residual-violations"], q["plain-violations"]),
+        below(q["residual-violations"], q["plain-violations"]),
     )
 
 
@@ -257,7 +258,7 @@ STUDY = Study(
         "Without shortcuts the surface around a deep net is steep and chaotic; shortcuts make it flat and convex.",
         "没有捷径连接时，深层网络的损失曲面陡峭而混乱；捷径连接使其平坦并近似凸。",
     ),
-    source="Li et al. 2018 (arXiv 1712.09913), fig. 1 and 5",
+    source="Li et al. 2018 (arXiv 1712.09913), fig. 1",
     predicate="Supported: the mean rise of the loss at radius 0.5 is lower around residual nets than around plain "
     "ones, and so is the share of second differences along the grid's lines that are against convexity. "
     "Contradicted: either is the other way round. Each beyond two standard errors. Of one net given alone, nothing "

@@ -117,7 +117,7 @@ def measure(means: Means) -> Findings:
         _charts(found, common, residual),
         notes=(
             "The first convolution is counted as a layer.",
-            "BN's scales begin at one. At scale quick two passes have hardly moved them.",
+            "BN's scales begin at one.",
             *notes_on_pictures(means),
         ),
         settings={"nets": [f"{kind}{depth}" for kind, depth in nets]},

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from residuum import runs
 from residuum.console import say
@@ -100,7 +101,7 @@ def written(study: Study, means: Means, findings: Findings, verdict: Verdict, se
         "verdict": asdict(verdict),
         "measured": asdict(findings.measured),
         "quantities": {name: one.as_json() for name, one in findings.quantities.items()},
-        "charts": [asdict(chart) for chart in findings.charts],
+        "charts": rounded([asdict(chart) for chart in findings.charts]),
         "tables": [asdict(table) for table in findings.tables],
         "notes": list(findings.notes),
         "settings": dict(findings.settings),
@@ -108,6 +109,15 @@ def written(study: Study, means: Means, findings: Findings, verdict: Verdict, se
         "runs": seconds_of(means.used),
         "environment": runs.environment(),
     }
+
+
+def rounded(charts: Any) -> Any:
+    """Return the charts with five significant digits in every figure: a picture shows no more."""
+    if isinstance(charts, dict):
+        return {name: rounded(value) for name, value in charts.items()}
+    if isinstance(charts, list | tuple):
+        return [rounded(value) for value in charts]
+    return float(f"{charts:.5g}") if isinstance(charts, float) else charts
 
 
 def command(study: Study, means: Means) -> str:

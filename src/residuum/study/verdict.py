@@ -1,7 +1,8 @@
 """From figures to a verdict: supported, contradicted, or undecided at this scale.
 
 A part of a claim holds, or fails, where a difference lies beyond two standard errors of it; between them, nothing is
-said. A claim is supported where all its parts hold and contradicted where one fails.
+said, nor where two figures without spread are exactly alike, as counts can be. A claim is supported where all its
+parts hold and contradicted where one fails.
 """
 
 import math
@@ -54,16 +55,20 @@ def below(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
 
 def not_above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
     """Say whether a ≤ b + by, likewise: no worse than by that much."""
-    other = above(a, b, by)
-    words = other.words.replace(f"{_named(a)} above", f"{_named(a)} not above", 1)
-    return Part(words, None if other.holds is None else not other.holds)
+    margin = f" by more than {by:g}" if by else ""
+    gap = _mean(b) + by - _mean(a)
+    return Part(f"{_named(a)} not above {_named(b)}{margin}", _beyond(gap, a, b, alike=True))
 
 
-def _beyond(gap: float, a: Measured | float, b: Measured | float) -> bool | None:
-    """True where the gap is above two standard errors, False where it is below minus two."""
+def _beyond(
+    gap: float, a: Measured | float, b: Measured | float, *, alike: bool | None = None
+) -> bool | None:
+    """True where the gap is above two standard errors, False where it is below minus two; `alike` of no gap at all."""
     error = math.hypot(*(0.0 if isinstance(one, int | float) else one.standard_error for one in (a, b)))
     if math.isnan(gap) or math.isnan(error) or (error and abs(gap) <= ERRORS * error):
         return None
+    if gap == 0:
+        return alike
     return gap > 0
 
 

@@ -18,7 +18,6 @@ from residuum.models.mlp import MLP, MLPSpec
 from residuum.study.charts import Line, Lines, mean_line
 from residuum.study.fit import fit
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
-from residuum.study.ties import fewer
 from residuum.study.verdict import Verdict, below, decide
 
 FREQUENCIES = (1, 2, 4, 8, 16)
@@ -284,7 +283,7 @@ def _by_width(plan: Plan, q: Quantities, seeds: int) -> Lines:
 def judge(q: Quantities) -> Verdict:
     """The lowest frequency is learnt before the highest; the deep residual net ends nearer the wave than the plain."""
     return decide(
-        fewer(q["until-lowest"], q["until-highest"]),
+        below(q["until-lowest"], q["until-highest"]),
         below(q["final-residual"], q["final-plain"]),
     )
 
