@@ -244,9 +244,8 @@ def test_every_study_is_told_whole() -> None:
 
 
 def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
-    folder = run_studies(StudySettings(("degradation",), scale="tiny", seeds=2, threads=1, out=str(studies)))[
-        0
-    ]
+    settings = StudySettings(("degradation",), scale="tiny", seeds=2, threads=1, out=str(studies))
+    (folder,) = run_studies(settings)
     content = runs.read_json(folder / runs.STUDY)
     assert content["command"] == "residuum study degradation --scale tiny --seeds 2"
     assert content["verdict"]["answer"] in {"supported", "contradicted", "undecided"}

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
@@ -29,7 +30,7 @@ from residuum.errors import UserError
 from residuum.reporting.charts import Along, Quantity, Series, curves
 from residuum.reporting.page import write_report
 from residuum.reporting.study_figures import MOST_CELLS, read_study
-from residuum.reporting.study_page import write_study_index, write_study_report
+from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import amount_words
 
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
@@ -419,6 +420,20 @@ def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
     tiles = re.findall(r"</span> ([^<]+)</span></dt><dd><b>(\d+)", found.html)
     counts = {"supported": 1, "contradicted": 1, "undecided": 2, "no verdict": 1}
     assert {answer: int(count) for answer, count in tiles} == counts
+
+
+def test_each_page_is_there_as_soon_as_its_study_is_done(four: Path) -> None:
+    one, other = sorted(path.parent for path in four.glob("*/study.json"))[:2]
+    for page in four.glob("*/report.html"):
+        page.unlink()
+
+    def studies() -> Iterator[Path]:
+        yield one
+        assert (one / "report.html").is_file()
+        assert (four / "index.html").is_file()
+        yield other
+
+    assert write_study_pages(studies(), four) == [one, other]
 
 
 def test_an_index_of_nothing(tmp_path: Path) -> None:

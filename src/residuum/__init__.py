@@ -158,16 +158,13 @@ def study(*names: str, **settings: Any) -> list[dict[str, Any]]:
         UserError: there is no such study, or the data or model are wrong.
         Stopped: Ctrl-C or SIGTERM; what was trained is kept, and the same call goes on.
     """
-    from residuum.reporting.study_page import write_study_index, write_study_report
+    from residuum.reporting.study_page import write_study_pages
     from residuum.runs import STUDY, read_json
     from residuum.settings import StudySettings
     from residuum.study.run import run_studies
 
     asked = StudySettings(names, **settings)
-    folders = run_studies(asked)
-    for folder in folders:
-        write_study_report(folder)
-    write_study_index(Path(asked.out))
+    folders = write_study_pages(run_studies(asked), Path(asked.out))
     return [{**read_json(folder / STUDY), "folder": str(folder)} for folder in folders]
 
 

@@ -188,17 +188,16 @@ def study(
 
     Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
     """
-    from residuum.reporting.study_page import write_study_index, write_study_report
+    from residuum.reporting.study_page import INDEX, write_study_pages
     from residuum.study.run import listed, run_studies
 
     if settings.list:
         rows = listed()
         return print_json(rows) if json else print_studies(rows)
-    folders = run_studies(settings)
-    reports = [write_study_report(folder) for folder in folders]
-    index = write_study_index(Path(settings.out))
+    out = Path(settings.out)
+    folders = write_study_pages(run_studies(settings), out)
     found = [read_json(folder / STUDY) for folder in folders]
-    return print_json(found) if json else print_verdicts(found, reports, index)
+    return print_json(found) if json else print_verdicts(found, folders, out / INDEX)
 
 
 # --- depth is a dial ----------------------------------------------------------------------------

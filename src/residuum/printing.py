@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum.console import say
+from residuum.runs import REPORT
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -100,12 +101,12 @@ def print_studies(rows: Sequence[dict[str, Any]]) -> None:
     print("\n* takes --model, a run or model file of your own")
 
 
-def print_verdicts(found: Sequence[dict[str, Any]], reports: Sequence[Path], index: Path) -> None:
+def print_verdicts(found: Sequence[dict[str, Any]], folders: Sequence[Path], index: Path) -> None:
     """Print what each study answered."""
-    for study, report in zip(found, reports, strict=True):
+    for study, folder in zip(found, folders, strict=True):
         print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
         print(f"{'':<20}{study['measured']['en']}")
-        print(f"{'':<20}{report}")
+        print(f"{'':<20}{folder / REPORT}")
     print(f"index    {index}")
 
 

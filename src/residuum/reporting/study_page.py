@@ -1,6 +1,7 @@
 """The pages about studies: study.json in, one HTML file out that needs nothing else; and the table of them all."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -41,6 +42,20 @@ def write_study_index(folder: Path) -> Path:
     rows = [_row(one) for one in found]
     place = folder / INDEX
     return write_page(place, filled("studies.html", rows=rows, counts=counts(rows)))
+
+
+def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:
+    """Write the page of each study, and the index of `out` anew, as soon as it is done; return the folders.
+
+    Raises:
+        UserError: a page cannot be written; and whatever `folders` raises while it makes them.
+    """
+    done = []
+    for folder in folders:
+        write_study_report(folder)
+        write_study_index(out)
+        done.append(folder)
+    return done
 
 
 def _read(folder: Path) -> Study:

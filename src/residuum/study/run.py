@@ -1,7 +1,7 @@
 """The verb `study`: each study measured, judged, and written down for the report."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from residuum.study.trained import seconds_of
 from residuum.study.verdict import Verdict
 
 
-def run_studies(settings: StudySettings) -> list[Path]:
-    """Run the named studies, in the catalogue's order; return the folder of each, which holds study.json.
+def run_studies(settings: StudySettings) -> Iterator[Path]:
+    """Run the named studies, in the catalogue's order; as each is done, give its folder, which holds study.json.
 
     Raises:
         UserError: there is no such study, it cannot examine a model, or the data or model are wrong.
@@ -34,7 +34,8 @@ def run_studies(settings: StudySettings) -> list[Path]:
         device=settings.device,
         threads=settings.threads,
     )
-    return [_run(study, means) for study in wanted]
+    for study in wanted:
+        yield _run(study, means)
 
 
 def chosen(settings: StudySettings) -> list[Study]:
