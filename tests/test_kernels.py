@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from residuum.kernels import batch_norm as kernel
 from residuum.kernels import build
+from residuum.kernels import convolution as convolutions
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
-from residuum.kernels.convolution import convolution, has_own_gradient
+from residuum.kernels.convolution import convolution, has_matrix_units, has_own_gradient, has_own_pass
 from residuum.kernels.update import direction, move
 
 CHANNELS_LAST = torch.channels_last
@@ -259,62 +263,167 @@ def test_other_precisions_are_left_to_torch() -> None:
     torch.testing.assert_close(weights, 0.9 * kept - 0.05 * out)
 
 
-# --- the weights' gradient ----------------------------------------------------------------------
+# --- convolutions on matrix units ---------------------------------------------------------------
+
+has_units = has_matrix_units()
+on_matrix_units = pytest.mark.skipif(not has_units, reason="this processor has no bfloat16 matrix units")
 
 
-def convolved(c_in: int, c_out: int, batch: int, rows: int, columns: int) -> tuple[nn.Conv2d, Tensor]:
-    torch.manual_seed(c_in + batch)
-    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False).to(memory_format=CHANNELS_LAST)
-    return conv, pictures((batch, c_in, rows, columns), torch.bfloat16)
-
-
-has_matrix_units = build.library() is not None and build.library().weight_gradient_room(8, 32, 32, 1) > 0  # type: ignore[union-attr]
-on_matrix_units = pytest.mark.skipif(
-    not has_matrix_units, reason="this processor has no bfloat16 matrix units"
-)
-
-
-@on_matrix_units
-@settings(max_examples=30, deadline=None)
-@given(
-    channels=st.tuples(st.sampled_from([32, 64, 96]), st.sampled_from([32, 64])),
-    shape=st.tuples(st.integers(1, 40), st.integers(1, 8), st.integers(1, 8)),
-    threads=st.sampled_from([1, 2, 3]),
-)
-def test_the_weights_gradient_is_that_of_float64(
-    channels: tuple[int, int], shape: tuple[int, int, int], threads: int
-) -> None:
+@contextmanager
+def threads_used(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(count)
     try:
-        conv, x = convolved(*channels, *shape)
-        dy = torch.randn(shape[0], channels[1], *shape[1:]).bfloat16()
-        with torch.autocast("cpu", torch.bfloat16):
-            assert has_own_gradient(conv, x)
-            y = convolution(conv, x)
-        found = torch.autograd.grad(y, [conv.weight, x], dy)
-        rounded = conv.weight.detach().bfloat16().double().requires_grad_()
-        wide = x.detach().double().requires_grad_()
-        exact = torch.nn.functional.conv2d(wide, rounded, padding=1)
-        expected = torch.autograd.grad(exact, [rounded, wide], dy.double())
+        yield
     finally:
         torch.set_num_threads(before)
-    assert found[0].dtype == torch.float32
-    assert found[0].stride() == conv.weight.stride()
-    torch.testing.assert_close(y.double(), exact.detach(), rtol=0.01, atol=0.01)
-    torch.testing.assert_close(found[0].double(), expected[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(found[1].double(), expected[1], rtol=0.02, atol=0.02)
+
+
+@contextmanager
+def all_passes_own() -> Iterator[None]:
+    """Compute by our own functions also what torch is left with because it is the faster there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(convolutions, "has_own_pass", lambda *shape: True)
+        yield
+
+
+def convolved(channels: tuple[int, int], shape: tuple[int, int, int]) -> tuple[nn.Conv2d, Tensor, Tensor]:
+    """A convolution, its input and a gradient of its output."""
+    (c_in, c_out), (batch, rows, columns) = channels, shape
+    torch.manual_seed(c_in + batch)
+    conv = nn.Conv2d(c_in, c_out, 3, padding=1, bias=False).to(memory_format=CHANNELS_LAST)
+    dy = torch.randn(batch, c_out, rows, columns).bfloat16().to(memory_format=CHANNELS_LAST)
+    return conv, pictures((batch, c_in, rows, columns), torch.bfloat16), dy
+
+
+def passes(conv: nn.Conv2d, x: Tensor, dy: Tensor) -> list[Tensor]:
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convolution(conv, x)
+    return [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]
+
+
+def exact_passes(conv: nn.Conv2d, x: Tensor, dy: Tensor) -> list[Tensor]:
+    """The same in float64, by torch, of the operands rounded to bfloat16."""
+    weight, wide = conv.weight.detach().bfloat16().double(), x.detach().double()
+    y = torch.nn.functional.conv2d(wide, weight, padding=1)
+    dx = torch.nn.grad.conv2d_input(wide.shape, weight, dy.double(), padding=1)
+    return [y, dx, torch.nn.grad.conv2d_weight(wide, weight.shape, dy.double(), padding=1)]
+
+
+def assert_right(found: list[Tensor], exact: list[Tensor], conv: nn.Conv2d, x: Tensor) -> None:
+    y, dx, dw = found
+    assert (y.dtype, dx.dtype, dw.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+    assert all(t.is_contiguous(memory_format=CHANNELS_LAST) for t in (y, dx))
+    assert (dx.shape, dw.stride()) == (x.shape, conv.weight.stride())
+    for one, other, rounding in zip(found, exact, (2**-8, 2**-8, 0.0), strict=True):
+        size = float(other.abs().max())  # the sums are float32's, and y and dx are rounded once
+        torch.testing.assert_close(one.double(), other, rtol=rounding, atol=1e-5 * size)
 
 
 @on_matrix_units
-def test_the_weights_gradient_repeats_bit_by_bit() -> None:
-    conv, x = convolved(64, 32, 50, 7, 8)
-    dy, found = torch.randn(50, 32, 7, 8).bfloat16(), []
-    for _ in range(3):
-        with torch.autocast("cpu", torch.bfloat16):
-            found.append(torch.autograd.grad(convolution(conv, x), conv.weight, dy)[0])
-    assert torch.equal(found[0], found[1])
-    assert torch.equal(found[0], found[2])
+@settings(max_examples=60, deadline=None)
+@given(
+    channels=st.tuples(st.sampled_from([16, 32, 48, 64]), st.sampled_from([16, 32, 80])),
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 20), st.integers(1, 35)),
+    threads=st.sampled_from([1, 2, 3]),
+)
+def test_the_three_passes_are_those_of_float64(
+    channels: tuple[int, int], shape: tuple[int, int, int], threads: int
+) -> None:
+    conv, x, dy = convolved(channels, shape)
+    with threads_used(threads), all_passes_own():
+        assert_right(passes(conv, x, dy), exact_passes(conv, x, dy), conv, x)
+
+
+@on_matrix_units
+@pytest.mark.parametrize("channels", [(16, 16), (16, 32), (48, 16), (64, 64), (128, 128)])
+@pytest.mark.parametrize("side", [(1, 1), (5, 7), (8, 8), (16, 16), (32, 32), (33, 33)])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_three_passes_are_right_and_repeat_at_the_shapes_that_matter(
+    channels: tuple[int, int], side: tuple[int, int], batch: int, threads: int
+) -> None:
+    conv, x, dy = convolved(channels, (batch, *side))
+    with threads_used(threads), all_passes_own():
+        found, again = passes(conv, x, dy), passes(conv, x, dy)
+    assert_right(found, exact_passes(conv, x, dy), conv, x)
+    torch.testing.assert_close(found, again, rtol=0, atol=0)
+
+
+@on_matrix_units
+@pytest.mark.parametrize(
+    ("channels", "side", "own"),
+    [
+        ((16, 16), 32, ["convolution", "convolution"]),
+        ((128, 128), 16, ["convolution", "convolution"]),
+        ((256, 256), 8, ["convolution", "convolution"]),
+        ((16, 64), 8, ["convolution"]),
+        ((128, 128), 9, []),
+        ((256, 256), 16, []),
+    ],
+)
+def test_the_compiled_passes_are_taken_where_they_are_faster(
+    channels: tuple[int, int], side: int, own: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+    monkeypatch.setattr(convolutions, "_call", lambda name, *arguments: called.append(name))
+    conv, x, dy = convolved(channels, (2, side, side))
+    assert has_own_gradient_in_autocast(conv, x)
+    passes(conv, x, dy)
+    assert called == [*own, "weight_gradient"]
+
+
+def has_own_gradient_in_autocast(conv: nn.Conv2d, x: Tensor) -> bool:
+    with torch.autocast("cpu", torch.bfloat16):
+        return has_own_gradient(conv, x)
+
+
+@on_matrix_units
+@pytest.mark.parametrize("channels", [(144, 160), (16, 64), (64, 16)])
+def test_what_is_partly_left_to_torch_is_right(channels: tuple[int, int]) -> None:
+    conv, x, dy = convolved(channels, (2, 12, 9))
+    assert not (has_own_pass(*channels, (12, 9)) and has_own_pass(*reversed(channels), (12, 9)))
+    assert_right(passes(conv, x, dy), exact_passes(conv, x, dy), conv, x)
+
+
+@on_matrix_units
+def test_an_input_that_needs_no_gradient_gets_none() -> None:
+    conv, x, dy = convolved((16, 32), (2, 8, 8))
+    expected = passes(conv, x, dy)[2]
+    with torch.autocast("cpu", torch.bfloat16):
+        y = convolution(conv, x.detach())
+    y.backward(dy)
+    assert conv.weight.grad is not None
+    assert torch.equal(conv.weight.grad, expected)
+
+
+@on_matrix_units
+def test_checkpointing_gives_the_same_gradients() -> None:
+    conv, x, dy = convolved((16, 16), (2, 8, 8))
+    expected = passes(conv, x, dy)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = checkpoint(lambda t: convolution(conv, t), x, use_reentrant=False)
+    found = [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@on_matrix_units
+def test_without_gradients_the_outcome_is_the_same() -> None:
+    conv, x, dy = convolved((32, 16), (2, 8, 8))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        y = convolution(conv.eval(), x)
+    assert not y.requires_grad
+    assert torch.equal(y, passes(conv, x, dy)[0])
+
+
+@on_matrix_units
+def test_a_nan_is_not_hidden_and_stays_in_its_picture() -> None:
+    conv, x, _ = convolved((16, 16), (2, 8, 8))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x[0, 3, 4, 5] = float("nan")
+        y = convolution(conv, x)
+    assert y[0, :, 3:6, 4:7].isnan().all()
+    assert not y[1].isnan().any()
 
 
 @pytest.mark.parametrize(
@@ -325,18 +434,18 @@ def test_the_weights_gradient_repeats_bit_by_bit() -> None:
         {"bias": True},
         {"groups": 2},
         {"dilation": 2, "padding": 2},
-        {"in_channels": 48},
+        {"padding_mode": "reflect"},
+        {"in_channels": 24},
         {"precision": torch.float32},
-        {"side": 9},
         {"contiguous": True},
     ],
 )
-def test_other_convolutions_keep_torchs_gradient(changes: dict[str, object]) -> None:
-    precision, side = changes.pop("precision", torch.bfloat16), changes.pop("side", 8)
+def test_other_convolutions_are_left_to_torch(changes: dict[str, object]) -> None:
+    precision = changes.pop("precision", torch.bfloat16)
     layout = torch.contiguous_format if changes.pop("contiguous", False) else CHANNELS_LAST
     how = {"in_channels": 64, "out_channels": 32, "kernel_size": 3, "padding": 1, "bias": False, **changes}
     conv = nn.Conv2d(**how).to(memory_format=layout)  # type: ignore[arg-type]
-    x = torch.randn(2, conv.in_channels, side, side).to(precision).to(memory_format=layout)  # type: ignore[call-overload]
+    x = torch.randn(2, conv.in_channels, 8, 8).to(precision).to(memory_format=layout)  # type: ignore[call-overload]
     with torch.autocast("cpu", torch.bfloat16):
         assert not has_own_gradient(conv, x)
         torch.testing.assert_close(convolution(conv, x), conv(x), rtol=0, atol=0)

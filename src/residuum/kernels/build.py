@@ -20,6 +20,7 @@ from residuum import runs
 from residuum.console import say
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
+HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
 SECONDS = 120.0
 """Longest time a compiler may take."""
@@ -75,7 +76,7 @@ def _key(compiler: str) -> str:
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     parts = [
-        *(source.read_bytes() for source in SOURCES),
+        *(source.read_bytes() for source in (*SOURCES, *HEADERS)),
         version,
         *map(str.encode, (*FLAGS, platform.machine(), flags, torch.__version__)),
     ]
@@ -97,10 +98,9 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
-    functions.weight_gradient_room.argtypes, functions.weight_gradient_room.restype = (
-        [count] * 3 + [switch],
-        count,
-    )
-    functions.weight_gradient.argtypes = [pointer, pointer, pointer, *[count] * 5, switch, pointer]
-    functions.weight_gradient.restype = None
+    shape = [count] * 5  # B, H, W, C_in, C_out
+    for name, before in (("convolution", [switch, switch]), ("weight_gradient", [switch])):  # turned, threads
+        room, function = getattr(functions, f"{name}_room"), getattr(functions, name)
+        room.argtypes, room.restype = [*shape, switch], count
+        function.argtypes, function.restype = [*[pointer] * 3, *shape, *before, pointer], None
     return functions

@@ -1,197 +1,211 @@
-// The gradient of a 3x3 convolution's weights on a processor with matrix units (AMX), where torch's library is slow.
+// A 3x3 convolution and the gradient of its input, which is one too, on a processor with matrix units (AMX).
 //
-// dw[co, ci, tap] = sum over pixels q of g[q, co] x[q + shift(tap), ci]: nine matrix products over the pixels, one a tap.
-// Pixels are numbered with a column of zeros to the right of each row and a row of zeros below each picture, so that a
-// tap is a constant shift of the number and what lies outside the picture is zero.
+// A band of rows is copied with zeros around it, so that 16 neighbouring pixels of one tap are a tile's rows as they lie:
+// no matrix of patches is ever written. What a tile product wants is arranged by the shape:
+// - 32 channels fill a row of a tile. Of 16, 48, ... channels, two neighbouring pixels are taken as one of twice as many, in
+//   and out (`fold`); a row of taps then has 2 pixels instead of 3, and a quarter of the weights is zero. (A NaN then
+//   reaches a pixel further than the taps do.)
+// - 16 pixels fill a tile. Pictures with rows of 8, 4, ... pixels are taken 16 / W at a time, pixel by pixel side by side
+//   (`P`); other widths run through the zeros from row to row, and what comes out there is dropped.
+// Between the products, one band's sums are rounded and stored and the next band is copied: neither alone keeps the
+// matrix units busy, and the copy waits for memory.
 //
-// Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 32); x and g bfloat16, channels last.
+// Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 16); x and y bfloat16, channels last.
 
-#include <cstdint>
+#include "tiles.hpp"
 
-#if defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
+#ifdef HAS_MATRIX_UNITS
 
 #include <algorithm>
-#include <cstring>
-#include <immintrin.h>
 #include <omp.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace {
 
-constexpr int64_t CHUNK = 512;    // pixels packed at a time: they stay in the cache for all taps and channels
-constexpr int64_t TILE = 16;      // rows of a tile, and its columns in float32
-constexpr int64_t DEEP = 32;      // pixels that one tile product adds up
-typedef uint16_t half;
+constexpr int64_t BAND_BYTES = 24576, BAND_ROWS = 8;   // a band has at least the one or the other: it stays in the cache
+constexpr int64_t BLOCK = 2 * TILE;                    // pixels, and channels out, that are summed at a time
 
-bool allowed() {                  // Linux lets a process use the tiles once it has asked
-    constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
-    static const bool granted = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-    return granted;
-}
-
-void configure() {
-    struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape;
-    std::memset(&shape, 0, sizeof shape);
-    shape.palette = 1;
-    for (int tile = 0; tile < 8; ++tile) { shape.bytes[tile] = 64; shape.rows[tile] = TILE; }
-    _tile_loadconfig(&shape);
-}
-
-struct Map {
-    const half* pixels; int64_t B, H, W, C;
-    int64_t count() const { return B * (H + 1) * (W + 1); }
+struct Layer {
+    int64_t B, H, W, Ci, Co, fold, D, E, taps, columns, P, across, R, bands, steps;
+    // D and E: channels in and out of a folded pixel, E with what fills the last block; across: pixels of a bordered row
+    Layer(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co) : B(B), H(H), W(W), Ci(Ci), Co(Co) {
+        fold = Ci % DEEP ? 2 : 1; D = fold * Ci; E = up(fold * Co, BLOCK);
+        taps = fold == 2 ? 2 : 3; columns = parts(W, fold);
+        P = TILE % columns ? 1 : TILE / columns;
+        across = (columns + taps - 1) * P;
+        R = band(H, std::max(BAND_ROWS, BAND_BYTES / (2 * across * D) - 2)); bands = parts(H, R);
+        steps = 3 * taps * D / DEEP;
+    }
+    int64_t items() const { return parts(B, P) * bands; }
+    int64_t bordered() const { return ((R + 2) * across + 2 * TILE) * D; }
+    int64_t numbers() const { return R * across + TILE; }
+    int64_t packed() const { return E * steps * DEEP; }
 };
 
-// Where the channels of consecutively numbered pixels lie, zeros included.
-void addresses(const Map& map, int64_t first, int64_t count, const half* zeros, const half** out) {
-    int64_t tall = map.H + 1, wide = map.W + 1, total = map.count();
-    for (int64_t k = 0; k < count; ++k) {
-        int64_t q = first + k;
-        out[k] = zeros;
-        if (q < 0 || q >= total) continue;
-        int64_t picture = q / (tall * wide), place = q % (tall * wide), y = place / wide, x = place % wide;
-        if (y < map.H && x < map.W) out[k] = map.pixels + ((picture * map.H + y) * map.W + x) * map.C;
-    }
-}
+// Where a pixel's sums go, from the band's first pixel on, and how many of them exist: 0 beside the picture.
+struct Place { int32_t at, count; };
 
-// 16 channels of two pixels, side by side: what a tile product wants of its right side.
-inline __m512i paired(const half* one, const half* other) {
-    __m512i a = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)one));
-    __m512i b = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)other));
-    return _mm512_or_si512(a, _mm512_slli_epi32(b, 16));
-}
-
-// Transpose 16 rows of 16 numbers.
-inline void transpose(__m512i* r) {
-    __m512i t[16];
-    for (int i = 0; i < 8; ++i) {
-        t[2 * i] = _mm512_unpacklo_epi32(r[2 * i], r[2 * i + 1]);
-        t[2 * i + 1] = _mm512_unpackhi_epi32(r[2 * i], r[2 * i + 1]);
-    }
-    for (int i = 0; i < 4; ++i) {
-        r[4 * i] = _mm512_unpacklo_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 1] = _mm512_unpackhi_epi64(t[4 * i], t[4 * i + 2]);
-        r[4 * i + 2] = _mm512_unpacklo_epi64(t[4 * i + 1], t[4 * i + 3]);
-        r[4 * i + 3] = _mm512_unpackhi_epi64(t[4 * i + 1], t[4 * i + 3]);
-    }
-    for (int i = 0; i < 4; ++i) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; ++i) {
-        r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-        r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-        r[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-        r[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-    }
-}
-
-inline int64_t margin(int64_t W) { return (W + 4) & ~int64_t(1); }   // pixels before and after a chunk that taps reach
-
-// What one thread works in, in halves: g's tiles, x's pairs from an even and from an odd pixel on.
+// What one thread works in: sums of two blocks, two bands, the steps' places in a band, tiles' first pixels.
 struct Room {
-    half *g, *even, *odd; const half **at_g, **at_x; float* sums; int64_t pairs;
-    static int64_t bytes(int64_t W, int64_t Ci, int64_t Co) {
-        int64_t span = CHUNK + 2 * margin(W);
-        return 2 * (Co * CHUNK + 2 * Ci * span) + 8 * (CHUNK + span + 1) + 4 * 9 * Ci * Co + 64;
+    float* sums; half* bands[2]; int64_t* shifts; Place* places; int32_t* starts;
+    static int64_t bytes(const Layer& l) {
+        return 8 * BLOCK * BLOCK + up(4 * l.bordered() + 8 * l.steps + 12 * l.numbers(), 64);
     }
-    Room(char* at, int64_t W, int64_t Ci, int64_t Co) {
-        int64_t span = CHUNK + 2 * margin(W);
-        pairs = span / 2;
-        sums = (float*)at; at += 4 * 9 * Ci * Co;
-        g = (half*)at; at += 2 * Co * CHUNK;
-        even = (half*)at; at += 2 * Ci * span;
-        odd = (half*)at; at += 2 * Ci * span;
-        at_g = (const half**)at; at_x = at_g + CHUNK;
+    Room(char* at, const Layer& l) {
+        sums = (float*)at; at += 8 * BLOCK * BLOCK;
+        bands[0] = (half*)at; bands[1] = bands[0] + l.bordered(); at += 4 * l.bordered();
+        shifts = (int64_t*)at; places = (Place*)(shifts + l.steps); starts = (int32_t*)(places + l.numbers());
+        std::memset(bands[0], 0, 4 * l.bordered());
+        for (int64_t s = 0; s < l.steps; ++s) {
+            int64_t tap = s / (l.D / DEEP);
+            shifts[s] = (tap / l.taps * l.across + tap % l.taps * l.P) * l.D + s % (l.D / DEEP) * DEEP;
+        }
     }
 };
 
-void pack(const Map& x, const Map& g, int64_t first, int64_t deep, const half* zeros, Room& room) {
-    int64_t before = margin(x.W), span = deep + 2 * before;
-    addresses(g, first, deep, zeros, room.at_g);
-    addresses(x, first - before, span + 1, zeros, room.at_x);
-    for (int64_t k = 0; k < deep; k += DEEP)
-        for (int64_t c = 0; c < g.C / TILE; ++c) {
-            __m512i rows[16];
-            for (int i = 0; i < 16; ++i)
-                rows[i] = paired(room.at_g[k + 2 * i] + c * TILE, room.at_g[k + 2 * i + 1] + c * TILE);
-            transpose(rows);
-            half* to = room.g + (c * (CHUNK / DEEP) + k / DEEP) * 512;
-            for (int i = 0; i < 16; ++i) _mm512_storeu_si512(to + 32 * i, rows[i]);
-        }
-    for (int64_t j = 0; j < span / 2; ++j)
-        for (int64_t c = 0; c < x.C / TILE; ++c) {
-            const half *a = room.at_x[2 * j] + c * TILE, *b = room.at_x[2 * j + 1] + c * TILE;
-            _mm512_storeu_si512(room.even + (c * room.pairs + j) * 32, paired(a, b));
-            _mm512_storeu_si512(room.odd + (c * room.pairs + j) * 32, paired(b, room.at_x[2 * j + 2] + c * TILE));
-        }
+// Round 16 x 16 weights of one tap to half a tile: pairs of channels in, by channels out. w is (Co, 3, 3, Ci) in memory.
+void pack(const float* w, int64_t Ci, half* to) {
+    __m512i rows[16];
+    for (int64_t co = 0; co < TILE; ++co) rows[co] = _mm512_zextsi256_si512(sixteen(w + co * 9 * Ci));
+    transpose(rows);
+    for (int64_t i = 0; i < TILE / 2; ++i) _mm512_store_si512(to + 32 * i, rows[i]);
+}
+// The same with in and out exchanged: w is (Ci, 3, 3, Co) in memory.
+void pack_turned(const float* w, int64_t Co, half* to) {
+    for (int64_t i = 0; i < TILE / 2; ++i, w += 18 * Co) _mm512_store_si512(to + 32 * i, paired(sixteen(w), sixteen(w + 9 * Co)));
 }
 
-// Add the chunk's products to the sums, 32 by 32 channels at a time: [tap][Co/16][Ci/16][16][16].
-void multiply(const Map& x, const Map& g, int64_t deep, bool is_first, Room& room) {
-    int64_t across = g.C / TILE, along = x.C / TILE, steps = deep / DEEP;
-    for (int64_t c = 0; c < across; c += 2) for (int64_t i = 0; i < along; i += 2) for (int64_t tap = 0; tap < 9; ++tap) {
-        int64_t shift = margin(x.W) + (tap / 3 - 1) * (x.W + 1) + (tap % 3 - 1);
-        const half* pairs = shift & 1 ? room.odd : room.even;
-        float* s00 = room.sums + ((tap * across + c) * along + i) * 256;
-        float *s01 = s00 + 256, *s10 = s00 + along * 256, *s11 = s10 + 256;
-        if (is_first) { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
-        else { _tile_loadd(0, s00, 64); _tile_loadd(1, s01, 64); _tile_loadd(2, s10, 64); _tile_loadd(3, s11, 64); }
-        const half *g0 = room.g + c * CHUNK * TILE, *g1 = g0 + CHUNK * TILE;
-        const half *x0 = pairs + (i * room.pairs + (shift >> 1)) * 32, *x1 = x0 + room.pairs * 32;
-        for (int64_t k = 0; k < steps; ++k) {
-            _tile_loadd(4, g0 + k * 512, 64); _tile_loadd(6, x0 + k * 512, 64);
-            _tile_loadd(5, g1 + k * 512, 64); _tile_loadd(7, x1 + k * 512, 64);
-            _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
-        }
-        _tile_stored(0, s00, 64); _tile_stored(1, s01, 64); _tile_stored(2, s10, 64); _tile_stored(3, s11, 64);
+// Pack the weights as [E/32][steps][2 tiles]. For the gradient of the input the taps are turned by half a circle.
+void pack(const float* w, bool turned, const Layer& l, half* packed) {
+    #pragma omp for schedule(static)
+    for (int64_t n = 0; n < l.E / BLOCK * l.steps * 4; ++n) {
+        int64_t step = n / 4 % l.steps, e = n / 4 / l.steps * BLOCK + n / 2 % 2 * TILE, d = (step * DEEP + n % 2 * TILE) % l.D;
+        int64_t tap = step * DEEP / l.D, ky = tap / l.taps, kx = tap % l.taps * l.fold + d / l.Ci - e / l.Co;
+        int64_t ci = d % l.Ci, co = e % l.Co;
+        half* to = packed + n * 256;
+        if (kx < 0 || kx > 2 || e >= l.fold * l.Co) std::memset(to, 0, 512);
+        else if (turned) pack_turned(w + (ci * 9 + 8 - 3 * ky - kx) * l.Co + co, l.Co, to);
+        else pack(w + (co * 9 + 3 * ky + kx) * l.Ci + ci, l.Ci, to);
     }
+}
+
+// Copy n numbers, or as many zeros: the one place where a picture comes in.
+inline void copy_row(const half* from, half* to, int64_t n) {
+    if (from) for (int64_t i = 0; i < n; i += TILE) put(to + i, sixteen(from + i));
+    else for (int64_t i = 0; i < n; i += TILE) put(to + i, _mm256_setzero_si256());
+}
+
+// A band of P pictures from row y on, copied a row of one picture at a time.
+struct Band {
+    const Layer& l; const half* x; half* to; int64_t picture, y, pictures, rows, done, all;
+    Band(const Layer& l, const half* x, half* to, int64_t item, int64_t items) : l(l), x(x), to(to), done(0) {
+        picture = item / l.bands * l.P; y = item % l.bands * l.R;
+        pictures = std::min(l.P, l.B - picture); rows = std::min(l.R, l.H - y);
+        all = item < items ? (rows + 2) * l.P : 0;
+    }
+    int64_t pixel() const { return (picture * l.H + y) * l.W; }
+    void copy() {
+        int64_t r = done / l.P, p = done % l.P, at = y + r - 1;
+        bool is_inside = at >= 0 && at < l.H && p < pictures;
+        const half* from = is_inside ? x + (((picture + p) * l.H + at) * l.W) * l.Ci : nullptr;
+        half* row = to + r * l.across * l.D;
+        ++done;
+        if (l.P == 1) return copy_row(from, row + l.Ci, l.W * l.Ci);
+        for (int64_t i = 1; i <= l.W; ++i, from += from ? l.Ci : 0)
+            copy_row(from, row + (i / l.fold * l.P + p) * l.D + i % l.fold * l.Ci, l.Ci);
+    }
+};
+
+// Say where sums go and where tiles begin; return the number of tiles.
+int64_t plan(const Layer& l, int64_t rows, int64_t pictures, Room& room) {
+    int64_t n = 0, tiles = 0, run = l.columns * l.P, end = rows * l.across - (l.taps - 1) * l.P;
+    for (int64_t y = 0; y < rows; ++y) for (int64_t x = 0; x < l.across / l.P; ++x) for (int64_t p = 0; p < l.P; ++p, ++n) {
+        int64_t pixels = p < pictures ? std::min(l.fold, l.W - x * l.fold) : 0;
+        room.places[n] = {(int32_t)(((p * l.H + y) * l.W + x * l.fold) * l.Co), (int32_t)(std::max<int64_t>(pixels, 0) * l.Co)};
+    }
+    std::fill_n(room.places + n, TILE, Place{0, 0});
+    if (run % TILE) for (n = 0; n < end; n += TILE) room.starts[tiles++] = (int32_t)n;
+    else for (n = 0; n < end; n += n % l.across + TILE < run ? TILE : l.across - run + TILE) room.starts[tiles++] = (int32_t)n;
+    return tiles;
+}
+
+// A block's sums on their way to y: [pixels' tile][channels' tile][16][16].
+struct Block { const float* sums; const Place* places[2]; half* y; int32_t channel; };
+
+// Round and store the sums of some of a block's pixels: the one place where they go out.
+inline void store(const Block& b, int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+        Place place = b.places[i / TILE][i % TILE];
+        const float* sums = b.sums + i / TILE * 512 + i % TILE * TILE;
+        int32_t count = place.count - b.channel;
+        if (count <= 0) continue;
+        __m512i v = (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + 256), _mm512_load_ps(sums));
+        _mm512_mask_storeu_epi16(b.y + place.at + b.channel, count < 32 ? (1u << count) - 1 : ~0u, v);
+    }
+}
+
+// All products of a band, 32 pixels by 32 channels at a time; meanwhile the block before is stored and the next band copied.
+void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& room, const Band& band, half* y, Band& next) {
+    int64_t stride = 2 * l.D, share = parts(BLOCK, l.steps), turn = 0;
+    int64_t every = std::max<int64_t>(1, l.E / BLOCK * parts(tiles, 2) * l.steps / std::max<int64_t>(1, next.all)), wait = every;
+    Block last{nullptr, {}, y, 0};
+    for (int64_t e = 0; e < l.E; e += BLOCK) for (int64_t t = 0; t < tiles; t += 2) {
+        int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
+        const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;
+        _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3);
+        for (int64_t s = 0; s < l.steps; ++s, b += 1024) {
+            _tile_loadd(4, a0 + room.shifts[s], stride); _tile_loadd(6, b, 64);
+            _tile_loadd(5, a1 + room.shifts[s], stride); _tile_loadd(7, b + 512, 64);
+            _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
+            int64_t until = std::min(BLOCK, stored + share);
+            store(last, stored, until);
+            stored = until;
+            if (--wait == 0) { wait = every; if (next.done < next.all) next.copy(); }
+        }
+        float* sums = room.sums + turn * BLOCK * BLOCK;
+        _tile_stored(0, sums, 64); _tile_stored(1, sums + 256, 64); _tile_stored(2, sums + 512, 64); _tile_stored(3, sums + 768, 64);
+        last = {sums, {room.places + n0, room.places + n1}, y, (int32_t)e};
+        turn ^= 1;
+    }
+    store(last, 0, BLOCK);
+    while (next.done < next.all) next.copy();
 }
 
 }  // namespace
 
-extern "C" int64_t weight_gradient_room(int64_t W, int64_t Ci, int64_t Co, int threads) {
-    return allowed() ? threads * ((Room::bytes(W, Ci, Co) + 63) / 64 * 64) + 2 * std::max(Ci, Co) : 0;
+extern "C" int64_t convolution_room(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co, int threads) {
+    Layer l(B, H, W, Ci, Co);
+    return allowed() ? 2 * l.packed() + threads * Room::bytes(l) : 0;
 }
 
-// dw is (Co, 3, 3, Ci) in memory, float32: channels-last weights.
-extern "C" void weight_gradient(const half* x, const half* g, float* dw, int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co,
-                                int threads, char* work) {
-    Map from{x, B, H, W, Ci}, to{g, B, H, W, Co};
-    int64_t each = (Room::bytes(W, Ci, Co) + 63) / 64 * 64, chunks = (to.count() + CHUNK - 1) / CHUNK;
-    if (threads > chunks) threads = (int)chunks;
-    half* zeros = (half*)(work + threads * each);
-    std::memset(zeros, 0, 2 * std::max(Ci, Co));
+// w is (Co, 3, 3, Ci) in memory, float32: channels-last weights. Turned: those of the convolution whose input's gradient
+// is wanted, (Ci, 3, 3, Co).
+extern "C" void convolution(const uint16_t* x, const float* w, uint16_t* y, int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co,
+                            int turned, int threads, char* work) {
+    Layer l(B, H, W, Ci, Co);
+    half* packed = (half*)work;
     #pragma omp parallel num_threads(threads)
     {
-        int me = omp_get_thread_num();
-        Room room(work + me * each, W, Ci, Co);
+        int64_t me = omp_get_thread_num(), first = l.items() * me / threads, end = l.items() * (me + 1) / threads;
+        Room room(work + 2 * l.packed() + me * Room::bytes(l), l);
+        pack(w, turned, l, packed);
         configure();
-        int64_t first = chunks * me / threads, last = chunks * (me + 1) / threads;
-        for (int64_t chunk = first; chunk < last; ++chunk) {
-            int64_t start = chunk * CHUNK, deep = std::min(CHUNK, (to.count() - start + DEEP - 1) / DEEP * DEEP);
-            pack(from, to, start, deep, zeros, room);
-            multiply(from, to, deep, chunk == first, room);
+        int64_t rows = 0, pictures = 0, tiles = 0;
+        for (int64_t item = first; item < end; ++item) {
+            Band band(l, x, room.bands[item % 2], item, end), next(l, x, room.bands[1 - item % 2], item + 1, end);
+            if (item == first) while (band.done < band.all) band.copy();
+            if (rows != band.rows || pictures != band.pictures) {
+                rows = band.rows; pictures = band.pictures;
+                tiles = plan(l, rows, pictures, room);
+            }
+            multiply(l, packed, tiles, room, band, y + band.pixel() * Co, next);
         }
         _tile_release();
-        #pragma omp barrier
-        int64_t across = Co / TILE, along = Ci / TILE;
-        #pragma omp for schedule(static)
-        for (int64_t co = 0; co < Co; ++co) for (int64_t tap = 0; tap < 9; ++tap) for (int64_t ci = 0; ci < Ci; ++ci) {
-            int64_t at = (((tap * across + co / TILE) * along + ci / TILE) * TILE + co % TILE) * TILE + ci % TILE;
-            float sum = 0;
-            for (int t = 0; t < threads; ++t) sum += ((float*)(work + t * each))[at];
-            dw[(co * 9 + tap) * Ci + ci] = sum;
-        }
     }
 }
 
 #else   // no matrix units: there is no room to ask for
 
-extern "C" int64_t weight_gradient_room(int64_t, int64_t, int64_t, int) { return 0; }
-extern "C" void weight_gradient(const uint16_t*, const uint16_t*, float*, int64_t, int64_t, int64_t, int64_t, int64_t, int, char*) {}
+extern "C" int64_t convolution_room(int64_t, int64_t, int64_t, int64_t, int64_t, int) { return 0; }
+extern "C" void convolution(const uint16_t*, const float*, uint16_t*, int64_t, int64_t, int64_t, int64_t, int64_t, int, int, char*) {}
 
 #endif

@@ -1,4 +1,4 @@
-"""A 3×3 convolution whose weight gradient is ours where a processor has matrix units: convolution.cpp says why."""
+"""A 3×3 convolution that is ours where a processor has matrix units: convolution.cpp, weight_gradient.cpp say how."""
 
 from typing import Any
 
@@ -9,16 +9,17 @@ from torch.nn.functional import conv2d
 
 from residuum.kernels.build import library
 
-BLOCK = 32
+BLOCK = 16
 """Channels are worked on so many at a time."""
-SMALL_MAP, WIDE = 8, 128
-"""On maps up to this side, in pixels, and from so many channels on, torch's own gradient is the slower."""
+NARROW, MEDIUM, SMALL_MAP = 64, 128, 8
+"""Up to so many channels, or on maps up to this side in pixels, torch is slower forward and back to the input too;
+up to the medium number where rows are made of whole tiles."""
 
 
 def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return conv(x), (N, C_in, H, W) to (N, C_out, H, W), as autocast would; only the weights' gradient differs.
+    """Return conv(x), (N, C_in, H, W) to (N, C_out, H, W), as autocast would; only what computes it differs.
 
-    It comes in float32, where torch's is rounded to bfloat16.
+    The weights' gradient comes in float32, where torch's is rounded to bfloat16.
     """
     if has_own_gradient(conv, x):
         result: Tensor = _Convolution.apply(x, conv.weight)
@@ -27,62 +28,104 @@ def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def has_own_gradient(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Say whether the compiled gradient does this: bfloat16 on matrix units, 3×3 of stride 1, a small or wide map."""
+    """Say whether the compiled weight gradient does this: bfloat16 on matrix units, 3×3 of stride 1.
+
+    It was the faster at every shape measured.
+    """
     return (
         type(conv) is nn.Conv2d
         and conv.weight.requires_grad
         and conv.kernel_size == (3, 3)
         and conv.stride == conv.padding == conv.dilation == (1, 1)
+        and conv.padding_mode == "zeros"
         and conv.groups == 1
         and conv.bias is None
         and conv.in_channels % BLOCK == conv.out_channels % BLOCK == 0
-        and (max(x.shape[2:]) <= SMALL_MAP or min(conv.in_channels, conv.out_channels) >= WIDE)
         and x.device.type == "cpu"
         and x.dtype == torch.bfloat16
+        and x.dim() == 4
+        and x.numel() > 0
         and x.is_contiguous(memory_format=torch.channels_last)
+        and conv.weight.dtype == torch.float32
         and conv.weight.is_contiguous(memory_format=torch.channels_last)
         and torch.is_autocast_enabled("cpu")
-        and _room(x, conv.weight) > 0
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and has_matrix_units()
     )
+
+
+def has_own_pass(c_in: int, c_out: int, side: tuple[int, int]) -> bool:
+    """Say whether a pass over x (or, from c_out to c_in channels, over dy) is ours, if the weights' gradient is."""
+    fills_blocks = c_out % (2 * BLOCK) == 0 or c_in % (2 * BLOCK) != 0
+    has_whole_tiles = side[1] % BLOCK == 0 or side[1] in (1, 2, 4, 8)
+    narrow = MEDIUM if has_whole_tiles else NARROW
+    return fills_blocks and (max(side) <= SMALL_MAP or max(c_in, c_out) <= narrow)
+
+
+def has_matrix_units() -> bool:
+    """Say whether the compiled convolutions can run here."""
+    functions = library()
+    return functions is not None and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        rounded = weight.to(torch.bfloat16)
-        ctx.save_for_backward(x, rounded)
-        return conv2d(x, rounded, padding=1)
+        ctx.save_for_backward(x, weight)
+        c_out, c_in = weight.shape[:2]
+        if has_own_pass(c_in, c_out, _side(x)):
+            return _pass(x, weight, c_out, turned=False)
+        return conv2d(x, weight.to(x.dtype), padding=1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = None
-        if ctx.needs_input_grad[0]:
-            ones, zeros = [1, 1], [0, 0]
-            mask = [True, False, False]
-            dx = torch.ops.aten.convolution_backward(
-                dy, x, weight, None, ones, ones, ones, False, zeros, 1, mask
-            )[0]
-        return dx, _weight_gradient(x, dy, weight)
+        dx = _input_gradient(x, dy, weight) if ctx.needs_input_grad[0] else None
+        dw = _weight_gradient(x, dy, weight) if ctx.needs_input_grad[1] else None
+        return dx, dw
+
+
+def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
+    """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
+    y = torch.empty((x.shape[0], channels, *_side(x)), dtype=x.dtype, memory_format=torch.channels_last)
+    _call("convolution", x, weight, y, _sizes(x, y), turned)
+    return y
+
+
+def _input_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+    c_out, c_in = weight.shape[:2]
+    if has_own_pass(c_out, c_in, _side(x)):
+        return _pass(dy, weight, c_in, turned=True)
+    ones, zeros, mask = [1, 1], [0, 0], [True, False, False]
+    rounded = weight.to(x.dtype)
+    dx: Tensor = torch.ops.aten.convolution_backward(
+        dy, x, rounded, None, ones, ones, ones, False, zeros, 1, mask
+    )[0]
+    return dx
 
 
 def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
-    functions = library()
-    assert functions is not None
-    dw = torch.empty_like(weight, dtype=torch.float32, memory_format=torch.channels_last)
-    work = torch.empty(_room(x, weight), dtype=torch.uint8)
-    batch, c_in, height, width = x.shape
-    sizes = (batch, height, width, c_in, dy.shape[1], torch.get_num_threads())
-    functions.weight_gradient(x.data_ptr(), dy.data_ptr(), dw.data_ptr(), *sizes, work.data_ptr())
+    dw = torch.empty_like(weight)
+    _call("weight_gradient", x, dy, dw, _sizes(x, dy))
     return dw
 
 
-def _room(x: Tensor, weight: Tensor) -> int:
-    """Bytes to work in; 0 where there are no matrix units or nothing is compiled."""
-    functions = library()
-    if functions is None:
-        return 0
-    c_out, c_in = weight.shape[:2]
-    return int(functions.weight_gradient_room(x.shape[3], c_in, c_out, torch.get_num_threads()))
+def _side(x: Tensor) -> tuple[int, int]:
+    return x.shape[2], x.shape[3]
+
+
+def _sizes(x: Tensor, y: Tensor) -> tuple[int, ...]:
+    batch, c_in, height, width = x.shape
+    return batch, height, width, c_in, y.shape[1]
+
+
+def _call(
+    name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: bool
+) -> None:
+    """Call the compiled function on addresses and numbers, with as much room to work in as it says."""
+    functions, threads = library(), torch.get_num_threads()
+    work = torch.empty(getattr(functions, f"{name}_room")(*sizes, threads), dtype=torch.uint8)
+    addresses = (tensor.data_ptr() for tensor in (one, other, out))
+    getattr(functions, name)(*addresses, *sizes, *switches, threads, work.data_ptr())
