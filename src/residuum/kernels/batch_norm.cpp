@@ -12,7 +12,7 @@
 #include <cstring>
 #include <type_traits>
 #include <omp.h>
-#ifdef __AVX512BF16__
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 
@@ -30,8 +30,12 @@ inline Floats load(const float* from) { Floats v; std::memcpy(&v, from, sizeof v
 inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
 inline Floats load(const bfloat16* from) {
+#ifdef __AVX512F__    // in one step; left to itself, the compiler widens each half and joins the two
+    return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
+#else
     Halves halves; std::memcpy(&halves, from, sizeof halves);
     return (Floats)(__builtin_convertvector(halves, Words) << 16);
+#endif
 }
 inline void store(bfloat16* to, Floats v) {
 #ifdef __AVX512BF16__
@@ -54,7 +58,8 @@ inline Rows share(int64_t rows, int thread, int threads) {
     return {rows * thread / threads, rows * (thread + 1) / threads};
 }
 
-// Call body(first, last) for tiles of rows, upwards or downwards.
+// Call body(first, last) for tiles of rows, upwards or downwards. A body holds copies of what it uses: what threads share
+// would be fetched anew after every store.
 template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
     for (int64_t i = r.first; i < r.last; i += tile) body(i, i + tile < r.last ? i + tile : r.last);
 }
@@ -87,7 +92,7 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
         Rows mine = share(s.rows, me, threads);
         double* sums = totals + 2 * W * me; double* squares = sums + W;
         for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
-        upwards(mine, tile, [&](int64_t from, int64_t to) {
+        upwards(mine, tile, [=](int64_t from, int64_t to) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats sum[K] = {}, square[K] = {}, about[K];
                 for (int k = 0; k < K; ++k) about[k] = load(first + c + LANES * k);
@@ -118,7 +123,7 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
                 scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f];
             }
         }
-        downwards(mine, tile, [&](int64_t from, int64_t to) {
+        downwards(mine, tile, [=](int64_t from, int64_t to) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats a[K], b[K];
                 for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
@@ -156,7 +161,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
         Rows mine = share(s.rows, me, threads);
         double* sums = totals + 2 * W * me; double* products = sums + W;
         for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
-        upwards(mine, tile, [&](int64_t from, int64_t to) {
+        upwards(mine, tile, [=](int64_t from, int64_t to) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats sum[K] = {}, product[K] = {}, a[K], b[K], m[K];
                 for (int k = 0; k < K; ++k) {
@@ -190,7 +195,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                 by_x[f] = (float)slope; constant[f] = (float)(-scale[c] * sum / M - slope * mean[c]);
             }
         }
-        downwards(mine, tile, [&](int64_t from, int64_t to) {
+        downwards(mine, tile, [=](int64_t from, int64_t to) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats a[K], b[K], slope[K], offset[K];
                 for (int k = 0; k < K; ++k) {
