@@ -240,7 +240,7 @@ def _by_frequency(kind: str, courses: Sequence[Course], blocks: int) -> Lines:
         for place, f in enumerate(FREQUENCIES)
     )
     return Lines(
-        f"What {kind} nets of {_depth(blocks)} layers have still to learn",
+        f"Still to learn: {kind}, {_depth(blocks)} layers",
         "step",
         "error of the amplitude",
         lines,
