@@ -1,5 +1,6 @@
 """A 3×3 convolution that is ours where a processor has matrix units: convolution.cpp, weight_gradient.cpp say how."""
 
+import os
 from typing import Any
 
 import torch
@@ -63,7 +64,10 @@ def has_own_pass(c_in: int, c_out: int, side: tuple[int, int]) -> bool:
 
 
 def has_matrix_units() -> bool:
-    """Say whether the compiled convolutions can run here."""
+    """Say whether the compiled convolutions can run here, and torch's library is not kept from these units either."""
+    highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if highest not in {"ALL", "DEFAULT"} and "AMX" not in highest:
+        return False
     functions = library()
     return functions is not None and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0
 
