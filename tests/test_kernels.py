@@ -397,6 +397,13 @@ def test_an_input_that_needs_no_gradient_gets_none() -> None:
     assert torch.equal(conv.weight.grad, expected)
 
 
+def test_what_keeps_torchs_library_from_the_matrix_units_keeps_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert not has_matrix_units()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core_amx")
+    assert has_matrix_units() == has_units
+
+
 @on_matrix_units
 def test_checkpointing_gives_the_same_gradients() -> None:
     conv, x, dy = convolved((16, 16), (2, 8, 8))
