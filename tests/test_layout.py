@@ -34,7 +34,7 @@ LADDER = {
     "kernels": BASE,
     "compute": BASE | {"kernels"},
     "models": BASE | {"kernels"},
-    "data": BASE,
+    "data": BASE | {"kernels"},
     "recipes": BASE,
     "loading": PARTS,
     "evaluation": PARTS | {"loading"},

@@ -7,13 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
 from residuum.data.batches import TrainingPlan, one_pass
 from residuum.data.luck import order, uniform
 from residuum.data.preprocess import Preprocessing, measure, normalise
+from residuum.kernels.build import library
 from residuum.recipe import Augmentation, OneCycle, Recipe
 
 SEEDS = st.integers(0, 2**31 - 1)
+needs_a_compiler = pytest.mark.skipif(library() is None, reason="there is no C++ compiler")
 
 
 @given(SEEDS, st.integers(0, 10_000), st.integers(1, 300))
@@ -104,6 +107,36 @@ def test_a_batch_is_augmented_as_each_picture_would_be(per_pixel: bool) -> None:
         shifted = _slow_view(images[row], 2, top, left, False, mean, std)
         expected = shifted[:, ::-1] if w < 0.5 else shifted
         np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, atol=1e-5)
+
+
+@needs_a_compiler
+@given(SEEDS, st.integers(1, 12), st.integers(0, 14), st.integers(1, 3), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_compiled_crops_are_torchs_to_the_last_bit(
+    seed: int, size: int, pad: int, threads: int, flip: bool
+) -> None:
+    random = np.random.default_rng(seed)
+    images = torch.from_numpy(random.integers(0, 256, (7, size, size, 3), dtype=np.uint8))
+    mean, std = random.uniform(100, 150, 3).astype(np.float32), random.uniform(40, 70, 3).astype(np.float32)
+    rows, how = random.integers(0, 7, 9), Preprocessing(size, size, mean, std)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        compiled = augmented_batch(images, rows, Augmentation(flip=flip, pad=pad), how, seed, 1)
+    finally:
+        torch.set_num_threads(before)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(augment, "can_crop", lambda images: False)
+        by_torch = augmented_batch(images, rows, Augmentation(flip=flip, pad=pad), how, seed, 1)
+    assert torch.equal(compiled, by_torch)
+    assert compiled.is_contiguous(memory_format=torch.channels_last)
+
+
+@needs_a_compiler
+def test_a_row_that_no_picture_has_is_never_read() -> None:
+    images, how = torch.zeros(2, 4, 4, 3, dtype=torch.uint8), Preprocessing(4, 4, np.zeros(3), np.ones(3))
+    with pytest.raises(AssertionError, match="no picture"):
+        augmented_batch(images, np.array([0, 2]), Augmentation(), how, 0, 0)
 
 
 def test_a_batch_is_channels_last_and_untouched_by_no_augmentation() -> None:

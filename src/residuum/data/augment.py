@@ -17,6 +17,7 @@ from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
 from residuum.data.luck import uniform
 from residuum.data.preprocess import Preprocessing
+from residuum.kernels.crops import can_crop, cropped
 from residuum.recipe import Augmentation
 
 
@@ -36,11 +37,19 @@ def augmented_batch(
     luck = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
     mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
-    along = torch.arange(size)
-    y = along + shift[:, :1]
-    x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
-    view = _gather(images, torch.from_numpy(rows), y, x, preprocessing)
+    if preprocessing.mean.ndim == 1 and can_crop(images):
+        view = cropped(images, torch.from_numpy(rows), shift, mirrored, _table(preprocessing))
+    else:
+        along = torch.arange(size)
+        x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
+        view = _gather(images, torch.from_numpy(rows), along + shift[:, :1], x, preprocessing)
     return _cut_out(view, luck[:, 3:], augmentation.cut) if augmentation.cut else view
+
+
+def _table(preprocessing: Preprocessing) -> Tensor:
+    """(256, 3): what each value of a byte becomes, channel by channel."""
+    mean, std = torch.from_numpy(preprocessing.mean), torch.from_numpy(preprocessing.std)
+    return (torch.arange(256.0)[:, None] - mean) * (1.0 / std)
 
 
 def _cut_out(view: Tensor, luck: NDArray[np.float64], side: int) -> Tensor:

@@ -98,6 +98,7 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
+    functions.crops.argtypes, functions.crops.restype = [*[pointer] * 6, count, count, switch], None
     shape = [count] * 5  # B, H, W, C_in, C_out
     for name, before in (("convolution", [switch, switch]), ("weight_gradient", [switch])):  # turned, threads
         room, function = getattr(functions, f"{name}_room"), getattr(functions, name)

@@ -52,8 +52,7 @@ class Muon:
             if not parameters:
                 continue
             if group["is_matrix"]:
-                for alike in _by_shape(parameters):
-                    self._move_matrices(alike, group["lr"], group["momentum"])
+                self._move_matrices(parameters, group["lr"], group["momentum"])
             else:
                 rate = group["times"] * group["lr"]
                 self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
@@ -80,15 +79,22 @@ class Muon:
 
     def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
-        weights = [matrix(p) for p in parameters]
-        directions = weights[0].new_empty((len(weights), *weights[0].shape), dtype=self.dtype)
-        for parameter, out in zip(parameters, directions, strict=True):
+        groups = list(_by_shape(parameters))
+        directions = orthogonal([self._directions(alike, momentum) for alike in groups])
+        weights = [matrix(p) for alike in groups for p in alike]
+        norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12).tolist()
+        moves = [by for alike in directions for by in alike]
+        for weight, by, norm in zip(weights, moves, norms, strict=True):
+            move(weight, by, len(weight) ** 0.5 / norm, rate)
+
+    def _directions(self, alike: list[Tensor], momentum: float) -> Tensor:
+        """Return where M convolutions of one shape would move by their momenta, (M, r, c)."""
+        shape = matrix(alike[0]).shape
+        directions = torch.empty((len(alike), *shape), dtype=self.dtype, device=alike[0].device)
+        for parameter, out in zip(alike, directions, strict=True):
             gradient = laid_out(_gradient(parameter), parameter)
             direction(matrix(gradient), matrix(self._average(parameter)), momentum, out)
-        norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12)
-        scales = (len(weights[0]) ** 0.5 / norms).tolist()
-        for weight, by, scale in zip(weights, orthogonal(directions), scales, strict=True):
-            move(weight, by, scale, rate)
+        return directions
 
     def _move_others(
         self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float
@@ -115,26 +121,42 @@ class Muon:
         return average
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """(M, r, c) to the (M, r, c) matrices of the same singular vectors, all singular values about one.
+def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
+    """Return, of stacks (M, r, c), the matrices of the same singular vectors, all singular values about one.
 
     Newton and Schulz's iteration, x ← (aI + bA + cA²)x with A = xxᵀ, from x of norm one, needs products alone. Every x
-    is the first one times polynomials of the first A, so the rounds work on the small square matrices, and x is
-    multiplied once. Tall matrices are multiplied from the other side.
+    is the first one times polynomials of the first A, so the rounds work on the small square matrices, those of one
+    size together, and x is multiplied once. Tall matrices are multiplied from the other side.
     """
-    is_tall = matrices.shape[1] > matrices.shape[2]
-    square = matrices.mT @ matrices if is_tall else matrices @ matrices.mT
+    squares = [x.mT @ x if _is_tall(x) else x @ x.mT for x in stacks]
+    factors: list[Tensor] = [torch.empty(0)] * len(stacks)
+    for size in {square.shape[1] for square in squares}:
+        places = [place for place, square in enumerate(squares) if square.shape[1] == size]
+        found = _inverse_root(torch.cat([squares[place] for place in places]))
+        parts = torch.split(found, [len(squares[place]) for place in places])
+        for place, factor in zip(places, parts, strict=True):
+            factors[place] = factor
+    return [x @ factor if _is_tall(x) else factor @ x for x, factor in zip(stacks, factors, strict=True)]
+
+
+def _inverse_root(square: Tensor) -> Tensor:
+    """(M, s, s) A = xxᵀ to what makes x orthogonal, about A^(−1/2)."""
     norm = square.diagonal(dim1=1, dim2=2).float().sum(1).sqrt().clamp_min(1e-7)[:, None, None]  # ‖x‖² = tr A
-    square = (square / norm**2).to(matrices.dtype)
+    square = (square / norm**2).to(square.dtype)
     a, b, c = NEWTON_SCHULZ
-    factor = (torch.eye(square.shape[1], device=square.device) / norm).to(matrices.dtype)
+    factor = None
     for turn in range(ROUNDS):
         step = torch.baddbmm(square, square, square, beta=b, alpha=c)
         step.diagonal(dim1=1, dim2=2).add_(a)
-        factor = step @ factor
+        factor = (step / norm).to(square.dtype) if factor is None else step @ factor
         if turn < ROUNDS - 1:
             square = step @ square @ step
-    return matrices @ factor if is_tall else factor @ matrices
+    assert factor is not None
+    return factor
+
+
+def _is_tall(matrices: Tensor) -> bool:
+    return matrices.shape[1] > matrices.shape[2]
 
 
 def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:

@@ -1,0 +1,24 @@
+// Crops of small pictures, mirrored or not, and normalised: what a training step reads, in one sweep.
+//
+// Letters: B crops of pictures of S x S pixels, three bytes each; table[value][channel] is what a byte becomes.
+
+#include <cstdint>
+#include <cstring>
+#include <omp.h>
+
+// shifts: B times how many pixels a crop begins below the picture's top and right of its left, or, negative, outside.
+extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t* shifts, const uint8_t* mirrored, const float* table,
+                      float* out, int64_t B, int64_t S, int threads) {
+    #pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t b = 0; b < B; ++b) {
+        int64_t down = shifts[2 * b], right = shifts[2 * b + 1], step = mirrored[b] ? -1 : 1;
+        for (int64_t y = 0; y < S; ++y) {
+            float* to = out + (b * S + y) * S * 3;
+            if (y + down < 0 || y + down >= S) { std::memset(to, 0, S * 3 * sizeof(float)); continue; }
+            const uint8_t* row = images + (rows[b] * S + y + down) * S * 3;
+            int64_t at = (mirrored[b] ? S - 1 : 0) + right;
+            for (int64_t x = 0; x < S; ++x, at += step, to += 3)
+                for (int c = 0; c < 3; ++c) to[c] = at < 0 || at >= S ? 0.0f : table[3 * row[3 * at + c] + c];
+        }
+    }
+}
