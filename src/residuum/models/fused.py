@@ -35,12 +35,15 @@ def fused(module: nn.Module, x: Activations) -> Activations:
 
 def _block(block: ResidualBlock, x: Tensor, past: Tensor) -> Activations:
     """y = after(F(before(x)) + h(x)), as in ResidualBlock.forward; `past` is x on its way to the shortcut."""
-    a = fused(block.before, x)
-    h = None if block.shortcut is None else fused(block.shortcut, a if block.shared else past)
+    a, again = both(fused(block.before, x))
+    h = None
+    if block.shortcut is not None:
+        h, _ = both(fused(block.shortcut, again if block.shared else past))
     *layers, last = block.branch.children()
     if isinstance(last, nn.BatchNorm2d) and _joins(block):
-        return batch_norm_twice(_sequence(layers, a), last, h, relu=isinstance(block.after, nn.ReLU))
-    F = _sequence(block.branch.children(), a)
+        F, _ = both(_sequence(layers, a))
+        return batch_norm_twice(F, last, h, relu=isinstance(block.after, nn.ReLU))
+    F, _ = both(_sequence(block.branch.children(), a))
     return fused(block.after, F if h is None else block.add(F, h, x))
 
 
@@ -49,15 +52,20 @@ def _joins(block: ResidualBlock) -> bool:
     return isinstance(block.add, Add) and isinstance(block.after, nn.ReLU | nn.Identity)
 
 
-def _sequence(layers: Iterable[nn.Module], x: Tensor) -> Tensor:
-    """Run the layers in turn, each BN together with the ReLU behind it, if there is one."""
+def both(x: Activations) -> tuple[Tensor, Tensor]:
+    """Return x for two uses: the two it is, or twice the one."""
+    return x if isinstance(x, tuple) else (x, x)
+
+
+def _sequence(layers: Iterable[nn.Module], x: Activations) -> Activations:
+    """Run the layers in turn, each BN together with the ReLU behind it, if there is one; a last BN gives two."""
     is_done = False
     for layer, following in pairwise([*layers, nn.Identity()]):
         if is_done:
             is_done = False
         elif isinstance(layer, nn.BatchNorm2d):
             is_done = isinstance(following, nn.ReLU)
-            x = batch_norm(x, layer, relu=is_done)
+            x = batch_norm_twice(both(x)[0], layer, relu=is_done)
         else:
             x = fused(layer, x)
     return x

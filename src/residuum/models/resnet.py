@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block
-from residuum.models.fused import fused
+from residuum.models.fused import both, fused
 from residuum.models.memory import checkpointed
 from residuum.models.spec import NetSpec
 
@@ -45,7 +45,8 @@ class ResNet(nn.Module):
         x = run(self.stem, x)
         for _, block in self.blocks():
             x = checkpointed(run, block, x) if self.checkpointing else run(block, x)
-        return self.classify(run(self.end, x))
+        x, _ = both(run(self.end, x))
+        return self.classify(x)
 
     def head(self, x: Tensor) -> Tensor:
         """Take the last block's output (N, C, H, W) to logits (N, K)."""
