@@ -43,21 +43,21 @@ class Verdict:
 
 def above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
     """Say whether a > b + by, beyond two standard errors of a − b."""
-    margin = f" by more than {by:g}" if by else ""
-    return Part(f"{_named(a)} above {_named(b)}{margin}", _beyond(_mean(a) - _mean(b) - by, a, b))
+    return Part(_words(a, "above", b, by), _beyond(_mean(a) - _mean(b) - by, a, b))
 
 
 def below(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
     """Say whether a < b − by, likewise."""
-    margin = f" by more than {by:g}" if by else ""
-    return Part(f"{_named(a)} below {_named(b)}{margin}", _beyond(_mean(b) - by - _mean(a), a, b))
+    return Part(_words(a, "below", b, by), _beyond(_mean(b) - by - _mean(a), a, b))
 
 
 def not_above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
     """Say whether a ≤ b + by, likewise: no worse than by that much."""
-    margin = f" by more than {by:g}" if by else ""
-    gap = _mean(b) + by - _mean(a)
-    return Part(f"{_named(a)} not above {_named(b)}{margin}", _beyond(gap, a, b, alike=True))
+    return Part(_words(a, "not above", b, by), _beyond(_mean(b) + by - _mean(a), a, b, alike=True))
+
+
+def _words(a: Measured, relation: str, b: Measured | float, by: float) -> str:
+    return f"{_named(a)} {relation} {_named(b)}" + (f" by more than {by:g}" if by else "")
 
 
 def _beyond(
