@@ -76,54 +76,58 @@ class Page(HTMLParser):
         """Return the table rows with so many cells."""
         return [[cell.replace("\u00a0", " ") for cell in row] for row in self.cells if len(row) == columns]
 
+    # --- what every page promises ---------------------------------------------------------------
 
-# --- what every page promises -------------------------------------------------------------------
+    def assert_closed(self, *, shows_pictures: bool = False) -> None:
+        """Nothing is loaded from anywhere, and of scripts only our own may run; pictures, if any, lie in the page."""
+        loaded = [value for _, attributes in self.tags for key, value in attributes.items() if key in LOADS]
+        assert loaded
+        allowed = ("#", "data:image/png;base64,") if shows_pictures else ("#",)
+        assert all(value.startswith(allowed) for value in loaded)
+        assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in self.tags}
+        policy = next(meta["content"] for meta in self.all("meta") if "http-equiv" in meta)
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        digest = base64.b64encode(hashlib.sha256("".join(self.scripts).encode()).digest()).decode()
+        assert rules["default-src"] == "'none'"
+        assert rules["img-src"] == "data:"
+        assert rules["script-src"] == f"'sha256-{digest}'"
+        self.assert_no_script_slipped_in()
 
+    def assert_no_script_slipped_in(self) -> None:
+        """There is one script and one style sheet, and no attribute that is code."""
+        assert len(self.all("script")) == len(self.all("style")) == 1
+        assert not [key for _, attributes in self.tags for key in attributes if key.startswith("on")]
 
-def assert_closed(page: Page) -> None:
-    """Nothing is loaded from anywhere, and of scripts only our own may run."""
-    loaded = [value for _, attributes in page.tags for key, value in attributes.items() if key in LOADS]
-    assert all(value.startswith(("#", "data:image/png;base64,")) for value in loaded)
-    assert not {"link", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
-    policy = next(meta["content"] for meta in page.all("meta") if "http-equiv" in meta)
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    digest = base64.b64encode(hashlib.sha256("".join(page.scripts).encode()).digest()).decode()
-    assert rules["default-src"] == "'none'"
-    assert rules["img-src"] == "data:"
-    assert rules["script-src"] == f"'sha256-{digest}'"
-    assert_no_script_slipped_in(page)
+    def assert_usable_without_sight(self) -> None:
+        """Pictures are described, headings nest, every cell has its head, and links lead somewhere."""
+        assert self.all("html")[0]["lang"] == "en"
+        assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in self.all("svg"))
+        assert sum("aria-label" in svg for svg in self.all("svg")) >= 2
+        assert all(image["alt"] for image in self.all("img"))
+        levels = [int(tag[1]) for tag, _ in self.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert all(below - above <= 1 for above, below in pairwise(levels))
+        ids = self.values("id")
+        assert max(Counter(ids).values()) == 1
+        assert {href[1:] for href in self.values("href")} <= set(ids)
+        assert all("scope" in head for head in self.all("th"))
+        viewport = next(meta["content"] for meta in self.all("meta") if meta.get("name") == "viewport")
+        assert "width=device-width" in viewport
 
-
-def assert_no_script_slipped_in(page: Page) -> None:
-    """There is one script and one style sheet, and no attribute that is code."""
-    assert len(page.all("script")) == len(page.all("style")) == 1
-    assert not [key for _, attributes in page.tags for key in attributes if key.startswith("on")]
-
-
-def assert_usable_without_sight(page: Page) -> None:
-    """Pictures are described, headings nest, every cell has its head, and links lead somewhere."""
-    assert page.all("html")[0]["lang"] == "en"
-    assert all("aria-label" in svg or svg.get("aria-hidden") == "true" for svg in page.all("svg"))
-    assert all(image["alt"] for image in page.all("img"))
-    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
-    assert levels[0] == 1
-    assert all(below - above <= 1 for above, below in pairwise(levels))
-    ids = page.values("id")
-    assert max(Counter(ids).values()) == 1
-    assert {href[1:] for href in page.values("href")} <= set(ids)
-    assert all("scope" in head for head in page.all("th"))
-    viewport = next(meta["content"] for meta in page.all("meta") if meta.get("name") == "viewport")
-    assert "width=device-width" in viewport
-
-
-def assert_drawn_well(page: Page, *, least: int) -> None:
-    """There are at least so many drawings, all well formed, and no place in them is anything but a number."""
-    drawings = re.findall(r"<svg.*?</svg>", page.html, re.DOTALL)
-    assert len(drawings) >= least
-    for part in (part for drawing in drawings for part in ElementTree.fromstring(drawing).iter()):
-        for key in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "width", "height"} & set(part.attrib):
-            assert math.isfinite(float(part.attrib[key]))
-            assert float(part.attrib[key]) >= 0 or key not in {"width", "height"}
+    def assert_drawn_well(self, *, drawings: int, numbers: int) -> None:
+        """There are at least so many drawings and places in them; every place is a number, and no size is negative."""
+        found = re.findall(r"<svg.*?</svg>", self.html, re.DOTALL)
+        assert len(found) >= drawings
+        places = [
+            (key, float(value))
+            for drawing in found
+            for part in ElementTree.fromstring(drawing).iter()
+            for key, value in part.attrib.items()
+            if key in {"x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "width", "height"}
+        ]
+        assert sum(key not in {"cx", "cy"} for key, _ in places) > numbers
+        assert all(math.isfinite(value) for _, value in places)
+        assert min(value for key, value in places if key in {"width", "height"}) >= 0
 
 
 def leaves(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

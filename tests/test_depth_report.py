@@ -12,16 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from page_reading import (
-    Page,
-    assert_closed,
-    assert_drawn_well,
-    assert_no_script_slipped_in,
-    assert_usable_without_sight,
-    browse,
-    in_browser,
-    leaves,
-)
+from page_reading import Page, browse, in_browser, leaves
 
 from residuum.errors import UserError
 from residuum.reporting import wording
@@ -179,15 +170,15 @@ def test_it_is_written_into_the_folder(tmp_path: Path, kind: str) -> None:
 
 
 def test_nothing_is_loaded_and_only_our_script_runs(either: Page) -> None:
-    assert_closed(either)
+    either.assert_closed()
 
 
 def test_it_can_be_used_without_seeing_it(either: Page) -> None:
-    assert_usable_without_sight(either)
+    either.assert_usable_without_sight()
 
 
 def test_every_drawing_is_well_formed(either: Page) -> None:
-    assert_drawn_well(either, least=2)
+    either.assert_drawn_well(drawings=2, numbers=200)
 
 
 # --- lesion -------------------------------------------------------------------------------------
@@ -402,7 +393,7 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path, kind: str) -> None:
     found = page(tmp_path, content)
     bare = HOSTILE.replace("\u202e", "")
     assert found.plain.count(bare) >= 6
-    assert_no_script_slipped_in(found)
+    found.assert_no_script_slipped_in()
 
 
 def test_half_characters_are_replaced(tmp_path: Path) -> None:

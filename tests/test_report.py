@@ -16,16 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from page_reading import (
-    Page,
-    assert_closed,
-    assert_drawn_well,
-    assert_no_script_slipped_in,
-    assert_usable_without_sight,
-    browse,
-    in_browser,
-    leaves,
-)
+from page_reading import Page, browse, in_browser, leaves
 from PIL import Image, ImageDraw
 
 from residuum.errors import UserError
@@ -282,18 +273,18 @@ def test_it_is_written_into_the_run_folder(ten: Path) -> None:
 
 
 def test_nothing_is_loaded_and_only_our_script_runs(page: Page) -> None:
-    assert_closed(page)
+    page.assert_closed(shows_pictures=True)
     assert len(page.values("src")) >= 48
     assert "url(" not in files("residuum.reporting").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def test_it_can_be_used_without_seeing_it(page: Page) -> None:
-    assert_usable_without_sight(page)
+    page.assert_usable_without_sight()
     assert len(set(page.values("href"))) > 5
 
 
 def test_every_drawing_is_well_formed(page: Page) -> None:
-    assert_drawn_well(page, least=7)
+    page.assert_drawn_well(drawings=7, numbers=500)
 
 
 def luminance(colour: tuple[float, ...]) -> float:
@@ -336,7 +327,7 @@ def test_text_has_enough_contrast(scheme: int) -> None:
 def test_hostile_names_are_shown_as_text(page: Page) -> None:
     assert page.text.count(HOSTILE) >= 4
     assert all(name in page.text for name in NAMES)
-    assert_no_script_slipped_in(page)
+    page.assert_no_script_slipped_in()
 
 
 names = st.lists(
@@ -357,7 +348,7 @@ def test_any_names_leave_the_page_whole(tmp_path: Path, names: list[str]) -> Non
     found = report(tmp_path / "run")
     bare = re.sub(r"[\s“”]", "", "".join(found.pieces))
     assert all(re.sub(r"\s", "", wording.shown(name).strip("“”")) in bare for name in names)
-    assert_no_script_slipped_in(found)
+    found.assert_no_script_slipped_in()
 
 
 def test_half_characters_are_replaced(tmp_path: Path) -> None:
