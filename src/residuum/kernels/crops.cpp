@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <omp.h>
 
 // shifts: B times how many pixels a crop begins below the picture's top and right of its left, or, negative, outside.
 extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t* shifts, const uint8_t* mirrored, const float* table,

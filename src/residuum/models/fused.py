@@ -21,9 +21,8 @@ Activations = Any
 def fused(module: nn.Module, x: Activations) -> Activations:
     """Return module(x), (N, C_in, H, W) to what the module makes of it; the numbers agree to rounding."""
     if isinstance(module, ResidualBlock) and not module.skipped:
-        return _block(module, *x) if isinstance(x, tuple) else _block(module, x, x)
-    if isinstance(x, tuple):
-        x, _ = x
+        return _block(module, *both(x))
+    x, _ = both(x)
     if isinstance(module, nn.Sequential):
         return _sequence(module.children(), x)
     if isinstance(module, nn.BatchNorm2d):
