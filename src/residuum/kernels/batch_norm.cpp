@@ -7,51 +7,15 @@
 // A pass that follows a reduction runs backwards over the rows, so that what the reduction read last is still in the cache.
 // Work is split by rows, always in the same way, and partial sums are added in the order of the threads: a run repeats bit by bit.
 
+#include "floats.hpp"
+
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 #include <type_traits>
 #include <omp.h>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 
 namespace {
 
-constexpr int LANES = 16;
-typedef float Floats __attribute__((vector_size(4 * LANES)));
-typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
-typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
-typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
-
-struct bfloat16 { uint16_t bits; };
-
-inline Floats load(const float* from) { Floats v; std::memcpy(&v, from, sizeof v); return v; }
-inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
-
-inline Floats load(const bfloat16* from) {
-#ifdef __AVX512F__    // in one step; left to itself, the compiler widens each half and joins the two
-    return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
-#else
-    Halves halves; std::memcpy(&halves, from, sizeof halves);
-    return (Floats)(__builtin_convertvector(halves, Words) << 16);
-#endif
-}
-inline void store(bfloat16* to, Floats v) {
-#ifdef __AVX512BF16__
-    __m256bh halves = _mm512_cvtneps_pbh((__m512)v);
-    std::memcpy(to, &halves, sizeof halves);
-#else
-    Words bits = (Words)v;
-    Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;   // to the nearest, ties to even
-    Words is_nan = (Words)(v != v);
-    Halves halves = __builtin_convertvector((rounded & ~is_nan) | (is_nan & 0x7fc0), Halves);
-    std::memcpy(to, &halves, sizeof halves);
-#endif
-}
-inline Floats where(Ints mask, Floats v) { return (Floats)((Ints)v & mask); }
-
-constexpr int TILE_BYTES = 16384;
+constexpr int TILE_BYTES = 32768;
 
 struct Rows { int64_t first, last; };
 inline Rows share(int64_t rows, int thread, int threads) {
@@ -61,11 +25,13 @@ inline Rows share(int64_t rows, int thread, int threads) {
 // Call body(first, last) for tiles of rows, upwards or downwards. A body holds copies of what it uses: what threads share
 // would be fetched anew after every store.
 template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
-    for (int64_t i = r.first; i < r.last; i += tile) body(i, i + tile < r.last ? i + tile : r.last);
+    for (int64_t i = r.first; i < r.last; i += tile) body(i, i + tile < r.last ? i + tile : r.last, tile);
 }
 template <class Body> inline void downwards(Rows r, int64_t tile, Body body) {
-    for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i);
+    for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i, -tile);
 }
+// Read 16 numbers, and ask for those of the tile that comes next: a processor does not foresee rows read in parts.
+template <class T> inline Floats load(const T* from, int64_t next) { __builtin_prefetch(from + next, 0, 2); return load(from); }
 
 // Rows narrower than K vectors are taken several at a time, as one row of more channels; `fold` says how many.
 struct Shape { int64_t rows, channels, fold; };
@@ -74,7 +40,7 @@ inline Shape folded(int64_t M, int64_t C, int wide) {
     return {M / fold, C * fold, fold};
 }
 
-template <class T, int K>
+template <class T, int K, bool past_cache>
 void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta, float* running_mean, float* running_var,
              float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) {
     Shape s = folded(M, C, 64);
@@ -92,13 +58,13 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
         Rows mine = share(s.rows, me, threads);
         double* sums = totals + 2 * W * me; double* squares = sums + W;
         for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
-        upwards(mine, tile, [=](int64_t from, int64_t to) {
+        upwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats sum[K] = {}, square[K] = {}, about[K];
                 for (int k = 0; k < K; ++k) about[k] = load(first + c + LANES * k);
                 for (int64_t r = from; r < to; ++r)
                     for (int k = 0; k < K; ++k) {
-                        Floats v = load(x + r * W + c + LANES * k) - about[k];
+                        Floats v = load(x + r * W + c + LANES * k, next * W) - about[k];
                         sum[k] += v; square[k] += v * v;
                     }
                 for (int k = 0; k < K; ++k) for (int l = 0; l < LANES; ++l) {
@@ -123,17 +89,17 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
                 scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f];
             }
         }
-        downwards(mine, tile, [=](int64_t from, int64_t to) {
+        downwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats a[K], b[K];
                 for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
                 for (int64_t r = from; r < to; ++r)
                     for (int k = 0; k < K; ++k) {
                         int64_t at = r * W + c + LANES * k;
-                        Floats v = a[k] * load(x + at) + b[k];
-                        if (h) v += load(h + at);
+                        Floats v = a[k] * load(x + at, next * W) + b[k];
+                        if (h) v += load(h + at, next * W);
                         if (relu) v = where(~(v <= 0), v);   // a NaN stays one
-                        store(y + at, v);
+                        write<past_cache>(y + at, v);
                     }
             }
         });
@@ -141,7 +107,7 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
 }
 
 // g = dy + dy2 where the ReLU let through (y > 0), dy2 being the gradient of a second use of y, if there is one; dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
-template <class T, int K>
+template <class T, int K, bool past_cache>
 void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
               const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) {
     Shape s = folded(M, C, 64);
@@ -161,7 +127,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
         Rows mine = share(s.rows, me, threads);
         double* sums = totals + 2 * W * me; double* products = sums + W;
         for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
-        upwards(mine, tile, [=](int64_t from, int64_t to) {
+        upwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats sum[K] = {}, product[K] = {}, a[K], b[K], m[K];
                 for (int k = 0; k < K; ++k) {
@@ -170,9 +136,9 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                 for (int64_t r = from; r < to; ++r)
                     for (int k = 0; k < K; ++k) {
                         int64_t at = r * W + c + LANES * k;
-                        Floats v = load(x + at), g = load(dy + at);
-                        if (dy2) g += load(dy2 + at);
-                        if (from_y) g = where(load(y + at) > 0, g);
+                        Floats v = load(x + at, next * W), g = load(dy + at, next * W);
+                        if (dy2) g += load(dy2 + at, next * W);
+                        if (from_y) g = where(load(y + at, next * W) > 0, g);
                         else if (relu) g = where(a[k] * v + b[k] > 0, g);
                         if (writes) store(dh + at, g);
                         sum[k] += g; product[k] += g * (v - m[k]);
@@ -195,7 +161,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                 by_x[f] = (float)slope; constant[f] = (float)(-scale[c] * sum / M - slope * mean[c]);
             }
         }
-        downwards(mine, tile, [=](int64_t from, int64_t to) {
+        downwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
             for (int64_t c = 0; c < W; c += LANES * K) {
                 Floats a[K], b[K], slope[K], offset[K];
                 for (int k = 0; k < K; ++k) {
@@ -205,19 +171,21 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                 for (int64_t r = from; r < to; ++r)
                     for (int k = 0; k < K; ++k) {
                         int64_t at = r * W + c + LANES * k;
-                        Floats v = load(x + at), g = load((writes ? dh : dy) + at);
-                        if (!writes && dy2) g += load(dy2 + at);
+                        Floats v = load(x + at, next * W), g = load((writes ? dh : dy) + at, next * W);
+                        if (!writes && dy2) g += load(dy2 + at, next * W);
                         if (relu && !y) g = where(a[k] * v + b[k] > 0, g);
-                        store(dx + at, a[k] * g + slope[k] * v + offset[k]);
+                        write<past_cache>(dx + at, a[k] * g + slope[k] * v + offset[k]);
                     }
             }
         });
     }
 }
 
-template <class T, class Call> void dispatch(int64_t M, int64_t C, Call call) {
-    if (folded(M, C, 64).channels % 64 == 0) call(std::integral_constant<int, 4>());
-    else call(std::integral_constant<int, 1>());
+template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C, Call call) {
+    using four = std::integral_constant<int, 4>; using one = std::integral_constant<int, 1>;
+    if (folded(M, C, 64).channels % 64 != 0) call(one(), std::false_type());
+    else if (streams(out, M * C)) call(four(), std::true_type());
+    else call(four(), std::false_type());
 }
 
 }  // namespace
@@ -225,10 +193,10 @@ template <class T, class Call> void dispatch(int64_t M, int64_t C, Call call) {
 #define EXPORT(NAME, T) \
 extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, float* rm, float* rv, \
     float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch<T>(M, C, [&](auto k) { forward<T, k.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, mean, inverse_std, M, C, relu, threads, work); }); } \
+    dispatch((const T*)y, M, C, [&](auto k, auto past) { forward<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, mean, inverse_std, M, C, relu, threads, work); }); } \
 extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
     const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch<T>(M, C, [&](auto k) { backward<T, k.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
+    dispatch((const T*)dx, M, C, [&](auto k, auto past) { backward<T, k.value, past.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
 
 EXPORT(f32, float)
 EXPORT(bf16, bfloat16)

@@ -95,6 +95,9 @@ def _load(path: Path) -> ctypes.CDLL:
         forward.argtypes = [*[pointer] * 7, number, number, pointer, pointer, *sizes]
         backward.argtypes = [*[pointer] * 12, *sizes]
         forward.restype = backward.restype = None
+        for direction in ("forward", "backward"):
+            pool = getattr(functions, f"pool_{direction}_{name}")
+            pool.argtypes, pool.restype = [*[pointer] * 3, *[count] * 9, switch], None
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None

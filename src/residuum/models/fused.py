@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.kernels.convolution import convolution
+from residuum.kernels.pooling import pool
 from residuum.models.block import Add, ResidualBlock
 
 Activations = Any
@@ -29,6 +30,8 @@ def fused(module: nn.Module, x: Activations) -> Activations:
         return batch_norm(x, module)
     if isinstance(module, nn.Conv2d):
         return convolution(module, x)
+    if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
+        return pool(module, x)
     return module(x)
 
 

@@ -1,0 +1,84 @@
+"""Largest and mean of windows, compiled (pooling.cpp): torch's take several times as long on a processor."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from residuum.kernels.batch_norm import LANES, NAMES
+from residuum.kernels.build import library
+
+MOST = 64
+"""Pixels a window may have."""
+
+
+def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
+    """Return layer(x), (N, C, H, W) to (N, C, H', W'); only what computes it differs. Means agree to rounding."""
+    if not pools(layer, x):
+        return layer(x)  # type: ignore[no-any-return]
+    window = (int(layer.kernel_size), int(layer.stride), int(layer.padding))
+    result: Tensor = _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))
+    return result
+
+
+def pools(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
+    """Say whether the compiled operation does this: square windows on a processor, channels last, C a multiple of 16."""
+    is_plain = (
+        layer.dilation == 1 and not layer.return_indices
+        if isinstance(layer, nn.MaxPool2d)
+        else layer.divisor_override is None and not (layer.count_include_pad and layer.padding)
+    )
+    return (
+        is_plain
+        and all(isinstance(size, int) for size in (layer.kernel_size, layer.stride, layer.padding))
+        and int(layer.kernel_size) ** 2 <= MOST
+        and x.device.type == "cpu"
+        and x.dtype in NAMES
+        and x.dim() == 4
+        and x.numel() > 0
+        and x.shape[1] % LANES == 0
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and library() is not None
+    )
+
+
+class _Pool(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, k: int, stride: int, padding: int, ceil_mode: bool, largest: bool
+    ) -> Tensor:
+        batch, channels, *sides = x.shape
+        out = [windows(side, k, stride, padding, ceil_mode) for side in sides]
+        y = torch.empty((batch, channels, *out), dtype=x.dtype, memory_format=torch.channels_last)
+        places = torch.empty_like(y, dtype=torch.uint8) if largest else None
+        ctx.sizes = (batch, *sides, channels, *out, k, stride, padding)
+        ctx.save_for_backward(places)
+        _call("forward", (x, y, places), ctx.sizes)
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        (places,) = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        batch, height, width, channels, *_ = ctx.sizes
+        dx = torch.empty(
+            (batch, channels, height, width), dtype=dy.dtype, memory_format=torch.channels_last
+        )
+        _call("backward", (dy, places, dx), ctx.sizes)
+        return dx, None, None, None, None, None
+
+
+def windows(side: int, k: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """Return how many windows begin along a side; as torch has it, none begins beyond the picture."""
+    room = side + 2 * padding - k
+    count = (room + stride - 1 if ceil_mode else room) // stride + 1
+    return count - 1 if ceil_mode and (count - 1) * stride >= side + padding else count
+
+
+def _call(direction: str, tensors: tuple[Tensor | None, ...], sizes: tuple[int, ...]) -> None:
+    present = next(tensor for tensor in tensors if tensor is not None)
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    function = getattr(library(), f"pool_{direction}_{NAMES[present.dtype]}")
+    function(*addresses, *sizes, torch.get_num_threads())
