@@ -22,6 +22,7 @@
 namespace {
 
 constexpr int64_t BAND_BYTES = 24576, BAND_ROWS = 8;   // a band has at least the one or the other: it stays in the cache
+constexpr int64_t WIDEST_BAND = 262144;                // numbers
 constexpr int64_t BLOCK = 2 * TILE;                    // pixels, and channels out, that are summed at a time
 
 struct Layer {
@@ -30,7 +31,8 @@ struct Layer {
     Layer(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co) : B(B), H(H), W(W), Ci(Ci), Co(Co) {
         fold = Ci % DEEP ? 2 : 1; D = fold * Ci; E = up(fold * Co, BLOCK);
         taps = fold == 2 ? 2 : 3; columns = parts(W, fold);
-        P = TILE % columns ? 1 : TILE / columns;
+        P = together(columns);
+        if ((std::min(H, BAND_ROWS) + 2) * (columns + taps - 1) * P * D > WIDEST_BAND) P = 1;
         across = (columns + taps - 1) * P;
         R = band(H, std::max(BAND_ROWS, BAND_BYTES / (2 * across * D) - 2)); bands = parts(H, R);
         steps = 3 * taps * D / DEEP;
@@ -89,8 +91,8 @@ void pack(const float* w, bool turned, const Layer& l, half* packed) {
 }
 
 // Copy n numbers, or as many zeros: the one place where a picture comes in.
-inline void copy_row(const half* from, half* to, int64_t n) {
-    if (from) for (int64_t i = 0; i < n; i += TILE) put(to + i, sixteen(from + i));
+inline void copy_row(const half* from, half* to, int64_t n, int64_t next) {
+    if (from) for (int64_t i = 0; i < n; i += TILE) { __builtin_prefetch(from + next + i, 0, 2); put(to + i, sixteen(from + i)); }
     else for (int64_t i = 0; i < n; i += TILE) put(to + i, _mm256_setzero_si256());
 }
 
@@ -109,9 +111,10 @@ struct Band {
         const half* from = is_inside ? x + (((picture + p) * l.H + at) * l.W) * l.Ci : nullptr;
         half* row = to + r * l.across * l.D;
         ++done;
-        if (l.P == 1) return copy_row(from, row + l.Ci, l.W * l.Ci);
+        int64_t each = l.H * l.W * l.Ci, next = l.W * l.Ci + (p + 1 < l.P ? each - l.W * l.Ci : -p * each);
+        if (l.P == 1) return copy_row(from, row + l.Ci, l.W * l.Ci, next);
         for (int64_t i = 1; i <= l.W; ++i, from += from ? l.Ci : 0)
-            copy_row(from, row + (i / l.fold * l.P + p) * l.D + i % l.fold * l.Ci, l.Ci);
+            copy_row(from, row + (i / l.fold * l.P + p) * l.D + i % l.fold * l.Ci, l.Ci, next);
     }
 };
 
@@ -129,7 +132,7 @@ int64_t plan(const Layer& l, int64_t rows, int64_t pictures, Room& room) {
 }
 
 // A block's sums on their way to y: [pixels' tile][channels' tile][16][16].
-struct Block { const float* sums; const Place* places[2]; half* y; int32_t channel; };
+struct Block { const float* sums; const Place* places[2]; half* y; int32_t channel; bool past_cache; };
 
 // Round and store the sums of some of a block's pixels: the one place where they go out.
 inline void store(const Block& b, int64_t from, int64_t to) {
@@ -139,7 +142,8 @@ inline void store(const Block& b, int64_t from, int64_t to) {
         int32_t count = place.count - b.channel;
         if (count <= 0) continue;
         __m512i v = (__m512i)_mm512_cvtne2ps_pbh(_mm512_load_ps(sums + 256), _mm512_load_ps(sums));
-        _mm512_mask_storeu_epi16(b.y + place.at + b.channel, count < 32 ? (1u << count) - 1 : ~0u, v);
+        if (b.past_cache && count >= 32) _mm512_stream_si512((__m512i*)(b.y + place.at + b.channel), v);
+        else _mm512_mask_storeu_epi16(b.y + place.at + b.channel, count < 32 ? (1u << count) - 1 : ~0u, v);
     }
 }
 
@@ -147,7 +151,8 @@ inline void store(const Block& b, int64_t from, int64_t to) {
 void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& room, const Band& band, half* y, Band& next) {
     int64_t stride = 2 * l.D, share = parts(BLOCK, l.steps), turn = 0;
     int64_t every = std::max<int64_t>(1, l.E / BLOCK * parts(tiles, 2) * l.steps / std::max<int64_t>(1, next.all)), wait = every;
-    Block last{nullptr, {}, y, 0};
+    Block last{nullptr, {}, y, 0, false};
+    bool past_cache = l.Co % 32 == 0 && 2 * l.B * l.H * l.W * l.Co >= (24 << 20);
     for (int64_t e = 0; e < l.E; e += BLOCK) for (int64_t t = 0; t < tiles; t += 2) {
         int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
         const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;
@@ -163,7 +168,7 @@ void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& roo
         }
         float* sums = room.sums + turn * BLOCK * BLOCK;
         _tile_stored(0, sums, 64); _tile_stored(1, sums + 256, 64); _tile_stored(2, sums + 512, 64); _tile_stored(3, sums + 768, 64);
-        last = {sums, {room.places + n0, room.places + n1}, y, (int32_t)e};
+        last = {sums, {room.places + n0, room.places + n1}, y, (int32_t)e, past_cache};
         turn ^= 1;
     }
     store(last, 0, BLOCK);

@@ -8,6 +8,7 @@
 
 #include <cstring>
 #include <immintrin.h>
+#include <numeric>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,6 +26,11 @@ inline int64_t band(int64_t rows, int64_t most) {
     most = most < 1 ? 1 : most < rows ? most : rows;
     for (int64_t R = most; 2 * R > most; --R) if (rows % R == 0) return R;
     return parts(rows, parts(rows, most));
+}
+
+// How many pictures' rows are taken side by side, pixel by pixel, so that they come out in whole tiles.
+inline int64_t together(int64_t columns) {
+    return TILE / std::gcd(TILE, columns);
 }
 
 inline bool allowed() {           // Linux lets a process use the tiles once it has asked

@@ -18,6 +18,7 @@
 
 namespace {
 
+constexpr int64_t SHORT = 4;               // pairs of a row: longer ones lose less by what is between them than by being interleaved
 constexpr int64_t PACKED_BYTES = 262144;   // packed at a time, or as many as there are bytes of sums to be fetched each time
 
 // A batch of `G` groups of `P` pictures, or of a band of `R` rows of one group, is packed and multiplied at a time.
@@ -26,7 +27,7 @@ struct Batch {
     // columns, across: pairs of a row, without and with the one more; run: steps without a gap; pairs: those of a group
     Batch(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co) : B(B), H(H), W(W), Ci(Ci), Co(Co) {
         columns = parts(W, 2);
-        P = TILE % columns ? 1 : TILE / columns;
+        P = columns > SHORT && TILE % columns ? 1 : together(columns);
         across = (columns + 1) * P;
         int64_t rows = std::max(PACKED_BYTES, 36 * Ci * Co) / (4 * across * (2 * Ci + Co));
         R = band(H, rows - 2); bands = parts(H, R);
