@@ -12,9 +12,9 @@ from residuum.kernels.build import library
 
 BLOCK = 16
 """Channels are worked on so many at a time."""
-NARROW, MEDIUM, SMALL_MAP = 64, 128, 8
-"""Up to so many channels, or on maps up to this side in pixels, torch is slower forward and back to the input too;
-up to the medium number where rows are made of whole tiles."""
+NARROW, MEDIUM, SMALL_MAP = 64 * 64, 128 * 128, 8
+"""Up to so many pairs of channels, or on maps up to this side in pixels, torch is slower forward and back to the input
+too; up to the medium number on maps of twice that side, or where rows are made of whole tiles."""
 
 
 def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ def has_own_gradient(conv: nn.Conv2d, x: Tensor) -> bool:
 def has_own_pass(c_in: int, c_out: int, side: tuple[int, int]) -> bool:
     """Say whether a pass over x (or, from c_out to c_in channels, over dy) is ours, if the weights' gradient is."""
     fills_blocks = c_out % (2 * BLOCK) == 0 or c_in % (2 * BLOCK) != 0
-    has_whole_tiles = side[1] % BLOCK == 0 or side[1] in (1, 2, 4, 8)
-    narrow = MEDIUM if has_whole_tiles else NARROW
-    return fills_blocks and (max(side) <= SMALL_MAP or max(c_in, c_out) <= narrow)
+    is_medium = max(side) <= 2 * SMALL_MAP or side[1] % BLOCK == 0
+    narrow = MEDIUM if is_medium else NARROW
+    return fills_blocks and (max(side) <= SMALL_MAP or c_in * c_out <= narrow)
 
 
 def has_matrix_units() -> bool:
