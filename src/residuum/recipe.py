@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from residuum.choices import Views
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
@@ -88,8 +90,9 @@ class Recipe:
     small_first: tuple[tuple[float, int], ...] = ()
     """(share, side): up to this share of the steps, small pictures are resized to this side, in pixels, and seen whole
     afterwards; shares and sides grow."""
-    views: Literal["single", "mirrored"] = "single"
-    """What final figures are taken from: the picture, or the mean answer for it and its mirror image."""
+    views: Views = "single"
+    """What final figures are taken from: the picture; the mean answer for it and its mirror image; or for these moved
+    by a pixel too (evaluation/views.py)."""
     judged_in: Literal["float32", "training precision"] = "float32"
     """What final figures are computed in; float32 gives what the net scores elsewhere, the other is sooner."""
     mean: Literal["per-channel", "per-pixel"] = "per-channel"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from residuum import runs
-from residuum.choices import Interpolation, Precision, SplitName
+from residuum.choices import Interpolation, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
 from residuum.console import told
 from residuum.data.batches import Batch, Feed, one_pass, open_feed, pixels_if_small
@@ -20,6 +20,7 @@ from residuum.data.folder import differences
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
+from residuum.evaluation.views import SAID, weighted
 from residuum.loading import Classifier, load, model_path
 from residuum.plain_data import as_json
 from residuum.settings import EvaluateSettings
@@ -27,29 +28,28 @@ from residuum.settings import EvaluateSettings
 
 @torch.inference_mode()
 def probabilities(
-    net: nn.Module, batches: Iterable[Batch], compute: Compute, *, mirrored: bool = False
+    net: nn.Module, batches: Iterable[Batch], compute: Compute, views: Views = "single"
 ) -> NDArray[np.float32]:
     """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
 
-    `mirrored`: from the mean logits of each picture and its mirror image.
+    They come from the mean logits of each picture's views.
     """
     net.eval()
     parts = []
     for batch in batches:
         with compute.autocast():
-            logits = net(batch.images).float()
-            if mirrored:
-                logits = (logits + net(batch.images.flip(3)).float()) / 2
+            answers = [weight * net(view).float() for weight, view in weighted(batch.images, views)]
+            logits = torch.stack(answers).sum(0)
         parts.append(torch.softmax(logits, dim=1).cpu().numpy())
     return np.concatenate(parts)
 
 
 def judge_feed(
-    net: nn.Module, feed: Feed, compute: Compute, batch_size: int, *, mirrored: bool = False
+    net: nn.Module, feed: Feed, compute: Compute, batch_size: int, views: Views = "single"
 ) -> NDArray[np.float32]:
-    """Return (N, K) probabilities for every picture of the feed once, in order; `mirrored` as in `probabilities`."""
+    """Return (N, K) probabilities for every picture of the feed once, in order; `views` as in `probabilities`."""
     batches = feed.batches(one_pass(len(feed.split), batch_size))
-    return probabilities(net, batches, compute, mirrored=mirrored)
+    return probabilities(net, batches, compute, views)
 
 
 def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -62,14 +62,13 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
 
 
 def protocol(
-    image_size: int, resize_to: int, interpolation: Interpolation = "bilinear", *, mirrored: bool = False
+    image_size: int, resize_to: int, interpolation: Interpolation = "bilinear", views: Views = "single"
 ) -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
     how = "" if interpolation == "bilinear" else f" ({interpolation})"
-    views = "picture and mirror image" if mirrored else "single view"
     if resize_to == image_size:
-        return f"{views}, {image_size}×{image_size}{how}"
-    return f"{views}, shorter side {resize_to}{how}, central {image_size}×{image_size}"
+        return f"{SAID[views]}, {image_size}×{image_size}{how}"
+    return f"{SAID[views]}, shorter side {resize_to}{how}, central {image_size}×{image_size}"
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:

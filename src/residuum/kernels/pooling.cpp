@@ -62,20 +62,22 @@ void pixels_of(const Windows& w, int64_t oy, int64_t ox, Near& near) {
     }
 }
 
-void windows_of(const Windows& w, int64_t y, int64_t x, Span rows, Span columns, Near& near) {
+void windows_of(const Windows& w, int64_t y, int64_t x, Span rows, Span columns, bool with_shares, Near& near) {
     near.n = 0;
     for (int64_t oy = rows.first; oy < rows.end; ++oy) for (int64_t ox = columns.first; ox < columns.end; ++ox, ++near.n) {
-        Span down = w.pixels(oy, w.H), along = w.pixels(ox, w.W);
         near.at[near.n] = (oy * w.OW + ox) * w.C;
         near.place[near.n] = (int32_t)(w.place(oy, y) * w.k + w.place(ox, x));
+        if (!with_shares) continue;
+        Span down = w.pixels(oy, w.H), along = w.pixels(ox, w.W);
         near.share[near.n] = 1.0f / (float)((down.end - down.first) * (along.end - along.first));
     }
 }
 
-template <bool past_cache, class T> void largest(const Near& near, int64_t C, const T* x, T* y, uint8_t* places) {
+template <bool past_cache, class T> void largest(const Near& near, int64_t C, int64_t next, const T* x, T* y, uint8_t* places) {
     typedef typename Bits<T>::V V; typedef typename Bits<T>::One One;
     for (int64_t c = 0; c < C; c += LANES) {
         V best = ordered<T>(take<V>(x + near.at[0] + c)), place = V{} + (One)near.place[0];
+        if (c * sizeof(T) % 64 == 0) for (int64_t i = 0; i < near.n; ++i) __builtin_prefetch(x + near.at[i] + next + c, 0, 2);
         for (int64_t i = 1; i < near.n; ++i) {
             V key = ordered<T>(take<V>(x + near.at[i] + c)), is_larger = key > best;
             best = (key & is_larger) | (best & ~is_larger);
@@ -103,7 +105,7 @@ template <bool past_cache, class T> void forward(const T* x, T* y, uint8_t* plac
         for (int64_t ox = 0, oy = row % w.OH; ox < w.OW; ++ox) {
             int64_t at = (row * w.OW + ox) * w.C;
             pixels_of(w, oy, ox, near);
-            if (places) largest<past_cache>(near, w.C, picture, y + at, places + at);
+            if (places) largest<past_cache>(near, w.C, w.s * w.W * w.C, picture, y + at, places + at);
             else mean<past_cache>(near, w.C, picture, y + at);
         }
     }
@@ -139,7 +141,7 @@ template <bool past_cache, class T> void backward(const T* dy, const uint8_t* pl
         int64_t y = row % w.H, from = row / w.H * w.OH * w.OW * w.C;
         for (int64_t x = 0; x < w.W; ++x) {
             T* to = dx + (row * w.W + x) * w.C;
-            windows_of(w, y, x, rows[y], columns[x], near);
+            windows_of(w, y, x, rows[y], columns[x], !places, near);
             if (places && near.n == 1) pass_on<past_cache>(near, w.C, dy + from, places + from, to);
             else gather<past_cache>(near, w.C, dy + from, places ? places + from : nullptr, to);
         }

@@ -17,13 +17,13 @@ def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
     """Return layer(x), (N, C, H, W) to (N, C, H', W'); only what computes it differs. Means agree to rounding."""
     if not pools(layer, x):
         return layer(x)  # type: ignore[no-any-return]
-    window = (int(layer.kernel_size), int(layer.stride), int(layer.padding))
+    window = (layer.kernel_size, layer.stride, layer.padding)
     result: Tensor = _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))
     return result
 
 
 def pools(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
-    """Say whether the compiled operation does this: square windows on a processor, channels last, C a multiple of 16."""
+    """Say whether the compiled operation does this: square windows, a processor, channels last, C a multiple of 16."""
     is_plain = (
         layer.dilation == 1 and not layer.return_indices
         if isinstance(layer, nn.MaxPool2d)
@@ -31,11 +31,14 @@ def pools(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
     )
     return (
         is_plain
-        and all(isinstance(size, int) for size in (layer.kernel_size, layer.stride, layer.padding))
-        and int(layer.kernel_size) ** 2 <= MOST
+        and x.dim() == 4
+        and isinstance(layer.kernel_size, int)
+        and isinstance(layer.stride, int)
+        and isinstance(layer.padding, int)
+        and layer.kernel_size**2 <= MOST
+        and windows(min(x.shape[2:]), layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode) > 0
         and x.device.type == "cpu"
         and x.dtype in NAMES
-        and x.dim() == 4
         and x.numel() > 0
         and x.shape[1] % LANES == 0
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -63,9 +66,7 @@ class _Pool(torch.autograd.Function):
         (places,) = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         batch, height, width, channels, *_ = ctx.sizes
-        dx = torch.empty(
-            (batch, channels, height, width), dtype=dy.dtype, memory_format=torch.channels_last
-        )
+        dx = torch.empty((batch, channels, height, width), dtype=dy.dtype, memory_format=torch.channels_last)
         _call("backward", (dy, places, dx), ctx.sizes)
         return dx, None, None, None, None, None
 

@@ -11,7 +11,8 @@ Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 
 from residuum.recipe import Augmentation, Moves, OneCycle, Recipe, Task
 
-EPOCHS = 7
+EPOCHS, SMALL = 11, 3
+"""Passes over the pictures, and how many of them at three quarters of the side."""
 
 
 def fast(task: Task) -> Recipe:
@@ -22,12 +23,12 @@ def fast(task: Task) -> Recipe:
         name="fast",
         iterations=task.iterations(batch_size, default=EPOCHS * per_epoch),
         batch_size=batch_size,
-        schedule=OneCycle(peak=0.2, climb=0.0),
+        schedule=OneCycle(peak=0.24, climb=0.0),
         augmentation=Augmentation(
             flip=task.mirrors,
             alternating=True,
             pad=max(1, round(task.image_size / 16)),
-            cut=round(task.image_size * 0.28),
+            cut=round(task.image_size * 0.22),
             area=(0.35, 1.0),
         ),
         optimizer="muon",
@@ -40,7 +41,7 @@ def fast(task: Task) -> Recipe:
         weight_decay=0.0,
         decay_norms_and_biases=False,
         label_smoothing=0.2,
-        small_first=((3 / 7, round(task.image_size * 0.75)),),
-        views="mirrored" if task.mirrors else "single",
+        small_first=((SMALL / EPOCHS, round(task.image_size * 0.75)),),
+        views="shifted" if task.mirrors else "single",
         judged_in="training precision",
     )

@@ -133,16 +133,14 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
         return None
     name, feed = feeds.final
     classes = resolved.data.classes
-    mirrored = resolved.recipe.views == "mirrored"
-    how = protocol(
-        resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, mirrored=mirrored
-    )
+    views = resolved.recipe.views
+    how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, views)
     compute = resolved.compute
     if resolved.recipe.judged_in == "float32":
         compute = replace(compute, precision="float32")  # as `residuum evaluate` will
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
-    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, mirrored=mirrored)
+    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
     runs.write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures
