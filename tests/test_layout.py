@@ -29,7 +29,7 @@ LADDER = {
     "choices": set(),
     "plain_data": {"errors"},
     "settings": {"choices", "errors", "plain_data"},
-    "recipe": set(),
+    "recipe": {"choices"},
     "runs": {"errors"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
