@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.kernels.convolution import convolution
+from residuum.kernels.frozen import joins, rectified
 from residuum.kernels.pooling import pool
 from residuum.models.block import Add, ResidualBlock
 
@@ -68,6 +69,8 @@ def _sequence(layers: Iterable[nn.Module], x: Activations) -> Activations:
         elif isinstance(layer, nn.BatchNorm2d):
             is_done = isinstance(following, nn.ReLU)
             x = batch_norm_twice(both(x)[0], layer, relu=is_done)
+        elif isinstance(layer, nn.Conv2d) and isinstance(following, nn.ReLU) and joins(layer, both(x)[0]):
+            is_done, x = True, rectified(layer, both(x)[0])
         else:
             x = fused(layer, x)
     return x

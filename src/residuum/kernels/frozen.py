@@ -1,0 +1,35 @@
+"""A convolution that is not trained and the ReLU behind it, as one operation of torch's library for processors.
+
+A whitening stem is one: nothing is kept for a backward pass, so the ReLU needs no sweep of its own.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from residuum.kernels.convolution import has_matrix_units
+
+
+def joins(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether `rectified` can do this: no gradient through it, bfloat16 autocast on a processor with AMX."""
+    return (
+        not conv.weight.requires_grad
+        and not x.requires_grad
+        and conv.bias is None
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+        and x.device.type == "cpu"
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and has_matrix_units()
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
+@torch.no_grad()
+def rectified(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return ReLU(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
+    dtype, layout = torch.bfloat16, torch.channels_last
+    x, weight = x.to(dtype, memory_format=layout), conv.weight.to(dtype, memory_format=layout)
+    shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *shape, "relu", [], "")
+    return y.contiguous(memory_format=layout)
