@@ -516,6 +516,19 @@ def test_the_fast_net_is_its_parts() -> None:
     assert float(net.pool(peak).sum()) == 1.0  # the largest of each map, not the mean
 
 
+def test_dirac_convolutions_hand_on_each_channel() -> None:
+    torch.manual_seed(0)
+    net = ResNet(small(dirac_init=True))
+    branch = dict(net.blocks())["stage2.block1"].branch
+    x = torch.randn(2, 4, 9, 9)
+    conv1, conv2 = (branch.get_submodule(name) for name in ("conv1", "conv2"))
+    handed_on = conv1(x)
+    stride = x.shape[2] // handed_on.shape[2] + 1
+    torch.testing.assert_close(handed_on[:, :4], x[:, :, ::stride, ::stride])
+    assert handed_on[:, 4:].abs().sum() > 0
+    torch.testing.assert_close(conv2(handed_on), handed_on)
+
+
 def test_a_small_head_begins_with_small_logits() -> None:
     torch.manual_seed(0)
     head = ResNet(small(widths=(4, 6, 400), num_classes=50, small_head=True)).fc

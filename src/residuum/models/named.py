@@ -88,6 +88,7 @@ _FAST = NetSpec(
     halving="max-pool",
     first_stage_halves=True,
     pooling="max",
+    dirac_init=True,
     small_head=True,
     num_classes=10,
 )

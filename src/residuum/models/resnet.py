@@ -73,7 +73,8 @@ def initialise(net: nn.Module) -> None:
 
     Convolutions: normal, variance 2 / fan-out, and bias 0. BN: scale 1, shift 0. Fully connected: uniform within
     ±1/√fan-in, bias 0. A gate's bias: as the specification says. With spec.zero_init, the last BN of each branch:
-    scale 0. With spec.small_head, the last layer: normal, standard deviation 1 / fan-in, bias 0.
+    scale 0. With spec.dirac_init, each branch's 3×3 convolutions: filter i gives channel i, as far as there are both.
+    With spec.small_head, the last layer: normal, standard deviation 1 / fan-in, bias 0.
     """
     if next(net.parameters()).is_meta:
         return  # built only to be counted or to be given weights: there is nothing to fill in
@@ -92,6 +93,10 @@ def initialise(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, GatedAdd) and module.gate.bias is not None:
             nn.init.constant_(module.gate.bias, module.bias)
+    if isinstance(net, ResNet) and net.spec.dirac_init:
+        for module in (layer for _, block in net.blocks() for layer in block.branch.modules()):
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.groups == 1:
+                nn.init.dirac_(module.weight[: module.in_channels])
     if isinstance(net, ResNet) and net.spec.small_head:
         nn.init.normal_(net.fc.weight, std=1 / net.fc.in_features)
         nn.init.zeros_(net.fc.bias)

@@ -73,6 +73,9 @@ class NetSpec:
     (Huang et al. 2016, arXiv 1603.09382)."""
     zero_init: bool = False
     """The last BN of each branch starts at scale zero (2017 and later; not in the papers)."""
+    dirac_init: bool = False
+    """The 3×3 convolutions of the blocks start by handing on each channel as it is; where there are more channels out
+    than in, the others start as usual (Zagoruyko and Komodakis 2017, arXiv 1706.00388; Jordan 2024, sec. 3.2)."""
     small_head: bool = False
     """The last layer starts at standard deviation 1/C for C channels, without bias, instead of about 0.6/√C: behind
     max-pooling, whose answers are large, the first logits stay small (Page 2019)."""

@@ -1,0 +1,58 @@
+"""A frozen convolution and its ReLU as one operation: the numbers of the two, and only where no gradient is asked for."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from residuum.kernels.convolution import has_matrix_units
+from residuum.kernels.frozen import joins, rectified
+from residuum.models.fused import fused
+
+amx = pytest.mark.skipif(not has_matrix_units(), reason="no matrix units here")
+
+
+def frozen(c_in: int, c_out: int, size: int, stride: int) -> nn.Conv2d:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, bias=False)
+    conv.weight.requires_grad_(False)
+    return conv.to(memory_format=torch.channels_last)
+
+
+def bfloat16() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+@amx
+@pytest.mark.parametrize(("c_in", "c_out", "size", "stride"), [(3, 32, 3, 1), (3, 16, 2, 2), (16, 32, 3, 2)])
+def test_one_operation_gives_what_two_give(c_in: int, c_out: int, size: int, stride: int) -> None:
+    conv, x = frozen(c_in, c_out, size, stride), torch.randn(5, c_in, 9, 11)
+    with bfloat16():
+        assert joins(conv, x)
+        y = rectified(conv, x)
+        expected = conv(x).relu()
+        through_the_net = fused(nn.Sequential(conv, nn.ReLU()), x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(y, expected, rtol=2**-7, atol=2**-7)
+    assert torch.equal(through_the_net, y)
+
+
+def asked_for(what: str) -> tuple[nn.Conv2d, Tensor]:
+    conv, x = frozen(3, 16, 3, 1), torch.randn(2, 3, 8, 8)
+    if what == "the weights' gradient":
+        conv.weight.requires_grad_(True)
+    if what == "the input's gradient":
+        x.requires_grad_()
+    if what == "reflected borders":
+        conv.padding_mode = "reflect"
+    return conv, x
+
+
+@pytest.mark.parametrize("what", ["the weights' gradient", "the input's gradient", "reflected borders"])
+def test_two_operations_where_one_would_not_do(what: str) -> None:
+    conv, x = asked_for(what)
+    with bfloat16():
+        assert not joins(conv, x)
+
+
+def test_not_in_float32() -> None:
+    assert not joins(frozen(3, 16, 3, 1), torch.randn(2, 3, 8, 8))
