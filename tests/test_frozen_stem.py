@@ -1,4 +1,4 @@
-"""A frozen convolution and its ReLU as one operation: the numbers of the two, and only where no gradient is asked for."""
+"""A frozen convolution and its ReLU as one operation: the numbers of the two, where no gradient is asked for."""
 
 import pytest
 import torch
