@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels.convolution import has_matrix_units
+from residuum.kernels.matrix_units import has_matrix_units
 from residuum.kernels.frozen import joins, rectified
 from residuum.models.fused import fused
 

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from residuum import runs
 from residuum.console import say
@@ -44,6 +45,14 @@ def library() -> ctypes.CDLL | None:
         detail = getattr(error, "stderr", None) or error
         say(f"the compiled operations cannot be used, torch's are: {str(detail).strip()[-300:]}")
         return None
+
+
+def call(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: bool) -> None:
+    """Call a compiled convolution on addresses and numbers, with as much room to work in as it says."""
+    functions, threads = library(), torch.get_num_threads()
+    work = torch.empty(getattr(functions, f"{name}_room")(*sizes, threads), dtype=torch.uint8)
+    addresses = (tensor.data_ptr() for tensor in (one, other, out))
+    getattr(functions, name)(*addresses, *sizes, *switches, threads, work.data_ptr())
 
 
 def _compiled(compiler: str) -> Path:
@@ -102,9 +111,11 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
     functions.crops.argtypes, functions.crops.restype = [*[pointer] * 6, count, count, switch], None
-    shape = [count] * 5  # B, H, W, C_in, C_out
-    for name, before in (("convolution", [switch, switch]), ("weight_gradient", [switch])):  # turned, threads
+    # the sizes that each takes, and its switches
+    convolutions = {"convolution": (5, 1), "weight_gradient": (5, 0), "gathered_gradient": (12, 0)}
+    for name, (sizes_taken, switches) in convolutions.items():
         room, function = getattr(functions, f"{name}_room"), getattr(functions, name)
-        room.argtypes, room.restype = [*shape, switch], count
-        function.argtypes, function.restype = [*[pointer] * 3, *shape, *before, pointer], None
+        room.argtypes, room.restype = [*[count] * sizes_taken, switch], count
+        before = [*[pointer] * 3, *[count] * sizes_taken, *[switch] * switches]
+        function.argtypes, function.restype = [*before, switch, pointer], None
     return functions

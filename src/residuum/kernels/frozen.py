@@ -6,7 +6,7 @@ A whitening stem is one: nothing is kept for a backward pass, so the ReLU needs 
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels.convolution import has_matrix_units
+from residuum.kernels.matrix_units import has_matrix_units
 
 
 def joins(conv: nn.Conv2d, x: Tensor) -> bool:

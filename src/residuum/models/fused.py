@@ -9,12 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.kernels.convolution import convolution
 from residuum.kernels.frozen import joins, rectified
+from residuum.kernels.gathered import pointwise
+from residuum.kernels.matrix_units import suits
 from residuum.kernels.pooling import pool
-from residuum.models.block import Add, ResidualBlock
+from residuum.models.block import Add, Pointwise, ResidualBlock, every
 
 Activations = Any
 """A tensor; or between blocks two that are one in memory, for the branch and for the shortcut (batch_norm_twice)."""
@@ -29,6 +32,9 @@ def fused(module: nn.Module, x: Activations) -> Activations:
         return _sequence(module.children(), x)
     if isinstance(module, nn.BatchNorm2d):
         return batch_norm(x, module)
+    if isinstance(module, Pointwise) and module.bias is None and module.groups == 1:
+        kept = every(x, module.stride[0])
+        return pointwise(kept, module.weight) if suits(kept, module.weight) else conv2d(kept, module.weight)
     if isinstance(module, nn.Conv2d):
         return convolution(module, x)
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):

@@ -1,0 +1,62 @@
+"""Where a processor's matrix units can be used: for which tensors, and whether there are any."""
+
+import os
+
+import torch
+from torch import Tensor
+
+from residuum.kernels.build import library
+
+BLOCK = 16
+"""Channels are worked on so many at a time."""
+LONGEST_RUN = 32
+"""A stem's row of taps reads at most so many numbers: a row of a tile."""
+WIDE_STEM = 64
+"""From so many channels on a stem's gradient is faster by us: 3 to 16 channels at 32 pixels took half as long again."""
+
+
+def suits(x: Tensor, weight: Tensor) -> bool:
+    """Say whether a convolution of x by the weight is for the matrix units: bfloat16, channels last, whole blocks."""
+    return (
+        _suits(x, weight)
+        and x.shape[1] % BLOCK == 0
+        and x.dtype == torch.bfloat16
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and has_matrix_units()
+    )
+
+
+def suits_stem(x: Tensor, weight: Tensor) -> bool:
+    """Say whether this is a stem that is for the matrix units: few channels, and pictures that need no gradient."""
+    return (
+        _suits(x, weight)
+        and not x.requires_grad
+        and x.dtype in (torch.bfloat16, torch.float32)
+        and weight.shape[1] < BLOCK
+        and weight.shape[1] * weight.shape[3] <= LONGEST_RUN
+        and weight.shape[0] >= WIDE_STEM
+        and has_matrix_units()
+    )
+
+
+def _suits(x: Tensor, weight: Tensor) -> bool:
+    return (
+        weight.requires_grad
+        and weight.dtype == torch.float32
+        and weight.is_contiguous(memory_format=torch.channels_last)
+        and weight.shape[0] % BLOCK == 0
+        and x.device.type == "cpu"
+        and x.dim() == 4
+        and x.numel() > 0
+        and torch.is_autocast_enabled("cpu")
+        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    )
+
+
+def has_matrix_units() -> bool:
+    """Say whether the compiled convolutions can run here, and torch's library is not kept from these units either."""
+    highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    if highest not in {"ALL", "DEFAULT"} and "AMX" not in highest:
+        return False
+    functions = library()
+    return functions is not None and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0
