@@ -20,10 +20,21 @@ from residuum.kernels import convolution as convolutions
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
 from residuum.kernels.convolution import convolution, has_own_pass, own_way
 from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.shortcut import is_compiled, thinned
 from residuum.kernels.update import direction, move
 
 CHANNELS_LAST = torch.channels_last
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
+
+
+@contextmanager
+def threads_used(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def normed(channels: int, seed: int = 0) -> nn.BatchNorm2d:
@@ -264,20 +275,46 @@ def test_other_precisions_are_left_to_torch() -> None:
     torch.testing.assert_close(weights, 0.9 * kept - 0.05 * out)
 
 
+# --- option A's shortcut ------------------------------------------------------------------------
+
+
+@compiled
+@settings(max_examples=40, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 4), st.sampled_from([16, 48]), st.integers(1, 9), st.integers(1, 9)),
+    stride=st.sampled_from([1, 2, 3]),
+    zeros=st.sampled_from([(0, 0), (0, 16), (32, 16)]),
+    precision=st.sampled_from([torch.bfloat16, torch.float32]),
+    threads=st.sampled_from([1, 2]),
+)
+def test_the_compiled_shortcut_is_torchs(
+    shape: tuple[int, ...], stride: int, zeros: tuple[int, int], precision: torch.dtype, threads: int
+) -> None:
+    torch.manual_seed(sum(shape))
+    x = pictures(shape, precision)
+    expected = torch.nn.functional.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, *zeros))
+    dy = torch.randn_like(expected)
+    with threads_used(threads):
+        assert is_compiled(x, zeros)
+        found = thinned(x, stride, zeros)
+        gradients = [torch.autograd.grad(y, [x], dy) for y in (found, expected)]
+    assert found.is_contiguous(memory_format=CHANNELS_LAST)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("channels", "zeros"), [(8, (0, 0)), (16, (4, 4)), (32, (0, -16))])
+def test_other_shortcuts_are_left_to_torch(channels: int, zeros: tuple[int, int]) -> None:
+    x = pictures((2, channels, 5, 4), torch.bfloat16)
+    assert not is_compiled(x, zeros)
+    expected = torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *zeros))
+    torch.testing.assert_close(thinned(x, 2, zeros), expected, rtol=0, atol=0)
+
+
 # --- convolutions on matrix units ---------------------------------------------------------------
 
 has_units = has_matrix_units()
 on_matrix_units = pytest.mark.skipif(not has_units, reason="this processor has no bfloat16 matrix units")
-
-
-@contextmanager
-def threads_used(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

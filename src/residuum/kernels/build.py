@@ -111,6 +111,9 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
     functions.crops.argtypes, functions.crops.restype = [*[pointer] * 6, count, count, switch], None
+    for name in ("shortcut", "shortcut_gradient"):
+        function = getattr(functions, name)
+        function.argtypes, function.restype = [pointer, pointer, *[count] * 9, switch], None
     # the sizes that each takes, and its switches
     convolutions = {"convolution": (5, 1), "weight_gradient": (5, 0), "gathered_gradient": (12, 0)}
     for name, (sizes_taken, switches) in convolutions.items():

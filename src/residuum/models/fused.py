@@ -17,7 +17,8 @@ from residuum.kernels.frozen import joins, rectified
 from residuum.kernels.gathered import pointwise
 from residuum.kernels.matrix_units import suits
 from residuum.kernels.pooling import pool
-from residuum.models.block import Add, Pointwise, ResidualBlock, every
+from residuum.kernels.shortcut import thinned
+from residuum.models.block import Add, Pointwise, ResidualBlock, ZeroPad
 
 Activations = Any
 """A tensor; or between blocks two that are one in memory, for the branch and for the shortcut (batch_norm_twice)."""
@@ -33,8 +34,10 @@ def fused(module: nn.Module, x: Activations) -> Activations:
     if isinstance(module, nn.BatchNorm2d):
         return batch_norm(x, module)
     if isinstance(module, Pointwise) and module.bias is None and module.groups == 1:
-        kept = every(x, module.stride[0])
+        kept = thinned(x, module.stride[0])
         return pointwise(kept, module.weight) if suits(kept, module.weight) else conv2d(kept, module.weight)
+    if isinstance(module, ZeroPad):
+        return thinned(x, module.stride, (module.first, module.last))
     if isinstance(module, nn.Conv2d):
         return convolution(module, x)
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
