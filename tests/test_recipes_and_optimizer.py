@@ -160,6 +160,17 @@ def test_orthogonal_keeps_the_singular_vectors_and_evens_out_the_values(r: int, 
     assert (np.diag(core) < 1.3).all()
 
 
+def test_orthogonal_in_bfloat16_agrees_to_its_rounding() -> None:
+    torch.manual_seed(0)
+    stacks = [
+        torch.randn(shape).bfloat16() for shape in [(1, 16, 27), (3, 16, 144), (2, 100, 48), (1, 130, 64)]
+    ]
+    exact = orthogonal([stack.double() for stack in stacks])
+    for found, expected in zip(orthogonal(stacks), exact, strict=True):
+        assert found.dtype == torch.bfloat16
+        assert float((found.double() - expected).norm() / expected.norm()) < 0.04  # rounded ten times in turn
+
+
 def test_muon_holds_the_norm_of_convolutions_and_moves_the_rest_by_sgd() -> None:
     torch.manual_seed(0)
     net = ResNet(named("resnet20"))

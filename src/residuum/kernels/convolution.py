@@ -41,12 +41,10 @@ def own_way(conv: nn.Conv2d, x: Tensor) -> Way | None:
         return None
     if min(x.shape[2:]) + 2 * padding < size:
         return None
-    if suits_stem(x, conv.weight):
-        return partial(stem, stride=stride, padding=padding)
-    if not suits(x, conv.weight):
-        return None
-    ways: dict[tuple[int, int, int], Way] = {(1, 1, 0): pointwise, (3, 1, 1): three_by_three}
-    return ways.get((size, stride, padding), partial(strided, stride=stride, padding=padding))
+    if suits(x, conv.weight):
+        ways: dict[tuple[int, int, int], Way] = {(1, 1, 0): pointwise, (3, 1, 1): three_by_three}
+        return ways.get((size, stride, padding), partial(strided, stride=stride, padding=padding))
+    return partial(stem, stride=stride, padding=padding) if suits_stem(x, conv.weight) else None
 
 
 def three_by_three(x: Tensor, weight: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from residuum.kernels.update import direction, move
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's coefficients: three rounds bring every singular value to about one."""
 ROUNDS = 3
+SMALL = 32
+"""Products of matrices up to this size are computed in float32: calling for another precision takes longer."""
 
 
 class Muon:
@@ -128,7 +130,7 @@ def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
     is the first one times polynomials of the first A, so the rounds work on the small square matrices, those of one
     size together, and x is multiplied once. Tall matrices are multiplied from the other side.
     """
-    squares = [x.mT @ x if _is_tall(x) else x @ x.mT for x in stacks]
+    squares = [_product(x.mT, x) if _is_tall(x) else _product(x, x.mT) for x in stacks]
     factors: list[Tensor] = [torch.empty(0)] * len(stacks)
     for size in {square.shape[1] for square in squares}:
         places = [place for place, square in enumerate(squares) if square.shape[1] == size]
@@ -136,23 +138,40 @@ def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
         parts = torch.split(found, [len(squares[place]) for place in places])
         for place, factor in zip(places, parts, strict=True):
             factors[place] = factor
-    return [x @ factor if _is_tall(x) else factor @ x for x, factor in zip(stacks, factors, strict=True)]
+    return [
+        _product(x, factor) if _is_tall(x) else _product(factor, x)
+        for x, factor in zip(stacks, factors, strict=True)
+    ]
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Return the products of two stacks' matrices; as a stack, a single one would take up to twice as long."""
+    return (a[0] @ b[0])[None] if len(a) == 1 else a @ b
 
 
 def _inverse_root(square: Tensor) -> Tensor:
-    """(M, s, s) A = xxᵀ to what makes x orthogonal, about A^(−1/2)."""
-    norm = square.diagonal(dim1=1, dim2=2).float().sum(1).sqrt().clamp_min(1e-7)[:, None, None]  # ‖x‖² = tr A
-    square = (square / norm**2).to(square.dtype)
+    """(M, s, s) A = xxᵀ, which is overwritten, to what makes x orthogonal, about A^(−1/2)."""
+    dtype = square.dtype
+    if dtype == torch.bfloat16 and square.shape[1] <= SMALL:
+        square = square.float()
+    norm = square.diagonal(dim1=1, dim2=2).float().sum(1).sqrt().clamp_min(1e-7)  # ‖x‖² = tr A
+    _scale(square, norm**-2)
     a, b, c = NEWTON_SCHULZ
     factor = None
     for turn in range(ROUNDS):
         step = torch.baddbmm(square, square, square, beta=b, alpha=c)
         step.diagonal(dim1=1, dim2=2).add_(a)
-        factor = (step / norm).to(square.dtype) if factor is None else step @ factor
+        factor = _scale(step.clone(), 1 / norm) if factor is None else _product(step, factor)
         if turn < ROUNDS - 1:
-            square = step @ square @ step
+            square = _product(_product(step, square), step)
     assert factor is not None
-    return factor
+    return factor.to(dtype)
+
+
+def _scale(matrices: Tensor, by: Tensor) -> Tensor:
+    """Multiply each of (M, s, s) in place by its number of (M,): in float32, rounded once."""
+    torch._foreach_mul_(list(matrices.unbind()), list(by.unbind()))
+    return matrices
 
 
 def _is_tall(matrices: Tensor) -> bool:
