@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels.matrix_units import has_matrix_units
 from residuum.kernels.frozen import joins, rectified
+from residuum.kernels.matrix_units import has_matrix_units
 from residuum.models.fused import fused
 
 amx = pytest.mark.skipif(not has_matrix_units(), reason="no matrix units here")

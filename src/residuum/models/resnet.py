@@ -93,14 +93,20 @@ def initialise(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, GatedAdd) and module.gate.bias is not None:
             nn.init.constant_(module.gate.bias, module.bias)
-    if isinstance(net, ResNet) and net.spec.dirac_init:
+    if isinstance(net, ResNet):
+        _begin_as_asked(net)
+
+
+def _begin_as_asked(net: ResNet) -> None:
+    """Set what the specification wants to begin otherwise."""
+    if net.spec.dirac_init:
         for module in (layer for _, block in net.blocks() for layer in block.branch.modules()):
             if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.groups == 1:
                 nn.init.dirac_(module.weight[: module.in_channels])
-    if isinstance(net, ResNet) and net.spec.small_head:
+    if net.spec.small_head:
         nn.init.normal_(net.fc.weight, std=1 / net.fc.in_features)
         nn.init.zeros_(net.fc.bias)
-    if isinstance(net, ResNet) and net.spec.zero_init:
+    if net.spec.zero_init:
         for _, block in net.blocks():
             nn.init.zeros_(last_bn(block).weight)
 
