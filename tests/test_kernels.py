@@ -400,7 +400,8 @@ def test_the_three_passes_are_right_and_repeat_at_the_shapes_that_matter(
         ((128, 128), 16, ["convolution", "convolution"]),
         ((256, 256), 8, ["convolution", "convolution"]),
         ((16, 64), 8, ["convolution"]),
-        ((128, 128), 9, []),
+        ((64, 256), 12, ["convolution", "convolution"]),
+        ((128, 128), 28, []),
         ((256, 256), 16, []),
     ],
 )
