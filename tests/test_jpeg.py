@@ -5,6 +5,7 @@ import random
 import struct
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -19,7 +20,7 @@ from PIL import Image
 from torchvision.transforms import functional
 
 import residuum.data.decode as room
-from residuum.data import jpeg
+from residuum.data import jpeg, jpeg_region
 from residuum.data.augment import augmented_picture, augmented_views, random_crop
 from residuum.data.batches import TrainingPlan, open_feed
 from residuum.data.boxes import decoding_scale, whole_pixels
@@ -31,6 +32,22 @@ from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.recipe import Augmentation
 
 AREA = Augmentation(area=(0.08, 1.0))
+
+region_is_here = pytest.mark.skipif(
+    jpeg_region._library() is None, reason="no TurboJPEG library, version 3, here"
+)
+
+
+def by_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no TurboJPEG library."""
+    monkeypatch.setattr(jpeg, "decoded_region", lambda *_: None)
+
+
+@pytest.fixture(autouse=True, params=[pytest.param("region", marks=region_is_here), "rows"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "rows":
+        by_rows_alone(monkeypatch)
+
 
 # Grey levels, 0..255, against torchvision's pipeline, over the 200 photographs at 224 px. Decoded in full, 190 of them:
 # mean 0.03, 99 % within 1. With the 10 that are decoded at 1/2, whose means of 2×2 pixels are sharper than the filter:
@@ -179,7 +196,8 @@ def test_every_last_row(ways: Counter[str]) -> None:
     assert ways == {"fast": 3 * 72}
 
 
-def test_nothing_below_the_part_is_decoded() -> None:
+def test_nothing_below_the_part_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rows_alone(monkeypatch)
     encoded, heights = encode(scene(), quality=80), []
     original = simplejpeg.decode_jpeg
 
@@ -191,6 +209,63 @@ def test_nothing_below_the_part_is_decoded() -> None:
         decode_part(encoded, "x", lambda w, h: (10.0, 10.0, 60.0, 50.0), 100)
         decode_part(encoded, "x", lambda w, h: (10.0, 10.0, 60.0, float(h)), 100)
     assert heights == [52, 131]
+
+
+SAMPLINGS = {
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "4:2:0": {"subsampling": 2},
+    "grey": {},
+}
+
+
+@region_is_here
+@pytest.mark.parametrize("sampling", SAMPLINGS)
+def test_every_edge_of_a_region(sampling: str) -> None:
+    """Smoothed chroma would be another if the region ended too soon, on any side."""
+    image = scene().convert("L") if sampling == "grey" else scene()
+    encoded = encode(image, quality=80, **SAMPLINGS[sampling])
+    whole = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
+    height, width = whole.shape[:2]
+    boxes = [(left, 20, left + 41, 70) for left in range(0, width - 41)]
+    boxes += [(20, top, 90, top + 33) for top in range(0, height - 33)]
+    boxes += [(0, 0, right, right) for right in range(1, 50)]
+    for left, top, right, bottom in boxes:
+        found = jpeg_region.decoded_region(encoded, (left, top, right, bottom), (width, height))
+        assert found is not None
+        pixels, said = found
+        assert not said
+        np.testing.assert_array_equal(pixels, whole[top:bottom, left:right])
+
+
+@region_is_here
+def test_a_region_of_a_picture_of_another_size_is_refused() -> None:
+    encoded = encode(scene(), quality=80)
+    assert jpeg_region.decoded_region(encoded, (0, 0, 20, 20), (157, 131)) is not None
+    assert jpeg_region.decoded_region(encoded, (0, 0, 20, 20), (156, 131)) is None
+    nothing = jpeg_region.decoded_region(b"\xff\xd8 no picture", (0, 0, 20, 20), (157, 131))
+    assert nothing is None or nothing[1]
+
+
+@region_is_here
+def test_a_damaged_region_says_so() -> None:
+    encoded = bytearray(encode(scene(), quality=80))
+    encoded[len(encoded) // 3 : len(encoded) // 3 + 40] = b"\xff\xd7" * 20
+    found = jpeg_region.decoded_region(encoded, (0, 60, 157, 131), (157, 131))
+    assert found is None or found[1]
+
+
+@region_is_here
+def test_threads_have_a_decoder_each() -> None:
+    encoded = encode(scene(), quality=80)
+
+    def decode(_: int) -> bytes:
+        found = jpeg_region.decoded_region(encoded, (10, 10, 100, 90), (157, 131))
+        assert found is not None
+        return found[0].tobytes()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(decode, range(200)))) == 1
 
 
 # --- the usual pipeline -------------------------------------------------------------------------
@@ -238,8 +313,9 @@ def test_a_progressive_photograph_is_decoded_all_the_same() -> None:
 @pytest.mark.parametrize("error", [ValueError("no"), RuntimeError("no"), MemoryError()])
 @pytest.mark.parametrize("notes", [None, turned(6)])
 def test_what_the_decoder_refuses_pillow_decodes(
-    error: Exception, notes: Image.Exif | None, ways: Counter[str]
+    error: Exception, notes: Image.Exif | None, ways: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    by_rows_alone(monkeypatch)
     encoded = encode(scene(), quality=80, exif=notes or Image.Exif())
     expected = by_pillow(encoded, 30, 1)
     with mock.patch.object(simplejpeg, "decode_jpeg", side_effect=error):
@@ -247,7 +323,8 @@ def test_what_the_decoder_refuses_pillow_decodes(
     assert set(ways) == {"refused"}
 
 
-def test_another_shape_than_expected_is_refused(ways: Counter[str]) -> None:
+def test_another_shape_than_expected_is_refused(ways: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    by_rows_alone(monkeypatch)
     encoded = encode(scene(), quality=80)
     with mock.patch.object(simplejpeg, "decode_jpeg_header", return_value=(131, 156, "YCbCr", "420")):
         assert same(view(encoded, 30, 1), by_pillow(encoded, 30, 1))

@@ -13,6 +13,7 @@ import simplejpeg
 from numpy.typing import NDArray
 
 from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
+from residuum.data.jpeg_region import decoded_region
 
 PartOf = Callable[[int, int], Box]
 """Chooses a part of a picture from the width and height of the upright one."""
@@ -93,6 +94,11 @@ def stored_part(
     kept = min(frame.height, (bottom + _BELOW) * scale)
     shape = -(-kept // scale), -(-frame.width // scale)
     shortened = encoded if kept == frame.height else _with_height(encoded, frame, kept)
+    if scale == 1:
+        region = decoded_region(shortened, (left, top, right, bottom), (frame.width, kept))
+        if region is not None:
+            pixels, said = region
+            return pixels.copy() if not said or _LEFT_OVER.search(said) else None
     try:
         rows = _decoded(
             shortened, shape, {} if scale == 1 else {"min_height": shape[0], "min_width": shape[1]}

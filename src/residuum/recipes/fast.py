@@ -11,12 +11,13 @@ Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 
 from residuum.recipe import Augmentation, Moves, OneCycle, Recipe, Task
 
-EPOCHS, SMALL = 11, 3
-"""Passes over the pictures, and how many of them at three quarters of the side."""
+EPOCHS = 12
+SMALL = ((0.25, 0.5), (0.5, 0.75))
+"""Up to which share of the passes the pictures have which share of their side."""
 
 
 def fast(task: Task) -> Recipe:
-    """Return the recipe: few passes, the first at three quarters of the pictures' side."""
+    """Return the recipe: few passes, the first half at a half and three quarters of the pictures' side."""
     batch_size = task.batch(1000 if task.num_pictures >= 8192 else 64)
     per_epoch = task.num_pictures // batch_size
     return Recipe(
@@ -41,7 +42,7 @@ def fast(task: Task) -> Recipe:
         weight_decay=0.0,
         decay_norms_and_biases=False,
         label_smoothing=0.2,
-        small_first=((SMALL / EPOCHS, round(task.image_size * 0.75)),),
+        small_first=tuple((until, round(task.image_size * side)) for until, side in SMALL),
         views="shifted" if task.mirrors else "single",
         judged_in="training precision",
     )
