@@ -190,13 +190,15 @@ template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C,
 
 }  // namespace
 
+// `statistics` are C means, then C inverse standard deviations; `batches` counts what the running statistics have seen.
 #define EXPORT(NAME, T) \
 extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, float* rm, float* rv, \
-    float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch((const T*)y, M, C, [&](auto k, auto past) { forward<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, mean, inverse_std, M, C, relu, threads, work); }); } \
+    int64_t* batches, float momentum, float eps, float* statistics, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    ++*batches; \
+    dispatch((const T*)y, M, C, [&](auto k, auto past) { forward<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, statistics, statistics + C, M, C, relu, threads, work); }); } \
 extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
-    const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch((const T*)dx, M, C, [&](auto k, auto past) { backward<T, k.value, past.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, mean, inverse_std, dgamma, dbeta, M, C, relu, threads, work); }); }
+    const float* statistics, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    dispatch((const T*)dx, M, C, [&](auto k, auto past) { backward<T, k.value, past.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C, relu, threads, work); }); }
 
 EXPORT(f32, float)
 EXPORT(bf16, bfloat16)

@@ -35,9 +35,8 @@ def batch_norm_twice(
     Their gradients then arrive apart, and are added in the sweep that reads them anyway.
     """
     if fuses(x, norm, h):
-        assert norm.num_batches_tracked is not None
-        norm.num_batches_tracked += 1
-        state = (norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps)
+        running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        state = (norm.weight, norm.bias, *running, norm.momentum, norm.eps)
         both: tuple[Tensor, Tensor] = _Fused.apply(x, h, *state, relu)
         return both
     y = norm(x)
@@ -74,18 +73,19 @@ class _Fused(torch.autograd.Function):
         beta: Tensor,
         running_mean: Tensor,
         running_var: Tensor,
+        batches: Tensor,
         momentum: float,
         eps: float,
         relu: bool,
     ) -> tuple[Tensor, Tensor]:
         y, statistics = torch.empty_like(x), torch.empty(2, x.shape[1])
-        running = (running_mean, running_var, momentum, eps)
-        _call("forward", x, relu, x, h, y, gamma, beta, *running, *statistics)
+        running = (running_mean, running_var, batches, momentum, eps)
+        _call("forward", x, relu, x, h, y, gamma, beta, *running, statistics)
         # y tells where the ReLU let through; without h, x tells it too
         ctx.save_for_backward(x, y if relu and h is not None else None, gamma, beta, statistics)
         ctx.relu, ctx.adds = relu, h is not None
         ctx.set_materialize_grads(False)
-        return y, y.new_empty(0).set_(y.untyped_storage(), 0, y.shape, y.stride())
+        return y, y.detach()
 
     @staticmethod
     @once_differentiable
@@ -93,16 +93,16 @@ class _Fused(torch.autograd.Function):
         x, y, gamma, beta, statistics = ctx.saved_tensors
         used = [dy.contiguous(memory_format=torch.channels_last) for dy in both if dy is not None]
         if not used:
-            return (None,) * 9
+            return (None,) * 10
         if ctx.adds and not ctx.relu:  # h's gradient is the sum itself, and no sweep writes it
             used = [sum(used[1:], used[0])]
         dy, dy2 = used[0], used[1] if len(used) > 1 else None
-        dx, moves = torch.empty_like(x), torch.empty(2, x.shape[1])
+        dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
         dh = torch.empty_like(x) if ctx.adds and ctx.relu else None
-        _call("backward", x, ctx.relu, dy, dy2, x, y, dx, dh, gamma, beta, *statistics, *moves)
+        _call("backward", x, ctx.relu, dy, dy2, x, y, dx, dh, gamma, beta, statistics, dgamma, dbeta)
         if ctx.adds and dh is None:
             dh = dy
-        return dx, dh, moves[0], moves[1], None, None, None, None, None
+        return dx, dh, dgamma, dbeta, None, None, None, None, None, None
 
 
 def _call(direction: str, x: Tensor, relu: bool, *values: Tensor | float | None) -> None:

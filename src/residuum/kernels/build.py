@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -49,10 +50,18 @@ def library() -> ctypes.CDLL | None:
 
 def call(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: bool) -> None:
     """Call a compiled convolution on addresses and numbers, with as much room to work in as it says."""
-    functions, threads = library(), torch.get_num_threads()
-    work = torch.empty(getattr(functions, f"{name}_room")(*sizes, threads), dtype=torch.uint8)
-    addresses = (tensor.data_ptr() for tensor in (one, other, out))
-    getattr(functions, name)(*addresses, *sizes, *switches, threads, work.data_ptr())
+    threads = torch.get_num_threads()
+    function, room = _function(name, sizes, threads)
+    work = torch.empty(room, dtype=torch.uint8)
+    addresses = (one.data_ptr(), other.data_ptr(), out.data_ptr())
+    function(*addresses, *sizes, *switches, threads, work.data_ptr())
+
+
+@cache
+def _function(name: str, sizes: tuple[int, ...], threads: int) -> tuple[Callable[..., None], int]:
+    """Return a compiled convolution and how many bytes it works in."""
+    functions = library()
+    return getattr(functions, name), getattr(functions, f"{name}_room")(*sizes, threads)
 
 
 def _compiled(compiler: str) -> Path:
@@ -101,8 +110,8 @@ def _load(path: Path) -> ctypes.CDLL:
             getattr(functions, f"bn_forward_{name}"),
             getattr(functions, f"bn_backward_{name}"),
         )
-        forward.argtypes = [*[pointer] * 7, number, number, pointer, pointer, *sizes]
-        backward.argtypes = [*[pointer] * 12, *sizes]
+        forward.argtypes = [*[pointer] * 8, number, number, pointer, *sizes]
+        backward.argtypes = [*[pointer] * 11, *sizes]
         forward.restype = backward.restype = None
         for direction in ("forward", "backward"):
             pool = getattr(functions, f"pool_{direction}_{name}")

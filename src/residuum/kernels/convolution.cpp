@@ -91,8 +91,8 @@ void pack(const float* w, bool turned, const Layer& l, half* packed) {
 }
 
 // Copy n numbers, or as many zeros: the one place where a picture comes in.
-inline void copy_row(const half* from, half* to, int64_t n, int64_t next) {
-    if (from) for (int64_t i = 0; i < n; i += TILE) { __builtin_prefetch(from + next + i, 0, 2); put(to + i, sixteen(from + i)); }
+inline void copy_row(const half* from, half* to, int64_t n) {
+    if (from) for (int64_t i = 0; i < n; i += TILE) put(to + i, sixteen(from + i));
     else for (int64_t i = 0; i < n; i += TILE) put(to + i, _mm256_setzero_si256());
 }
 
@@ -104,6 +104,8 @@ struct Band {
         pictures = std::min(l.P, l.B - picture); rows = std::min(l.R, l.H - y);
         all = item < items ? (rows + 2) * l.P : 0;
     }
+    // Ask for the same row of the band after this one: copying waits for memory.
+    void fetch(const half* row) const { for (int64_t i = 0; i < l.W * l.Ci; i += 32) _mm_prefetch((const char*)(row + i), _MM_HINT_T1); }
     int64_t pixel() const { return (picture * l.H + y) * l.W; }
     void copy() {
         int64_t r = done / l.P, p = done % l.P, at = y + r - 1;
@@ -111,10 +113,10 @@ struct Band {
         const half* from = is_inside ? x + (((picture + p) * l.H + at) * l.W) * l.Ci : nullptr;
         half* row = to + r * l.across * l.D;
         ++done;
-        int64_t each = l.H * l.W * l.Ci, next = l.W * l.Ci + (p + 1 < l.P ? each - l.W * l.Ci : -p * each);
-        if (l.P == 1) return copy_row(from, row + l.Ci, l.W * l.Ci, next);
+        if (from) fetch(from + l.R * l.W * l.Ci);
+        if (l.P == 1) return copy_row(from, row + l.Ci, l.W * l.Ci);
         for (int64_t i = 1; i <= l.W; ++i, from += from ? l.Ci : 0)
-            copy_row(from, row + (i / l.fold * l.P + p) * l.D + i % l.fold * l.Ci, l.Ci, next);
+            copy_row(from, row + (i / l.fold * l.P + p) * l.D + i % l.fold * l.Ci, l.Ci);
     }
 };
 
