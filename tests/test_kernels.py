@@ -22,6 +22,8 @@ from residuum.kernels.convolution import convolution, has_own_pass, own_way
 from residuum.kernels.matrix_units import has_matrix_units
 from residuum.kernels.shortcut import is_compiled, thinned
 from residuum.kernels.update import direction, move
+from residuum.models.block import convolution as block_convolution
+from residuum.models.fused import fused
 
 CHANNELS_LAST = torch.channels_last
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
@@ -497,6 +499,17 @@ def test_the_gathered_gradient_is_taken_where_it_is_faster(
         y = convolution(conv, x.detach())
     torch.autograd.grad(y, [conv.weight], dy)
     assert names == ["gathered_gradient"] * called
+
+
+@on_matrix_units
+@pytest.mark.parametrize("side", [(8, 8), (7, 5)])
+def test_a_strided_1x1_of_a_block_is_right(side: tuple[int, int]) -> None:
+    _, x, dy = convolved((32, 64), (2, *side), 1, 2)
+    conv = block_convolution(32, 64, 1, 2).to(memory_format=CHANNELS_LAST)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = fused(conv, x)
+    found = [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]
+    assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
 @on_matrix_units

@@ -86,27 +86,14 @@ void pack_x(const Shape& s, const half* x, int64_t first, const half* zeros, hal
     }
 }
 
-// A stretch of memory that is to be in the cache soon, fetched line by line.
-struct Stretch {
-    const char *at, *end;
-    void fetch(int64_t lines) { for (; lines > 0 && at < end; --lines, at += 64) _mm_prefetch(at, _MM_HINT_T1); }
-    int64_t bytes() const { return end - at; }
-};
-
-// What the next batch reads, fetched while this one is multiplied: packing alone waits for memory.
-struct Next {
-    Stretch g, x; int64_t each;   // lines at a time
-    Next(const Shape& s, const half* x, const half* g, int64_t first, int64_t steps, int64_t times) {
-        int64_t from = std::min(first * DEEP, s.pixels()), to = std::min((first + steps) * DEEP, s.pixels());
-        this->g = {(const char*)(g + from * s.Co), (const char*)(g + to * s.Co)};
-        this->x = {(const char*)(x + s.place(from)), (const char*)(x + s.place(to))};
-        each = parts(this->g.bytes() + this->x.bytes(), 64 * times);
-    }
-    void fetch() { (g.bytes() > 0 ? g : x).fetch(each); }
-};
+// What a batch of pixels reads, to be fetched in so many times while the one before is multiplied.
+Ahead ahead(const Shape& s, const half* x, const half* g, int64_t first, int64_t steps, int64_t times) {
+    int64_t from = std::min(first * DEEP, s.pixels()), to = std::min((first + steps) * DEEP, s.pixels());
+    return Ahead({g + from * s.Co, g + to * s.Co}, {x + s.place(from), x + s.place(to)}, times);
+}
 
 // Add up 32 by 32 products over the packed steps.
-void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps, bool is_first, Next& next) {
+void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps, bool is_first, Ahead& next) {
     if (is_first) { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
     else { _tile_loadd(0, sums[0], 64); _tile_loadd(1, sums[1], 64); _tile_loadd(2, sums[2], 64); _tile_loadd(3, sums[3], 64); }
     for (int64_t step = 0; step < steps * 512; step += 512) {
@@ -119,7 +106,7 @@ void add_block(const half* g0, const half* g1, const half* x0, const half* x1, f
 }
 
 // Add the products of a batch to the sums, [down][across][16][16]. An odd last tile is worked on twice.
-void multiply(const Shape& s, const Room& room, int64_t steps, bool is_first, Next& next) {
+void multiply(const Shape& s, const Room& room, int64_t steps, bool is_first, Ahead& next) {
     auto block = [&](int64_t m, int64_t n) {
         int64_t m1 = std::min(m + 1, s.down() - 1), n1 = std::min(n + 1, s.across() - 1);
         float *upper = room.sums + m * s.across() * 256, *lower = room.sums + m1 * s.across() * 256;
@@ -139,7 +126,8 @@ void work_through(const Shape& s, const half* x, const half* g, int64_t first, i
             pack_g(s, g, (batch + step) * DEEP, room.zeros, room.g + step * 512);
             pack_x(s, x, (batch + step) * DEEP, room.zeros, room.x + step * 512);
         }
-        Next next(s, x, g, batch + steps, std::min(BATCH, end - batch - steps), parts(s.down(), 2) * parts(s.across(), 2) * steps);
+        int64_t times = parts(s.down(), 2) * parts(s.across(), 2) * steps;
+        Ahead next = ahead(s, x, g, batch + steps, std::min(BATCH, end - batch - steps), times);
         multiply(s, room, steps, batch == first, next);
     }
 }

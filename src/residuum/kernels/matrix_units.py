@@ -1,6 +1,7 @@
 """Where a processor's matrix units can be used: for which tensors, and whether there are any."""
 
 import os
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -56,7 +57,10 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
 def has_matrix_units() -> bool:
     """Say whether the compiled convolutions can run here, and torch's library is not kept from these units either."""
     highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    if highest not in {"ALL", "DEFAULT"} and "AMX" not in highest:
-        return False
+    return (highest in {"ALL", "DEFAULT"} or "AMX" in highest) and _has_room()
+
+
+@cache
+def _has_room() -> bool:
     functions = library()
     return functions is not None and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0

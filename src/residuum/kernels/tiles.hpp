@@ -17,6 +17,7 @@ namespace {
 constexpr int64_t TILE = 16;      // rows of a tile, and its columns in float32
 constexpr int64_t DEEP = 32;      // numbers that one tile product adds up
 typedef uint16_t half;            // a bfloat16
+constexpr int64_t LINE = 32;      // such numbers in a line of the cache
 
 constexpr int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
 constexpr int64_t up(int64_t n, int64_t multiple) { return parts(n, multiple) * multiple; }
@@ -82,6 +83,21 @@ inline __m512i paired(__m256i one, __m256i other) {
 }
 inline __m256i sixteen(const half* from) { return _mm256_loadu_si256((const __m256i*)from); }
 inline __m256i sixteen(const float* from) { return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from)); }
+
+// Two stretches of memory that are to be in the cache soon, asked for line by line while the matrix units work: packing
+// alone waits for memory.
+class Ahead {
+    struct Stretch { const half *at, *end; } one, other;
+    int64_t lines;   // at a time
+public:
+    Ahead(Stretch one, Stretch other, int64_t times)
+        : one(one), other(other), lines(parts(one.end - one.at + other.end - other.at, LINE * times)) {}
+    void fetch() {
+        Stretch& s = one.at < one.end ? one : other;
+        for (int64_t n = 0; n < lines && s.at < s.end; ++n, s.at += LINE) _mm_prefetch((const char*)s.at, _MM_HINT_T1);
+    }
+};
+
 inline void put(half* to, __m256i v) { _mm256_storeu_si256((__m256i*)to, v); }
 
 }  // namespace

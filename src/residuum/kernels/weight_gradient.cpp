@@ -103,8 +103,19 @@ void pack(const Batch& b, const half* x, const half* g, const Band& band, int64_
     }
 }
 
+// Where in x and g an item's pixels begin; those of the last end where the next would begin.
+int64_t place(const Batch& b, int64_t item) {
+    return std::min(b.B, item / b.bands * b.P * b.G) * b.H * b.W + item % b.bands * b.R * b.W;
+}
+
+// What an item reads, to be fetched in so many times while the one before is multiplied.
+Ahead ahead(const Batch& b, const half* x, const half* g, int64_t item, int64_t end, int64_t times) {
+    int64_t from = place(b, std::min(item, end)), to = place(b, std::min(item + 1, end));
+    return Ahead({g + from * b.Co, g + to * b.Co}, {x + from * b.Ci, x + to * b.Ci}, times);
+}
+
 // Add up N taps of 16 by 16 channels, 3 or 6, over all that is packed.
-template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first) {
+template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first, Ahead& next) {
     if (is_first) { _tile_zero(0); _tile_zero(1); _tile_zero(2); if (N > 3) { _tile_zero(3); _tile_zero(4); _tile_zero(5); } }
     else {
         _tile_loadd(0, sums[0], 64); _tile_loadd(1, sums[1], 64); _tile_loadd(2, sums[2], 64);
@@ -114,6 +125,7 @@ template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, co
         int64_t at = (group * b.pairs + row * b.across) * DEEP;
         for (int64_t step = 0; step < b.run; ++step, g += 512, at += 512) {
             _tile_loadd(6, g, 64);
+            next.fetch();
             _tile_loadd(7, x[0] + at, 64); _tile_dpbf16ps(0, 6, 7);
             _tile_loadd(7, x[1] + at, 64); _tile_dpbf16ps(1, 6, 7);
             _tile_loadd(7, x[2] + at, 64); _tile_dpbf16ps(2, 6, 7);
@@ -129,7 +141,7 @@ template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, co
 
 // Add the products to the sums, [tap][Co/16][Ci/16][16][16]: six taps of odd pairs, then three of even ones, so that each
 // kind is fetched but once.
-void multiply(const Batch& b, int64_t groups, const Room& room, bool is_first) {
+void multiply(const Batch& b, int64_t groups, const Room& room, bool is_first, Ahead& next) {
     int64_t across = b.Co / TILE, along = b.Ci / TILE;
     for (int64_t i = 0; i < along; ++i) for (int64_t c = 0; c < across; ++c) {
         const half *odd[6], *even[3], *g = room.g + c * b.each_g();
@@ -140,8 +152,8 @@ void multiply(const Batch& b, int64_t groups, const Room& room, bool is_first) {
             odd[2 * ky] = room.odd + at; even[ky] = room.even + at; odd[2 * ky + 1] = room.odd + at + b.P * DEEP;
             sums[2 * ky] = to; middle[ky] = to + across * along * 256; sums[2 * ky + 1] = to + 2 * across * along * 256;
         }
-        add_taps<6>(b, groups, g, odd, sums, is_first);
-        add_taps<3>(b, groups, g, even, middle, is_first);
+        add_taps<6>(b, groups, g, odd, sums, is_first, next);
+        add_taps<3>(b, groups, g, even, middle, is_first, next);
     }
 }
 
@@ -156,7 +168,8 @@ void work_through(const Batch& b, const half* x, const half* g, int64_t first, i
             planned = band;
             pack(b, x, g, band, group, room);
         }
-        multiply(b, groups, room, item == first);
+        Ahead next = ahead(b, x, g, item + 1, end, 2 * groups * b.steps * (b.Co / TILE) * (b.Ci / TILE));
+        multiply(b, groups, room, item == first, next);
     }
 }
 

@@ -189,12 +189,8 @@ def matrix(weight: Tensor) -> Tensor:
 
     Channels-last weights have their columns in another order; to the nearest orthogonal matrix it makes no difference.
     """
-    return (weight.permute(0, 2, 3, 1) if is_channels_last(weight) else weight).flatten(1)
-
-
-def is_channels_last(weight: Tensor) -> bool:
-    """Say whether the channels of a (C_out, C_in, k, k) weight lie side by side in memory."""
-    return weight.permute(0, 2, 3, 1).is_contiguous() and not weight.is_contiguous()
+    rows = weight if weight.is_contiguous() else weight.permute(0, 2, 3, 1)
+    return (rows if rows.is_contiguous() else weight).flatten(1)
 
 
 def _by_shape(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
