@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from residuum.kernels import build, gathered
 from residuum.kernels import convolution as convolutions
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
 from residuum.kernels.convolution import convolution, has_own_pass, own_way
+from residuum.kernels.gathered import pointwise, strided
 from residuum.kernels.matrix_units import has_matrix_units
 from residuum.kernels.shortcut import is_compiled, thinned
 from residuum.kernels.update import direction, move
@@ -339,9 +340,11 @@ def convolved(
     return conv, pictures((batch, c_in, rows, columns), torch.bfloat16), dy
 
 
-def passes(conv: nn.Conv2d, x: Tensor, dy: Tensor) -> list[Tensor]:
+def passes(
+    conv: nn.Conv2d, x: Tensor, dy: Tensor, by: Callable[[nn.Conv2d, Tensor], Tensor] = convolution
+) -> list[Tensor]:
     with torch.autocast("cpu", torch.bfloat16):
-        y = convolution(conv, x)
+        y = by(conv, x)
     return [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]
 
 
@@ -438,9 +441,13 @@ def test_what_is_partly_left_to_torch_is_right(channels: tuple[int, int]) -> Non
 def test_other_sizes_and_strides_are_those_of_float64(
     channels: tuple[int, int], shape: tuple[int, int, int], size: int, stride: int, threads: int
 ) -> None:
+    def by(conv: nn.Conv2d, x: Tensor) -> Tensor:
+        is_pointwise = size == stride == 1
+        return pointwise(x, conv.weight) if is_pointwise else strided(x, conv.weight, stride, size // 2)
+
     conv, x, dy = convolved(channels, shape, size, stride)
     with threads_used(threads):
-        assert_right(passes(conv, x, dy), exact_passes(conv, x, dy), conv, x)
+        assert_right(passes(conv, x, dy, by), exact_passes(conv, x, dy), conv, x)
 
 
 @on_matrix_units
@@ -487,6 +494,8 @@ def test_a_stems_gradient_is_that_of_float64(
         ((64, 64), 3, 2, True),
         ((3, 64), 7, 2, True),
         ((3, 16), 3, 1, False),
+        ((16, 64), 1, 1, False),
+        ((64, 64), 5, 1, False),
     ],
 )
 def test_the_gathered_gradient_is_taken_where_it_is_faster(
@@ -504,8 +513,8 @@ def test_the_gathered_gradient_is_taken_where_it_is_faster(
 @on_matrix_units
 @pytest.mark.parametrize("side", [(8, 8), (7, 5)])
 def test_a_strided_1x1_of_a_block_is_right(side: tuple[int, int]) -> None:
-    _, x, dy = convolved((32, 64), (2, *side), 1, 2)
-    conv = block_convolution(32, 64, 1, 2).to(memory_format=CHANNELS_LAST)
+    _, x, dy = convolved((64, 80), (2, *side), 1, 2)
+    conv = block_convolution(64, 80, 1, 2).to(memory_format=CHANNELS_LAST)
     with torch.autocast("cpu", torch.bfloat16):
         y = fused(conv, x)
     found = [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]

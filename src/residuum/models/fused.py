@@ -15,7 +15,7 @@ from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.kernels.convolution import convolution
 from residuum.kernels.frozen import joins, rectified
 from residuum.kernels.gathered import pointwise
-from residuum.kernels.matrix_units import suits
+from residuum.kernels.matrix_units import suits_pointwise
 from residuum.kernels.pooling import pool
 from residuum.kernels.shortcut import thinned
 from residuum.models.block import Add, Pointwise, ResidualBlock, ZeroPad
@@ -35,7 +35,11 @@ def fused(module: nn.Module, x: Activations) -> Activations:
         return batch_norm(x, module)
     if isinstance(module, Pointwise) and module.bias is None and module.groups == 1:
         kept = thinned(x, module.stride[0])
-        return pointwise(kept, module.weight) if suits(kept, module.weight) else conv2d(kept, module.weight)
+        return (
+            pointwise(kept, module.weight)
+            if suits_pointwise(kept, module.weight)
+            else conv2d(kept, module.weight)
+        )
     if isinstance(module, ZeroPad):
         return thinned(x, module.stride, (module.first, module.last))
     if isinstance(module, nn.Conv2d):
