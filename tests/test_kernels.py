@@ -67,6 +67,37 @@ def outcome(y: Tensor, dy: Tensor, of: list[Tensor], norm: nn.BatchNorm2d) -> li
 
 
 @compiled
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [16, 64, 80])
+@pytest.mark.parametrize(("adds", "relu"), [(False, False), (False, True), (True, True)])
+def test_in_evaluation_the_running_statistics_are_used_and_kept(
+    dtype: torch.dtype, channels: int, adds: bool, relu: bool
+) -> None:
+    norm = normed(channels)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    nn.init.normal_(norm.running_mean)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    norm.eval()
+    shape = (3, channels, 5, 7)
+    x, h = pictures(shape, dtype).detach(), pictures(shape, dtype).detach() if adds else None
+    before = [buffer.clone() for buffer in norm.buffers()]
+    with torch.no_grad():
+        assert fuses(x, norm, h)
+        y = batch_norm(x, norm, h, relu=relu)
+        after = list(norm.buffers())
+        expected = usual(x, norm, h, relu)
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    rounding = 2**-8 if dtype == torch.bfloat16 else 1e-6
+    torch.testing.assert_close(y.double(), expected, rtol=rounding, atol=rounding)
+
+
+@compiled
+def test_in_evaluation_gradients_are_torchs() -> None:
+    assert not fuses(pictures((2, 16, 4, 4), torch.float32), normed(16).eval(), None)
+
+
+@compiled
 @settings(max_examples=40, deadline=None)
 @given(
     shape=st.tuples(

@@ -40,6 +40,40 @@ inline Shape folded(int64_t M, int64_t C, int wide) {
     return {M / fold, C * fold, fold};
 }
 
+// y = a x + b + h, then the ReLU, for a tile of rows.
+template <class T, int K, bool past_cache>
+inline void scaled(const T* x, const T* h, T* y, const float* scale, const float* shift, int64_t W, int relu, int64_t from, int64_t to, int64_t next) {
+    for (int64_t c = 0; c < W; c += LANES * K) {
+        Floats a[K], b[K];
+        for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
+        for (int64_t r = from; r < to; ++r)
+            for (int k = 0; k < K; ++k) {
+                int64_t at = r * W + c + LANES * k;
+                Floats v = a[k] * load(x + at, next * W) + b[k];
+                if (h) v += load(h + at, next * W);
+                if (relu) v = where(~(v <= 0), v);   // a NaN stays one
+                write<past_cache>(y + at, v);
+            }
+    }
+}
+
+// With statistics that are there already: the running ones.
+template <class T, int K, bool past_cache>
+void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, const float* mean, const float* variance, float eps,
+           int64_t M, int64_t C, int relu, int threads, double* work) {
+    Shape s = folded(M, C, 64);
+    int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
+    float* scale = (float*)work; float* shift = scale + W;
+    for (int64_t f = 0; f < W; ++f) {
+        int64_t c = f % C;
+        scale[f] = (float)(gamma[c] / std::sqrt((double)variance[c] + eps)); shift[f] = beta[c] - mean[c] * scale[f];
+    }
+    #pragma omp parallel num_threads(threads)
+    upwards(share(s.rows, omp_get_thread_num(), threads), tile, [=](int64_t from, int64_t to, int64_t next) {
+        scaled<T, K, past_cache>(x, h, y, scale, shift, W, relu, from, to, next);
+    });
+}
+
 template <class T, int K, bool past_cache>
 void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta, float* running_mean, float* running_var,
              float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) {
@@ -90,18 +124,7 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
             }
         }
         downwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
-            for (int64_t c = 0; c < W; c += LANES * K) {
-                Floats a[K], b[K];
-                for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
-                for (int64_t r = from; r < to; ++r)
-                    for (int k = 0; k < K; ++k) {
-                        int64_t at = r * W + c + LANES * k;
-                        Floats v = a[k] * load(x + at, next * W) + b[k];
-                        if (h) v += load(h + at, next * W);
-                        if (relu) v = where(~(v <= 0), v);   // a NaN stays one
-                        write<past_cache>(y + at, v);
-                    }
-            }
+            scaled<T, K, past_cache>(x, h, y, scale, shift, W, relu, from, to, next);
         });
     }
 }
@@ -196,6 +219,9 @@ extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const f
     int64_t* batches, float momentum, float eps, float* statistics, int64_t M, int64_t C, int relu, int threads, double* work) { \
     ++*batches; \
     dispatch((const T*)y, M, C, [&](auto k, auto past) { forward<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, statistics, statistics + C, M, C, relu, threads, work); }); } \
+extern "C" void bn_apply_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, const float* mean, \
+    const float* variance, float eps, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    dispatch((const T*)y, M, C, [&](auto k, auto past) { apply<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, mean, variance, eps, M, C, relu, threads, work); }); } \
 extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
     const float* statistics, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
     dispatch((const T*)dx, M, C, [&](auto k, auto past) { backward<T, k.value, past.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C, relu, threads, work); }); }

@@ -20,7 +20,8 @@ FOLD = 64
 
 
 def batch_norm(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, relu: bool = False) -> Tensor:
-    """Return BN(x), plus `h` if given, then ReLU if asked, with the batch's statistics; moves the running ones.
+    """Return BN(x), plus `h` if given, then ReLU if asked: with the batch's statistics, moving the running ones, or, in
+    evaluation, with those.
 
     x and h: (N, C, H, W). Fused where it can be (`fuses`), by torch otherwise; the two agree to rounding.
     """
@@ -34,22 +35,27 @@ def batch_norm_twice(
 
     Their gradients then arrive apart, and are added in the sweep that reads them anyway.
     """
-    if fuses(x, norm, h):
+    if not fuses(x, norm, h):
+        y = norm(x)
+        y = y if h is None else y + h
+        y = torch_relu(y) if relu else y
+        return y, y
+    if norm.training:
         running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
         state = (norm.weight, norm.bias, *running, norm.momentum, norm.eps)
         both: tuple[Tensor, Tensor] = _Fused.apply(x, h, *state, relu)
         return both
-    y = norm(x)
-    y = y if h is None else y + h
-    y = torch_relu(y) if relu else y
+    y = torch.empty_like(x)
+    _call("apply", x, relu, x, h, y, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
     return y, y
 
 
 def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None) -> bool:
-    """Say whether the compiled operation does this: on a processor, training, channels last, C a multiple of 16."""
+    """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training, or
+    where no gradient is asked for."""
     others = [] if h is None else [h]
     return (
-        norm.training
+        (norm.training or not torch.is_grad_enabled())
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None

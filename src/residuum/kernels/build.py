@@ -112,6 +112,8 @@ def _load(path: Path) -> ctypes.CDLL:
         )
         forward.argtypes = [*[pointer] * 8, number, number, pointer, *sizes]
         backward.argtypes = [*[pointer] * 11, *sizes]
+        apply = getattr(functions, f"bn_apply_{name}")
+        apply.argtypes, apply.restype = [*[pointer] * 7, number, *sizes], None
         forward.restype = backward.restype = None
         for direction in ("forward", "backward"):
             pool = getattr(functions, f"pool_{direction}_{name}")

@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block
@@ -21,7 +22,8 @@ class ResNet(nn.Module):
 
     `checkpointing` trades time for memory in training: each block keeps its input alone, and computes the rest again
     when the gradient comes (Chen et al. 2016, arXiv 1604.06174). It changes no number. `fusing` computes BN, addition
-    and ReLU together in training (fused.py), which is faster on a processor and changes rounding alone.
+    and ReLU together (fused.py), in training and where no gradient is asked for: faster on a processor, and it changes
+    rounding alone.
     """
 
     def __init__(self, spec: NetSpec) -> None:
@@ -39,12 +41,14 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""
-        if not (self.training and (self.fusing or self.checkpointing)):
+        fusing = self.fusing and (self.training or not torch.is_grad_enabled())
+        checkpointing = self.checkpointing and self.training
+        if not (fusing or checkpointing):
             return self.head(self.stages(self.stem(x)))
-        run = fused if self.fusing else _called
+        run = fused if fusing else _called
         x = run(self.stem, x)
         for _, block in self.blocks():
-            x = checkpointed(run, block, x) if self.checkpointing else run(block, x)
+            x = checkpointed(run, block, x) if checkpointing else run(block, x)
         x, _ = both(run(self.end, x))
         return self.classify(x)
 
