@@ -1,7 +1,7 @@
 """How long does recipe fast take, and what accuracy does it reach? One run for each seed, in a process of its own.
 
     python benchmarks/fast.py ../shared/data/cifar10 --seeds 1 2 3 4 5
-    python benchmarks/fast.py ../shared/data/cifar10 --seeds 1 2 3 --model fast-plain8     the control: no shortcuts
+    python benchmarks/fast.py ../shared/data/cifar10 --seeds 1 2 3 --model fast-plain10     the control: no shortcuts
     python benchmarks/fast.py ../shared/data/cifar10 --seeds 1 --held-out                  what choices are made on
 
 A run's time is that of the whole command, from its start: Python, data, training on all 50,000 training pictures, and

@@ -18,6 +18,8 @@ MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTA
 WORDS = {
     "README.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
+        "fast": "| recipe fast, CIFAR-10 | test accuracy, mean ± sd (lowest) | whole command, s (range) "
+        "| of the time to beat (range) | seeds | written by |",
         "speed": "| training, whole loop | ours, images/s | × the usual loop (range) | × timm's step (range) "
         "| of the convolution limit (range) | first steps | peak memory | written by |",
         "without": "no AMX",
@@ -42,6 +44,8 @@ WORDS = {
     },
     "README.zh.md": {
         "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 由谁写出 |",
+        "fast": "| 配方 fast，CIFAR-10 | 测试准确率，均值 ± 标准差（最低） | 整条命令，秒（范围） "
+        "| 占目标时间的几成（范围） | 种子数 | 由谁写出 |",
         "speed": "| 训练速度，完整循环 | 我们，张/秒 | 与通常的循环之比（范围） | 与 timm 一步之比（范围） "
         "| 卷积极限的几成（范围） | 首批步 | 内存峰值 | 由谁写出 |",
         "without": "不用 AMX",
@@ -69,6 +73,8 @@ def tables(page: str) -> str:
     accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
     lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
+    fast = [_read(RESULTS / f"{name}.json") for name in ("fast", "fast-control")]
+    lines += [words["fast"], "|---|---|---|---|---|---|", *map(_fast_row, fast), ""]
     lines += [words["speed"], "|---|---|---|---|---|---|---|---|", *(_speed_row(r, words) for r in speed), ""]
     for path in RESULTS.glob("parity-*.json"):
         parity = _read(path)
@@ -95,6 +101,17 @@ def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
     spread = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} %"
     file = f"[{result['written_by'].removeprefix('benchmarks/')}]({result['written_by']})"
     return f"| {what} | {spread} | {accuracy['n']} | {file} |"
+
+
+def _fast_row(result: dict[str, Any]) -> str:
+    found = result["summary"]
+    accuracy, seconds, share = (found[name] for name in ("accuracy", "seconds", "of_time_to_beat"))
+    right = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} % ({100 * accuracy['min']:.2f})"
+    time = f"{seconds['mean']:.0f} ({seconds['min']:.0f}–{seconds['max']:.0f})"
+    part = f"{share['mean']:.2f} ({share['min']:.2f}–{share['max']:.2f})"
+    net = "fast-plain10" if "fast-plain10" in result["command"] else "fast-resnet10"
+    file = "[fast.py](benchmarks/fast.py)"
+    return f"| {net} | {right} | {time} | {part} | {found['n']} | {file} |"
 
 
 def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:

@@ -110,11 +110,12 @@ def test_a_batch_is_augmented_as_each_picture_would_be(per_pixel: bool) -> None:
 
 
 @needs_a_compiler
-@given(SEEDS, st.integers(1, 12), st.integers(0, 14), st.integers(1, 3), st.booleans())
-@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.integers(1, 12), st.integers(0, 14), st.integers(1, 3), st.booleans(), st.integers(0, 15))
+@settings(max_examples=60, deadline=None)
 def test_compiled_crops_are_torchs_to_the_last_bit(
-    seed: int, size: int, pad: int, threads: int, flip: bool
+    seed: int, size: int, pad: int, threads: int, flip: bool, cut: int
 ) -> None:
+    augmentation = Augmentation(flip=flip, pad=pad, cut=cut)
     random = np.random.default_rng(seed)
     images = torch.from_numpy(random.integers(0, 256, (7, size, size, 3), dtype=np.uint8))
     mean, std = random.uniform(100, 150, 3).astype(np.float32), random.uniform(40, 70, 3).astype(np.float32)
@@ -122,12 +123,12 @@ def test_compiled_crops_are_torchs_to_the_last_bit(
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(threads)
-        compiled = augmented_batch(images, rows, Augmentation(flip=flip, pad=pad), how, seed, 1)
+        compiled = augmented_batch(images, rows, augmentation, how, seed, 1)
     finally:
         torch.set_num_threads(before)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augment, "can_crop", lambda images: False)
-        by_torch = augmented_batch(images, rows, Augmentation(flip=flip, pad=pad), how, seed, 1)
+        by_torch = augmented_batch(images, rows, augmentation, how, seed, 1)
     assert torch.equal(compiled, by_torch)
     assert compiled.is_contiguous(memory_format=torch.channels_last)
 

@@ -456,7 +456,7 @@ def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
 ) -> None:
     settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6)
     whole = train(settings)
-    assert whole.settings["resolved"]["model"] == "fast-resnet8"
+    assert whole.settings["resolved"]["model"] == "fast-resnet10"
     assert whole.evaluation is not None
     assert whole.evaluation["top1"]["value"] > 0.9
     assert "single view" in whole.evaluation["protocol"]  # mirrored digits are other digits

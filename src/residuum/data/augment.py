@@ -37,13 +37,14 @@ def augmented_batch(
     luck = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
     mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
+    holes = _holes(luck[:, 3:], size, augmentation.cut) if augmentation.cut else None
+    picked = torch.from_numpy(rows)
     if preprocessing.mean.ndim == 1 and can_crop(images):
-        view = cropped(images, torch.from_numpy(rows), shift, mirrored, _table(preprocessing))
-    else:
-        along = torch.arange(size)
-        x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
-        view = _gather(images, torch.from_numpy(rows), along + shift[:, :1], x, preprocessing)
-    return _cut_out(view, luck[:, 3:], augmentation.cut) if augmentation.cut else view
+        return cropped(images, picked, shift, mirrored, _table(preprocessing), holes, augmentation.cut)
+    along = torch.arange(size)
+    x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
+    view = _gather(images, picked, along + shift[:, :1], x, preprocessing)
+    return view if holes is None else _cut_out(view, holes, augmentation.cut)
 
 
 def _table(preprocessing: Preprocessing) -> Tensor:
@@ -52,12 +53,15 @@ def _table(preprocessing: Preprocessing) -> Tensor:
     return (torch.arange(256.0)[:, None] - mean) * (1.0 / std)
 
 
-def _cut_out(view: Tensor, luck: NDArray[np.float64], side: int) -> Tensor:
-    """Set a square of each picture of (B, 3, S, S) to zero; its centre lies anywhere, its edges may lie outside."""
-    size = view.shape[2]
-    first = torch.from_numpy(np.floor(luck * size).astype(np.int64) - side // 2)  # (B, 2): top, left
-    along = torch.arange(size)
-    y, x = ((along >= start) & (along < start + side) for start in (first[:, :1], first[:, 1:]))
+def _holes(luck: NDArray[np.float64], size: int, side: int) -> Tensor:
+    """(B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside."""
+    return torch.from_numpy(np.floor(luck * size).astype(np.int64) - side // 2)
+
+
+def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:
+    """Set a square of each picture of (B, 3, S, S) to zero."""
+    along = torch.arange(view.shape[2])
+    y, x = ((along >= start) & (along < start + side) for start in (holes[:, :1], holes[:, 1:]))
     kept = ~(y[:, :, None] & x[:, None, :])
     return view * kept[:, None].to(view)
 

@@ -12,6 +12,7 @@
 //
 // Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 16); x and y bfloat16, channels last.
 
+#include "floats.hpp"
 #include "tiles.hpp"
 
 #ifdef HAS_MATRIX_UNITS
@@ -154,7 +155,7 @@ void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& roo
     int64_t stride = 2 * l.D, share = parts(BLOCK, l.steps), turn = 0;
     int64_t every = std::max<int64_t>(1, l.E / BLOCK * parts(tiles, 2) * l.steps / std::max<int64_t>(1, next.all)), wait = every;
     Block last{nullptr, {}, y, 0, false};
-    bool past_cache = l.Co % 32 == 0 && 2 * l.B * l.H * l.W * l.Co >= (24 << 20);
+    bool past_cache = l.Co % DEEP == 0 && 2 * l.B * l.H * l.W * l.Co >= LARGE_BYTES && (uintptr_t)y % 64 == 0;
     for (int64_t e = 0; e < l.E; e += BLOCK) for (int64_t t = 0; t < tiles; t += 2) {
         int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
         const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;

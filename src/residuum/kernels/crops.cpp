@@ -1,13 +1,15 @@
 // Crops of small pictures, mirrored or not, and normalised: what a training step reads, in one sweep.
 //
-// Letters: B crops of pictures of S x S pixels, three bytes each; table[value][channel] is what a byte becomes.
+// Letters: B crops of pictures of S x S pixels, three bytes each; table[value][channel] is what a byte becomes. A hole is a
+// square of a crop, given by its top and left, that is zero; its edges may lie outside.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 // shifts: B times how many pixels a crop begins below the picture's top and right of its left, or, negative, outside.
 extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t* shifts, const uint8_t* mirrored, const float* table,
-                      float* out, int64_t B, int64_t S, int threads) {
+                      const int64_t* holes, float* out, int64_t B, int64_t S, int64_t hole, int threads) {
     #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t b = 0; b < B; ++b) {
         int64_t down = shifts[2 * b], right = shifts[2 * b + 1], step = mirrored[b] ? -1 : 1;
@@ -18,6 +20,9 @@ extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t*
             int64_t at = (mirrored[b] ? S - 1 : 0) + right;
             for (int64_t x = 0; x < S; ++x, at += step, to += 3)
                 for (int c = 0; c < 3; ++c) to[c] = at < 0 || at >= S ? 0.0f : table[3 * row[3 * at + c] + c];
+            if (!holes || y < holes[2 * b] || y >= holes[2 * b] + hole) continue;
+            int64_t first = std::max<int64_t>(0, holes[2 * b + 1]), end = std::min(S, holes[2 * b + 1] + hole);
+            std::fill(to + 3 * (first - S), to + 3 * (std::max(first, end) - S), 0.0f);
         }
     }
 }

@@ -18,11 +18,19 @@ def can_crop(images: Tensor) -> bool:
     )
 
 
-def cropped(images: Tensor, rows: Tensor, shift: Tensor, mirrored: Tensor, table: Tensor) -> Tensor:
+def cropped(
+    images: Tensor,
+    rows: Tensor,
+    shift: Tensor,
+    mirrored: Tensor,
+    table: Tensor,
+    holes: Tensor | None,
+    side: int,
+) -> Tensor:
     """Return crops of pictures `rows`, (B, 3, S, S) float32, channels last; outside the picture is zero.
 
     images: (N, S, S, 3) uint8; rows: (B,); shift: (B, 2), down and right; mirrored: (B,); table: (256, 3), what a byte
-    of each channel becomes.
+    of each channel becomes. holes: (B, 2), top and left of a square of each crop, of `side` pixels, that is zero too.
     """
     functions = library()
     assert functions is not None
@@ -31,6 +39,8 @@ def cropped(images: Tensor, rows: Tensor, shift: Tensor, mirrored: Tensor, table
     out = torch.empty(batch, size, size, 3)
     typed = (rows.long(), shift.long(), mirrored.bool(), table.float())  # as crops.cpp reads them
     kept = [part.contiguous() for part in typed]
-    addresses = (part.data_ptr() for part in (images, *kept, out))
-    functions.crops(*addresses, batch, size, torch.get_num_threads())
+    cut = None if holes is None else holes.long().contiguous()
+    addresses = (part.data_ptr() for part in (images, *kept))
+    to_zero = None if cut is None else cut.data_ptr()
+    functions.crops(*addresses, to_zero, out.data_ptr(), batch, size, side, torch.get_num_threads())
     return out.permute(0, 3, 1, 2)

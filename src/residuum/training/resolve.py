@@ -113,7 +113,7 @@ def resolve(settings: TrainSettings) -> Resolved:
 
 def _default_net(settings: TrainSettings, image_size: int) -> str:
     if settings.recipe == "fast":
-        return "fast-resnet8"
+        return "fast-resnet10"
     return "resnet20" if image_size <= SMALL else "resnet18"
 
 
