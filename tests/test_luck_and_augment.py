@@ -1,5 +1,7 @@
 """Chance that can be looked up, and what it does to pictures."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -109,13 +111,42 @@ def test_a_batch_is_augmented_as_each_picture_would_be(per_pixel: bool) -> None:
         np.testing.assert_allclose(got.permute(1, 2, 0).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [2, 5, 8])
+def test_a_reflected_border_is_numpys(size: int) -> None:
+    images = torch.randint(0, 256, (1, size, size, 3), dtype=torch.uint8)
+    how, pad = Preprocessing(size, size, np.zeros(3, np.float32), np.ones(3, np.float32)), size - 1
+    wide = np.pad(images[0].numpy(), ((pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    augmentation = Augmentation(flip=False, pad=pad, border="reflected")
+    for epoch in range(20):
+        crop = augmented_batch(images, np.array([0]), augmentation, how, 0, epoch)[0].permute(1, 2, 0).numpy()
+        places = [(y, x) for y in range(2 * pad + 1) for x in range(2 * pad + 1)]
+        assert any(np.array_equal(crop, wide[y : y + size, x : x + size]) for y, x in places)
+
+
+BORDERS = st.sampled_from(["zero", "reflected"])
+
+
 @needs_a_compiler
-@given(SEEDS, st.integers(1, 12), st.integers(0, 14), st.integers(1, 3), st.booleans(), st.integers(0, 15))
-@settings(max_examples=60, deadline=None)
+@given(
+    SEEDS,
+    st.integers(1, 12),
+    st.integers(0, 14),
+    st.integers(1, 3),
+    st.booleans(),
+    st.integers(0, 15),
+    BORDERS,
+)
+@settings(max_examples=80, deadline=None)
 def test_compiled_crops_are_torchs_to_the_last_bit(
-    seed: int, size: int, pad: int, threads: int, flip: bool, cut: int
+    seed: int,
+    size: int,
+    pad: int,
+    threads: int,
+    flip: bool,
+    cut: int,
+    border: Literal["zero", "reflected"],
 ) -> None:
-    augmentation = Augmentation(flip=flip, pad=pad, cut=cut)
+    augmentation = Augmentation(flip=flip, pad=pad, cut=cut, border=border)
     random = np.random.default_rng(seed)
     images = torch.from_numpy(random.integers(0, 256, (7, size, size, 3), dtype=np.uint8))
     mean, std = random.uniform(100, 150, 3).astype(np.float32), random.uniform(40, 70, 3).astype(np.float32)

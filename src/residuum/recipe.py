@@ -39,7 +39,9 @@ class Augmentation:
     """A picture is mirrored in every second epoch, beginning with the first or the second by chance, instead of by
     chance in each (Jordan 2024, arXiv 2404.00498, sec. 3.6)."""
     pad: int = 0
-    """Small pictures: zeros added on each side (after the mean is subtracted) before the random crop."""
+    """Small pictures: pixels added on each side before the random crop."""
+    border: Literal["zero", "reflected"] = "zero"
+    """What is added: zeros, after the mean is subtracted, or the picture's mirror image, its edge not repeated."""
     cut: int = 0
     """Small pictures: the side of a square, placed anywhere, that is zero after normalisation (DeVries and Taylor 2017,
     arXiv 1708.04552)."""

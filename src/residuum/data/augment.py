@@ -31,19 +31,22 @@ def augmented_batch(
 ) -> Tensor:
     """Crop and mirror pictures `rows` of images (N, S, S, 3) uint8: (B, 3, S, S) float32, channels last.
 
-    The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean.
+    The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean, or reflected.
     """
     size, pad = images.shape[1], augmentation.pad
     luck = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
     mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
     holes = _holes(luck[:, 3:], size, augmentation.cut) if augmentation.cut else None
-    picked = torch.from_numpy(rows)
+    picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and can_crop(images):
-        return cropped(images, picked, shift, mirrored, _table(preprocessing), holes, augmentation.cut)
+        how = (holes, augmentation.cut)
+        return cropped(images, picked, shift, mirrored, _table(preprocessing), *how, reflects=reflects)
     along = torch.arange(size)
-    x = torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
-    view = _gather(images, picked, along + shift[:, :1], x, preprocessing)
+    y, x = along + shift[:, :1], torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
+    if reflects:
+        y, x = _reflected(y, size), _reflected(x, size)
+    view = _gather(images, picked, y, x, preprocessing)
     return view if holes is None else _cut_out(view, holes, augmentation.cut)
 
 
@@ -51,6 +54,13 @@ def _table(preprocessing: Preprocessing) -> Tensor:
     """(256, 3): what each value of a byte becomes, channel by channel."""
     mean, std = torch.from_numpy(preprocessing.mean), torch.from_numpy(preprocessing.std)
     return (torch.arange(256.0)[:, None] - mean) * (1.0 / std)
+
+
+def _reflected(places: Tensor, size: int) -> Tensor:
+    """Return the pixels that stand at these places of a row of `size` between two mirrors; edges are not repeated."""
+    period = max(1, 2 * size - 2)
+    folded = places.abs() % period
+    return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
 
 
 def _holes(luck: NDArray[np.float64], size: int, side: int) -> Tensor:

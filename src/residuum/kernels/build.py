@@ -121,7 +121,8 @@ def _load(path: Path) -> ctypes.CDLL:
     functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
     functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
     functions.muon_direction.restype = functions.muon_move.restype = None
-    functions.crops.argtypes, functions.crops.restype = [*[pointer] * 7, count, count, count, switch], None
+    crop_sizes = [count, count, count, switch, switch]  # B, S, the hole's side, reflects, threads
+    functions.crops.argtypes, functions.crops.restype = [*[pointer] * 7, *crop_sizes], None
     for name in ("shortcut", "shortcut_gradient"):
         function = getattr(functions, name)
         function.argtypes, function.restype = [pointer, pointer, *[count] * 9, switch], None

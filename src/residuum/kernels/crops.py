@@ -42,5 +42,5 @@ def cropped(
     cut = None if holes is None else holes.long().contiguous()
     addresses = (part.data_ptr() for part in (images, *kept))
     to_zero = None if cut is None else cut.data_ptr()
-    functions.crops(*addresses, to_zero, out.data_ptr(), batch, size, side, torch.get_num_threads())
+    functions.crops(*addresses, to_zero, out.data_ptr(), batch, size, side, reflects, torch.get_num_threads())
     return out.permute(0, 3, 1, 2)
