@@ -26,8 +26,10 @@ def cropped(
     table: Tensor,
     holes: Tensor | None,
     side: int,
+    *,
+    reflects: bool,
 ) -> Tensor:
-    """Return crops of pictures `rows`, (B, 3, S, S) float32, channels last; outside the picture is zero.
+    """Return crops of pictures `rows`, (B, 3, S, S) float32, channels last; outside is zero, or the mirror image.
 
     images: (N, S, S, 3) uint8; rows: (B,); shift: (B, 2), down and right; mirrored: (B,); table: (256, 3), what a byte
     of each channel becomes. holes: (B, 2), top and left of a square of each crop, of `side` pixels, that is zero too.
