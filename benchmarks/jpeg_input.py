@@ -14,6 +14,7 @@ Writes results/jpeg-input.json (jpeg-input-x4.json). Run it on one core of an ot
 """
 
 import argparse
+import importlib.metadata
 import io
 import json
 import os
@@ -177,6 +178,7 @@ def measure(files: Files, rounds: int) -> dict[str, object]:
         print({name: round(values[-1]) for name, values in speeds.items()}, flush=True)
     return {
         "simplejpeg": simplejpeg.__version__,
+        "turbojpeg": importlib.metadata.version("turbojpeg"),  # the extra that the views' speed depends on
         "pictures": len(files),
         "mean_bytes": round(statistics.mean(map(len, files))),
         "size": SIZE,

@@ -74,7 +74,7 @@ def tables(page: str) -> str:
     speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
     lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
     fast = [_read(RESULTS / f"{name}.json") for name in ("fast", "fast-control")]
-    lines += [words["fast"], "|---|---|---|---|---|---|", *map(_fast_row, fast), ""]
+    lines += [words["fast"], "|---|---|---|---|---|---|", *(_fast_row(r) for r in fast), ""]
     lines += [words["speed"], "|---|---|---|---|---|---|---|---|", *(_speed_row(r, words) for r in speed), ""]
     for path in RESULTS.glob("parity-*.json"):
         parity = _read(path)
