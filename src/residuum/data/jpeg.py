@@ -91,14 +91,14 @@ def stored_part(
 ) -> NDArray[np.uint8] | None:
     """Decode what `needed` says, (h, w, 3), as it is stored; None where Pillow has to do it."""
     scale, (left, top, right, bottom) = needed(part_of, orientation, (frame.width, frame.height), least)
+    whole = (frame.width, frame.height)
+    region = decoded_region(encoded, (left, top, right, bottom), whole) if scale == 1 else None
+    if region is not None:
+        pixels, said = region
+        return pixels.copy() if not said or _LEFT_OVER.search(said) else None
     kept = min(frame.height, (bottom + _BELOW) * scale)
     shape = -(-kept // scale), -(-frame.width // scale)
     shortened = encoded if kept == frame.height else _with_height(encoded, frame, kept)
-    if scale == 1:
-        region = decoded_region(shortened, (left, top, right, bottom), (frame.width, kept))
-        if region is not None:
-            pixels, said = region
-            return pixels.copy() if not said or _LEFT_OVER.search(said) else None
     try:
         rows = _decoded(
             shortened, shape, {} if scale == 1 else {"min_height": shape[0], "min_width": shape[1]}
