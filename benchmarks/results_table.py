@@ -38,7 +38,8 @@ WORDS = {
         "draws": "{n} draws",
         "note": "Measured on {processor}, {cores} cores, torch {torch}, {date}. Every run stands in "
         "[`results/`](results). The usual loop: the same net, eager float32, torchvision's per-image transforms. "
-        "What time there is to beat: `benchmarks/fast.py`. Blocks: one net of each kind, trained for ten epochs; the spread is that of choosing at random. Cut: BN "
+        "What time there is to beat: `benchmarks/fast.py`. Blocks: one net of each kind, trained for ten epochs; the "
+        "spread is that of choosing at random. Cut: BN "
         "recalibrated, nothing trained; repaired: two epochs.",
         "epochs": "{epochs} epochs",
     },
@@ -60,7 +61,8 @@ WORDS = {
         "| 测试准确率：完整、修复后 | 快多少倍 | 由谁写出 |",
         "draws": "{n} 次",
         "note": "测量环境：{processor}，{cores} 核，torch {torch}，{date}。每个种子的训练和硬件都记录在 "
-        "[`results/`](results) 中。“通常的循环”：同一个网络，eager float32，torchvision 的逐图变换。目标时间见 `benchmarks/fast.py`。"
+        "[`results/`](results) 中。“通常的循环”：同一个网络，eager float32，torchvision 的逐图变换。"
+        "目标时间见 `benchmarks/fast.py`。"
         "去块：每种网络一个，训练十轮；范围来自随机选择。剪后：只重新校准 BN，不训练；修复后：再训练两轮。",
         "epochs": "{epochs} 轮",
     },
