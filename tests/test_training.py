@@ -475,7 +475,8 @@ def test_small_pictures_come_first_and_whole_ones_last(
     recipe, images = resolved.recipe, torch.randn(4, 3, 32, 32)
     shown = [loop.at_size(recipe, step, images).shape[2] for step in range(recipe.iterations)]
     assert shown == sorted(shown)
-    assert set(shown) == {16, 24, 32}
+    assert set(shown) == {side for _, side in recipe.small_first} | {32}
+    assert [side for _, side in recipe.small_first] == [4, 6]  # of the digits' 8
     for share, side in recipe.small_first:
         seen = sum(size <= side for size in shown)
         assert seen == pytest.approx(share * recipe.iterations, abs=1)

@@ -136,8 +136,8 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
     views = resolved.recipe.views
     how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, views)
     compute = resolved.compute
-    if resolved.recipe.judged_in == "float32":
-        compute = replace(compute, precision="float32")  # as `residuum evaluate` will
+    if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
+        compute, net.fusing = replace(compute, precision="float32"), False
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
     answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
