@@ -301,12 +301,9 @@ def test_depth_is_a_dial(
     assert {"accuracy", "random", "speed", "report"} <= {line.split(" ")[0] for line in out.splitlines()}
     figures = runs.read_json(trimmed / runs.TRIM)
     new = {f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (4, 5)}
-    whole, *cut = figures["curve"][:7]
-    removed = {point["deleted"] for point in cut}
-    assert (
-        len(removed & new) >= 5
-    )  # identities cost nothing; a block of three epochs may be worth less than that
-    assert cut[-1]["loss"] <= whole["loss"] + 1e-6
+    removed = {point["deleted"] for point in figures["curve"][1:7]}
+    # identities cost nothing; one block of a net of three epochs may be worth less than that
+    assert len(removed & new) >= 5
     model = residuum.load(trimmed)
     assert sum(model.spec.blocks) == 9
     assert [step["verb"] for step in model.about["lineage"]] == ["train", "grow", "trim", "train"]
