@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import threads_used
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,16 +29,6 @@ from residuum.models.fused import fused
 
 CHANNELS_LAST = torch.channels_last
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
-
-
-@contextmanager
-def threads_used(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def normed(channels: int, seed: int = 0) -> nn.BatchNorm2d:

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from threads import threads_used
 
 from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
@@ -151,12 +152,8 @@ def test_compiled_crops_are_torchs_to_the_last_bit(
     images = torch.from_numpy(random.integers(0, 256, (7, size, size, 3), dtype=np.uint8))
     mean, std = random.uniform(100, 150, 3).astype(np.float32), random.uniform(40, 70, 3).astype(np.float32)
     rows, how = random.integers(0, 7, 9), Preprocessing(size, size, mean, std)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(threads)
+    with threads_used(threads):
         compiled = augmented_batch(images, rows, augmentation, how, seed, 1)
-    finally:
-        torch.set_num_threads(before)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(augment, "can_crop", lambda images: False)
         by_torch = augmented_batch(images, rows, augmentation, how, seed, 1)

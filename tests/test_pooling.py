@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threads import threads_used
 from torch import Tensor, nn
 
 from residuum.kernels import build
@@ -85,14 +86,11 @@ def test_a_nan_stays_one(dtype: torch.dtype, negative: bool) -> None:
 def test_the_same_with_one_thread_and_two() -> None:
     layer = nn.MaxPool2d(3, 2, 1)
     x = pictures((5, 32, 15, 13), torch.bfloat16)
-    found, threads = [], torch.get_num_threads()
-    try:
-        for count in (1, 2):
-            torch.set_num_threads(count)
+    found = []
+    for count in (1, 2):
+        with threads_used(count):
             y = pool(layer, x)
             found.append((y, gradient(y, x, torch.ones_like(y))))
-    finally:
-        torch.set_num_threads(threads)
     assert torch.equal(found[0][0], found[1][0])
     assert torch.equal(found[0][1], found[1][1])
 

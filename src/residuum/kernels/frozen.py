@@ -6,7 +6,7 @@ A whitening stem is one: nothing is kept for a backward pass, so the ReLU needs 
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.matrix_units import computes_in_bfloat16, has_matrix_units
 
 
 def joins(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -17,9 +17,7 @@ def joins(conv: nn.Conv2d, x: Tensor) -> bool:
         and conv.bias is None
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
-        and x.device.type == "cpu"
-        and torch.is_autocast_enabled("cpu")
-        and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        and computes_in_bfloat16(x)
         and has_matrix_units()
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )

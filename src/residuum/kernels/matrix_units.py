@@ -51,9 +51,16 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and weight.dtype == torch.float32
         and weight.is_contiguous(memory_format=torch.channels_last)
         and weight.shape[0] % BLOCK == 0
-        and x.device.type == "cpu"
         and x.dim() == 4
         and x.numel() > 0
+        and computes_in_bfloat16(x)
+    )
+
+
+def computes_in_bfloat16(x: Tensor) -> bool:
+    """Say whether autocast has what is done with x computed in bfloat16, on a processor."""
+    return (
+        x.device.type == "cpu"
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
     )
