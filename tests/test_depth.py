@@ -51,7 +51,10 @@ from residuum.settings import (
 SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 CPU = choose_compute("cpu", "float32", threads=1)
 ORDERS = ["original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"]
-GROWABLE = ["original", "relu-only-preactivation", "preactivation"]
+GROWABLE: list[dict[str, object]] = [
+    *[{"order": order} for order in ("original", "relu-only-preactivation", "preactivation")],
+    *[{"order": order, "activation": "gelu"} for order in ("relu-before-addition", *ORDERS[3:])],
+]
 
 
 def tiny(blocks: tuple[int, ...] = (2, 2), **choices: object) -> NetSpec:
@@ -115,12 +118,14 @@ def with_identities(net: ResNet, names: list[str]) -> nn.Module:
 # --- growing ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("order", GROWABLE)
+@pytest.mark.parametrize("choices", GROWABLE)
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize("squeeze", [0, 2])
 @pytest.mark.parametrize("shortcut", ["A", "B"])
-def test_a_grown_net_answers_as_before(order: str, block: str, squeeze: int, shortcut: str) -> None:
-    spec = tiny((1, 2), order=order, block=block, squeeze=squeeze, shortcut=shortcut)
+def test_a_grown_net_answers_as_before(
+    choices: dict[str, object], block: str, squeeze: int, shortcut: str
+) -> None:
+    spec = tiny((1, 2), **choices, block=block, squeeze=squeeze, shortcut=shortcut)
     net, x = lived_in(spec), pictures()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with torch.no_grad():
@@ -138,10 +143,10 @@ def test_a_grown_net_answers_as_before(order: str, block: str, squeeze: int, sho
         assert torch.equal(fresh[name], tensor), name
 
 
-@pytest.mark.parametrize("order", GROWABLE)
+@pytest.mark.parametrize("choices", GROWABLE)
 @pytest.mark.parametrize("squeeze", [0, 2])
-def test_new_blocks_learn(order: str, squeeze: int) -> None:
-    net = grown(lived_in(tiny((1, 1), order=order, squeeze=squeeze)), (2, 3)).train()
+def test_new_blocks_learn(choices: dict[str, object], squeeze: int) -> None:
+    net = grown(lived_in(tiny((1, 1), **choices, squeeze=squeeze)), (2, 3)).train()
     new = {name: block for name, block in net.blocks() if name not in {"stage1.block1", "stage2.block1"}}
     assert len(new) == 3
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -193,6 +198,7 @@ def test_growth_depends_on_its_seed_alone_and_leaves_chance_alone() -> None:
         ({"shortcut": "dropout"}, "dropout on the shortcut"),
         ({"order": "bn-after-addition"}, "BN follows the addition"),
         ({"order": "relu-before-addition"}, "no gradient at zero"),
+        ({"activation": "gelu"}, "GELU follows the addition"),
     ],
 )
 def test_nets_that_cannot_grow_are_refused_with_the_reason(choices: dict[str, str], reason: str) -> None:
@@ -215,6 +221,7 @@ def test_the_refusals_are_true() -> None:
         {"shortcut": "exclusive-gating"},
         {"shortcut": "shortcut-gating"},
         {"order": "bn-after-addition"},
+        {"activation": "gelu"},
     ):
         block = dict(lived_in(tiny(**choices)).blocks())["stage1.block2"]
         _make_identity(block)

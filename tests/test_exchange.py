@@ -911,6 +911,7 @@ REFUSED = {"timm": _PRE, "torchvision": _PRE | _SE | {"resnet50d"} | (set(VARIAN
         (named("resnet50", stride_in="1x1"), "torchvision", "in the 1×1"),
         (named("resnet18", order="relu-before-addition"), "timm", "relu-before-addition"),
         (named("preresnet18"), "torchvision", "original order alone"),
+        (named("resnet18", 10, activation="gelu"), "timm", "it has ReLU"),
         (named("preresnet18"), "timm", "in the stem"),
         (named("seresnet50"), "torchvision", "squeeze"),
         (named("resnet50d"), "torchvision", "three convolutions"),

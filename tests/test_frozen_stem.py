@@ -1,10 +1,11 @@
-"""A frozen convolution and its ReLU as one operation: the numbers of the two, where no gradient is asked for."""
+"""A frozen convolution and its activation as one operation: the numbers of the two, where no gradient is asked for."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels.frozen import joins, rectified
+from residuum.choices import Activation
+from residuum.kernels.frozen import activated, joins
 from residuum.kernels.matrix_units import has_matrix_units
 from residuum.models.fused import fused
 
@@ -23,14 +24,18 @@ def bfloat16() -> torch.autocast:
 
 
 @amx
+@pytest.mark.parametrize("act", ["relu", "gelu"])
 @pytest.mark.parametrize(("c_in", "c_out", "size", "stride"), [(3, 32, 3, 1), (3, 16, 2, 2), (16, 32, 3, 2)])
-def test_one_operation_gives_what_two_give(c_in: int, c_out: int, size: int, stride: int) -> None:
+def test_one_operation_gives_what_two_give(
+    c_in: int, c_out: int, size: int, stride: int, act: Activation
+) -> None:
     conv, x = frozen(c_in, c_out, size, stride), torch.randn(5, c_in, 9, 11)
     with bfloat16():
         assert joins(conv, x)
-        y = rectified(conv, x)
-        expected = conv(x).relu()
-        through_the_net = fused(nn.Sequential(conv, nn.ReLU()), x)
+        y = activated(conv, x, act)
+        layer = nn.ReLU() if act == "relu" else nn.GELU()
+        expected = layer(conv(x))
+        through_the_net = fused(nn.Sequential(conv, layer), x)
     assert y.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(y, expected, rtol=2**-7, atol=2**-7)
     assert torch.equal(through_the_net, y)

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from threads import threads_used
 from torch import Tensor, nn
+from torch.nn.functional import gelu
 from torch.utils.checkpoint import checkpoint
 
+from residuum.choices import Activation
 from residuum.kernels import batch_norm as kernel
 from residuum.kernels import build, gathered
 from residuum.kernels import convolution as convolutions
@@ -44,11 +46,11 @@ def pictures(shape: tuple[int, ...], dtype: torch.dtype, mean: float = 0.0) -> T
     return x.requires_grad_()
 
 
-def usual(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None, relu: bool) -> Tensor:
+def usual(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None, act: Activation | None) -> Tensor:
     """The same in float64, by torch: what the fused operation is judged by."""
     y = norm.double()(x.double())
     y = y if h is None else y + h.double()
-    return y.relu() if relu else y
+    return y.relu() if act == "relu" else gelu(y) if act == "gelu" else y
 
 
 def outcome(y: Tensor, dy: Tensor, of: list[Tensor], norm: nn.BatchNorm2d) -> list[Tensor]:
@@ -60,9 +62,9 @@ def outcome(y: Tensor, dy: Tensor, of: list[Tensor], norm: nn.BatchNorm2d) -> li
 @compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [16, 64, 80])
-@pytest.mark.parametrize(("adds", "relu"), [(False, False), (False, True), (True, True)])
+@pytest.mark.parametrize(("adds", "act"), [(False, None), (False, "relu"), (True, "relu"), (True, "gelu")])
 def test_in_evaluation_the_running_statistics_are_used_and_kept(
-    dtype: torch.dtype, channels: int, adds: bool, relu: bool
+    dtype: torch.dtype, channels: int, adds: bool, act: Activation | None
 ) -> None:
     norm = normed(channels)
     assert norm.running_mean is not None
@@ -74,10 +76,10 @@ def test_in_evaluation_the_running_statistics_are_used_and_kept(
     x, h = pictures(shape, dtype).detach(), pictures(shape, dtype).detach() if adds else None
     before = [buffer.clone() for buffer in norm.buffers()]
     with torch.no_grad():
-        assert fuses(x, norm, h)
-        y = batch_norm(x, norm, h, relu=relu)
+        assert fuses(x, norm, h, act) == (act != "gelu" or dtype == torch.bfloat16)
+        y = batch_norm(x, norm, h, act=act)
         after = list(norm.buffers())
-        expected = usual(x, norm, h, relu)
+        expected = usual(x, norm, h, act)
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     rounding = 2**-8 if dtype == torch.bfloat16 else 1e-6
     torch.testing.assert_close(y.double(), expected, rtol=rounding, atol=rounding)
@@ -95,12 +97,12 @@ def test_in_evaluation_gradients_are_torchs() -> None:
         st.integers(2, 5), st.sampled_from([16, 32, 48, 64, 80, 128]), st.integers(3, 7), st.integers(3, 6)
     ),
     adds=st.booleans(),
-    relu=st.booleans(),
+    act=st.sampled_from([None, "relu"]),
     mean=st.sampled_from([0.0, 30.0]),
     threads=st.sampled_from([1, 2]),
 )
 def test_float32_agrees_with_torch_in_float64(
-    shape: tuple[int, ...], adds: bool, relu: bool, mean: float, threads: int
+    shape: tuple[int, ...], adds: bool, act: Activation | None, mean: float, threads: int
 ) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -112,8 +114,8 @@ def test_float32_agrees_with_torch_in_float64(
         of = [x, *([h] if h is not None else [])]
         ours, theirs = normed(shape[1]), normed(shape[1])
         assert fuses(x, ours, h)
-        found = outcome(batch_norm(x, ours, h, relu=relu), dy, [*of, ours.weight, ours.bias], ours)
-        expected = outcome(usual(x, theirs, h, relu), dy, [*of, theirs.weight, theirs.bias], theirs)
+        found = outcome(batch_norm(x, ours, h, act=act), dy, [*of, ours.weight, ours.bias], ours)
+        expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
     finally:
         torch.set_num_threads(before)
     for one, other in zip(found, expected, strict=True):
@@ -125,16 +127,16 @@ def test_float32_agrees_with_torch_in_float64(
 
 @compiled
 @pytest.mark.parametrize("adds", [False, True])
-@pytest.mark.parametrize("relu", [False, True])
-def test_bfloat16_agrees_to_its_rounding(adds: bool, relu: bool) -> None:
+@pytest.mark.parametrize("act", [None, "relu", "gelu"])
+def test_bfloat16_agrees_to_its_rounding(adds: bool, act: Activation | None) -> None:
     torch.manual_seed(3)
     shape = (8, 32, 9, 7)
     x, h = pictures(shape, torch.bfloat16, 2.0), pictures(shape, torch.bfloat16) if adds else None
     dy = torch.randn(shape).bfloat16()
     of = [x, *([h] if h is not None else [])]
     ours, theirs = normed(32), normed(32)
-    found = outcome(batch_norm(x, ours, h, relu=relu), dy, [*of, ours.weight, ours.bias], ours)
-    expected = outcome(usual(x, theirs, h, relu), dy, [*of, theirs.weight, theirs.bias], theirs)
+    found = outcome(batch_norm(x, ours, h, act=act), dy, [*of, ours.weight, ours.bias], ours)
+    expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
     for one, other in zip(found, expected, strict=True):
         assert float((one - other).norm() / other.norm()) < 0.004  # bfloat16 rounds by up to 2^-9 = 0.002
 
@@ -146,7 +148,7 @@ def test_it_repeats_bit_by_bit_and_leaves_its_inputs_alone() -> None:
     runs = []
     for _ in range(3):
         norm = normed(64)
-        runs.append(outcome(batch_norm(x, norm, h, relu=True), dy, [x, h, norm.weight], norm))
+        runs.append(outcome(batch_norm(x, norm, h, act="relu"), dy, [x, h, norm.weight], norm))
         assert norm.num_batches_tracked == 1
     torch.testing.assert_close(runs[0], runs[1], rtol=0, atol=0)
     torch.testing.assert_close(runs[0], runs[2], rtol=0, atol=0)
@@ -155,35 +157,53 @@ def test_it_repeats_bit_by_bit_and_leaves_its_inputs_alone() -> None:
 
 @compiled
 @pytest.mark.parametrize("adds", [False, True])
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("act", [None, "relu", "gelu"])
 @pytest.mark.parametrize("uses", [(1, 0), (0, 1), (1, 1)])
-def test_the_gradients_of_both_uses_are_added(adds: bool, relu: bool, uses: tuple[int, int]) -> None:
+def test_the_gradients_of_both_uses_are_added(
+    adds: bool, act: Activation | None, uses: tuple[int, int]
+) -> None:
     torch.manual_seed(5)
     shape = (4, 32, 5, 6)
-    x, h = pictures(shape, torch.float32), pictures(shape, torch.float32) if adds else None
-    first, second = torch.randn(shape), torch.randn(shape)
+    dtype, bound = (torch.bfloat16, 0.006) if act == "gelu" else (torch.float32, 1e-4)
+    x, h = pictures(shape, dtype), pictures(shape, dtype) if adds else None
+    first, second = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
     ours, theirs = normed(32), normed(32)
     of = [x, *([h] if h is not None else [])]
-    one, other = batch_norm_twice(x, ours, h, relu=relu)
+    one, other = batch_norm_twice(x, ours, h, act=act)
     assert one.data_ptr() == other.data_ptr()
     parts = [(first * one).sum()] * uses[0] + [(second * other).sum()] * uses[1]
     loss = torch.stack(parts).sum()
     found = torch.autograd.grad(loss, [*of, ours.weight, ours.bias])
     dy = uses[0] * first + uses[1] * second
-    expected = outcome(usual(x, theirs, h, relu), dy, [*of, theirs.weight, theirs.bias], theirs)[1:-2]
+    expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)[1:-2]
     for one_, other_ in zip(found, expected, strict=True):
-        assert float((one_.double() - other_).norm() / other_.norm()) < 1e-4
+        assert float((one_.double() - other_).norm() / other_.norm()) < bound
+
+
+@compiled
+def test_gelu_and_its_derivative_at_every_bfloat16_number() -> None:
+    """With BN giving zero everywhere, GELU sees h alone, and dh is its derivative."""
+    bits = torch.arange(2**16).to(torch.int32).to(torch.int16).view(torch.bfloat16)
+    h = bits.where(bits.abs() < 1e30, 0.0).view(4, 64, 16, 16).contiguous(memory_format=CHANNELS_LAST)
+    h.requires_grad_()
+    y = batch_norm(torch.zeros_like(h), nn.BatchNorm2d(64), h, act="gelu")
+    (dh,) = torch.autograd.grad(y, h, torch.ones_like(y))
+    wide = h.detach().double().requires_grad_()
+    expected = gelu(wide)
+    (slope,) = torch.autograd.grad(expected, wide, torch.ones_like(expected))
+    torch.testing.assert_close(y.double(), expected, rtol=2**-8, atol=2.1e-4)
+    torch.testing.assert_close(dh.double(), slope, rtol=2**-8, atol=1.3e-3)
 
 
 @compiled
 def test_a_nan_is_not_hidden() -> None:
     x = torch.randn(4, 16, 4, 4).to(memory_format=CHANNELS_LAST)
     x[1, 3, 2, 2] = float("nan")
-    y = batch_norm(x, normed(16), relu=True)
+    y = batch_norm(x, normed(16), act="relu")
     assert y[:, 3].isnan().all()
     assert y[:, 4].isfinite().all()
-    bfloat = batch_norm(x.bfloat16(), normed(16), relu=True)
-    assert bfloat[:, 3].isnan().all()
+    for act in ("relu", "gelu"):
+        assert batch_norm(x.bfloat16(), normed(16), act=act)[:, 3].isnan().all()
 
 
 def refused() -> dict[str, tuple[Tensor, nn.BatchNorm2d, Tensor | None]]:
@@ -204,7 +224,7 @@ def refused() -> dict[str, tuple[Tensor, nn.BatchNorm2d, Tensor | None]]:
 def test_what_it_cannot_do_is_left_to_torch(case: str) -> None:
     x, norm, h = refused()[case]
     assert not fuses(x, norm, h)
-    y = batch_norm(x, norm, h, relu=True)
+    y = batch_norm(x, norm, h, act="relu")
     _, again, _ = refused()[case]
     expected = again(x) if h is None else again(x) + h
     torch.testing.assert_close(y, expected.relu(), rtol=0, atol=0)
@@ -214,7 +234,7 @@ def run_with(environment: dict[str, str]) -> str:
     code = (
         "import torch; from residuum.kernels.build import library; from residuum.kernels.batch_norm import batch_norm;"
         "x = torch.randn(2, 16, 4, 4).to(memory_format=torch.channels_last);"
-        "print(library() is not None, float(batch_norm(x, torch.nn.BatchNorm2d(16), relu=True).min()))"
+        "print(library() is not None, float(batch_norm(x, torch.nn.BatchNorm2d(16), act='relu').min()))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

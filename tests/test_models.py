@@ -282,6 +282,14 @@ def test_contradictions_are_refused(choices: dict[str, object], why: str) -> Non
         {"block": "bottleneck", "groups": 2, "squeeze": 2, "stem_width": 5},
         {"dropout": 0.2, "shortcut": "B", "order": "preactivation"},
         {"zero_init": True},
+        {"zero_init": True, "order": "relu-before-addition", "activation": "gelu"},
+        {
+            "activation": "gelu",
+            "stem": "deep",
+            "block": "bottleneck",
+            "shortcut": "B",
+            "order": "bn-after-addition",
+        },
         {"first_activation": "block", "order": "preactivation", "stem": "imagenet", "shortcut": "B"},
         {"stem_width": 9, "blocks": (1, 3, 2), "in_channels": 1},
     ],
@@ -416,6 +424,31 @@ def test_the_fused_pass_agrees_with_the_nets_own(order: str, shortcut: str) -> N
     used = [str(node) for node in graph(logits.grad_fn)]
     assert any("_Fused" in name for name in used)
     assert not any("NativeBatchNorm" in name for name in used)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("stem", ["cifar", "deep"])
+def test_gelu_stands_in_every_relus_place(order: str, stem: str) -> None:
+    nets = [ResNet(small(order=order, stem=stem, activation=activation)) for activation in ("relu", "gelu")]
+    layers = [[type(layer) for layer in net.modules()] for net in nets]
+    assert layers[1] == [nn.GELU if layer is nn.ReLU else layer for layer in layers[0]]
+    assert nets[0].state_dict().keys() == nets[1].state_dict().keys()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_fused_pass_of_a_gelu_net_agrees_to_bfloat16s_rounding(order: str) -> None:
+    x, outcomes = torch.randn(8, 3, 16, 16).to(memory_format=torch.channels_last), []
+    for fusing in (False, True):
+        torch.manual_seed(1)
+        net = ResNet(small(order=order, activation="gelu", widths=(16, 32, 48), stem_width=16))
+        net.to(memory_format=torch.channels_last).fusing = fusing
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = net(x)
+        logits.float().square().sum().backward()
+        outcomes.append([logits.detach().float(), *[p.grad for p in net.parameters() if p.grad is not None]])
+    for one, other in zip(*outcomes, strict=True):
+        assert float((one - other).norm() / one.norm()) < 0.1
+    assert any("_Fused" in str(node) for node in graph(logits.grad_fn))
 
 
 @pytest.mark.parametrize("choices", [{"squeeze": 2}, {"stochastic_depth": 0.5}, {"block": "bottleneck"}])

@@ -6,6 +6,7 @@ Shortcut = Literal["none", "A", "B", "C", "constant", "exclusive-gating", "short
 Order = Literal[
     "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
 ]
+Activation = Literal["relu", "gelu"]
 StrideIn = Literal["1x1", "3x3"]
 Stem = Literal["cifar", "imagenet", "deep", "whitening"]
 ZeroChannels = Literal["end", "both"]

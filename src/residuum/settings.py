@@ -4,6 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 
 from residuum.choices import (
+    Activation,
     Device,
     Interpolation,
     Layout,
@@ -40,6 +41,8 @@ class TrainSettings:
     """Shortcut: A, B, C, none (the plain twin), or one of the 2016 paper's. By default the net's own."""
     order: Order | None = None
     """Where BN and ReLU stand in a block. By default the net's own."""
+    activation: Activation | None = None
+    """relu, or gelu in every ReLU's place. By default the net's own."""
     stride_in: StrideIn | None = None
     """Which convolution of a bottleneck strides: 1x1 (the paper) or 3x3 (v1.5)."""
     stem: Stem | None = None

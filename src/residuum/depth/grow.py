@@ -85,7 +85,9 @@ def why_not_grown(spec: NetSpec) -> str | None:
     """Return why a block with a branch of zero would not be the identity in this net, or None if it would be."""
     if spec.order == "bn-after-addition":
         return "a BN follows the addition and rescales the sum, so a branch of zero is not the identity"
-    if spec.order == "relu-before-addition":
+    if spec.order == "original" and spec.activation != "relu":
+        return "a GELU follows the addition and changes the sum, so a branch of zero is not the identity"
+    if spec.order == "relu-before-addition" and spec.activation == "relu":
         return (
             "its branches end in a ReLU, which passes no gradient at zero: "
             "a branch that begins at zero could never learn"

@@ -1,7 +1,7 @@
-// BN, addition and ReLU in one pass over memory, forward and backward, for training on a processor.
+// BN, addition and ReLU or GELU in one pass over memory, forward and backward, for training on a processor.
 //
-// y = ReLU(gamma (x - mean) / sqrt(var + eps) + beta + h), with the statistics of the batch (Ioffe and Szegedy 2015,
-// algorithm 1); h and the ReLU are optional. Tensors are channels-last: M = N*H*W rows of C channels, float or bfloat16;
+// y = act(z), z = gamma (x - mean) / sqrt(var + eps) + beta + h, with the statistics of the batch (Ioffe and Szegedy 2015,
+// algorithm 1); h and act are optional. Tensors are channels-last: M = N*H*W rows of C channels, float or bfloat16;
 // sums are kept in float32 for a tile of rows and in float64 beyond it.
 //
 // A pass that follows a reduction runs backwards over the rows, so that what the reduction read last is still in the cache.
@@ -40,9 +40,28 @@ inline Shape folded(int64_t M, int64_t C, int wide) {
     return {M / fold, C * fold, fold};
 }
 
-// y = a x + b + h, then the ReLU, for a tile of rows.
+enum Activation { NONE, RELU, GELU };
+
+// GELU(z) = z Phi(z), Phi being the normal distribution (Hendrycks and Gimpel 2016). Up to EDGE, Phi(z) - 1/2 is z times a
+// polynomial in z^2, and so is the derivative less 1/2; beyond it both are 0 or 1. The polynomials have the least largest
+// error under the condition that they meet at EDGE: 2e-4 in GELU, 1.2e-3 in its derivative, what bfloat16 rounds away.
+constexpr float EDGE = 4;
+constexpr float DISTRIBUTION[] = {0.3979294f, -0.0646136254f, 0.00878477562f, -0.000815762673f, 4.80769013e-05f, -1.60249454e-06f, 2.28237642e-08f};
+constexpr float DERIVATIVE[] = {0.793151438f, -0.253308713f, 0.0498460606f, -0.00584442029f, 0.000402376754f, -1.49350371e-05f, 2.29674583e-07f};
+inline Floats half_and(const float* coefficients, Floats z) {
+    Floats t = z > EDGE ? EDGE + Floats{} : z; t = t < -EDGE ? -EDGE + Floats{} : t;
+    Floats u = t * t, sum = coefficients[6] + Floats{};
+    for (int i = 5; i >= 0; --i) sum = sum * u + coefficients[i];
+    return t * sum + 0.5f;
+}
+inline Floats activated(Floats z, int activation) {
+    if (activation == RELU) return where(~(z <= 0), z);   // a NaN stays one
+    return activation == GELU ? where(~(z <= -EDGE), z * half_and(DISTRIBUTION, z)) : z;
+}
+
+// y = act(a x + b + h), for a tile of rows.
 template <class T, int K, bool past_cache>
-inline void scaled(const T* x, const T* h, T* y, const float* scale, const float* shift, int64_t W, int relu, int64_t from, int64_t to, int64_t next) {
+inline void scaled(const T* x, const T* h, T* y, const float* scale, const float* shift, int64_t W, int activation, int64_t from, int64_t to, int64_t next) {
     for (int64_t c = 0; c < W; c += LANES * K) {
         Floats a[K], b[K];
         for (int k = 0; k < K; ++k) { a[k] = load(scale + c + LANES * k); b[k] = load(shift + c + LANES * k); }
@@ -51,8 +70,7 @@ inline void scaled(const T* x, const T* h, T* y, const float* scale, const float
                 int64_t at = r * W + c + LANES * k;
                 Floats v = a[k] * load(x + at, next * W) + b[k];
                 if (h) v += load(h + at, next * W);
-                if (relu) v = where(~(v <= 0), v);   // a NaN stays one
-                write<past_cache>(y + at, v);
+                write<past_cache>(y + at, activated(v, activation));
             }
     }
 }
@@ -60,7 +78,7 @@ inline void scaled(const T* x, const T* h, T* y, const float* scale, const float
 // With statistics that are there already: the running ones.
 template <class T, int K, bool past_cache>
 void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, const float* mean, const float* variance, float eps,
-           int64_t M, int64_t C, int relu, int threads, double* work) {
+           int64_t M, int64_t C, int activation, int threads, double* work) {
     Shape s = folded(M, C, 64);
     int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
     float* scale = (float*)work; float* shift = scale + W;
@@ -70,13 +88,13 @@ void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, 
     }
     #pragma omp parallel num_threads(threads)
     upwards(share(s.rows, omp_get_thread_num(), threads), tile, [=](int64_t from, int64_t to, int64_t next) {
-        scaled<T, K, past_cache>(x, h, y, scale, shift, W, relu, from, to, next);
+        scaled<T, K, past_cache>(x, h, y, scale, shift, W, activation, from, to, next);
     });
 }
 
 template <class T, int K, bool past_cache>
 void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta, float* running_mean, float* running_var,
-             float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int relu, int threads, double* work) {
+             float momentum, float eps, float* mean, float* inverse_std, int64_t M, int64_t C, int activation, int threads, double* work) {
     Shape s = folded(M, C, 64);
     int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
     double* totals = work;                        // per thread: W sums, W sums of squares
@@ -124,15 +142,16 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
             }
         }
         downwards(mine, tile, [=](int64_t from, int64_t to, int64_t next) {
-            scaled<T, K, past_cache>(x, h, y, scale, shift, W, relu, from, to, next);
+            scaled<T, K, past_cache>(x, h, y, scale, shift, W, activation, from, to, next);
         });
     }
 }
 
-// g = dy + dy2 where the ReLU let through (y > 0), dy2 being the gradient of a second use of y, if there is one; dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
+// g = (dy + dy2) act'(z), dy2 being the gradient of a second use of y, if there is one; dx = gamma/std (g - mean(g) - x^ mean(g x^)); dh = g.
+// With h, z is not known from x alone: `past` is then what tells it, y for the ReLU, which let through where y > 0, h for GELU.
 template <class T, int K, bool past_cache>
-void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
-              const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) {
+void backward(const T* dy, const T* dy2, const T* x, const T* past, T* dx, T* dh, const float* gamma, const float* beta, const float* mean,
+              const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C, int activation, int threads, double* work) {
     Shape s = folded(M, C, 64);
     int64_t W = s.channels, tile = TILE_BYTES / (W * sizeof(T)); if (tile < 1) tile = 1;
     double* totals = work;                        // per thread: W sums of g, W sums of g (x - mean)
@@ -142,8 +161,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
         int64_t c = f % C;
         scale[f] = gamma[c] * inverse_std[c]; shift[f] = beta[c] - mean[c] * scale[f]; centre[f] = mean[c];
     }
-    bool from_y = relu && y;                      // with h the sign of the sum is not known from x alone
-    bool writes = dh && from_y;                   // then the second sweep finds g there
+    bool writes = dh && past;                     // then the second sweep finds g there
     #pragma omp parallel num_threads(threads)
     {
         int me = omp_get_thread_num();
@@ -161,8 +179,11 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                         int64_t at = r * W + c + LANES * k;
                         Floats v = load(x + at, next * W), g = load(dy + at, next * W);
                         if (dy2) g += load(dy2 + at, next * W);
-                        if (from_y) g = where(load(y + at, next * W) > 0, g);
-                        else if (relu) g = where(a[k] * v + b[k] > 0, g);
+                        if (activation == GELU) {
+                            Floats z = a[k] * v + b[k];
+                            g *= half_and(DERIVATIVE, past ? z + load(past + at, next * W) : z);
+                        } else if (past) g = where(load(past + at, next * W) > 0, g);
+                        else if (activation == RELU) g = where(a[k] * v + b[k] > 0, g);
                         if (writes) store(dh + at, g);
                         sum[k] += g; product[k] += g * (v - m[k]);
                     }
@@ -196,7 +217,8 @@ void backward(const T* dy, const T* dy2, const T* x, const T* y, T* dx, T* dh, c
                         int64_t at = r * W + c + LANES * k;
                         Floats v = load(x + at, next * W), g = load((writes ? dh : dy) + at, next * W);
                         if (!writes && dy2) g += load(dy2 + at, next * W);
-                        if (relu && !y) g = where(a[k] * v + b[k] > 0, g);
+                        if (!writes && activation == GELU) g *= half_and(DERIVATIVE, a[k] * v + b[k]);
+                        else if (!writes && activation == RELU) g = where(a[k] * v + b[k] > 0, g);
                         write<past_cache>(dx + at, a[k] * g + slope[k] * v + offset[k]);
                     }
             }
@@ -216,15 +238,15 @@ template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C,
 // `statistics` are C means, then C inverse standard deviations; `batches` counts what the running statistics have seen.
 #define EXPORT(NAME, T) \
 extern "C" void bn_forward_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, float* rm, float* rv, \
-    int64_t* batches, float momentum, float eps, float* statistics, int64_t M, int64_t C, int relu, int threads, double* work) { \
+    int64_t* batches, float momentum, float eps, float* statistics, int64_t M, int64_t C, int activation, int threads, double* work) { \
     ++*batches; \
-    dispatch((const T*)y, M, C, [&](auto k, auto past) { forward<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, statistics, statistics + C, M, C, relu, threads, work); }); } \
+    dispatch((const T*)y, M, C, [&](auto k, auto big) { forward<T, k.value, big.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, rm, rv, momentum, eps, statistics, statistics + C, M, C, activation, threads, work); }); } \
 extern "C" void bn_apply_##NAME(const void* x, const void* h, void* y, const float* gamma, const float* beta, const float* mean, \
-    const float* variance, float eps, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch((const T*)y, M, C, [&](auto k, auto past) { apply<T, k.value, past.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, mean, variance, eps, M, C, relu, threads, work); }); } \
-extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* y, void* dx, void* dh, const float* gamma, const float* beta, \
-    const float* statistics, float* dgamma, float* dbeta, int64_t M, int64_t C, int relu, int threads, double* work) { \
-    dispatch((const T*)dx, M, C, [&](auto k, auto past) { backward<T, k.value, past.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)y, (T*)dx, (T*)dh, gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C, relu, threads, work); }); }
+    const float* variance, float eps, int64_t M, int64_t C, int activation, int threads, double* work) { \
+    dispatch((const T*)y, M, C, [&](auto k, auto big) { apply<T, k.value, big.value>((const T*)x, (const T*)h, (T*)y, gamma, beta, mean, variance, eps, M, C, activation, threads, work); }); } \
+extern "C" void bn_backward_##NAME(const void* dy, const void* dy2, const void* x, const void* past, void* dx, void* dh, const float* gamma, const float* beta, \
+    const float* statistics, float* dgamma, float* dbeta, int64_t M, int64_t C, int activation, int threads, double* work) { \
+    dispatch((const T*)dx, M, C, [&](auto k, auto big) { backward<T, k.value, big.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)past, (T*)dx, (T*)dh, gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C, activation, threads, work); }); }
 
 EXPORT(f32, float)
 EXPORT(bf16, bfloat16)

@@ -1,16 +1,17 @@
-"""A convolution that is not trained and the ReLU behind it, as one operation of torch's library for processors.
+"""A convolution that is not trained and the activation behind it, as one operation of torch's library for processors.
 
-A whitening stem is one: nothing is kept for a backward pass, so the ReLU needs no sweep of its own.
+A whitening stem is one: nothing is kept for a backward pass, so the activation needs no sweep of its own.
 """
 
 import torch
 from torch import Tensor, nn
 
+from residuum.choices import Activation
 from residuum.kernels.matrix_units import computes_in_bfloat16, has_matrix_units
 
 
 def joins(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Say whether `rectified` can do this: no gradient through it, bfloat16 autocast on a processor with AMX."""
+    """Say whether `activated` can do this: no gradient through it, bfloat16 autocast on a processor with AMX."""
     return (
         not conv.weight.requires_grad
         and not x.requires_grad
@@ -24,10 +25,10 @@ def joins(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 @torch.no_grad()
-def rectified(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return ReLU(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
+def activated(conv: nn.Conv2d, x: Tensor, act: Activation) -> Tensor:
+    """Return act(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
     dtype, layout = torch.bfloat16, torch.channels_last
     x, weight = x.to(dtype, memory_format=layout), conv.weight.to(dtype, memory_format=layout)
     shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *shape, "relu", [], "")
+    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *shape, act, [], "none")
     return y.contiguous(memory_format=layout)

@@ -107,7 +107,7 @@ def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
         if not is_last or spec.order not in {"bn-after-addition", "preactivation"}:
             layers[f"bn{i}"] = nn.BatchNorm2d(conv.out_channels)
         if not is_last or spec.order == "relu-before-addition":
-            layers[f"relu{i}"] = nn.ReLU()
+            layers[f"{spec.activation}{i}"] = nonlinearity(spec)
     if spec.squeeze:
         layers["squeeze"] = SqueezeExcite(convolutions[-1].out_channels, spec.squeeze)
     return nn.Sequential(layers)
@@ -116,18 +116,25 @@ def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
 def _before(spec: NetSpec, c_in: int, activated: bool) -> nn.Module:
     if activated or not spec.preactivated:
         return nn.Identity()
-    return activation(c_in) if spec.order == "preactivation" else nn.ReLU()
+    return activation(spec, c_in) if spec.order == "preactivation" else nonlinearity(spec)
 
 
 def _after(spec: NetSpec, c_out: int) -> nn.Module:
     if spec.order == "bn-after-addition":
-        return activation(c_out)
-    return nn.ReLU() if spec.order == "original" else nn.Identity()
+        return activation(spec, c_out)
+    return nonlinearity(spec) if spec.order == "original" else nn.Identity()
 
 
-def activation(channels: int) -> nn.Sequential:
-    """BN, then ReLU."""
-    return nn.Sequential(OrderedDict(bn=nn.BatchNorm2d(channels), relu=nn.ReLU()))
+def activation(spec: NetSpec, channels: int) -> nn.Sequential:
+    """BN, then ReLU, or what the net has in its place."""
+    return nn.Sequential(
+        OrderedDict([("bn", nn.BatchNorm2d(channels)), (spec.activation, nonlinearity(spec))])
+    )
+
+
+def nonlinearity(spec: NetSpec) -> nn.Module:
+    """ReLU, or what the net has in its place."""
+    return nn.ReLU() if spec.activation == "relu" else nn.GELU()
 
 
 def convolution(c_in: int, c_out: int, size: int, stride: int, groups: int = 1) -> nn.Conv2d:

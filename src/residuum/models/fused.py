@@ -1,7 +1,7 @@
-"""A net's pass for training, with BN, addition and ReLU as one operation wherever they stand together.
+"""A net's pass for training, with BN, addition and activation as one operation wherever they stand together.
 
-The same layers in the same order as the net's own forward; only what a hook on a convolution, BN or ReLU would see is
-lost.
+The same layers in the same order as the net's own forward; only what a hook on one of them or on a convolution
+would see is lost.
 """
 
 from collections.abc import Iterable
@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
 
+from residuum.choices import Activation
 from residuum.kernels.batch_norm import batch_norm, batch_norm_twice
 from residuum.kernels.convolution import convolution
-from residuum.kernels.frozen import joins, rectified
+from residuum.kernels.frozen import activated, joins
 from residuum.kernels.gathered import pointwise
 from residuum.kernels.matrix_units import suits_pointwise
 from residuum.kernels.pooling import pool
@@ -58,14 +59,16 @@ def _block(block: ResidualBlock, x: Tensor, past: Tensor) -> Activations:
     *layers, last = block.branch.children()
     if isinstance(last, nn.BatchNorm2d) and _joins(block):
         F, _ = both(_sequence(layers, a))
-        return batch_norm_twice(F, last, h, relu=isinstance(block.after, nn.ReLU))
+        return batch_norm_twice(F, last, h, act=_act(block.after))
     F, _ = both(_sequence(block.branch.children(), a))
     return fused(block.after, F if h is None else block.add(F, h, x))
 
 
 def _joins(block: ResidualBlock) -> bool:
-    """Say whether the addition is a plain sum and at most a ReLU comes after it: both can go with a BN before them."""
-    return isinstance(block.add, Add) and isinstance(block.after, nn.ReLU | nn.Identity)
+    """Say whether the addition is a plain sum, with an activation or nothing after it: both can go with a BN before."""
+    return isinstance(block.add, Add) and (
+        isinstance(block.after, nn.Identity) or _act(block.after) is not None
+    )
 
 
 def both(x: Activations) -> tuple[Tensor, Tensor]:
@@ -74,16 +77,24 @@ def both(x: Activations) -> tuple[Tensor, Tensor]:
 
 
 def _sequence(layers: Iterable[nn.Module], x: Activations) -> Activations:
-    """Run the layers in turn, each BN together with the ReLU behind it, if there is one; a last BN gives two."""
+    """Run the layers in turn, each BN together with the activation behind it, if there is one; a last BN gives two."""
     is_done = False
     for layer, following in pairwise([*layers, nn.Identity()]):
+        act = _act(following)
         if is_done:
             is_done = False
         elif isinstance(layer, nn.BatchNorm2d):
-            is_done = isinstance(following, nn.ReLU)
-            x = batch_norm_twice(both(x)[0], layer, relu=is_done)
-        elif isinstance(layer, nn.Conv2d) and isinstance(following, nn.ReLU) and joins(layer, both(x)[0]):
-            is_done, x = True, rectified(layer, both(x)[0])
+            is_done = act is not None
+            x = batch_norm_twice(both(x)[0], layer, act=act)
+        elif isinstance(layer, nn.Conv2d) and act is not None and joins(layer, both(x)[0]):
+            is_done, x = True, activated(layer, both(x)[0], act)
         else:
             x = fused(layer, x)
     return x
+
+
+def _act(layer: nn.Module) -> Activation | None:
+    """Return which activation the layer is, if it is one."""
+    if isinstance(layer, nn.GELU):
+        return "gelu" if layer.approximate == "none" else None
+    return "relu" if isinstance(layer, nn.ReLU) else None

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block
+from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block, nonlinearity
 from residuum.models.fused import both, fused
 from residuum.models.memory import checkpointed
 from residuum.models.spec import NetSpec
@@ -132,17 +132,17 @@ def _stem(spec: NetSpec) -> nn.Sequential:
         for i, (channels, stride) in enumerate([(half, 2), (half, 1)], start=1):
             layers[f"conv{i}"] = convolution(c_in, channels, 3, stride)
             layers[f"bn{i}"] = nn.BatchNorm2d(channels)
-            layers[f"relu{i}"] = nn.ReLU()
+            layers[f"{spec.activation}{i}"] = nonlinearity(spec)
             c_in = channels
     size, stride = (7, 2) if spec.stem == "imagenet" else (3, 1)
     layers["conv"] = convolution(c_in, width, size, stride)
     if spec.stem == "whitening":
         layers["conv"].weight.requires_grad_(False)  # see whitening.py
-        layers["relu"] = nn.ReLU()
+        layers[spec.activation] = nonlinearity(spec)
         return nn.Sequential(layers)
     if spec.first_activation == "stem":
         layers["bn"] = nn.BatchNorm2d(width)
-        layers["relu"] = nn.ReLU()
+        layers[spec.activation] = nonlinearity(spec)
     if spec.stem != "cifar":
         layers["pool"] = nn.MaxPool2d(3, stride=2, padding=1)
     return nn.Sequential(layers)
@@ -171,4 +171,4 @@ def _end(spec: NetSpec, channels: int) -> nn.Module:
     """What a pre-activation net has after its last addition (2016, appendix); nothing in the others."""
     if not spec.preactivated:
         return nn.Identity()
-    return activation(channels) if spec.order == "preactivation" else nn.ReLU()
+    return activation(spec, channels) if spec.order == "preactivation" else nonlinearity(spec)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from residuum.choices import Order, Shortcut, Stem, StrideIn
+from residuum.choices import Activation, Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
 
 
@@ -32,6 +32,8 @@ class NetSpec:
     paths scaled), exclusive-gating, shortcut-gating, dropout; 1x1 is a 1×1 convolution in its place."""
     order: Order = "original"
     """Where BN and ReLU stand (2016, fig. 4 a to e)."""
+    activation: Activation = "relu"
+    """relu, or gelu in every ReLU's place (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
     first_activation: Literal["stem", "block"] = "stem"
     """Pre-activation nets: the first BN and ReLU stand right after the first convolution, so that both paths see
     them (2016, appendix), or inside the first block as in all others (timm's resnetv2)."""
@@ -161,8 +163,8 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
             f"order {spec.order} has its first activation in the stem",
             "only pre-activation nets have the choice",
         )
-    if spec.zero_init and spec.order not in {"original", "relu-only-preactivation"}:
-        yield f"order {spec.order} cannot start its branches at zero with BN", _WHY_NO_ZERO_BN[spec.order]
+    if spec.zero_init and (why := _why_no_zero_bn(spec)):
+        yield f"order {spec.order} cannot start its branches at zero with BN", why
     if spec.zero_init and spec.shortcut == "none":
         yield (
             "a plain net cannot start its branches at zero",
@@ -186,11 +188,15 @@ def _contradictions_of_maps(spec: NetSpec) -> Iterator[tuple[str, str]]:
         yield "a whitening stem has no BN for a pre-activation net to share", "choose first_activation block"
 
 
-_WHY_NO_ZERO_BN = {
-    "bn-after-addition": "its branches end in a convolution, and the BN after the addition carries the shortcut too",
-    "relu-before-addition": "a ReLU follows that BN, and passes no gradient at zero: the branch could never learn",
-    "preactivation": "its branches end in a convolution, not in BN",
-}
+def _why_no_zero_bn(spec: NetSpec) -> str | None:
+    """Return why no BN at the end of each branch could begin at scale zero, or None if it could."""
+    if spec.order == "bn-after-addition":
+        return "its branches end in a convolution, and the BN after the addition carries the shortcut too"
+    if spec.order == "relu-before-addition" and spec.activation == "relu":
+        return "a ReLU follows that BN, and passes no gradient at zero: the branch could never learn"
+    if spec.order == "preactivation":
+        return "its branches end in a convolution, not in BN"
+    return None
 
 
 def from_json(data: dict[str, Any]) -> NetSpec:

@@ -38,7 +38,7 @@ RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
 }
 
 NET_CHOICES = (
-    "shortcut", "order", "stride_in", "stem", "blocks", "widths", "groups", "squeeze", "projection_pool",
+    "shortcut", "order", "activation", "stride_in", "stem", "blocks", "widths", "groups", "squeeze", "projection_pool",
     "dropout", "stochastic_depth", "zero_init",
 )  # fmt: skip
 """The settings that are choices of the net, by their names in NetSpec."""
