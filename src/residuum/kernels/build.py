@@ -104,7 +104,7 @@ def _key(compiler: str) -> str:
 def _load(path: Path) -> ctypes.CDLL:
     functions = ctypes.CDLL(str(path))
     pointer, number, count, switch = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64, ctypes.c_int
-    sizes = [count, count, switch, switch, pointer]  # M, C, relu, threads, work
+    sizes = [count, count, switch, switch, pointer]  # M, C, activation, threads, work
     for name in ("f32", "bf16"):
         forward, backward = (
             getattr(functions, f"bn_forward_{name}"),
