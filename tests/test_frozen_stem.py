@@ -25,11 +25,15 @@ def bfloat16() -> torch.autocast:
 
 @amx
 @pytest.mark.parametrize("act", ["relu", "gelu"])
-@pytest.mark.parametrize(("c_in", "c_out", "size", "stride"), [(3, 32, 3, 1), (3, 16, 2, 2), (16, 32, 3, 2)])
+@pytest.mark.parametrize(
+    ("c_in", "c_out", "size", "stride"), [(3, 32, 3, 1), (3, 16, 2, 2), (1, 48, 5, 3), (8, 32, 4, 1)]
+)
+@pytest.mark.parametrize("side", [(9, 11), (5, 40)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_operation_gives_what_two_give(
-    c_in: int, c_out: int, size: int, stride: int, act: Activation
+    c_in: int, c_out: int, size: int, stride: int, act: Activation, side: tuple[int, int], dtype: torch.dtype
 ) -> None:
-    conv, x = frozen(c_in, c_out, size, stride), torch.randn(5, c_in, 9, 11)
+    conv, x = frozen(c_in, c_out, size, stride), torch.randn(5, c_in, *side).to(dtype)
     with bfloat16():
         assert joins(conv, x)
         y = activated(conv, x, act)
@@ -49,10 +53,26 @@ def asked_for(what: str) -> tuple[nn.Conv2d, Tensor]:
         x.requires_grad_()
     if what == "reflected borders":
         conv.padding_mode = "reflect"
+    if what == "many channels":
+        conv, x = frozen(16, 16, 3, 1), torch.randn(2, 16, 8, 8)
+    if what == "part of a block":
+        conv = frozen(3, 24, 3, 1)
+    if what == "a picture smaller than the filter":
+        x = torch.randn(2, 3, 0, 8)
     return conv, x
 
 
-@pytest.mark.parametrize("what", ["the weights' gradient", "the input's gradient", "reflected borders"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "the weights' gradient",
+        "the input's gradient",
+        "reflected borders",
+        "many channels",
+        "part of a block",
+        "a picture smaller than the filter",
+    ],
+)
 def test_two_operations_where_one_would_not_do(what: str) -> None:
     conv, x = asked_for(what)
     with bfloat16():

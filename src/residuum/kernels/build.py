@@ -48,7 +48,7 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def call(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: bool) -> None:
+def call(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: int) -> None:
     """Call a compiled convolution on addresses and numbers, with as much room to work in as it says."""
     threads = torch.get_num_threads()
     function, room = _function(name, sizes, threads)
@@ -127,7 +127,12 @@ def _load(path: Path) -> ctypes.CDLL:
         function = getattr(functions, name)
         function.argtypes, function.restype = [pointer, pointer, *[count] * 9, switch], None
     # the sizes that each takes, and its switches
-    convolutions = {"convolution": (5, 1), "weight_gradient": (5, 0), "gathered_gradient": (12, 0)}
+    convolutions = {
+        "convolution": (5, 1),
+        "weight_gradient": (5, 0),
+        "gathered_gradient": (12, 0),
+        "frozen": (10, 2),
+    }
     for name, (sizes_taken, switches) in convolutions.items():
         room, function = getattr(functions, f"{name}_room"), getattr(functions, name)
         room.argtypes, room.restype = [*[count] * sizes_taken, switch], count

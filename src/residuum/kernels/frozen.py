@@ -1,4 +1,4 @@
-"""A convolution that is not trained and the activation behind it, as one operation of torch's library for processors.
+"""A convolution of few channels that is not trained and the activation behind it, as one operation: see frozen.cpp.
 
 A whitening stem is one: nothing is kept for a backward pass, so the activation needs no sweep of its own.
 """
@@ -7,28 +7,42 @@ import torch
 from torch import Tensor, nn
 
 from residuum.choices import Activation
-from residuum.kernels.matrix_units import computes_in_bfloat16, has_matrix_units
+from residuum.kernels.batch_norm import NUMBERS
+from residuum.kernels.build import call
+from residuum.kernels.matrix_units import BLOCK, LONGEST_RUN, computes_in_bfloat16, has_matrix_units
 
 
 def joins(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Say whether `activated` can do this: no gradient through it, bfloat16 autocast on a processor with AMX."""
+    """Say whether `activated` can do this: no gradient through it, few channels, bfloat16 autocast on a processor with
+    matrix units."""
     return (
         not conv.weight.requires_grad
         and not x.requires_grad
         and conv.bias is None
+        and conv.groups == 1
+        and conv.dilation == (1, 1)
         and conv.padding_mode == "zeros"
         and not isinstance(conv.padding, str)
+        and all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+        and conv.in_channels * conv.kernel_size[1] <= LONGEST_RUN
+        and conv.out_channels % BLOCK == 0
+        and conv.weight.dtype == torch.float32
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and min(x.shape[2:]) + 2 * conv.padding[0] >= conv.kernel_size[0]
         and computes_in_bfloat16(x)
         and has_matrix_units()
-        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )
 
 
 @torch.no_grad()
 def activated(conv: nn.Conv2d, x: Tensor, act: Activation) -> Tensor:
     """Return act(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
-    dtype, layout = torch.bfloat16, torch.channels_last
-    x, weight = x.to(dtype, memory_format=layout), conv.weight.to(dtype, memory_format=layout)
-    shape = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
-    y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *shape, act, [], "none")
-    return y.contiguous(memory_format=layout)
+    layout = torch.channels_last
+    x, weight = x.contiguous(memory_format=layout), conv.weight.contiguous(memory_format=layout)
+    size, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    pictures, channels, *sides = x.shape
+    high, wide = ((side + 2 * padding - size) // stride + 1 for side in sides)
+    y = torch.empty((pictures, len(weight), high, wide), dtype=torch.bfloat16, memory_format=layout)
+    sizes = (pictures, *sides, channels, high, wide, len(weight), size, stride, padding)
+    call("frozen", x, weight, y, sizes, x.dtype == torch.float32, NUMBERS[act])
+    return y

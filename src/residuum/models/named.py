@@ -89,6 +89,7 @@ _FAST = NetSpec(
     first_stage_halves=True,
     pooling="max",
     dirac_init=True,
+    activation="gelu",
     small_head=True,
     num_classes=10,
 )
