@@ -16,7 +16,7 @@ from residuum.kernels.build import library
 
 NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
 NUMBERS: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2}
-"""What batch_norm.cpp calls them."""
+"""What activation.hpp calls them."""
 LANES = 16
 FOLD = 64
 """Rows narrower than this are taken several at a time: batch_norm.cpp, `folded`."""

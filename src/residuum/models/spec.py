@@ -33,7 +33,8 @@ class NetSpec:
     order: Order = "original"
     """Where BN and ReLU stand (2016, fig. 4 a to e)."""
     activation: Activation = "relu"
-    """relu, or gelu in every ReLU's place (Hendrycks and Gimpel 2016, arXiv 1606.08415)."""
+    """relu, or gelu in every ReLU's place but squeeze-and-excitation's own (Hendrycks and Gimpel 2016, arXiv
+    1606.08415)."""
     first_activation: Literal["stem", "block"] = "stem"
     """Pre-activation nets: the first BN and ReLU stand right after the first convolution, so that both paths see
     them (2016, appendix), or inside the first block as in all others (timm's resnetv2)."""
