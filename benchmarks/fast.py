@@ -5,7 +5,7 @@
     python benchmarks/fast.py ../shared/data/cifar10 --seeds 1 --held-out                  what choices are made on
 
 A run's time is that of the whole command, from its start: Python, data, training on all 50,000 training pictures, and
-the judgement with mirrored views. Before it the machine's calibration is measured: GFLOP/s of a bfloat16 3×3
+the judgement with six views. Before it the machine's calibration is measured: GFLOP/s of a bfloat16 3×3
 convolution of 256 channels, 8×8, batch 128, forward and backward. The time to beat is 0.6 of what the single-GPU
 record's net took on a machine of 466 GFLOP/s (1,045 s), scaled by it. `--held-out` shows the run the training pictures
 alone and judges it on a fifth of them.

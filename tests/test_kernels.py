@@ -104,9 +104,7 @@ def test_in_evaluation_gradients_are_torchs() -> None:
 def test_float32_agrees_with_torch_in_float64(
     shape: tuple[int, ...], adds: bool, act: Activation | None, mean: float, threads: int
 ) -> None:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    with threads_used(threads):
         torch.manual_seed(sum(shape))
         x = pictures(shape, torch.float32, mean)
         h = pictures(shape, torch.float32) if adds else None
@@ -116,8 +114,6 @@ def test_float32_agrees_with_torch_in_float64(
         assert fuses(x, ours, h)
         found = outcome(batch_norm(x, ours, h, act=act), dy, [*of, ours.weight, ours.bias], ours)
         expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
-    finally:
-        torch.set_num_threads(before)
     for one, other in zip(found, expected, strict=True):
         size = float(other.abs().max()) + 1e-3
         # a ReLU's gradient jumps where the sum is within rounding of zero

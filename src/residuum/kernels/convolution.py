@@ -11,7 +11,7 @@ from torch.nn.functional import conv2d
 
 from residuum.kernels.build import call
 from residuum.kernels.gathered import input_gradient, pointwise, stem, strided
-from residuum.kernels.matrix_units import BLOCK, suits, suits_pointwise, suits_stem
+from residuum.kernels.matrix_units import BLOCK, square_shape, suits, suits_pointwise, suits_stem
 
 Way = Callable[[Tensor, Tensor], Tensor]
 NARROW, MEDIUM, SMALL_MAP = 64 * 64, 128 * 128, 8
@@ -33,14 +33,9 @@ def own_way(conv: nn.Conv2d, x: Tensor) -> Way | None:
 
     The weights' gradient was the faster at every shape measured; with taps of 5×5 or narrow 1×1 it was not.
     """
-    is_plain = type(conv) is nn.Conv2d and conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
-    if not (is_plain and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)):
+    if (shape := square_shape(conv, x)) is None:
         return None
-    (size, *_), (stride, *_), (padding, *_) = conv.kernel_size, conv.stride, conv.padding
-    if (conv.kernel_size, conv.stride, conv.padding) != ((size, size), (stride, stride), (padding, padding)):
-        return None
-    if min(x.shape[2:]) + 2 * padding < size:
-        return None
+    size, stride, padding = shape
     if suits_pointwise(x, conv.weight) and (size, stride, padding) == (1, 1, 0):
         return pointwise
     if suits(x, conv.weight) and size == 3:

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from residuum.choices import Activation
 from residuum.kernels.batch_norm import NUMBERS
 from residuum.kernels.build import call
-from residuum.kernels.matrix_units import BLOCK, LONGEST_RUN, computes_in_bfloat16, has_matrix_units
+from residuum.kernels.matrix_units import (
+    BLOCK,
+    LONGEST_RUN,
+    computes_in_bfloat16,
+    has_matrix_units,
+    square_shape,
+)
 
 
 def joins(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -18,17 +24,11 @@ def joins(conv: nn.Conv2d, x: Tensor) -> bool:
     return (
         not conv.weight.requires_grad
         and not x.requires_grad
-        and conv.bias is None
-        and conv.groups == 1
-        and conv.dilation == (1, 1)
-        and conv.padding_mode == "zeros"
-        and not isinstance(conv.padding, str)
-        and all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding))
+        and square_shape(conv, x) is not None
         and conv.in_channels * conv.kernel_size[1] <= LONGEST_RUN
         and conv.out_channels % BLOCK == 0
         and conv.weight.dtype == torch.float32
         and x.dtype in (torch.float32, torch.bfloat16)
-        and min(x.shape[2:]) + 2 * conv.padding[0] >= conv.kernel_size[0]
         and computes_in_bfloat16(x)
         and has_matrix_units()
     )
@@ -39,7 +39,9 @@ def activated(conv: nn.Conv2d, x: Tensor, act: Activation) -> Tensor:
     """Return act(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
     layout = torch.channels_last
     x, weight = x.contiguous(memory_format=layout), conv.weight.contiguous(memory_format=layout)
-    size, stride, padding = conv.kernel_size[0], conv.stride[0], int(conv.padding[0])
+    shape = square_shape(conv, x)
+    assert shape is not None
+    size, stride, padding = shape
     pictures, channels, *sides = x.shape
     high, wide = ((side + 2 * padding - size) // stride + 1 for side in sides)
     y = torch.empty((pictures, len(weight), high, wide), dtype=torch.bfloat16, memory_format=layout)

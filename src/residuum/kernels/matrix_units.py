@@ -4,7 +4,7 @@ import os
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from residuum.kernels.build import library
 
@@ -55,6 +55,18 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
         and x.numel() > 0
         and computes_in_bfloat16(x)
     )
+
+
+def square_shape(conv: nn.Conv2d, x: Tensor) -> tuple[int, int, int] | None:
+    """Return (taps, stride, padding), each the same both ways, of a convolution that is nothing else: no bias, groups,
+    dilation or other padding than zeros, and no picture smaller than the filter. None for any other."""
+    is_plain = type(conv) is nn.Conv2d and conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
+    if not (is_plain and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)):
+        return None
+    (size, *_), (stride, *_), (padding, *_) = conv.kernel_size, conv.stride, conv.padding
+    if (conv.kernel_size, conv.stride, conv.padding) != ((size, size), (stride, stride), (padding, padding)):
+        return None
+    return (size, stride, padding) if min(x.shape[2:]) + 2 * padding >= size else None
 
 
 def computes_in_bfloat16(x: Tensor) -> bool:
