@@ -504,18 +504,20 @@ def test_blocks_that_do_nothing_go_first() -> None:
         labelled.fc.bias.sub_(torch.cat([labelled(batch.images) for batch in served]).mean(0))
         served = [replace(batch, labels=labelled(batch.images).argmax(1)) for batch in served]
     steps = list(least_harmful_first(Bench(labelled, served, served, CPU)))
-    order = [name for name, _ in steps]
+    order = [step.deleted for step in steps]
     assert order[0] is None
     assert set(order[1:4]) == silent
     assert len(order) == 1 + most_removable(labelled.spec) == 6
-    assert [step[1] for step in steps[1:4]] == [steps[0][1]] * 3
-    assert steps[4][1].loss > steps[0][1].loss
+    assert [step.score for step in steps[1:4]] == [steps[0].score] * 3
+    assert [step.searched for step in steps[1:4]] == [steps[0].searched] * 3
+    assert steps[4].score.loss > steps[0].score.loss
 
 
 def test_the_curve_is_that_of_the_nets_left() -> None:
     net, served = lived_in(tiny((3, 2))), batches()
     gone: list[str] = []
-    for name, found in least_harmful_first(Bench(net, served, served, CPU)):
+    for cut in least_harmful_first(Bench(net, served, served, CPU)):
+        name, found = cut.deleted, cut.score
         others = [other for other in still_removable(net.spec, gone) if name]
         gone += [name] if name else []
         assert (found.loss, found.accuracy) == pytest.approx(
@@ -533,7 +535,7 @@ def test_the_search_sees_bn_as_it_will_be_and_leaves_it_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with torch.no_grad(), batch_statistics(net):
         served = [replace(batch, labels=net(batch.images).argmax(1)) for batch in batches((20, 12))]
-    order = [name for name, _ in least_harmful_first(Bench(net, served, served, CPU))]
+    order = [cut.deleted for cut in least_harmful_first(Bench(net, served, served, CPU))]
     assert set(order[1:3]) == {"stage1.block3", "stage2.block2"}
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(module.training for module in net.modules())
@@ -786,6 +788,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "parameters": "int",
         "multiply_adds": "int",
         "loss": "float",
+        "loss_batch_statistics": "float",
         "accuracy": "float",
         "accuracy_recalibrated": "float",
         "latency_ms": {"1": "float", "32": "float"},

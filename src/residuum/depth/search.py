@@ -1,6 +1,7 @@
 """In which order blocks are taken out: the least harmful first, or, to compare with, at random."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,30 +18,44 @@ from residuum.depth.remove import still_removable
 from residuum.models.spec import NetSpec
 
 
-def least_harmful_first(bench: Bench) -> Iterator[tuple[str | None, Score]]:
-    """Yield (None, score of the whole net), then each next block to go and the score without it and all before.
+@dataclass(frozen=True)
+class Cut:
+    """One block gone, after all before it; of the first, the whole net, `deleted` is None.
+
+    `searched` is the loss that the search goes by, in nats: BN by each batch's own statistics. `score` is with BN as
+    trained.
+    """
+
+    deleted: str | None
+    searched: float
+    score: Score
+
+
+def least_harmful_first(bench: Bench) -> Iterator[Cut]:
+    """Yield the whole net, then each next block to go.
 
     In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
     goes; of equals the first. Meanwhile BN normalises by each batch's own statistics, as it does after recalibration:
-    with BN as trained the search hardly beats chance (docs/log.md). The scores that are yielded are those with BN as
-    trained.
+    with BN as trained the search hardly beats chance (docs/log.md).
     """
     gone: list[str] = []
-    yield None, score(bench.net, bench.validation, bench.compute)
+    whole, _ = _searched(bench, gone, ())
+    yield Cut(None, whole, score(bench.net, bench.validation, bench.compute))
     while candidates := still_removable(bench.net.spec, gone):
-        losses = _losses_without(bench, gone, candidates)
+        _, losses = _searched(bench, gone, candidates)
         least = min(candidates, key=lambda name: losses[name])
         gone.append(least)
-        yield least, score(bench.net, bench.validation, bench.compute, gone)
+        yield Cut(least, losses[least], score(bench.net, bench.validation, bench.compute, gone))
 
 
-def _losses_without(bench: Bench, gone: Sequence[str], candidates: Sequence[str]) -> dict[str, float]:
+def _searched(bench: Bench, gone: Sequence[str], candidates: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """Return the loss less the blocks that are `gone`, and then less each candidate too."""
     several = (batch for batch in bench.validation if len(batch.labels) > 1)  # one picture has no statistics
     with batch_statistics(bench.net):
-        _, scores = scores_without(
+        intact, scores = scores_without(
             bench.net, gone, dict.fromkeys(candidates, identity), several, bench.compute
         )
-    return {name: found.loss for name, found in scores.items()}
+    return intact.loss, {name: found.loss for name, found in scores.items()}
 
 
 def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:

@@ -13,7 +13,7 @@ from residuum.console import say
 from residuum.data.batches import Feed
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.latency import latencies
-from residuum.depth.measure import Bench, Score, recalibrated
+from residuum.depth.measure import Bench, recalibrated
 from residuum.depth.open_model import OpenModel, lineage, new_folder, open_model
 from residuum.depth.open_pictures import (
     BATCH,
@@ -27,7 +27,13 @@ from residuum.depth.open_pictures import (
 )
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
-from residuum.depth.search import accuracies, accuracy_recalibrated, least_harmful_first, random_order
+from residuum.depth.search import (
+    Cut,
+    accuracies,
+    accuracy_recalibrated,
+    least_harmful_first,
+    random_order,
+)
 from residuum.evaluation.evaluate import judge_feed, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.loading import save_classifier
@@ -122,31 +128,36 @@ def _new_record(work: Work, target: dict[str, float]) -> Json:
 
 
 def _curve(work: Work) -> Iterator[Json]:
-    """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time."""
+    """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time.
+
+    `loss` is with BN as trained, `loss_batch_statistics` what the search went by.
+    """
     most, gone = most_removable(work.spec), list[str]()
     say(f"taking out up to {most} of {sum(work.spec.blocks)} blocks, the least harmful first")
-    for deleted, score in least_harmful_first(work.bench):
-        gone += [deleted] if deleted else []
+    for cut in least_harmful_first(work.bench):
+        gone += [cut.deleted] if cut.deleted else []
         accuracy = accuracy_recalibrated(work.bench, gone)
-        if deleted:
+        if cut.deleted:
             say(
-                f"{len(gone)} of {most}: {deleted}; accuracy {score.accuracy:.2%}, recalibrated {accuracy:.2%}"
+                f"{len(gone)} of {most}: {cut.deleted}; "
+                f"accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}"
             )
-        yield curve_point(work.spec, gone, score, accuracy, work.image_size)
+        yield curve_point(work.spec, gone, cut, accuracy, work.image_size)
 
 
 def curve_point(
-    spec: NetSpec, gone: Sequence[str], score: Score, accuracy_recalibrated: float, image_size: int
+    spec: NetSpec, gone: Sequence[str], cut: Cut, accuracy_recalibrated: float, image_size: int
 ) -> Json:
     """Return one point of the curve; latencies are measured later, all together."""
     smaller = spec_without(spec, gone)
     return {
         "removed": len(gone),
-        "deleted": gone[-1] if gone else None,
+        "deleted": cut.deleted,
         "blocks": list(smaller.blocks),
         **cost(smaller, image_size),
-        "loss": score.loss,
-        "accuracy": score.accuracy,
+        "loss": cut.score.loss,
+        "loss_batch_statistics": cut.searched,
+        "accuracy": cut.score.accuracy,
         "accuracy_recalibrated": accuracy_recalibrated,
         "latency_ms": None,
     }
