@@ -16,7 +16,7 @@ from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.resnet import ResNet, last_bn
-from residuum.models.spec import NetSpec, from_json
+from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.whitening import whiten
 from residuum.settings import ModelsSettings
 
@@ -268,6 +268,7 @@ def refusal(order: str, shortcut: str, block: str, stride_in: str) -> str | None
         ({"stochastic_depth": 1.0}, "below 1"),
         ({"blocks": (1, 1)}, "one of each"),
         ({"widths": (0, 1, 1)}, "at least one"),
+        ({"stem": "whitening", "dirac_init": True, "stem_width": 55}, "54 filters"),
     ],
 )
 def test_contradictions_are_refused(choices: dict[str, object], why: str) -> None:
@@ -560,6 +561,13 @@ def test_dirac_convolutions_hand_on_each_channel() -> None:
     torch.testing.assert_close(handed_on[:, :4], x[:, :, ::stride, ::stride])
     assert handed_on[:, 4:].abs().sum() > 0
     torch.testing.assert_close(conv2(handed_on), handed_on)
+
+
+def test_the_whitening_filters_are_as_many_as_the_specification_says() -> None:
+    stem = nn.Conv2d(3, WHITENING_FILTERS + 2, 3, bias=False)
+    whiten(stem, torch.randn(20, 3, 8, 8))
+    used = stem.weight.detach().flatten(1).abs().sum(1) > 0
+    assert used.tolist() == [True] * WHITENING_FILTERS + [False] * 2
 
 
 def test_a_small_head_begins_with_small_logits() -> None:

@@ -10,6 +10,9 @@ from typing import Any, Literal
 from residuum.choices import Activation, Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
 
+WHITENING_FILTERS = 2 * 3 * 3 * 3
+"""Each principal component of a 3×3 patch of three colours, as it is and negated."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetSpec:
@@ -187,6 +190,11 @@ def _contradictions_of_maps(spec: NetSpec) -> Iterator[tuple[str, str]]:
         )
     if spec.stem == "whitening" and spec.first_activation == "stem" and spec.preactivated:
         yield "a whitening stem has no BN for a pre-activation net to share", "choose first_activation block"
+    if spec.stem == "whitening" and spec.dirac_init and spec.stem_channels > WHITENING_FILTERS:
+        yield (
+            f"a whitening stem has {WHITENING_FILTERS} filters, not {spec.stem_channels}",
+            "the others would be zero, handed on by Dirac's convolutions, and the BN after them would burst",
+        )
 
 
 def _why_no_zero_bn(spec: NetSpec) -> str | None:

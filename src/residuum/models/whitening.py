@@ -19,7 +19,7 @@ def whiten(convolution: nn.Conv2d, images: Tensor) -> None:
     """Set the convolution's (C, 3, k, k) filters to ±vᵢ/√(λᵢ + ε), by falling λ: each as it is, then negated.
 
     `images` (N, 3, H, W) are training pictures as the net sees them; vᵢ and λᵢ are the principal components of their
-    k×k patches. With C above twice their number, 3·k·k, the last filters are zero.
+    k×k patches. With C above twice their number, 3·k·k, the last filters are zero (spec.WHITENING_FILTERS).
     """
     channels, *patch = convolution.weight.shape
     columns = unfold(images[:PICTURES].float(), (patch[1], patch[2]))  # (N, 3·k·k, places)
