@@ -659,6 +659,7 @@ NET_SHAPE = {
     "name": "str",
     "shortcut": "str",
     "order": "str",
+    "activation": "str",
     "blocks": ["int"],
     "depth": "int",
     "parameters": "int",

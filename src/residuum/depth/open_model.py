@@ -51,8 +51,8 @@ def lineage(model: OpenModel, verb: str, **done: object) -> list[Json]:
 
 def described(spec: NetSpec, image_size: int) -> Json:
     """Return what a report says of a net: name, blocks in each stage, cost for one picture of `image_size` px."""
-    kind = {"shortcut": spec.shortcut, "order": spec.order, "blocks": list(spec.blocks)}
-    return {"name": net_name(spec), **kind, **cost(spec, image_size)}
+    kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
+    return {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, image_size)}
 
 
 def net_name(spec: NetSpec) -> str:
