@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from residuum.models.named import named
+from residuum.choices import Target
+from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.recipe import Moves, OneCycle, Steps, Task
-from residuum.recipes.fast import fast
+from residuum.recipes.fast import WAYS, fast
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.quick import quick
@@ -265,6 +267,18 @@ def test_fast_fits_any_number_of_pictures() -> None:
         assert 1 <= recipe.batch_size <= n
         assert recipe.iterations >= 1
         assert all(0 < share < 1 and side < 32 for share, side in recipe.small_first)
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_each_target_of_fast_has_its_net_and_passes(target: Target) -> None:
+    way = WAYS[target]
+    recipe = fast(Task(num_pictures=50_000, image_size=32, depth=10, target=target))
+    assert recipe.iterations * recipe.batch_size == sum(way.passes) * 50_000
+    (until_half, half), (until_most, most) = recipe.small_first
+    assert (half, most) == (16, 24)
+    assert until_half * sum(way.passes) == pytest.approx(way.passes[0])
+    assert (1 - until_most) * sum(way.passes) == pytest.approx(way.passes[2])
+    assert way.net in NAMED_NETS
 
 
 def test_nets_are_compared_with_the_papers_optimiser() -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from residuum.choices import Views
+from residuum.choices import Target, Views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,8 @@ class Task:
     """Passes that were asked for, if any."""
     batch_size: int | None = None
     """Pictures in a step that were asked for, if any."""
+    target: Target = 94
+    """Recipe fast: the accuracy on CIFAR-10 to reach, in per cent."""
 
     def batch(self, default: int) -> int:
         """Return the batch size asked for or `default`, never more than there are pictures."""

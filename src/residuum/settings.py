@@ -16,6 +16,7 @@ from residuum.choices import (
     SplitName,
     Stem,
     StrideIn,
+    Target,
     WeightLayout,
     ZeroChannels,
 )
@@ -65,6 +66,8 @@ class TrainSettings:
     """Whether the last BN of each branch starts at scale zero."""
     recipe: RecipeName | None = None
     """How to train. By default quick; with --start, fine_tune."""
+    target: Target | None = None
+    """Recipe fast alone: the accuracy on CIFAR-10, in per cent, that it is to reach. By default 94."""
     epochs: int | None = None
     """Passes over the training pictures. By default the recipe's length."""
     batch_size: int | None = None
@@ -105,13 +108,12 @@ class TrainSettings:
     """Also write TensorBoard events into the run folder (extra: tensorboard)."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UserError: a value is out of its range; the message names the flag.
-        """
+        """Refuse what cannot be meant (UserError)."""
         check_range("--groups", self.groups, 1, 65_536)
         check_range("--squeeze", self.squeeze, 0, 65_536)
+        check_range("--target", self.target, 94, 95)
+        if self.target is not None and self.recipe != "fast":
+            raise UserError("--target is recipe fast's", "", "add --recipe fast, or leave --target out")
         check_range("--epochs", self.epochs, 1, 100_000)
         check_range("--batch-size", self.batch_size, 2, 65_536)
         check_range("--lr", self.lr, 1e-8, 100.0)
@@ -306,11 +308,7 @@ class TrimSettings:
     """Processor threads. By default all cores."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be meant.
-
-        Raises:
-            UserError: a value is out of its range, or two targets were given.
-        """
+        """Refuse what cannot be meant (UserError)."""
         check_range("--keep", self.keep, 0.01, 1.0)
         check_range("--max-drop", self.max_drop, 0.0, 100.0)
         check_range("--speedup", self.speedup, 1.0, 1000.0)

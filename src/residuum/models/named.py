@@ -98,6 +98,7 @@ _FAST = NetSpec(
 
 RESIDUAL_NETS: dict[str, NetSpec] = {
     "fast-resnet10": _FAST,
+    "fast-wide-resnet10": replace(_FAST, widths=(128, 384, 384)),
     **_CIFAR,
     **_IMAGENET,
     **_RESNET_200,
