@@ -55,8 +55,9 @@ def test_every_result_says_where_it_comes_from(path: Path) -> None:
         assert {"test_accuracy", "validation_accuracy", "accuracy"} & run.keys()
 
 
-def test_the_logs_trials_of_recipe_fast_are_those_of_the_file() -> None:
-    trials = json.loads((ROOT / "results" / "fast-trials.json").read_text(encoding="utf-8"))["runs"]
+@pytest.mark.parametrize("name", ["fast-trials.json", "fast-95-trials.json"])
+def test_the_logs_trials_of_recipe_fast_are_those_of_the_files(name: str) -> None:
+    trials = json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))["runs"]
     rows = [
         f"| {run['changed']} | {100 * run['accuracy']:.2f} % | {run['cross_entropy']:.4f} |" for run in trials
     ]
