@@ -1,8 +1,9 @@
 """What does depth cost? Seconds a picture and memory from 20 to 1202 layers, with and without checkpointing.
 
 Steps are those of `residuum train` on pictures of CIFAR-10's size (32 px, batch 128, precision and layout as it
-chooses). Each net is measured in a process of its own; with and without checkpointing take turns there. Peak memory is
-that of a process that trains in one of the two ways alone.
+chooses). Each net is measured in processes of its own, one with checkpointing and one without, turn by turn: in one
+process the two ways would find each other's memory, and new pages take longer than a step. Of a process's steps the
+first two do not count. Peak memory is that of a process.
 
     python benchmarks/depth_price.py
 
@@ -38,6 +39,7 @@ FITTED = ("resnet20", "resnet56", "resnet110", "resnet218", "resnet434", "resnet
 DEEPEST = ("resnet1202", "preresnet1001")
 BATCH = 128
 CLASSES = 10
+UNCOUNTED, STEPS = 2, 4
 
 
 def spec_of(name: str) -> NetSpec:
@@ -72,22 +74,29 @@ def seconds(job: Job, pictures: Batch) -> float:
     return time.perf_counter() - started
 
 
-def in_turns(name: str, rounds: int) -> dict[str, Any]:
-    """Seconds a step with and without checkpointing, turn by turn, and the median of their ratios."""
-    pictures = batch()
-    jobs = {False: job_of(name, False), True: job_of(name, True)}
-    for job in jobs.values():
-        seconds(job, pictures)
-    turns = [{way: seconds(job, pictures) for way, job in jobs.items()} for _ in range(rounds)]
-    ratios = [turn[True] / turn[False] for turn in turns]
+def steps_of(name: str, checkpointing: bool) -> dict[str, Any]:
+    """Seconds of each step that counts."""
+    job, pictures = job_of(name, checkpointing), batch()
+    return {"seconds": [seconds(job, pictures) for _ in range(UNCOUNTED + STEPS)][UNCOUNTED:]}
+
+
+def both_ways(name: str, rounds: int) -> dict[str, Any]:
+    """Seconds a picture and peak memory without and with checkpointing, and the median of the steps' ratios."""
+    turns = [[alone("--net", name, *flag) for flag in ([], ["--checkpointing"])] for _ in range(rounds)]
+    plain, checkpointed = ([turn[way] for turn in turns] for way in (0, 1))
+    times = [[second for one in way for second in one["seconds"]] for way in (plain, checkpointed)]
+    ratios = [more / less for less, more in zip(*times, strict=True)]
     return {
-        "seconds_a_picture": statistics.median(turn[False] for turn in turns) / BATCH,
-        "seconds_a_picture_checkpointed": statistics.median(turn[True] for turn in turns) / BATCH,
+        "layers": spec_of(name).depth,
+        "steps": len(ratios),
+        "seconds_a_picture": statistics.median(times[0]) / BATCH,
+        "seconds_a_picture_checkpointed": statistics.median(times[1]) / BATCH,
         "overhead": {
             "median": round(statistics.median(ratios), 3),
             "min": round(min(ratios), 3),
             "max": round(max(ratios), 3),
         },
+        "peak_memory_mib": [max(one["peak_memory_mib"] for one in way) for way in (plain, checkpointed)],
     }
 
 
@@ -115,42 +124,25 @@ def line_through(points: list[tuple[int, float]]) -> dict[str, float]:
     }
 
 
-def one_net(options: argparse.Namespace) -> dict[str, Any]:
-    if options.rounds:
-        return in_turns(options.net, options.rounds)
-    job, pictures = job_of(options.net, options.checkpointing), batch()
-    for _ in range(2):
-        seconds(job, pictures)
-    return {"net": options.net, "checkpointing": options.checkpointing}
-
-
 def whole(rounds: int) -> dict[str, Any]:
     steps: dict[str, Any] = {}
     for name in dict.fromkeys([*FITTED, *DEEPEST]):
-        times = rounds if name in DEEPEST else 3 * rounds
-        found = alone("--net", name, "--rounds", str(times))
-        found.pop("peak_memory_mib")  # of both ways together
-        steps[name] = {"layers": spec_of(name).depth, "rounds": times, **found}
+        steps[name] = both_ways(name, 1 if name in DEEPEST else rounds)
         print(name, steps[name], flush=True)
-    memory = []
-    for name in DEEPEST:
-        for flag in ([], ["--checkpointing"]):
-            memory.append(alone("--net", name, "--rounds", "0", *flag))
-            print(memory[-1], flush=True)
     points = [(steps[name]["layers"], steps[name]["seconds_a_picture"]) for name in FITTED]
-    return {"batch_size": BATCH, "steps": steps, "memory": memory, "fit": line_through(points)}
+    return {"batch_size": BATCH, "steps": steps, "fit": line_through(points)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--net", help=argparse.SUPPRESS)
     parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.net:
-        print(json.dumps(one_net(options)))
+        print(json.dumps(steps_of(options.net, options.checkpointing)))
         return
     found = {
         "command": "python benchmarks/depth_price.py",

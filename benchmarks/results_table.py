@@ -146,8 +146,7 @@ def _parity_row(result: dict[str, Any]) -> str:
 def _depth_rows(result: dict[str, Any]) -> list[str]:
     rows = []
     for name, net in result["steps"].items():
-        peaks = [run["peak_memory_mib"] / 1024 for run in result["memory"] if run["net"] == name]
-        memory = ", ".join(f"{peak:.1f}" for peak in peaks) + " GiB" if peaks else "–"
+        memory = ", ".join(f"{peak / 1024:.1f}" for peak in net["peak_memory_mib"]) + " GiB"
         rows.append(
             f"| {name} | {1000 * net['seconds_a_picture']:.2f} ms | {_ratio(net['overhead'])} | {memory} "
             "| [depth_price.py](benchmarks/depth_price.py) |"

@@ -1,5 +1,6 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -503,6 +504,17 @@ def test_checkpointing_keeps_far_fewer_activations() -> None:
         return sum(sizes)
 
     assert kept(True) < kept(False) / 4
+
+
+@pytest.mark.parametrize("blocks", [(5, 3, 2), (7,)])
+def test_checkpointing_computes_all_again_but_the_last_of_several_stages(blocks: tuple[int, ...]) -> None:
+    net, runs = ResNet(small(blocks=blocks, widths=(4, 6, 8)[: len(blocks)])), Counter[str]()
+    net.checkpointing = True
+    for name, block in net.blocks():
+        block.register_forward_pre_hook(lambda *_, name=name: runs.update([name]))
+    net(torch.randn(2, 3, 16, 16)).sum().backward()
+    last = f"stage{len(blocks)}" if len(blocks) > 1 else "none"
+    assert runs == {name: 1 if name.startswith(last) else 2 for name, _ in net.blocks()}
 
 
 @pytest.mark.parametrize("name", ["preresnet1001", "resnet1202"])

@@ -1,29 +1,47 @@
 """Training in less memory: activation checkpointing. No number changes."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+Run = Callable[[nn.Module, Tensor], Tensor]
 
-def checkpointed(run: Callable[[nn.Module, Tensor], Tensor], block: nn.Module, x: Tensor) -> Tensor:
-    """Return run(block, x), keeping x instead of the block's activations, which are computed again for the gradient.
 
-    Chen et al. 2016 (arXiv 1604.06174). The second computation gives the same numbers, and BN counts it once.
+def in_turn(run: Run, blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Run each block on what the one before it gave."""
+    for block in blocks:
+        x = run(block, x)
+    return x
+
+
+def checkpointed(run: Run, blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Return in_turn(run, blocks, x), keeping the input of about √n of n blocks and computing the rest again.
+
+    Chen et al. 2016 (arXiv 1604.06174, sec. 4). The second computation gives the same numbers, and BN counts it once.
     """
+    length = max(1, round(math.sqrt(len(blocks))))
+    for start in range(0, len(blocks), length):
+        segment = blocks[start : start + length]
+        contexts = partial(_contexts, segment)
+        x = checkpoint(in_turn, run, segment, x, use_reentrant=False, context_fn=contexts)
+    return x
 
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), _running_statistics_kept(block)
 
-    result: Tensor = checkpoint(run, block, x, use_reentrant=False, context_fn=contexts)
-    return result
+def _contexts(
+    blocks: Sequence[nn.Module],
+) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    return nullcontext(), _running_statistics_kept(blocks)
 
 
 @contextmanager
-def _running_statistics_kept(block: nn.Module) -> Iterator[None]:
+def _running_statistics_kept(blocks: Sequence[nn.Module]) -> Iterator[None]:
     """The second computation must not move BN's running statistics a second time."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    modules = (module for block in blocks for module in block.modules())
+    norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     counted = [norm.num_batches_tracked for norm in norms]
     before = [None if count is None else count.clone() for count in counted]

@@ -13,15 +13,16 @@ from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block, nonlinearity
 from residuum.models.fused import both, fused
-from residuum.models.memory import checkpointed
+from residuum.models.memory import checkpointed, in_turn
 from residuum.models.spec import NetSpec
 
 
 class ResNet(nn.Module):
     """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it.
 
-    `checkpointing` trades time for memory in training: each block keeps its input alone, and computes the rest again
-    when the gradient comes (Chen et al. 2016, arXiv 1604.06174). It changes no number. `fusing` computes BN, addition
+    `checkpointing` trades time for memory in training: of a stage's blocks only some keep their input, and the rest is
+    computed again when the gradient comes (memory.py); but the last of several stages, whose maps are the smallest,
+    keeps all. It changes no number. `fusing` computes BN, addition
     and ReLU together (fused.py), in training and where no gradient is asked for: faster on a processor, and it changes
     rounding alone.
     """
@@ -47,8 +48,9 @@ class ResNet(nn.Module):
             return self.head(self.stages(self.stem(x)))
         run = fused if fusing else _called
         x = run(self.stem, x)
-        for _, block in self.blocks():
-            x = checkpointed(run, block, x) if checkpointing else run(block, x)
+        saving = max(1, len(self.stages) - 1) if checkpointing else 0
+        for number, stage in enumerate(self.stages.children()):
+            x = (checkpointed if number < saving else in_turn)(run, list(stage.children()), x)
         x, _ = both(run(self.end, x))
         return self.classify(x)
 
