@@ -118,8 +118,8 @@ class Task:
     """Passes that were asked for, if any."""
     batch_size: int | None = None
     """Pictures in a step that were asked for, if any."""
-    target: Target = 94
-    """Recipe fast: the accuracy on CIFAR-10 to reach, in per cent."""
+    target: Target | None = None
+    """Recipe fast: the accuracy on CIFAR-10 to reach that was asked for, in per cent, if any."""
 
     def batch(self, default: int) -> int:
         """Return the batch size asked for or `default`, never more than there are pictures."""

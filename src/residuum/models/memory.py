@@ -23,7 +23,7 @@ def checkpointed(run: Run, blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
 
     Chen et al. 2016 (arXiv 1604.06174, sec. 4). The second computation gives the same numbers, and BN counts it once.
     """
-    length = max(1, round(math.sqrt(len(blocks))))
+    length = round(math.sqrt(len(blocks)))
     for start in range(0, len(blocks), length):
         segment = blocks[start : start + length]
         contexts = partial(_contexts, segment)

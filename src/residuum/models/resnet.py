@@ -22,9 +22,8 @@ class ResNet(nn.Module):
 
     `checkpointing` trades time for memory in training: of a stage's blocks only some keep their input, and the rest is
     computed again when the gradient comes (memory.py); but the last of several stages, whose maps are the smallest,
-    keeps all. It changes no number. `fusing` computes BN, addition
-    and ReLU together (fused.py), in training and where no gradient is asked for: faster on a processor, and it changes
-    rounding alone.
+    keeps all. It changes no number. `fusing` computes BN, addition and ReLU together (fused.py), in training and where
+    no gradient is asked for: faster on a processor, and it changes rounding alone.
     """
 
     def __init__(self, spec: NetSpec) -> None:

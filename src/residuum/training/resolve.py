@@ -20,7 +20,7 @@ from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
 from residuum.recipe import OneCycle, Recipe, Task
-from residuum.recipes.fast import WAYS, fast
+from residuum.recipes.fast import fast, way_to
 from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
@@ -95,7 +95,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         mirrors=data.mirrors if settings.flip is None else settings.flip,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        target=settings.target or 94,
+        target=settings.target,
     ))  # fmt: skip
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     return Resolved(
@@ -114,7 +114,7 @@ def resolve(settings: TrainSettings) -> Resolved:
 
 def _default_net(settings: TrainSettings, image_size: int) -> str:
     if settings.recipe == "fast":
-        return WAYS[settings.target or 94].net
+        return way_to(settings.target).net
     return "resnet20" if image_size <= SMALL else "resnet18"
 
 
