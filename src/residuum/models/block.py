@@ -144,7 +144,11 @@ def convolution(c_in: int, c_out: int, size: int, stride: int, groups: int = 1) 
 
 
 class Pointwise(nn.Conv2d):
-    """A 1×1 convolution with a stride: the pixels it skips are dropped first, which is faster on a CPU."""
+    """A 1×1 convolution with a stride: the pixels it skips are dropped first.
+
+    On a CPU that is faster; and on AVX2 the backward pass of torch 2.15's own writes outside its memory where there are
+    few channels, channels last.
+    """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
         return conv2d(every(input, self.stride[0]), weight, bias)
@@ -259,7 +263,7 @@ def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
     if spec.shortcut == "constant":
         return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
     if spec.shortcut in {"exclusive-gating", "shortcut-gating"}:
-        gate = nn.Conv2d(c_in, c_out, 1, stride)
+        gate = (Pointwise if stride > 1 else nn.Conv2d)(c_in, c_out, 1, stride)
         return GatedAdd(gate, spec.gate_bias, exclusive=spec.shortcut == "exclusive-gating")
     return Add()
 
