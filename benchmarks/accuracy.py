@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from residuum import runs
+from residuum.files import read_json, write_json
 from residuum.settings import TrainSettings
 from residuum.training.resolve import resolve
 from residuum.training.run import train
@@ -47,7 +47,7 @@ def summary(values: list[float]) -> dict[str, float]:
 def write(path: Path, about: dict[str, Any], done: list[dict[str, Any]]) -> None:
     """Write the runs and their summary."""
     accuracy = summary([run["test_accuracy"] for run in done])
-    runs.write_json(path, {**about, "summary": {"test_accuracy": accuracy}, "runs": done})
+    write_json(path, {**about, "summary": {"test_accuracy": accuracy}, "runs": done})
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
         "epochs": resolved.settings.epochs,
         "training_pictures": resolved.num_training,
     }
-    done = runs.read_json(path)["runs"] if path.exists() else []
+    done = read_json(path)["runs"] if path.exists() else []
     for seed in options.seeds:
         if seed not in {run["seed"] for run in done}:
             done.append(one_run(TrainSettings(**{**base.__dict__, "seed": seed})))

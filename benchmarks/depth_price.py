@@ -23,9 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from residuum import runs
+from residuum import machine
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch
+from residuum.files import write_json
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
@@ -146,11 +147,11 @@ def main() -> None:
         return
     found = {
         "command": "python benchmarks/depth_price.py",
-        "environment": runs.environment(),
+        "environment": machine.environment(),
         "compute": {"precision": choose_compute().precision},
         **whole(options.rounds),
     }
-    runs.write_json(RESULTS / "depth-price.json", found)
+    write_json(RESULTS / "depth-price.json", found)
     print(json.dumps(found["fit"], indent=1))
 
 

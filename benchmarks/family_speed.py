@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
-from residuum import runs
+from residuum import machine
+from residuum.files import write_json
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 
@@ -156,7 +157,7 @@ def main() -> None:
             done.append(measure(name, batch, size, setting, rounds=max(9, int(options.seconds / each))))
             print(done[-1], flush=True)
             command = "python benchmarks/family_speed.py"
-            runs.write_json(PATH, {"command": command, "environment": runs.environment(), "rows": done})
+            write_json(PATH, {"command": command, "environment": machine.environment(), "rows": done})
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from residuum import runs
+from residuum.files import read_json, write_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 RECORD_SECONDS, RECORD_GFLOPS, SHARE = 1045.0, 466.0, 0.6
@@ -123,13 +124,13 @@ def main() -> None:
     ending = f"-{options.target}" if options.target != 94 else ""
     ending += ("-control" if options.model else "") + ("-held-out" if options.held_out else "")
     path = RESULTS / f"fast{ending}.json"
-    done = runs.read_json(path)["runs"] if path.exists() else []
+    done = read_json(path)["runs"] if path.exists() else []
     flags = " ".join(["", *told(options), *(["--held-out"] if options.held_out else [])])
     for seed in options.seeds:
         if seed in {run["seed"] for run in done}:
             continue
         done.append(one_run(options.data, options, seed))
-        runs.write_json(
+        write_json(
             path,
             {"command": f"python benchmarks/fast.py DATA{flags}", "summary": summary(done), "runs": done},
         )

@@ -32,11 +32,12 @@ from torchvision import io as torchvision_io
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from residuum import runs
+from residuum import machine
 from residuum.data.augment import augmented_views
 from residuum.data.batches import Feed, open_feed
 from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from residuum.files import write_json
 from residuum.recipe import Augmentation
 
 RESULTS = Path(__file__).parent.parent / "results"
@@ -220,7 +221,7 @@ def main() -> None:
     )
     path = RESULTS / f"jpeg-input{suffix}.json"
     command = f"python benchmarks/jpeg_input.py FOLDER{option}"
-    runs.write_json(path, {"command": command, "environment": runs.environment(), **found})
+    write_json(path, {"command": command, "environment": machine.environment(), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum import runs
+from residuum.files import read_json, write_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 WAYS = {
@@ -44,7 +45,7 @@ def one_run(options: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
         )
         lines = map(json.loads, (run / runs.METRICS).read_text(encoding="utf-8").splitlines())
         last = [line for line in lines if line["kind"] == "epoch"][-1]
-        settings = runs.read_json(run / runs.SETTINGS)["resolved"]
+        settings = read_json(run / runs.SETTINGS)["resolved"]
         names = ("validation_accuracy", "validation_loss", "train_accuracy")
         return {
             "way": way,
@@ -52,7 +53,7 @@ def one_run(options: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
             **{name: last[name] for name in names},
             "precision": settings["precision"],
             "fused": settings["fused"],
-            "environment": runs.read_json(run / runs.ENVIRONMENT),
+            "environment": read_json(run / runs.ENVIRONMENT),
         }
 
 
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     options = parser.parse_args()
     path = RESULTS / f"parity-{options.model}.json"
-    done = runs.read_json(path)["runs"] if path.exists() else []
+    done = read_json(path)["runs"] if path.exists() else []
     for seed in options.seeds:
         for way in WAYS:
             if any(run["seed"] == seed and run["way"] == way for run in done):
@@ -98,7 +99,7 @@ def main() -> None:
                 "model": options.model,
                 "epochs": options.epochs,
             }
-            runs.write_json(path, {**about, "summary": summary(done), "runs": done})
+            write_json(path, {**about, "summary": summary(done), "runs": done})
             print({name: value for name, value in done[-1].items() if name != "environment"}, flush=True)
     print(json.dumps(summary(done), indent=1))
 

@@ -42,11 +42,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from residuum import runs
+from residuum import machine, runs
+from residuum.files import write_json
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
-from residuum.training.loop import Hands, Job, fit
+from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.start import make_net
@@ -144,13 +145,13 @@ class Ours:
         self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
         self.state = State()
         self.ends: list[float] = []
-        self.hands = Hands(lambda _: None, lambda _: None, dict, self._step_ended)
+        self.callbacks = Callbacks(lambda _: None, lambda _: None, dict, self._step_ended)
 
     def steps(self, count: int) -> float:
         """Do a few steps of the real loop, then `count` more, and return the seconds of those."""
         self.ends.clear()
         recipe = dataclasses.replace(self.job.recipe, iterations=self.state.step + STARTING + count)
-        fit(dataclasses.replace(self.job, recipe=recipe), self.state, self.hands, save_seconds=1e9)
+        fit(dataclasses.replace(self.job, recipe=recipe), self.state, self.callbacks, save_seconds=1e9)
         return self.ends[-1] - self.ends[STARTING - 1]
 
     def _step_ended(self) -> None:
@@ -330,7 +331,7 @@ def main() -> None:
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
     command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
     path = RESULTS / f"train-speed-{options.model}{'-' + isa.lower() if isa else ''}.json"
-    runs.write_json(path, {"command": command, "environment": runs.environment(), **found})
+    write_json(path, {"command": command, "environment": machine.environment(), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from residuum import runs
 from residuum.depth.trim import trim
+from residuum.files import read_json, write_json
 from residuum.reporting.depth_page import write_depth_report
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
@@ -46,11 +47,11 @@ def main() -> None:
         target = {"keep": 0.75, "repair": options.repair, "images": options.images}
         trim(TrimSettings(str(run), options.data, **target, out=str(out)))
         print(write_depth_report(out))
-        figures = runs.read_json(out / runs.TRIM)
+        figures = read_json(out / runs.TRIM)
         asked = runs.read_run(run).settings
         training = asked["command"].replace(asked["settings"]["data"], "DATA")
         about = {"command": command, "training": training, "seed": 1, "n": 1}
-        runs.write_json(RESULTS / f"trim-{model}.json", {**about, **figures})
+        write_json(RESULTS / f"trim-{model}.json", {**about, **figures})
 
 
 if __name__ == "__main__":

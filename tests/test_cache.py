@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from residuum import machine
 from residuum.data import cache
 from residuum.data.cache import content_key, decoded, fingerprint, picture_digests
 from residuum.data.contract import Split, Subset
@@ -26,7 +27,6 @@ from residuum.data.folder import open_folder
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
 from residuum.errors import UserError
-from residuum.runs import cache_folder
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CIFAR10 = DATA / "cifar10"
@@ -44,12 +44,12 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def pets(tmp_path) -> Path:
     """Write a small data set of pictures of many sizes."""
-    luck = np.random.default_rng(0)
+    uniforms = np.random.default_rng(0)
     for i in range(150):
         path = tmp_path / "pets" / ("cat", "dog", "eel")[i % 3] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        height, width = luck.integers(8, 20, 2)
-        Image.fromarray(luck.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+        height, width = uniforms.integers(8, 20, 2)
+        Image.fromarray(uniforms.integers(0, 256, (height, width, 3), np.uint8)).save(path)
     return tmp_path / "pets"
 
 
@@ -364,10 +364,10 @@ def test_nothing_is_written_outside_the_cache_folder(pets, tmp_path, own_cache):
 
 
 def test_the_cache_folder_is_the_systems_unless_chosen(monkeypatch, tmp_path):
-    assert cache_folder() == tmp_path / "cache"
+    assert machine.cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("RESIDUUM_CACHE")
-    assert cache_folder().is_absolute()
-    assert "residuum" in cache_folder().parts
+    assert machine.cache_folder().is_absolute()
+    assert "residuum" in machine.cache_folder().parts
 
 
 @needs_cifar10

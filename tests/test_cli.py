@@ -15,6 +15,7 @@ from PIL import Image
 import residuum
 from residuum import runs
 from residuum.cli import main
+from residuum.files import read_json
 from residuum.settings import TrainSettings
 
 
@@ -159,7 +160,7 @@ def test_evaluate_repeats_the_runs_own_figures(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, out, _ = command(["evaluate", run, "--json"], capsys, monkeypatch)
-    again, own = json.loads(out), runs.read_json(run / runs.EVALUATION)
+    again, own = json.loads(out), read_json(run / runs.EVALUATION)
     assert code == 0
     assert again["same_data_as_training"]
     assert {name: again[name] for name in own} == own
@@ -186,7 +187,7 @@ def test_evaluate_numbers_classes_by_name(
         Image.fromarray(test.pictures.encoded(row)).save(folder / f"{row}.png")
     code, out, _ = command(["evaluate", run, tmp_path / "scans", "--json"], capsys, monkeypatch)
     figures = json.loads(out)
-    assert figures["top1"] == runs.read_json(run / runs.EVALUATION)["top1"]
+    assert figures["top1"] == read_json(run / runs.EVALUATION)["top1"]
     assert not figures["same_data_as_training"]
     (tmp_path / "scans" / "9").rename(tmp_path / "scans" / "nine")
     code, _, err = command(["evaluate", run, tmp_path / "scans"], capsys, monkeypatch)
@@ -253,7 +254,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
     config = json.loads(out)
     assert config["seed"] == 0
     assert config["epochs"] == 3
-    assert TrainSettings(**config) == TrainSettings(**runs.read_json(settings)["settings"])
+    assert TrainSettings(**config) == TrainSettings(**read_json(settings)["settings"])
     (tmp_path / "c.toml").write_text("epochs = 7\nlr = 0.5\n")
     _, out, _ = command(
         ["train", "x", "--config", tmp_path / "c.toml", "--lr", "0.1", "--print-config"], capsys, monkeypatch
@@ -266,7 +267,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
 
 
 def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
-    recorded = runs.read_json(run / runs.SETTINGS)["command"]
+    recorded = read_json(run / runs.SETTINGS)["command"]
     assert recorded.replace("'", "") == "residuum train digits --epochs 3 --batch-size 64"
 
 
@@ -299,7 +300,7 @@ def test_depth_is_a_dial(
     assert code == 0
     assert "6 of 15 taken out" in out
     assert {"accuracy", "random", "speed", "report"} <= {line.split(" ")[0] for line in out.splitlines()}
-    figures = runs.read_json(trimmed / runs.TRIM)
+    figures = read_json(trimmed / runs.TRIM)
     # identities cost nothing: all six are gone before the first block whose absence raises the loss that was searched
     new = {f"stage{stage}.block{block}" for stage in (1, 2, 3) for block in (4, 5)}
     deleted = [point["deleted"] for point in figures["curve"][1:]]

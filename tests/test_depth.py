@@ -34,6 +34,7 @@ from residuum.depth.trim import trim
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.exchange.import_weights import import_weights
+from residuum.files import write_json, write_whole
 from residuum.loading import load, save_classifier
 from residuum.models.count import cost
 from residuum.models.named import named
@@ -872,7 +873,7 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         told.append(settings)
         assert settings.start is not None
         run = Path(settings.out or "")
-        runs.write_whole(run / runs.MODEL, Path(settings.start).read_bytes())
+        write_whole(run / runs.MODEL, Path(settings.start).read_bytes())
         lines = [
             {"kind": "epoch", "validation_accuracy": 0.5},
             {"kind": "epoch", "validation_accuracy": 0.75},
@@ -952,7 +953,7 @@ def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
 
     own = {"source": "digits", "fingerprint": fingerprint(digits())}
     save(tmp_path / runs.MODEL, lived_in(tiny((1, 1))), data=own, settings={"validation": 0.1, "seed": 0})
-    runs.write_json(tmp_path / runs.SPLIT, {"validation": [3, 1, 4, 15]})
+    write_json(tmp_path / runs.SPLIT, {"validation": [3, 1, 4, 15]})
     pictures = open_pictures(open_model(str(tmp_path), "trim"), None)
     assert pictures.cut is not None
     assert sorted(pictures.cut.validation.tolist()) == [1, 3, 4, 15]

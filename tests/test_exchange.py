@@ -64,16 +64,16 @@ def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     with torch.device("meta"):
         net = build()
     net.to_empty(device="cpu")
-    luck = torch.Generator().manual_seed(seed)
+    uniforms = torch.Generator().manual_seed(seed)
     for name, tensor in net.state_dict().items():
         if name.endswith("num_batches_tracked"):
             tensor.fill_(7)
         elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5, generator=luck)
+            tensor.uniform_(0.5, 1.5, generator=uniforms)
         elif tensor.ndim == 4:
-            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=luck)
+            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=uniforms)
         else:  # scales of either sign, shifts, means, the last layer
-            tensor.normal_(0, 0.5, generator=luck)
+            tensor.normal_(0, 0.5, generator=uniforms)
     return net.eval()
 
 
@@ -1011,8 +1011,8 @@ def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPat
     from residuum.settings import PredictSettings
 
     Path("digits.txt").write_text("\n".join("0123456789"), encoding="utf-8")
-    luck = np.random.default_rng(0)
-    Image.fromarray(luck.integers(0, 256, (9, 9, 3), np.uint8)).save("x.png")
+    uniforms = np.random.default_rng(0)
+    Image.fromarray(uniforms.integers(0, 256, (9, 9, 3), np.uint8)).save("x.png")
     found = {}
     for interpolation in ("bilinear", "bicubic"):
         flags = {"classes": "digits.txt", "image_size": 12, "interpolation": interpolation}

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from residuum import machine
 from residuum.data import hub
 from residuum.data.cache import content_key
 from residuum.data.hub import SHORT_NAMES, fetch, fetched_folder, hub_name
 from residuum.data.open import open_data
 from residuum.errors import UserError
-from residuum.runs import cache_folder
 
 NAME = "uoft-cs/cifar10"
 TRAIN = "plain_text/train-00000-of-00001.parquet"
@@ -132,7 +132,7 @@ def test_a_data_set_is_fetched_checked_and_opened(server, name):
     assert contents(folder) == {TRAIN, TEST, "manifest.json"}
     assert (folder / TRAIN).read_bytes() == server.sent[TRAIN]
     assert folder == fetched_folder(name)
-    assert folder.is_relative_to(cache_folder())
+    assert folder.is_relative_to(machine.cache_folder())
     total = len(server.sent[TRAIN]) + len(server.sent[TEST])
     assert seen[-1] == (total, total)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -153,7 +153,7 @@ def test_open_data_fetches_once_and_then_needs_no_network(server, monkeypatch):
 def test_a_folder_of_ones_own_can_be_chosen(server, tmp_path):
     assert fetch("cifar10", folder=tmp_path / "mine") == tmp_path / "mine"
     assert open_data(str(tmp_path / "mine")).classes == ["0", "1", "2"]
-    assert not cache_folder().exists()
+    assert not machine.cache_folder().exists()
 
 
 def test_a_local_folder_goes_before_the_hub(server, tmp_path, monkeypatch):
@@ -228,7 +228,7 @@ def test_a_file_that_is_not_the_one_listed_is_removed(server, change, why):
     with pytest.raises(UserError, match=why):
         fetch("cifar10")
     assert fetched_folder("cifar10") is None
-    assert contents(cache_folder() / "hub" / NAME / "_") == {TRAIN, "manifest.json"}
+    assert contents(machine.cache_folder() / "hub" / NAME / "_") == {TRAIN, "manifest.json"}
 
 
 def test_a_file_without_end_is_cut_off(server):

@@ -27,8 +27,8 @@ from residuum.data.boxes import decoding_scale, whole_pixels
 from residuum.data.contract import Split
 from residuum.data.decode import BrokenPicture, Pixels, decode_part
 from residuum.data.jpeg import frame_of
-from residuum.data.luck import uniform
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from residuum.data.rng import uniform
 from residuum.recipe import Augmentation
 
 AREA = Augmentation(area=(0.08, 1.0))
@@ -272,7 +272,7 @@ def test_threads_have_a_decoder_each() -> None:
 
 
 def test_views_are_the_reference_pipelines_within_a_bound(photographs: list[bytes]) -> None:
-    """Pillow's pixels, all of them; torchvision's crop, resize and flip; the same box and the same luck."""
+    """Pillow's pixels, all of them; torchvision's crop, resize and flip; the same box and the same random numbers."""
     found: dict[int, list[NDArray[np.int64]]] = {1: [], 2: [], 4: [], 8: []}
     for number, encoded in enumerate(photographs):
         with Image.open(io.BytesIO(encoded)) as file:

@@ -19,7 +19,7 @@ README = ROOT / "README.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
-BASE = {"errors", "console", "choices", "plain_data", "settings", "recipe", "runs"}
+BASE = {"errors", "console", "choices", "plain_data", "settings", "recipe", "files", "machine", "runs"}
 PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
@@ -30,7 +30,9 @@ LADDER = {
     "plain_data": {"errors"},
     "settings": {"choices", "errors", "plain_data"},
     "recipe": {"choices"},
-    "runs": {"errors"},
+    "files": {"errors"},
+    "machine": set(),
+    "runs": {"errors", "files"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
     "models": BASE | {"kernels"},

@@ -18,8 +18,8 @@ from residuum.data.batches import one_pass, open_feed
 from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
 from residuum.data.contract import Split
 from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, evaluation_view
-from residuum.data.luck import uniform
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
+from residuum.data.rng import uniform
 from residuum.recipe import Augmentation
 
 AREA = Augmentation(area=(0.08, 1.0))
@@ -49,7 +49,7 @@ def reference(
     upright: Image.Image,
     size: int,
     augmentation: Augmentation,
-    luck: NDArray[np.float64],
+    uniforms: NDArray[np.float64],
     shift: int = 0,
     means: bool = False,
 ) -> tuple[NDArray[np.int64], int]:
@@ -57,14 +57,14 @@ def reference(
 
     With `means`, from the means of squares of scale × scale pixels.
     """
-    box = random_crop(size, augmentation, luck, *upright.size)
+    box = random_crop(size, augmentation, uniforms, *upright.size)
     scale = decoding_scale(box, upright.size, size)
     left, top, right, bottom = (scale * edge for edge in whole_pixels(box, scale, upright.size))
     shift = shift if right + shift <= upright.width else -shift
     crop = upright.crop((left + shift, top, right + shift, bottom))
     crop = crop.reduce(scale) if means else crop
     view = np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR), np.int64)
-    return view[:, ::-1] if augmentation.flip and luck[4] < 0.5 else view, scale
+    return view[:, ::-1] if augmentation.flip and uniforms[4] < 0.5 else view, scale
 
 
 def differences(
@@ -173,9 +173,9 @@ UNIT = st.floats(0, 1, exclude_max=True)
 )
 @settings(max_examples=500, deadline=None)
 def test_never_fewer_pixels_than_the_view_has(
-    width: int, height: int, size: int, augmentation: Augmentation, luck: list[float]
+    width: int, height: int, size: int, augmentation: Augmentation, uniforms: list[float]
 ) -> None:
-    box = random_crop(size, augmentation, np.array(luck), width, height)
+    box = random_crop(size, augmentation, np.array(uniforms), width, height)
     scale = decoding_scale(box, (width, height), size)
     left, top, right, bottom = whole_pixels(box, scale, (width, height))
     assert 0 <= left < right <= -(-width // scale)  # as many as Pillow gives
@@ -301,9 +301,9 @@ def test_batches_hold_these_views_and_evaluation_sees_every_pixel(colour: bool) 
     feed = open_feed(Split(InMemory(encoded, 3), np.arange(3)), how, None, torch.device("cpu"), 0)
     augmentation = Augmentation(area=(0.08, 1.0), colour=colour)
     trained = next(iter(feed.batches(one_pass(3, 3), augmentation, seed=5))).images
-    luck = uniform(5, 0, np.arange(3), 11)
+    uniforms = uniform(5, 0, np.arange(3), 11)
     view = partial(augmented_picture, encoded, "x", 64, augmentation)
-    expected = normalise(torch.from_numpy(np.stack([view(each[:5]) for each in luck])), how)
+    expected = normalise(torch.from_numpy(np.stack([view(each[:5]) for each in uniforms])), how)
     offset = (trained - expected).permute(0, 2, 3, 1) * torch.from_numpy(how.std)
     assert bool((offset.abs() > 0.01).any()) == colour
     torch.testing.assert_close(offset, offset[:, :1, :1].expand_as(offset), atol=1e-3, rtol=0)

@@ -14,7 +14,7 @@ from torch import nn
 from residuum.choices import Target
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
-from residuum.recipe import Moves, OneCycle, Steps, Task
+from residuum.recipe import OneCycle, ParameterGroup, Steps, Task
 from residuum.recipes.fast import WAYS, fast
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
@@ -220,8 +220,8 @@ def test_norms_and_the_last_layer_may_move_apart_from_the_others() -> None:
     net = ResNet(named("fast-resnet10"))
     recipe = replace(
         fast(Task(num_pictures=50_000, image_size=32, depth=10)),
-        norms=Moves(rate=3.0),
-        head=Moves(rate=5.0, weight_decay=0.1),
+        norms=ParameterGroup(rate=3.0),
+        head=ParameterGroup(rate=5.0, weight_decay=0.1),
         momentum=0.0,
     )
     optimizer = make_optimizer(net, recipe)

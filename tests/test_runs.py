@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.errors import UserError
+from residuum.files import write_json, write_whole
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace", "write"])
@@ -16,7 +17,7 @@ def test_the_old_file_stands_when_writing_the_new_one_fails(
     call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "file"
-    runs.write_whole(path, b"old")
+    write_whole(path, b"old")
 
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -28,7 +29,7 @@ def test_the_old_file_stands_when_writing_the_new_one_fails(
     else:
         monkeypatch.setattr(os, "fdopen", full)
     with pytest.raises(UserError, match="No space left") as error:
-        runs.write_whole(path, b"new" * 1_000_000)
+        write_whole(path, b"new" * 1_000_000)
     assert "3.0 MB" in error.value.why
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
@@ -36,7 +37,7 @@ def test_the_old_file_stands_when_writing_the_new_one_fails(
 
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
-        runs.write_whole(Path("/dev/full/x"), b"x")
+        write_whole(Path("/dev/full/x"), b"x")
     (tmp_path / runs.METRICS).symlink_to("/dev/full")
     with pytest.raises(UserError, match="cannot write"):
         runs.append_metrics(tmp_path, {"kind": "step", "text": "x" * 100_000})
@@ -53,7 +54,7 @@ def test_metrics_survive_a_cut_off_last_line(tmp_path: Path) -> None:
 
 
 def test_a_run_folder_without_its_later_files_can_be_read(tmp_path: Path) -> None:
-    runs.write_json(tmp_path / runs.SETTINGS, {"settings": {}})
+    write_json(tmp_path / runs.SETTINGS, {"settings": {}})
     record = runs.read_run(tmp_path)
     assert (record.evaluation, record.mistakes, record.metrics) == (None, [], [])
     (tmp_path / runs.SETTINGS).write_text("{")
@@ -64,7 +65,7 @@ def test_a_run_folder_without_its_later_files_can_be_read(tmp_path: Path) -> Non
 
 
 def test_the_environment_names_versions_and_hardware_but_no_place_or_person() -> None:
-    described = runs.environment()
+    described = machine.environment()
     assert described["torch"]
     assert described["cores"] >= 1
     text = json.dumps(described)

@@ -93,8 +93,8 @@ def test_numbers_sort_as_numbers(numbers):
 
 
 @given(st.lists(st.text()), st.randoms())
-def test_natural_order_is_one_order(texts, luck):
-    shuffled = luck.sample(texts, len(texts))
+def test_natural_order_is_one_order(texts, uniforms):
+    shuffled = uniforms.sample(texts, len(texts))
     assert sorted(shuffled, key=natural_key) == sorted(texts, key=natural_key)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from residuum import runs
 from residuum.errors import UserError
+from residuum.files import read_json
 from residuum.settings import StudySettings, TrainSettings
 from residuum.study import degradation
 from residuum.study.catalogue import STUDIES
@@ -246,7 +247,7 @@ def test_every_study_is_told_whole() -> None:
 def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     settings = StudySettings(("degradation",), scale="tiny", seeds=2, threads=1, out=str(studies))
     (folder,) = run_studies(settings)
-    content = runs.read_json(folder / runs.STUDY)
+    content = read_json(folder / runs.STUDY)
     assert content["command"] == "residuum study degradation --scale tiny --seeds 2"
     assert content["verdict"]["answer"] in {"supported", "contradicted", "undecided"}
     one = content["quantities"]["plain20-train"]

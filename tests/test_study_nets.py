@@ -11,6 +11,7 @@ from torch import nn
 
 from residuum import runs
 from residuum.errors import UserError
+from residuum.files import write_json
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.study import (
@@ -44,7 +45,7 @@ def tiny(study: Study, folder: Path) -> Findings:
     found = study.measure(means)
     verdict = study.judge(found.quantities)
     assert verdict.answer in {"supported", "contradicted", "undecided"}
-    runs.write_json(folder / study.name / runs.STUDY, written(study, means, found, verdict, 1.0))
+    write_json(folder / study.name / runs.STUDY, written(study, means, found, verdict, 1.0))
     return found
 
 

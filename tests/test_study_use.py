@@ -22,6 +22,7 @@ from residuum.data.open import open_data
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, scales, ten_crop
+from residuum.files import read_json
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.study import complexity, ensembles, transfer
@@ -217,7 +218,7 @@ def test_ensembles_keep_what_theory_promises(tiny: Means) -> None:
     wanted = {seed: [ensembles._settings(tiny, depth, seed) for depth in ensembles.DEPTHS] for seed in SEEDS}
     for place, seed in enumerate(SEEDS):
         members = trained(tiny, wanted[seed])
-        kept_aside = {str(runs.read_json(run.path / runs.SPLIT)["validation"]) for run in members}
+        kept_aside = {str(read_json(run.path / runs.SPLIT)["validation"]) for run in members}
         assert len(kept_aside) == 1
         errors = [100 * (1 - run.metrics[-1]["validation_accuracy"]) for run in members]
         assert q["ensemble-1"].values[place] == pytest.approx(np.mean(errors), abs=1e-4)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.errors import Stopped, UserError
+from residuum.files import read_json
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -159,7 +160,7 @@ def study(*names: str, **settings: Any) -> list[dict[str, Any]]:
         Stopped: Ctrl-C or SIGTERM; what was trained is kept, and the same call goes on.
     """
     from residuum.reporting.study_page import write_study_pages
-    from residuum.runs import STUDY, read_json
+    from residuum.runs import STUDY
     from residuum.settings import StudySettings
     from residuum.study.run import run_studies
 

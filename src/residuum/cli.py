@@ -14,8 +14,9 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.config import Dict
 from rich.console import Console
 
-from residuum.console import say, told
+from residuum.console import say, show_progress
 from residuum.errors import Stopped, UserError
+from residuum.files import read_json
 from residuum.plain_data import as_json
 from residuum.printing import (
     print_figures,
@@ -29,7 +30,7 @@ from residuum.printing import (
     say_settings,
     without_tables,
 )
-from residuum.runs import LESION, MODEL, STUDY, TRIM, read_json
+from residuum.runs import LESION, MODEL, STUDY, TRIM
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
@@ -288,7 +289,9 @@ def check(
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
     say_settings("data check", settings)
-    findings = check_data(open_data(settings.data, progress=told("fetching")), told("looking"))
+    findings = check_data(
+        open_data(settings.data, progress=show_progress("fetching")), show_progress("looking")
+    )
     return print_json(findings) if json else print_findings(findings)
 
 
@@ -303,7 +306,7 @@ def fetch(
 
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
-    folder = fetch_data(settings.name, progress=told("fetching"))
+    folder = fetch_data(settings.name, progress=show_progress("fetching"))
     return print_json({"data": str(folder)}) if json else print(f"data     {folder}")
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from residuum import machine
 from residuum.choices import Device, Layout, Precision
 from residuum.errors import UserError
 from residuum.kernels.build import library
-from residuum.runs import cores
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
 
@@ -63,7 +63,7 @@ def choose_compute(
         UserError: the device asked for is not there.
     """
     kind = _device(device)
-    threads = threads or cores()
+    threads = threads or machine.cores()
     if kind == "cpu":
         torch.set_num_threads(threads)
         _keep_freed_memory()

@@ -12,7 +12,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def told(doing: str) -> Callable[[int, int], None]:
+def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
     last = float("-inf")
 

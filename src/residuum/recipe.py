@@ -32,7 +32,7 @@ Schedule = OneCycle | Steps
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """What may happen to a training picture; each picture's luck depends on (seed, epoch, sample) alone."""
+    """What may happen to a training picture; its random numbers depend on (seed, epoch, sample) alone."""
 
     flip: bool = True
     alternating: bool = False
@@ -54,7 +54,7 @@ class Augmentation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moves:
+class ParameterGroup:
     """How parameters that Muon does not move are moved, where they are not all moved alike."""
 
     rate: float
@@ -78,9 +78,9 @@ class Recipe:
     """Momentum of the convolutions under muon; `momentum` is that of all else."""
     others_rate: float = 1.0
     """Under muon, how many times the scheduled rate the parameters that are no convolutions move at."""
-    norms: Moves | None = None
+    norms: ParameterGroup | None = None
     """Under muon, how BN's scales and shifts move; by default as the others."""
-    head: Moves | None = None
+    head: ParameterGroup | None = None
     """Under muon, how the last layer moves; by default as the others."""
     trained_scales: bool = True
     """Whether BN's scales are trained; otherwise they stay at one."""

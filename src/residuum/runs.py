@@ -13,24 +13,18 @@ mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
 """
 
-import hashlib
 import json
 import os
-import platform
-import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from residuum.errors import UserError
-
-Json = dict[str, Any]
+from residuum.files import Json, cannot_write, read_json, write_whole
 
 SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
@@ -50,7 +44,6 @@ STUDY = "study.json"  # what a study found
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
-UNFINISHED = ".unfinished-"  # how the name of a file being written begins
 
 
 @dataclass(frozen=True)
@@ -69,42 +62,6 @@ class RunRecord:
 # --- writing -----------------------------------------------------------------------------------
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write `content` so that `path` holds the old file or the new one, never a part of either.
-
-    Raises:
-        UserError: the disk is full or the folder cannot be written.
-    """
-    try:
-        with replacing(path) as file:
-            file.write(content)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, len(content), error) from error
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, content: Json | list[Any]) -> None:
-    """Write JSON for people: indented, in any script, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def append_metrics(run: Path, line: Json) -> None:
     """Add one line to the run's metrics; a line is on disk before the next step begins."""
     path = run / METRICS
@@ -112,7 +69,7 @@ def append_metrics(run: Path, line: Json) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise _cannot_write(path, 0, error) from error
+        raise cannot_write(path, 0, error) from error
 
 
 def cut_metrics(run: Path, step: int) -> None:
@@ -121,56 +78,12 @@ def cut_metrics(run: Path, step: int) -> None:
     write_whole(run / METRICS, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in kept).encode())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets a folder be opened at all."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _cannot_write(path: Path, size: int, error: OSError) -> UserError:
-    folder = next((p for p in path.parents if p.exists()), Path())
-    free = shutil.disk_usage(folder).free / 1e6
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}",
-        f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free",
-        "make room or choose another place with --out",
-    )
-
-
 # --- reading -----------------------------------------------------------------------------------
 
 
 def is_run(path: Path) -> bool:
     """Say whether `path` is a run folder."""
     return (path / SETTINGS).is_file()
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: it is missing, or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"there is no {path}", "", "check the path") from error
-    except (
-        ValueError,
-        RecursionError,
-        IsADirectoryError,
-    ) as error:  # no JSON, no text, too deep, too long a number
-        raise UserError(f"{path} is not a JSON file", str(error)) from error
-
-
-def short_digest(path: Path) -> str:
-    """Return the first 16 hex digits of the file's SHA-256: what a model's lineage calls the file it came from."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def read_metrics(run: Path) -> list[Json]:
@@ -238,7 +151,7 @@ def new_run_folder(wanted: str | None, name: str) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _cannot_write(path / SETTINGS, 0, error) from error
+        raise cannot_write(path / SETTINGS, 0, error) from error
     return path
 
 
@@ -282,44 +195,3 @@ def _alive(holder: Json) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def environment() -> Json:
-    """Describe when and on what this runs: the date, versions and processor, never a name or a path."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "residuum": _version("residuum"),
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit-learn")},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": cores(),
-    }
-
-
-def cache_folder() -> Path:
-    """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
-    import platformdirs  # only here, so that --help stays instant
-
-    chosen = os.environ.get("RESIDUUM_CACHE")
-    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
-
-
-def cores() -> int:
-    """Count the cores this process may use, not those the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
-
-
-def _processor() -> str:
-    """Name the processor; platform.processor() is empty on Linux."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or "unknown")

@@ -1,6 +1,6 @@
 """Augmentation. Small pictures are cropped and mirrored as one batch, large ones each in its worker.
 
-Every draw comes from luck.uniform(seed, epoch, sample). Letters: B pictures in a batch, S side in pixels.
+Every draw comes from rng.uniform(seed, epoch, sample). Letters: B pictures in a batch, S side in pixels.
 """
 
 import math
@@ -15,8 +15,8 @@ from torch.nn.functional import interpolate
 from residuum.data.boxes import Box
 from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
-from residuum.data.luck import uniform
 from residuum.data.preprocess import Preprocessing
+from residuum.data.rng import uniform
 from residuum.kernels.crops import can_crop, cropped
 from residuum.recipe import Augmentation
 
@@ -34,10 +34,12 @@ def augmented_batch(
     The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean, or reflected.
     """
     size, pad = images.shape[1], augmentation.pad
-    luck = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
-    shift = torch.from_numpy((luck[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
-    mirrored = torch.from_numpy(_mirrored(luck[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
-    holes = _holes(luck[:, 3:], size, augmentation.cut) if augmentation.cut else None
+    uniforms = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
+    shift = torch.from_numpy((uniforms[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
+    mirrored = torch.from_numpy(
+        _mirrored(uniforms[:, 2], augmentation, rows, seed, epoch) & augmentation.flip
+    )
+    holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
     picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and can_crop(images):
         how = (holes, augmentation.cut)
@@ -63,9 +65,9 @@ def _reflected(places: Tensor, size: int) -> Tensor:
     return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
 
 
-def _holes(luck: NDArray[np.float64], size: int, side: int) -> Tensor:
+def _holes(uniforms: NDArray[np.float64], size: int, side: int) -> Tensor:
     """(B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside."""
-    return torch.from_numpy(np.floor(luck * size).astype(np.int64) - side // 2)
+    return torch.from_numpy(np.floor(uniforms * size).astype(np.int64) - side // 2)
 
 
 def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:
@@ -77,11 +79,11 @@ def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:
 
 
 def _mirrored(
-    luck: NDArray[np.float64], augmentation: Augmentation, rows: NDArray[np.int64], seed: int, epoch: int
+    uniforms: NDArray[np.float64], augmentation: Augmentation, rows: NDArray[np.int64], seed: int, epoch: int
 ) -> NDArray[np.bool_]:
-    """By this epoch's luck; or by that of the first, and its opposite in every second."""
+    """By this epoch's random number; or by that of the first, and its opposite in every second."""
     if not augmentation.alternating:
-        return luck < 0.5
+        return uniforms < 0.5
     first: NDArray[np.bool_] = uniform(seed, 0, rows, 3)[:, 2] < 0.5
     return first ^ bool(epoch % 2)
 
@@ -102,18 +104,18 @@ def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: P
 
 
 def augmented_picture(
-    encoded: bytes | Pixels, name: str, size: int, augmentation: Augmentation, luck: NDArray[np.float64]
+    encoded: bytes | Pixels, name: str, size: int, augmentation: Augmentation, uniforms: NDArray[np.float64]
 ) -> Pixels:
-    """Cut a random S×S view, (S, S, 3), out of one large picture; luck is (5,) in [0, 1).
+    """Cut a random S×S view, (S, S, 3), out of one large picture; `uniforms` are (5,) in [0, 1).
 
     Chance chooses the crop from the picture's size alone, so only what the view needs is decoded.
 
     Raises:
         BrokenPicture: see decode_part.
     """
-    crop = decode_part(encoded, name, partial(random_crop, size, augmentation, luck), size)
+    crop = decode_part(encoded, name, partial(random_crop, size, augmentation, uniforms), size)
     view = _resized(torch.from_numpy(crop), size)
-    mirrored = augmentation.flip and luck[4] < 0.5
+    mirrored = augmentation.flip and uniforms[4] < 0.5
     return (view.flip(1) if mirrored else view).numpy()
 
 
@@ -126,20 +128,20 @@ def augmented_views(
         BrokenPicture: see decode_part.
     """
     views, shifts = np.empty((len(rows), size, size, 3), np.uint8), np.zeros((len(rows), 3), np.float32)
-    luck = uniform(seed, epoch, rows, 11)
+    uniforms = uniform(seed, epoch, rows, 11)
     for place, row in enumerate(rows.tolist()):
         encoded, name = pictures.encoded(row), pictures.name(row)
-        views[place] = augmented_picture(encoded, name, size, augmentation, luck[place, :5])
+        views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5])
         if augmentation.colour:
-            shifts[place] = colour_shift(luck[place, 5:])
+            shifts[place] = colour_shift(uniforms[place, 5:])
     return views, shifts
 
 
 def random_crop(
-    size: int, augmentation: Augmentation, luck: NDArray[np.float64], width: int, height: int
+    size: int, augmentation: Augmentation, uniforms: NDArray[np.float64], width: int, height: int
 ) -> Box:
-    """Choose what an S×S view shows of a picture of this width and height; luck is (4,) or more in [0, 1)."""
-    draws = luck[:4].tolist()
+    """Choose what an S×S view shows of a picture of this width and height; `uniforms` are (4,) or more in [0, 1)."""
+    draws = uniforms[:4].tolist()
     if augmentation.shorter_side is not None:
         return _crop_of_resized((width, height), size, augmentation.shorter_side, draws)
     return _crop_of_area((width, height), augmentation.area or (1.0, 1.0), draws)
@@ -153,29 +155,29 @@ def _resized(pixels: Tensor, size: int) -> Tensor:
 
 
 def _crop_of_resized(
-    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], luck: list[float]
+    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], uniforms: list[float]
 ) -> Box:
     """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop of S×S.
 
     The crop is returned as a box of the picture before it is resized.
     """
     low, high = shorter_side
-    side = max(size, low + int(luck[0] * (high - low + 1)))
+    side = max(size, low + int(uniforms[0] * (high - low + 1)))
     factor = side / min(whole)
     width, height = (max(size, round(length * factor)) for length in whole)
-    left, top = int(luck[1] * (width - size + 1)), int(luck[2] * (height - size + 1))
+    left, top = int(uniforms[1] * (width - size + 1)), int(uniforms[2] * (height - size + 1))
     columns, rows = whole[0] / width, whole[1] / height
     return left * columns, top * rows, (left + size) * columns, (top + size) * rows
 
 
-def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], luck: list[float]) -> Box:
+def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], uniforms: list[float]) -> Box:
     """Szegedy et al. 2014 (1409.4842), sec. 6: a crop of a drawn share of the area, aspect 3/4 to 4/3."""
     width, height = whole
-    share = area[0] + luck[0] * (area[1] - area[0])
-    aspect = math.exp((2 * luck[1] - 1) * math.log(4 / 3))
+    share = area[0] + uniforms[0] * (area[1] - area[0])
+    aspect = math.exp((2 * uniforms[1] - 1) * math.log(4 / 3))
     crop_width = min(width, math.sqrt(share * width * height * aspect))
     crop_height = min(height, math.sqrt(share * width * height / aspect))
-    left, top = luck[2] * (width - crop_width), luck[3] * (height - crop_height)
+    left, top = uniforms[2] * (width - crop_width), uniforms[3] * (height - crop_height)
     return left, top, left + crop_width, top + crop_height
 
 
@@ -186,8 +188,10 @@ _RGB_COMPONENTS = np.array(
 _RGB_WEIGHTS = np.array([0.2175, 0.0188, 0.0045])
 
 
-def colour_shift(luck: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return the (3,) amount, in 0..255, added to one picture's channels; luck is (6,) in [0, 1)."""
-    normal = np.sqrt(-2.0 * np.log1p(-luck[:3])) * np.cos(2.0 * np.pi * luck[3:])  # Box and Muller 1958
+def colour_shift(uniforms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the (3,) amount, in 0..255, added to one picture's channels; `uniforms` are (6,) in [0, 1)."""
+    normal = np.sqrt(-2.0 * np.log1p(-uniforms[:3])) * np.cos(
+        2.0 * np.pi * uniforms[3:]
+    )  # Box and Muller 1958
     shift: NDArray[np.float32] = (255.0 * _RGB_COMPONENTS @ (0.1 * normal * _RGB_WEIGHTS)).astype(np.float32)
     return shift

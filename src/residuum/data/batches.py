@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from residuum.choices import Interpolation
-from residuum.console import say, told
+from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Split
 from residuum.data.decode import decode, evaluation_view, header
-from residuum.data.luck import order
 from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.rng import order
 from residuum.recipe import Augmentation
 
 SMALL = 64
@@ -131,7 +131,9 @@ def pixels_if_small(
     """Return the split's decoded pictures (N, S, S, 3), or None where they are to be streamed."""
     if image_size > SMALL:
         return None
-    return decoded(split, image_size, resize_to, told("decoding the pictures, once"), say, interpolation)
+    return decoded(
+        split, image_size, resize_to, show_progress("decoding the pictures, once"), say, interpolation
+    )
 
 
 def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:

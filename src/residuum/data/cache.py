@@ -22,12 +22,13 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from residuum import machine
 from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.folder import listed
 from residuum.errors import UserError
-from residuum.runs import UNFINISHED, cache_folder, cores, replacing
+from residuum.files import UNFINISHED, replacing
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
@@ -93,7 +94,7 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     state = _state_of_files(pictures) if isinstance(pictures, OnDisk) else None
     if state is None:
         return _digest(pictures)
-    memo = cache_folder() / "digests" / f"{state}.npy"
+    memo = machine.cache_folder() / "digests" / f"{state}.npy"
     digests = _load(memo, (len(pictures), 32))
     if digests is None:
         digests = _digest(pictures)
@@ -163,7 +164,7 @@ def decoded(
     key = f"{content_key(split)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
     if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
         key += f" {interpolation}"
-    path = cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+    path = machine.cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
     view = partial(evaluation_view, image_size=image_size, resize_to=resize_to, interpolation=interpolation)
     pieces = partial(_decode_in_threads, split.pictures, image_size, view, progress)
     kept = _load(path, shape)
@@ -198,7 +199,7 @@ def _in_memory(
     except MemoryError as error:
         raise UserError(
             f"no room for {math.prod(shape) / 1e9:.1f} GB of decoded pictures",
-            f"neither in memory nor in {cache_folder()}",
+            f"neither in memory nor in {machine.cache_folder()}",
             "make room there, or set RESIDUUM_CACHE to a folder on a larger disk",
         ) from error
     filled = 0
@@ -215,9 +216,9 @@ def _decode_in_threads(
     total, done, broken = len(pictures), 0, list[str]()
     starts = range(0, total, PICTURES_A_TASK)
     rows = (range(start, min(start + PICTURES_A_TASK, total)) for start in starts)
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(machine.cores()) as pool:
         tasks = (pool.submit(_decode_rows, pictures, image_size, view, some) for some in rows)
-        for piece, unreadable in _ahead(tasks, 2 * cores()):
+        for piece, unreadable in _ahead(tasks, 2 * machine.cores()):
             broken += unreadable
             done += len(piece)
             if progress:

@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from residuum import machine
 from residuum.data.cache import Progress, remove_unfinished
 from residuum.data.folder import listed
 from residuum.data.split import configuration
 from residuum.errors import UserError, nearest
-from residuum.runs import cache_folder, replacing
+from residuum.files import replacing
 
 SHORT_NAMES = {
     "cifar10": "uoft-cs/cifar10",
@@ -103,7 +104,7 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
 
 
 def _place(wanted: HubName) -> Path:
-    return cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
+    return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
 def _read_manifest(folder: Path) -> list[RemoteFile] | None:

@@ -60,8 +60,8 @@ def draw_rows(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int) -
     Each row gets a random number and each class gives its smallest. The numbers are Philox's raw output,
     which no version of NumPy may change; how a Generator turns them into draws may change.
     """
-    luck = np.random.Philox(key=seed).random_raw(len(labels))
-    order = np.lexsort((luck, labels))
+    uniforms = np.random.Philox(key=seed).random_raw(len(labels))
+    order = np.lexsort((uniforms, labels))
     counts = np.bincount(labels, minlength=len(wanted))
     first_of_class = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.arange(len(labels)) - first_of_class

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from residuum.depth.remove import most_removable
 from residuum.errors import UserError
+from residuum.files import Json
 from residuum.models.spec import NetSpec
-from residuum.runs import Json
 from residuum.settings import TrimSettings
 
 KEEP = 0.75

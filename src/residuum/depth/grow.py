@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from residuum import runs
+from residuum import machine
 from residuum.console import say
 from residuum.depth.open_model import lineage, new_file, open_model
 from residuum.errors import UserError
@@ -39,7 +39,7 @@ def grow(settings: GrowSettings) -> Path:
     deeper = grown(model.net, blocks, settings.seed)
     path = new_file(settings.out, f"{model.name}-grown-{deeper.spec.depth}.safetensors")
     done = {"blocks_before": spec.blocks, "blocks": blocks, "seed": settings.seed}
-    about = {**classifier.about, "lineage": lineage(model, "grow", **done), "versions": runs.environment()}
+    about = {**classifier.about, "lineage": lineage(model, "grow", **done), "versions": machine.environment()}
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
     return path

@@ -18,10 +18,10 @@ from residuum.depth.measure import Score, StandIn, identity, scores_without, sho
 from residuum.depth.open_model import new_folder, open_model
 from residuum.depth.open_pictures import measured_on, open_pictures, validation_feed, walkable
 from residuum.depth.remove import keeps_shape, removable
+from residuum.files import Json, write_json
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.runs import Json
 from residuum.settings import LesionSettings
 
 
@@ -41,7 +41,7 @@ def lesion(settings: LesionSettings) -> Path:
     )
     compute.place(model.net)
     intact, scores = lesions(model.net, walkable(feed), compute)
-    runs.write_json(out / runs.LESION, {
+    write_json(out / runs.LESION, {
         "kind": "lesion",
         **measured_on(model, pictures, len(feed.split)),
         "intact": {"loss": intact.loss, "accuracy": intact.accuracy},

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.errors import UserError
+from residuum.files import Json, short_digest
 from residuum.loading import Classifier, load, model_path
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.runs import Json
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def open_model(model: str | None, verb: str) -> OpenModel:
 
 def lineage(model: OpenModel, verb: str, **done: object) -> list[Json]:
     """Return the model's lineage, oldest first, with what `verb` has now done as its last step."""
-    origin = runs.short_digest(model.file)
-    step = {"verb": verb, "date": runs.environment()["date"], "from": origin, **done}
+    origin = short_digest(model.file)
+    step = {"verb": verb, "date": machine.environment()["date"], "from": origin, **done}
     return [*model.classifier.about.get("lineage", []), step]
 
 

@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.compute import Compute
-from residuum.console import say, told
+from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Feed, Plan, one_pass, open_feed, pixels_if_small
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData, Split
-from residuum.data.luck import order
 from residuum.data.open import open_data
+from residuum.data.rng import order
 from residuum.data.split import cut_validation
 from residuum.depth.open_model import OpenModel, described
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol, renumbered
-from residuum.runs import Json
+from residuum.files import Json, read_json
 
 BATCH = 125
 """Pictures in one step; on a CPU as fast as any."""
@@ -71,7 +71,7 @@ def open_pictures(model: OpenModel, source: str | None) -> OpenPictures:
             "the model file does not say what it was trained with",
             "name a data set after the model",
         )
-    data = open_data(source or (trained_with or {})["source"], progress=told("fetching"))
+    data = open_data(source or (trained_with or {})["source"], progress=show_progress("fetching"))
     digest = fingerprint(data)
     is_own = trained_with is not None and trained_with.get("fingerprint") == digest
     cut = None if data.validation is not None else _cut(data, model, is_own)
@@ -100,7 +100,7 @@ def _cut(data: ImageData, model: OpenModel, is_own: bool) -> Cut:
     training, validation = cut_validation(data.train.labels, share, seed)
     rows = model.file.parent / runs.SPLIT
     if is_own and kept_aside and rows.exists():
-        validation = np.array(runs.read_json(rows)["validation"])
+        validation = np.array(read_json(rows)["validation"])
         training = np.setdiff1d(np.arange(len(data.train)), validation)
     if not len(validation):
         raise UserError(
@@ -195,5 +195,5 @@ def measured_on(model: OpenModel, pictures: OpenPictures, images: int) -> Json:
             "validation_from": cut_from,
         },
         "protocol": protocol(how.image_size, how.resize_to, how.interpolation),
-        "environment": runs.environment(),
+        "environment": machine.environment(),
     }

@@ -5,8 +5,9 @@ from typing import Any
 
 from residuum import runs
 from residuum.depth.open_pictures import OpenPictures
+from residuum.files import Json, write_whole
 from residuum.loading import model_path
-from residuum.runs import Json, RunRecord
+from residuum.runs import RunRecord
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
 
@@ -23,7 +24,7 @@ def repair(settings: TrimSettings, pictures: OpenPictures, out: Path) -> Json:
         Stopped: a signal came; the run in out/repair can be gone on with.
     """
     run = train(repair_settings(settings, pictures, out))
-    runs.write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
+    write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
     return repaired_figures(settings.repair, run)
 
 

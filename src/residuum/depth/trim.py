@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Feed
@@ -36,11 +36,11 @@ from residuum.depth.search import (
 )
 from residuum.evaluation.evaluate import judge_feed, protocol, scores
 from residuum.evaluation.metrics import judge
+from residuum.files import Json, write_json
 from residuum.loading import save_classifier
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.runs import Json
 from residuum.settings import TrimSettings
 
 
@@ -82,7 +82,7 @@ def trim(settings: TrimSettings) -> Path:
 
     def keep(**parts: Any) -> None:
         record.update(parts)
-        runs.write_json(work.out / runs.TRIM, record)
+        write_json(work.out / runs.TRIM, record)
 
     for point in _curve(work):
         keep(curve=[*record["curve"], point])
@@ -194,7 +194,7 @@ def _write_model(work: Work, gone: Sequence[str]) -> None:
         **classifier.about,
         "lineage": lineage(work.model, "trim", **done),
         "metrics": _metrics(work, net),
-        "versions": runs.environment(),
+        "versions": machine.environment(),
     }
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)
     save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about)

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.choices import Interpolation, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
-from residuum.console import told
+from residuum.console import show_progress
 from residuum.data.batches import Batch, Feed, one_pass, open_feed, pixels_if_small
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData, Split
@@ -21,6 +21,7 @@ from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.views import SAID, weighted
+from residuum.files import read_json, write_json
 from residuum.loading import Classifier, load, model_path
 from residuum.plain_data import as_json
 from residuum.settings import EvaluateSettings
@@ -85,7 +86,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     classifier = load(settings.run)
     trained_on = classifier.about.get("data")
     source = settings.data or _own_source(trained_on, settings.run)
-    data = open_data(source, progress=told("fetching"))
+    data = open_data(source, progress=show_progress("fetching"))
     name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
     split = renumbered(split, data, classifier.classes)
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
@@ -155,7 +156,7 @@ def renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
 
 def _cut_again(data: ImageData, run: Path) -> Split | None:
     rows = run / runs.SPLIT
-    return data.train.take(np.array(runs.read_json(rows)["validation"])) if rows.exists() else None
+    return data.train.take(np.array(read_json(rows)["validation"])) if rows.exists() else None
 
 
 def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> None:
@@ -165,4 +166,4 @@ def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> Non
     digest = figures["fingerprint"][:12]
     path = run / runs.EVALUATIONS / f"{figures['split']}-{digest}.json"
     model = {"model": str(model_path(run).name), "settings": as_json(settings)}
-    runs.write_json(path, {**figures, **model, "environment": runs.environment()})
+    write_json(path, {**figures, **model, "environment": machine.environment()})

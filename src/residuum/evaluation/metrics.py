@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
-from residuum.runs import Json
+from residuum.files import Json
 
 Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 

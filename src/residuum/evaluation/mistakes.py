@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.runs import Json
+from residuum.files import Json
 
 LONG_SIDE = 96
 

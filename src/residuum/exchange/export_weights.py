@@ -9,9 +9,9 @@ from torch import Tensor
 from residuum.errors import UserError
 from residuum.exchange.layouts import TIMM, TORCHVISION, Layout, timm_v2, to_theirs, torchvision_like
 from residuum.exchange.libraries import how_timm_builds, how_torchvision_builds
+from residuum.files import write_whole
 from residuum.loading import load, model_path
 from residuum.models.spec import NetSpec
-from residuum.runs import write_whole
 from residuum.settings import ExportWeightsSettings
 
 

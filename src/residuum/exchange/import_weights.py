@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from residuum import runs
+from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, renamed
@@ -14,6 +14,7 @@ from residuum.exchange.known import Guess, Known, guess, relevant, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
 from residuum.exchange.sources import Source, open_source
+from residuum.files import Json
 from residuum.loading import save_classifier
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
@@ -201,8 +202,8 @@ def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
     return said
 
 
-def _about(imported: Imported, source: Source) -> runs.Json:
-    environment = runs.environment()
+def _about(imported: Imported, source: Source) -> Json:
+    environment = machine.environment()
     step = {
         "verb": "import",
         "date": environment["date"],

@@ -5,10 +5,10 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from residuum import runs
 from residuum.choices import Interpolation
 from residuum.errors import UserError
 from residuum.exchange.known import Colour, Known, distinct
+from residuum.files import read_json
 
 _RESIZING: dict[object, Interpolation] = {
     "bilinear": "bilinear",
@@ -68,7 +68,7 @@ def transforms_facts(transforms: Any, categories: Sequence[str]) -> Known:
 
 
 def _table(path: Path) -> dict[str, Any]:
-    content = runs.read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no table of settings")
     return content

@@ -19,6 +19,7 @@ from residuum.errors import UserError
 from residuum.exchange.known import Known
 from residuum.exchange.opening import Opened, open_file
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
+from residuum.files import short_digest
 
 CONFIG = "config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -59,7 +60,7 @@ def open_source(given: str) -> Source:
     if library in FETCHERS and name and not path.exists():
         return FETCHERS[library](name)
     opened = open_file(path)
-    return Source(path.name, path.stem, opened, runs.short_digest(path))
+    return Source(path.name, path.stem, opened, short_digest(path))
 
 
 def _folder(path: Path, name: str) -> Source:
@@ -74,7 +75,7 @@ def _folder(path: Path, name: str) -> Source:
     weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
     if weights is None:
         raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join(WEIGHT_FILES))
-    return Source(name, name, open_file(weights), runs.short_digest(weights), folder_facts(path))
+    return Source(name, name, open_file(weights), short_digest(weights), folder_facts(path))
 
 
 # --- by name ------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from residuum import runs
+from residuum import machine
 from residuum.console import say
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
@@ -66,7 +66,7 @@ def _function(name: str, sizes: tuple[int, ...], threads: int) -> tuple[Callable
 
 def _compiled(compiler: str) -> Path:
     """Return the shared library in the cache, compiled if it is not there."""
-    folder = runs.cache_folder() / "kernels"
+    folder = machine.cache_folder() / "kernels"
     target = folder / f"kernels-{_key(compiler)}.so"
     if target.exists():
         return target

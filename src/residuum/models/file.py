@@ -17,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from residuum.errors import UserError
+from residuum.files import write_whole
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec, from_json
-from residuum.runs import write_whole
 
 FORMAT = "residuum-model/1"
 _KEY = "residuum"

@@ -12,7 +12,7 @@ Chosen on held-out training pictures of CIFAR-10 (docs/log.md).
 from dataclasses import dataclass
 
 from residuum.choices import Target
-from residuum.recipe import Augmentation, Moves, OneCycle, Recipe, Task
+from residuum.recipe import Augmentation, OneCycle, ParameterGroup, Recipe, Task
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def fast(task: Task) -> Recipe:
         optimizer="muon",
         momentum=0.85,
         matrix_momentum=0.6,
-        norms=Moves(rate=265.0, weight_decay=4e-5),
-        head=Moves(rate=0.05, weight_decay=0.2),
+        norms=ParameterGroup(rate=265.0, weight_decay=4e-5),
+        head=ParameterGroup(rate=0.05, weight_decay=0.2),
         trained_scales=False,
         statistics_momentum=0.25,
         weight_decay=0.0,

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from residuum.files import Json
 from residuum.reporting.figures import listing, mapping, number, whole, words
 from residuum.reporting.wording import counted
-from residuum.runs import Json
 
 
 @dataclass(frozen=True)

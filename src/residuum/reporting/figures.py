@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from residuum.runs import Json
+from residuum.files import Json
 
 Points = list[tuple[float, float]]  # (x, y); y is nan where there is a gap
 

@@ -9,6 +9,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from residuum.files import Json
 from residuum.reporting import charts, sentences
 from residuum.reporting.charts import Series
 from residuum.reporting.figures import (
@@ -25,7 +26,7 @@ from residuum.reporting.figures import (
     words,
 )
 from residuum.reporting.wording import plain, shown
-from residuum.runs import Json, RunRecord
+from residuum.runs import RunRecord
 
 COUNTS_IN_CELLS = 20  # classes up to which the confusion matrix is a table of counts
 MOST_MAPPED = 100  # classes up to which it is drawn in colour

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from residuum.files import Json
 from residuum.reporting.figures import Points, listing, mapping, number, whole, words
-from residuum.runs import Json
 
 Answer = Literal["supported", "contradicted", "undecided"]
 ANSWERS: tuple[Answer, ...] = get_args(Answer)

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from residuum import runs
 from residuum.errors import UserError
+from residuum.files import read_json
 from residuum.reporting.study_figures import Study, read_study
 from residuum.reporting.study_view import IndexRow, counts, view_row, view_study
 from residuum.reporting.template import filled, write_page
@@ -66,7 +67,7 @@ def _read(folder: Path) -> Study:
             "the page is made from it",
             "give the folder that `residuum study` made for the study",
         )
-    content = runs.read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict) or content.get("kind") != "study":
         raise UserError(
             f"{path} does not hold a study",

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from residuum import runs
+from residuum.files import write_whole
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.figures import number
 from residuum.reporting.one_run import flat
@@ -37,7 +37,7 @@ def filled(template: str, **values: object) -> str:
 def write_page(place: Path, page: str) -> Path:
     """Write a whole page and return where it is (UserError if it cannot be written)."""
     # A name may hold half a character (undecodable bytes in a file name): it is shown as "?".
-    runs.write_whole(place, page.encode("utf-8", errors="replace"))
+    write_whole(place, page.encode("utf-8", errors="replace"))
     return place
 
 

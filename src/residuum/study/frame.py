@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from residuum.choices import Device, Scale
-from residuum.runs import Json, RunRecord
+from residuum.files import Json
+from residuum.runs import RunRecord
 from residuum.study.charts import Chart
 from residuum.study.verdict import Verdict
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residuum.data.luck import order, uniform
+from residuum.data.rng import order, uniform
 from residuum.depth.lesion import lesions
 from residuum.depth.measure import identity, shortcut_alone
 from residuum.depth.remove import keeps_shape

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from residuum.data.batches import Batch
-from residuum.data.luck import order
+from residuum.data.rng import order
 from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet

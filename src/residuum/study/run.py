@@ -6,10 +6,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.console import say
 from residuum.errors import UserError, nearest
-from residuum.runs import Json
+from residuum.files import Json, write_json
 from residuum.settings import StudySettings
 from residuum.study.catalogue import STUDIES
 from residuum.study.frame import Findings, Means, Study
@@ -76,7 +76,7 @@ def _run(study: Study, means: Means) -> Path:
     folder = means.folder / _folder_name(study, means)
     seconds = time.monotonic() - started - sum(means.waited)
     content = written(study, means, findings, verdict, seconds)
-    runs.write_json(folder / runs.STUDY, content)
+    write_json(folder / runs.STUDY, content)
     say(f"{study.name}: {verdict.answer} at this scale. {findings.measured.en}")
     return folder
 
@@ -108,7 +108,7 @@ def written(study: Study, means: Means, findings: Findings, verdict: Verdict, se
         "settings": dict(findings.settings),
         "seconds": round(seconds, 1),
         "runs": seconds_of(means.used),
-        "environment": runs.environment(),
+        "environment": machine.environment(),
     }
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData
-from residuum.runs import replacing
+from residuum.files import replacing
 
 ROWS = 1000
 """In each row group, which is what a reader holds at a time."""

@@ -25,6 +25,7 @@ from residuum.console import say
 from residuum.data.cache import fingerprint
 from residuum.data.open import open_data
 from residuum.errors import Stopped, UserError
+from residuum.files import Json, write_json
 from residuum.plain_data import as_json, explicit
 from residuum.settings import TrainSettings
 from residuum.study.charts import Points
@@ -161,7 +162,7 @@ def _start(folder: Path, settings: TrainSettings) -> "subprocess.Popen[bytes]":
     """Begin a run whose words go to a file beside its folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_suffix(".json")
-    runs.write_json(config, {name: as_json(settings)[name] for name in explicit(settings)})
+    write_json(config, {name: as_json(settings)[name] for name in explicit(settings)})
     command = [sys.executable, "-m", "residuum", "train", "--config", str(config)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with folder.with_suffix(".log").open("wb") as log:
@@ -203,7 +204,7 @@ def training_error(run: runs.RunRecord) -> float:
     return 100 * (1 - float(epochs(run)[-1]["train_accuracy"]))
 
 
-def epochs(run: runs.RunRecord) -> list[runs.Json]:
+def epochs(run: runs.RunRecord) -> list[Json]:
     """Return the metrics lines of whole passes."""
     return [line for line in run.metrics if line["kind"] == "epoch"]
 

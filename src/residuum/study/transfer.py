@@ -14,7 +14,7 @@ from torch import Tensor
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Feed, one_pass
 from residuum.data.contract import ImageData
-from residuum.data.luck import order
+from residuum.data.rng import order
 from residuum.depth.open_model import open_model
 from residuum.depth.open_pictures import rows_feed
 from residuum.depth.recalibrate import recalibrate

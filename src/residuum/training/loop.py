@@ -38,7 +38,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Hands:
+class Callbacks:
     """What the loop does besides training: plain functions, called where the loop says."""
 
     report: Report
@@ -47,7 +47,7 @@ class Hands:
     asked_to_stop: Callable[[], int | None]
 
 
-def fit(job: Job, state: State, hands: Hands, save_seconds: float) -> None:
+def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> None:
     """Train from `state` to the recipe's last step.
 
     Raises:
@@ -73,20 +73,20 @@ def fit(job: Job, state: State, hands: Hands, save_seconds: float) -> None:
         state.epoch_seconds += now - started
 
         if state.step % report_every == 0 or now - last_report >= REPORT_SECONDS:
-            hands.report(_step_line(state, plan, batch, loss, rate))
+            callbacks.report(_step_line(state, plan, batch, loss, rate))
             last_report = now
         if state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations:
-            hands.report(_epoch_line(state, plan, hands.validate()))
+            callbacks.report(_epoch_line(state, plan, callbacks.validate()))
             job.net.train()
             state.start_epoch()
-        code = hands.asked_to_stop()
+        code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
-            hands.save(state)
+            callbacks.save(state)
             last_save = time.monotonic()
         if code is not None:
             raise Stopped(f"stopped after step {state.step}; everything is saved", code)
         started = time.monotonic()
-    hands.save(state)
+    callbacks.save(state)
 
 
 def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, int]:

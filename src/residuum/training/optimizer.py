@@ -6,7 +6,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from residuum.recipe import Moves, OneCycle, Recipe, Steps
+from residuum.recipe import OneCycle, ParameterGroup, Recipe, Steps
 from residuum.training.muon import Muon
 
 
@@ -47,7 +47,7 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
 
 def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
     normalised = _normalised_convolutions(net)
-    apart: dict[nn.Parameter, Moves] = {}
+    apart: dict[nn.Parameter, ParameterGroup] = {}
     for module in net.modules():
         moves = recipe.norms if isinstance(module, nn.BatchNorm2d) else None
         moves = recipe.head if isinstance(module, nn.Linear) else moves

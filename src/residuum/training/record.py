@@ -4,8 +4,9 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.data.cache import fingerprint
+from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.plain_data import as_json, explicit
 from residuum.settings import TrainSettings
@@ -22,7 +23,7 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
     recipe = as_json(resolved.recipe)
     numbers = cost(resolved.spec, resolved.image_size)
     settings = replace(resolved.settings, out=None, resume=None)
-    runs.write_json(
+    write_json(
         run / runs.SETTINGS,
         {
             "command": command(asked),
@@ -38,9 +39,9 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
             },
         },
     )
-    runs.write_json(run / runs.ENVIRONMENT, runs.environment())
+    write_json(run / runs.ENVIRONMENT, machine.environment())
     if resolved.validation_rows is not None:
-        runs.write_json(run / runs.SPLIT, {"validation": resolved.validation_rows.tolist()})
+        write_json(run / runs.SPLIT, {"validation": resolved.validation_rows.tolist()})
 
 
 def record_data(run: Path, resolved: Resolved) -> None:
@@ -55,7 +56,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
         if data.validation
         else "none"
     )
-    runs.write_json(
+    write_json(
         run / runs.DATA,
         {
             "name": data.name,

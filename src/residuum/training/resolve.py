@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from residuum.choices import Device, RecipeName
 from residuum.compute import Compute, choose_compute
-from residuum.console import say, told
+from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.contract import ImageData
 from residuum.data.open import open_data
@@ -83,7 +83,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         _net(settings, start, "resnet20", 10)  # a typing error, before the data are opened
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    data = open_data(settings.data or "digits", progress=told("fetching"))
+    data = open_data(settings.data or "digits", progress=show_progress("fetching"))
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.compute import Compute
 from residuum.console import say
 from residuum.data.batches import Feed
@@ -14,11 +14,12 @@ from residuum.errors import Stopped
 from residuum.evaluation.evaluate import judge_feed, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
+from residuum.files import read_json, write_json
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
-from residuum.training.loop import Hands, Job, Report, fit
+from residuum.training.loop import Callbacks, Job, Report, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.progress import shown
 from residuum.training.record import describe, record_data, record_start, run_name
@@ -80,14 +81,14 @@ def _train_net(
     with ExitStack() as stack:
         show = stack.enter_context(shown(state.step, resolved.recipe.iterations))
         log = stack.enter_context(events(run, wanted=resolved.settings.tensorboard))
-        hands = Hands(
+        callbacks = Callbacks(
             report=_report(run, show, log),
             save=lambda now: save_checkpoint(run, net, optimizer, now),
             validate=lambda: _validation_scores(net, feeds.validation, resolved.compute),
             asked_to_stop=asked_to_stop,
         )
         try:
-            fit(job, state, hands, resolved.settings.save_seconds)
+            fit(job, state, callbacks, resolved.settings.save_seconds)
         except Stopped as stop:
             raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     return net
@@ -116,9 +117,9 @@ def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
     shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
     about = {
         "metrics": {name: figures[name] for name in shown_figures} if figures else None,
-        "data": runs.read_json(run / runs.DATA),
-        "settings": runs.read_json(run / runs.SETTINGS)["settings"],
-        "versions": runs.environment(),
+        "data": read_json(run / runs.DATA),
+        "settings": read_json(run / runs.SETTINGS)["settings"],
+        "versions": machine.environment(),
         "lineage": lineage(run, resolved),
     }
     classes = tuple(resolved.data.classes)
@@ -142,8 +143,8 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
         how += f", computed in {compute.precision}"
     answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
-    runs.write_json(run / runs.EVALUATION, figures)
+    write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures
     mistakes = most_confident_mistakes(answers, feed.split.labels, classes, pictures.name, feed.seen)
-    runs.write_json(run / runs.MISTAKES, mistakes)
+    write_json(run / runs.MISTAKES, mistakes)
     return figures

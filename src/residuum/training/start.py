@@ -6,10 +6,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Feed
-from residuum.data.luck import order
+from residuum.data.rng import order
+from residuum.files import short_digest, write_whole
 from residuum.loading import Classifier, model_path
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
@@ -61,14 +62,14 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None
 def keep_start(run: Path, resolved: Resolved) -> None:
     """Copy the starting model into the run folder, so that the run can go on without the original."""
     if resolved.settings.start is not None:
-        runs.write_whole(run / runs.START, model_path(Path(resolved.settings.start)).read_bytes())
+        write_whole(run / runs.START, model_path(Path(resolved.settings.start)).read_bytes())
 
 
 def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
     """Return what the model came from, oldest first, with this run as the last step."""
-    step = {"verb": "train", "date": runs.environment()["date"], "data": resolved.data.name}
+    step = {"verb": "train", "date": machine.environment()["date"], "data": resolved.data.name}
     step |= {"recipe": resolved.recipe.name, "steps": resolved.recipe.iterations}
     if resolved.start is None:
         return [step]
-    origin = runs.short_digest(run / runs.START)
+    origin = short_digest(run / runs.START)
     return [*resolved.start.about.get("lineage", []), {**step, "from": origin}]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError
+from residuum.files import write_whole
 from residuum.models.file import below, read_tensors, sealed
 from residuum.training.optimizer import Optimizer
 
@@ -54,8 +55,8 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
     content = sealed(tensors, metadata)
     current, previous = run / runs.CHECKPOINT, run / runs.PREVIOUS_CHECKPOINT
     if current.exists():
-        runs.write_whole(previous, current.read_bytes())
-    runs.write_whole(current, content)
+        write_whole(previous, current.read_bytes())
+    write_whole(current, content)
 
 
 def restore_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, warn: Any) -> State:

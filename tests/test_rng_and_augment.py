@@ -13,8 +13,8 @@ from threads import threads_used
 from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
 from residuum.data.batches import TrainingPlan, one_pass
-from residuum.data.luck import order, uniform
 from residuum.data.preprocess import Preprocessing, measure, normalise
+from residuum.data.rng import order, uniform
 from residuum.kernels.build import library
 from residuum.recipe import Augmentation, OneCycle, Recipe
 
@@ -103,8 +103,8 @@ def test_a_batch_is_augmented_as_each_picture_would_be(per_pixel: bool) -> None:
     rows = np.array([3, 17, 0, 5, 19, 4])
     how = Preprocessing(9, 9, mean, std)
     view = augmented_batch(torch.from_numpy(images), rows, Augmentation(pad=2), how, seed=4, epoch=1)
-    luck = uniform(4, 1, rows, 3)
-    for got, row, (u, v, w) in zip(view, rows, luck, strict=True):
+    uniforms = uniform(4, 1, rows, 3)
+    for got, row, (u, v, w) in zip(view, rows, uniforms, strict=True):
         # the crop of the mirrored, padded picture starts where the mirrored column order says
         top, left = int(u * 5), int(v * 5)
         shifted = _slow_view(images[row], 2, top, left, False, mean, std)
@@ -190,23 +190,23 @@ def test_flips_and_shifts_are_as_frequent_as_they_should_be() -> None:
 @settings(max_examples=60, deadline=None)
 def test_any_large_picture_gives_a_view_of_the_right_size(width: int, height: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    luck = uniform(seed, 0, np.array([0]), 11)[0]
+    uniforms = uniform(seed, 0, np.array([0]), 11)[0]
     for augmentation in (Augmentation(area=(0.1, 1.0)), Augmentation(shorter_side=(20, 40))):
-        view = augmented_picture(pixels, "", 16, augmentation, luck[:5])
+        view = augmented_picture(pixels, "", 16, augmentation, uniforms[:5])
         assert (view.shape, view.dtype) == ((16, 16, 3), np.uint8)
 
 
 def test_a_crop_of_the_whole_area_is_an_ordinary_resize() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    luck = np.array([0.0, 0.5, 0.3, 0.3, 0.9])  # aspect 1, no mirror
-    view = augmented_picture(pixels, "", 16, Augmentation(area=(1.0, 1.0)), luck)
+    uniforms = np.array([0.0, 0.5, 0.3, 0.3, 0.9])  # aspect 1, no mirror
+    view = augmented_picture(pixels, "", 16, Augmentation(area=(1.0, 1.0)), uniforms)
     expected = np.asarray(Image.fromarray(pixels).resize((16, 16), Image.Resampling.BILINEAR))
     assert np.abs(view.astype(int) - expected).max() <= 1
 
 
 def test_colour_noise_has_the_papers_spread() -> None:
-    luck = uniform(0, 0, np.arange(20_000), 6)
-    shifts = np.stack([colour_shift(row) for row in luck])
+    uniforms = uniform(0, 0, np.arange(20_000), 6)
+    shifts = np.stack([colour_shift(row) for row in uniforms])
     assert abs(shifts.mean(0)).max() < 0.2
     # the first component dominates: 0.1 · 0.2175 · 255 along (-0.57, -0.58, -0.58)
     np.testing.assert_allclose(shifts.std(0), 255 * 0.1 * 0.2175 * np.array([0.574, 0.581, 0.584]), rtol=0.03)

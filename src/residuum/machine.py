@@ -1,0 +1,49 @@
+"""The machine this runs on: what it is, how many cores may be used, where its user keeps what can be made again."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def environment() -> dict[str, Any]:
+    """Describe when and on what this runs: the date, versions and processor, never a name or a path."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "residuum": _version("residuum"),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit-learn")},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": cores(),
+    }
+
+
+def cache_folder() -> Path:
+    """Return $RESIDUUM_CACHE, or else the system's cache folder for residuum; it need not exist."""
+    import platformdirs  # only here, so that --help stays instant
+
+    chosen = os.environ.get("RESIDUUM_CACHE")
+    return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
+
+
+def cores() -> int:
+    """Count the cores this process may use, not those the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """Name the processor; platform.processor() is empty on Linux."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown")
