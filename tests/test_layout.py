@@ -19,7 +19,18 @@ README = ROOT / "README.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
-BASE = {"errors", "console", "choices", "plain_data", "settings", "recipe", "files", "machine", "runs"}
+BASE = {
+    "errors",
+    "console",
+    "choices",
+    "plain_data",
+    "settings",
+    "recipe",
+    "files",
+    "records",
+    "machine",
+    "runs",
+}
 PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
@@ -32,7 +43,8 @@ LADDER = {
     "recipe": {"choices"},
     "files": {"errors"},
     "machine": set(),
-    "runs": {"errors", "files"},
+    "records": {"errors", "files", "choices", "settings", "recipe"},
+    "runs": {"errors", "files", "records"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
     "models": BASE | {"kernels"},

@@ -1,0 +1,1 @@
+"""What residuum leaves on disk, one type for each file: writers, printers, pages and resume share them."""

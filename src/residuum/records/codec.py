@@ -1,0 +1,79 @@
+"""The one way from a record to a JSON file and back: strict, and it says which version wrote what it cannot read.
+
+A record is a frozen msgspec.Struct. Whatever is unknown, missing or of another type is refused, never guessed. A JSON
+object carries the version that wrote it under "residuum_version"; files of 0.1.0, which wrote none, are read as well.
+"""
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from residuum.errors import UserError
+from residuum.files import Json, read_json, write_json
+
+VERSION = "residuum_version"
+FIRST = "0.1.0"
+"""The version of files that do not name theirs."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one file holds, or a part of it."""
+
+
+T = TypeVar("T")
+
+
+def to_json(record: Any) -> Any:
+    """Return a record as plain JSON-able data."""
+    return msgspec.to_builtins(record, str_keys=True)
+
+
+def from_json(content: Any, kind: type[T], place: str) -> T:
+    """Return `content` as a record of this kind; `place` says where it was read.
+
+    Raises:
+        UserError: a field is unknown, missing or of another type; the message says which, and what wrote it.
+    """
+    written_by = FIRST
+    if isinstance(content, dict):
+        written_by = str(content.get(VERSION, FIRST))
+        content = {name: value for name, value in content.items() if name != VERSION}
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        raise UserError(
+            f"{place} is not what residuum {version('residuum')} writes there",
+            f"{error}; it was written by residuum {written_by}",
+            "use the version that wrote it, or write it anew",
+        ) from error
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record as a JSON object, whole or not at all (UserError where it cannot be)."""
+    write_json(path, {**to_json(record), VERSION: version("residuum")})
+
+
+def read_record(path: Path, kind: type[T]) -> T:
+    """Read a record.
+
+    Raises:
+        UserError: there is no such file, it is no JSON, or it is not such a record.
+    """
+    return from_json(read_json(path), kind, str(path))
+
+
+def line(record: Record) -> str:
+    """Return a record as one line of JSON."""
+    return json.dumps(to_json(record), ensure_ascii=False)
+
+
+def parse_line(text: str, kind: type[T], place: str) -> T:
+    """Read a record from one line of JSON (UserError where it is none)."""
+    try:
+        content: Json = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{place} is not JSON", str(error)) from error
+    return from_json(content, kind, place)
