@@ -21,6 +21,7 @@ from residuum.depth.remove import keeps_shape, removable
 from residuum.files import Json, write_json
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
+from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 from residuum.settings import LesionSettings
 
@@ -66,7 +67,7 @@ def what_is_left(spec: NetSpec, name: str) -> str | None:
     """
     if spec.shortcut == "none":
         return "identity" if keeps_shape(spec, name) else None
-    passes = spec.shortcut in {"A", "B", "dropout"} and spec.order != "bn-after-addition"
+    passes = SHORTCUTS[spec.shortcut].passes and spec.order != "bn-after-addition"
     return "identity" if passes and keeps_shape(spec, name) else "shortcut"
 
 
