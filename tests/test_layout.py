@@ -21,6 +21,7 @@ README = ROOT / "README.md"
 
 BASE = {
     "errors",
+    "version",
     "console",
     "choices",
     "plain_data",
@@ -36,14 +37,15 @@ USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
 LADDER = {
     "errors": set(),
+    "version": set(),
     "console": set(),
     "choices": set(),
     "plain_data": {"errors"},
     "settings": {"choices", "errors", "plain_data"},
     "recipe": {"choices"},
     "files": {"errors"},
-    "machine": set(),
-    "records": {"errors", "files", "choices", "settings", "recipe"},
+    "machine": {"version"},
+    "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "runs": {"errors", "files", "records"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
@@ -58,10 +60,11 @@ LADDER = {
     "depth": USES | {"training"},
     "study": USES | {"training", "prediction", "depth"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
-    "printing": BASE,
-    "cli": ALL | {"printing"},
-    "__main__": ALL | {"cli"},
-    "__init__": ALL | {"cli"},  # the package top, which nobody imports
+    "printing": ALL,  # for the types of what it prints
+    "verbs": ALL | {"printing"},
+    "cli": BASE | {"printing", "verbs"},
+    "__main__": {"cli"},
+    "__init__": ALL | {"verbs"},  # the package top, which nobody imports
 }
 
 LONGEST_FILE = 400
