@@ -25,6 +25,7 @@ BASE = {
     "console",
     "choices",
     "plain_data",
+    "setting_parts",
     "settings",
     "recipe",
     "files",
@@ -41,7 +42,8 @@ LADDER = {
     "console": set(),
     "choices": set(),
     "plain_data": {"errors"},
-    "settings": {"choices", "errors", "plain_data"},
+    "setting_parts": {"choices", "plain_data"},
+    "settings": {"choices", "errors", "plain_data", "setting_parts"},
     "recipe": {"choices"},
     "files": {"errors"},
     "machine": {"version"},
@@ -268,8 +270,9 @@ def test_readme_maps_the_package():
 # --- each check is seen to fail ----------------------------------------------------------------
 
 DOWN = {
-    "__init__.py": "def load(run):\n    from residuum.cli import main\n",
-    "cli.py": "from residuum.training import run\n",
+    "__init__.py": "def load(run):\n    from residuum.verbs import train\n",
+    "cli.py": "from residuum import verbs\n",
+    "verbs.py": "from residuum.training import run\n",
     "training/run.py": "from residuum import loading\n",
     "loading.py": "from residuum.models.block import BasicBlock\nimport numpy, torch.nn\n",
     "models/block.py": "from residuum.models.spec import Spec\nclass BasicBlock: ...\n",

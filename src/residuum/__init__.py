@@ -1,7 +1,7 @@
 """residuum: trains, judges, uses and takes apart deep residual networks for images.
 
-The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings), and says
-in a UserError what is wrong with them; Stopped is raised on Ctrl-C and SIGTERM, after everything is saved.
+The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings),
+and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after everything is saved.
 torch is imported by the verb that needs it, so that importing residuum is instant.
 """
 
@@ -22,7 +22,7 @@ from residuum.settings import (
     TrainSettings,
 )
 from residuum.verbs import for_people
-from residuum.version import VERSION as __version__
+from residuum.version import VERSION
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,6 +58,8 @@ __all__ = [
     "train",
     "trim",
 ]
+
+__version__ = VERSION
 
 train = verbs.train.python
 evaluate = verbs.evaluate.python

@@ -4,6 +4,7 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
 """
 
+import inspect
 import json as json_format
 import sys
 import tomllib
@@ -59,7 +60,7 @@ def _grouped(settings: Any) -> Any:
     """The class of settings with each field under the heading of the part that declares it."""
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
-        part = next(part for part in reversed(settings.__mro__) if field.name in vars(part).get("__annotations__", ()))
+        part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
         if heading := vars(part).get("group"):
             group = groups.setdefault(heading, Group(heading, sort_key=place))
             hints[field.name] = Annotated[field.type, Parameter(group=group)]

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def say_settings(verb: str, settings: Any) -> None:
     """Print what the verb will work with, so that it can be repeated."""
-    in_order = sorted(fields(settings), key=lambda field: field.kw_only is True)  # what has a place of its own comes first
+    in_order = sorted(fields(settings), key=lambda field: field.kw_only is True)  # run and data come first
     named = [(field.name, getattr(settings, field.name)) for field in in_order]
     say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 

@@ -84,7 +84,9 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
         try:
             signature.bind(*given, **named)
         except TypeError as error:
-            raise UserError(f"{function.__name__}{signature}: {error}") from error
+            raise UserError(
+                f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})"
+            ) from error
         return function(*given, **named)
 
     return update_wrapper(call, function)

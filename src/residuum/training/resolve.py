@@ -21,7 +21,8 @@ from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
-from residuum.settings import NetChoices, RecipeChoices, TrainSettings
+from residuum.setting_parts import NetChoices, RecipeChoices
+from residuum.settings import TrainSettings
 
 check_known(NetChoices, NetSpec)
 check_known(RecipeChoices, Recipe)
@@ -71,7 +72,9 @@ def resolve(settings: TrainSettings) -> Resolved:
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
-    model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
+    model = (
+        settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
+    )
     spec = _net(settings, start, model, len(data.classes))
     task = Task(
         num_pictures=num_training,
