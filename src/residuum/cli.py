@@ -19,7 +19,7 @@ from rich.console import Console
 
 from residuum import verbs
 from residuum.errors import Stopped, UserError
-from residuum.plain_data import as_json
+from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
 from residuum.verbs import Verb
 from residuum.version import VERSION
@@ -44,27 +44,32 @@ app.register_install_completion_command()
 
 def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
     grouped = _grouped(verb.settings)
+    default = grouped()
 
-    def command(settings: Any = grouped(), *, json: bool = False) -> None:
+    def command(settings: Any = default, *, json: bool = False) -> None:
         given = verb.settings(**vars(settings))
         if verb.announced:
             say_settings(verb.name, given)
         verb.show(given, verb.run(given), json)
 
     command.__doc__ = verb.run.__doc__
-    command.__annotations__ = {"settings": Annotated[grouped, Parameter(name="*")], "json": Json}
+    named_alone = Parameter(
+        name="*", consume_multiple=True
+    )  # --epochs, not --settings.epochs; --blocks 3 5 9
+    command.__annotations__ = {"settings": Annotated[grouped, named_alone], "json": Json}
     return command
 
 
 def _grouped(settings: Any) -> Any:
-    """The class of settings with each field under the heading of the part that declares it."""
+    """The class of settings as the help shows it: what has a place first, each field in the group of its part."""
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
         part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
         if heading := vars(part).get("group"):
             group = groups.setdefault(heading, Group(heading, sort_key=place))
             hints[field.name] = Annotated[field.type, Parameter(group=group)]
-    return type(settings.__name__, (settings,), {"__annotations__": hints})
+    in_order = {field.name: field for field in by_place(settings)}
+    return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})
 
 
 for _verb in VERBS:

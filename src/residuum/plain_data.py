@@ -1,6 +1,6 @@
 """Settings as plain data: checked when they are built, told apart from their defaults, written as JSON."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
@@ -65,6 +65,11 @@ def _options(kind: Any) -> list[Any]:
 def flag(name: str) -> str:
     """Return how the command line spells a setting."""
     return "--" + name.replace("_", "-")
+
+
+def by_place(settings: Any) -> list[Field[Any]]:
+    """Return the fields, those with a place of their own on the command line before those that are always named."""
+    return sorted(fields(settings), key=lambda field: field.kw_only is True)
 
 
 def explicit(settings: Any) -> dict[str, Any]:

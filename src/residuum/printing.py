@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
 from residuum.files import read_json
+from residuum.plain_data import by_place
 from residuum.runs import LESION, MODEL, REPORT, TRIM
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 def say_settings(verb: str, settings: Any) -> None:
     """Print what the verb will work with, so that it can be repeated."""
-    in_order = sorted(fields(settings), key=lambda field: field.kw_only is True)  # run and data come first
-    named = [(field.name, getattr(settings, field.name)) for field in in_order]
+    named = [(field.name, getattr(settings, field.name)) for field in by_place(settings)]
     say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 
 
