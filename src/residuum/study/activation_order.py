@@ -3,8 +3,9 @@
 from typing import Any, get_args
 
 from residuum.choices import Order
-from residuum.study.charts import Lines, mean_line
-from residuum.study.frame import Findings, Means, Quantities, Study, Words
+from residuum.records.study import Lines, Words
+from residuum.study.charts import line_through
+from residuum.study.frame import Findings, Setup
 from residuum.study.variants import (
     Variant,
     cost_table,
@@ -14,7 +15,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Verdict, above, below, decide
+from residuum.study.verdict import Quantities, Rule, above, below
 
 ORDERS: tuple[str, ...] = get_args(Order)
 QUICK: dict[str, Any] = {"epochs": 1}
@@ -22,13 +23,28 @@ QUICK: dict[str, Any] = {"epochs": 1}
 TINY: dict[str, Any] = {"batch_size": 128}
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        below("preactivation-deep-test", "original-deep-test"),
+        above(("bn-after-addition-deep-test", "relu-before-addition-deep-test"), "original-deep-test"),
+    ),
+    {
+        "preactivation-deep-test": "the test error of full pre-activation",
+        "original-deep-test": "that of the original order",
+        "bn-after-addition-deep-test": "the test error with BN after the addition",
+        "relu-before-addition-deep-test": "the test error with ReLU before it",
+    },
+    where="At the greater depth.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train the net in each order, at both depths, with every seed."""
-    depths = _depths(means)
+    depths = _depths(setup)
     ends = dict(zip(("shallow", "deep"), depths, strict=True))
-    groups = {end: [_variant(means, order, end, depth) for order in ORDERS] for end, depth in ends.items()}
+    groups = {end: [_variant(setup, order, end, depth) for order in ORDERS] for end, depth in ends.items()}
     variants = [variant for group in groups.values() for variant in group]
-    found = train_each(means, variants)
+    found = train_each(setup, variants)
     q = errors(variants, found)
     deep = {order: q[f"{order}-deep-test"] for order in ORDERS}
     pictures = [
@@ -48,7 +64,7 @@ def measure(means: Means) -> Findings:
             f"加法之前 ReLU {deep['relu-before-addition']}，仅 ReLU 预激活 {deep['relu-only-preactivation']}，"
             f"完全预激活 {deep['preactivation']}。",
         ),
-        (_against_depth(q, ends, len(means.seeds)), *(chart for pair in pictures for chart in pair)),
+        (_against_depth(q, ends), *(chart for pair in pictures for chart in pair)),
         (cost_table(variants, found),),
         (
             "The paper's nets have 110 and 164 layers, as scale full has; of the 164-layer ones the blocks are "
@@ -59,63 +75,26 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _depths(means: Means) -> tuple[int, int]:
-    if means.scale == "tiny":
+def _depths(setup: Setup) -> tuple[int, int]:
+    if setup.scale == "tiny":
         return (8, 14)
-    return means.at_scale((20, 56), (110, 164))
+    return setup.at_scale((20, 56), (110, 164))
 
 
-def _variant(means: Means, order: str, end: str, depth: int) -> Variant:
+def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
     choices: dict[str, Any] = {} if order == "original" else {"order": order}
     model = f"resnet{depth}"
-    if means.scale == "tiny":
+    if setup.scale == "tiny":
         n = (depth - 2) // 6
         model, choices = "resnet20", {**choices, **TINY, "blocks": (n, n, n)}
-    elif means.scale == "quick":
+    elif setup.scale == "quick":
         choices = {**choices, **QUICK}
     return Variant(f"{order}-{end}", f"{order}, {depth}", model, choices)
 
 
-def _against_depth(q: Quantities, ends: dict[str, int], seeds: int) -> Lines:
+def _against_depth(q: Quantities, ends: dict[str, int]) -> Lines:
     lines = tuple(
-        mean_line(
-            order,
-            [
-                tuple((depth, q[f"{order}-{end}-test"].values[i]) for end, depth in ends.items())
-                for i in range(seeds)
-            ],
-        )
+        line_through(order, {depth: q[f"{order}-{end}-test"].values for end, depth in ends.items()})
         for order in ORDERS
     )
     return Lines("Test error against depth", "layers", "error, %", lines)
-
-
-def judge(q: Quantities) -> Verdict:
-    """At the greater depth: full pre-activation is better than the original order, BN or ReLU in the way is worse."""
-    original = q["original-deep-test"]
-    return decide(
-        below(q["preactivation-deep-test"], original),
-        above(q["bn-after-addition-deep-test"], original),
-        above(q["relu-before-addition-deep-test"], original),
-    )
-
-
-STUDY = Study(
-    name="activation-order",
-    title=Words("Where BN and ReLU stand", "BN 与 ReLU 的位置"),
-    question=Words(
-        "Is a deep residual net better when BN and ReLU come before the convolutions and nothing after the addition?",
-        "把 BN 与 ReLU 放在卷积之前、加法之后不做任何运算，深层残差网络是否更好？",
-    ),
-    claim=Words(
-        "At great depth full pre-activation is better than the original order; BN after the addition, or ReLU before "
-        "it, is worse.",
-        "深度很大时，完全预激活优于原始顺序；在加法之后放 BN，或在加法之前放 ReLU，都会更差。",
-    ),
-    source="He et al. 2016 (arXiv 1603.05027), sec. 4.1, fig. 4, Table 2",
-    predicate="At the greater depth. Supported: full pre-activation's test error is below the original order's, and "
-    "with BN after the addition, or ReLU before it, it is above. Contradicted: any of the three is the other way "
-    "round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

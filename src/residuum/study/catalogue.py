@@ -1,48 +1,24 @@
-"""All studies, in the order in which they tell the story."""
+"""All studies, in the order in which they tell the story: studies.toml has their texts, one file each the rest."""
 
-from residuum.study import (
-    activation_order,
-    complexity,
-    degradation,
-    ensembles,
-    identity,
-    landscape,
-    lesions,
-    normalisation,
-    paths,
-    propagation,
-    refinement,
-    responses,
-    shattering,
-    shortcut_ablations,
-    shortcut_options,
-    skips,
-    stride,
-    thousand_layers,
-    transfer,
-    waveform,
-)
-from residuum.study.frame import Study
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 
-STUDIES: tuple[Study, ...] = (
-    degradation.STUDY,
-    shortcut_options.STUDY,
-    shortcut_ablations.STUDY,
-    activation_order.STUDY,
-    stride.STUDY,
-    thousand_layers.STUDY,
-    responses.STUDY,
-    propagation.STUDY,
-    shattering.STUDY,
-    lesions.STUDY,
-    paths.STUDY,
-    identity.STUDY,
-    waveform.STUDY,
-    refinement.STUDY,
-    skips.STUDY,
-    complexity.STUDY,
-    ensembles.STUDY,
-    transfer.STUDY,
-    landscape.STUDY,
-    normalisation.STUDY,
-)
+from residuum.records.codec import from_json
+from residuum.study.frame import Study, Texts
+
+TEXTS = Path(__file__).with_name("studies.toml")
+
+
+@cache
+def texts() -> Mapping[str, Texts]:
+    """Return what each study asks, by its name."""
+    return from_json(tomllib.loads(TEXTS.read_text(encoding="utf-8")), dict[str, Texts], TEXTS.name)
+
+
+def open_study(name: str) -> Study:
+    """Import the study of this name, which brings torch with it."""
+    module = import_module(f"residuum.study.{name.replace('-', '_')}")
+    return Study(name, texts()[name], module.measure, module.RULE)

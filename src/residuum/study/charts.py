@@ -1,69 +1,13 @@
-"""What a study's pictures show, as plain data; reporting/ draws them."""
+"""How a study's figures become curves and bars."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
-Points = tuple[tuple[float, float], ...]
+from residuum.records.study import Bar, Bars, Line, Points
+from residuum.study.verdict import Quantities
 
-
-@dataclass(frozen=True)
-class Line:
-    """One curve: the mean over seeds, with each seed's own behind it where there are several."""
-
-    label: str
-    points: Points
-    seeds: tuple[Points, ...] = ()
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Curves over a common axis."""
-
-    title: str
-    x: str
-    y: str
-    lines: tuple[Line, ...]
-    percent: bool = False
-    """Whether y is a share, 0 to 1, to be written in per cent."""
-    log_y: bool = False
-    kind: Literal["lines"] = "lines"
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar: the mean of its values, one for each seed."""
-
-    label: str
-    values: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Bars:
-    """Bars with their spread; `y` says what and in which unit."""
-
-    title: str
-    y: str
-    bars: tuple[Bar, ...]
-    kind: Literal["bars"] = "bars"
-
-
-@dataclass(frozen=True)
-class Map:
-    """A field of values over x (columns) and y (rows, the first at the top), in colour."""
-
-    title: str
-    x: str
-    y: str
-    rows: tuple[tuple[float, ...], ...]
-    x_range: tuple[float, float]
-    y_range: tuple[float, float]
-    reading: str
-    """What a value is, for the legend."""
-    kind: Literal["map"] = "map"
-
-
-Chart = Lines | Bars | Map
+T = TypeVar("T")
+X = TypeVar("X", bound=float)
 
 
 def mean_line(label: str, seeds: Sequence[Points]) -> Line:
@@ -72,3 +16,25 @@ def mean_line(label: str, seeds: Sequence[Points]) -> Line:
     values = [dict(points) for points in seeds]
     mean = tuple((x, sum(one[x] for one in values) / len(values)) for x in common)
     return Line(label, mean, tuple(tuple(points) for points in seeds) if len(seeds) > 1 else ())
+
+
+def lines_of(nets: Mapping[str, Sequence[T]], points: Callable[[T], Points]) -> tuple[Line, ...]:
+    """Return a curve for each name, through what `points` makes of its nets, one net a seed."""
+    return tuple(mean_line(name, [points(one) for one in of_seeds]) for name, of_seeds in nets.items())
+
+
+def line_through(label: str, values: Mapping[X, Sequence[float]]) -> Line:
+    """Return the curve through the values at each x, one for each seed in the seeds' order."""
+    return mean_line(
+        label, [tuple(zip(values, seed, strict=True)) for seed in zip(*values.values(), strict=True)]
+    )
+
+
+def numbered(values: Iterable[float], first: int = 1) -> Points:
+    """Return the values against their numbers."""
+    return tuple((float(number), value) for number, value in enumerate(values, start=first))
+
+
+def bars_of(title: str, y: str, q: Quantities, named: Mapping[str, str]) -> Bars:
+    """Return a bar for each quantity, by label; those that were not measured are left out."""
+    return Bars(title, y, tuple(Bar(label, q[name].values) for label, name in named.items() if name in q))

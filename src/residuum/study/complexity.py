@@ -17,10 +17,11 @@ from residuum.models.named import named
 from residuum.models.published import HE_2015, PUBLISHED, TORCHVISION
 from residuum.models.resnet import ResNet, initialise
 from residuum.models.spec import NetSpec
+from residuum.records.study import Bars, Chart, Line, Lines, Quantity, Table, Words
 from residuum.settings import ModelsSettings
-from residuum.study.charts import Bar, Bars, Chart, Line, Lines
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.verdict import Verdict, above, below, decide
+from residuum.study.charts import bars_of
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Quantities, Rule, above, below
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 OTHERS = ("vgg16", "vgg19", "googlenet")
@@ -51,12 +52,33 @@ COUNTED = {
 """What is counted on torchvision's nets, for where it is not installed."""
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        below("resnet152-multiply-adds", ("vgg16-multiply-adds", "vgg19-multiply-adds")),
+        above("resnet34-of-vgg19", 0.17),
+        below("resnet34-of-vgg19", 0.20),
+        below(tuple(f"{net}-error" for net in RESNETS[1:]), ("vgg16-error", "googlenet-error")),
+    ),
+    {
+        "resnet152-multiply-adds": "the number of ResNet-152's multiply-adds",
+        "vgg16-multiply-adds": "that of VGG-16's",
+        "vgg19-multiply-adds": "that of VGG-19's",
+        "resnet34-of-vgg19": "the ratio of ResNet-34's to VGG-19's",
+        "resnet34-error": "the published ten-crop top-5 error of ResNet-34",
+        **{f"resnet{depth}-error": f"that of ResNet-{depth}" for depth in (50, 101, 152)},
+        "vgg16-error": "that of VGG-16",
+        "googlenet-error": "that of GoogLeNet",
+    },
+    besides="All are counts or published figures, nothing is left to chance; times are shown and not judged.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Count every net, time those that can be built here, and look their errors up."""
     costs = {name: cost_of(name) for name in NETS}
-    names = _timed_names(means)
-    side, batch, rounds = TIMED[means.scale]
-    compute = choose_compute(means.device, "float32", threads=means.threads)
+    names = _timed_names(setup)
+    side, batch, rounds = TIMED[setup.scale]
+    compute = choose_compute(setup.device, "float32", threads=setup.threads)
     times = timed(names, side, (1, batch), rounds, compute)
     q = _counts(costs) | _errors() | _seconds(times, batch)
     return Findings(
@@ -69,7 +91,7 @@ def measure(means: Means) -> Findings:
             f"{q['vgg16-multiply-adds']}；ResNet-34 仅为 VGG-19 的 {q['resnet34-of-vgg19'].mean:.1%}。"
             f"已发表的 top-5 错误率（十裁剪）：{q['resnet152-error']} 对 {q['vgg16-error']}。",
         ),
-        _charts(q, names, side, batch),
+        _charts(q, side, batch),
         tables=(_one_row_a_net(q, costs),),
         notes=_notes(compute, names, side, batch),
         settings={"image_size": side, "batch": batch, "rounds": rounds, "threads": compute.threads},
@@ -106,9 +128,9 @@ def _counts(costs: dict[str, Cost]) -> dict[str, Quantity]:
             ("memory", "activation memory", one.activation_bytes / 2**30, "GiB"),
         )
         for key, words, value, unit in figures:
-            q[f"{name}-{key}"] = Quantity(f"{words}, {called(name)}", (value,), unit, exact=True)
+            q[f"{name}-{key}"] = quantity(f"{words}, {called(name)}", (value,), unit, exact=True)
     share = costs["resnet34"].multiply_adds / costs["vgg19"].multiply_adds
-    q["resnet34-of-vgg19"] = Quantity("multiply-adds of ResNet-34 over VGG-19's", (share,), exact=True)
+    q["resnet34-of-vgg19"] = quantity("multiply-adds of ResNet-34 over VGG-19's", (share,), exact=True)
     return q
 
 
@@ -132,7 +154,7 @@ def _errors() -> dict[str, Quantity]:
         ):
             if value is not None:
                 words = f"top-5 error, {crops}, {called(name)}"
-                q[f"{name}-{key}"] = Quantity(words, (value,), "%", exact=True)
+                q[f"{name}-{key}"] = quantity(words, (value,), "%", exact=True)
     return q
 
 
@@ -144,8 +166,8 @@ def _top_5(name: str, source: str, protocol: str) -> float | None:
 # --- timed --------------------------------------------------------------------------------------
 
 
-def _timed_names(means: Means) -> tuple[str, ...]:
-    names = ("resnet18", "vgg16") if means.scale == "tiny" else NETS
+def _timed_names(setup: Setup) -> tuple[str, ...]:
+    names = ("resnet18", "vgg16") if setup.scale == "tiny" else NETS
     return names if installed() else tuple(name for name in names if name in RESNETS)
 
 
@@ -212,36 +234,24 @@ def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str,
     q = {}
     for (name, size), values in times.items():
         key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
-        q[f"{name}-{key}"] = Quantity(f"time of {words}, {called(name)}", tuple(values), "s")
+        q[f"{name}-{key}"] = quantity(f"time of {words}, {called(name)}", tuple(values), "s")
     return q
-
-
-def judge(q: Quantities) -> Verdict:
-    """ResNet-152 takes fewer multiply-adds than VGG; ResNet-34 about 18 % of VGG-19's; deep residual nets err less."""
-    deep = RESNETS[1:]
-    return decide(
-        below(q["resnet152-multiply-adds"], q["vgg16-multiply-adds"]),
-        below(q["resnet152-multiply-adds"], q["vgg19-multiply-adds"]),
-        above(q["resnet34-of-vgg19"], 0.17),
-        below(q["resnet34-of-vgg19"], 0.20),
-        *(below(q[f"{net}-error"], q[f"{other}-error"]) for net in deep for other in ("vgg16", "googlenet")),
-    )
 
 
 # --- what is shown ------------------------------------------------------------------------------
 
 
-def _charts(q: Quantities, names: Sequence[str], side: int, batch: int) -> tuple[Chart, ...]:
-    def bars(title: str, y: str, key: str, of: Sequence[str] = NETS) -> Bars:
-        return Bars(title, y, tuple(Bar(called(name), q[f"{name}-{key}"].values) for name in of))
+def _charts(q: Quantities, side: int, batch: int) -> tuple[Chart, ...]:
+    def bars(title: str, y: str, key: str) -> Bars:
+        return bars_of(title, y, q, {called(name): f"{name}-{key}" for name in NETS})
 
     return (
         _error_against_cost(q, "error", "Published error, ten crops (He et al. 2015, table 3)"),
         _error_against_cost(q, "error-one-crop", "Published error, one crop (torchvision, first weights)"),
         bars("Parameters", "parameters, ×10⁶", "parameters"),
         bars(f"Activation memory of a training step of {BATCH} pictures", "memory, GiB", "memory"),
-        bars(f"Time of one picture of {side} px", "time, s", "seconds", names),
-        bars(f"Time of {batch} pictures of {side} px", "time, s", "seconds-batch", names),
+        bars(f"Time of one picture of {side} px", "time, s", "seconds"),
+        bars(f"Time of {batch} pictures of {side} px", "time, s", "seconds-batch"),
     )
 
 
@@ -296,26 +306,3 @@ def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tup
     if side != SIDE:
         notes.append("At this scale two nets are timed, on small pictures.")
     return tuple(notes)
-
-
-STUDY = Study(
-    name="complexity",
-    title=Words("Complexity", "复杂度"),
-    question=Words(
-        "Are residual nets of up to 152 layers cheaper than VGG, and still more accurate?",
-        "多达 152 层的残差网络是否比 VGG 更省计算，同时更准确？",
-    ),
-    claim=Words(
-        "ResNet-152 is eight times as deep as VGG and takes fewer multiply-adds; ResNet-34 takes 18 % of VGG-19's; "
-        "all nets from 34 layers on err less than VGG-16 and GoogLeNet.",
-        "ResNet-152 的深度是 VGG 的八倍，乘加次数却更少；ResNet-34 的乘加次数仅为 VGG-19 的 18%；"
-        "34 层及更深的残差网络错误率都低于 VGG-16 和 GoogLeNet。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 3.3 and 4.1, tables 1 and 3",
-    predicate="Supported: ResNet-152 takes fewer multiply-adds than VGG-16 and VGG-19, ResNet-34 between 0.17 and 0.20 "
-    "of VGG-19's, and the published ten-crop top-5 error of ResNet-34, 50, 101 and 152 is below VGG-16's and "
-    "GoogLeNet's. Contradicted: any of these is otherwise. All are counts or published figures, nothing is left to "
-    "chance; times are shown and not judged.",
-    measure=measure,
-    judge=judge,
-)

@@ -1,30 +1,34 @@
 """Degradation: plain and residual nets of growing depth, and the error on the pictures they were trained on."""
 
 from residuum.models.published import PUBLISHED
+from residuum.records.study import Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import Line, Lines, Points, mean_line
-from residuum.study.examined import of_depth
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.trained import epochs, loss_curve, test_error, trained, training_error
-from residuum.study.verdict import Verdict, above, decide, not_above
+from residuum.study.charts import line_through, lines_of, mean_line
+from residuum.study.examined import runs_of
+from residuum.study.frame import Findings, Setup
+from residuum.study.trained import epochs, loss_curve
+from residuum.study.variants import Found, Variant, errors
+from residuum.study.verdict import Quantities, Rule, above, not_above
 
 KINDS = ("plain", "resnet")
 
-Found = dict[tuple[str, int, int], RunRecord]
-"""Runs by kind, depth and seed."""
+RULE = Rule(
+    (above("plain-deep", "plain-shallow"), not_above("resnet-deep", "resnet-shallow")),
+    {
+        "plain-deep": "the training error of the deepest plain net",
+        "plain-shallow": "that of the shallowest",
+        "resnet-deep": "the training error of the deepest residual net",
+        "resnet-shallow": "that of the shallowest",
+    },
+)
 
 
-def measure(means: Means) -> Findings:
+def measure(setup: Setup) -> Findings:
     """Train both kinds at every depth, with every seed."""
-    depths = _depths(means)
-    wanted = {
-        (kind, depth, seed): of_depth(means, kind, depth, seed)
-        for kind in KINDS
-        for depth in depths
-        for seed in means.seeds
-    }
-    found = dict(zip(wanted, trained(means, list(wanted.values())), strict=True))
-    q = _errors(found, depths, means.seeds)
+    depths = _depths(setup)
+    runs = runs_of(setup, [(kind, depth) for kind in KINDS for depth in depths])
+    found = {f"{kind}{depth}": records for (kind, depth), records in runs.items()}
+    q = _errors(found, depths)
     shallow, deep = depths[0], depths[-1]
     return Findings(
         q,
@@ -37,10 +41,10 @@ def measure(means: Means) -> Findings:
         (
             _against_depth(q, depths, "train", "Training error against depth"),
             _against_depth(q, depths, "test", "Test error against depth"),
-            *(_over_time(found, kind, depths, means.seeds) for kind in KINDS),
-            *(_by_pass(found, kind, depths, means.seeds) for kind in KINDS),
+            *(_over_time(found, kind) for kind in KINDS),
+            *(_by_pass(found, kind, (depths[0], depths[-1])) for kind in KINDS),
         ),
-        tables=(_beside_the_paper(means, q),),
+        tables=(_beside_the_paper(setup, q),),
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
@@ -49,68 +53,52 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _errors(found: Found, depths: tuple[int, ...], seeds: tuple[int, ...]) -> dict[str, Quantity]:
-    """Return training and test error of each net, and of each kind's shallowest and deepest."""
-    q = {}
+def _errors(found: Found, depths: tuple[int, ...]) -> dict[str, Quantity]:
+    """Return training and test error of each net, and the training error of each kind's shallowest and deepest."""
+    q = errors([Variant(net, net, net) for net in found], found)
     for kind in KINDS:
-        for depth in depths:
-            records = [found[kind, depth, seed] for seed in seeds]
-            trained_to, tested = (tuple(map(error, records)) for error in (training_error, test_error))
-            q[f"{kind}{depth}-train"] = Quantity(f"training error, {kind}{depth}", trained_to, "%")
-            q[f"{kind}{depth}-test"] = Quantity(f"test error, {kind}{depth}", tested, "%")
-        q[f"{kind}-shallow"], q[f"{kind}-deep"] = (
-            q[f"{kind}{depth}-train"] for depth in (depths[0], depths[-1])
-        )
+        q |= {f"{kind}-{end}": q[f"{kind}{depths[i]}-train"] for end, i in (("shallow", 0), ("deep", -1))}
     return q
 
 
 def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: str) -> Lines:
-    def of_seed(kind: str, place: int) -> Points:
-        return tuple((depth, q[f"{kind}{depth}-{split}"].values[place]) for depth in depths)
-
-    seeds = range(len(q["plain-deep"].values))
-    lines = tuple(mean_line(kind, [of_seed(kind, place) for place in seeds]) for kind in KINDS)
-    return Lines(title, "layers", "error, %", lines)
+    lines = [
+        line_through(kind, {depth: q[f"{kind}{depth}-{split}"].values for depth in depths}) for kind in KINDS
+    ]
+    return Lines(title, "layers", "error, %", tuple(lines))
 
 
-def _over_time(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int, ...]) -> Lines:
-    lines = tuple(
-        mean_line(f"{kind}{depth}", [loss_curve(found[kind, depth, seed]) for seed in seeds])
-        for depth in depths
-    )
-    return Lines(f"Training loss, {kind}", "passes", "loss, nats", lines)
+def _over_time(found: Found, kind: str) -> Lines:
+    nets = {net: records for net, records in found.items() if net.startswith(kind)}
+    return Lines(f"Training loss, {kind}", "passes", "loss, nats", lines_of(nets, loss_curve))
 
 
-def _depths(means: Means) -> tuple[int, ...]:
-    if means.scale == "tiny":
+def _depths(setup: Setup) -> tuple[int, ...]:
+    if setup.scale == "tiny":
         return (20, 32)
-    return (20, 32, 44, 56) if means.scale == "quick" else (20, 32, 44, 56, 110)
+    return (20, 32, 44, 56) if setup.scale == "quick" else (20, 32, 44, 56, 110)
 
 
-def _by_pass(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int, ...]) -> Lines:
+def _by_pass(found: Found, kind: str, ends: tuple[int, int]) -> Lines:
     """Training error, and that on pictures kept aside where there are any, of the shallowest and deepest net."""
 
-    def line(depth: int, label: str, name: str) -> Line:
-        passes = [epochs(found[kind, depth, seed]) for seed in seeds]
-        return mean_line(
-            label,
-            [tuple((one["epoch"], 100 * (1 - one[name])) for one in run if name in one) for run in passes],
-        )
+    def points(run: RunRecord, name: str) -> Points:
+        return tuple((line["epoch"], 100 * (1 - line[name])) for line in epochs(run) if name in line)
 
     lines = [
-        line(depth, f"{kind}{depth}, {words}", name)
-        for depth in (depths[0], depths[-1])
+        mean_line(f"{kind}{depth}, {words}", [points(run, name) for run in found[f"{kind}{depth}"]])
+        for depth in ends
         for words, name in (("training", "train_accuracy"), ("held out", "validation_accuracy"))
     ]
     return Lines(f"Error by pass, {kind}", "passes", "error, %", tuple(one for one in lines if one.points))
 
 
-def _beside_the_paper(means: Means, quantities: Quantities) -> Table:
+def _beside_the_paper(setup: Setup, quantities: Quantities) -> Table:
     """Set the test errors of the paper's own recipe beside its Table 6; at another scale nothing of ours is there."""
     rows = []
     for depth in (20, 32, 44, 56, 110):
         paper = PUBLISHED[f"resnet{depth}"][0]
-        ours = quantities.get(f"resnet{depth}-test") if means.scale == "full" else None
+        ours = quantities.get(f"resnet{depth}-test") if setup.scale == "full" else None
         answer = "not run" if ours is None else reached(ours, paper.top1_error)
         rows.append((f"ResNet-{depth}", f"{paper.top1_error:g} %", str(ours or "not run"), answer))
     return Table(
@@ -125,30 +113,3 @@ def reached(ours: Quantity, paper: float) -> str:
     if ours.sd is None:
         return "one seed has no spread"
     return "yes" if ours.mean <= paper + 2 * ours.sd else "no"
-
-
-def judge(q: Quantities) -> Verdict:
-    """The deepest plain net trains worse than the shallowest, the deepest residual net does not."""
-    return decide(
-        above(q["plain-deep"], q["plain-shallow"]),
-        not_above(q["resnet-deep"], q["resnet-shallow"]),
-    )
-
-
-STUDY = Study(
-    name="degradation",
-    title=Words("Degradation", "退化问题"),
-    question=Words(
-        "Do deeper plain nets fit even their training pictures worse, and deeper residual nets not?",
-        "更深的普通网络是否连训练图片都拟合得更差，而更深的残差网络不会？",
-    ),
-    claim=Words(
-        "With depth the training error of plain nets rises; that of residual nets falls.",
-        "随着深度增加，普通网络的训练误差上升，残差网络的训练误差下降。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 4.2, fig. 6",
-    predicate="Supported: the deepest plain net's training error is above the shallowest's, and the deepest "
-    "residual net's is not. Contradicted: either is the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

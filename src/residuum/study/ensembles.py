@@ -18,12 +18,13 @@ from residuum.depth.open_pictures import open_pictures, validation_feed, walkabl
 from residuum.evaluation.metrics import SMALLEST
 from residuum.evaluation.views import five_crop, scales, ten_crop
 from residuum.models.resnet import ResNet
+from residuum.records.study import Chart, Lines, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import Bar, Bars, Line, Lines, Points, mean_line
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.charts import bars_of, line_through
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import net_settings, trained
-from residuum.study.verdict import Verdict, below, decide, not_above
+from residuum.study.verdict import Quantities, Rule, below, not_above
 
 DEPTHS = (20, 26, 32, 38, 44, 56)
 SIZES = (1, 2, 3, 4, 6)
@@ -45,20 +46,35 @@ class Answers:
     scales: Tensor
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        below("ensemble-6-change", 0.0),
+        not_above("six-against-two", 0.0),
+        not_above("crops-change", 0.0),
+    ),
+    {
+        "ensemble-6-change": "the change of error from single nets to six averaged",
+        "six-against-two": "that from two averaged to six",
+        "crops-change": "the change of the single nets' error by crops",
+    },
+    besides="Each change is taken within a seed.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train six nets with every seed; judge them alone and together on the pictures their seed kept aside."""
-    wanted = [_settings(means, depth, seed) for seed in means.seeds for depth in DEPTHS]
-    records = trained(means, wanted)
-    compute = choose_compute(means.device, threads=means.threads)
+    wanted = [_settings(setup, depth, seed) for seed in setup.seeds for depth in DEPTHS]
+    records = trained(setup, wanted)
+    compute = choose_compute(setup.device, threads=setup.threads)
     figures: list[dict[str, float]] = []
     pictures = 0
-    for place in range(len(means.seeds)):
+    for place in range(len(setup.seeds)):
         members = records[place * len(DEPTHS) : (place + 1) * len(DEPTHS)]
-        answers, labels = _answers(members, means, compute)
+        answers, labels = _answers(members, setup, compute)
         figures.append(_figures(answers, labels))
         pictures = len(labels)
     q = {
-        name: Quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]
+        name: quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]
     }
     gain, crops, sized = (f"{q[f'{name}-change'].mean:+.2f}" for name in ("ensemble-6", "crops", "scales"))
     return Findings(
@@ -69,39 +85,39 @@ def measure(means: Means) -> Findings:
             f"单个网络的错误率为 {q['ensemble-1']}，六个网络平均后为 {q['ensemble-6']}（{gain} 个百分点）；"
             f"多裁剪使单个网络的错误率变化 {crops} 个百分点，三种尺度平均变化 {sized} 个百分点。",
         ),
-        (_by_size(q), _losses(q), _by_protocol(q), _changes(q)),
+        _charts(q),
         tables=(_protocols(q),),
         notes=_notes(pictures),
         settings={"depths": list(DEPTHS), "pictures": pictures, "factors": [1.0, *FACTORS]},
     )
 
 
-def _settings(means: Means, depth: int, seed: int) -> TrainSettings:
+def _settings(setup: Setup, depth: int, seed: int) -> TrainSettings:
     """Return a member's settings; 20, 32, 44 and 56 layers are the degradation study's at quick.
 
     Pictures are kept aside at every scale, also where the paper's setting keeps none.
     """
-    if means.scale == "tiny":
+    if setup.scale == "tiny":
         blocks = {20: (1, 1, 1), 26: (1, 1, 2), 32: (1, 2, 1), 38: (2, 1, 1), 44: (1, 2, 2), 56: (2, 2, 2)}
-        return net_settings(means, "resnet20", seed, blocks=blocks[depth], batch_size=128)
-    aside = {"validation": 0.1} if means.scale == "full" else {}
+        return net_settings(setup, "resnet20", seed, blocks=blocks[depth], batch_size=128)
+    aside = {"validation": 0.1} if setup.scale == "full" else {}
     if depth in {26, 38}:
         n = (depth - 2) // 6
-        return net_settings(means, "resnet20", seed, blocks=(n, n, n), **aside)
-    return net_settings(means, f"resnet{depth}", seed, **aside)
+        return net_settings(setup, "resnet20", seed, blocks=(n, n, n), **aside)
+    return net_settings(setup, f"resnet{depth}", seed, **aside)
 
 
 # --- what nets say ------------------------------------------------------------------------------
 
 
-def _answers(members: Sequence[RunRecord], means: Means, compute: Compute) -> tuple[list[Answers], Tensor]:
+def _answers(members: Sequence[RunRecord], setup: Setup, compute: Compute) -> tuple[list[Answers], Tensor]:
     """Show the validation pictures of one seed to its nets: their answers, and the labels (N,)."""
-    most = {"tiny": 150, "quick": 2000}.get(means.scale)
+    most = {"tiny": 150, "quick": 2000}.get(setup.scale)
     found = []
     labels = torch.empty(0)
     for record in members:
         model = open_model(str(record.path), "study")
-        pictures = open_pictures(model, means.data)
+        pictures = open_pictures(model, setup.data)
         batches = list(walkable(validation_feed(pictures, most, model, compute)))
         labels = torch.cat([batch.labels for batch in batches]).cpu()
         compute.place(model.net)
@@ -186,15 +202,6 @@ def loss(probabilities: Tensor, labels: Tensor) -> float:
     return float(-own.clamp_min(SMALLEST).log().mean())
 
 
-def judge(q: Quantities) -> Verdict:
-    """Six nets err less than one, and not more than two; crops do not make the single net worse."""
-    return decide(
-        below(q["ensemble-6-change"], 0.0),
-        not_above(q["six-against-two"], 0.0),
-        not_above(q["crops-change"], 0.0),
-    )
-
-
 # --- what is shown ------------------------------------------------------------------------------
 
 PROTOCOLS = {
@@ -227,32 +234,20 @@ def _unit(name: str) -> str:
     return "points" if name.endswith("-change") or name == "six-against-two" else "%"
 
 
-def _over_sizes(q: Quantities, kind: str, label: str) -> Line:
-    def of_seed(place: int) -> Points:
-        return tuple((size, q[f"{kind}-{size}"].values[place]) for size in SIZES)
+def _charts(q: Quantities) -> tuple[Chart, ...]:
+    def by_size(what: str, y: str, name: str) -> Lines:
+        values = {size: q[f"{name}-{size}"].values for size in SIZES}
+        line = line_through("mean over all ensembles of that size", values)
+        return Lines(f"{what} against the number of nets", "nets averaged", y, (line,))
 
-    return mean_line(label, [of_seed(place) for place in range(len(q["ensemble-1"].values))])
-
-
-def _by_size(q: Quantities) -> Lines:
-    line = _over_sizes(q, "ensemble", "mean over all ensembles of that size")
-    return Lines("Error against the number of nets", "nets averaged", "error, %", (line,))
-
-
-def _losses(q: Quantities) -> Lines:
-    line = _over_sizes(q, "loss", "mean over all ensembles of that size")
-    return Lines("Loss against the number of nets", "nets averaged", "loss, nats", (line,))
-
-
-def _by_protocol(q: Quantities) -> Bars:
-    bars = tuple(Bar(words, q[name].values) for name, (words, _) in PROTOCOLS.items() if name in q)
-    return Bars("Error by protocol", "error, %", bars)
-
-
-def _changes(q: Quantities) -> Bars:
-    named = ((PROTOCOLS[name][0], f"{name}-change") for name in PROTOCOLS)
-    bars = tuple(Bar(words, q[name].values) for words, name in named if name in q)
-    return Bars("What each protocol changes", "change of error, points", bars)
+    errors = {words: name for name, (words, _) in PROTOCOLS.items()}
+    changes = {words: f"{name}-change" for words, name in errors.items()}
+    return (
+        by_size("Error", "error, %", "ensemble"),
+        by_size("Loss", "loss, nats", "loss"),
+        bars_of("Error by protocol", "error, %", q, errors),
+        bars_of("What each protocol changes", "change of error, points", q, changes),
+    )
 
 
 def _protocols(q: Quantities) -> Table:
@@ -278,24 +273,3 @@ def _notes(pictures: int) -> tuple[str, ...]:
         "The paper's table 5 averages six ImageNet nets, two of them of 152 layers, over five scales: 3.57 % top-5 "
         "error on the test pictures, where its best single net has 4.49 % on the validation pictures.",
     )
-
-
-STUDY = Study(
-    name="ensembles",
-    title=Words("Ensembles and test protocols", "模型集成与测试协议"),
-    question=Words(
-        "How much lower is the error of six averaged residual nets, or of one net shown several views?",
-        "把六个残差网络的输出平均，或让单个网络看多个视图，错误率能降低多少？",
-    ),
-    claim=Words(
-        "Averaging nets of different depth lowers the error, more nets more; averaging views of a picture does not "
-        "raise it.",
-        "对不同深度的网络取平均会降低错误率，网络越多降得越多；对同一图片的多个视图取平均不会使错误率上升。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 3.4, table 5; Krizhevsky et al. 2012, sec. 4.1",
-    predicate="Supported: six nets' error lies below the single nets' mean, and is not above two nets'; crops do not "
-    "raise the single nets' mean error. Contradicted: one of these is the other way round. Each difference is taken "
-    "within a seed and lies beyond two standard errors over the seeds.",
-    measure=measure,
-    judge=judge,
-)

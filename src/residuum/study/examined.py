@@ -13,7 +13,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.frame import Means
+from residuum.study.frame import Setup
 from residuum.study.opened import opened
 from residuum.study.trained import net_settings, trained
 
@@ -34,7 +34,7 @@ class Examined:
     compute: Compute
 
 
-def examine(means: Means, model: str | Path, images: int | None = None) -> Examined:
+def examine(means: Setup, model: str | Path, images: int | None = None) -> Examined:
     """Open a run folder or model file with `images` validation pictures, by default as many as the scale has.
 
     Of large pictures it is an eighth of that.
@@ -47,7 +47,7 @@ def examine(means: Means, model: str | Path, images: int | None = None) -> Exami
     return Examined(one.model.name, one.net, one.validation(count), one.compute)
 
 
-def notes_on_pictures(means: Means) -> tuple[str, ...]:
+def notes_on_pictures(means: Setup) -> tuple[str, ...]:
     """Return what a study has to say of its pictures at this scale."""
     return (NOT_KEPT_ASIDE,) if means.scale == "full" and means.model is None else ()
 
@@ -55,21 +55,21 @@ def notes_on_pictures(means: Means) -> tuple[str, ...]:
 # --- the nets of the degradation study, which other studies examine -----------------------------
 
 
-def depths(means: Means) -> tuple[int, ...]:
+def depths(means: Setup) -> tuple[int, ...]:
     """Return the depths that plain and residual nets are compared at; quick has fewer, to stay within minutes."""
     if means.scale == "tiny":
         return (20, 32)
     return means.at_scale((20, 56), (20, 32, 44, 56))
 
 
-def of_depth(means: Means, kind: str, depth: int, seed: int) -> TrainSettings:
+def of_depth(means: Setup, kind: str, depth: int, seed: int) -> TrainSettings:
     """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
     n = (depth - 14) // 6
     size = {"blocks": (n, n, n)} if means.scale == "tiny" else {}
     return net_settings(means, f"{kind}{depth}", seed, **size)
 
 
-def runs_of(means: Means, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
+def runs_of(means: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
     """Return the runs of each (kind, depth), one for each seed; those that are missing are trained.
 
     Raises:

@@ -16,11 +16,12 @@ from residuum.compute import choose_compute
 from residuum.data.contract import Split
 from residuum.data.digits import digits
 from residuum.models.mlp import MLP, MLPSpec
-from residuum.study.charts import Bar, Bars, Lines, Points, mean_line
+from residuum.records.study import Bars, Lines, Points, Quantity, Words
+from residuum.study.charts import bars_of, lines_of, mean_line
 from residuum.study.fit import fit
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.insertion import measure_insertion
-from residuum.study.verdict import Verdict, below, decide
+from residuum.study.verdict import Quantities, Rule, below
 
 SHALLOW = MLPSpec(inputs=64, width=32, blocks=1, outputs=10, shortcut="none")
 KINDS: dict[str, Literal["identity", "none"]] = {"plain": "none", "residual": "identity"}
@@ -51,19 +52,30 @@ class Added:
     taught: float
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below("steps-residual", "steps-plain"), below("grown-difference", 1e-5)),
+    {
+        "steps-residual": "the number of steps in which added residual blocks bring an 8-layer net back to the "
+        "training loss of its trained 4-layer part",
+        "steps-plain": "that of added plain blocks",
+        "grown-difference": "the largest change of a logit by growing a convolutional net by zero branches, as a share "
+        "of the largest logit,",
+    },
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Add blocks of both kinds to a shallow net, with every seed; then blocks to convolutional nets."""
-    device = choose_compute(means.device, threads=means.threads).device
-    added, steps = ((2,), 40) if means.scale == "tiny" else ((2, 4, 8), 400)
+    device = choose_compute(setup.device, threads=setup.threads).device
+    added, steps = ((2,), 40) if setup.scale == "tiny" else ((2, 4, 8), 400)
     x, y = flat(digits().train, device)
     found: dict[tuple[str, int], list[Added]] = {(kind, many): [] for kind in KINDS for many in added}
     shallow = []
-    for seed in means.seeds:
+    for seed in setup.seeds:
         shallow.append(train_shallow(x, y, seed, steps))
         for (kind, many), of_seeds in found.items():
             of_seeds.append(add(shallow[-1], kind, many, seed, steps))
-    quantities = _quantities(shallow, found) | measure_insertion(means)
-    q = quantities
+    q = _quantities(shallow, found) | measure_insertion(setup)
     depth = _depth(added[0])
     return Findings(
         q,
@@ -171,8 +183,8 @@ def _depth(blocks: int) -> int:
 
 def _quantities(shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Added]]) -> dict[str, Quantity]:
     quantities = {
-        "shallow-loss": Quantity("training loss of 4 layers", tuple(one.loss for one in shallow), "nats"),
-        "shallow-error": Quantity("training error of 4 layers", tuple(one.error for one in shallow), "%"),
+        "shallow-loss": quantity("training loss of 4 layers", tuple(one.loss for one in shallow), "nats"),
+        "shallow-error": quantity("training error of 4 layers", tuple(one.error for one in shallow), "%"),
     }
     measured = {
         "steps": ("steps until the loss of 4 layers", ""),
@@ -184,7 +196,7 @@ def _quantities(shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Ad
         for name, (words, unit) in measured.items():
             values = tuple(float(getattr(one, name)) for one in seeds)
             label = f"{words}, {kind}, {_depth(many)} layers"
-            quantities[f"{name}-{kind}{_depth(many)}"] = Quantity(label, values, unit)
+            quantities[f"{name}-{kind}{_depth(many)}"] = quantity(label, values, unit)
             if many == min(known for _, known in found):
                 quantities[f"{name}-{kind}"] = quantities[f"{name}-{kind}{_depth(many)}"]
     return quantities
@@ -196,7 +208,7 @@ def _curves(found: dict[tuple[str, int], list[Added]], shallow: Sequence[Shallow
     def points(losses: Sequence[float]) -> Points:
         return tuple((step, loss) for step, loss in enumerate(losses) if step < SHOWN or step % SHOWN == 0)
 
-    lines = [mean_line(kind, [points(one.losses) for one in found[kind, shortest]]) for kind in KINDS]
+    lines = lines_of({kind: found[kind, shortest] for kind in KINDS}, lambda one: points(one.losses))
     steps = len(found["plain", shortest][0].losses)
     old = [((0.0, one.loss), (float(steps - 1), one.loss)) for one in shallow]
     title = f"{_depth(shortest)} layers that contain 4 trained ones"
@@ -208,41 +220,17 @@ def _bars(q: Quantities, added: Sequence[int]) -> tuple[Bars, ...]:
         "steps": ("Back at the shallow net's training loss", "steps"),
         "taught": ("Taught the identity and nothing else", "distance from it, relative"),
     }
-    bars = tuple(
-        Bars(title, y, tuple(
-            Bar(f"{kind}, {_depth(many)} layers", q[f"{name}-{kind}{_depth(many)}"].values)
-            for many in added
-            for kind in KINDS
-        ))
-        for name, (title, y) in wanted.items()
-    )  # fmt: skip
-    names = ("shallow-residual-loss", "grown-loss", "shallow-plain-loss", "inserted-loss")
-    labels = ("residual", "residual, grown", "plain", "plain, layers inserted")
-    losses = tuple(Bar(label, q[name].values) for label, name in zip(labels, names, strict=True))
-    return (*bars, Bars("Convolutional nets before and after growing", "validation loss, nats", losses))
-
-
-def judge(q: Quantities) -> Verdict:
-    """Residual additions are back sooner than plain ones; a net grown by them answers the same."""
-    return decide(below(q["steps-residual"], q["steps-plain"]), below(q["grown-difference"], 1e-5))
-
-
-STUDY = Study(
-    name="identity",
-    title=Words("Adding the identity", "添加恒等映射"),
-    question=Words(
-        "A deeper net need only keep what a shallower one does: do added layers learn the identity?",
-        "更深的网络只需保持浅层网络已有的映射：新增的层能学会恒等映射吗？",
-    ),
-    claim=Words(
-        "Solvers hardly find the identity through several nonlinear layers; with shortcuts it is at hand.",
-        "求解器难以用多个非线性层逼近恒等映射；有了捷径连接，恒等映射便唾手可得。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 1 and 3.1",
-    predicate="Supported: added residual blocks bring an 8-layer net back to its trained 4-layer part's training loss "
-    "in fewer steps than plain ones, and a convolutional net grown by zero branches differs from the original by "
-    "less than 1e-5 of its largest logit. Contradicted: either is the other way round. Steps beyond two standard "
-    "errors.",
-    measure=measure,
-    judge=judge,
-)
+    nets = [(kind, _depth(many)) for many in added for kind in KINDS]
+    losses = {
+        "residual": "shallow-residual-loss",
+        "residual, grown": "grown-loss",
+        "plain": "shallow-plain-loss",
+        "plain, layers inserted": "inserted-loss",
+    }
+    return (
+        *(
+            bars_of(title, y, q, {f"{kind}, {depth} layers": f"{name}-{kind}{depth}" for kind, depth in nets})
+            for name, (title, y) in wanted.items()
+        ),
+        bars_of("Convolutional nets before and after growing", "validation loss, nats", q, losses),
+    )

@@ -11,9 +11,10 @@ from residuum.depth.measure import score
 from residuum.depth.recalibrate import recalibrate
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.records.study import Quantity
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.frame import Means, Quantity
+from residuum.study.frame import Setup, quantity
 from residuum.study.opened import opened
 from residuum.study.trained import net_settings, test_error, trained, training_error
 
@@ -33,58 +34,57 @@ class Deepened:
     then: TrainSettings
 
 
-def measure_insertion(means: Means) -> dict[str, Quantity]:
+def measure_insertion(setup: Setup) -> dict[str, Quantity]:
     """Grow residual nets and insert ordinary layers into plain ones, with every seed; then train each for a pass."""
     found = {}
     for model, kind in (("resnet20", "grown"), ("plain20", "inserted")):
-        wanted = [net_settings(means, model, seed) for seed in means.seeds]
-        records = trained(means, wanted)
+        wanted = [net_settings(setup, model, seed) for seed in setup.seeds]
+        records = trained(setup, wanted)
         found[kind] = [
-            _deepened(means, settings, record) for settings, record in zip(wanted, records, strict=True)
+            _deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)
         ]
     quantities: dict[str, Quantity] = {}
     for kind, label, deepened in zip(found, ("residual", "plain"), found.values(), strict=True):
         before, after = tuple(one.before for one in deepened), tuple(one.after for one in deepened)
         moved = tuple(one.difference for one in deepened)
         quantities |= {
-            f"shallow-{label}-loss": Quantity(f"validation loss, {label} net", before, "nats"),
-            f"{kind}-loss": Quantity(f"validation loss, {label} net {kind}", after, "nats"),
-            f"{kind}-difference": Quantity(
+            f"shallow-{label}-loss": quantity(f"validation loss, {label} net", before, "nats"),
+            f"{kind}-loss": quantity(f"validation loss, {label} net {kind}", after, "nats"),
+            f"{kind}-difference": quantity(
                 f"largest change of a logit, as a share of the largest, {label} net {kind}",
                 moved,
-                "",
-                kind == "grown",
+                exact=kind == "grown",
             ),
         }
-    return quantities | _trained_on(means, found)
+    return quantities | _trained_on(setup, found)
 
 
-def _trained_on(means: Means, found: dict[str, list[Deepened]]) -> dict[str, Quantity]:
+def _trained_on(setup: Setup, found: dict[str, list[Deepened]]) -> dict[str, Quantity]:
     """Train each deepened net for one more pass."""
-    records = trained(means, [one.then for deepened in found.values() for one in deepened])
-    count = len(means.seeds)
+    records = trained(setup, [one.then for deepened in found.values() for one in deepened])
+    count = len(setup.seeds)
     quantities = {}
     for place, kind in enumerate(found):
         own = records[place * count : (place + 1) * count]
         for name, error in (("training", training_error), ("test", test_error)):
             values = tuple(error(record) for record in own)
-            quantities[f"{kind}-{name}"] = Quantity(f"{name} error, {kind}, one pass later", values, "%")
+            quantities[f"{kind}-{name}"] = quantity(f"{name} error, {kind}, one pass later", values, "%")
     return quantities
 
 
-def _deepened(means: Means, settings: TrainSettings, record: RunRecord) -> Deepened:
+def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepened:
     """Deepen one run's net, measure it, and write it down to be trained on."""
-    run = opened(record.path, means)
+    run = opened(record.path, setup)
     net = run.net
-    more = 1 if means.scale == "tiny" else MORE
+    more = 1 if setup.scale == "tiny" else MORE
     blocks = tuple(count + more for count in net.spec.blocks)
     if net.spec.shortcut == "none":
         deeper = inserted(net, blocks, settings.seed)
         recalibrate(deeper, (batch.images for batch in run.training(2000)))
     else:
         deeper = grown(net, blocks, settings.seed)
-    batches = list(run.validation(200 if means.scale == "tiny" else 1000))
-    path = means.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
+    batches = list(run.validation(200 if setup.scale == "tiny" else 1000))
+    path = setup.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
     classifier = run.model.classifier
     about = {name: classifier.about[name] for name in ("data", "settings")}
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)

@@ -17,11 +17,12 @@ from torch.nn.functional import cross_entropy
 from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.models.resnet import ResNet
-from residuum.study.charts import Lines, Map, Points, mean_line
+from residuum.records.study import Lines, Map, Points, Quantity, Words
+from residuum.study.charts import lines_of
 from residuum.study.examined import depths, runs_of
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.opened import Opened, opened
-from residuum.study.verdict import Part, Verdict, below, decide
+from residuum.study.verdict import Rule, below
 
 RING = 0.5
 """Where the rise is measured: over the points that lie within 0.09 of this radius."""
@@ -50,11 +51,24 @@ class Surface:
         return self.rows[middle][middle]
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below("residual-rise", "plain-rise"), below("residual-violations", "plain-violations")),
+    {
+        "residual-rise": "the mean rise of the loss at radius 0.5 around residual nets",
+        "plain-rise": "that around plain ones",
+        "residual-violations": "the share of second differences along the grid's lines that are against convexity "
+        "around residual nets",
+        "plain-violations": "that around plain ones",
+    },
+    given=(),
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Draw the surface around each trained net, with every seed; or around the net given."""
-    points, images = _grid(means)
-    if means.model is not None:
-        run = opened(means.model, means)
+    points, images = _grid(setup)
+    if setup.model is not None:
+        run = opened(setup.model, setup)
         kinds = {"given": [surface_of(run, points, run.affordable(images), 0)]}
         q = _quantities("given", kinds["given"], exact=True)
         words = Words(
@@ -63,7 +77,7 @@ def measure(means: Means) -> Findings:
             f"半径 0.5 处损失升高 {q['given-rise']}；{q['given-violations']} 的二阶差分违反凸性。",
         )
     else:
-        kinds = _trained_for_it(means, points, images)
+        kinds = _trained_for_it(setup, points, images)
         q = {
             name: one
             for kind, surfaces in kinds.items()
@@ -90,22 +104,22 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _grid(means: Means) -> tuple[int, int]:
+def _grid(setup: Setup) -> tuple[int, int]:
     """Points along a side, an odd number, and pictures."""
-    if means.scale == "tiny":
+    if setup.scale == "tiny":
         return 5, 125
-    return means.at_scale((11, 500), (51, 2000))
+    return setup.at_scale((11, 500), (51, 2000))
 
 
-def _trained_for_it(means: Means, points: int, images: int) -> dict[str, list[Surface]]:
-    depth = depths(means)[-1]
-    found = runs_of(means, [("plain", depth), ("resnet", depth)])
+def _trained_for_it(setup: Setup, points: int, images: int) -> dict[str, list[Surface]]:
+    depth = depths(setup)[-1]
+    found = runs_of(setup, [("plain", depth), ("resnet", depth)])
     kinds: dict[str, list[Surface]] = {}
     for kind, name in (("plain", "plain"), ("residual", "resnet")):
         kinds[kind] = []
-        for seed, record in zip(means.seeds, found[name, depth], strict=True):
+        for seed, record in zip(setup.seeds, found[name, depth], strict=True):
             say(f"drawing the surface around {name}{depth}, seed {seed}")
-            kinds[kind].append(surface_of(opened(record.path, means), points, images, seed))
+            kinds[kind].append(surface_of(opened(record.path, setup), points, images, seed))
     return kinds
 
 
@@ -217,7 +231,7 @@ def _quantities(kind: str, surfaces: Sequence[Surface], *, exact: bool) -> dict[
         "flat": ("points within 1 nat of the centre", [100 * flat_share(one) for one in surfaces], "%"),
     }
     return {
-        f"{kind}-{name}": Quantity(f"{words}, {kind}", tuple(values), unit, exact)
+        f"{kind}-{name}": quantity(f"{words}, {kind}", values, unit, exact=exact)
         for name, (words, values, unit) in measured.items()
     }
 
@@ -233,37 +247,4 @@ def _cuts(kinds: Mapping[str, Sequence[Surface]]) -> tuple[Lines, ...]:
     def along_a(surface: Surface) -> Points:
         return tuple(zip(surface.at, surface.rows[len(surface.at) // 2], strict=True))
 
-    lines = tuple(mean_line(kind, [along_a(one) for one in surfaces]) for kind, surfaces in kinds.items())
-    return (Lines("Loss along one direction", "a", "loss, nats", lines, log_y=True),)
-
-
-def judge(q: Quantities) -> Verdict:
-    """Around residual nets the loss rises less, and is less often against convexity."""
-    if "plain-rise" not in q:
-        return decide(Part("one net alone is not compared with another", None))
-    return decide(
-        below(q["residual-rise"], q["plain-rise"]),
-        below(q["residual-violations"], q["plain-violations"]),
-    )
-
-
-STUDY = Study(
-    name="landscape",
-    title=Words("Loss landscapes", "损失曲面"),
-    question=Words(
-        "Is the loss around a residual net flatter and more nearly convex than around a plain one?",
-        "残差网络周围的损失曲面是否比普通网络更平坦、更接近凸？",
-    ),
-    claim=Words(
-        "Without shortcuts the surface around a deep net is steep and chaotic; shortcuts make it flat and convex.",
-        "没有捷径连接时，深层网络的损失曲面陡峭而混乱；捷径连接使其平坦并近似凸。",
-    ),
-    source="Li et al. 2018 (arXiv 1712.09913), fig. 1",
-    predicate="Supported: the mean rise of the loss at radius 0.5 is lower around residual nets than around plain "
-    "ones, and so is the share of second differences along the grid's lines that are against convexity. "
-    "Contradicted: either is the other way round. Each beyond two standard errors. Of one net given alone, nothing "
-    "is decided.",
-    measure=measure,
-    judge=judge,
-    examines=True,
-)
+    return (Lines("Loss along one direction", "a", "loss, nats", lines_of(kinds, along_a), log_y=True),)

@@ -16,10 +16,11 @@ from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
-from residuum.study.charts import Bar, Bars, Line, Lines, Points, mean_line
+from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
+from residuum.study.charts import lines_of
 from residuum.study.examined import Examined, depths, examine, notes_on_pictures, runs_of
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.verdict import Verdict, below, decide
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Rule, below
 
 DELETED = (1, 2, 3, 5, 8, 12, 16, 20)
 SWAPS = (1, 2, 4, 8, 16)
@@ -149,31 +150,41 @@ def kendall_tau(net: ResNet, names: Sequence[str]) -> float:
 # --- the study ----------------------------------------------------------------------------------
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below("resnet-single", "plain-single"), below("resnet-3", "plain-1")),
+    {
+        "resnet-single": "what deleting the median block adds to the residual net's error",
+        "plain-single": "what it adds to that of the plain net as deep",
+        "resnet-3": "what deleting three blocks at random adds to the residual net's error",
+        "plain-1": "what deleting one adds to the plain net's",
+        "model-single": "what deleting the median block adds to its error",
+    },
+    given=(below("model-single", BEARABLE, unit="points"),),
+    besides="The median is that of the blocks that keep the shape.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Lesion the deepest nets of the degradation study, or the net that was given."""
-    if means.model is not None:
-        return _of_model(means, means.model)
-    depth = depths(means)[-1]
-    runs = runs_of(means, [("resnet", depth), ("plain", depth)])
+    if setup.model is not None:
+        return _of_model(setup, setup.model)
+    depth = depths(setup)[-1]
+    runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
     found = {
         kind: [
-            lesioned(examine(means, record.path), DRAWS[means.scale], seed)
-            for record, seed in zip(records, means.seeds, strict=True)
+            lesioned(examine(setup, record.path), DRAWS[setup.scale], seed)
+            for record, seed in zip(records, setup.seeds, strict=True)
         ]
         for (kind, _), records in runs.items()
     }
-    q = {}
+    named = {f"{kind}{depth}": nets for kind, nets in found.items()}
+    q: dict[str, Quantity] = {}
     for kind, nets in found.items():
-        name = f"{kind}{depth}"
-        q[f"{kind}-intact"] = Quantity(f"error of {name}, whole", tuple(o.intact for o in nets), "%")
-        q[f"{kind}-single"] = Quantity(
-            f"rise of error by deleting the median block of {name}",
-            tuple(o.median_rise for o in nets),
-            "points",
-        )
+        q |= _one_block(kind, f"{kind}{depth}", nets)
         for k in list(nets[0].deleted)[1:]:
-            values = tuple(one.deleted[k] - one.intact for one in nets)
-            q[f"{kind}-{k}"] = Quantity(f"rise of error by deleting {k} of {name}'s blocks", values, "points")
+            values = [one.deleted[k] - one.intact for one in nets]
+            label = f"rise of error by deleting {k} of {kind}{depth}'s blocks"
+            q[f"{kind}-{k}"] = quantity(label, values, "points")
     return Findings(
         q,
         Words(
@@ -182,39 +193,54 @@ def measure(means: Means) -> Findings:
             f"删去一个残差块（中位数）使 resnet{depth} 的误差上升 {_points_zh(q['resnet-single'])}，plain{depth} 上升 "
             f"{_points_zh(q['plain-single'])}；删去三个块使 resnet{depth} 上升 {_points_zh(q['resnet-3'])}。",
         ),
-        _charts(found, depth),
+        (*_charts(named), _whole_and_less(named)),
         (_taus(found),),
         notes=(
             "Blocks that change the shape are deleted one at a time only, in residual nets, where their shortcut is "
             "left. A plain net's block has none, and the identity stands in its place.",
             "A rise is bounded by the error of guessing, which favours the net whose error is higher to begin with.",
             "The paper's nets are a ResNet-110 of pre-activation order and a VGG net of 15 layers.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
-        settings={"nets": [f"{kind}{depth}" for kind in found], "random draws": DRAWS[means.scale]},
+        settings={"nets": list(named), "random draws": DRAWS[setup.scale]},
     )
 
 
-def _charts(found: dict[str, list[Lesions]], depth: int) -> tuple[Lines | Bars, ...]:
-    def lines(of: Callable[[Lesions], dict[int, float]]) -> tuple[Line, ...]:
-        return tuple(
-            mean_line(f"{kind}{depth}", [_points(of(o)) for o in nets]) for kind, nets in found.items()
-        )
+def _one_block(key: str, name: str, nets: Sequence[Lesions], *, exact: bool = False) -> dict[str, Quantity]:
+    """Return the error of the whole net, and by how much deleting the median block raises it."""
+    rise = f"rise of error by deleting the median block of {name}"
+    return {
+        f"{key}-intact": quantity(f"error of {name}, whole", [one.intact for one in nets], "%", exact=exact),
+        f"{key}-single": quantity(rise, [one.median_rise for one in nets], "points", exact=exact),
+    }
 
-    singles = tuple(
-        mean_line(f"{kind}{depth}", [one.by_block for one in nets]) for kind, nets in found.items()
-    )
-    bars = []
-    for kind, nets in found.items():
-        bars.append(Bar(f"{kind}{depth}, whole", tuple(one.intact for one in nets)))
-        less = tuple(one.intact + one.median_rise for one in nets)
-        bars.append(Bar(f"{kind}{depth}, less the median block", less))
+
+def _charts(found: dict[str, list[Lesions]]) -> tuple[Lines, ...]:
+    """Return the errors of each net, by its name."""
+
+    def lines(title: str, x: str, points: Callable[[Lesions], Points]) -> Lines:
+        return Lines(title, x, "error, %", lines_of(found, points))
+
     return (
-        Lines("Error without one block", "block deleted", "error, %", singles),
-        Lines("Error against the number of blocks deleted", "blocks deleted", "error, %", lines(lambda o: o.deleted)),
-        Lines("Error against the number of swaps", "pairs of blocks swapped", "error, %", lines(lambda o: o.swapped)),
-        Bars("Error of the whole net and less the median block", "error, %", tuple(bars)),
-    )  # fmt: skip
+        lines("Error without one block", "block deleted", lambda one: one.by_block),
+        lines(
+            "Error against the number of blocks deleted", "blocks deleted", lambda one: _points(one.deleted)
+        ),
+        lines(
+            "Error against the number of swaps", "pairs of blocks swapped", lambda one: _points(one.swapped)
+        ),
+    )
+
+
+def _whole_and_less(found: dict[str, list[Lesions]]) -> Bars:
+    bars = []
+    for name, nets in found.items():
+        less = tuple(one.intact + one.median_rise for one in nets)
+        bars += [
+            Bar(f"{name}, whole", tuple(one.intact for one in nets)),
+            Bar(f"{name}, less the median block", less),
+        ]
+    return Bars("Error of the whole net and less the median block", "error, %", tuple(bars))
 
 
 def _points_zh(rise: Quantity) -> str:
@@ -235,68 +261,17 @@ def _taus(found: dict[str, list[Lesions]]) -> Table:
     return Table("Kendall's τ of the blocks' order", ("swaps", *found), rows)
 
 
-def _of_model(means: Means, model: str) -> Findings:
+def _of_model(setup: Setup, model: str) -> Findings:
     """Lesion one net."""
-    seen = examine(means, model)
-    found = lesioned(seen, DRAWS[means.scale], 0)
-    single = Quantity(
-        f"rise of error by deleting the median block of {seen.name}",
-        (found.median_rise,),
-        "points",
-        exact=True,
-    )
-    intact = Quantity(f"error of {seen.name}, whole", (found.intact,), "%", exact=True)
-    charts = (
-        Lines("Error without one block", "block deleted", "error, %", (Line(seen.name, found.by_block),)),
-        Lines(
-            "Error against the number of blocks deleted",
-            "blocks deleted",
-            "error, %",
-            (Line(seen.name, _points(found.deleted)),),
-        ),
-        Lines(
-            "Error against the number of swaps",
-            "pairs of blocks swapped",
-            "error, %",
-            (Line(seen.name, _points(found.swapped)),),
-        ),
-    )
+    seen = examine(setup, model)
+    found = {seen.name: [lesioned(seen, DRAWS[setup.scale], 0)]}
+    q = _one_block("model", seen.name, found[seen.name], exact=True)
     return Findings(
-        {"model-single": single, "model-intact": intact},
+        q,
         Words(
-            f"The error is {intact}; deleting the median block raises it by {single}.",
-            f"完整网络的误差为 {intact}；删去一个块（中位数）使误差上升 {_points_zh(single)}。",
+            f"The error is {q['model-intact']}; deleting the median block raises it by {q['model-single']}.",
+            f"完整网络的误差为 {q['model-intact']}；删去一个块（中位数）使误差上升 {_points_zh(q['model-single'])}。",
         ),
-        charts,
-        (_taus({seen.name: [found]}),),
+        _charts(found),
+        (_taus(found),),
     )
-
-
-def judge(q: Quantities) -> Verdict:
-    """A residual net loses less by one block than a plain net, and less by three than that by one."""
-    if "model-single" in q:
-        return decide(below(q["model-single"], BEARABLE))
-    return decide(below(q["resnet-single"], q["plain-single"]), below(q["resnet-3"], q["plain-1"]))
-
-
-STUDY = Study(
-    name="lesions",
-    title=Words("Lesions", "残差块的删除与重排"),
-    question=Words(
-        "Do residual nets still work with blocks deleted or swapped, and plain nets not?",
-        "删去或交换若干块之后，残差网络是否仍能工作，而普通网络不能？",
-    ),
-    claim=Words(
-        "Deleting any one block hardly hurts a residual net and ruins a plain one; as more blocks are deleted or "
-        "swapped, a residual net's error rises smoothly.",
-        "删去任意一个残差块对残差网络几乎没有影响，却会毁掉普通网络；随着删去或交换的块增多，残差网络的误差平缓上升。",
-    ),
-    source="Veit et al. 2016 (arXiv 1605.06431), sec. 4.1 to 4.3, fig. 3 and 5",
-    predicate="Supported: deleting the median block that keeps the shape raises the error of the residual net less "
-    "than that of the plain net of the same depth, and deleting three blocks at random raises the residual net's less "
-    "than one does the plain net's. Contradicted: either is the other way round. Each beyond two standard errors. Of a "
-    "given net: deleting the median block raises its error by less than 10 points.",
-    measure=measure,
-    judge=judge,
-    examines=True,
-)

@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from residuum.data.batches import one_pass
 from residuum.models.resnet import ResNet
-from residuum.study.charts import Line, Lines
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.records.study import Line, Lines, Words
+from residuum.study.charts import numbered
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import net_settings
 from residuum.study.variants import (
     Variant,
@@ -23,7 +24,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Verdict, below, decide, not_above
+from residuum.study.verdict import Rule, below, not_above
 from residuum.training.feeds import open_feeds
 from residuum.training.resolve import resolve
 
@@ -37,17 +38,32 @@ NOTHING = 1e-9
 """Far above float64's rounding, far below any change that matters."""
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        not_above("without-test", "dropout-test", by=MARGIN, unit="points"),
+        below(("logits", "gradient"), NOTHING),
+    ),
+    {
+        "without-test": "the test error without dropout",
+        "dropout-test": "that with it",
+        "logits": "the largest change of a logit by biases before BN (the largest logit is 1)",
+        "gradient": "the largest gradient of such a bias (the largest of a weight is 1)",
+    },
+    besides="What biases do is exact.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train with and without dropout; then give an untrained net's convolutions biases and see what they change."""
     variants = [
         Variant("without", NET, NET),
         Variant("dropout", f"{NET}, dropout {DROPOUT}", NET, {"dropout": DROPOUT}),
     ]
-    found = train_each(means, variants)
-    change = bias_change(*_untrained(means))
+    found = train_each(setup, variants)
+    change = bias_change(*_untrained(setup))
     q = errors(variants, found) | {
-        "logits": Quantity("largest change of the logits by biases, relative", (change.logits,), exact=True),
-        "gradient": Quantity(
+        "logits": quantity("largest change of the logits by biases, relative", (change.logits,), exact=True),
+        "gradient": quantity(
             "largest gradient of a bias, by the largest of a weight", (change.gradient,), exact=True
         ),
     }
@@ -71,10 +87,10 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _untrained(means: Means) -> tuple[ResNet, Tensor, Tensor]:
+def _untrained(setup: Setup) -> tuple[ResNet, Tensor, Tensor]:
     """Return the net of the first seed as training would begin with it, in float64, with pictures and labels."""
-    seed = means.seeds[0]
-    resolved = resolve(replace(net_settings(means, NET, seed), device="cpu", threads=means.threads))
+    seed = setup.seeds[0]
+    resolved = resolve(replace(net_settings(setup, NET, seed), device="cpu", threads=setup.threads))
     plan = one_pass(PICTURES, PICTURES)
     batch = next(iter(open_feeds(resolved).train.batches(plan)))
     torch.manual_seed(seed)
@@ -140,41 +156,8 @@ def _largest(values: Tensor | None) -> float:
 def _gradients(change: BiasChange) -> Lines:
     """Gradients of exactly zero are drawn at 1e-20, which a logarithmic axis can show."""
     lines = tuple(
-        Line(
-            label, tuple((float(i), max(pair[which], 1e-20)) for i, pair in enumerate(change.layers, start=1))
-        )
+        Line(label, numbered(max(pair[which], 1e-20) for pair in change.layers))
         for which, label in enumerate(("weights", "biases"))
     )
-    return Lines(
-        "Largest gradient in each convolution before a BN", "convolution", "gradient", lines, log_y=True
-    )
-
-
-def judge(q: Quantities) -> Verdict:
-    """Dropout takes away no more than half a point of test error, and biases change nothing but rounding."""
-    return decide(
-        not_above(q["without-test"], q["dropout-test"], MARGIN),
-        below(q["logits"], NOTHING),
-        below(q["gradient"], NOTHING),
-    )
-
-
-STUDY = Study(
-    name="normalisation",
-    title=Words("What BN makes needless", "批归一化使什么变得多余"),
-    question=Words(
-        "With batch normalisation, is dropout still of use, and do biases before it do anything?",
-        "有了批归一化，随机失活是否还有用，BN 之前的偏置是否还起作用？",
-    ),
-    claim=Words(
-        "With BN a residual net does without dropout, and a bias before BN is cancelled by the mean it subtracts.",
-        "有了批归一化，残差网络不需要随机失活；BN 之前的偏置会被减去的均值抵消。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 3.4: BN and no dropout; Ioffe and Szegedy 2015 (arXiv 1502.03167), "
-    "sec. 3.2 and 3.4",
-    predicate="Supported: without dropout the test error is at most half a point above that with it, beyond two "
-    "standard errors, and biases before BN change logits, and have gradients, below 1e-9 of their size (exact). "
-    "Contradicted: dropout takes away more than half a point, or biases do more.",
-    measure=measure,
-    judge=judge,
-)
+    title = "Largest gradient in each convolution before a BN"
+    return Lines(title, "convolution", "gradient", lines, log_y=True)

@@ -18,7 +18,7 @@ from residuum.depth.open_pictures import (
     walkable,
 )
 from residuum.models.resnet import ResNet
-from residuum.study.frame import Means
+from residuum.study.frame import Setup
 
 LARGE, FEWER = 64, 8
 """Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
@@ -55,7 +55,7 @@ class Opened:
         return list(feed.batches([(0, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]))
 
 
-def opened(path: Path | str, means: Means) -> Opened:
+def opened(path: Path | str, means: Setup) -> Opened:
     """Open a run folder or model file.
 
     Raises:

@@ -17,12 +17,13 @@ from residuum.data.rng import order
 from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
+from residuum.records.study import Line, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import Bar, Bars, Line, Lines, Points, mean_line
+from residuum.study.charts import bars_of, mean_line, numbered
 from residuum.study.examined import Examined, depths, examine, notes_on_pictures, of_depth
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import test_error, trained
-from residuum.study.verdict import Verdict, below, decide, not_above
+from residuum.study.verdict import Quantities, Rule, below, not_above
 
 MOST = 0.95
 """Share of the gradient that the paths called effective carry."""
@@ -153,31 +154,41 @@ class Found:
         return 100 * sum(paths[k] for k in effective(self.gradient))
 
 
-def measure(means: Means) -> Findings:
+GRADIENT = (below("slope", 0.0), below("length", "typical"))
+RULE = Rule(
+    (*GRADIENT, not_above("short", "ordinary", by=WORSE, unit="points")),
+    {
+        "slope": "the slope of ln of the gradient's norm along one path against the number of branches on it",
+        "length": "the mean length of paths, each as heavy as its gradient,",
+        "typical": "half the number of blocks",
+        "short": "the test error of nets trained with stochastic depth",
+        "ordinary": "that of ordinary ones",
+    },
+    given=GRADIENT,
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Follow the gradient through ordinary nets, and train others by their short paths; or examine the given net."""
-    if means.model is not None:
-        return _of_model(means, means.model)
-    depth = 110 if means.scale == "full" else depths(means)[-1]
-    ordinary, short = _train(means, depth)
+    if setup.model is not None:
+        return _of_model(setup, setup.model)
+    depth = 110 if setup.scale == "full" else depths(setup)[-1]
+    ordinary, short = _train(setup, depth)
     found = [
-        found_in(examine(means, record.path, PICTURES[means.scale]), seed)
-        for record, seed in zip(ordinary, means.seeds, strict=True)
+        found_in(examine(setup, record.path, PICTURES[setup.scale]), seed)
+        for record, seed in zip(ordinary, setup.seeds, strict=True)
     ]
-    n = found[0].n
-    q = _quantities(found, f"resnet{depth}", exact=False)
-    q["ordinary"] = Quantity(f"test error, resnet{depth}", tuple(map(test_error, ordinary)), "%")
-    q["short"] = Quantity(
-        f"test error, resnet{depth} trained with stochastic depth", tuple(map(test_error, short)), "%"
-    )
-    tested = Bars("Test error", "error, %", tuple(
-        Bar(label, q[key].values) for label, key in (("all paths", "ordinary"), ("stochastic depth", "short"))
-    ))  # fmt: skip
-    english, chinese = _words(q, n)
+    q = _quantities(found, f"resnet{depth}")
+    q["ordinary"] = quantity(f"test error, resnet{depth}", list(map(test_error, ordinary)), "%")
+    label = f"test error, resnet{depth} trained with stochastic depth"
+    q["short"] = quantity(label, list(map(test_error, short)), "%")
+    tested = bars_of("Test error", "error, %", q, {"all paths": "ordinary", "stochastic depth": "short"})
+    measured = _measured(q, found[0].n)
     return Findings(
         q,
         Words(
-            f"{english} Trained with stochastic depth, the test error is {q['short']}, otherwise {q['ordinary']}.",
-            f"{chinese}用随机深度训练时测试误差为 {q['short']}，普通训练为 {q['ordinary']}。",
+            f"{measured.en} Trained with stochastic depth, the test error is {q['short']}, otherwise {q['ordinary']}.",
+            f"{measured.zh}用随机深度训练时测试误差为 {q['short']}，普通训练为 {q['ordinary']}。",
         ),
         (*_charts(found), tested),
         (_lengths(found),),
@@ -185,16 +196,16 @@ def measure(means: Means) -> Findings:
             "The paper trains short paths by drawing 23 of 54 blocks for each batch, all alike. Stochastic depth "
             f"leaves blocks out by a chance that grows linearly to {DROPPED:g} at the last: its mean path is longer.",
             "Gradients are measured at the first block's input, with BN as in evaluation.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
         settings={"net": f"resnet{depth}", "stochastic depth": DROPPED},
     )
 
 
-def _train(means: Means, depth: int) -> tuple[list[RunRecord], list[RunRecord]]:
+def _train(setup: Setup, depth: int) -> tuple[list[RunRecord], list[RunRecord]]:
     """Return the runs of the net as it is and with stochastic depth, one for each seed."""
-    usual = [of_depth(means, "resnet", depth, seed) for seed in means.seeds]
-    found = trained(means, [*usual, *(replace(one, stochastic_depth=DROPPED) for one in usual)])
+    usual = [of_depth(setup, "resnet", depth, seed) for seed in setup.seeds]
+    found = trained(setup, [*usual, *(replace(one, stochastic_depth=DROPPED) for one in usual)])
     return found[: len(usual)], found[len(usual) :]
 
 
@@ -211,27 +222,33 @@ def found_in(seen: Examined, seed: int) -> Found:
     return Found(path_norms(seen.net, seen.batches, seed))
 
 
-def _quantities(found: list[Found], name: str, *, exact: bool) -> dict[str, Quantity]:
-    def quantity(label: str, values: Iterable[float], unit: str = "") -> Quantity:
-        return Quantity(f"{label}, {name}", tuple(values), unit, exact)
-
-    n = found[0].n
-    return {
-        "slope": quantity(
-            "change of ln gradient norm by one more branch on the path", (o.slope for o in found)
+def _quantities(found: list[Found], name: str, *, exact: bool = False) -> dict[str, Quantity]:
+    measured = {
+        "slope": (
+            "change of ln gradient norm by one more branch on the path",
+            "",
+            [one.slope for one in found],
         ),
-        "length": quantity(
-            "mean length of the paths that the gradient takes", (o.mean_length for o in found)
+        "length": (
+            "mean length of the paths that the gradient takes",
+            "",
+            [one.mean_length for one in found],
         ),
-        "share": quantity(
-            "share of paths that carry 95 % of the gradient", (o.share_of_paths for o in found), "%"
+        "share": (
+            "share of paths that carry 95 % of the gradient",
+            "%",
+            [one.share_of_paths for one in found],
         ),
-        "typical": Quantity(f"mean length of all paths, {name}", (n / 2,), exact=True),
     }
+    q = {
+        key: quantity(f"{label}, {name}", values, unit, exact=exact)
+        for key, (label, unit, values) in measured.items()
+    }
+    return q | {"typical": quantity(f"mean length of all paths, {name}", [found[0].n / 2], exact=True)}
 
 
-def _words(q: Quantities, n: int) -> tuple[str, str]:
-    return (
+def _measured(q: Quantities, n: int) -> Words:
+    return Words(
         f"Each further branch on a path of {n} blocks multiplies its gradient by {math.exp(q['slope'].mean):.2g}; the "
         f"mean path the gradient takes has length {q['length']} (all paths: {q['typical']}), and {q['share']} of the "
         "paths carry 95 % of it.",
@@ -241,31 +258,20 @@ def _words(q: Quantities, n: int) -> tuple[str, str]:
 
 
 def _charts(found: list[Found]) -> tuple[Lines, ...]:
-    paths = Line("of all paths", _by_length(_in_per_cent(shares_of_paths(found[0].n))))
+    def norms(one: Found) -> Points:
+        return tuple((float(k), norm) for k, norm in one.norms.items() if norm > 0)
+
+    def in_per_cent(shares: list[float]) -> Points:
+        return numbered((100 * share for share in shares), first=0)
+
+    one_path = mean_line("one path", [norms(one) for one in found])
+    all_paths = Line("of all paths", in_per_cent(shares_of_paths(found[0].n)))
+    gradient = mean_line("of the gradient", [in_per_cent(one.gradient) for one in found])
+    x, title = "branches on the path", "Gradient of one path by its length"
     return (
-        Lines(
-            "Gradient of one path by its length",
-            "branches on the path",
-            "norm of the gradient",
-            (mean_line("one path", [_by_length(one.norms.values(), above_zero=True) for one in found]),),
-            log_y=True,
-        ),
-        Lines(
-            "Where the gradient goes",
-            "branches on the path",
-            "share, %",
-            (paths, mean_line("of the gradient", [_by_length(_in_per_cent(one.gradient)) for one in found])),
-        ),
+        Lines(title, x, "norm of the gradient", (one_path,), log_y=True),
+        Lines("Where the gradient goes", x, "share, %", (all_paths, gradient)),
     )
-
-
-def _in_per_cent(shares: Iterable[float]) -> list[float]:
-    """Return 100 times each."""
-    return [100 * share for share in shares]
-
-
-def _by_length(values: Iterable[float], *, above_zero: bool = False) -> Points:
-    return tuple((float(k), value) for k, value in enumerate(values) if value > 0 or not above_zero)
 
 
 def _lengths(found: list[Found]) -> Table:
@@ -280,46 +286,15 @@ def _lengths(found: list[Found]) -> Table:
     return Table("Effective paths", heads, tuple(rows))
 
 
-def _of_model(means: Means, model: str) -> Findings:
+def _of_model(setup: Setup, model: str) -> Findings:
     """Follow the gradient through one net."""
-    seen = examine(means, model, PICTURES[means.scale])
+    seen = examine(setup, model, PICTURES[setup.scale])
     found = [found_in(seen, 0)]
     q = _quantities(found, seen.name, exact=True)
     return Findings(
         q,
-        Words(*_words(q, found[0].n)),
+        _measured(q, found[0].n),
         _charts(found),
         (_lengths(found),),
         notes=("The paths of each length are drawn at random.",),
     )
-
-
-def judge(q: Quantities) -> Verdict:
-    """The gradient prefers short paths, and a net trained by short paths is as good."""
-    parts = [below(q["slope"], 0.0), below(q["length"], q["typical"])]
-    if "short" in q:
-        parts.append(not_above(q["short"], q["ordinary"], by=WORSE))
-    return decide(*parts)
-
-
-STUDY = Study(
-    name="paths",
-    title=Words("Paths of the gradient", "梯度的路径"),
-    question=Words(
-        "Does the gradient of a residual net flow through short paths, and are these enough to train it?",
-        "残差网络的梯度是否主要流经短路径？只训练短路径是否就已足够？",
-    ),
-    claim=Words(
-        "The gradient along a path decays with the number of branches on it, so that nearly all of the gradient comes "
-        "by the few short paths; and training only these gives as good a net.",
-        "路径上的梯度随所经支路数衰减，因此几乎全部梯度来自少数短路径；只训练这些短路径，也能得到同样好的网络。",
-    ),
-    source="Veit et al. 2016 (arXiv 1605.06431), sec. 5, fig. 6",
-    predicate="Supported: ln of the gradient's norm along one path falls with the number of branches on it, the mean "
-    "length of paths, each as heavy as its gradient, is below half the number of blocks, and the test error of nets "
-    "trained with stochastic depth is not above the ordinary ones' by more than 2 points. Contradicted: any of these "
-    "is the other way round. Each beyond two standard errors. Of a given net: the first two.",
-    measure=measure,
-    judge=judge,
-    examines=True,
-)

@@ -18,11 +18,12 @@ from residuum.models.mlp import MLP, MLPSpec
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.study.charts import Lines, Points, mean_line
+from residuum.records.study import Lines, Points, Quantity, Words
+from residuum.study.charts import line_through, lines_of, numbered
 from residuum.study.examined import depths, examine, notes_on_pictures, runs_of, untrained
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import open_pictures_of
-from residuum.study.verdict import Verdict, above, below, decide
+from residuum.study.verdict import Quantities, Rule, above, below
 
 SIDE = 8
 CLASSES = 10
@@ -163,9 +164,9 @@ def convolutional(name: str, depth: int, channels: tuple[int, ...]) -> NetSpec:
     return replace(named(name), blocks=(n, n, n), widths=channels)
 
 
-def _pictures(means: Means, count: int) -> Tensor:
+def _pictures(setup: Setup, count: int) -> Tensor:
     """Return `count` training pictures of 8 px, (N, 3, 8, 8) float64, each channel of mean 0 and sd 1."""
-    split = open_pictures_of(means.data or "digits").train
+    split = open_pictures_of(setup.data or "digits").train
     split = split.take(sample(count, len(split), 0))
     pixels = pixels_if_small(split, SIDE, SIDE)
     assert pixels is not None
@@ -175,14 +176,32 @@ def _pictures(means: Means, count: int) -> Tensor:
 
 # --- the study ----------------------------------------------------------------------------------
 
+RULE = Rule(
+    (
+        below(("forward", "backward"), ROUNDING),
+        above(("plain-fc", "plain-conv", "plain-trained", "residual-small"), VANISHED),
+        below("plain-small", VANISHED),
+    ),
+    {
+        "forward": "the relative error of eq. 4 in float64",
+        "backward": "that of eq. 5",
+        "plain-fc": f"the gradient's ratio in new fully connected plain nets of {MIDDLE} layers with BN",
+        "plain-conv": "that in new convolutional ones",
+        "plain-trained": "that in the deepest trained plain net",
+        "residual-small": f"that in residual nets of {MIDDLE} layers without BN and with weights a tenth of He's",
+        "plain-small": "that in plain nets made so",
+    },
+    besides="The gradient's ratio is log10 of its norm at the first block over that at the last: -1 is a tenth.",
+)
 
-def measure(means: Means) -> Findings:
+
+def measure(setup: Setup) -> Findings:
     """Check the equations, then follow gradients through new nets of growing depth and through trained ones."""
-    size = SIZES[means.scale]
-    images = _pictures(means, size.pictures)
-    norms = _new(means, size, images)
-    depth, of_trained = _trained(means)
-    q = _identities(means, size, images) | _small_weights(means, size, images)
+    size = SIZES[setup.scale]
+    images = _pictures(setup, size.pictures)
+    norms = _new(setup, size, images)
+    depth, of_trained = _trained(setup)
+    q = _identities(setup, size, images) | _small_weights(setup, size, images)
     for (name, layers), nets in norms.items():
         q[f"{name}, {layers}"] = _quantity(f"new {name}, {layers} layers", nets)
     for kind, nets in of_trained.items():
@@ -194,7 +213,7 @@ def measure(means: Means) -> Findings:
     return Findings(
         q,
         _words(q, size.depths[-1], depth),
-        (*_charts(norms, size), _chart_of_trained(depth, of_trained)),
+        (*_charts(norms, q, size), _chart_of_trained(depth, of_trained)),
         notes=(
             "New nets see pictures of 8 px, trained ones their own validation pictures, all in float64; E is a random "
             "weighting of the logits, so that no gradient is small because a loss is.",
@@ -202,7 +221,7 @@ def measure(means: Means) -> Findings:
             "layer, of which the paper does not speak.",
             "Eq. 4 and 5 need an identity behind the addition too: with a ReLU there, in nets of order original, "
             f"eq. 4 is off by {q['control'].mean:.2g}.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
     )
 
@@ -225,53 +244,52 @@ def _words(q: Quantities, deep: int, depth: int) -> Words:
 
 def _quantity(of: str, nets: Sequence[Sequence[float]]) -> Quantity:
     """Return the figure that gradients are judged by, of one net a seed."""
-    values = tuple(_fall(one) for one in nets)
-    return Quantity(f"log10 of the first block's gradient norm over the last's, {of}", values)
+    return quantity(f"log10 of the first block's gradient norm over the last's, {of}", list(map(_fall, nets)))
 
 
-def _new(means: Means, size: Size, images: Tensor) -> dict[tuple[str, int], list[list[float]]]:
+def _new(setup: Setup, size: Size, images: Tensor) -> dict[tuple[str, int], list[list[float]]]:
     """Return the gradient norms, block by block, of new nets of each kind and depth, one a seed."""
     norms = {}
     for depth in size.depths:
         for name, kind in FULLY_CONNECTED.items():
             norms[f"{name}, fully connected", depth] = [
                 gradient_norms(fully_connected(kind, depth, size.units, seed), images, seed)
-                for seed in means.seeds
+                for seed in setup.seeds
             ]
         for name, net in CONVOLUTIONAL.items():
             spec = convolutional(net, depth, size.channels)
             norms[f"{name}, convolutional", depth] = [
-                gradient_norms(untrained(spec, seed).double(), images, seed) for seed in means.seeds
+                gradient_norms(untrained(spec, seed).double(), images, seed) for seed in setup.seeds
             ]
     return norms
 
 
-def _trained(means: Means) -> tuple[int, dict[str, list[list[float]]]]:
+def _trained(setup: Setup) -> tuple[int, dict[str, list[list[float]]]]:
     """Return depth and gradient norms of the deepest nets of the degradation study, BN by the batch as in training."""
-    depth = depths(means)[-1]
+    depth = depths(setup)[-1]
     found: dict[str, list[list[float]]] = {}
-    for (kind, _), records in runs_of(means, [("plain", depth), ("resnet", depth)]).items():
+    for (kind, _), records in runs_of(setup, [("plain", depth), ("resnet", depth)]).items():
         found[kind] = []
-        for record, seed in zip(records, means.seeds, strict=True):
-            seen = examine(means, record.path, TRAINED_ON)
+        for record, seed in zip(records, setup.seeds, strict=True):
+            seen = examine(setup, record.path, TRAINED_ON)
             images = next(iter(seen.batches)).images.cpu().double()
             found[kind].append(gradient_norms(seen.net.cpu().double(), images, seed))
     return depth, found
 
 
-def _identities(means: Means, size: Size, images: Tensor) -> dict[str, Quantity]:
+def _identities(setup: Setup, size: Size, images: Tensor) -> dict[str, Quantity]:
     """Check eq. 4 and 5 in pre-activation nets, and in nets of order original, where they cannot hold."""
     errors = {}
     for name in ("preresnet20", "resnet20"):
         specs = [convolutional(name, depth, size.channels) for depth in size.identities]
         errors[name] = [
             [identity_errors(untrained(spec, seed).double(), images) for spec in specs]
-            for seed in means.seeds
+            for seed in setup.seeds
         ]
 
     def worst(label: str, name: str, which: int) -> Quantity:
         values = tuple(max(pair[which] for pair in of_seed) for of_seed in errors[name])
-        return Quantity(label, values, exact=True)
+        return quantity(label, values, exact=True)
 
     return {
         "forward": worst("largest relative error of eq. 4", "preresnet20", 0),
@@ -280,14 +298,14 @@ def _identities(means: Means, size: Size, images: Tensor) -> dict[str, Quantity]
     }
 
 
-def _small_weights(means: Means, size: Size, images: Tensor) -> dict[str, Quantity]:
+def _small_weights(setup: Setup, size: Size, images: Tensor) -> dict[str, Quantity]:
     """Follow gradients where all weights are a tenth of what He's initialisation makes them, without BN."""
     q = {}
     for key in ("plain", "residual"):
         kind = FULLY_CONNECTED[f"{key}, without BN"]
         nets = [
             gradient_norms(fully_connected(kind, MIDDLE, size.units, seed, SMALL), images, seed)
-            for seed in means.seeds
+            for seed in setup.seeds
         ]
         q[f"{key}-small"] = _quantity(f"small weights, {key}, {MIDDLE} layers", nets)
     return q
@@ -302,74 +320,27 @@ def _log10(value: float) -> float:
     return math.log10(value) if value > 0 else -math.inf
 
 
-def _charts(norms: dict[tuple[str, int], list[list[float]]], size: Size) -> tuple[Lines, ...]:
-    kinds = list(dict.fromkeys(name for name, _ in norms))
-    charts = []
+def _charts(norms: dict[tuple[str, int], list[list[float]]], q: Quantities, size: Size) -> list[Lines]:
+    y, charts = "log10 of gradient norm", []
     for group in ("fully connected", "convolutional"):
-        names = [name for name in kinds if name.endswith(group)]
+        names = {name.removesuffix(f", {group}"): name for name, _ in norms if name.endswith(group)}
         against = tuple(
-            mean_line(name.removesuffix(f", {group}"), [
-                tuple((depth, _fall(norms[name, depth][i])) for depth in size.depths)
-                for i in range(len(norms[name, MIDDLE]))
-            ])
-            for name in names
-        )  # fmt: skip
-        by_block = tuple(
-            mean_line(name.removesuffix(f", {group}"), [_profile(one) for one in norms[name, MIDDLE]])
-            for name in names
+            line_through(label, {depth: q[f"{name}, {depth}"].values for depth in size.depths})
+            for label, name in names.items()
         )
+        by_block = lines_of({label: norms[name, MIDDLE] for label, name in names.items()}, _profile)
         charts += [
-            Lines(f"First block over last, {group}", "layers", "log10 of gradient norm", against),
-            Lines(f"Block by block, {group}, {MIDDLE} layers", "block", "log10 of gradient norm", by_block),
+            Lines(f"First block over last, {group}", "layers", y, against),
+            Lines(f"Block by block, {group}, {MIDDLE} layers", "block", y, by_block),
         ]
-    return tuple(charts)
+    return charts
 
 
 def _chart_of_trained(depth: int, found: dict[str, list[list[float]]]) -> Lines:
-    lines = tuple(
-        mean_line(f"{kind}{depth}", [_profile(one) for one in nets]) for kind, nets in found.items()
-    )
+    lines = lines_of({f"{kind}{depth}": nets for kind, nets in found.items()}, _profile)
     return Lines(f"Block by block, trained, {depth} layers", "block", "log10 of gradient norm", lines)
 
 
 def _profile(norms: Sequence[float]) -> Points:
     """Return log10 of each norm over the last, against the block's number."""
-    return tuple((float(l), _fall([norm, norms[-1]])) for l, norm in enumerate(norms, start=1))  # noqa: E741
-
-
-def judge(q: Quantities) -> Verdict:
-    """The sums are exact; with BN plain gradients do not vanish; with small weights residual ones do not, plain do."""
-    return decide(
-        below(q["forward"], ROUNDING),
-        below(q["backward"], ROUNDING),
-        above(q["plain-fc"], VANISHED),
-        above(q["plain-conv"], VANISHED),
-        above(q["plain-trained"], VANISHED),
-        above(q["residual-small"], VANISHED),
-        below(q["plain-small"], VANISHED),
-    )
-
-
-STUDY = Study(
-    name="propagation",
-    title=Words("Propagation of signals and gradients", "信号与梯度的传播"),
-    question=Words(
-        "Do identity shortcuts carry signals and gradients from any block to any other, and is it vanishing "
-        "gradients that makes deep plain nets train badly?",
-        "恒等捷径能否在任意两个残差块之间直接传递信号和梯度？深层普通网络难以训练，是否因为梯度消失？",
-    ),
-    claim=Words(
-        "In pre-activation nets a deeper signal is a shallower one plus the sum of the branches between, so that a "
-        "gradient does not vanish however small the weights; with BN the gradients of plain nets do not vanish either.",
-        "在预激活残差网络中，深层信号等于浅层信号加上其间各支路之和，因此无论权重多小，梯度都不会消失；"
-        "有 BN 时，普通网络的梯度也不会消失。",
-    ),
-    source="He et al. 2016 (arXiv 1603.05027), sec. 2, eq. 4 and 5; He et al. 2015 (arXiv 1512.03385), sec. 4.1",
-    predicate="Supported: eq. 4 and 5 hold to a relative error below 1e-10 in float64; in plain nets with BN the "
-    "gradient's norm at the first block is above a tenth of that at the last, in new ones of 56 layers, fully "
-    "connected and convolutional, and in the deepest trained one; and with weights at a tenth of He's, without BN, it "
-    "is above a tenth in residual nets of 56 layers and below a tenth in plain ones. Contradicted: any of these is the "
-    "other way round. Norms beyond two standard errors of their logarithm.",
-    measure=measure,
-    judge=judge,
-)
+    return numbered(_fall([norm, norms[-1]]) for norm in norms)

@@ -16,12 +16,13 @@ from residuum.depth.measure import finish
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
 from residuum.models.resnet import ResNet
-from residuum.study.charts import Lines, mean_line
+from residuum.records.study import Lines, Points, Quantity, Words
+from residuum.study.charts import lines_of
 from residuum.study.examined import IMAGES, depths, notes_on_pictures, runs_of
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.opened import Opened, opened
 from residuum.study.ridge import probe_accuracy
-from residuum.study.verdict import Verdict, above, decide
+from residuum.study.verdict import Rule, above
 
 PIXELS = 125 * 64 * 64
 """Pixels of one batch whose gradients are held at a time."""
@@ -39,18 +40,30 @@ class Seen:
     """Mean cosine between F and −∂L/∂x_l of each block that keeps the shape, by the block's name."""
 
 
-def measure(means: Means) -> Findings:
+CLAIM = (above("cosine-last", 0.0), above("own-end", "own-start"))
+RULE = Rule(
+    CLAIM,
+    {
+        "cosine-last": "the mean cosine of F and −∂L/∂x over the last stage's blocks that keep the shape",
+        "own-end": "the share of pictures that the net's own head calls right behind the last block",
+        "own-start": "that behind the stage's first block",
+    },
+    given=CLAIM,
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Look into trained residual nets and, for the probes, plain ones; or into the net given."""
-    if means.model is not None:
-        run = opened(means.model, means)
+    if setup.model is not None:
+        run = opened(setup.model, setup)
         check_examinable(run.net)
-        kinds = {"residual": [look(run, means)]}
+        kinds = {"residual": [look(run, setup)]}
         blocks = [name for name, _ in run.net.blocks()]
     else:
-        kinds, blocks = _trained_for_it(means)
-    quantities = _quantities(kinds["residual"], exact=means.model is not None)
+        kinds, blocks = _trained_for_it(setup)
+    quantities = _quantities(kinds["residual"], exact=setup.model is not None)
     if "plain" in kinds:
-        quantities["plain-probe-end"] = Quantity(
+        quantities["plain-probe-end"] = quantity(
             "probe behind the last block, plain", tuple(100 * one.probe[-1] for one in kinds["plain"]), "%"
         )
     q = quantities
@@ -70,18 +83,18 @@ def measure(means: Means) -> Findings:
             "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged "
             "on validation pictures.",
             "Within a stage only: the head fits no other stage's maps, and F needs input and output of one shape.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
     )
 
 
-def _trained_for_it(means: Means) -> tuple[dict[str, list[Seen]], list[str]]:
-    depth = depths(means)[-1]
-    found = runs_of(means, [("resnet", depth), ("plain", depth)])
-    nets = {kind: [opened(record.path, means) for record in records] for (kind, _), records in found.items()}
+def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
+    depth = depths(setup)[-1]
+    found = runs_of(setup, [("resnet", depth), ("plain", depth)])
+    nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
     blocks = [block for block, _ in nets["resnet"][0].net.blocks()]
     names = {"residual": "resnet", "plain": "plain"}
-    return {name: [look(run, means) for run in nets[kind]] for name, kind in names.items()}, blocks
+    return {name: [look(run, setup) for run in nets[kind]] for name, kind in names.items()}, blocks
 
 
 def check_examinable(net: ResNet) -> None:
@@ -100,9 +113,9 @@ def check_examinable(net: ResNet) -> None:
         )
 
 
-def look(run: Opened, means: Means) -> Seen:
+def look(run: Opened, setup: Setup) -> Seen:
     """Measure all three on one net, which is in evaluation mode throughout."""
-    net, images = run.net, run.affordable(IMAGES[means.scale])
+    net, images = run.net, run.affordable(IMAGES[setup.scale])
     batches = list(run.validation(images))
     probe = probes(pooled(net, run.training(2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
@@ -198,12 +211,12 @@ def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
         "probe-end": ("probe behind the last block", [one.probe[-1] for one in seen]),
     }
     quantities = {
-        name: Quantity(label, tuple(100 * value for value in values), "%", exact)
+        name: quantity(label, [100 * value for value in values], "%", exact=exact)
         for name, (label, values) in shares.items()
     }
     for stage in dict.fromkeys(_stage(name) for name in seen[0].cosine):
-        values = tuple(_mean(v for name, v in one.cosine.items() if _stage(name) == stage) for one in seen)
-        quantities[f"cosine-{stage}"] = Quantity(f"cosine of F and −∂L/∂x, {stage}", values, "", exact)
+        values = [_mean(v for name, v in one.cosine.items() if _stage(name) == stage) for one in seen]
+        quantities[f"cosine-{stage}"] = quantity(f"cosine of F and −∂L/∂x, {stage}", values, exact=exact)
         quantities["cosine-last"] = quantities[f"cosine-{stage}"]
     return quantities
 
@@ -220,51 +233,23 @@ def _mean(values: Iterable[float]) -> float:
 def _charts(kinds: Mapping[str, Sequence[Seen]], blocks: Sequence[str]) -> tuple[Lines, ...]:
     number = {name: place for place, name in enumerate(blocks, start=1)}
 
-    probe = tuple(
-        mean_line(
-            kind, [tuple((place, 100 * share) for place, share in enumerate(one.probe)) for one in seen]
-        )
-        for kind, seen in kinds.items()
-    )
-    own = tuple(
-        mean_line(
-            kind, [tuple((number[name], 100 * share) for name, share in one.own.items()) for one in seen]
-        )
-        for kind, seen in kinds.items()
-    )
-    cosine = mean_line(
-        "residual",
-        [tuple((number[name], value) for name, value in one.cosine.items()) for one in kinds["residual"]],
-    )
+    def probe(one: Seen) -> Points:
+        return tuple((place, 100 * share) for place, share in enumerate(one.probe))
+
+    def own(one: Seen) -> Points:
+        return tuple((number[name], 100 * share) for name, share in one.own.items())
+
+    def cosine(one: Seen) -> Points:
+        return tuple((number[name], value) for name, value in one.cosine.items())
+
+    residual = {"residual": kinds["residual"]}
     return (
-        Lines("What a linear probe finds behind each block", "block", "accuracy, %", probe),
-        Lines("The net's own head behind each block of the last stage", "block", "accuracy, %", own),
-        Lines("Does F point down the loss?", "block", "cosine of F and −∂L/∂x", (cosine,)),
+        Lines("What a linear probe finds behind each block", "block", "accuracy, %", lines_of(kinds, probe)),
+        Lines(
+            "The net's own head behind each block of the last stage",
+            "block",
+            "accuracy, %",
+            lines_of(kinds, own),
+        ),
+        Lines("Does F point down the loss?", "block", "cosine of F and −∂L/∂x", lines_of(residual, cosine)),
     )
-
-
-def judge(q: Quantities) -> Verdict:
-    """Blocks of the last stage step down the loss, and the answer gets better through it."""
-    return decide(above(q["cosine-last"], 0.0), above(q["own-end"], q["own-start"]))
-
-
-STUDY = Study(
-    name="refinement",
-    title=Words("Iterative refinement", "迭代细化"),
-    question=Words(
-        "Do the blocks of a stage refine one answer step by step, each moving down the loss?",
-        "同一阶段的残差块是否在逐步细化同一个答案，每一步都沿着损失下降的方向？",
-    ),
-    claim=Words(
-        "Blocks behind a stage's first refine its estimate: F points along −∂L/∂x, above all late in the net, and the "
-        "answer improves from block to block.",
-        "阶段内后续的残差块细化该阶段的估计：F 沿 −∂L/∂x 方向，越靠后越明显，答案逐块改善。",
-    ),
-    source="Greff et al. 2017 (arXiv 1612.07771); Jastrzębski et al. 2018 (arXiv 1710.04773)",
-    predicate="Supported: over the last stage's blocks that keep the shape the mean cosine of F and −∂L/∂x is above 0, "
-    "and the net's own head is right more often behind the last block than behind that stage's first. Contradicted: "
-    "either is the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-    examines=True,
-)

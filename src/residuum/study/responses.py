@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from residuum.data.batches import Batch
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
-from residuum.study.charts import Line, Lines, Points, mean_line
+from residuum.records.study import Lines, Quantity, Words
+from residuum.study.charts import line_through, lines_of, numbered
 from residuum.study.examined import depths, examine, notes_on_pictures, runs_of
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
-from residuum.study.verdict import Part, Verdict, below, decide
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Quantities, Rule, below
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,37 @@ def _deviations(batches: list[Tensor]) -> list[float]:
 # --- the study ----------------------------------------------------------------------------------
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below("same", "plain"), below("deep", "shallow")),
+    {
+        "same": "the mean response of the residual net as deep as the deepest plain net",
+        "plain": "that of this plain net",
+        "deep": "the mean response of the deepest residual net",
+        "shallow": "that of the shallowest",
+        "model-ratio": "the median block's sd(F) / sd(h)",
+    },
+    given=(below("model-ratio", 1.0),),
+    besides="A response is the standard deviation of what a layer gives, behind its BN and before any nonlinearity or "
+    "addition.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Examine plain and residual nets of every depth, or the net that was given."""
-    if means.model is not None:
-        return _of_model(means, means.model)
-    common = depths(means)
-    residual = (*common, 110) if means.scale == "full" else common
-    nets = [("plain", depth) for depth in common] + [("resnet", depth) for depth in residual]
-    found: dict[tuple[str, int], list[Responses]] = {}
-    for net, records in runs_of(means, nets).items():
-        found[net] = []
-        for record in records:
-            seen = examine(means, record.path)
-            found[net].append(responses(seen.net, seen.batches))
+    if setup.model is not None:
+        return _of_model(setup, setup.model)
+    common = depths(setup)
+    of = {"plain": common, "resnet": (*common, 110) if setup.scale == "full" else common}
+    nets = [(kind, depth) for kind in of for depth in of[kind]]
+    found: dict[str, list[Responses]] = {}
+    for (kind, depth), records in runs_of(setup, nets).items():
+        examined = [examine(setup, record.path) for record in records]
+        found[f"{kind}{depth}"] = [responses(seen.net, seen.batches) for seen in examined]
     q = _quantities(found)
-    same, deep, shallow = f"resnet{common[-1]}", f"resnet{residual[-1]}", f"resnet{common[0]}"
-    plain = f"plain{common[-1]}"
-    q |= {"plain": q[f"{plain}-response"], "same": q[f"{same}-response"]}
-    q |= {"deep": q[f"{deep}-response"], "shallow": q[f"{shallow}-response"]}
+    plain, same = (f"{kind}{common[-1]}" for kind in of)
+    deep, shallow = f"resnet{of['resnet'][-1]}", f"resnet{common[0]}"
+    ruled = {"plain": plain, "same": same, "deep": deep, "shallow": shallow}
+    q |= {name: q[f"{net}-response"] for name, net in ruled.items()}
     return Findings(
         q,
         Words(
@@ -114,131 +128,73 @@ def measure(means: Means) -> Findings:
             f"各层响应标准差的均值：{plain} {q['plain']}，{same} {q['same']}，{shallow} {q['shallow']}。"
             f"残差支路与捷径之比的中位数：{deep} {q[f'{deep}-ratio']}，{shallow} {q[f'{shallow}-ratio']}。",
         ),
-        _charts(found, common, residual),
+        _charts(found, q, of),
         notes=(
             "The first convolution is counted as a layer.",
             "BN's scales begin at one.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
-        settings={"nets": [f"{kind}{depth}" for kind, depth in nets]},
+        settings={"nets": list(found)},
     )
 
 
-def _quantities(found: dict[tuple[str, int], list[Responses]]) -> dict[str, Quantity]:
+def _quantities(found: Mapping[str, Sequence[Responses]], *, exact: bool = False) -> dict[str, Quantity]:
+    """Return NAME-response and, where it has shortcuts, NAME-ratio of each net."""
     q = {}
-    for (kind, depth), nets in found.items():
-        name = f"{kind}{depth}"
-        values = tuple(statistics.fmean(one.layers) for one in nets)
-        q[f"{name}-response"] = Quantity(f"mean standard deviation of a layer's response, {name}", values)
-        if kind == "resnet":
-            values = tuple(statistics.median(one.ratios) for one in nets)
-            q[f"{name}-ratio"] = Quantity(f"median sd(F) / sd(h), {name}", values)
+    for name, nets in found.items():
+        means = [statistics.fmean(one.layers) for one in nets]
+        label = f"mean standard deviation of a layer's response, {name}"
+        q[f"{name}-response"] = quantity(label, means, exact=exact)
+        if nets[0].ratios:
+            medians = [statistics.median(one.ratios) for one in nets]
+            q[f"{name}-ratio"] = quantity(f"median sd(F) / sd(h), {name}", medians, exact=exact)
     return q
 
 
+def _layers(found: Mapping[str, Sequence[Responses]]) -> Lines:
+    lines = lines_of(found, lambda one: numbered(one.layers))
+    return Lines("Responses, layer by layer", "layer", "standard deviation", lines)
+
+
+def _ratios(found: Mapping[str, Sequence[Responses]]) -> Lines:
+    lines = lines_of(found, lambda one: numbered(one.ratios))
+    return Lines("The branch beside its shortcut", "block", "sd(F) / sd(h)", lines)
+
+
 def _charts(
-    found: dict[tuple[str, int], list[Responses]], common: tuple[int, ...], residual: tuple[int, ...]
+    found: Mapping[str, Sequence[Responses]], q: Quantities, of: Mapping[str, Sequence[int]]
 ) -> tuple[Lines, ...]:
-    ends = [("plain", common[0]), ("plain", common[-1]), ("resnet", common[0]), ("resnet", residual[-1])]
-
-    def layers(title: str, x: str, ordered: bool) -> Lines:
-        return Lines(title, x, "standard deviation", tuple(
-            mean_line(f"{kind}{depth}", [
-                _numbered(one.layers if ordered else sorted(one.layers, reverse=True))
-                for one in found[kind, depth]
-            ])
-            for kind, depth in ends
-        ))  # fmt: skip
-
+    """Draw the shallowest and the deepest net of each kind, which was examined at the depths `of` it."""
+    ends = {f"{kind}{depth}": found[f"{kind}{depth}"] for kind in of for depth in (of[kind][0], of[kind][-1])}
+    by_size = lines_of(ends, lambda one: numbered(sorted(one.layers, reverse=True)))
     against_depth = tuple(
-        mean_line(kind, [
-            tuple((depth, statistics.fmean(found[kind, depth][i].layers)) for depth in of)
-            for i in range(len(found[kind, of[0]]))
-        ])
-        for kind, of in (("plain", common), ("resnet", residual))
-    )  # fmt: skip
-    ratios = tuple(
-        mean_line(f"resnet{depth}", [_numbered(one.ratios) for one in found["resnet", depth]])
-        for depth in residual
+        line_through(kind, {depth: q[f"{kind}{depth}-response"].values for depth in depths})
+        for kind, depths in of.items()
     )
     return (
-        layers("Responses, layer by layer", "layer", ordered=True),
-        layers("Responses, by size", "layer, strongest response first", ordered=False),
+        _layers(ends),
+        Lines("Responses, by size", "layer, strongest response first", "standard deviation", by_size),
         Lines("Mean response against depth", "layers", "standard deviation", against_depth),
-        Lines("The branch beside its shortcut", "block", "sd(F) / sd(h)", ratios),
+        _ratios({net: nets for net, nets in found.items() if nets[0].ratios}),
     )
 
 
-def _numbered(values: Iterable[float]) -> Points:
-    return tuple((float(number), value) for number, value in enumerate(values, start=1))
-
-
-def _of_model(means: Means, model: str) -> Findings:
+def _of_model(setup: Setup, model: str) -> Findings:
     """Examine one net."""
-    seen = examine(means, model)
-    found = responses(seen.net, seen.batches)
-    mean = Quantity(
-        f"mean standard deviation of a layer's response, {seen.name}",
-        (statistics.fmean(found.layers),),
-        exact=True,
-    )
-    q = {"model-response": mean}
-    charts = [
-        Lines(
-            "Responses, layer by layer",
-            "layer",
-            "standard deviation",
-            (Line(seen.name, _numbered(found.layers)),),
-        )
-    ]
-    english, chinese = (
-        "It has no shortcut to compare its branches with.",
-        "它没有捷径连接，支路无从比较。",
-    )
-    if found.ratios:
-        ratio = Quantity(f"median sd(F) / sd(h), {seen.name}", (statistics.median(found.ratios),), exact=True)
-        q["model-ratio"] = ratio
-        line = Line(seen.name, _numbered(found.ratios))
-        charts.append(Lines("The branch beside its shortcut", "block", "sd(F) / sd(h)", (line,)))
-        english = f"The median branch is {ratio} times its shortcut."
-        chinese = f"残差支路与捷径之比的中位数为 {ratio}。"
+    seen = examine(setup, model)
+    found = {seen.name: [responses(seen.net, seen.batches)]}
+    q = {f"model-{name.rpartition('-')[2]}": one for name, one in _quantities(found, exact=True).items()}
+    charts = [_layers(found)]
+    english, chinese = "It has no shortcut to compare its branches with.", "它没有捷径连接，支路无从比较。"
+    if "model-ratio" in q:
+        charts.append(_ratios(found))
+        english = f"The median branch is {q['model-ratio']} times its shortcut."
+        chinese = f"残差支路与捷径之比的中位数为 {q['model-ratio']}。"
     return Findings(
         q,
         Words(
-            f"Mean standard deviation of a layer's response: {mean}. {english}",
-            f"各层响应标准差的均值：{mean}。{chinese}",
+            f"Mean standard deviation of a layer's response: {q['model-response']}. {english}",
+            f"各层响应标准差的均值：{q['model-response']}。{chinese}",
         ),
         tuple(charts),
     )
-
-
-def judge(q: Quantities) -> Verdict:
-    """Residual nets answer more weakly than plain ones, deeper residual nets more weakly than shallow ones."""
-    if "model-response" in q:
-        if "model-ratio" not in q:
-            return decide(Part("a plain net has no shortcut to compare its branches with", None))
-        return decide(below(q["model-ratio"], 1.0))
-    return decide(below(q["same"], q["plain"]), below(q["deep"], q["shallow"]))
-
-
-STUDY = Study(
-    name="responses",
-    title=Words("Layer responses", "各层响应"),
-    question=Words(
-        "Are the functions that residual blocks learn small, and smaller the more of them there are?",
-        "残差块学到的函数是否较小，且块越多越小？",
-    ),
-    claim=Words(
-        "The layers of residual nets respond more weakly than those of plain nets, and the deeper the residual net, "
-        "the less each layer changes the signal.",
-        "残差网络各层的响应普遍弱于普通网络；残差网络越深，每一层对信号的改变越小。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 4.2, fig. 7",
-    predicate="Supported: the mean standard deviation of a layer's response, behind its BN and before any "
-    "nonlinearity or addition, is lower in the residual net than in the plain net of the same depth (the deepest of "
-    "both), and lower in the deepest residual net than in the shallowest. Contradicted: either is the other way round. "
-    "Each beyond two standard errors. Of a given net: the median block's sd(F) / sd(h) is below 1.",
-    measure=measure,
-    judge=judge,
-    examines=True,
-)

@@ -1,20 +1,20 @@
 """The verb `study`: each study measured, judged, and written down for the report."""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from residuum import machine, runs
 from residuum.console import say
 from residuum.errors import UserError, nearest
-from residuum.files import Json, write_json
+from residuum.files import Json
+from residuum.records.codec import from_json, to_json, write_record
+from residuum.records.study import Chart, StudyRecord
 from residuum.settings import StudySettings
-from residuum.study.catalogue import STUDIES
-from residuum.study.frame import Findings, Means, Study
-from residuum.study.trained import seconds_of
-from residuum.study.verdict import Verdict
+from residuum.study.catalogue import open_study, texts
+from residuum.study.frame import Findings, Setup, Study
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:
@@ -25,7 +25,7 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         Stopped: a signal came; what was trained is kept, and the same command goes on.
     """
     wanted = chosen(settings)
-    means = Means(
+    setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),
         folder=Path(settings.out),
@@ -34,17 +34,17 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         device=settings.device,
         threads=settings.threads,
     )
-    for study in wanted:
-        yield _run(study, means)
+    for name in wanted:
+        yield _run(open_study(name), setup)
 
 
-def chosen(settings: StudySettings) -> list[Study]:
-    """Return the studies asked for.
+def chosen(settings: StudySettings) -> list[str]:
+    """Return the names of the studies asked for.
 
     Raises:
         UserError: none was, one does not exist, or one cannot examine the model given.
     """
-    known = {study.name: study for study in STUDIES}
+    known = texts()
     if not settings.names:
         raise UserError("which study?", "", "residuum study --list shows them; residuum study NAME runs one")
     for name in settings.names:
@@ -52,64 +52,75 @@ def chosen(settings: StudySettings) -> list[Study]:
             raise UserError(
                 f"there is no study {name!r}", nearest(name, known), "residuum study --list shows them"
             )
-    names = set(known) if "all" in settings.names else set(settings.names)
-    found = [study for study in STUDIES if study.name in names]
-    if settings.model is not None and "all" in settings.names:
-        return [study for study in found if study.examines]
-    for study in found:
-        if settings.model is not None and not study.examines:
-            able = ", ".join(one.name for one in STUDIES if one.examines)
+    able = [name for name, told in known.items() if told.examines]
+    if "all" in settings.names:
+        return list(known) if settings.model is None else able
+    found = [name for name in known if name in settings.names]
+    for name in found:
+        if settings.model is not None and name not in able:
             raise UserError(
-                f"study {study.name} cannot examine a model",
+                f"study {name} cannot examine a model",
                 "it compares nets that it trains itself",
-                f"leave --model out; a model can be examined by: {able}",
+                f"leave --model out; a model can be examined by: {', '.join(able)}",
             )
     return found
 
 
-def _run(study: Study, means: Means) -> Path:
-    say(f"\n{study.name}: {study.question.en}")
+def _run(study: Study, setup: Setup) -> Path:
+    say(f"\n{study.name}: {study.texts.question.en}")
+    used, waits = list[runs.RunRecord](), list[float]()
+
+    def watch(records: Sequence[runs.RunRecord], waited: float) -> None:
+        used.extend(records)
+        waits.append(waited)
+
     started = time.monotonic()
-    means = replace(means, used=[], waited=[])
-    findings = study.measure(means)
-    verdict = study.judge(findings.quantities)
-    folder = means.folder / _folder_name(study, means)
-    seconds = time.monotonic() - started - sum(means.waited)
-    content = written(study, means, findings, verdict, seconds)
-    write_json(folder / runs.STUDY, content)
-    say(f"{study.name}: {verdict.answer} at this scale. {findings.measured.en}")
+    findings = study.measure(replace(setup, watch=watch))
+    seconds = time.monotonic() - started - sum(waits)
+    found = record(study, setup, findings, seconds, used)
+    folder = setup.folder / _folder_name(study, setup)
+    write_record(folder / runs.STUDY, found)
+    say(f"{study.name}: {found.verdict.answer} at this scale. {findings.measured.en}")
     return folder
 
 
-def _folder_name(study: Study, means: Means) -> str:
-    of = "" if means.model is None else f"-{Path(means.model).resolve().stem}"
-    return study.name + of + ("" if means.scale == "quick" else f"-{means.scale}")
+def _folder_name(study: Study, setup: Setup) -> str:
+    of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
+    return study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}")
 
 
-def written(study: Study, means: Means, findings: Findings, verdict: Verdict, seconds: float) -> Json:
-    """Return study.json's content; `seconds` is what measuring took, besides the training of `runs`."""
-    texts = {name: asdict(getattr(study, name)) for name in ("title", "question", "claim")}
-    return {
-        "kind": "study",
-        "name": study.name,
-        **texts,
-        "source": study.source,
-        "predicate": study.predicate,
-        "scale": means.scale,
-        "seeds": list(means.seeds),
-        "examined": means.model and Path(means.model).name,
-        "command": command(study, means),
-        "verdict": asdict(verdict),
-        "measured": asdict(findings.measured),
-        "quantities": {name: one.as_json() for name, one in findings.quantities.items()},
-        "charts": rounded([asdict(chart) for chart in findings.charts]),
-        "tables": [asdict(table) for table in findings.tables],
-        "notes": list(findings.notes),
-        "settings": dict(findings.settings),
-        "seconds": round(seconds, 1),
-        "runs": seconds_of(means.used),
-        "environment": machine.environment(),
-    }
+def record(
+    study: Study, setup: Setup, findings: Findings, seconds: float, used: Sequence[runs.RunRecord] = ()
+) -> StudyRecord:
+    """Judge the figures, and return what study.json says; `seconds` is what measuring took, besides training."""
+    return StudyRecord(
+        kind="study",
+        name=study.name,
+        title=study.texts.title,
+        question=study.texts.question,
+        claim=study.texts.claim,
+        source=study.texts.source,
+        predicate=str(study.rule),
+        scale=setup.scale,
+        seeds=setup.seeds,
+        examined=setup.model and Path(setup.model).name,
+        command=command(study.name, setup),
+        verdict=study.rule.judge(findings.quantities, given=setup.model is not None),
+        measured=findings.measured,
+        quantities=dict(findings.quantities),
+        charts=from_json(rounded(to_json(findings.charts)), tuple[Chart, ...], study.name),
+        tables=findings.tables,
+        notes=findings.notes,
+        settings=dict(findings.settings),
+        seconds=round(seconds, 1),
+        runs={run.path.name: _seconds(run) for run in used},
+        environment=machine.environment(),
+    )
+
+
+def _seconds(run: runs.RunRecord) -> float:
+    """Return how long the training of a run took; on a processor that is of one core."""
+    return round(sum(float(line["seconds"]) for line in run.metrics if line["kind"] == "epoch"), 1)
 
 
 def rounded(charts: Any) -> Any:
@@ -121,22 +132,17 @@ def rounded(charts: Any) -> Any:
     return float(f"{charts:.5g}") if isinstance(charts, float) else charts
 
 
-def command(study: Study, means: Means) -> str:
+def command(name: str, setup: Setup) -> str:
     """Return the line that repeats the study."""
-    words = ["residuum", "study", study.name, "--scale", means.scale, "--seeds", str(len(means.seeds))]
-    words += ["--model", str(means.model)] if means.model else []
-    words += ["--data", str(means.data)] if means.data else []
+    words = ["residuum", "study", name, "--scale", setup.scale, "--seeds", str(len(setup.seeds))]
+    words += ["--model", str(setup.model)] if setup.model else []
+    words += ["--data", str(setup.data)] if setup.data else []
     return " ".join(words)
 
 
-def listed(studies: Iterable[Study] = STUDIES) -> list[Json]:
-    """Return name, question and source of each study."""
+def listed() -> list[Json]:
+    """Return name, question and source of each study, without torch."""
     return [
-        {
-            "name": study.name,
-            "question": study.question.en,
-            "source": study.source,
-            "examines": study.examines,
-        }
-        for study in studies
+        {"name": name, "question": told.question.en, "source": told.source, "examines": told.examines}
+        for name, told in texts().items()
     ]

@@ -12,11 +12,12 @@ from torch.nn.functional import cross_entropy
 from residuum.data.batches import Batch
 from residuum.depth.recalibrate import recalibrate
 from residuum.models.mlp import MLP, MLPSpec
+from residuum.records.study import Lines, Quantity, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import Lines, Points, mean_line
+from residuum.study.charts import line_through, lines_of, numbered
 from residuum.study.examined import depths, examine, notes_on_pictures, runs_of, untrained
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
-from residuum.study.verdict import Verdict, above, below, decide
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Quantities, Rule, above, below
 
 POINTS = 256
 REACH = 2.0
@@ -157,9 +158,9 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return found
 
 
-def _of_run(means: Means, record: RunRecord, seed: int) -> tuple[float, float]:
+def _of_run(setup: Setup, record: RunRecord, seed: int) -> tuple[float, float]:
     """Return the correlation in the net when it was new and when it was trained."""
-    seen = examine(means, record.path, PICTURES[means.scale])
+    seen = examine(setup, record.path, PICTURES[setup.scale])
     new = untrained(seen.net.spec, seed)
     seen.compute.place(new)
     new.eval()
@@ -169,17 +170,27 @@ def _of_run(means: Means, record: RunRecord, seed: int) -> tuple[float, float]:
 
 # --- the study ----------------------------------------------------------------------------------
 
+RULE = Rule(
+    (below("plain-deep", "plain-shallow"), above("residual-deep", "plain-deep")),
+    {
+        "plain-deep": "the autocorrelation in the deepest plain nets",
+        "plain-shallow": "that in the shallowest",
+        "residual-deep": "the autocorrelation in residual nets as deep",
+    },
+    besides=f"Autocorrelation: that of df/dx at lag {LAG} of {POINTS} points on [−2, 2], in untrained nets with BN.",
+)
 
-def measure(means: Means) -> Findings:
+
+def measure(setup: Setup) -> Findings:
     """Measure fully connected nets of one input along a line, and the nets of the degradation study on pictures."""
-    size = SIZES[means.scale]
+    size = SIZES[setup.scale]
     found = {
-        (name, layers): [_mean_autocorrelation(kind, layers, size, seed) for seed in means.seeds]
+        (name, layers): [_mean_autocorrelation(kind, layers, size, seed) for seed in setup.seeds]
         for name, kind in KINDS.items()
         for layers in size.layers
     }
     q = {
-        f"{name}, {layers}": Quantity(
+        f"{name}, {layers}": quantity(
             f"autocorrelation of the gradient at lag {LAG}, {name}, {layers} layers",
             tuple(one[LAG] for one in of_seeds),
         )
@@ -188,7 +199,7 @@ def measure(means: Means) -> Findings:
     shallow, deep = size.layers[0], size.layers[-1]
     q |= {"plain-shallow": q[f"plain, {shallow}"], "plain-deep": q[f"plain, {deep}"]}
     q |= {"residual-deep": q[f"residual, {deep}"]}
-    pictures, chart = _on_pictures(means)
+    pictures, chart = _on_pictures(setup)
     bare = q[f"plain, not centred, {deep}"]
     return Findings(
         q | pictures,
@@ -198,91 +209,56 @@ def measure(means: Means) -> Findings:
             f"梯度在 {POINTS} 个点上滞后 {LAG} 步的自相关：{shallow} 层与 {deep} 层普通网络分别为 "
             f"{q['plain-shallow']} 与 {q['plain-deep']}，{deep} 层残差网络为 {q['residual-deep']}。",
         ),
-        (*_charts(found, size, means.seeds), chart),
+        (*_charts(found, q, size, setup.seeds), chart),
         notes=(
             "All nets have BN but those “not centred”, which have biases of standard deviation 0.1: there "
             f"plain nets of {deep} layers keep {bare}, so without centring gradients shatter far less.",
             "Residual nets here add F at full strength; the paper multiplies it by β, 0.1 in its figure 1, shown as F "
             "× 0.1.",
             "Pictures: the gradient of the loss by pixels, before and after training; not part of the verdict.",
-            *notes_on_pictures(means),
+            *notes_on_pictures(setup),
         ),
         settings={"units": size.units, "nets of each kind a seed": size.nets, "points": POINTS},
     )
 
 
-def _on_pictures(means: Means) -> tuple[dict[str, Quantity], Lines]:
+def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
     """Return the correlation between neighbouring pixels of each net's gradient, new and trained, against depth."""
-    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in depths(means)]
+    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in depths(setup)]
     found = {
-        net: [_of_run(means, record, seed) for record, seed in zip(records, means.seeds, strict=True)]
-        for net, records in runs_of(means, nets).items()
+        net: [_of_run(setup, record, seed) for record, seed in zip(records, setup.seeds, strict=True)]
+        for net, records in runs_of(setup, nets).items()
     }
     q, lines = {}, []
     for which, state in enumerate(("new", "trained")):
         for kind, depth in nets:
             values = tuple(pair[which] for pair in found[kind, depth])
             label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
-            q[f"{kind}{depth}-{state}"] = Quantity(label, values)
+            q[f"{kind}{depth}-{state}"] = quantity(label, values)
         for kind in ("plain", "resnet"):
-            lines.append(mean_line(f"{kind}, {state}", [
-                tuple((depth, found[kind, depth][i][which]) for depth in depths(means))
-                for i in range(len(means.seeds))
-            ]))  # fmt: skip
+            against = {depth: q[f"{kind}{depth}-{state}"].values for depth in depths(setup)}
+            lines.append(line_through(f"{kind}, {state}", against))
     return q, Lines("Gradients on pictures, neighbouring pixels", "layers", "correlation", tuple(lines))
 
 
 def _charts(
-    found: dict[tuple[str, int], list[list[float]]], size: Size, seeds: tuple[int, ...]
+    found: dict[tuple[str, int], list[list[float]]], q: Quantities, size: Size, seeds: tuple[int, ...]
 ) -> tuple[Lines, ...]:
     against_depth = tuple(
-        mean_line(name, [
-            tuple((layers, found[name, layers][i][LAG]) for layers in size.layers) for i in range(len(seeds))
-        ])
+        line_through(name, {layers: q[f"{name}, {layers}"].values for layers in size.layers})
         for name in KINDS
-    )  # fmt: skip
+    )
+    brown = [_brown_noise(size, seed) for seed in seeds]
 
     def by_lag(layers: int) -> Lines:
-        lines = tuple(mean_line(name, [_by_lag(one) for one in found[name, layers]]) for name in KINDS)
-        brown = mean_line("a random walk", [_by_lag(_brown_noise(size, seed)) for seed in seeds])
+        nets = {**{name: found[name, layers] for name in KINDS}, "a random walk": brown}
+        lines = lines_of(nets, lambda one: numbered(one, first=0))
         title = f"Autocorrelation of the gradient, {layers} layers"
-        return Lines(title, "lag, in 256ths of the line", "autocorrelation", (*lines, brown))
+        return Lines(title, "lag, in 256ths of the line", "autocorrelation", lines)
 
+    title = f"Autocorrelation at lag {LAG} against depth"
     return (
-        Lines(
-            f"Autocorrelation at lag {LAG} against depth", "hidden layers", "autocorrelation", against_depth
-        ),
+        Lines(title, "hidden layers", "autocorrelation", against_depth),
         by_lag(size.layers[-1]),
         by_lag(size.layers[0]),
     )
-
-
-def _by_lag(values: Iterable[float]) -> Points:
-    return tuple((float(lag), value) for lag, value in enumerate(values))
-
-
-def judge(q: Quantities) -> Verdict:
-    """Autocorrelation falls with depth in plain nets, and is higher in residual nets as deep."""
-    return decide(below(q["plain-deep"], q["plain-shallow"]), above(q["residual-deep"], q["plain-deep"]))
-
-
-STUDY = Study(
-    name="shattering",
-    title=Words("Shattered gradients", "梯度破碎"),
-    question=Words(
-        "Do the gradients of deep plain nets look like white noise as the input changes, and those of residual nets "
-        "not?",
-        "输入变化时，深层普通网络的梯度是否近似白噪声，而残差网络的梯度不会？",
-    ),
-    claim=Words(
-        "The correlation of gradients between neighbouring inputs decays exponentially with depth in plain nets and "
-        "far more slowly in residual ones.",
-        "相邻输入处梯度的相关性，在普通网络中随深度指数衰减，在残差网络中衰减得慢得多。",
-    ),
-    source="Balduzzi et al. 2017 (arXiv 1702.08591), fig. 1 and 2",
-    predicate=f"Supported: the autocorrelation of df/dx at lag {LAG} of {POINTS} points on [−2, 2], in untrained nets "
-    "with BN, is lower in the deepest plain nets than in the shallowest, and higher in the deepest residual nets than "
-    "in the plain ones as deep. Contradicted: either is the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

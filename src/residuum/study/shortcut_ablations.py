@@ -1,6 +1,7 @@
 """What becomes of a residual net when its shortcuts are scaled, gated, convolved or dropped out."""
 
-from residuum.study.frame import Findings, Means, Quantities, Study, Words
+from residuum.records.study import Words
+from residuum.study.frame import Findings, Setup
 from residuum.study.variants import (
     Variant,
     cost_table,
@@ -10,7 +11,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Verdict, above, decide
+from residuum.study.verdict import Rule, above
 
 MANIPULATIONS = {
     "constant": "scaled 0.5, F 0.5",
@@ -22,12 +23,21 @@ MANIPULATIONS = {
 """What may be done to the shortcut, by its name in the net's specification, and how it is written in pictures."""
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (above(tuple(f"{name}-test" for name in MANIPULATIONS), "identity-test"),),
+    {
+        **{f"{name}-test": f"the test error with {label}" for name, label in MANIPULATIONS.items()},
+        "identity-test": "that with the identity",
+    },
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train the net with each manipulation in all its blocks, with every seed."""
-    net = "resnet110" if means.scale == "full" else "resnet20"
+    net = "resnet110" if setup.scale == "full" else "resnet20"
     variants = [Variant("identity", "identity", net)]
     variants += [Variant(name, label, net, {"shortcut": name}) for name, label in MANIPULATIONS.items()]
-    found = train_each(means, variants)
+    found = train_each(setup, variants)
     q = errors(variants, found)
     return Findings(
         q,
@@ -50,27 +60,3 @@ def measure(means: Means) -> Findings:
         ),
         settings_in_common(variants, found),
     )
-
-
-def judge(q: Quantities) -> Verdict:
-    """Every manipulation has a higher test error than the identity."""
-    return decide(*(above(q[f"{name}-test"], q["identity-test"]) for name in MANIPULATIONS))
-
-
-STUDY = Study(
-    name="shortcut-ablations",
-    title=Words("Manipulated shortcuts", "对捷径连接的改动"),
-    question=Words(
-        "Does anything done to the shortcut, other than leaving it the identity, make the net worse?",
-        "除了保持恒等映射以外，对捷径连接的任何改动是否都会使网络变差？",
-    ),
-    claim=Words(
-        "Scaling, gating, 1×1 convolutions and dropout on the shortcut all raise the error; the identity is best.",
-        "在捷径连接上做缩放、门控、1×1 卷积或随机失活都会使误差上升；恒等映射最好。",
-    ),
-    source="He et al. 2016 (arXiv 1603.05027), sec. 3, fig. 2, Table 1",
-    predicate="Supported: the test error with each of the five manipulations is above that with the identity. "
-    "Contradicted: one of them is below. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

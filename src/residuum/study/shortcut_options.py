@@ -1,6 +1,7 @@
 """Options A, B and C for the shortcuts, against none: does the way the shape is matched matter?"""
 
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
+from residuum.records.study import Quantity, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.variants import (
     Found,
     Variant,
@@ -11,18 +12,32 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Verdict, above, below, decide
+from residuum.study.verdict import Quantities, Rule, above, below
 
 OPTIONS = ("none", "A", "B", "C")
 SHARE = 0.5
 """Of option A's gain over none: what projections may add, to count as not essential. The paper's add 0.15 and 0.24."""
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below(("A-test", "B-test", "C-test"), "none-test"), above(("B-room", "C-room"), 0.0)),
+    {
+        "A-test": "the test error with option A",
+        "B-test": "that with B",
+        "C-test": "that with C",
+        "none-test": "that of the plain net",
+        "B-room": "half of what A gains over the plain net less what B gains over A",
+        "C-room": "the same with C in place of B",
+    },
+    where="At the greatest depth.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train the net with each option, at every depth, with every seed."""
-    depths = (20, 56) if means.scale == "full" else (20,)
+    depths = (20, 56) if setup.scale == "full" else (20,)
     variants = [_variant(option, depth, depth == depths[-1]) for depth in depths for option in OPTIONS]
-    found = train_each(means, variants)
+    found = train_each(setup, variants)
     measured = errors(variants, found)
     q = measured | _room_left(measured) | _parameters(found)
     at = f"{depths[-1]} layers"
@@ -56,7 +71,7 @@ def _variant(option: str, depth: int, deepest: bool) -> Variant:
 def _room_left(q: Quantities) -> dict[str, Quantity]:
     """What is left of half of A's gain over none when a projection's gain over A is taken off, in each seed."""
     return {
-        f"{option}-room": Quantity(
+        f"{option}-room": quantity(
             f"half of A's gain over none, less {option}'s gain over A",
             tuple(
                 SHARE * (none - a) - (a - projected)
@@ -73,37 +88,8 @@ def _room_left(q: Quantities) -> dict[str, Quantity]:
 def _parameters(found: Found) -> dict[str, Quantity]:
     """Parameters at the greatest depth: none and A have equally many, so that they compare fairly."""
     return {
-        f"{option}-parameters": Quantity(
+        f"{option}-parameters": quantity(
             f"parameters, {option}", (found[option][0].settings["resolved"]["parameters"],), exact=True
         )
         for option in OPTIONS
     }
-
-
-def judge(q: Quantities) -> Verdict:
-    """Each option is better than none, and projections add less to A than half of what A added to none."""
-    return decide(
-        *(below(q[f"{option}-test"], q["none-test"]) for option in ("A", "B", "C")),
-        *(above(q[f"{option}-room"], 0.0) for option in ("B", "C")),
-    )
-
-
-STUDY = Study(
-    name="shortcut-options",
-    title=Words("Shortcut options A, B, C", "捷径连接的选项 A、B、C"),
-    question=Words(
-        "Is the identity enough as a shortcut, or are projections needed?",
-        "恒等捷径是否已经足够，还是必须使用投影捷径？",
-    ),
-    claim=Words(
-        "Options A, B and C are all considerably better than no shortcut; they differ little among themselves, so "
-        "projections are not essential.",
-        "选项 A、B、C 都明显优于没有捷径的普通网络；三者之间差别很小，因此投影捷径并非必需。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 3.3 and 4.1, Table 3",
-    predicate="At the greatest depth. Supported: the test error with A, B and C is below that of the plain net, and "
-    "what B, or C, gains over A is less than half of what A gains over the plain net. Contradicted: any of these is "
-    "the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

@@ -11,11 +11,12 @@ from residuum.compute import Compute, choose_compute
 from residuum.data.digits import digits
 from residuum.models.count import parameters
 from residuum.models.unet import UNet, UNetSpec
-from residuum.study.charts import Bar, Bars, Map
+from residuum.records.study import Bars, Map, Quantity, Table, Words
+from residuum.study.charts import bars_of
 from residuum.study.fit import fit
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.scenes import CLASSES, SIDE, Scenes, overlap, scenes
-from residuum.study.verdict import Verdict, above, decide, not_above
+from residuum.study.verdict import Quantities, Rule, above, not_above
 
 TEST_SEED = 9_000_000
 """Decides the test scenes, which are the same for every net and seed."""
@@ -42,21 +43,33 @@ class Judged:
     answer: Tensor
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        above(("add-iou", "concatenate-iou"), "none-iou"),
+        not_above("concatenate-iou", "add-iou", by=0.02),
+    ),
+    {
+        "add-iou": "the mean IoU of adding",
+        "concatenate-iou": "that of concatenating",
+        "none-iou": "that without skips",
+    },
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train the four U-Nets with every seed; judge them on scenes of test digits."""
-    plan = _plan(means)
-    compute = choose_compute(means.device, "float32", threads=means.threads)
+    plan = _plan(setup)
+    compute = choose_compute(setup.device, "float32", threads=setup.threads)
     data, specs = digits(), unets(plan.width)
     assert data.test is not None
     test = scenes(data.test, plan.judged, TEST_SEED).to(compute)
     found: dict[str, list[Judged]] = {name: [] for name in specs}
-    for seed in means.seeds:
+    for seed in setup.seeds:
         train = scenes(data.train, plan.learnt, seed).to(compute)
         for name, spec in specs.items():
             found[name].append(judged(learnt(spec, train, seed, plan.steps, compute), test))
     sizes = {name: parameters(UNet(spec)) for name, spec in specs.items()}
-    quantities = _quantities(found, sizes)
-    q = quantities
+    q = _quantities(found, sizes)
     return Findings(
         q,
         Words(
@@ -65,8 +78,8 @@ def measure(means: Means) -> Findings:
             f"测试场景上的平均交并比：相加 {q['add-iou']}，拼接 {q['concatenate-iou']}，无跳跃连接 {q['none-iou']}；"
             f"参数量与相加相当的拼接 {q['matched-iou']}。",
         ),
-        _charts(found, test),
-        (_table(found, quantities, specs),),
+        _charts(found, q, test),
+        (_table(found, q, specs),),
         notes=(
             "Scenes are made of real digits; those tested on hold test digits alone.",
             "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
@@ -81,10 +94,10 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _plan(means: Means) -> Plan:
-    if means.scale == "tiny":
+def _plan(setup: Setup) -> Plan:
+    if setup.scale == "tiny":
         return Plan(4, 64, 32, 10)
-    return means.at_scale(Plan(8, 2000, 500, 800), Plan(16, 20_000, 2000, 10_000))
+    return setup.at_scale(Plan(8, 2000, 500, 800), Plan(16, 20_000, 2000, 10_000))
 
 
 # --- the nets -----------------------------------------------------------------------------------
@@ -140,11 +153,11 @@ def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int])
     for name, nets in found.items():
         words = NAMES[name]
         quantities |= {
-            f"{name}-iou": Quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
-            f"{name}-pixels": Quantity(
+            f"{name}-iou": quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
+            f"{name}-pixels": quantity(
                 f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"
             ),
-            f"{name}-parameters": Quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
+            f"{name}-parameters": quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
         }
     return quantities
 
@@ -163,14 +176,18 @@ def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetS
     return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), rows)
 
 
-def _charts(found: Mapping[str, Sequence[Judged]], test: Scenes) -> tuple[Bars | Map, ...]:
-    bars = tuple(Bar(NAMES[name], tuple(net.iou for net in nets)) for name, nets in found.items())
+def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) -> tuple[Bars | Map, ...]:
     answers = tuple(
         _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS)
         for name in ("add", "concatenate", "none")
     )
     return (
-        Bars("Mean intersection over union on test scenes", "mean IoU", bars),
+        bars_of(
+            "Mean intersection over union on test scenes",
+            "mean IoU",
+            q,
+            {NAMES[name]: f"{name}-iou" for name in found},
+        ),
         _map("A test scene", test.pictures[0, 0].cpu(), "ink"),
         _map("What it shows", test.masks[0].cpu(), _CLASS),
         *answers,
@@ -183,33 +200,3 @@ _CLASS = "0 the ground, d + 1 the digit d"
 def _map(title: str, values: Tensor, reading: str) -> Map:
     rows = tuple(tuple(float(value) for value in row) for row in values)
     return Map(title, "column, px", "row, px", rows, (0, SIDE), (0, SIDE), reading)
-
-
-def judge(q: Quantities) -> Verdict:
-    """Both kinds of skip beat none, and adding is not behind concatenating by more than 0.02 of IoU."""
-    return decide(
-        above(q["add-iou"], q["none-iou"]),
-        above(q["concatenate-iou"], q["none-iou"]),
-        not_above(q["concatenate-iou"], q["add-iou"], by=0.02),
-    )
-
-
-STUDY = Study(
-    name="skips",
-    title=Words("Adding against concatenating", "跳跃连接：相加与拼接"),
-    question=Words(
-        "In a U-Net, do skips that add do as well as skips that concatenate?",
-        "在 U-Net 中，相加式跳跃连接是否与拼接式同样有效？",
-    ),
-    claim=Words(
-        "Skips of either kind are better than none; concatenating gives at most a little more, for more parameters.",
-        "两种跳跃连接都优于没有；拼接最多略好一些，代价是更多参数。",
-    ),
-    source="Ronneberger et al. 2015 (arXiv 1505.04597), fig. 1; He et al. 2015 (arXiv 1512.03385), eq. 1; "
-    "Huang et al. 2016 (arXiv 1608.06993), sec. 3",
-    predicate="Supported: mean IoU is above that without skips both for adding and for concatenating, and "
-    "concatenating is not above adding by more than 0.02. Contradicted: any is the other way round. Each beyond two "
-    "standard errors.",
-    measure=measure,
-    judge=judge,
-)

@@ -7,10 +7,11 @@ from typing import Any
 
 from residuum.errors import UserError
 from residuum.plain_data import explicit
+from residuum.records.study import Bars, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import Bar, Bars, Lines, Points, mean_line
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.charts import bars_of, mean_line
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import (
     epochs,
     net_settings,
@@ -19,7 +20,7 @@ from residuum.study.trained import (
     trained,
     training_error,
 )
-from residuum.study.verdict import Verdict, below, decide
+from residuum.study.verdict import Quantities, Rule, below
 
 DEPTHS = (1001, 1202)
 ORDERS = {"original": "resnet", "preactivation": "preresnet"}
@@ -49,18 +50,35 @@ NETS = tuple(
 )
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        *(below(f"preactivation-{depth}-loss", f"original-{depth}-loss") for depth in DEPTHS),
+        below(tuple(f"preactivation-{depth}-loss" for depth in DEPTHS), "chance"),
+    ),
+    {
+        **{
+            f"preactivation-{depth}-loss": f"the loss of {depth} layers with pre-activation"
+            for depth in DEPTHS
+        },
+        **{f"original-{depth}-loss": "that in the original order" for depth in DEPTHS},
+        "chance": "that of guessing",
+    },
+    besides="Losses are those of training, over the last quarter of the steps.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train each net, and a 20-layer one for comparison, with every seed."""
     models = [net.model for net in NETS] + [SHORT]
-    wanted = {(model, seed): _settings(means, model, seed) for model in models for seed in means.seeds}
-    found = dict(zip(wanted, _trained_or_none(means, list(wanted.values())), strict=True))
-    runs = {model: [found[model, seed] for seed in means.seeds] for model in models}
-    first = wanted[models[0], means.seeds[0]]
+    wanted = {(model, seed): _settings(setup, model, seed) for model in models for seed in setup.seeds}
+    found = dict(zip(wanted, _trained_or_none(setup, list(wanted.values())), strict=True))
+    runs = {model: [found[model, seed] for seed in setup.seeds] for model in models}
+    first = wanted[models[0], setup.seeds[0]]
     assert first.data is not None
     chance = math.log(len(open_pictures_of(first.data).classes))
-    q: dict[str, Quantity] = {"chance": Quantity("loss of guessing", (chance,), "nats", exact=True)}
+    q: dict[str, Quantity] = {"chance": quantity("loss of guessing", (chance,), "nats", exact=True)}
     for net in NETS:
-        q |= _quantities(net, runs[net.model], chance, means.scale == "full")
+        q |= _quantities(net, runs[net.model], chance, setup.scale == "full")
         q |= _cost(net, runs[net.model], runs[SHORT])
     loss = {net.key: q[f"{net.key}-loss"] for net in NETS}
     return Findings(
@@ -92,11 +110,11 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _settings(means: Means, model: str, seed: int) -> TrainSettings:
-    if means.scale == "full":
-        return net_settings(means, model, seed, checkpointing=model != SHORT)
-    on_digits = replace(means, data=means.data or "digits")
-    choices = TINY if means.scale == "tiny" else QUICK
+def _settings(setup: Setup, model: str, seed: int) -> TrainSettings:
+    if setup.scale == "full":
+        return net_settings(setup, model, seed, checkpointing=model != SHORT)
+    on_digits = replace(setup, data=setup.data or "digits")
+    choices = TINY if setup.scale == "tiny" else QUICK
     if model == SHORT:
         choices = {name: value for name, value in choices.items() if name != "blocks"}
     return net_settings(on_digits, model, seed, **choices)
@@ -105,19 +123,19 @@ def _settings(means: Means, model: str, seed: int) -> TrainSettings:
 # --- nets that may not train --------------------------------------------------------------------
 
 
-def _trained_or_none(means: Means, wanted: list[TrainSettings]) -> list[RunRecord | None]:
+def _trained_or_none(setup: Setup, wanted: list[TrainSettings]) -> list[RunRecord | None]:
     """Return a run for each of the settings, None where its loss was no longer finite."""
     try:
-        return list(trained(means, wanted))
+        return list(trained(setup, wanted))
     except UserError as error:
         if not _overflowed(error):
             raise
-    return [_alone(means, settings) for settings in wanted]
+    return [_alone(setup, settings) for settings in wanted]
 
 
-def _alone(means: Means, settings: TrainSettings) -> RunRecord | None:
+def _alone(setup: Setup, settings: TrainSettings) -> RunRecord | None:
     try:
-        return trained(means, [settings])[0]
+        return trained(setup, [settings])[0]
     except UserError as error:
         if not _overflowed(error):
             raise
@@ -141,12 +159,12 @@ def _quantities(net: Net, runs: list[RunRecord | None], chance: float, whole: bo
     guessing = 100 * (1 - math.exp(-chance))
     wrong = tuple(guessing if run is None else training_error(run) for run in runs)
     found = {
-        f"{net.key}-loss": Quantity(f"late training loss, {net.label}", losses, "nats"),
-        f"{net.key}-train": Quantity(f"training error, {net.label}", wrong, "%"),
+        f"{net.key}-loss": quantity(f"late training loss, {net.label}", losses, "nats"),
+        f"{net.key}-train": quantity(f"training error, {net.label}", wrong, "%"),
     }
     if whole:
         tests = tuple(guessing if run is None else test_error(run) for run in runs)
-        found[f"{net.key}-test"] = Quantity(f"test error, {net.label}", tests, "%")
+        found[f"{net.key}-test"] = quantity(f"test error, {net.label}", tests, "%")
     return found
 
 
@@ -163,8 +181,8 @@ def _cost(net: Net, runs: list[RunRecord | None], short: list[RunRecord | None])
     if not seconds or not shorter:
         return {}
     return {
-        f"{net.key}-step": Quantity(f"time of a step, {net.label}", seconds, "s"),
-        f"{net.key}-times": Quantity(
+        f"{net.key}-step": quantity(f"time of a step, {net.label}", seconds, "s"),
+        f"{net.key}-times": quantity(
             f"time of a step, {net.label}, by {SHORT}'s", tuple(one / fmean(shorter) for one in seconds)
         ),
     }
@@ -195,8 +213,7 @@ def _losses(run: RunRecord) -> Points:
 
 
 def _bars(title: str, y: str, what: str, q: Quantities) -> Bars:
-    bars = tuple(Bar(net.label, q[f"{net.key}-{what}"].values) for net in NETS if f"{net.key}-{what}" in q)
-    return Bars(title, y, bars)
+    return bars_of(title, y, q, {net.label: f"{net.key}-{what}" for net in NETS})
 
 
 def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:
@@ -210,33 +227,3 @@ def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:
         rows.append((net.label, layers, parameters, step, times, trained_of))
     heads = ("net", "layers", "parameters", "time of a step", f"by {SHORT}'s", "seeds that trained")
     return Table("What it costs", heads, tuple(rows))
-
-
-def judge(q: Quantities) -> Verdict:
-    """With pre-activation training loss is below the original order's, and below guessing, at both depths."""
-    return decide(
-        *(below(q[f"preactivation-{depth}-loss"], q[f"original-{depth}-loss"]) for depth in DEPTHS),
-        *(below(q[f"preactivation-{depth}-loss"], q["chance"]) for depth in DEPTHS),
-    )
-
-
-STUDY = Study(
-    name="thousand-layers",
-    title=Words("A thousand layers", "一千层"),
-    question=Words(
-        "Do nets of more than a thousand layers start to learn, in the original order and with pre-activation?",
-        "超过一千层的网络，在原始顺序与预激活下，能否开始学习？",
-    ),
-    claim=Words(
-        "With identity mappings on the whole path nets of over 1000 layers are easy to optimise; in the original order "
-        "their training loss falls slowly at the beginning.",
-        "当整条通路都是恒等映射时，超过 1000 层的网络也容易优化；采用原始顺序时，训练损失在开始阶段下降缓慢。",
-    ),
-    source="He et al. 2016 (arXiv 1603.05027), sec. 1, 4.2 and 5, fig. 6 left; He et al. 2015 (arXiv 1512.03385), "
-    "sec. 4.2, ResNet-1202",
-    predicate="Supported: over the last quarter of the steps the training loss with pre-activation is below that in "
-    "the original order, and below that of guessing, at both depths. Contradicted: any of the four is the other way "
-    "round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

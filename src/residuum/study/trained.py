@@ -27,9 +27,9 @@ from residuum.data.open import open_data
 from residuum.errors import Stopped, UserError
 from residuum.files import Json, write_json
 from residuum.plain_data import as_json, explicit
+from residuum.records.study import Points
 from residuum.settings import TrainSettings
-from residuum.study.charts import Points
-from residuum.study.frame import Means
+from residuum.study.frame import Setup
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 
@@ -42,19 +42,19 @@ ON_A_GPU = 4
 """Runs side by side on one GPU: small nets leave most of it idle."""
 
 
-def net_settings(means: Means, model: str, seed: int, **choices: Any) -> TrainSettings:
+def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSettings:
     """Return how a study trains a net for classification, at its scale; `choices` are flags of `residuum train`.
 
     quick: the papers' optimiser (recipes/sgd_one_cycle.py), 2 passes over CIFAR-10 at 16 px; other pictures as the
     recipe would. full: the paper's recipe (2015, sec. 4.2) on all training pictures. tiny: one pass over the digits by
     a net of a few channels.
     """
-    if means.scale == "tiny":
+    if setup.scale == "tiny":
         size = {} if "blocks" in choices else {"blocks": TINY["blocks"]}
         choices = {"recipe": "sgd_one_cycle", "widths": TINY["widths"], **size, **choices, "epochs": 1}
-        return TrainSettings(means.data or "digits", model=model, seed=seed, **choices)
-    data = means.data or PICTURES
-    if means.scale == "full":
+        return TrainSettings(setup.data or "digits", model=model, seed=seed, **choices)
+    data = setup.data or PICTURES
+    if setup.scale == "full":
         return TrainSettings(
             data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices}
         )
@@ -78,46 +78,46 @@ def _fingerprint(source: str) -> str:
 # --- training what is not there yet -------------------------------------------------------------
 
 
-def trained(means: Means, wanted: Sequence[TrainSettings]) -> list[runs.RunRecord]:
+def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecord]:
     """Return a finished run for each of the settings, in order; those that are missing are trained first.
 
     Raises:
         UserError: a setting or the data are wrong, or training failed.
         Stopped: a signal came; every run was saved and goes on next time.
     """
-    folders = [_folder(means, settings) for settings in wanted]
+    folders = [_folder(setup, settings) for settings in wanted]
     missing = {
         folder: settings for folder, settings in zip(folders, wanted, strict=True) if not _finished(folder)
     }
+    started = time.monotonic()
     if missing:
-        started = time.monotonic()
-        _train(means, missing)
-        means.waited.append(time.monotonic() - started)
+        _train(setup, missing)
+    waited = time.monotonic() - started
     found = [runs.read_run(folder) for folder in folders]
-    means.used.extend(found)
+    setup.watch(found, waited)
     return found
 
 
-def _folder(means: Means, settings: TrainSettings) -> Path:
+def _folder(setup: Setup, settings: TrainSettings) -> Path:
     """Name a run by what decides it: its settings and its pictures."""
     assert settings.data is not None
     deciding = {**explicit(settings), "data": _fingerprint(settings.data)}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:12]
     name = settings.model or "grown"
-    return means.folder / "runs" / f"{name}-s{settings.seed}-{digest}"
+    return setup.folder / "runs" / f"{name}-s{settings.seed}-{digest}"
 
 
 def _finished(folder: Path) -> bool:
     return (folder / runs.MODEL).is_file()
 
 
-def _train(means: Means, missing: dict[Path, TrainSettings]) -> None:
-    compute = choose_compute(means.device, threads=means.threads)
+def _train(setup: Setup, missing: dict[Path, TrainSettings]) -> None:
+    compute = choose_compute(setup.device, threads=setup.threads)
     on_gpu = compute.device.type != "cpu"
     most = min(len(missing), ON_A_GPU if on_gpu else compute.threads)
     say(f"training {len(missing)} nets, {most} at a time")
     threads: dict[str, Any] = {} if on_gpu else {"threads": 1}
-    jobs = {folder: replace(settings, device=means.device, **threads) for folder, settings in missing.items()}
+    jobs = {folder: replace(settings, device=setup.device, **threads) for folder, settings in missing.items()}
     if most == 1:
         for folder, settings in jobs.items():
             train(_going_on(folder, settings))
@@ -180,11 +180,6 @@ def _check(code: int, folder: Path) -> None:
         return
     said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-6:]
     raise UserError(f"training {folder.name} failed", "\n        ".join(said), f"its words are in {log}")
-
-
-def seconds_of(records: Sequence[runs.RunRecord]) -> dict[str, float]:
-    """Return how long the training of each run took, in seconds, by its name; on a processor that is of one core."""
-    return {run.path.name: round(sum(line["seconds"] for line in epochs(run)), 1) for run in records}
 
 
 # --- what runs say ------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ from residuum.depth.recalibrate import recalibrate
 from residuum.errors import UserError
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.study import Bars, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import Bar, Bars
+from residuum.study.charts import bars_of
 from residuum.study.examined import untrained as new_net
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.ridge import probe_accuracy
 from residuum.study.some_classes import folder_of_classes
 from residuum.study.trained import (
@@ -37,7 +38,7 @@ from residuum.study.trained import (
     test_error,
     trained,
 )
-from residuum.study.verdict import Verdict, above, decide, not_above
+from residuum.study.verdict import Quantities, Rule, above, not_above
 
 BATCH = 250
 STATISTICS = 2000
@@ -55,21 +56,36 @@ class Rows:
     held: NDArray[np.int64]
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (
+        above("resnet56-many", ("resnet56-untrained-many", "plain56-many")),
+        not_above("resnet20-many", "resnet56-many", by=1.0, unit="point"),
+    ),
+    {
+        "resnet56-many": "the accuracy of a linear probe on ResNet-56's features",
+        "resnet56-untrained-many": "that on its untrained twin's",
+        "plain56-many": "that on plain-56's",
+        "resnet20-many": "that on ResNet-20's",
+    },
+    where="On the classes that were not learned, with many pictures.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Train on every second class, freeze the nets, and probe their features on the classes between."""
-    source = means.data or ("digits" if means.scale == "tiny" else PICTURES)
+    source = setup.data or ("digits" if setup.scale == "tiny" else PICTURES)
     data: ImageData = open_pictures_of(source)
     learned, other = halves(data)
-    folder = folder_of_classes(data, learned, means.folder / "data")
-    nets = ("resnet20", "plain20", "resnet56", "plain56") if means.scale == "full" else NETS
-    wanted = [_settings(means, data, str(folder), net, seed) for net in nets for seed in means.seeds]
-    records = trained(means, wanted)
-    compute = choose_compute(means.device, threads=means.threads)
+    folder = folder_of_classes(data, learned, setup.folder / "data")
+    nets = ("resnet20", "plain20", "resnet56", "plain56") if setup.scale == "full" else NETS
+    wanted = [_settings(setup, data, str(folder), net, seed) for net in nets for seed in setup.seeds]
+    records = trained(setup, wanted)
+    compute = choose_compute(setup.device, threads=setup.threads)
     found: dict[str, list[float]] = {}
     for record, asked in zip(records, wanted, strict=True):
-        for name, share in _figures(record, asked.seed, data, (learned, other), means, compute).items():
+        for name, share in _figures(record, asked.seed, data, (learned, other), setup, compute).items():
             found.setdefault(f"{asked.model}-{name}", []).append(100 * share)
-    q = {name: Quantity(_label(name), tuple(values), "%") for name, values in found.items()}
+    q = {name: quantity(_label(name), tuple(values), "%") for name, values in found.items()}
     return Findings(
         q,
         Words(
@@ -82,7 +98,7 @@ def measure(means: Means) -> Findings:
         ),
         (_bars(q, nets, "many"), _bars(q, nets, "few"), _own(q, nets)),
         tables=(_table(q, nets),),
-        notes=_notes(learned, other, rows_of(data, other, AMOUNTS[means.scale], 0)),
+        notes=_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)),
         settings={"learned": list(learned), "probed": list(other), "nets": list(nets)},
     )
 
@@ -105,16 +121,16 @@ def halves(data: ImageData) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(data.classes[::2]), tuple(data.classes[1::2])
 
 
-def _settings(means: Means, data: ImageData, folder: str, net: str, seed: int) -> TrainSettings:
+def _settings(setup: Setup, data: ImageData, folder: str, net: str, seed: int) -> TrainSettings:
     """Return how a net learns its half; CIFAR-10's is shortened at quick as the whole of it is."""
-    means = replace(means, data=folder)
+    setup = replace(setup, data=folder)
     mirrors = {} if data.mirrors else {"flip": False}  # the folder cannot say so
-    if means.scale == "tiny":
-        return net_settings(means, net, seed, blocks=(2, 2, 2) if "56" in net else (1, 1, 1), **mirrors)
-    if means.scale == "full":
-        return net_settings(means, net, seed, validation=0.1, **mirrors)
+    if setup.scale == "tiny":
+        return net_settings(setup, net, seed, blocks=(2, 2, 2) if "56" in net else (1, 1, 1), **mirrors)
+    if setup.scale == "full":
+        return net_settings(setup, net, seed, validation=0.1, **mirrors)
     short = {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE} if data.name == PICTURES else {}
-    return net_settings(means, net, seed, **short, **mirrors)
+    return net_settings(setup, net, seed, **short, **mirrors)
 
 
 # --- probes -------------------------------------------------------------------------------------
@@ -142,13 +158,13 @@ def _figures(
     seed: int,
     data: ImageData,
     classes: tuple[Sequence[str], Sequence[str]],
-    means: Means,
+    setup: Setup,
     compute: Compute,
 ) -> dict[str, float]:
     """Return one net's accuracies: on its own classes, and of probes of it and of its untrained twin."""
     model = open_model(str(record.path), "study")
     learned, other = classes
-    rows = rows_of(data, other, AMOUNTS[means.scale], seed)
+    rows = rows_of(data, other, AMOUNTS[setup.scale], seed)
     statistics = rows_of(data, learned, (0, STATISTICS // len(learned), 0), seed).many
     feeds = {
         name: rows_feed(data.train, some, model, compute)
@@ -195,15 +211,6 @@ def _numbers(data: ImageData, classes: Sequence[str], rows: NDArray[np.int64]) -
     return torch.from_numpy(np.searchsorted(numbers, data.train.labels[rows]))
 
 
-def judge(q: Quantities) -> Verdict:
-    """ResNet-56's features beat its untrained twin's and plain-56's, and are not 1 point below ResNet-20's."""
-    return decide(
-        above(q["resnet56-many"], q["resnet56-untrained-many"]),
-        above(q["resnet56-many"], q["plain56-many"]),
-        not_above(q["resnet20-many"], q["resnet56-many"], by=1.0),
-    )
-
-
 # --- what is shown ------------------------------------------------------------------------------
 
 KINDS = {
@@ -221,20 +228,17 @@ def _label(name: str) -> str:
 
 
 def _bars(q: Quantities, nets: Sequence[str], amount: str) -> Bars:
-    bars = tuple(
-        Bar(f"{net}{words}", q[f"{net}-{prefix}{amount}"].values)
+    named = {
+        f"{net}{words}": f"{net}-{prefix}{amount}"
         for net in nets
         for prefix, words in (("", ""), ("untrained-", ", untrained"))
-    )
-    return Bars(f"Linear probe on the other classes, {amount} pictures", "accuracy, %", bars)
+    }
+    return bars_of(f"Linear probe on the other classes, {amount} pictures", "accuracy, %", q, named)
 
 
 def _own(q: Quantities, nets: Sequence[str]) -> Bars:
-    return Bars(
-        "Accuracy on the nets' own classes",
-        "accuracy, %",
-        tuple(Bar(net, q[f"{net}-own"].values) for net in nets),
-    )
+    named = {net: f"{net}-own" for net in nets}
+    return bars_of("Accuracy on the nets' own classes", "accuracy, %", q, named)
 
 
 def _table(q: Quantities, nets: Sequence[str]) -> Table:
@@ -254,24 +258,3 @@ def _notes(learned: Sequence[str], other: Sequence[str], rows: Rows) -> tuple[st
         "The paper carries ImageNet features over to detection (sec. 4.3); classes of one small data set are a far "
         "smaller step.",
     )
-
-
-STUDY = Study(
-    name="transfer",
-    title=Words("Transfer of features", "特征迁移"),
-    question=Words(
-        "Do the features of deep residual nets serve classes that the nets were never trained on?",
-        "深层残差网络学到的特征，能否用于训练时从未见过的类别？",
-    ),
-    claim=Words(
-        "Features of deep residual nets transfer: better than those of untrained and of plain deep nets, and no worse "
-        "than those of shallow ones.",
-        "深层残差网络的特征可以迁移：优于未训练的网络和同样深的普通网络，且不逊于浅层残差网络。",
-    ),
-    source="He et al. 2015 (arXiv 1512.03385), sec. 4.3; Yosinski et al. 2014 (arXiv 1411.1792)",
-    predicate="Supported: with many pictures, the accuracy of a linear probe on the other classes is higher on "
-    "ResNet-56's features than on its untrained twin's and on plain-56's, and ResNet-20's is not more than 1 point "
-    "above it. Contradicted: one of these is the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

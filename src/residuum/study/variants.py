@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from residuum.records.study import Bars, Lines, Quantity, Table
 from residuum.runs import RunRecord
-from residuum.study.charts import Bar, Bars, Lines, mean_line
-from residuum.study.frame import Means, Quantities, Quantity, Table
+from residuum.study.charts import bars_of, lines_of
+from residuum.study.frame import Setup, quantity
 from residuum.study.trained import loss_curve, net_settings, test_error, trained, training_error
+from residuum.study.verdict import Quantities
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ Found = Mapping[str, Sequence[RunRecord]]
 """The runs of each variant by its key, one for each seed, in the order of the seeds."""
 
 
-def train_each(means: Means, variants: Sequence[Variant]) -> Found:
+def train_each(setup: Setup, variants: Sequence[Variant]) -> Found:
     """Train every variant with every seed.
 
     Raises:
@@ -33,12 +35,12 @@ def train_each(means: Means, variants: Sequence[Variant]) -> Found:
         Stopped: a signal came; every run was saved and goes on next time.
     """
     wanted = {
-        (variant.key, seed): net_settings(means, variant.model, seed, **variant.choices)
+        (variant.key, seed): net_settings(setup, variant.model, seed, **variant.choices)
         for variant in variants
-        for seed in means.seeds
+        for seed in setup.seeds
     }
-    found = dict(zip(wanted, trained(means, list(wanted.values())), strict=True))
-    return {variant.key: [found[variant.key, seed] for seed in means.seeds] for variant in variants}
+    found = dict(zip(wanted, trained(setup, list(wanted.values())), strict=True))
+    return {variant.key: [found[variant.key, seed] for seed in setup.seeds] for variant in variants}
 
 
 def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
@@ -50,7 +52,7 @@ def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
             ("test", "test", test_error),
         ):
             values = tuple(error(record) for record in found[variant.key])
-            quantities[f"{variant.key}-{split}"] = Quantity(f"{words} error, {variant.label}", values, "%")
+            quantities[f"{variant.key}-{split}"] = quantity(f"{words} error, {variant.label}", values, "%")
     return quantities
 
 
@@ -63,13 +65,13 @@ def error_bars(variants: Sequence[Variant], q: Quantities, where: str = "") -> t
 
 
 def _bars(title: str, split: str, variants: Sequence[Variant], q: Quantities) -> Bars:
-    return Bars(title, "error, %", tuple(Bar(v.label, q[f"{v.key}-{split}"].values) for v in variants))
+    return bars_of(title, "error, %", q, {v.label: f"{v.key}-{split}" for v in variants})
 
 
 def loss_lines(variants: Sequence[Variant], found: Found, where: str = "") -> Lines:
     """Return the training loss of each variant over the passes."""
-    lines = tuple(mean_line(v.label, [loss_curve(run) for run in found[v.key]]) for v in variants)
-    return Lines("Training loss" + where, "pass", "loss, nats", lines)
+    nets = {variant.label: found[variant.key] for variant in variants}
+    return Lines("Training loss" + where, "pass", "loss, nats", lines_of(nets, loss_curve))
 
 
 def cost_table(variants: Sequence[Variant], found: Found) -> Table:

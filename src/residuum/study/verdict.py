@@ -1,4 +1,4 @@
-"""From figures to a verdict: supported, contradicted, or undecided at this scale.
+"""The rule of a study, as data: its words for the reader, and the verdict it draws from figures, follow from it alone.
 
 A part of a claim holds, or fails, where a difference lies beyond two standard errors of it; between them, nothing is
 said, nor where two figures without spread are exactly alike, as counts can be. A claim is supported where all its
@@ -6,81 +6,167 @@ parts hold and contradicted where one fails.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from itertools import groupby, product
+from typing import Literal, TypeVar
 
-Answer = Literal["supported", "contradicted", "undecided"]
+from residuum.records.study import Answer, Part, Quantity, Verdict
+
 ERRORS = 2.0
 """Standard errors of a difference that it must exceed."""
 
-
-class Measured(Protocol):
-    """What the rule needs of a figure."""
-
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def mean(self) -> float: ...  # noqa: D102
-    @property
-    def standard_error(self) -> float: ...  # noqa: D102
+Relation = Literal["above", "below", "not above"]
+Quantities = Mapping[str, Quantity]
+"""What was measured, by the names that rules call it by."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of a claim, in words, and whether it holds; None: the figures do not say."""
+class Comparison:
+    """Each of some quantities against each of others: names, or numbers, which need not be measured.
 
-    words: str
-    holds: bool | None
+    `by`: more than so much above or below; "not above" by more than so much. `unit` is that of the numbers, for the
+    words alone.
+    """
+
+    ones: tuple[str, ...]
+    relation: Relation
+    others: tuple[str | float, ...]
+    by: float = 0.0
+    unit: str = ""
+
+    def parts(self, q: Quantities) -> list[Part]:
+        """Return whether it holds, for every pair."""
+        return [
+            _part(q[one], self.relation, q[other] if isinstance(other, str) else other, self.by)
+            for one, other in product(self.ones, self.others)
+        ]
+
+
+Ones = str | tuple[str, ...]
+Others = str | float | tuple[str, ...]
+T = TypeVar("T")
+
+
+def above(ones: Ones, others: Others, by: float = 0.0, unit: str = "") -> Comparison:
+    """Ask whether a > b + by."""
+    return Comparison(_several(ones), "above", _several(others), by, unit)
+
+
+def below(ones: Ones, others: Others, by: float = 0.0, unit: str = "") -> Comparison:
+    """Ask whether a < b − by."""
+    return Comparison(_several(ones), "below", _several(others), by, unit)
+
+
+def not_above(ones: Ones, others: Others, by: float = 0.0, unit: str = "") -> Comparison:
+    """Ask whether a ≤ b + by: no worse than by that much."""
+    return Comparison(_several(ones), "not above", _several(others), by, unit)
+
+
+def _several(asked: T | tuple[T, ...]) -> tuple[T, ...]:
+    return asked if isinstance(asked, tuple) else (asked,)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """The answer, and the parts that led to it."""
+class Rule:
+    """When a claim counts as supported, and when as contradicted; it stands before the figures do."""
 
-    answer: Answer
-    parts: tuple[Part, ...]
+    claim: tuple[Comparison, ...]
+    words: Mapping[str, str]
+    """What each quantity is called in the rule."""
+    given: tuple[Comparison, ...] | None = None
+    """What is asked of a given model in its place; () if one net alone decides nothing, None if none can be given."""
+    where: str = ""
+    """What holds of all of it, as a sentence."""
+    besides: str = ""
+    """What else there is to say, as a sentence."""
+
+    def judge(self, q: Quantities, *, given: bool = False) -> Verdict:
+        """Return the verdict on these figures, which are of a `given` model or of the study's own nets."""
+        if not given:
+            return decide([part for one in self.claim for part in one.parts(q)])
+        return decide([part for one in self.given or () for part in self._of_given(one, q)] or [ALONE])
+
+    def _of_given(self, one: Comparison, q: Quantities) -> list[Part]:
+        """Return its parts; None of them holds where the net has not what they are about."""
+        missing = [name for name in (*one.ones, *one.others) if isinstance(name, str) and name not in q]
+        return [Part(f"this net has not {self.words[name]}", None) for name in missing] or one.parts(q)
+
+    def __str__(self) -> str:
+        pairs = sum(len(one.ones) * len(one.others) for one in self.claim)
+        parts = [
+            self.where,
+            f"Supported: {self._said(self.claim)}.",
+            f"Contradicted: {'either' if pairs == 2 else 'any of these'} is the other way round.",
+            "Each beyond two standard errors.",
+            self._said_of_given(),
+            self.besides,
+        ]
+        return " ".join(part for part in parts if part)
+
+    def _said_of_given(self) -> str:
+        if self.given is None:
+            return ""
+        if not self.given:
+            return "Of one net given alone nothing is decided."
+        same = self.given == self.claim
+        return "Of a given net: the same." if same else f"Of a given net: {self._said(self.given)}."
+
+    def _said(self, comparisons: Sequence[Comparison]) -> str:
+        clauses = []
+        for ones, group in groupby(comparisons, key=lambda one: one.ones):
+            verb = "is" if len(ones) == 1 else "are each"
+            subject = _listed([self.words[name] for name in ones])
+            clauses.append(f"{subject} {verb} {_listed([self._relation(one) for one in group])}")
+        return "; ".join([*clauses[:-1], f"and {clauses[-1]}" if len(clauses) > 1 else clauses[-1]])
+
+    def _relation(self, one: Comparison) -> str:
+        unit = one.unit and f" {one.unit}"
+        others = [self.words[it] if isinstance(it, str) else _number(it) + unit for it in one.others]
+        each = "each of " if len(others) > 2 else "both " if len(others) == 2 else ""
+        by = f" by more than {_number(one.by)}{unit}" if one.by else ""
+        return f"{one.relation} {each}{_listed(others)}{by}"
 
 
-def above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
-    """Say whether a > b + by, beyond two standard errors of a − b."""
-    return Part(_words(a, "above", b, by), _beyond(_mean(a) - _mean(b) - by, a, b))
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else texts[0]
 
 
-def below(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
-    """Say whether a < b − by, likewise."""
-    return Part(_words(a, "below", b, by), _beyond(_mean(b) - by - _mean(a), a, b))
+def _number(value: float) -> str:
+    return f"{value:g}".replace("e-0", "e-")
 
 
-def not_above(a: Measured, b: Measured | float, by: float = 0.0) -> Part:
-    """Say whether a ≤ b + by, likewise: no worse than by that much."""
-    return Part(_words(a, "not above", b, by), _beyond(_mean(b) + by - _mean(a), a, b, alike=True))
+# --- from figures to the answer -----------------------------------------------------------------
+
+ALONE = Part("one net alone is not compared with another", None)
 
 
-def _words(a: Measured, relation: str, b: Measured | float, by: float) -> str:
-    return f"{_named(a)} {relation} {_named(b)}" + (f" by more than {by:g}" if by else "")
+def _part(a: Quantity, relation: Relation, b: Quantity | float, by: float) -> Part:
+    """Compare two figures, in the words of what was measured."""
+    mean = b if isinstance(b, int | float) else b.mean
+    if relation == "above":
+        gap, alike = a.mean - mean - by, None
+    elif relation == "below":
+        gap, alike = mean - by - a.mean, None
+    else:
+        gap, alike = mean + by - a.mean, True
+    error = a.standard_error if isinstance(b, int | float) else math.hypot(a.standard_error, b.standard_error)
+    words = f"{_named(a)} {relation} {_named(b)}" + (f" by more than {by:g}" if by else "")
+    return Part(words, _beyond(gap, error, alike))
 
 
-def _beyond(
-    gap: float, a: Measured | float, b: Measured | float, *, alike: bool | None = None
-) -> bool | None:
+def _beyond(gap: float, error: float, alike: bool | None) -> bool | None:
     """True where the gap is above two standard errors, False where it is below minus two; `alike` of no gap at all."""
-    error = math.hypot(*(0.0 if isinstance(one, int | float) else one.standard_error for one in (a, b)))
     if math.isnan(gap) or math.isnan(error) or (error and abs(gap) <= ERRORS * error):
         return None
-    if gap == 0:
-        return alike
-    return gap > 0
+    return alike if gap == 0 else gap > 0
 
 
-def _mean(one: Measured | float) -> float:
-    return float(one) if isinstance(one, int | float) else one.mean
-
-
-def _named(one: Measured | float) -> str:
+def _named(one: Quantity | float) -> str:
     return f"{one:g}" if isinstance(one, int | float) else f"{one.label} ({one})"
 
 
-def decide(*parts: Part) -> Verdict:
+def decide(parts: Sequence[Part]) -> Verdict:
     """Return the verdict on a claim of these parts."""
     held = [part.holds for part in parts]
     answer: Answer = "undecided"
@@ -88,4 +174,4 @@ def decide(*parts: Part) -> Verdict:
         answer = "contradicted"
     elif all(held):
         answer = "supported"
-    return Verdict(answer, parts)
+    return Verdict(answer, tuple(parts))

@@ -15,10 +15,11 @@ from torch.nn.functional import mse_loss
 
 from residuum.compute import choose_compute
 from residuum.models.mlp import MLP, MLPSpec
-from residuum.study.charts import Line, Lines, mean_line
+from residuum.records.study import Line, Lines, Quantity, Words
+from residuum.study.charts import line_through, mean_line
 from residuum.study.fit import fit
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Words
-from residuum.study.verdict import Verdict, below, decide
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Quantities, Rule, below
 
 FREQUENCIES = (1, 2, 4, 8, 16)
 PHASES = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -50,19 +51,30 @@ class Course:
     final: float
 
 
-def measure(means: Means) -> Findings:
+RULE = Rule(
+    (below("until-lowest", "until-highest"), below("final-residual", "final-plain")),
+    {
+        "until-lowest": "the step at which the deepest residual net has learnt the lowest frequency",
+        "until-highest": "that at which it has learnt the highest",
+        "final-residual": "that net's error at the end",
+        "final-plain": "that of the plain net as deep",
+    },
+    besides=f"A frequency is learnt once the error of its amplitude is below {LEARNT}.",
+)
+
+
+def measure(setup: Setup) -> Findings:
     """Fit the wave with plain and residual nets of each depth and with shallow nets of each width, with every seed."""
-    plan = _plan(means)
-    x, y = wave(choose_compute(means.device, threads=means.threads).device)
+    plan = _plan(setup)
+    x, y = wave(choose_compute(setup.device, threads=setup.threads).device)
     deep = {
-        (kind, blocks): [learn(deep_net(kind, blocks, seed), x, y, plan) for seed in means.seeds]
+        (kind, blocks): [learn(deep_net(kind, blocks, seed), x, y, plan) for seed in setup.seeds]
         for kind in KINDS
         for blocks in plan.blocks
     }
-    wide = {w: [learn(wide_net(w, seed), x, y, plan) for seed in means.seeds] for w in plan.widths}
-    normalised = [learn(deep_net(WITH_BN, plan.blocks[1], seed), x, y, plan) for seed in means.seeds]
-    quantities = _quantities(plan, deep, wide) | _steps(WITH_BN, normalised, plan.blocks[1])
-    q = quantities
+    wide = {w: [learn(wide_net(w, seed), x, y, plan) for seed in setup.seeds] for w in plan.widths}
+    normalised = [learn(deep_net(WITH_BN, plan.blocks[1], seed), x, y, plan) for seed in setup.seeds]
+    q = _quantities(plan, deep, wide) | _steps(WITH_BN, normalised, plan.blocks[1])
     most = plan.blocks[-1]
     low, high = q["until-lowest"], q["until-highest"]
     return Findings(
@@ -79,8 +91,8 @@ def measure(means: Means) -> Findings:
             *(_by_frequency(kind, deep[kind, most], most) for kind in KINDS),
             _by_frequency(WITH_BN, normalised, plan.blocks[1]),
             _fits(x, y, deep["residual", most][0], most),
-            _by_depth(plan, q, len(means.seeds)),
-            _by_width(plan, q, len(means.seeds)),
+            _by_depth(plan, q),
+            _by_width(plan, q),
         ),
         notes=(
             "Every step sees all points; where there is BN, its statistics are those of all of them.",
@@ -97,10 +109,10 @@ def measure(means: Means) -> Findings:
     )
 
 
-def _plan(means: Means) -> Plan:
-    if means.scale == "tiny":
+def _plan(setup: Setup) -> Plan:
+    if setup.scale == "tiny":
         return Plan((1, 4), (8, 64), 150, 5)
-    if means.scale == "quick":
+    if setup.scale == "quick":
         return Plan((1, 4, 15, 31), (8, 32, 128, 512), 600, 5)
     return Plan((1, 4, 15, 31), (8, 32, 128, 512, 2048, 8192), 10_000, 20)
 
@@ -206,16 +218,18 @@ def _quantities(plan: Plan, deep: Deep, wide: Wide) -> dict[str, Quantity]:
     for kind in KINDS:
         quantities |= _steps(kind, deep[kind, most], most)
         for blocks in plan.blocks:
-            finals = tuple(course.final for course in deep[kind, blocks])
-            label = f"relative error at the end, {kind}, {_depth(blocks)} layers"
-            quantities[f"final-{kind}{_depth(blocks)}"] = Quantity(label, finals)
+            name = f"{kind}{_depth(blocks)}"
+            quantities[f"final-{name}"] = _final(f"{kind}, {_depth(blocks)} layers", deep[kind, blocks])
         quantities[f"final-{kind}"] = quantities[f"final-{kind}{_depth(most)}"]
     for units, courses in wide.items():
-        label = f"relative error at the end, one hidden layer of {units}"
-        quantities[f"final-width{units}"] = Quantity(label, tuple(course.final for course in courses))
+        quantities[f"final-width{units}"] = _final(f"one hidden layer of {units}", courses)
     quantities["until-lowest"] = quantities[f"until-residual-{FREQUENCIES[0]}"]
     quantities["until-highest"] = quantities[f"until-residual-{FREQUENCIES[-1]}"]
     return quantities
+
+
+def _final(of: str, courses: Sequence[Course]) -> Quantity:
+    return quantity(f"relative error at the end, {of}", [course.final for course in courses])
 
 
 def _steps(kind: str, courses: Sequence[Course], blocks: int) -> dict[str, Quantity]:
@@ -223,7 +237,7 @@ def _steps(kind: str, courses: Sequence[Course], blocks: int) -> dict[str, Quant
     for place, f in enumerate(FREQUENCIES):
         values = tuple(float(learnt_at(course, place)) for course in courses)
         label = f"steps until frequency {f} is learnt, {kind}, {_depth(blocks)} layers"
-        quantities[f"until-{kind.replace(' ', '-')}-{f}"] = Quantity(label, values)
+        quantities[f"until-{kind.replace(' ', '-')}-{f}"] = quantity(label, values)
     return quantities
 
 
@@ -239,12 +253,8 @@ def _by_frequency(kind: str, courses: Sequence[Course], blocks: int) -> Lines:
         )
         for place, f in enumerate(FREQUENCIES)
     )
-    return Lines(
-        f"Still to learn: {kind}, {_depth(blocks)} layers",
-        "step",
-        "error of the amplitude",
-        lines,
-    )
+    title = f"Still to learn: {kind}, {_depth(blocks)} layers"
+    return Lines(title, "step", "error of the amplitude", lines)
 
 
 def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
@@ -256,55 +266,14 @@ def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
     return Lines(f"One residual net of {_depth(blocks)} layers as it learns", "x", "y", tuple(lines))
 
 
-def _by_depth(plan: Plan, q: Quantities, seeds: int) -> Lines:
+def _by_depth(plan: Plan, q: Quantities) -> Lines:
+    depths = [_depth(blocks) for blocks in plan.blocks]
     lines = tuple(
-        mean_line(
-            kind,
-            [
-                tuple(
-                    (_depth(blocks), q[f"final-{kind}{_depth(blocks)}"].values[i]) for blocks in plan.blocks
-                )
-                for i in range(seeds)
-            ],
-        )
-        for kind in KINDS
+        line_through(kind, {depth: q[f"final-{kind}{depth}"].values for depth in depths}) for kind in KINDS
     )
     return Lines("Error at the end by depth", "layers", "relative error", lines, log_y=True)
 
 
-def _by_width(plan: Plan, q: Quantities, seeds: int) -> Lines:
-    points = [
-        tuple((units, q[f"final-width{units}"].values[i]) for units in plan.widths) for i in range(seeds)
-    ]
-    line = mean_line("one hidden layer", points)
+def _by_width(plan: Plan, q: Quantities) -> Lines:
+    line = line_through("one hidden layer", {units: q[f"final-width{units}"].values for units in plan.widths})
     return Lines("Error at the end by width, one hidden layer", "units", "relative error", (line,))
-
-
-def judge(q: Quantities) -> Verdict:
-    """The lowest frequency is learnt before the highest; the deep residual net ends nearer the wave than the plain."""
-    return decide(
-        below(q["until-lowest"], q["until-highest"]),
-        below(q["final-residual"], q["final-plain"]),
-    )
-
-
-STUDY = Study(
-    name="waveform",
-    title=Words("A wave, coarse first", "波形拟合：先粗后细"),
-    question=Words(
-        "Do nets learn the coarse shape of a wave before its details, and does depth help only with shortcuts?",
-        "网络是否先学会波形的轮廓、后学会细节？加深是否只有配合捷径连接才有益？",
-    ),
-    claim=Words(
-        "Low frequencies are learnt first; deep residual nets fit the wave better than plain ones of the same depth. "
-        "Width alone would suffice in principle (Cybenko 1989, Hornik 1991).",
-        "低频成分先被学会；同样深度下，残差网络比普通网络拟合得更好。"
-        "原则上仅靠宽度也足够（Cybenko 1989，Hornik 1991）。",
-    ),
-    source="Rahaman et al. 2018 (arXiv 1806.08734), fig. 1; He et al. 2015 (arXiv 1512.03385), sec. 1",
-    predicate="Supported: in the deepest residual net the lowest frequency's amplitude error falls below 0.3 in fewer "
-    "steps than the highest's, and that net's error at the end is below the plain net's of the same depth. "
-    "Contradicted: either is the other way round. Each beyond two standard errors.",
-    measure=measure,
-    judge=judge,
-)

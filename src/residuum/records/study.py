@@ -1,0 +1,171 @@
+"""study.json: what a study asked, measured and answered, with the charts and tables that show it."""
+
+import math
+from typing import Any, Literal
+
+from residuum.choices import Scale
+from residuum.records.codec import Record
+
+Answer = Literal["supported", "contradicted", "undecided"]
+Points = tuple[tuple[float, float], ...]
+"""(x, y) each; either may be no finite number, and nothing is drawn there."""
+
+
+class Words(Record, frozen=True):
+    """One text in both languages of the documents."""
+
+    en: str
+    zh: str
+
+
+class Quantity(Record, frozen=True):
+    """One figure with its repetitions, one for each seed, in `unit`; study/frame.py makes it of its values.
+
+    `exact`: nothing in it is left to chance (a count, a rounding error, one given net), so that one value is enough.
+    """
+
+    label: str
+    values: tuple[float, ...]
+    unit: str
+    exact: bool
+    mean: float
+    sd: float | None
+    """Over the seeds; None of a single one, nan where a value is no number."""
+    n: int
+
+    @property
+    def standard_error(self) -> float:
+        """Return that of the mean: 0 where nothing is left to chance, nan where one seed says nothing of it."""
+        if self.exact:
+            return 0.0
+        return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
+
+    def __str__(self) -> str:
+        spread = f" ± {self.sd:.3g}" if self.sd is not None and not self.exact else ""
+        return f"{self.mean:.4g}{spread}" + (f" {self.unit}" if self.unit else "")
+
+
+class Part(Record, frozen=True):
+    """One part of the claim, in words, and whether it holds; None: the figures do not say."""
+
+    words: str
+    holds: bool | None
+
+
+class Verdict(Record, frozen=True):
+    """The answer, and the parts that led to it."""
+
+    answer: Answer
+    parts: tuple[Part, ...]
+
+
+# --- what is shown ------------------------------------------------------------------------------
+
+
+class Line(Record, frozen=True):
+    """One curve: the mean over seeds, with each seed's own behind it where there are several."""
+
+    label: str
+    points: Points
+    seeds: tuple[Points, ...] = ()
+
+
+class Lines(Record, frozen=True, tag_field="kind", tag="lines"):
+    """Curves over a common axis."""
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    percent: bool = False
+    """Whether y is a share, 0 to 1, to be written in per cent."""
+    log_y: bool = False
+
+
+class Bar(Record, frozen=True):
+    """One bar: the mean of its values, one for each seed."""
+
+    label: str
+    values: tuple[float, ...]
+
+
+class Bars(Record, frozen=True, tag_field="kind", tag="bars"):
+    """Bars with their spread; `y` says what and in which unit."""
+
+    title: str
+    y: str
+    bars: tuple[Bar, ...]
+
+
+class Map(Record, frozen=True, tag_field="kind", tag="map"):
+    """A field of values over x (columns) and y (rows, the first at the top), in colour; a range begins at the first."""
+
+    title: str
+    x: str
+    y: str
+    rows: tuple[tuple[float, ...], ...]
+    x_range: tuple[float, float]
+    y_range: tuple[float, float]
+    reading: str
+    """What a value is, for the legend."""
+
+    def __post_init__(self) -> None:
+        _check_width(self.rows, len(self.rows[0]) if self.rows else 0)
+
+
+Chart = Lines | Bars | Map
+
+
+class Table(Record, frozen=True):
+    """Figures to look up: one row of texts under the heads for each."""
+
+    title: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        _check_width(self.rows, len(self.heads))
+
+
+def _check_width(rows: tuple[tuple[Any, ...], ...], width: int) -> None:
+    """Refuse rows of different width (ValueError)."""
+    for place, row in enumerate(rows):
+        if len(row) != width:
+            raise ValueError(f"row {place} has {len(row)} cells, not {width}")
+
+
+# --- the whole file -----------------------------------------------------------------------------
+
+
+class StudyRecord(Record, frozen=True, kw_only=True):
+    """study.json."""
+
+    kind: Literal["study"]
+    name: str
+    title: Words
+    question: Words
+    claim: Words
+    source: str
+    """Paper, section, figure."""
+    predicate: str
+    """The rule in words: when the claim counts as supported, and when as contradicted."""
+    scale: Scale
+    seeds: tuple[int, ...]
+    examined: str | None
+    """The name of the given model, where one was examined."""
+    command: str
+    """The line that repeats the study."""
+    verdict: Verdict
+    measured: Words
+    """The main of what was measured in one sentence, figures included."""
+    quantities: dict[str, Quantity]
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+    """What was trained and how."""
+    seconds: float
+    """What measuring took, besides the training of `runs`."""
+    runs: dict[str, float]
+    """What the training of each run took, in seconds; on a processor that is of one core."""
+    environment: dict[str, Any]
