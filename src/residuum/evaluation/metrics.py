@@ -234,7 +234,8 @@ def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Json, Json]:
     """Return macro F1 and ECE with intervals from the same resamples of the rows."""
     N, labels, predicted = len(rows.labels), rows.labels, rows.predicted
     hit = np.where(rows.correct, labels, K)
-    bins, gaps = _bin_of(rows.confidence), rows.correct - rows.confidence.astype(np.float64)
+    bins = _bin_of(rows.confidence)
+    gaps: NDArray[np.float64] = rows.correct - rows.confidence.astype(np.float64)
     generator = np.random.Generator(np.random.Philox(seed))
     resampled = np.empty((2, RESAMPLES))
     for i in range(RESAMPLES):  # what each image has is looked up, not computed again
