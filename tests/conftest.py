@@ -1,23 +1,45 @@
 """What every test shares: a cache folder of its own, and where the real data lie."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from residuum import machine
+
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # One core a worker: two processes that both take every core wait for each other more than they compute.
     all_cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
 
+KERNELS = machine.cache_folder() / "kernels"  # this user's own, kept from one run of the tests to the next
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage what the imports have made: none of it ever goes."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
+
+
+def new_cache(folder: Path) -> Path:
+    """Make an empty cache, but for the compiled kernels: no process that uses it has to compile them again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    KERNELS.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / "kernels").symlink_to(KERNELS)
+    return folder
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RESIDUUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("RESIDUUM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
         yield
 
 

@@ -1,8 +1,7 @@
 """The compiled operation against torch's, and what happens where it cannot be compiled."""
 
 import os
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -226,29 +225,35 @@ def test_what_it_cannot_do_is_left_to_torch(case: str) -> None:
     torch.testing.assert_close(y, expected.relu(), rtol=0, atol=0)
 
 
-def run_with(environment: dict[str, str]) -> str:
-    code = (
-        "import torch; from residuum.kernels.build import library; from residuum.kernels.batch_norm import batch_norm;"
-        "x = torch.randn(2, 16, 4, 4).to(memory_format=torch.channels_last);"
-        "print(library() is not None, float(batch_norm(x, torch.nn.BatchNorm2d(16), act='relu').min()))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout + done.stderr
+RunWith = Callable[[dict[str, str]], str]
 
 
-def test_without_a_compiler_torch_does_the_work(tmp_path: Path) -> None:
+@pytest.fixture
+def run_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunWith]:
+    """Give what a process with such an environment says: whether there is a library, the smallest of BN and ReLU."""
+
+    def run(environment: dict[str, str]) -> str:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        build.library.cache_clear()
+        x = torch.randn(2, 16, 4, 4).to(memory_format=CHANNELS_LAST)
+        smallest = float(batch_norm(x, nn.BatchNorm2d(16), act="relu").detach().min())
+        print(build.library() is not None, smallest)
+        said = capsys.readouterr()
+        return said.out + said.err
+
+    yield run
+    monkeypatch.undo()
+    build.library.cache_clear()
+
+
+def test_without_a_compiler_torch_does_the_work(run_with: RunWith, tmp_path: Path) -> None:
     said = run_with({"PATH": str(tmp_path), "CXX": "", "RESIDUUM_CACHE": str(tmp_path)})
     assert "False 0.0" in said
     assert "no C++ compiler" in said
 
 
-def test_a_compiler_that_fails_is_said_and_torch_does_the_work(tmp_path: Path) -> None:
+def test_a_compiler_that_fails_is_said_and_torch_does_the_work(run_with: RunWith, tmp_path: Path) -> None:
     broken = tmp_path / "compiler"
     broken.write_text(
         '#!/bin/sh\n[ "$1" = --version ] && echo 1 && exit 0\necho "error: no such thing" >&2\nexit 1\n'
@@ -259,19 +264,24 @@ def test_a_compiler_that_fails_is_said_and_torch_does_the_work(tmp_path: Path) -
     assert "no such thing" in said
 
 
-def test_it_can_be_turned_off(tmp_path: Path) -> None:
+def test_it_can_be_turned_off(run_with: RunWith, tmp_path: Path) -> None:
     said = run_with({"RESIDUUM_KERNELS": "off", "RESIDUUM_CACHE": str(tmp_path)})
     assert said.startswith("False 0.0")
     assert not list(tmp_path.iterdir())
 
 
 @compiled
-def test_it_is_compiled_once(tmp_path: Path) -> None:
-    assert "True" in run_with({"RESIDUUM_CACHE": str(tmp_path)})
-    [built] = (tmp_path / "kernels").iterdir()
+def test_it_is_compiled_once(run_with: RunWith, tmp_path: Path) -> None:
+    compiler = tmp_path / "compiler"  # the machine's own, told not to take its time
+    found = next(filter(None, (os.environ.get("CXX"), *map(shutil.which, ("g++", "c++", "clang++")))))
+    compiler.write_text(f'#!/bin/sh\nexec {found} "$@" -O0\n')
+    compiler.chmod(0o755)
+    cache = tmp_path / "cache"
+    assert "True" in run_with({"CXX": str(compiler), "RESIDUUM_CACHE": str(cache)})
+    [built] = (cache / "kernels").iterdir()
     stamp = built.stat().st_mtime_ns
-    assert "True" in run_with({"RESIDUUM_CACHE": str(tmp_path)})
-    assert [p.stat().st_mtime_ns for p in (tmp_path / "kernels").iterdir()] == [stamp]
+    assert "True" in run_with({"CXX": str(compiler), "RESIDUUM_CACHE": str(cache)})
+    assert [p.stat().st_mtime_ns for p in (cache / "kernels").iterdir()] == [stamp]
 
 
 @compiled

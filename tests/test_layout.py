@@ -4,6 +4,7 @@ A check takes the package as {path below src/residuum: text} and returns the fau
 """
 
 import ast
+import functools
 import graphlib
 import re
 from collections.abc import Iterator
@@ -86,8 +87,11 @@ def package() -> Files:
     }
 
 
+parsed = functools.cache(ast.parse)
+
+
 def trees(files: Files) -> dict[str, ast.Module]:
-    return {path: ast.parse(text) for path, text in files.items() if path.endswith(".py")}
+    return {path: parsed(text) for path, text in files.items() if path.endswith(".py")}
 
 
 # --- reading imports ---------------------------------------------------------------------------

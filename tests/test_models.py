@@ -79,16 +79,26 @@ def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:
 
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
-    theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).double().eval()
-    ours = ResNet(named(f"resnet{depth}", 7)).double().eval()
-    for (
-        module
-    ) in theirs.modules():  # statistics and scales as after training, not the neutral ones of a new net
-        if isinstance(module, nn.BatchNorm2d):
+    with torch.device("meta"):  # nothing need be initialised twice
+        theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).double().eval()
+        ours = ResNet(named(f"resnet{depth}", 7)).double().eval()
+    theirs.to_empty(device="cpu")
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after training, not the neutral ones of a new net
             module.running_mean.normal_(0, 0.1)
             module.running_var.uniform_(0.5, 1.5)
             nn.init.uniform_(module.weight, 0.2, 0.6)
-    ours.load_state_dict(dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True)))
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Conv2d):
+            # He's initialisation by uniform numbers, which are drawn sooner
+            bound = (6 / module.weight[:, 0].numel()) ** 0.5
+            nn.init.uniform_(module.weight, -bound, bound)
+        elif isinstance(module, nn.Linear):
+            module.reset_parameters()
+    state = dict(zip(ours.state_dict(), theirs.state_dict().values(), strict=True))
+    ours.load_state_dict(state, assign=True)
+    for net in (ours, theirs):
+        net.requires_grad_(False)  # the input's gradient alone is compared
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     logits_ours, logits_theirs = ours(x_ours), theirs(x_theirs)
@@ -656,8 +666,9 @@ def test_no_strided_pointwise_convolution_reaches_torch():
     nets = list(legal_small_nets())
     assert len(nets) > 400
     images = torch.zeros(2, 3, 16, 16)
-    with NoStridedPointwise():
-        for spec in nets:
-            ResNet(spec)(images)
+    for spec in nets:
+        net = ResNet(spec)
+        with NoStridedPointwise(), torch.no_grad():
+            net(images)
     with pytest.raises(AssertionError, match="strided 1×1"), NoStridedPointwise():
         nn.Conv2d(4, 8, 1, 2)(torch.zeros(1, 4, 8, 8))

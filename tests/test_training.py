@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,14 +30,34 @@ from residuum.training.start import make_net
 
 
 def quickly(out: Path, **changes: object) -> TrainSettings:
-    """Settings of a run of a few seconds on the built-in digits."""
-    base = {"model": "resnet20", "epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 1}
-    return TrainSettings("digits", **{**base, **changes})  # type: ignore[arg-type]
+    """Settings of a run of about a second on the built-in digits: a net of 8 layers, if none is named."""
+    base = {"epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 1}
+    net = {} if "model" in changes else {"model": "resnet20", "blocks": (1, 1, 1)}
+    return TrainSettings("digits", **{**base, **net, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
     return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=4))
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    """One pass, with TensorBoard's events."""
+    return train(quickly(tmp_path_factory.mktemp("short") / "run", epochs=1, tensorboard=True))
+
+
+@pytest.fixture(scope="module")
+def stopped_after_25_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run like `finished`, saved at every step and stopped inside the second epoch."""
+    run = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after_step(patch, 25)
+        with pytest.raises(Stopped):
+            train(quickly(run, epochs=4, save_seconds=0.0))
+    assert (run / runs.CHECKPOINT).exists()
+    assert (run / runs.PREVIOUS_CHECKPOINT).exists()
+    return run
 
 
 def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> None:
@@ -79,9 +100,9 @@ def test_a_run_repeats_bit_by_bit_from_its_own_settings(finished: runs.RunRecord
     assert losses(again) == losses(finished)
 
 
-def test_another_seed_is_another_run(finished: runs.RunRecord, tmp_path: Path) -> None:
-    other = train(quickly(tmp_path / "other", epochs=4, seed=4))
-    assert not same_tensors(finished.path / runs.MODEL, other.path / runs.MODEL)
+def test_another_seed_is_another_run(short: runs.RunRecord, tmp_path: Path) -> None:
+    other = train(quickly(tmp_path / "other", epochs=1, seed=4))
+    assert not same_tensors(short.path / runs.MODEL, other.path / runs.MODEL)
 
 
 def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
@@ -121,13 +142,9 @@ def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    damage: str, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    damage: str, finished: runs.RunRecord, stopped_after_25_steps: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "damaged"
-    stop_after_step(monkeypatch, 25)
-    with pytest.raises(Stopped):
-        train(quickly(run, epochs=4, save_seconds=0.0))
-    monkeypatch.undo()
+    run = shutil.copytree(stopped_after_25_steps, tmp_path / "damaged")
     content = (run / runs.CHECKPOINT).read_bytes()
     spoiled = content[: len(content) // 2] if damage == "truncated" else b"\xff" * 8 + content[8:]
     (run / runs.CHECKPOINT).write_bytes(spoiled)
@@ -137,13 +154,9 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
 
 
 def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stopped_after_25_steps: Path, tmp_path: Path
 ) -> None:
-    run = tmp_path / "bit"
-    stop_after_step(monkeypatch, 5)
-    with pytest.raises(Stopped):
-        train(quickly(run))
-    monkeypatch.undo()
+    run = shutil.copytree(stopped_after_25_steps, tmp_path / "bit")
     content = bytearray((run / runs.CHECKPOINT).read_bytes())
     content[-100] ^= 0x40
     (run / runs.CHECKPOINT).write_bytes(content)
@@ -225,14 +238,22 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def in_a_process(words: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-m", "residuum", *words], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 90
+    while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_the_command_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "residuum", "train", "digits", "--epochs", "500", "--out", str(run)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 90
-        while not (run / runs.METRICS).exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+    words = ["train", "digits", *["--blocks", "1"] * 3, "--epochs", "500", "--out", str(run)]
+    with in_a_process(words) as process:
+        wait_for(run / runs.METRICS, process)
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
     assert process.returncode == code
@@ -241,18 +262,15 @@ def test_the_command_saves_and_says_how_to_go_on(number: int, code: int, tmp_pat
     assert (run / runs.CHECKPOINT).exists()
 
 
-def test_killed_it_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
+def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "residuum", "train", "digits", "--epochs", "3", "--batch-size", "64"]
-    command += ["--seed", "3", "--save-seconds", "0", "--threads", "1"]
-    with subprocess.Popen([*command, "--out", str(run)], stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 90
-        while not (run / runs.PREVIOUS_CHECKPOINT).exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+    words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "4"]
+    words += ["--batch-size", "64", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
+    with in_a_process(words) as process:
+        wait_for(run / runs.PREVIOUS_CHECKPOINT, process)
         process.kill()
     record = train(TrainSettings(resume=str(run)))
-    whole = train(quickly(tmp_path / "whole", epochs=3))
-    assert same_tensors(record.path / runs.MODEL, whole.path / runs.MODEL)
+    assert same_tensors(record.path / runs.MODEL, finished.path / runs.MODEL)
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
@@ -355,13 +373,12 @@ def test_a_data_set_with_its_own_splits_is_not_cut(tmp_path: Path) -> None:
     assert (record.evaluation["split"], record.evaluation["images"]) == ("test", 12)
 
 
-def test_tensorboard_events_hold_the_metrics_lines(tmp_path: Path) -> None:
+def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> None:
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    record = train(quickly(tmp_path / "run", epochs=1, tensorboard=True))
-    events = reading.EventAccumulator(str(record.path / runs.EVENTS))
+    events = reading.EventAccumulator(str(short.path / runs.EVENTS))
     events.Reload()
     scalars = events.Scalars("epoch/validation_accuracy")
-    lines = [line for line in record.metrics if line["kind"] == "epoch"]
+    lines = [line for line in short.metrics if line["kind"] == "epoch"]
     assert [s.value for s in scalars] == pytest.approx([line["validation_accuracy"] for line in lines])
     assert [s.step for s in scalars] == [line["step"] for line in lines]
 
@@ -455,7 +472,8 @@ def test_a_starting_model_brings_its_own_net(finished: runs.RunRecord) -> None:
 def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6)
+    narrower = (32, 64, 64)  # than its 64, 256, 256
+    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6, widths=narrower)
     whole = train(settings)
     assert whole.settings["resolved"]["model"] == "fast-resnet10"
     assert whole.evaluation is not None

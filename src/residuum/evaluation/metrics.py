@@ -115,8 +115,12 @@ def expected_calibration_error(confidence: Probabilities, correct: NDArray[np.bo
 
     Both are (N,). 15 equal bins of the confidence, a bin holding its upper edge; each counts by its images.
     """
-    gaps = np.bincount(_bin_of(confidence), weights=correct - confidence.astype(np.float64), minlength=BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    return _ece(_bin_of(confidence), correct - confidence.astype(np.float64))
+
+
+def _ece(bins: NDArray[np.int64], gaps: NDArray[np.float64]) -> float:
+    """Do the same from each image's bin, and what is right less what is claimed."""
+    return float(np.abs(np.bincount(bins, weights=gaps, minlength=BINS)).sum() / len(bins))
 
 
 def _edges() -> NDArray[np.float64]:
@@ -216,26 +220,29 @@ def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> Json:
     }
 
 
-def _macro_f1(rows: _Rows, K: int, drawn: NDArray[np.int64] | slice) -> float:
-    """Average F1 over the classes that occur or are predicted among the rows drawn."""
-    labels = rows.labels[drawn]
-    both = np.bincount(labels, minlength=K) + np.bincount(rows.predicted[drawn], minlength=K)
-    hits = np.bincount(labels[rows.correct[drawn]], minlength=K)
+def _macro_f1(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int
+) -> float:
+    """Average F1 over the classes that occur or are predicted; `hit` is the class of a hit, K of a miss."""
+    both = np.bincount(labels, minlength=K) + np.bincount(predicted, minlength=K)
+    hits = np.bincount(hit, minlength=K + 1)[:K]
     seen = both > 0
     return float((2 * hits[seen] / both[seen]).mean())
 
 
 def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Json, Json]:
     """Return macro F1 and ECE with intervals from the same resamples of the rows."""
-    N = len(rows.labels)
+    N, labels, predicted = len(rows.labels), rows.labels, rows.predicted
+    hit = np.where(rows.correct, labels, K)
+    bins = _bin_of(rows.confidence)
+    gaps: NDArray[np.float64] = rows.correct - rows.confidence.astype(np.float64)
     generator = np.random.Generator(np.random.Philox(seed))
     resampled = np.empty((2, RESAMPLES))
-    for i in range(RESAMPLES):
+    for i in range(RESAMPLES):  # what each image has is looked up, not computed again
         drawn = generator.integers(N, size=N)
-        resampled[0, i] = _macro_f1(rows, K, drawn)
-        resampled[1, i] = expected_calibration_error(rows.confidence[drawn], rows.correct[drawn])
-    macro_f1 = _macro_f1(rows, K, slice(None))
-    ece = expected_calibration_error(rows.confidence, rows.correct)
+        resampled[0, i] = _macro_f1(labels[drawn], predicted[drawn], hit[drawn], K)
+        resampled[1, i] = _ece(bins[drawn], gaps[drawn])
+    macro_f1, ece = _macro_f1(labels, predicted, hit, K), _ece(bins, gaps)
     return _reflected(macro_f1, resampled[0]), _reflected(ece, resampled[1])
 
 
