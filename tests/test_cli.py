@@ -168,7 +168,11 @@ def test_evaluate_repeats_the_runs_own_figures(
     assert json.loads(out)["images"] == 1437
     code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
     epochs = [line for line in runs.read_metrics(run) if line["kind"] == "epoch"]
-    assert json.loads(out)["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    validation = json.loads(out)
+    assert validation["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    # the same pictures by their name: cut as training did
+    _, out, _ = command(["evaluate", run, "digits", "--split", "validation", "--json"], capsys, monkeypatch)
+    assert json.loads(out) == validation
     code, out, _ = command(["evaluate", run], capsys, monkeypatch)
     assert "360 test pictures" in out
     assert f"{own['top1']['value']:.2%}" in out

@@ -24,7 +24,7 @@ from residuum.study.variants import (
     train_each,
 )
 from residuum.study.verdict import Verdict, below, decide, not_above
-from residuum.training.feeds import open_feeds
+from residuum.training.loaders import open_loaders
 from residuum.training.resolve import resolve
 
 NET = "resnet20"
@@ -76,7 +76,7 @@ def _untrained(means: Means) -> tuple[ResNet, Tensor, Tensor]:
     seed = means.seeds[0]
     resolved = resolve(replace(net_settings(means, NET, seed), device="cpu", threads=means.threads))
     plan = one_pass(PICTURES, PICTURES)
-    batch = next(iter(open_feeds(resolved).train.batches(plan)))
+    batch = next(iter(open_loaders(resolved)["train"].batches(plan)))
     torch.manual_seed(seed)
     net = ResNet(resolved.spec).double().train()
     return net, batch.images.double(), batch.labels
