@@ -34,7 +34,7 @@ from torchvision.transforms import v2
 
 from residuum import machine
 from residuum.data.augment import augmented_views
-from residuum.data.batches import Feed, open_feed
+from residuum.data.batches import Loader
 from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.files import write_json
@@ -52,16 +52,19 @@ class InMemory:
     """The files' bytes, read beforehand on every side alike."""
 
     def __init__(self, files: Files) -> None:
-        self.files = files
+        self.content = files
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.content)
 
     def encoded(self, index: int) -> bytes:
-        return self.files[index]
+        return self.content[index]
 
     def name(self, index: int) -> str:
         return str(index)
+
+    def files(self) -> None:
+        return None
 
 
 def photographs(folder: Path, enlarge: int) -> Files:
@@ -141,14 +144,14 @@ def ours_views(files: Files, epoch: int) -> None:
         augmented_views(pictures, rows, SIZE, AUGMENTATION, 0, epoch)
 
 
-def feed_of(files: Files) -> Feed:
+def loader_of(files: Files) -> Loader:
     how = Preprocessing(SIZE, 256, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
     split = Split(InMemory(files), np.zeros(len(files), np.int64))
-    return open_feed(split, how, None, torch.device("cpu"), workers=0)
+    return Loader(split, how, None, torch.device("cpu"))
 
 
 def ours_batches(files: Files, epoch: int) -> None:
-    for _ in feed_of(files).batches([(epoch, rows) for rows in steps(files)], AUGMENTATION):
+    for _ in loader_of(files).batches([(epoch, rows) for rows in steps(files)], AUGMENTATION):
         pass
 
 

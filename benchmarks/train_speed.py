@@ -46,7 +46,7 @@ from residuum import machine, runs
 from residuum.files import write_json
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
-from residuum.training.feeds import Feeds, open_feeds
+from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved, resolve
@@ -81,21 +81,21 @@ class UsualPictures(Dataset[tuple[Tensor, int]]):
         return self.transform(Image.fromarray(self.pixels[index])), int(self.labels[index])
 
 
-def usual_pictures(resolved: Resolved, feeds: Feeds) -> Dataset[tuple[Tensor, int]]:
+def usual_pictures(resolved: Resolved, loaders: Loaders) -> Dataset[tuple[Tensor, int]]:
     """Return the training pictures as the usual scripts serve them."""
-    if feeds.train.images is not None:
-        return UsualPictures(feeds.train.images.numpy(), feeds.train.split.labels)
+    if loaders["train"].images is not None:
+        return UsualPictures(loaders["train"].images.numpy(), loaders["train"].split.labels)
     crop = transforms.RandomResizedCrop(resolved.image_size)
     steps = [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), NORMALISE]
     return ImageFolder(resolved.data.source, transforms.Compose(steps))
 
 
-def usual_steps(resolved: Resolved, feeds: Feeds) -> Iterator[None]:
+def usual_steps(resolved: Resolved, loaders: Loaders) -> Iterator[None]:
     """Yield after each step of the usual loop."""
     net = ResNet(resolved.spec).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     loader = DataLoader(
-        usual_pictures(resolved, feeds),
+        usual_pictures(resolved, loaders),
         resolved.recipe.batch_size,
         shuffle=True,
         drop_last=True,
@@ -138,11 +138,11 @@ def library_steps(resolved: Resolved) -> Iterator[None]:
 class Ours:
     """Our loop, continued from turn to turn."""
 
-    def __init__(self, resolved: Resolved, feeds: Feeds) -> None:
+    def __init__(self, resolved: Resolved, loaders: Loaders) -> None:
         net = make_net(resolved)
         resolved.compute.place(net)
         optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-        self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
+        self.job = Job(net, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed=0)
         self.state = State()
         self.ends: list[float] = []
         self.callbacks = Callbacks(lambda _: None, lambda _: None, dict, self._step_ended)
@@ -223,9 +223,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
     """Alternate the sides and return images/s of each turn, and our ratio to the others turn by turn."""
-    feeds = open_feeds(resolved)
-    usual, library = usual_steps(resolved, feeds), library_steps(resolved)
-    ours, limit = Ours(resolved, feeds), Limit(resolved)
+    loaders = open_loaders(resolved)
+    usual, library = usual_steps(resolved, loaders), library_steps(resolved)
+    ours, limit = Ours(resolved, loaders), Limit(resolved)
     sides: dict[str, Turn] = {
         "usual": lambda n: seconds_of(lambda: list(itertools.islice(usual, n))),
         "library": lambda n: seconds_of(lambda: list(itertools.islice(library, n))),

@@ -169,7 +169,11 @@ def test_evaluate_repeats_the_runs_own_figures(
     assert json.loads(out)["images"] == 1437
     code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
     epochs = [line for line in runs.read_metrics(run) if line["kind"] == "epoch"]
-    assert json.loads(out)["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    validation = json.loads(out)
+    assert validation["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    # the same pictures by their name: cut as training did
+    _, out, _ = command(["evaluate", run, "digits", "--split", "validation", "--json"], capsys, monkeypatch)
+    assert json.loads(out) == validation
     code, out, _ = command(["evaluate", run], capsys, monkeypatch)
     assert "360 test pictures" in out
     assert f"{own['top1']['value']:.2%}" in out
@@ -286,7 +290,9 @@ def test_depth_is_a_dial(
 ) -> None:
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
-    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 5)  # not 100: the figures themselves are not judged here
+    monkeypatch.setattr(
+        "residuum.depth.latency.MOST_ROUNDS", 5
+    )  # not 100: the figures themselves are not judged here
     grown, trimmed, examined = tmp_path / "grown.safetensors", tmp_path / "trimmed", tmp_path / "examined"
     code, out, _ = command(["grow", run, "--to", "20", "--out", grown], capsys, monkeypatch)
     assert code == 0

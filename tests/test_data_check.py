@@ -43,6 +43,9 @@ class Listed:
     def name(self, index: int) -> str:
         return self.names[index]
 
+    def files(self) -> None:
+        return None
+
 
 def split(*rows: tuple[Any, int], prefix: str = "p") -> Split:
     names = [f"{prefix}{i}.png" for i in range(len(rows))]

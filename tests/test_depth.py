@@ -15,24 +15,24 @@ from torch.nn.functional import cross_entropy
 
 from residuum import runs
 from residuum.compute import choose_compute
-from residuum.data.batches import Batch, one_pass, open_feed, pixels_if_small
+from residuum.data.batches import Batch, Loader, one_pass, open_loader, pixels_if_small
 from residuum.data.digits import digits
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
 from residuum.data.split import cut_validation
 from residuum.depth import repair as repair_module
 from residuum.depth.choose import asked, check_possible, choose
+from residuum.depth.described import net_name
 from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
 from residuum.depth.latency import latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
-from residuum.depth.measure import Bench, batch_statistics, identity, score, scores_without
-from residuum.depth.open_model import net_name, open_model
-from residuum.depth.open_pictures import Served, open_pictures, recalibration_feed, validation_feed, walkable
+from residuum.depth.measure import batch_statistics, identity, score, scores_without
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import most_removable, removable, still_removable, without
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.trim import trim
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.exchange.import_weights import import_weights
 from residuum.files import write_json, write_whole
 from residuum.loading import load, save_classifier
@@ -504,7 +504,7 @@ def test_blocks_that_do_nothing_go_first() -> None:
         labelled.fc.weight.mul_(100)
         labelled.fc.bias.sub_(torch.cat([labelled(batch.images) for batch in served]).mean(0))
         served = [replace(batch, labels=labelled(batch.images).argmax(1)) for batch in served]
-    steps = list(least_harmful_first(Bench(labelled, served, served, CPU)))
+    steps = list(least_harmful_first(labelled, served, CPU))
     order = [step.deleted for step in steps]
     assert order[0] is None
     assert set(order[1:4]) == silent
@@ -517,7 +517,7 @@ def test_blocks_that_do_nothing_go_first() -> None:
 def test_the_curve_is_that_of_the_nets_left() -> None:
     net, served = lived_in(tiny((3, 2))), batches()
     gone: list[str] = []
-    for cut in least_harmful_first(Bench(net, served, served, CPU)):
+    for cut in least_harmful_first(net, served, CPU):
         name, found = cut.deleted, cut.score
         others = [other for other in still_removable(net.spec, gone) if name]
         gone += [name] if name else []
@@ -536,7 +536,7 @@ def test_the_search_sees_bn_as_it_will_be_and_leaves_it_as_it_is() -> None:
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with torch.no_grad(), batch_statistics(net):
         served = [replace(batch, labels=net(batch.images).argmax(1)) for batch in batches((20, 12))]
-    order = [cut.deleted for cut in least_harmful_first(Bench(net, served, served, CPU))]
+    order = [cut.deleted for cut in least_harmful_first(net, served, CPU)]
     assert set(order[1:3]) == {"stage1.block3", "stage2.block2"}
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(module.training for module in net.modules())
@@ -553,7 +553,7 @@ def test_random_orders_differ_and_repeat() -> None:
 def test_accuracies_of_an_order() -> None:
     net, served = lived_in(tiny((3, 2))), batches()
     order = ["stage1.block1", "stage2.block2"]
-    as_trained, again = accuracies(Bench(net, served, served, CPU), order)
+    as_trained, again = accuracies(net, order, served, served, CPU)
     assert as_trained == [plain_score(without(net, order[:k]), served)[1] for k in (1, 2)]
     for k in (1, 2):
         smaller = without(net, order[:k])
@@ -622,7 +622,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def learn_last_layer(net: ResNet) -> None:
     train = digits().train
-    images = torch.from_numpy(pixels_if_small(train, 8, 8))
+    images = torch.from_numpy(pixels_if_small(train.pictures, 8, 8))
     recalibrate(net, [normalise(images, SHOWN)])
     with torch.no_grad():
         features = net.pool(net.end(net.stages(net.stem(normalise(images, SHOWN))))).flatten(1)
@@ -903,13 +903,16 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
     assert load(out).about["lineage"][-1]["verb"] == "trim"
 
 
+def opened_at(model: Path, source: str | None) -> NetWithData:
+    return with_validation(open_with_data(load(model), CPU, source))
+
+
 def answers(model: Path, split: object) -> np.ndarray:  # type: ignore[type-arg]
-    from residuum.evaluation.evaluate import judge_feed
+    from residuum.evaluation.evaluate import probabilities
 
     classifier = load(model)
-    images = pixels_if_small(split, 8, 8)  # type: ignore[arg-type]
-    feed = open_feed(split, classifier.preprocessing, images, torch.device("cpu"), 0)  # type: ignore[arg-type]
-    return judge_feed(classifier.net, feed, CPU, 100)
+    loader = open_loader(split, classifier.preprocessing, torch.device("cpu"), 0, 100)  # type: ignore[arg-type]
+    return probabilities(classifier.net, loader, CPU)
 
 
 # --- pictures -----------------------------------------------------------------------------------
@@ -929,20 +932,23 @@ def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: 
     }
     for name, (data, settings, share, seed) in cases.items():
         save(tmp_path / f"{name}.safetensors", net, data=data, settings=settings)
-        model = open_model(str(tmp_path / f"{name}.safetensors"), "trim")
-        pictures = open_pictures(model, "digits")
-        training, validation = cut_validation(train.labels, share, seed)
-        feed = validation_feed(pictures, None, model, CPU)
-        assert np.array_equal(feed.split.labels, train.labels[validation])
-        assert [feed.split.pictures.name(i) for i in (0, 5)] == [
+        told = open_with_data(load(tmp_path / f"{name}.safetensors"), CPU, "digits")
+        assert told.same == (data and data["fingerprint"] == own["fingerprint"])
+        assert (told.cut is None) == (name != "own")  # nothing is cut that training did not cut
+        assert told.cut is None or told.cut.origin == "kept aside in training"
+        opened = with_validation(told)
+        training, validation = cut_validation(train.labels, share, seed)[:2]  # type: ignore[index]
+        judged = opened.validation_loader().split
+        assert np.array_equal(judged.labels, train.labels[validation])
+        assert [judged.pictures.name(i) for i in (0, 5)] == [
             train.pictures.name(int(validation[i])) for i in (0, 5)
         ]
-        seen = recalibration_feed(pictures, 3, model, CPU).split
+        seen = opened.recalibration_loader(3).split
         seen_names = {seen.pictures.name(i) for i in range(len(seen))}
-        judged_names = {feed.split.pictures.name(i) for i in range(len(feed.split))}
+        judged_names = {judged.pictures.name(i) for i in range(len(judged))}
         assert len(seen_names) == len(training)  # fewer than 2,000 here
         assert not seen_names & judged_names
-    few = validation_feed(pictures, 30, model, CPU)
+    few = opened.validation_loader(30)
     assert len(few.split) == 30
     assert few.images is not None
     assert len(few.images) == 30
@@ -954,11 +960,11 @@ def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
     own = {"source": "digits", "fingerprint": fingerprint(digits())}
     save(tmp_path / runs.MODEL, lived_in(tiny((1, 1))), data=own, settings={"validation": 0.1, "seed": 0})
     write_json(tmp_path / runs.SPLIT, {"validation": [3, 1, 4, 15]})
-    pictures = open_pictures(open_model(str(tmp_path), "trim"), None)
-    assert pictures.cut is not None
-    assert sorted(pictures.cut.validation.tolist()) == [1, 3, 4, 15]
-    assert not {1, 3, 4, 15} & set(pictures.cut.training.tolist())
-    assert len(pictures.cut.training) == len(digits().train) - 4
+    opened = opened_at(tmp_path, None)
+    assert opened.cut is not None
+    assert sorted(opened.cut.validation.tolist()) == [1, 3, 4, 15]
+    assert not {1, 3, 4, 15} & set(opened.cut.training.tolist())
+    assert len(opened.cut.training) == len(digits().train) - 4
 
 
 def test_classes_are_numbered_as_the_model_does(tmp_path: Path) -> None:
@@ -967,32 +973,32 @@ def test_classes_are_numbered_as_the_model_does(tmp_path: Path) -> None:
     save_classifier(
         tmp_path / "m.safetensors", net, net.spec, backwards, SHOWN, {"data": None, "settings": None}
     )
-    data = open_pictures(open_model(str(tmp_path / "m.safetensors"), "trim"), "digits").data
+    data = opened_at(tmp_path / "m.safetensors", "digits").data
     assert np.array_equal(data.train.labels, 9 - digits().train.labels)
     assert data.test is not None
     assert data.test.labels.max() == 9
     other = tuple("abcdefghij")
     save_classifier(tmp_path / "o.safetensors", net, net.spec, other, SHOWN, {"data": None, "settings": None})
     with pytest.raises(UserError, match="classes"):
-        open_pictures(open_model(str(tmp_path / "o.safetensors"), "trim"), "digits")
+        opened_at(tmp_path / "o.safetensors", "digits")
 
 
 def test_batches_can_be_walked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "m.safetensors", lived_in(tiny((1, 1))), data=None, settings=None)
-    model = open_model(str(tmp_path / "m.safetensors"), "trim")
-    feed = recalibration_feed(open_pictures(model, "digits"), 0, model, CPU)
-    held = walkable(feed)
-    monkeypatch.setattr("residuum.depth.open_pictures.HELD_BYTES", 0)
-    served = walkable(feed)
+    opened = opened_at(tmp_path / "m.safetensors", "digits")
+    loader = opened.recalibration_loader(0)
+    held = loader.held()
+    monkeypatch.setattr("residuum.data.batches.HELD_BYTES", 0)
+    served = loader.held()
     assert isinstance(held, list)
-    assert isinstance(served, Served)
+    assert isinstance(served, Loader)
     for _ in range(2):
         for one, other in zip(held, served, strict=True):
             assert torch.equal(one.images, other.images)
             assert torch.equal(one.labels, other.labels)
-    assert sum(len(batch.labels) for batch in served) == len(feed.split)
-    assert {len(batch.labels) for batch in walkable(feed, even=True)} == {125}
-    assert len(list(one_pass(len(feed.split), 125))) == len(list(held))
+    assert sum(len(batch.labels) for batch in served) == len(loader.split)
+    assert {len(batch.labels) for batch in opened.recalibration_loader(0, even=True)} == {125}
+    assert len(list(one_pass(len(loader.split), 125))) == len(list(held))
 
 
 def test_names_of_nets() -> None:

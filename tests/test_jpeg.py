@@ -23,7 +23,7 @@ from torchvision.transforms import functional
 import residuum.data.decode as room
 from residuum.data import jpeg, jpeg_region
 from residuum.data.augment import augmented_picture, augmented_views, random_crop
-from residuum.data.batches import TrainingPlan, open_feed
+from residuum.data.batches import Loader, TrainingPlan
 from residuum.data.boxes import decoding_scale, whole_pixels
 from residuum.data.contract import Split
 from residuum.data.decode import BrokenPicture, Pixels, decode_part
@@ -393,16 +393,19 @@ class InMemory:
     """Files held in memory."""
 
     def __init__(self, files: list[bytes]) -> None:
-        self.files = files
+        self.content = files
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self.content)
 
     def encoded(self, index: int) -> bytes:
-        return self.files[index]
+        return self.content[index]
 
     def name(self, index: int) -> str:
         return f"photograph {index}"
+
+    def files(self) -> None:
+        return None
 
 
 @pytest.mark.parametrize("colour", [False, True])
@@ -418,7 +421,7 @@ def test_views_do_not_depend_on_company_or_workers(colour: bool) -> None:
     norm = Preprocessing(32, 36, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
     split, plan = Split(pictures, np.arange(len(files))), TrainingPlan(5, len(files), 3, 1, 4)
     batches = [
-        list(open_feed(split, norm, None, torch.device("cpu"), workers).batches(plan, how, seed=5))
+        list(Loader(split, norm, None, torch.device("cpu"), workers).batches(plan, how, seed=5))
         for workers in (0, 1)
     ]
     for one, other in zip(*batches, strict=True):
@@ -432,7 +435,7 @@ def test_a_broken_file_is_named_by_a_worker(monkeypatch: pytest.MonkeyPatch) -> 
     files = [encode(scene()), encode(scene())[:900]]
     norm = Preprocessing(32, 36, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
     for workers in (0, 1):
-        feed = open_feed(Split(InMemory(files), np.arange(2)), norm, None, torch.device("cpu"), workers)
+        feed = Loader(Split(InMemory(files), np.arange(2)), norm, None, torch.device("cpu"), workers)
         with pytest.raises(BrokenPicture, match="photograph 1"):
             list(feed.batches([(0, np.arange(2))], AREA))
     gc.collect()  # now, not in another test

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from residuum.data.augment import augmented_picture, random_crop
-from residuum.data.batches import one_pass, open_feed
+from residuum.data.batches import Loader, one_pass
 from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
 from residuum.data.contract import Split
 from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, evaluation_view
@@ -293,12 +293,15 @@ class InMemory:
     def name(self, index: int) -> str:
         return f"photograph {index}"
 
+    def files(self) -> None:
+        return None
+
 
 @pytest.mark.parametrize("colour", [False, True])
 def test_batches_hold_these_views_and_evaluation_sees_every_pixel(colour: bool) -> None:
     encoded = encode(photograph(500, 400), quality=90)
     how = Preprocessing(64, 72, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
-    feed = open_feed(Split(InMemory(encoded, 3), np.arange(3)), how, None, torch.device("cpu"), 0)
+    feed = Loader(Split(InMemory(encoded, 3), np.arange(3)), how, None, torch.device("cpu"), 0)
     augmentation = Augmentation(area=(0.08, 1.0), colour=colour)
     trained = next(iter(feed.batches(one_pass(3, 3), augmentation, seed=5))).images
     uniforms = uniform(5, 0, np.arange(3), 11)

@@ -20,9 +20,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import ImageFolder
 
+from residuum.data.class_names import natural_key
 from residuum.data.decode import decode
 from residuum.data.digits import digits
-from residuum.data.folder import natural_key, open_folder
+from residuum.data.folder import open_folder
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
 from residuum.errors import UserError

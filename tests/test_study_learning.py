@@ -18,9 +18,8 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.unet import UNet
 from residuum.study import identity, insertion, landscape, refinement, scenes, skips, waveform
-from residuum.study.examined import runs_of
+from residuum.study.examined import opened, runs_of, training_batches
 from residuum.study.frame import Findings, Means, Quantities, Quantity
-from residuum.study.opened import opened
 
 
 def quantities(**means: float) -> Quantities:
@@ -444,14 +443,14 @@ def test_landscape_of_a_given_net(studies):
     findings = landscape.STUDY.measure(tiny(studies, str(path)))
     assert findings.quantities["given-centre"].exact
     run = opened(path, tiny(studies))
-    middle = landscape.loss_of(run.net, run.training(125))
+    middle = landscape.loss_of(run.classifier.net, training_batches(run, 125))
     assert findings.quantities["given-centre"].mean == pytest.approx(middle)
 
 
 def test_training_pictures_are_spread_over_all(studies):
     path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
     run = opened(path, tiny(studies))
-    some, every = run.training(130), run.training(5000)
+    some, every = training_batches(run, 130), training_batches(run, 5000)
     assert [len(one.labels) for one in some] == [125, 5]
     rows = [int(row) for one in some for row in one.rows]
     assert len(set(rows)) == 130

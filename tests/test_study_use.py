@@ -15,7 +15,7 @@ from torchvision.transforms import functional as oracle
 
 from residuum import runs
 from residuum.compute import choose_compute
-from residuum.data.batches import one_pass, open_feed
+from residuum.data.batches import one_pass, open_loader
 from residuum.data.contract import ImageData, Split
 from residuum.data.decode import decode
 from residuum.data.open import open_data
@@ -354,7 +354,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
     how = Preprocessing(8, 8, np.full(3, 100, np.float32), np.full(3, 50, np.float32))
     digits = open_data("digits").train.take(np.arange(64))
     pixels = np.stack([decode(digits.pictures.encoded(row), "") for row in range(64)])
-    feeds = {"statistics": open_feed(digits, how, pixels, compute.device, 0)}
+    feeds = {"statistics": open_loader(digits, how, compute.device, 0, 250, pixels)}
     spec = small_net().spec
     net, again = (transfer.untrained(spec, 7, feeds, compute) for _ in range(2))
     torch.manual_seed(7)

@@ -8,6 +8,7 @@ from torch import nn
 from residuum.choices import Views
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch
+from residuum.data.preprocess import Preprocessing
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.views import weighted
 
@@ -47,5 +48,6 @@ def test_answers_are_the_softmax_of_the_weighted_mean(views: Views) -> None:
 
 
 def test_the_protocol_says_the_views() -> None:
-    assert protocol(32, 32) == "single view, 32×32"
-    assert "moved by a pixel" in protocol(32, 32, views="shifted")
+    shown = Preprocessing(32, 32, np.zeros(3, np.float32), np.ones(3, np.float32))
+    assert protocol(shown) == "single view, 32×32"
+    assert "moved by a pixel" in protocol(shown, views="shifted")

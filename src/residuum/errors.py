@@ -36,6 +36,13 @@ class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
         self.exit_code = exit_code
 
 
+def listed(names: Iterable[str], limit: int = 20) -> str:
+    """Return the names for a message, the first `limit` of them spelled out."""
+    names = list(names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(repr(name) for name in names[:limit]) + more
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with the closest known names, or the list of them all."""
     known = list(known)

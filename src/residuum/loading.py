@@ -7,31 +7,52 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from residuum import runs
+from residuum import machine, runs
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
+from residuum.files import Json, short_digest
 from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """A net in evaluation mode with all that is needed to use it.
+    """A net in evaluation mode with all that is needed to use it, and the file it was read from.
 
     `about` is the rest of what the file says: metrics with their protocol, data fingerprint, versions. An imported
     model was not trained here: its about["data"] is None, and about["import"] says where it is from.
     """
 
-    net: nn.Module
+    net: ResNet
     spec: NetSpec
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     about: dict[str, Any]
+    file: Path
+
+    @property
+    def name(self) -> str:
+        """Return what results are called after: the model file's name, or the folder's it lies in."""
+        file = self.file.resolve()
+        return file.parent.name if file.name == runs.MODEL else file.stem
+
+    def lineage(self, verb: str, **done: object) -> list[Json]:
+        """Return what the model came from, oldest first, with what `verb` has now done as the last step."""
+        step = {"verb": verb, "date": machine.environment()["date"], "from": short_digest(self.file), **done}
+        return [*self.about.get("lineage", []), step]
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to (B, K) probabilities."""
         return torch.softmax(self.net(images).float(), dim=1)
+
+
+def load_for(verb: str, model: str | Path | None) -> Classifier:
+    """Load the model that `residuum VERB` was given (UserError as `load`, or if none was)."""
+    if model is None:
+        raise UserError("which model?", "", f"residuum {verb} MODEL, a run folder or a model file")
+    return load(model)
 
 
 def load(path: str | Path) -> Classifier:
@@ -51,7 +72,7 @@ def load(path: str | Path) -> Classifier:
         interpolation=about["preprocessing"].get("interpolation", "bilinear"),
     )
     net = build_net(model, file).eval()
-    return Classifier(net, model.spec, tuple(about["classes"]), preprocessing, about)
+    return Classifier(net, model.spec, tuple(about["classes"]), preprocessing, about, file)
 
 
 def model_path(path: Path) -> Path:

@@ -135,23 +135,37 @@ def read_run(path: Path) -> RunRecord:
 
 
 def new_run_folder(wanted: str | Path | None, name: str) -> Path:
-    """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here.
+    """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here (UserError as `new_folder`)."""
+    mend = f"go on with it (residuum train --resume {wanted}) or choose another --out"
+    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend)
+
+
+def new_folder(
+    wanted: str | Path | None,
+    name: str,
+    why: str = "results never write over others",
+    mend: str = "choose another --out",
+) -> Path:
+    """Make an empty folder: the one wanted, or NAME-DATE here.
 
     Raises:
-        UserError: it exists and is not empty, or cannot be made.
+        UserError: it exists and is not empty (`why` and `mend` are said), or cannot be made.
     """
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path = Path(wanted) if wanted else _unused(Path("runs") / f"{name}-{stamp}")
+    path = Path(wanted) if wanted else _unused(Path(f"{name}-{datetime.now():%Y%m%d-%H%M%S}"))
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(
-            f"{path} exists and is not an empty folder",
-            "a run never writes over another",
-            f"go on with it (residuum train --resume {path}) or choose another --out",
-        )
+        raise UserError(f"{path} exists and is not an empty folder", why, mend)
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(path / SETTINGS, 0, error) from error
+        raise cannot_write(path, 0, error) from error
+    return path
+
+
+def new_file(wanted: str | Path | None, name: str) -> Path:
+    """Return where a new model file is to be written: where wanted, or NAME here (UserError if it exists)."""
+    path = Path(wanted or name)
+    if path.exists():
+        raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
     return path
 
 

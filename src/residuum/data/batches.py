@@ -4,8 +4,9 @@ Which pictures form step `s` depends only on (seed, s), so a run can stop and go
 """
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from residuum.choices import Interpolation
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views
 from residuum.data.cache import decoded
-from residuum.data.contract import Pictures, Split
+from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
@@ -25,6 +26,8 @@ from residuum.recipe import Augmentation
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
+HELD_BYTES = 2 * 1024**3
+"""Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +66,11 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        return epoch, self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]
+        rows = _order(self.seed, epoch, self.num_pictures)
+        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
-        return order(self.seed, epoch, self.num_pictures)
 
-    def __iter__(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
-        """Walk the steps, ordering each epoch once."""
-        current, rows = -1, np.empty(0, np.int64)
-        for step in range(self.start, self.stop):
-            epoch, place = divmod(step, self.steps_per_epoch)
-            if epoch != current:
-                current, rows = epoch, self._order(epoch)
-            yield epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+_order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
@@ -87,14 +82,31 @@ def one_pass(num_pictures: int, batch_size: int) -> Plan:
 
 
 @dataclass(frozen=True)
-class Feed:
-    """One split, ready to be served: decoded (`images` is (N, S, S, 3) uint8) or to be streamed (None)."""
+class Loader:
+    """One split, ready to be served: decoded (`images` is (N, S, S, 3) uint8) or to be streamed (None).
+
+    Walking it serves every picture once, in order, as evaluation sees them; it can be walked again and again.
+    """
 
     split: Split
     preprocessing: Preprocessing
     images: Tensor | None
     device: torch.device
     workers: int = 0
+    batch_size: int = 250
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def held(self) -> Iterable[Batch]:
+        """Return all batches at once, to be walked sooner the next times; above 2 GiB they are read in every round."""
+        count, side = len(self.split), self.preprocessing.image_size
+        if count * side * side * 3 * 4 <= HELD_BYTES:
+            return list(self)
+        say(
+            f"{count} pictures of {side} px do not fit in memory and are read in every round; --images takes fewer"
+        )
+        return self
 
     def batches(self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0) -> Iterator[Batch]:
         """Serve the plan's batches, augmented for training or (None) as evaluation sees them.
@@ -113,27 +125,39 @@ class Feed:
         return _evaluated(self.split.pictures, row, self.preprocessing)
 
 
-def open_feed(
+def open_loader(
     split: Split,
     preprocessing: Preprocessing,
-    images: NDArray[np.uint8] | None,
     device: torch.device,
     workers: int,
-) -> Feed:
-    """Bind a split to its decoded pictures; a decoded array is shared on a CPU, copied to a GPU."""
+    batch_size: int,
+    images: NDArray[np.uint8] | None = None,
+) -> Loader:
+    """Decode a split of small pictures, unless their `images` are there, and make it ready to be served.
+
+    A decoded array is shared on a CPU, copied to a GPU.
+    """
+    how = preprocessing
+    if images is None:
+        images = pixels_if_small(split.pictures, how.image_size, how.resize_to, how.interpolation)
     held = None if images is None else torch.from_numpy(images).to(device)
-    return Feed(split, preprocessing, held, device, workers)
+    return Loader(split, how, held, device, workers, batch_size)
 
 
 def pixels_if_small(
-    split: Split, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
+    pictures: Pictures, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
 ) -> NDArray[np.uint8] | None:
-    """Return the split's decoded pictures (N, S, S, 3), or None where they are to be streamed."""
+    """Return the decoded pictures (N, S, S, 3), or None where they are to be streamed.
+
+    Of a subset the whole is decoded: so it is done once, however it is cut.
+    """
     if image_size > SMALL:
         return None
-    return decoded(
-        split, image_size, resize_to, show_progress("decoding the pictures, once"), say, interpolation
-    )
+    if isinstance(pictures, Subset):
+        whole = pixels_if_small(pictures.whole, image_size, resize_to, interpolation)
+        return None if whole is None else whole[pictures.indices]
+    show = show_progress("decoding the pictures, once")
+    return decoded(pictures, image_size, resize_to, show, say, interpolation)
 
 
 def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:
@@ -154,15 +178,15 @@ def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:
 
 
 def _from_memory(
-    feed: Feed, images: Tensor, plan: Plan, augmentation: Augmentation | None, seed: int
+    loader: Loader, images: Tensor, plan: Plan, augmentation: Augmentation | None, seed: int
 ) -> Iterator[Batch]:
-    labels = torch.from_numpy(feed.split.labels)
+    labels = torch.from_numpy(loader.split.labels)
     for epoch, rows in plan:
         if augmentation is None:
-            view = normalise(images[torch.from_numpy(rows).to(images.device)], feed.preprocessing)
+            view = normalise(images[torch.from_numpy(rows).to(images.device)], loader.preprocessing)
         else:
-            view = augmented_batch(images, rows, augmentation, feed.preprocessing, seed, epoch)
-        yield Batch(view, labels[torch.from_numpy(rows)].to(feed.device), rows, epoch)
+            view = augmented_batch(images, rows, augmentation, loader.preprocessing, seed, epoch)
+        yield Batch(view, labels[torch.from_numpy(rows)].to(loader.device), rows, epoch)
 
 
 # --- large pictures -----------------------------------------------------------------------------
@@ -174,8 +198,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor]]):
     Gives the views (B, S, S, 3) uint8 and the shifts (B, 3) float32.
     """
 
-    def __init__(self, feed: Feed, augmentation: Augmentation | None, seed: int) -> None:
-        self.pictures, self.preprocessing = feed.split.pictures, feed.preprocessing
+    def __init__(self, loader: Loader, augmentation: Augmentation | None, seed: int) -> None:
+        self.pictures, self.preprocessing = loader.split.pictures, loader.preprocessing
         self.augmentation, self.seed = augmentation, seed
 
     def __getitem__(self, step: tuple[int, NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
@@ -195,22 +219,22 @@ def _evaluated(pictures: Pictures, row: int, how: Preprocessing) -> NDArray[np.u
     return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
 
-def _streamed(feed: Feed, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Batch]:
-    loader = DataLoader(
-        _Steps(feed, augmentation, seed),
+def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Batch]:
+    workers = DataLoader(
+        _Steps(loader, augmentation, seed),
         sampler=plan,
         batch_size=None,  # the plan has made the batches
-        num_workers=feed.workers,
+        num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    labels = torch.from_numpy(feed.split.labels)
-    for (epoch, rows), (views, shifts) in zip(plan, loader, strict=True):
-        pixels = views.to(feed.device)
+    labels = torch.from_numpy(loader.split.labels)
+    for (epoch, rows), (views, shifts) in zip(plan, workers, strict=True):
+        pixels = views.to(loader.device)
         if augmentation is not None and augmentation.colour:
-            pixels = pixels + shifts.to(feed.device)[:, None, None, :]
+            pixels = pixels + shifts.to(loader.device)[:, None, None, :]
         yield Batch(
-            normalise(pixels, feed.preprocessing),
-            labels[torch.from_numpy(rows)].to(feed.device),
+            normalise(pixels, loader.preprocessing),
+            labels[torch.from_numpy(rows)].to(loader.device),
             rows,
             epoch,
         )

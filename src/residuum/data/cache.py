@@ -11,12 +11,12 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -24,10 +24,9 @@ from numpy.typing import NDArray
 
 from residuum import machine
 from residuum.choices import Interpolation
-from residuum.data.contract import ImageData, Pictures, Split, Subset
+from residuum.data.contract import ImageData, Pictures, Subset
 from residuum.data.decode import decode, evaluation_view
-from residuum.data.folder import listed
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.files import UNFINISHED, replacing
 
 Progress = Callable[[int, int], None]
@@ -48,15 +47,6 @@ _DAY = 86_400
 _Result = TypeVar("_Result")
 
 
-@runtime_checkable
-class OnDisk(Protocol):
-    """Pictures read from files, which need not be read again while the files stay as they are."""
-
-    def files(self) -> Sequence[str]:
-        """Return every file that the pictures are read from, in order."""
-        ...
-
-
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes killed more than a day ago left in `folder`."""
     for path in folder.glob(f"{UNFINISHED}*"):
@@ -68,9 +58,9 @@ def remove_unfinished(folder: Path) -> None:
 # --- what is in a data set ---------------------------------------------------------------------
 
 
-def content_key(split: Split) -> str:
-    """Return a SHA-256 over the split's encoded pictures, in their order, wherever they lie."""
-    return hashlib.sha256(picture_digests(split.pictures).tobytes()).hexdigest()
+def content_key(pictures: Pictures) -> str:
+    """Return a SHA-256 over the encoded pictures, in their order, wherever they lie."""
+    return hashlib.sha256(picture_digests(pictures).tobytes()).hexdigest()
 
 
 def fingerprint(data: ImageData) -> str:
@@ -78,7 +68,7 @@ def fingerprint(data: ImageData) -> str:
     whole = hashlib.sha256(json.dumps(list(data.classes)).encode())
     for split in (data.train, data.validation, data.test):
         labels = b"" if split is None else split.labels.astype("<i8").tobytes()
-        key = "absent" if split is None else content_key(split)
+        key = "absent" if split is None else content_key(split.pictures)
         whole.update(f"{key} {hashlib.sha256(labels).hexdigest()}\n".encode())
     return whole.hexdigest()
 
@@ -91,7 +81,7 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     """
     if isinstance(pictures, Subset):
         return picture_digests(pictures.whole)[pictures.indices]
-    state = _state_of_files(pictures) if isinstance(pictures, OnDisk) else None
+    state = _state_of_files(pictures)
     if state is None:
         return _digest(pictures)
     memo = machine.cache_folder() / "digests" / f"{state}.npy"
@@ -103,11 +93,14 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     return np.array(digests)
 
 
-def _state_of_files(pictures: OnDisk) -> str | None:
-    """Return a key to path, size and times of all the files, or None if one has only just been written."""
+def _state_of_files(pictures: Pictures) -> str | None:
+    """Return a key to path, size and times of all the files; None if there are none or one is only just written."""
+    files = pictures.files()
+    if files is None:
+        return None
     states, newest = ["1\n"], 0
     try:
-        for path in pictures.files():
+        for path in files:
             status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
             states.append(f"{path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n")
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
@@ -144,7 +137,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
 
 
 def decoded(
-    split: Split,
+    pictures: Pictures,
     image_size: int,
     resize_to: int,
     progress: Progress | None = None,
@@ -158,15 +151,15 @@ def decoded(
     Raises:
         UserError: pictures cannot be read (all of them are named), or memory does not suffice.
     """
-    shape = (len(split), image_size, image_size, 3)
-    if len(split) == 0:
+    shape = (len(pictures), image_size, image_size, 3)
+    if len(pictures) == 0:
         return np.empty(shape, np.uint8)
-    key = f"{content_key(split)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
+    key = f"{content_key(pictures)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
     if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
         key += f" {interpolation}"
     path = machine.cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
     view = partial(evaluation_view, image_size=image_size, resize_to=resize_to, interpolation=interpolation)
-    pieces = partial(_decode_in_threads, split.pictures, image_size, view, progress)
+    pieces = partial(_decode_in_threads, pictures, image_size, view, progress)
     kept = _load(path, shape)
     if kept is None:
         try:

@@ -14,8 +14,7 @@ import numpy as np
 
 from residuum.data.contract import ImageData, Pictures, Split
 from residuum.data.decode import BrokenPicture, Header, decode, header
-from residuum.data.folder import listed
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 
 LISTED = 100
 """Of identical pictures, so many are named; all of them are counted."""
@@ -46,7 +45,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
 
     `progress` is called with (done, total). A broken file is part of the answer, never an error.
     """
-    splits = _present(data)
+    splits = data.splits()
     tallies = _examine_all(splits, progress)
     groups = _identical(tallies)
     report = {
@@ -58,11 +57,6 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
         "conflicts": _conflicts(groups, splits, data.classes),
     }
     return report | {"problems": list(_problems(report))}
-
-
-def _present(data: ImageData) -> dict[str, Split]:
-    named = {"train": data.train, "validation": data.validation, "test": data.test}
-    return {name: split for name, split in named.items() if split is not None}
 
 
 # --- looking at every picture ------------------------------------------------------------------

@@ -24,6 +24,13 @@ class Pictures(Protocol):
         """Return what a person would call picture `index`: a path below the root, or a row."""
         ...
 
+    def files(self) -> Sequence[str] | None:
+        """Return every file that the pictures are read from, in order, as absolute paths; None: they lie in memory.
+
+        While files stay as they are, what was worked out from them is remembered; pictures in memory are hashed anew.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -42,6 +49,10 @@ class Subset:
     def name(self, index: int) -> str:
         """See Pictures."""
         return self.whole.name(int(self.indices[index]))
+
+    def files(self) -> Sequence[str] | None:
+        """See Pictures; the files of the whole."""
+        return self.whole.files()
 
 
 @dataclass(frozen=True)
@@ -75,3 +86,8 @@ class ImageData:
     test: Split | None = None
     mirrors: bool = True
     """Whether a picture and its mirror image show the same class (not so for digits and letters)."""
+
+    def splits(self) -> dict[str, Split]:
+        """Return the splits that are there, by name."""
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in named.items() if split is not None}

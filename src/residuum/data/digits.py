@@ -34,6 +34,9 @@ class Scans:
         """See Pictures."""
         return f"scan {index}"
 
+    def files(self) -> None:
+        """See Pictures."""
+
 
 def digits() -> ImageData:
     """Return the 1,797 scans of 8×8: 360 for testing, the same ones everywhere, and the rest for training."""

@@ -1,11 +1,9 @@
 """Folders of picture files: a folder a class, or a folder a split with a folder a class in each."""
 
-import difflib
-import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -13,11 +11,20 @@ from typing import get_args
 import numpy as np
 
 from residuum.choices import SplitName
+from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
+from residuum.data.picture_files import (
+    KINDS,
+    existing_folder,
+    is_picture,
+    label_of,
+    pictures_below,
+    printable,
+    read_picture,
+    visible_folders,
+)
 from residuum.data.split import split_called
-from residuum.errors import UserError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
+from residuum.errors import UserError, listed
 
 Found = dict[str, list[str]]
 """The picture files of each class folder, as paths below the root."""
@@ -40,18 +47,14 @@ class FolderPictures:
         Raises:
             UserError: the file cannot be read.
         """
-        path = Path(self.root, self.paths[index])
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read {path}", error.strerror or str(error)) from error
+        return read_picture(Path(self.root, self.paths[index]))
 
     def name(self, index: int) -> str:
         """See Pictures."""
-        return _printable(self.paths[index])
+        return printable(self.paths[index])
 
     def files(self) -> list[str]:
-        """Return every file that the pictures are read from, as absolute paths."""
+        """See Pictures."""
         return [f"{self.root}/{path}" for path in self.paths]
 
 
@@ -68,7 +71,7 @@ def open_folder(path: str | Path) -> ImageData:
     folders = _split_folders(root)
     found: dict[SplitName, Found] = {split: _find_classes(root, name) for split, name in folders.items()}
     classes = sorted(found["train"], key=natural_key)
-    _refuse_one_class(root, classes)
+    refuse_one_class(root, classes)
     if folders["train"] == "":
         _refuse_likely_splits(root, found["train"])
     for split, folders_of_split in found.items():
@@ -84,71 +87,16 @@ def open_folder(path: str | Path) -> ImageData:
     )
 
 
-def existing_folder(path: str | Path) -> Path:
-    """Return the folder's absolute path.
-
-    Raises:
-        UserError: there is none, or it is a file.
-    """
-    try:
-        root = Path(path).resolve()
-        is_folder, is_there = root.is_dir(), root.exists()
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {str(path)!r}", str(error), "check the path") from error
-    if is_folder:
-        return root
-    if is_there:
-        mend = f"give the folder of the data set, perhaps {root.parent}"
-        raise UserError(f"{root} is a file, not a folder", "", mend)
-    parent = next(folder for folder in root.parents if folder.is_dir())
-    close = difflib.get_close_matches(root.relative_to(parent).parts[0], _visible_folders(parent), n=1)
-    mend = f"did you mean {parent / close[0]}?" if close else "check the path"
-    raise UserError(f"there is no folder {root}", f"{parent} holds nothing of that name", mend)
-
-
-def label_of(path: str | Path) -> str:
-    """Return a short name for the data set in this folder."""
-    given = Path(path).absolute().name
-    return _printable(Path(path).resolve().name if given in {"", ".."} else given) or "data"
-
-
-def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Return a key to sort names by in which numbers count as numbers: 1, 2, 10."""
-    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
-    # A number is compared by its length, then its digits: no number is too long for that.
-    numbers = (part.lstrip("0") for part in parts)
-    key = [
-        (len(n), n) if i % 2 else (0, part) for i, (part, n) in enumerate(zip(parts, numbers, strict=True))
-    ]
-    return key, name
-
-
-def listed(names: Iterable[str], limit: int = 20) -> str:
-    """Return the names for a message, the first `limit` of them spelled out."""
-    names = list(names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(repr(name) for name in names[:limit]) + more
-
-
-def differences(ours: Iterable[str], theirs: Iterable[str]) -> str:
-    """Say which names are missing from `theirs` and which it has too many; empty where they agree."""
-    missing = sorted(set(ours) - set(theirs), key=natural_key)
-    extra = sorted(set(theirs) - set(ours), key=natural_key)
-    said = [f"it lacks {listed(missing)}"] if missing else []
-    said += [f"training lacks {listed(extra)}"] if extra else []
-    return "; ".join(said)
-
-
 # --- which folder is what ----------------------------------------------------------------------
 
 
 def _split_folders(root: Path) -> dict[SplitName, str]:
     """Return the folder of each split below `root`; "" where the class folders lie in the root itself."""
-    names = _visible_folders(root)
+    names = visible_folders(root)
     named = {name: split for name in names if (split := split_called(name))}
     if not named:
         return {"train": ""}
-    others = [name for name in names if name not in named and _find_pictures(root, name)]
+    others = [name for name in names if name not in named and pictures_below(root, name)]
     if others:
         raise UserError(
             f"{root} mixes splits and other folders",
@@ -174,18 +122,10 @@ def _refuse_twice(root: Path, split: SplitName, names: list[str]) -> None:
         )
 
 
-def _visible_folders(folder: Path) -> list[str]:
-    try:
-        entries = [entry.name for entry in folder.iterdir() if entry.is_dir()]
-    except OSError as error:
-        raise UserError(f"cannot read {folder}", error.strerror or str(error)) from error
-    return sorted(name for name in entries if not name.startswith("."))
-
-
 def _find_classes(root: Path, split_folder: str) -> Found:
     """Return the pictures of each class folder in root/split_folder, by class name."""
     folder = root / split_folder
-    names = _visible_folders(folder)
+    names = visible_folders(folder)
     if not names:
         raise _no_classes(folder)
     repeated = [name for name, count in Counter(map(_class_name, names)).items() if count > 1]
@@ -195,19 +135,19 @@ def _find_classes(root: Path, split_folder: str) -> Found:
             "their names look the same but are spelled with different Unicode characters",
             "move the pictures into one of them",
         )
-    found = {_class_name(name): _find_pictures(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
+    found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in found if not found[name]]
     if empty:
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"pictures are files that end in {' '.join(sorted(SUFFIXES))}",
+            f"pictures are files that end in {KINDS}",
             "add pictures, or remove the folder" + "s" * (len(empty) > 1),
         )
     return found
 
 
 def _no_classes(folder: Path) -> UserError:
-    if any(_is_picture(entry.name) for entry in folder.iterdir()):
+    if any(is_picture(entry.name) for entry in folder.iterdir()):
         return UserError(
             f"the pictures lie directly in {folder}",
             "without a folder for each class their classes are not known",
@@ -218,15 +158,6 @@ def _no_classes(folder: Path) -> UserError:
         "it has neither class folders nor parquet files",
         "give a folder with a folder of pictures for each class",
     )
-
-
-def _refuse_one_class(root: Path, classes: list[str]) -> None:
-    if len(classes) == 1:
-        raise UserError(
-            f"{root} holds only one class, {classes[0]!r}",
-            "with one class every answer is right, so there is nothing to learn",
-            "give a folder with a folder of pictures for each class",
-        )
 
 
 def _refuse_likely_splits(root: Path, found: Found) -> None:
@@ -251,50 +182,6 @@ def _check_classes(root: Path, found: Found, classes: list[str], split: SplitNam
         )
 
 
-# --- finding pictures --------------------------------------------------------------------------
-
-
-def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield each visible folder at and below `top` with its visible files.
-
-    Links are followed, but not back to a folder above `top`, nor to one a second time.
-
-    Raises:
-        UserError: a folder cannot be read.
-    """
-    seen = {_identity(parent) for parent in top.resolve().parents}
-    for current, folders, files in os.walk(top, onerror=_cannot_list, followlinks=True):
-        identity = _identity(Path(current))
-        if identity in seen:
-            folders.clear()
-            continue
-        seen.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(current), [name for name in files if not name.startswith(".")]
-
-
-def _find_pictures(root: Path, folder: str) -> list[str]:
-    """Return the pictures in root/folder at any depth, as sorted paths below `root`."""
-    found = []
-    for current, files in walk(root / folder):
-        prefix = current.relative_to(root).as_posix()
-        found += [f"{prefix}/{name}" for name in files if _is_picture(name)]
-    return sorted(found, key=lambda path: (unicodedata.normalize("NFC", path), path))
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _cannot_list(error: OSError) -> None:
-    raise UserError(f"cannot read the folder {error.filename}", error.strerror or str(error)) from error
-
-
-def _is_picture(name: str) -> bool:
-    return not name.startswith(".") and name[name.rfind(".") :].lower() in SUFFIXES
-
-
 def _as_split(root: Path, found: Found, classes: list[str]) -> Split:
     paths = [path for name in classes for path in found[name]]
     labels = np.repeat(np.arange(len(classes)), [len(found[name]) for name in classes])
@@ -303,9 +190,4 @@ def _as_split(root: Path, found: Found, classes: list[str]) -> Split:
 
 def _class_name(folder: str) -> str:
     """One spelling of a name, however the file system composes its accents."""
-    return unicodedata.normalize("NFC", _printable(folder))
-
-
-def _printable(name: str) -> str:
-    """A file name may hold bytes that are not text; they are shown as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return unicodedata.normalize("NFC", printable(folder))

@@ -17,9 +17,8 @@ from urllib.parse import quote, urlsplit
 
 from residuum import machine
 from residuum.data.cache import Progress, remove_unfinished
-from residuum.data.folder import listed
 from residuum.data.split import configuration
-from residuum.errors import UserError, nearest
+from residuum.errors import UserError, listed, nearest
 from residuum.files import replacing
 
 SHORT_NAMES = {

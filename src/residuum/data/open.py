@@ -6,8 +6,9 @@ from pathlib import Path
 from residuum.data.cache import Progress
 from residuum.data.contract import ImageData
 from residuum.data.digits import digits
-from residuum.data.folder import existing_folder, open_folder
+from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
+from residuum.data.picture_files import existing_folder
 from residuum.errors import UserError, nearest
 
 

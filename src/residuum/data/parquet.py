@@ -18,10 +18,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
-from residuum.data.folder import differences, existing_folder, label_of, listed, natural_key, walk
+from residuum.data.picture_files import existing_folder, label_of, walk
 from residuum.data.split import configuration, split_called
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 
 KEPT_BYTES = 4 << 30
 """How much of a split's encoded pictures a process keeps in memory; beyond it the oldest go."""
@@ -88,7 +89,7 @@ class ParquetPictures:
         return f"{self.split} row {index}"
 
     def files(self) -> list[str]:
-        """Return every file that the pictures are read from, as absolute paths."""
+        """See Pictures."""
         return list(dict.fromkeys(group.path for group in self.groups))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -142,7 +143,7 @@ def open_parquet(path: str | Path) -> ImageData:
         split: Split(_pictures(files[split], columns, split), _numbers(root, split, labels, classes))
         for split, labels in published.items()
     }
-    _refuse_one_class(root, splits["train"], classes)
+    refuse_one_class(root, [classes[number] for number in np.unique(splits["train"].labels)])
     return ImageData(
         name=label_of(path),
         source=str(root),
@@ -377,12 +378,3 @@ def _numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str]) 
             f"training has {len(classes)} classes, numbered from 0",
         )
     return numbers
-
-
-def _refuse_one_class(root: Path, train: Split, classes: Sequence[str]) -> None:
-    if len(np.unique(train.labels)) < 2:
-        raise UserError(
-            f"{root} holds only one class, {classes[train.labels[0]]!r}",
-            "with one class every answer is right, so there is nothing to learn",
-            "give training data with two classes or more",
-        )

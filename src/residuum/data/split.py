@@ -1,12 +1,16 @@
 """The splits of a data set: what people call them, and how validation is cut from training data."""
 
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.data.contract import ImageData, Split
+from residuum.data.rng import order
 from residuum.errors import UserError
+from residuum.files import read_json
 
 COMMON_NAMES: dict[str, SplitName] = {
     "train": "train",
@@ -31,27 +35,65 @@ def configuration(file: PurePath) -> str:
     return PurePath(*(part for part in file.parent.parts if not split_called(part))).as_posix()
 
 
-def cut_validation(
-    labels: NDArray[np.int64], fraction: float, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cut (N,) labels into sorted training rows and validation rows, in the same shares in each class.
+class ValidationCut(NamedTuple):
+    """Rows of the training pictures: those trained on, and those kept aside for validation; both sorted."""
 
-    A class of n >= 2 pictures gives round(fraction·n) of them, at least one, and keeps at least one.
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    share: float
+    seed: int
+    origin: str
+    """Where they come from, in words."""
+
+
+def cut_validation(labels: NDArray[np.int64], share: float, seed: int) -> ValidationCut | None:
+    """Cut (N,) labels into training and validation, in the same shares in each class; None: none can be spared.
+
+    A class of n >= 2 pictures gives round(share·n) of them, at least one, and keeps at least one.
 
     Raises:
-        UserError: fraction is not between 0 and 1.
+        UserError: share is not between 0 and 1.
     """
-    if not 0 < fraction < 1:
+    if not 0 < share < 1:
         raise UserError(
-            f"cannot keep {fraction} of the training pictures for validation",
+            f"cannot keep {share} of the training pictures for validation",
             "the share must lie between 0 and 1",
             "--validation 0.1 keeps a tenth",
         )
     counts = np.bincount(labels)
-    rounded = np.floor(fraction * counts + 0.5).astype(np.int64)
+    rounded = np.floor(share * counts + 0.5).astype(np.int64)
     wanted = np.minimum(np.maximum(rounded, 1), np.maximum(counts - 1, 0))
-    validation = draw_rows(labels, wanted, seed)
-    return np.setdiff1d(np.arange(len(labels)), validation), validation
+    percent = f"{share:.0%}".replace("%", " %")
+    origin = f"cut from the training pictures ({percent}, seed {seed})"
+    return _cut(len(labels), draw_rows(labels, wanted, seed), share, seed, origin)
+
+
+def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -> ValidationCut | None:
+    """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all."""
+    cut = cut_validation(labels, share, seed) if share else None
+    if cut is None:
+        return None
+    validation = np.array(read_json(rows)["validation"]) if rows.exists() else cut.validation
+    return _cut(len(labels), validation, share, seed, "kept aside in training")
+
+
+def _cut(
+    count: int, validation: NDArray[np.int64], share: float, seed: int, origin: str
+) -> ValidationCut | None:
+    training = np.setdiff1d(np.arange(count), validation)
+    return ValidationCut(training, validation, share, seed, origin) if len(validation) else None
+
+
+def training_and_validation(data: ImageData, cut: ValidationCut | None) -> tuple[Split, Split | None]:
+    """Return the pictures trained on and those for validation: the data's own splits, or as `cut`."""
+    if cut is None:
+        return data.train, data.validation
+    return data.train.take(cut.training), data.train.take(cut.validation)
+
+
+def drawn(split: Split, count: int, seed: int = 0) -> Split:
+    """Return `count` of the pictures, the same ones for the same seed, in their order; or all if they are fewer."""
+    return split.take(np.sort(order(seed, 0, len(split))[:count]))
 
 
 def draw_rows(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

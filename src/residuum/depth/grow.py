@@ -12,11 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from residuum import machine
+from residuum import machine, runs
 from residuum.console import say
-from residuum.depth.open_model import lineage, new_file, open_model
 from residuum.errors import UserError
-from residuum.loading import save_classifier
+from residuum.loading import load_for, save_classifier
 from residuum.models.block import ResidualBlock
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet, last_bn
@@ -31,16 +30,17 @@ def grow(settings: GrowSettings) -> Path:
     Raises:
         UserError: no such model; it cannot be grown, and why; or it has those blocks already.
     """
-    model = open_model(settings.model, "grow")
-    spec, classifier = model.net.spec, model.classifier
+    classifier = load_for("grow", settings.model)
+    spec = classifier.spec
     if why := why_not_grown(spec):
         raise UserError("this net cannot be grown without changing its answers", why)
     blocks = _wanted(settings, spec)
     check_blocks(spec, blocks)
-    deeper = grown(model.net, blocks, settings.seed)
-    path = new_file(settings.out, f"{model.name}-grown-{deeper.spec.depth}.safetensors")
+    deeper = grown(classifier.net, blocks, settings.seed)
+    path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors")
     done = {"blocks_before": spec.blocks, "blocks": blocks, "seed": settings.seed}
-    about = {**classifier.about, "lineage": lineage(model, "grow", **done), "versions": machine.environment()}
+    lineage = classifier.lineage("grow", **done)
+    about = {**classifier.about, "lineage": lineage, "versions": machine.environment()}
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
     return path

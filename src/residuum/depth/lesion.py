@@ -14,11 +14,12 @@ from residuum import runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Batch
+from residuum.depth.described import measured_on
 from residuum.depth.measure import Score, StandIn, identity, scores_without, shortcut_alone
-from residuum.depth.open_model import new_folder, open_model
-from residuum.depth.open_pictures import measured_on, open_pictures, validation_feed, walkable
 from residuum.depth.remove import keeps_shape, removable
+from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.files import Json, write_json
+from residuum.loading import load_for
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
 from residuum.models.shortcuts import SHORTCUTS
@@ -32,21 +33,20 @@ def lesion(settings: LesionSettings) -> Path:
     Raises:
         UserError: no such model or data, or the data's classes are not the model's.
     """
-    model = open_model(settings.model, "lesion")
-    pictures = open_pictures(model, settings.data)
+    classifier = load_for("lesion", settings.model)
+    net = classifier.net
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    out = new_folder(settings.out, f"{model.name}-lesion")
-    feed = validation_feed(pictures, settings.images, model, compute)
-    say(
-        f"measuring {sum(model.net.spec.blocks)} blocks, each left out in turn, on {len(feed.split)} pictures"
-    )
-    compute.place(model.net)
-    intact, scores = lesions(model.net, walkable(feed), compute)
+    opened = with_validation(open_with_data(classifier, compute, settings.data))
+    out = runs.new_folder(settings.out, f"{classifier.name}-lesion")
+    loader = opened.validation_loader(settings.images)
+    images = len(loader.split)
+    say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")
+    intact, scores = lesions(net, loader.held(), compute)
     write_json(out / runs.LESION, {
         "kind": "lesion",
-        **measured_on(model, pictures, len(feed.split)),
+        **measured_on(opened, images),
         "intact": {"loss": intact.loss, "accuracy": intact.accuracy},
-        "blocks": block_rows(model.net, scores, model.classifier.preprocessing.image_size),
+        "blocks": block_rows(net, scores, classifier.preprocessing.image_size),
     })  # fmt: skip
     return out
 

@@ -35,16 +35,6 @@ class Score:
     accuracy: float
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A net, placed, and the pictures it is measured on; both sets can be walked again and again."""
-
-    net: ResNet
-    validation: Iterable[Batch]
-    training: Iterable[Batch]
-    compute: Compute
-
-
 def identity(block: ResidualBlock, x: Tensor) -> Tensor:
     """The block is gone."""
     return x
@@ -106,11 +96,11 @@ def score(net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collect
     return scores_without(net, gone, {}, batches, compute)[0]
 
 
-def recalibrated(bench: Bench, gone: Collection[str]) -> ResNet:
-    """Return the net without those blocks, its BN statistics measured anew on the bench's training pictures."""
-    smaller = without(bench.net, gone)
-    with bench.compute.autocast():
-        recalibrate(smaller, (batch.images for batch in bench.training))
+def recalibrated(net: ResNet, gone: Collection[str], training: Iterable[Batch], compute: Compute) -> ResNet:
+    """Return the net without those blocks, its BN statistics measured anew on training pictures."""
+    smaller = without(net, gone)
+    with compute.autocast():
+        recalibrate(smaller, (batch.images for batch in training))
     return smaller
 
 

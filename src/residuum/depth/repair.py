@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum import runs
-from residuum.depth.open_pictures import OpenPictures
+from residuum.evaluation.opening import NetWithData
 from residuum.files import Json, write_whole
 from residuum.loading import model_path
 from residuum.runs import RunRecord
@@ -16,28 +16,28 @@ RUN = "repair"
 UNREPAIRED = "model-unrepaired.safetensors"
 
 
-def repair(settings: TrimSettings, pictures: OpenPictures, out: Path) -> Json:
+def repair(settings: TrimSettings, opened: NetWithData, out: Path) -> Json:
     """Train out/model-unrepaired.safetensors on and write out/model.safetensors; return figures for trim.json.
 
     Raises:
         UserError: training could not go on; the unrepaired model is there all the same.
         Stopped: a signal came; the run in out/repair can be gone on with.
     """
-    run = train(repair_settings(settings, pictures, out))
+    run = train(repair_settings(settings, opened, out))
     write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
     return repaired_figures(settings.repair, run)
 
 
-def repair_settings(settings: TrimSettings, pictures: OpenPictures, out: Path) -> TrainSettings:
+def repair_settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSettings:
     """Return what training is told.
 
     Where validation pictures are cut from the training pictures, share and seed are the cut's: with another seed the
     net would be trained on pictures that it is judged on.
     """
-    cut = pictures.cut
+    cut = opened.cut
     again: dict[str, Any] = {"validation": cut.share, "seed": cut.seed} if cut else {"seed": settings.seed}
     return TrainSettings(
-        pictures.data.source,
+        opened.data.source,
         start=str(out / UNREPAIRED),
         recipe="fine_tune",
         epochs=settings.repair,

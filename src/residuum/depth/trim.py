@@ -1,69 +1,56 @@
 """A net made shallower: its least useful blocks taken out, and what each cut costs and saves, measured."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from residuum import machine, runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
-from residuum.data.batches import Feed
+from residuum.data.batches import Batch, Loader
 from residuum.depth.choose import asked, check_possible, choose
+from residuum.depth.described import measured_on
 from residuum.depth.latency import latencies
-from residuum.depth.measure import Bench, recalibrated
-from residuum.depth.open_model import OpenModel, lineage, new_folder, open_model
-from residuum.depth.open_pictures import (
-    BATCH,
-    OpenPictures,
-    final_feed,
-    measured_on,
-    open_pictures,
-    recalibration_feed,
-    validation_feed,
-    walkable,
-)
+from residuum.depth.measure import recalibrated, score
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
-from residuum.depth.search import (
-    Cut,
-    accuracies,
-    accuracy_recalibrated,
-    least_harmful_first,
-    random_order,
-)
-from residuum.evaluation.evaluate import judge_feed, protocol, scores
-from residuum.evaluation.metrics import judge
+from residuum.depth.search import Cut, accuracies, least_harmful_first, random_order
+from residuum.evaluation.evaluate import judged, probabilities, scores
+from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.files import Json, write_json
-from residuum.loading import save_classifier
+from residuum.loading import Classifier, load_for, save_classifier
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.settings import TrimSettings
 
 
-@dataclass(frozen=True)
-class Work:
-    """One call of `trim`: what it was told, the model, the pictures, and what everything is measured on."""
+class Work(NamedTuple):
+    """One call of `trim`: what it was told, the net with its data, and the pictures everything is measured on."""
 
     settings: TrimSettings
     out: Path
-    model: OpenModel
-    pictures: OpenPictures
-    validation: Feed
-    bench: Bench
+    opened: NetWithData
+    loader: Loader  # validation pictures
+    validation: Iterable[Batch]  # the same, held
+    training: Iterable[Batch]
+
+    @property
+    def net(self) -> ResNet:
+        """Return the whole net."""
+        return self.opened.classifier.net
 
     @property
     def image_size(self) -> int:
         """Return the side of a picture in pixels."""
-        return self.model.classifier.preprocessing.image_size
+        return self.opened.classifier.preprocessing.image_size
 
-    @property
-    def spec(self) -> NetSpec:
-        """Return the whole net's specification."""
-        return self.bench.net.spec
+    def recalibrated(self, gone: Sequence[str]) -> ResNet:
+        """Return the net without those blocks, its BN statistics measured anew."""
+        return recalibrated(self.net, gone, self.training, self.opened.compute)
 
 
 def trim(settings: TrimSettings) -> Path:
@@ -74,10 +61,10 @@ def trim(settings: TrimSettings) -> Path:
     Raises:
         UserError: no such model or data, or the net cannot be made as small or as fast as asked.
     """
-    model = open_model(settings.model, "trim")
+    classifier = load_for("trim", settings.model)
     target = asked(settings)
-    check_possible(target, model.net.spec)
-    work = _prepare(settings, model)
+    check_possible(target, classifier.spec)
+    work = _prepare(settings, classifier)
     record = _new_record(work, target)
 
     def keep(**parts: Any) -> None:
@@ -95,7 +82,7 @@ def trim(settings: TrimSettings) -> Path:
     keep(chosen={"removed": removed, "why": why})
     _write_model(work, deleted[:removed])
     if settings.repair:
-        figures = repair(settings, work.pictures, work.out)
+        figures = repair(settings, work.opened, work.out)
         keep(repaired={**figures, "original_test_accuracy": _original_test_accuracy(work)})
     return work.out
 
@@ -103,21 +90,19 @@ def trim(settings: TrimSettings) -> Path:
 # --- the parts of the sentence ------------------------------------------------------------------
 
 
-def _prepare(settings: TrimSettings, model: OpenModel) -> Work:
-    pictures = open_pictures(model, settings.data)
+def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    out = new_folder(settings.out, f"{model.name}-trim")
-    validation = validation_feed(pictures, settings.images, model, compute)
-    training = recalibration_feed(pictures, settings.seed, model, compute)
-    compute.place(model.net)
-    bench = Bench(model.net, walkable(validation), walkable(training, even=True), compute)
-    return Work(settings, out, model, pictures, validation, bench)
+    opened = with_validation(open_with_data(classifier, compute, settings.data))
+    out = runs.new_folder(settings.out, f"{classifier.name}-trim")
+    loader = opened.validation_loader(settings.images)
+    training = opened.recalibration_loader(settings.seed, even=True)
+    return Work(settings, out, opened, loader, loader.held(), training.held())
 
 
 def _new_record(work: Work, target: dict[str, float]) -> Json:
     return {
         "kind": "trim",
-        **measured_on(work.model, work.pictures, len(work.validation.split)),
+        **measured_on(work.opened, len(work.loader.split)),
         "latency_protocol": "",
         "asked": target,
         "curve": [],
@@ -132,17 +117,18 @@ def _curve(work: Work) -> Iterator[Json]:
 
     `loss` is with BN as trained, `loss_batch_statistics` what the search went by.
     """
-    most, gone = most_removable(work.spec), list[str]()
-    say(f"taking out up to {most} of {sum(work.spec.blocks)} blocks, the least harmful first")
-    for cut in least_harmful_first(work.bench):
+    spec, compute = work.net.spec, work.opened.compute
+    most, gone = most_removable(spec), list[str]()
+    say(f"taking out up to {most} of {sum(spec.blocks)} blocks, the least harmful first")
+    for cut in least_harmful_first(work.net, work.validation, compute):
         gone += [cut.deleted] if cut.deleted else []
-        accuracy = accuracy_recalibrated(work.bench, gone)
+        accuracy = score(work.recalibrated(gone), work.validation, compute).accuracy
         if cut.deleted:
             say(
                 f"{len(gone)} of {most}: {cut.deleted}; "
                 f"accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}"
             )
-        yield curve_point(work.spec, gone, cut, accuracy, work.image_size)
+        yield curve_point(spec, gone, cut, accuracy, work.image_size)
 
 
 def curve_point(
@@ -168,7 +154,8 @@ def _random_draws(work: Work, whole: Json) -> Iterator[Json]:
     generator = np.random.default_rng(work.settings.seed)
     for draw in range(work.settings.random):
         say(f"random deletion, draw {draw + 1} of {work.settings.random}")
-        as_trained, again = accuracies(work.bench, random_order(work.spec, generator))
+        order = random_order(work.net.spec, generator)
+        as_trained, again = accuracies(work.net, order, work.validation, work.training, work.opened.compute)
         yield {
             "draw": draw,
             "accuracy": [whole["accuracy"], *as_trained],
@@ -178,7 +165,7 @@ def _random_draws(work: Work, whole: Json) -> Iterator[Json]:
 
 def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Json]) -> Json:
     say("timing all nets side by side")
-    figures, how = latencies(work.bench.net, deleted, work.image_size, work.bench.compute)
+    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
     points = [{**point, "latency_ms": ms} for point, ms in zip(curve, figures, strict=True)]
     return {"curve": points, "latency_protocol": how}
 
@@ -188,11 +175,11 @@ def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Json]) -> Json:
 
 def _write_model(work: Work, gone: Sequence[str]) -> None:
     """Write the net without the blocks `gone`, recalibrated; its figures are those of the validation pictures."""
-    classifier, net = work.model.classifier, recalibrated(work.bench, gone) if gone else work.bench.net
-    done = {"deleted": list(gone), "blocks_before": work.spec.blocks, "blocks": net.spec.blocks}
+    classifier, net = work.opened.classifier, work.recalibrated(gone) if gone else work.net
+    done = {"deleted": list(gone), "blocks_before": work.net.spec.blocks, "blocks": net.spec.blocks}
     about = {
         **classifier.about,
-        "lineage": lineage(work.model, "trim", **done),
+        "lineage": classifier.lineage("trim", **done),
         "metrics": _metrics(work, net),
         "versions": machine.environment(),
     }
@@ -202,15 +189,8 @@ def _write_model(work: Work, gone: Sequence[str]) -> None:
 
 def _metrics(work: Work, net: ResNet) -> Json:
     """Judge on the validation pictures, as `residuum evaluate` would."""
-    answers = judge_feed(net, work.validation, exactly(work.bench.compute), BATCH)
-    how, labels = work.model.classifier.preprocessing, work.validation.split.labels
-    figures = judge(
-        answers,
-        labels,
-        work.model.classifier.classes,
-        split="validation",
-        protocol=protocol(how.image_size, how.resize_to, how.interpolation),
-    )
+    classes = work.opened.classifier.classes
+    figures = judged(net, work.loader, exactly(work.opened.compute), classes, "validation")
     return {name: value for name, value in figures.items() if name not in _TABLES}
 
 
@@ -219,12 +199,11 @@ _TABLES = {"per_class", "confusion", "calibration"}
 
 def _original_test_accuracy(work: Work) -> float | None:
     """Return the whole net's accuracy on the test pictures, which nothing else here looks at."""
-    compute = exactly(work.bench.compute)
-    feed = final_feed(work.pictures, work.model, compute)
-    if feed is None:
+    test = work.opened.data.test
+    if test is None:
         return None
-    answers = judge_feed(work.bench.net, feed, compute, BATCH)
-    return scores(answers, feed.split.labels)["validation_accuracy"]
+    answers = probabilities(work.net, work.opened.loader(test), exactly(work.opened.compute))
+    return scores(answers, test.labels)["validation_accuracy"]
 
 
 def exactly(compute: Compute) -> Compute:

@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from torch import nn
 
 from residuum import machine, runs
-from residuum.choices import Interpolation, Precision, SplitName, Views
+from residuum.choices import Precision, Views
 from residuum.compute import Compute, choose_compute
-from residuum.console import show_progress
-from residuum.data.batches import Batch, Feed, one_pass, open_feed, pixels_if_small
-from residuum.data.cache import fingerprint
-from residuum.data.contract import ImageData, Split
-from residuum.data.folder import differences
-from residuum.data.open import open_data
+from residuum.data.batches import Batch, Loader
+from residuum.data.contract import Split
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
+from residuum.evaluation.opening import NetWithData, open_with_data
 from residuum.evaluation.views import SAID, weighted
-from residuum.files import read_json, write_json
-from residuum.loading import Classifier, load, model_path
-from residuum.plain_data import Place, as_json
+from residuum.files import write_json
+from residuum.loading import load
+from residuum.plain_data import as_json
 from residuum.settings import EvaluateSettings
 
 
@@ -45,14 +43,6 @@ def probabilities(
     return np.concatenate(parts)
 
 
-def judge_feed(
-    net: nn.Module, feed: Feed, compute: Compute, batch_size: int, views: Views = "single"
-) -> NDArray[np.float32]:
-    """Return (N, K) probabilities for every picture of the feed once, in order; `views` as in `probabilities`."""
-    batches = feed.batches(one_pass(len(feed.split), batch_size))
-    return probabilities(net, batches, compute, views)
-
-
 def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
     """Return the two figures shown after each epoch: mean loss and accuracy."""
     of_truth = probabilities[np.arange(len(labels)), labels]
@@ -62,14 +52,13 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
-def protocol(
-    image_size: int, resize_to: int, interpolation: Interpolation = "bilinear", views: Views = "single"
-) -> str:
+def protocol(shown: Preprocessing, views: Views = "single") -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
-    how = "" if interpolation == "bilinear" else f" ({interpolation})"
-    if resize_to == image_size:
-        return f"{SAID[views]}, {image_size}×{image_size}{how}"
-    return f"{SAID[views]}, shorter side {resize_to}{how}, central {image_size}×{image_size}"
+    how = "" if shown.interpolation == "bilinear" else f" ({shown.interpolation})"
+    square = f"{shown.image_size}×{shown.image_size}"
+    if shown.resize_to == shown.image_size:
+        return f"{SAID[views]}, {square}{how}"
+    return f"{SAID[views]}, shorter side {shown.resize_to}{how}, central {square}"
 
 
 def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
@@ -84,54 +73,36 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if settings.run is None:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
     classifier = load(settings.run)
-    trained_on = classifier.about.get("data")
-    source = str(settings.data or _own_source(trained_on, settings.run))
-    data = open_data(source, progress=show_progress("fetching"))
-    name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
-    split = renumbered(split, data, classifier.classes)
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
-    figures = _judge(classifier, split, name, compute, settings)
-    figures = {"data": source, "fingerprint": fingerprint(data), **figures}
-    same = figures["fingerprint"] == trained_on["fingerprint"] if trained_on else None
-    figures["same_data_as_training"] = same
-    _keep(Path(settings.run), figures, settings)
+    opened = open_with_data(classifier, compute, settings.data)
+    name, split = _choose_split(opened, settings)
+    loader = opened.loader(split, settings.batch_size, settings.workers)
+    figures = {
+        "data": str(settings.data) if settings.data else classifier.about["data"]["source"],
+        "fingerprint": opened.fingerprint,
+        **judged(classifier.net, loader, compute, classifier.classes, name),
+        "same_data_as_training": opened.same,
+    }
+    _keep(Path(settings.run), figures, settings, classifier.file.name)
     return figures
 
 
-def _judge(
-    classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
+def judged(
+    net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str
 ) -> dict[str, Any]:
-    how = classifier.preprocessing
-    images = pixels_if_small(split, how.image_size, how.resize_to, how.interpolation)
-    workers = compute.threads if settings.workers is None else settings.workers
-    feed = open_feed(split, how, images, compute.device, workers)
-    net = compute.place(classifier.net)
-    return judge(
-        judge_feed(net, feed, compute, settings.batch_size),
-        split.labels,
-        classifier.classes,
-        split=name,
-        protocol=protocol(how.image_size, how.resize_to, how.interpolation),
-    )
+    """Return the figures of a net on a split that goes by this name."""
+    answers = probabilities(net, loader, compute)
+    how = protocol(loader.preprocessing)
+    return judge(answers, loader.split.labels, classes, split=split, protocol=how)
 
 
-def _own_source(trained_on: dict[str, Any] | None, run: Place) -> str:
-    if not trained_on:
-        raise UserError(
-            f"which pictures should {run} be judged on?",
-            "it was not trained here, so it has no data of its own",
-            f"residuum evaluate {run} DATA",
-        )
-    return str(trained_on["source"])
-
-
-def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data: bool) -> tuple[str, Split]:
-    """The split asked for; else test, else validation; a validation split that training cut is cut again."""
-    validation = data.validation or (_cut_again(data, run) if own_data else None)
-    splits = {"test": data.test, "validation": validation, "train": data.train}
-    if wanted is None and not own_data and data.test is None and data.validation is None:
+def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str, Split]:
+    """The split asked for; else test, else validation, else train."""
+    data, wanted = opened.data, settings.split
+    if wanted is None and settings.data is not None and data.test is None and data.validation is None:
         wanted = "train"  # pictures given without splits: all of them are what to judge on
+    splits = {"test": data.test, "validation": opened.validation, "train": data.train}
     present = {name: split for name, split in splits.items() if split is not None}
     name: str = wanted or next(iter(present))
     if name not in present:
@@ -141,29 +112,11 @@ def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data
     return name, present[name]
 
 
-def renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
-    """Number the labels as the model does, by name (UserError where the names differ)."""
-    if tuple(data.classes) == tuple(classes):
-        return split
-    if difference := differences(classes, data.classes):
-        raise UserError(
-            f"{data.source} does not have the model's classes", difference, "the class names must be the same"
-        )
-    number = {name: index for index, name in enumerate(classes)}
-    table = np.array([number[name] for name in data.classes])
-    return Split(split.pictures, table[split.labels])
-
-
-def _cut_again(data: ImageData, run: Path) -> Split | None:
-    rows = run / runs.SPLIT
-    return data.train.take(np.array(read_json(rows)["validation"])) if rows.exists() else None
-
-
-def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> None:
+def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings, model: str) -> None:
     """Write the figures beside the run, never over the run's own evaluation."""
     if not runs.is_run(run):
         return
     digest = figures["fingerprint"][:12]
     path = run / runs.EVALUATIONS / f"{figures['split']}-{digest}.json"
-    model = {"model": str(model_path(run).name), "settings": as_json(settings)}
-    write_json(path, {**figures, **model, "environment": machine.environment()})
+    how = {"model": model, "settings": as_json(settings), "environment": machine.environment()}
+    write_json(path, {**figures, **how})

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from residuum.compute import Compute, choose_compute
 from residuum.data.decode import decode, evaluation_view
-from residuum.data.folder import SUFFIXES
+from residuum.data.picture_files import KINDS, pictures_below, read_picture
 from residuum.data.preprocess import normalise
 from residuum.errors import UserError
 from residuum.loading import Classifier, load
@@ -48,7 +48,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer]:
     files = [file for image in settings.images for file in _files(Path(image))]
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        pixels = [decode(_bytes(file), str(file)) for file in some]
+        pixels = [decode(read_picture(file), str(file)) for file in some]
         yield from answers(classifier, compute, pixels, [str(file) for file in some], settings.top)
 
 
@@ -71,15 +71,8 @@ def answers(
 def _files(path: Path) -> list[Path]:
     """A picture stands for itself, a folder for the pictures below it."""
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+        found = sorted(path / name for name in pictures_below(path))
         if not found:
-            raise UserError(f"{path} holds no pictures", "known kinds: " + ", ".join(sorted(SUFFIXES)))
+            raise UserError(f"{path} holds no pictures", f"known kinds: {KINDS}")
         return found
     return [path]
-
-
-def _bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {file}", error.strerror or str(error), "check the path") from error

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from residuum.compute import Compute, choose_compute
-from residuum.depth.open_model import open_model
-from residuum.depth.open_pictures import open_pictures, validation_feed, walkable
 from residuum.evaluation.metrics import SMALLEST
+from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.evaluation.views import five_crop, scales, ten_crop
+from residuum.loading import load
 from residuum.models.resnet import ResNet
 from residuum.records.study import Chart, Lines, Table, Words
 from residuum.runs import RunRecord
@@ -116,15 +116,11 @@ def _answers(members: Sequence[RunRecord], setup: Setup, compute: Compute) -> tu
     found = []
     labels = torch.empty(0)
     for record in members:
-        model = open_model(str(record.path), "study")
-        pictures = open_pictures(model, setup.data)
-        batches = list(walkable(validation_feed(pictures, most, model, compute)))
+        run = with_validation(open_with_data(load(record.path), compute, setup.data))
+        batches = list(run.validation_loader(most))
         labels = torch.cat([batch.labels for batch in batches]).cpu()
-        compute.place(model.net)
-        shown = [
-            answers_by_protocol(model.net, batch.images, compute, mirrors=pictures.data.mirrors)
-            for batch in batches
-        ]
+        net, mirrors = run.classifier.net, run.data.mirrors
+        shown = [answers_by_protocol(net, batch.images, compute, mirrors=mirrors) for batch in batches]
         found.append(_joined(shown))
     return found, labels
 

@@ -1,31 +1,58 @@
-"""Nets to examine: those of the study's runs or the one it was given, each with its validation pictures."""
+"""Nets to examine: those of the study's runs or the one it was given, and the pictures they are examined on."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from residuum.choices import Scale
-from residuum.compute import Compute
+from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
+from residuum.evaluation.opening import BATCH, NetWithData, open_with_data, with_validation
+from residuum.loading import Classifier, load
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.study.frame import Setup
-from residuum.study.opened import opened
 from residuum.study.trained import net_settings, trained
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""
+LARGE, FEWER = 64, 8
+"""Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
 NOT_KEPT_ASIDE = (
     "At scale full nets are trained on all training pictures; a tenth of these is what they are examined on."
 )
 
 
-@dataclass(frozen=True)
-class Examined:
+def opened(path: Path | str, setup: Setup) -> NetWithData:
+    """Open a run folder or model file: the net in evaluation mode, placed where it computes, in float32.
+
+    Raises:
+        UserError: there is none, it cannot be read, or the pictures are not to be had or have other classes.
+    """
+    compute = choose_compute(setup.device, "float32", threads=setup.threads)
+    return with_validation(open_with_data(load(path), compute, setup.data))
+
+
+def affordable(classifier: Classifier, images: int) -> int:
+    """Return `images`, or an eighth of it where the net sees large pictures."""
+    return images // FEWER if classifier.preprocessing.image_size > LARGE else images
+
+
+def training_batches(run: NetWithData, images: int) -> list[Batch]:
+    """Return that many training pictures, or all there are, but at most 2,000, as evaluation shows them."""
+    loader = run.recalibration_loader(0)
+    present = len(loader.split)
+    # spread over all rows, since the first ones of a folder are of one class
+    rows = np.arange(min(images, present)) * present // min(images, present)
+    return list(loader.batches([(0, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]))
+
+
+class Examined(NamedTuple):
     """A net, placed and in evaluation mode, and pictures that can be walked again and again."""
 
     name: str
@@ -34,7 +61,7 @@ class Examined:
     compute: Compute
 
 
-def examine(means: Setup, model: str | Path, images: int | None = None) -> Examined:
+def examine(setup: Setup, model: str | Path, images: int | None = None) -> Examined:
     """Open a run folder or model file with `images` validation pictures, by default as many as the scale has.
 
     Of large pictures it is an eighth of that.
@@ -42,42 +69,42 @@ def examine(means: Setup, model: str | Path, images: int | None = None) -> Exami
     Raises:
         UserError: there is no such model, its pictures are not known, or they have other classes.
     """
-    one = opened(model, means)
-    count = one.affordable(images or IMAGES[means.scale])
-    return Examined(one.model.name, one.net, one.validation(count), one.compute)
+    run = opened(model, setup)
+    count = affordable(run.classifier, images or IMAGES[setup.scale])
+    return Examined(run.classifier.name, run.classifier.net, run.validation_loader(count).held(), run.compute)
 
 
-def notes_on_pictures(means: Setup) -> tuple[str, ...]:
+def notes_on_pictures(setup: Setup) -> tuple[str, ...]:
     """Return what a study has to say of its pictures at this scale."""
-    return (NOT_KEPT_ASIDE,) if means.scale == "full" and means.model is None else ()
+    return (NOT_KEPT_ASIDE,) if setup.scale == "full" and setup.model is None else ()
 
 
 # --- the nets of the degradation study, which other studies examine -----------------------------
 
 
-def depths(means: Setup) -> tuple[int, ...]:
+def depths(setup: Setup) -> tuple[int, ...]:
     """Return the depths that plain and residual nets are compared at; quick has fewer, to stay within minutes."""
-    if means.scale == "tiny":
+    if setup.scale == "tiny":
         return (20, 32)
-    return means.at_scale((20, 56), (20, 32, 44, 56))
+    return setup.at_scale((20, 56), (20, 32, 44, 56))
 
 
-def of_depth(means: Setup, kind: str, depth: int, seed: int) -> TrainSettings:
+def of_depth(setup: Setup, kind: str, depth: int, seed: int) -> TrainSettings:
     """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
     n = (depth - 14) // 6
-    size = {"blocks": (n, n, n)} if means.scale == "tiny" else {}
-    return net_settings(means, f"{kind}{depth}", seed, **size)
+    size = {"blocks": (n, n, n)} if setup.scale == "tiny" else {}
+    return net_settings(setup, f"{kind}{depth}", seed, **size)
 
 
-def runs_of(means: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
+def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
     """Return the runs of each (kind, depth), one for each seed; those that are missing are trained.
 
     Raises:
         UserError, Stopped: as `trained`.
     """
-    wanted = [(kind, depth, seed) for kind, depth in nets for seed in means.seeds]
-    found = dict(zip(wanted, trained(means, [of_depth(means, *one) for one in wanted]), strict=True))
-    return {(kind, depth): [found[kind, depth, seed] for seed in means.seeds] for kind, depth in nets}
+    wanted = [(kind, depth, seed) for kind, depth in nets for seed in setup.seeds]
+    found = dict(zip(wanted, trained(setup, [of_depth(setup, *one) for one in wanted]), strict=True))
+    return {(kind, depth): [found[kind, depth, seed] for seed in setup.seeds] for kind, depth in nets}
 
 
 def untrained(spec: NetSpec, seed: int) -> ResNet:

@@ -14,8 +14,8 @@ from residuum.models.resnet import ResNet
 from residuum.records.study import Quantity
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
+from residuum.study.examined import opened, training_batches
 from residuum.study.frame import Setup, quantity
-from residuum.study.opened import opened
 from residuum.study.trained import net_settings, test_error, trained, training_error
 
 MORE = 2
@@ -75,17 +75,16 @@ def _trained_on(setup: Setup, found: dict[str, list[Deepened]]) -> dict[str, Qua
 def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepened:
     """Deepen one run's net, measure it, and write it down to be trained on."""
     run = opened(record.path, setup)
-    net = run.net
+    classifier, net = run.classifier, run.classifier.net
     more = 1 if setup.scale == "tiny" else MORE
     blocks = tuple(count + more for count in net.spec.blocks)
     if net.spec.shortcut == "none":
         deeper = inserted(net, blocks, settings.seed)
-        recalibrate(deeper, (batch.images for batch in run.training(2000)))
+        recalibrate(deeper, (batch.images for batch in training_batches(run, 2000)))
     else:
         deeper = grown(net, blocks, settings.seed)
-    batches = list(run.validation(200 if setup.scale == "tiny" else 1000))
+    batches = list(run.validation_loader(200 if setup.scale == "tiny" else 1000))
     path = setup.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
-    classifier = run.model.classifier
     about = {name: classifier.about[name] for name in ("data", "settings")}
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     then = TrainSettings(

@@ -16,12 +16,12 @@ from torch.nn.functional import cross_entropy
 
 from residuum.console import say
 from residuum.data.batches import Batch
+from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Map, Points, Quantity, Words
 from residuum.study.charts import lines_of
-from residuum.study.examined import depths, runs_of
+from residuum.study.examined import affordable, depths, opened, runs_of, training_batches
 from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.opened import Opened, opened
 from residuum.study.verdict import Rule, below
 
 RING = 0.5
@@ -69,7 +69,7 @@ def measure(setup: Setup) -> Findings:
     points, images = _grid(setup)
     if setup.model is not None:
         run = opened(setup.model, setup)
-        kinds = {"given": [surface_of(run, points, run.affordable(images), 0)]}
+        kinds = {"given": [surface_of(run, points, affordable(run.classifier, images), 0)]}
         q = _quantities("given", kinds["given"], exact=True)
         words = Words(
             f"At radius 0.5 the loss is higher by {q['given-rise']}; {q['given-violations']} of the second differences "
@@ -169,17 +169,18 @@ def loss_of(net: ResNet, batches: Iterable[Batch]) -> float:
     return total / count if math.isfinite(total) else OVERFLOW
 
 
-def surface_of(run: Opened, points: int, images: int, seed: int) -> Surface:
+def surface_of(run: NetWithData, points: int, images: int, seed: int) -> Surface:
     """Return the losses over −1 ≤ a, b ≤ 1 around one net, the directions drawn with `seed`."""
     chance = torch.Generator().manual_seed(seed)
-    delta, eta = direction(run.net, chance), direction(run.net, chance)
-    batches = run.training(images)
+    net = run.classifier.net
+    delta, eta = direction(net, chance), direction(net, chance)
+    batches = training_batches(run, images)
     half = points // 2
     at = tuple((place - half) / half for place in range(points))
 
     def loss(a: float, b: float) -> float:
-        with moved(run.net, ((a, delta), (b, eta))):
-            return loss_of(run.net, batches)
+        with moved(net, ((a, delta), (b, eta))):
+            return loss_of(net, batches)
 
     return Surface(at, tuple(tuple(loss(a, b) for a in at) for b in at))
 

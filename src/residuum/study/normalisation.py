@@ -25,7 +25,7 @@ from residuum.study.variants import (
     train_each,
 )
 from residuum.study.verdict import Rule, below, not_above
-from residuum.training.feeds import open_feeds
+from residuum.training.loaders import open_loaders
 from residuum.training.resolve import resolve
 
 NET = "resnet20"
@@ -92,7 +92,7 @@ def _untrained(setup: Setup) -> tuple[ResNet, Tensor, Tensor]:
     seed = setup.seeds[0]
     resolved = resolve(replace(net_settings(setup, NET, seed), device="cpu", threads=setup.threads))
     plan = one_pass(PICTURES, PICTURES)
-    batch = next(iter(open_feeds(resolved).train.batches(plan)))
+    batch = next(iter(open_loaders(resolved)["train"].batches(plan)))
     torch.manual_seed(seed)
     net = ResNet(resolved.spec).double().train()
     return net, batch.images.double(), batch.labels

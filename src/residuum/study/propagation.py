@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from residuum.data.batches import pixels_if_small
-from residuum.depth.open_pictures import sample
+from residuum.data.cache import decoded
+from residuum.data.split import drawn
 from residuum.models.block import ResidualBlock
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.models.named import named
@@ -166,10 +166,8 @@ def convolutional(name: str, depth: int, channels: tuple[int, ...]) -> NetSpec:
 
 def _pictures(setup: Setup, count: int) -> Tensor:
     """Return `count` training pictures of 8 px, (N, 3, 8, 8) float64, each channel of mean 0 and sd 1."""
-    split = open_pictures_of(setup.data or "digits").train
-    split = split.take(sample(count, len(split), 0))
-    pixels = pixels_if_small(split, SIDE, SIDE)
-    assert pixels is not None
+    some = drawn(open_pictures_of(setup.data or "digits").train, count)
+    pixels = decoded(some.pictures, SIDE, SIDE)
     x = torch.from_numpy(pixels).double().permute(0, 3, 1, 2)
     return (x - x.mean((0, 2, 3), keepdim=True)) / x.std((0, 2, 3), keepdim=True)
 

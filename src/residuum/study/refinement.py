@@ -15,12 +15,20 @@ from residuum.data.batches import Batch
 from residuum.depth.measure import finish
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
+from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.study.charts import lines_of
-from residuum.study.examined import IMAGES, depths, notes_on_pictures, runs_of
+from residuum.study.examined import (
+    IMAGES,
+    affordable,
+    depths,
+    notes_on_pictures,
+    opened,
+    runs_of,
+    training_batches,
+)
 from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.opened import Opened, opened
 from residuum.study.ridge import probe_accuracy
 from residuum.study.verdict import Rule, above
 
@@ -56,9 +64,9 @@ def measure(setup: Setup) -> Findings:
     """Look into trained residual nets and, for the probes, plain ones; or into the net given."""
     if setup.model is not None:
         run = opened(setup.model, setup)
-        check_examinable(run.net)
+        check_examinable(run.classifier.net)
         kinds = {"residual": [look(run, setup)]}
-        blocks = [name for name, _ in run.net.blocks()]
+        blocks = [name for name, _ in run.classifier.net.blocks()]
     else:
         kinds, blocks = _trained_for_it(setup)
     quantities = _quantities(kinds["residual"], exact=setup.model is not None)
@@ -92,7 +100,7 @@ def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
     depth = depths(setup)[-1]
     found = runs_of(setup, [("resnet", depth), ("plain", depth)])
     nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
-    blocks = [block for block, _ in nets["resnet"][0].net.blocks()]
+    blocks = [block for block, _ in nets["resnet"][0].classifier.net.blocks()]
     names = {"residual": "resnet", "plain": "plain"}
     return {name: [look(run, setup) for run in nets[kind]] for name, kind in names.items()}, blocks
 
@@ -113,11 +121,11 @@ def check_examinable(net: ResNet) -> None:
         )
 
 
-def look(run: Opened, setup: Setup) -> Seen:
+def look(run: NetWithData, setup: Setup) -> Seen:
     """Measure all three on one net, which is in evaluation mode throughout."""
-    net, images = run.net, run.affordable(IMAGES[setup.scale])
-    batches = list(run.validation(images))
-    probe = probes(pooled(net, run.training(2 * images)), pooled(net, batches))
+    net, images = run.classifier.net, affordable(run.classifier, IMAGES[setup.scale])
+    batches = list(run.validation_loader(images))
+    probe = probes(pooled(net, training_batches(run, 2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
     return Seen(probe, own_head(net, batches), cosine)
 

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum.compute import Compute, choose_compute
-from residuum.data.batches import Feed, one_pass
+from residuum.data.batches import Loader, open_loader
 from residuum.data.contract import ImageData
 from residuum.data.rng import order
-from residuum.depth.open_model import open_model
-from residuum.depth.open_pictures import rows_feed
 from residuum.depth.recalibrate import recalibrate
 from residuum.errors import UserError
+from residuum.loading import load
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Bars, Table, Words
@@ -162,18 +161,19 @@ def _figures(
     compute: Compute,
 ) -> dict[str, float]:
     """Return one net's accuracies: on its own classes, and of probes of it and of its untrained twin."""
-    model = open_model(str(record.path), "study")
+    model = load(record.path)
+    how, device = model.preprocessing, compute.device
     learned, other = classes
     rows = rows_of(data, other, AMOUNTS[setup.scale], seed)
     statistics = rows_of(data, learned, (0, STATISTICS // len(learned), 0), seed).many
-    feeds = {
-        name: rows_feed(data.train, some, model, compute)
+    loaders = {
+        name: open_loader(data.train.take(some), how, device, compute.threads, BATCH)
         for name, some in (("statistics", statistics), ("many", rows.many), ("held", rows.held))
     }
     compute.place(model.net)
     found = {"own": 1 - test_error(record) / 100}
-    for prefix, net in (("", model.net), ("untrained-", untrained(model.net.spec, seed, feeds, compute))):
-        x, held_x = (features(net, _images(feeds[name]), compute) for name in ("many", "held"))
+    for prefix, net in (("", model.net), ("untrained-", untrained(model.net.spec, seed, loaders, compute))):
+        x, held_x = (features(net, _images(loaders[name]), compute) for name in ("many", "held"))
         labels, held_labels = (_numbers(data, other, some) for some in (rows.many, rows.held))
         among = torch.from_numpy(np.isin(rows.many, rows.few))
         found[f"{prefix}many"] = probe_accuracy(x, labels, held_x, held_labels)
@@ -181,12 +181,12 @@ def _figures(
     return found
 
 
-def untrained(spec: NetSpec, seed: int, feeds: dict[str, Feed], compute: Compute) -> ResNet:
-    """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` feed."""
+def untrained(spec: NetSpec, seed: int, loaders: dict[str, Loader], compute: Compute) -> ResNet:
+    """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` pictures."""
     net = new_net(spec, seed)
     compute.place(net)
     with compute.autocast():
-        recalibrate(net, _images(feeds["statistics"]))
+        recalibrate(net, _images(loaders["statistics"]))
     return net.eval()
 
 
@@ -201,8 +201,8 @@ def features(net: ResNet, batches: Iterable[Tensor], compute: Compute) -> Tensor
     return torch.cat(parts)
 
 
-def _images(feed: Feed) -> Iterable[Tensor]:
-    return (batch.images for batch in feed.batches(one_pass(len(feed.split), BATCH)))
+def _images(loader: Loader) -> Iterable[Tensor]:
+    return (batch.images for batch in loader)
 
 
 def _numbers(data: ImageData, classes: Sequence[str], rows: NDArray[np.int64]) -> Tensor:

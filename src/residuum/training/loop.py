@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Feed, TrainingPlan
+from residuum.data.batches import Batch, Loader, TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.training.optimizer import Optimizer, set_rate
@@ -32,7 +32,7 @@ class Job:
     net: nn.Module
     optimizer: Optimizer
     recipe: Recipe
-    feed: Feed
+    loader: Loader
     compute: Compute
     seed: int
 
@@ -55,12 +55,12 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
     plan = TrainingPlan(
-        job.seed, len(job.feed.split), job.recipe.batch_size, state.step, job.recipe.iterations
+        job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations
     )
     report_every = max(1, job.recipe.iterations // 1000)
     last_save = last_report = started = time.monotonic()
     job.net.train()
-    for batch in job.feed.batches(plan, job.recipe.augmentation, job.seed):
+    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
         rate = job.recipe.rate(state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
         _seed(job.compute, job.seed * 1_000_003 + state.step)

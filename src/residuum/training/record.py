@@ -6,6 +6,7 @@ from pathlib import Path
 
 from residuum import machine, runs
 from residuum.data.cache import fingerprint
+from residuum.data.split import training_and_validation
 from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.plain_data import as_json, explicit, flag
@@ -40,22 +41,15 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
         },
     )
     write_json(run / runs.ENVIRONMENT, machine.environment())
-    if resolved.validation_rows is not None:
-        write_json(run / runs.SPLIT, {"validation": resolved.validation_rows.tolist()})
+    if resolved.cut is not None:
+        write_json(run / runs.SPLIT, {"validation": resolved.cut.validation.tolist()})
 
 
 def record_data(run: Path, resolved: Resolved) -> None:
     """Write what the data are, so that figures can be traced to them."""
-    data, cut = resolved.data, resolved.validation_rows
-    validation = len(cut) if cut is not None else len(data.validation) if data.validation else None
-    share = f"{resolved.settings.validation:.0%}".replace("%", " %")
-    source = (
-        f"cut from the training pictures ({share}, seed {resolved.settings.seed})"
-        if cut is not None
-        else "the data's own validation split"
-        if data.validation
-        else "none"
-    )
+    data, cut = resolved.data, resolved.cut
+    _, validation = training_and_validation(data, cut)
+    source = cut.origin if cut else "the data's own validation split" if validation else "none"
     write_json(
         run / runs.DATA,
         {
@@ -65,7 +59,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
             "fingerprint": fingerprint(data),
             "counts": {
                 "train": resolved.num_training,
-                "validation": validation,
+                "validation": len(validation) if validation else None,
                 "test": len(data.test) if data.test else None,
             },
             "validation_from": source,

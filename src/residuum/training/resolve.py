@@ -4,16 +4,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.contract import ImageData
 from residuum.data.open import open_data
-from residuum.data.split import cut_validation
+from residuum.data.split import ValidationCut, cut_validation
 from residuum.errors import UserError
 from residuum.loading import Classifier, load
 from residuum.models.named import named
@@ -34,9 +31,8 @@ class Resolved:
 
     settings: TrainSettings
     data: ImageData
-    train_rows: NDArray[np.int64] | None
-    validation_rows: NDArray[np.int64] | None
-    """Rows of the training pictures, where validation was cut from them; else None."""
+    cut: ValidationCut | None
+    """How validation was cut from the training pictures, where it was."""
     spec: NetSpec
     start: Classifier | None
     """What the net begins with; None for a new net."""
@@ -53,7 +49,7 @@ class Resolved:
     @property
     def num_training(self) -> int:
         """Return the number of pictures trained on."""
-        return len(self.data.train) if self.train_rows is None else len(self.train_rows)
+        return len(self.cut.training if self.cut else self.data.train)
 
 
 def resolve(settings: TrainSettings) -> Resolved:
@@ -69,8 +65,10 @@ def resolve(settings: TrainSettings) -> Resolved:
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    train_rows, validation_rows = _cut(data, settings)
-    num_training = len(data.train) if train_rows is None else len(train_rows)
+    cut = None
+    if data.validation is None and settings.validation != 0:
+        cut = cut_validation(data.train.labels, settings.validation, settings.seed)
+    num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
     model = (
         settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
@@ -96,8 +94,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **_of_compute(settings, compute),
         ),
         data=data,
-        train_rows=train_rows,
-        validation_rows=validation_rows,
+        cut=cut,
         spec=spec,
         start=start,
         recipe=recipe,
@@ -141,15 +138,6 @@ def _natural(data: ImageData) -> int:
     """Small pictures keep their size; large ones are seen at 128 px, which any computer can train on."""
     size = natural_size(data.train)
     return max(8, size) if size <= SMALL else 128
-
-
-def _cut(
-    data: ImageData, settings: TrainSettings
-) -> tuple[NDArray[np.int64] | None, NDArray[np.int64] | None]:
-    if data.validation is not None or settings.validation == 0:
-        return None, None
-    train, validation = cut_validation(data.train.labels, settings.validation, settings.seed)
-    return (train, validation) if len(validation) else (None, None)
 
 
 def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:

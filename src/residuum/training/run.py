@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from residuum import machine, runs
+from residuum.choices import SplitName
 from residuum.compute import Compute
 from residuum.console import say
-from residuum.data.batches import Feed
+from residuum.data.batches import Loader
 from residuum.errors import Stopped
-from residuum.evaluation.evaluate import judge_feed, protocol, scores
+from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.files import read_json, write_json
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
-from residuum.training.feeds import Feeds, open_feeds
+from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, Report, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.progress import shown
@@ -26,7 +27,7 @@ from residuum.training.record import describe, record_data, record_start, run_na
 from residuum.training.reopen import reopen
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import EVALUATION_BATCH, keep_start, lineage, make_net, whiten_stem
+from residuum.training.start import keep_start, lineage, make_net, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 from residuum.training.tensorboard import events
 
@@ -42,18 +43,18 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     resolved = reopen(settings) if going_on else resolve(settings)
     run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
     say(describe(run, resolved))
-    feeds = open_feeds(resolved)  # before anything is written: a broken picture leaves an empty folder
+    loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with ExitStack() as stack:
         stack.enter_context(runs.only_writer(run))
         asked_to_stop = stack.enter_context(stop_requests())
         if not going_on:
-            if feeds.train.images is None:
+            if loaders["train"].images is None:
                 say("reading every picture once for the fingerprint of the data; later runs remember it")
             keep_start(run, resolved)
             record_data(run, resolved)
             record_start(run, settings, resolved)
-        net = _train_net(run, resolved, feeds, asked_to_stop, going_on)
-        _finish(run, resolved, feeds, net)
+        net = _train_net(run, resolved, loaders, asked_to_stop, going_on)
+        _finish(run, resolved, loaders, net)
     return runs.read_run(run)
 
 
@@ -63,7 +64,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
 def _train_net(
     run: Path,
     resolved: Resolved,
-    feeds: Feeds,
+    loaders: Loaders,
     asked_to_stop: Callable[[], int | None],
     going_on: bool,
 ) -> ResNet:
@@ -72,19 +73,19 @@ def _train_net(
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
     if not going_on and resolved.start is None:
-        whiten_stem(net, feeds.train, resolved.settings.seed)
+        whiten_stem(net, loaders["train"], resolved.settings.seed)
     if going_on:
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
         say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, resolved.settings.seed)
+    job = Job(net, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
     with ExitStack() as stack:
         show = stack.enter_context(shown(state.step, resolved.recipe.iterations))
         log = stack.enter_context(events(run, wanted=resolved.settings.tensorboard))
         callbacks = Callbacks(
             report=_report(run, show, log),
             save=lambda now: save_checkpoint(run, net, optimizer, now),
-            validate=lambda: _validation_scores(net, feeds.validation, resolved.compute),
+            validate=lambda: _validation_scores(net, loaders.get("validation"), resolved.compute),
             asked_to_stop=asked_to_stop,
         )
         try:
@@ -105,15 +106,13 @@ def _report(run: Path, *others: Report) -> Report:
     return report
 
 
-def _validation_scores(net: ResNet, feed: Feed | None, compute: Compute) -> dict[str, float]:
-    if feed is None:
-        return {}
-    return scores(judge_feed(net, feed, compute, EVALUATION_BATCH), feed.split.labels)
+def _validation_scores(net: ResNet, loader: Loader | None, compute: Compute) -> dict[str, float]:
+    return {} if loader is None else scores(probabilities(net, loader, compute), loader.split.labels)
 
 
-def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
+def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet) -> None:
     """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    figures = _final_figures(run, resolved, feeds, net)
+    figures = _final_figures(run, resolved, loaders, net)
     shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
     about = {
         "metrics": {name: figures[name] for name in shown_figures} if figures else None,
@@ -123,28 +122,29 @@ def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
         "lineage": lineage(run, resolved),
     }
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, net, resolved.spec, classes, feeds.train.preprocessing, about)
+    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         (run / name).unlink(missing_ok=True)
 
 
-def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> dict[str, Any] | None:
-    if feeds.final is None:
+def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet) -> dict[str, Any] | None:
+    name: SplitName = "test" if "test" in loaders else "validation"
+    loader = loaders.get(name)
+    if loader is None:
         say("no test or validation pictures, so the net cannot be judged")
         return None
-    name, feed = feeds.final
     classes = resolved.data.classes
     views = resolved.recipe.views
-    how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, views)
+    how = protocol(loader.preprocessing, views)
     compute = resolved.compute
     if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
         compute, net.fusing = replace(compute, precision="float32"), False
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
-    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
-    figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
+    answers = probabilities(net, loader, compute, views)
+    figures = judge(answers, loader.split.labels, classes, split=name, protocol=how)
     write_json(run / runs.EVALUATION, figures)
-    pictures = feed.split.pictures
-    mistakes = most_confident_mistakes(answers, feed.split.labels, classes, pictures.name, feed.seen)
+    pictures = loader.split.pictures
+    mistakes = most_confident_mistakes(answers, loader.split.labels, classes, pictures.name, loader.seen)
     write_json(run / runs.MISTAKES, mistakes)
     return figures

@@ -1,5 +1,6 @@
 """What a net begins with: chance, or the weights of a trained one."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +9,14 @@ from torch import nn
 
 from residuum import machine, runs
 from residuum.console import say
-from residuum.data.batches import Feed
+from residuum.data.batches import Loader
 from residuum.data.rng import order
-from residuum.files import short_digest, write_whole
-from residuum.loading import Classifier, model_path
+from residuum.files import write_whole
+from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
+from residuum.training.loaders import EVALUATION_BATCH
 from residuum.training.resolve import Resolved
-
-EVALUATION_BATCH = 250
 
 
 def make_net(resolved: Resolved) -> ResNet:
@@ -34,15 +34,15 @@ def make_net(resolved: Resolved) -> ResNet:
     return net
 
 
-def whiten_stem(net: ResNet, feed: Feed, seed: int) -> None:
+def whiten_stem(net: ResNet, loader: Loader, seed: int) -> None:
     """Compute a whitening stem's filters from the first training pictures of a run; other stems are left alone."""
     if net.spec.stem != "whitening":
         return
     conv = net.stem.get_submodule("conv")
     assert isinstance(conv, nn.Conv2d)
-    rows = order(seed, 0, len(feed.split))[:PICTURES]
+    rows = order(seed, 0, len(loader.split))[:PICTURES]
     plan = [(0, rows[start : start + EVALUATION_BATCH]) for start in range(0, len(rows), EVALUATION_BATCH)]
-    whiten(conv, torch.cat([batch.images for batch in feed.batches(plan)]))
+    whiten(conv, torch.cat([batch.images for batch in loader.batches(plan)]))
 
 
 def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
@@ -61,15 +61,14 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None
 
 def keep_start(run: Path, resolved: Resolved) -> None:
     """Copy the starting model into the run folder, so that the run can go on without the original."""
-    if resolved.settings.start is not None:
-        write_whole(run / runs.START, model_path(Path(resolved.settings.start)).read_bytes())
+    if resolved.start is not None:
+        write_whole(run / runs.START, resolved.start.file.read_bytes())
 
 
 def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
     """Return what the model came from, oldest first, with this run as the last step."""
-    step = {"verb": "train", "date": machine.environment()["date"], "data": resolved.data.name}
-    step |= {"recipe": resolved.recipe.name, "steps": resolved.recipe.iterations}
+    recipe = resolved.recipe
+    done = {"data": resolved.data.name, "recipe": recipe.name, "steps": recipe.iterations}
     if resolved.start is None:
-        return [step]
-    origin = short_digest(run / runs.START)
-    return [*resolved.start.about.get("lineage", []), {**step, "from": origin}]
+        return [{"verb": "train", "date": machine.environment()["date"], **done}]
+    return replace(resolved.start, file=run / runs.START).lineage("train", **done)  # the run's own copy

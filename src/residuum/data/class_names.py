@@ -1,0 +1,57 @@
+"""Names of classes: their order, and how one data set's are matched to another's or to a net's."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from residuum.data.contract import ImageData, Split
+from residuum.errors import UserError, listed
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key to sort names by in which numbers count as numbers: 1, 2, 10."""
+    parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
+    # A number is compared by its length, then its digits: no number is too long for that.
+    numbers = (part.lstrip("0") for part in parts)
+    key = [
+        (len(n), n) if i % 2 else (0, part) for i, (part, n) in enumerate(zip(parts, numbers, strict=True))
+    ]
+    return key, name
+
+
+def differences(ours: Iterable[str], theirs: Iterable[str]) -> str:
+    """Say which names are missing from `theirs` and which it has too many; empty where they agree."""
+    missing = sorted(set(ours) - set(theirs), key=natural_key)
+    extra = sorted(set(theirs) - set(ours), key=natural_key)
+    said = [f"it lacks {listed(missing)}"] if missing else []
+    said += [f"training lacks {listed(extra)}"] if extra else []
+    return "; ".join(said)
+
+
+def refuse_one_class(place: object, classes: Sequence[str]) -> None:
+    """Refuse a data set with less than two classes (UserError)."""
+    if len(classes) == 1:
+        raise UserError(
+            f"{place} holds only one class, {classes[0]!r}",
+            "with one class every answer is right, so there is nothing to learn",
+            "give training data with two classes or more",
+        )
+
+
+def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
+    """Number the labels of all splits as `classes` are, by name (UserError where the names differ)."""
+    if tuple(data.classes) == tuple(classes):
+        return data
+    if difference := differences(classes, data.classes):
+        raise UserError(
+            f"{data.source} does not have the model's classes", difference, "the class names must be the same"
+        )
+    numbers = np.array([list(classes).index(name) for name in data.classes])
+    splits: dict[str, Any] = {
+        name: Split(split.pictures, numbers[split.labels]) for name, split in data.splits().items()
+    }
+    return replace(data, classes=classes, **splits)

@@ -1,0 +1,45 @@
+"""What lesion and trim say of a net, of the pictures it was measured on, and of how these were shown."""
+
+from residuum import machine
+from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.opening import NetWithData
+from residuum.files import Json
+from residuum.models.count import cost
+from residuum.models.named import NAMED_NETS
+from residuum.models.spec import NetSpec
+
+
+def measured_on(opened: NetWithData, images: int) -> Json:
+    """Return what a report says of the net, the pictures and how they were shown."""
+    how, data = opened.classifier.preprocessing, opened.data
+    return {
+        "model": described(opened.classifier.spec, how.image_size),
+        "data": {
+            "name": data.name,
+            "split": "validation",
+            "images": images,
+            "fingerprint": opened.fingerprint,
+            "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
+        },
+        "protocol": protocol(how),
+        "environment": machine.environment(),
+    }
+
+
+def described(spec: NetSpec, image_size: int) -> Json:
+    """Return what a report says of a net: name, blocks in each stage, cost for one picture of `image_size` px."""
+    kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
+    return {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, image_size)}
+
+
+def net_name(spec: NetSpec) -> str:
+    """Return the name of the net of this shape, or one made of its depth where it has none."""
+    prefix = "plain" if spec.shortcut == "none" else "resnet"
+    alike = (name for name, known in NAMED_NETS.items() if _shape(known) == _shape(spec))
+    return next(alike, f"{prefix}{spec.depth}")
+
+
+def _shape(spec: NetSpec) -> tuple[object, ...]:
+    """What a name stands for; shortcut options, say, are choices within it."""
+    size = (spec.stem, spec.block, spec.blocks, spec.widths, spec.stem_channels, spec.expansion)
+    return (*size, spec.order, spec.groups, spec.squeeze, spec.shortcut == "none")

@@ -1,0 +1,116 @@
+"""A trained net opened with pictures: its own, or others of the same classes."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from residuum import runs
+from residuum.compute import Compute
+from residuum.console import say, show_progress
+from residuum.data.batches import Loader, open_loader
+from residuum.data.cache import fingerprint
+from residuum.data.class_names import numbered_as
+from residuum.data.contract import ImageData, Split
+from residuum.data.open import open_data
+from residuum.data.split import ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
+from residuum.errors import UserError
+from residuum.files import Json
+from residuum.loading import Classifier
+
+BATCH = 125
+"""Pictures in one step of lesion, trim and the studies; on a CPU as fast as any."""
+RECALIBRATION = 2000
+"""Training pictures that BN statistics are measured on."""
+SHARE = 0.1
+"""Share of the training pictures that is judged on, where nothing says what was kept aside."""
+
+
+class NetWithData(NamedTuple):
+    """A trained net, placed where it computes, and a data set whose classes are numbered as the net's.
+
+    `same`: whether it is what the net was trained with; None where it was not trained here. `cut`: how validation is
+    cut from the training pictures; None where the data have a validation split of their own, or none can be told.
+    """
+
+    classifier: Classifier
+    compute: Compute
+    data: ImageData
+    fingerprint: str
+    same: bool | None
+    cut: ValidationCut | None
+
+    @property
+    def training(self) -> Split:
+        """Return the pictures that training may see."""
+        return training_and_validation(self.data, self.cut)[0]
+
+    @property
+    def validation(self) -> Split | None:
+        """Return the pictures kept aside."""
+        return training_and_validation(self.data, self.cut)[1]
+
+    def loader(self, split: Split, batch_size: int = BATCH, workers: int | None = None) -> Loader:
+        """Return a split ready to be served, shown as the net was trained to see pictures."""
+        workers = self.compute.threads if workers is None else workers
+        return open_loader(split, self.classifier.preprocessing, self.compute.device, workers, batch_size)
+
+    def validation_loader(self, images: int | None = None) -> Loader:
+        """Return the validation pictures, or `images` of them, the same ones each time."""
+        assert self.validation is not None
+        return self.loader(drawn(self.validation, images or len(self.validation)))
+
+    def recalibration_loader(self, seed: int, *, even: bool = False) -> Loader:
+        """Return 2,000 training pictures drawn with `seed`, or all where there are fewer, as evaluation sees them.
+
+        `even`: all batches are of one length, the rest of the pictures left out.
+        """
+        split = drawn(self.training, RECALIBRATION, seed)
+        rest = len(split) % BATCH if even and len(split) > BATCH else 0
+        return self.loader(split.take(np.arange(len(split) - rest)) if rest else split)
+
+
+def open_with_data(classifier: Classifier, compute: Compute, source: str | Path | None) -> NetWithData:
+    """Open the data set at `source`, by default the one the net was trained with, and place the net.
+
+    Raises:
+        UserError: no data set is named or known, there is none, or it has other classes.
+    """
+    about = classifier.about
+    trained_with: Json | None = about.get("data")
+    if not (source or trained_with):
+        raise UserError(
+            f"on which pictures should {classifier.file} be judged?",
+            "it was not trained here, so it has no data of its own",
+            f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
+        )
+    data = open_data(str(source or (trained_with or {})["source"]), progress=show_progress("fetching"))
+    digest = fingerprint(data)
+    same = trained_with.get("fingerprint") == digest if trained_with else None
+    cut = None
+    if same and data.validation is None:
+        asked: Json = about.get("settings") or {}
+        share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
+        cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+    compute.place(classifier.net)
+    return NetWithData(classifier, compute, numbered_as(data, classifier.classes), digest, same, cut)
+
+
+def with_validation(opened: NetWithData) -> NetWithData:
+    """Cut a tenth of the training pictures where none are known to be kept aside.
+
+    Raises:
+        UserError: there are too few pictures to keep any aside.
+    """
+    if opened.validation is not None:
+        return opened
+    if opened.same:
+        say("no pictures were kept aside in training: a tenth of those it was trained on is judged on")
+    cut = cut_validation(opened.data.train.labels, SHARE, 0)
+    if cut is None:
+        raise UserError(
+            f"{opened.data.source} has too few pictures to keep any aside",
+            "every class has one only",
+            "add pictures",
+        )
+    return opened._replace(cut=cut)
