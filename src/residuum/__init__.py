@@ -170,7 +170,7 @@ def study(*names: str, **settings: Any) -> list[dict[str, Any]]:
 
 def model_table(names: Sequence[str] = (), **settings: Any) -> list[dict[str, Any]]:
     """Return depth, parameters and multiply-adds of the named nets, by default of all."""
-    from residuum.models.count import table
+    from residuum.models.table import table
     from residuum.settings import ModelsSettings
 
     return table(ModelsSettings(**settings), names)

@@ -269,7 +269,7 @@ def models(
 
     Examples: residuum models    residuum models resnet50 plain50 vgg16
     """
-    from residuum.models.count import table
+    from residuum.models.table import table
 
     rows = table(settings, settings.names)
     return print_json(rows) if json else print_models(rows)
