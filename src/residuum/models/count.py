@@ -116,7 +116,7 @@ def costs(name: str, classes: int, image_size: int, batch: int) -> dict[str, int
     """
     if name in COMPARISON_NETS:
         images = torch.empty(batch, 3, image_size, image_size, device="meta")
-        totals = _of_one_step(comparison_net(name, classes), images)
+        totals: tuple[int, ...] = _of_one_step(comparison_net(name, classes), images)
     else:
         totals = _figures(named(name, classes), image_size, batch)
     return dict(zip(("parameters", "multiply_adds", "activation_bytes"), totals, strict=True))

@@ -63,7 +63,12 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
 def _what_it_is(name: str) -> dict[str, Any]:
     """Return a row without costs, at the usual number of classes, size of picture and batch."""
     if name in COMPARISON_NETS:
-        net = {"shortcut": "none", "block": None, "blocks": [], "depth": COMPARISON_NETS[name].depth}
+        net: dict[str, Any] = {
+            "shortcut": "none",
+            "block": None,
+            "blocks": [],
+            "depth": COMPARISON_NETS[name].depth,
+        }
         return {
             "model": name,
             "library": "torchvision",
