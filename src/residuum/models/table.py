@@ -63,28 +63,24 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
 def _what_it_is(name: str) -> dict[str, Any]:
     """Return a row without costs, at the usual number of classes, size of picture and batch."""
     if name in COMPARISON_NETS:
-        net: dict[str, Any] = {
-            "shortcut": "none",
-            "block": None,
-            "blocks": [],
-            "depth": COMPARISON_NETS[name].depth,
-        }
-        return {
-            "model": name,
-            "library": "torchvision",
-            **net,
-            "classes": 1000,
-            "image_size": 224,
-            "batch": 32,
-        }
-    spec = named(name)
-    net = {"shortcut": spec.shortcut, "block": spec.block, "blocks": list(spec.blocks), "depth": spec.depth}
-    size = (
-        {"image_size": 32, "batch": 128}
-        if spec.stem in {"cifar", "whitening"}
-        else {"image_size": 224, "batch": 32}
-    )
-    return {"model": name, "library": "residuum", **net, "classes": spec.num_classes, **size}
+        row: tuple[Any, ...] = (
+            name,
+            "torchvision",
+            "none",
+            None,
+            [],
+            COMPARISON_NETS[name].depth,
+            1000,
+            224,
+            32,
+        )
+    else:
+        spec = named(name)
+        net = (spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes)
+        size = (32, 128) if spec.stem in {"cifar", "whitening"} else (224, 32)
+        row = (name, "residuum", *net, *size)
+    keys = ("model", "library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
+    return dict(zip(keys, row, strict=True))
 
 
 def _features(name: str) -> int:
