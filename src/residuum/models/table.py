@@ -62,25 +62,16 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
 
 def _what_it_is(name: str) -> dict[str, Any]:
     """Return a row without costs, at the usual number of classes, size of picture and batch."""
+    large, small = (224, 32), (32, 128)
+    row: tuple[Any, ...]
     if name in COMPARISON_NETS:
-        row: tuple[Any, ...] = (
-            name,
-            "torchvision",
-            "none",
-            None,
-            [],
-            COMPARISON_NETS[name].depth,
-            1000,
-            224,
-            32,
-        )
+        row = ("torchvision", "none", None, [], COMPARISON_NETS[name].depth, 1000, *large)
     else:
         spec = named(name)
-        net = (spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes)
-        size = (32, 128) if spec.stem in {"cifar", "whitening"} else (224, 32)
-        row = (name, "residuum", *net, *size)
-    keys = ("model", "library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
-    return dict(zip(keys, row, strict=True))
+        size = small if spec.stem in {"cifar", "whitening"} else large
+        row = ("residuum", spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes, *size)
+    keys = ("library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
+    return {"model": name, **dict(zip(keys, row, strict=True))}
 
 
 def _features(name: str) -> int:
