@@ -114,10 +114,8 @@ def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
     if low > 0 and spiky:
         start, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
         return Scale(10.0**start, 10.0 ** max(end, start + 1), svg.BOTTOM, svg.TOP, True)
-    if y.near and 0 < high - low < low:
-        return svg.round_scale(
-            low, high, max(high - low, 0.002 * high) / 4
-        )  # wide enough to tell values apart
+    if y.near and 0 < high - low < low:  # wide enough to tell values apart
+        return svg.round_scale(low, high, max(high - low, 0.002 * high) / 4)
     return svg.even_scale(ys)
 
 
@@ -207,9 +205,8 @@ def interval_line(measure: Measure, baseline: float | None) -> Markup:
 
 def levels(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return each cell's colour by its share of its row: 0 (none) to 7 (more than half)."""
-    return [
-        [sum(cell / sum(row) > least for least in LEVELS) if cell else 0 for cell in row] for row in matrix
-    ]
+    rows = [(row, sum(row) or 1) for row in matrix]
+    return [[sum(cell / total > least for least in LEVELS) for cell in row] for row, total in rows]
 
 
 def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
@@ -251,10 +248,8 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     """Draw accuracy against confidence, with the number of pictures in each bin below."""
     x = Scale(0.0, 1.0, 48, 388)
     most = max((one.count for one in bins), default=0) or 1
-    upper, lower = (
-        Frame(x, Scale(0.0, 1.0, 222, 22)),
-        Frame(x, svg.round_scale(0.0, most, most / 2, 312, 258)),
-    )
+    upper = Frame(x, Scale(0.0, 1.0, 222, 22))
+    lower = Frame(x, svg.round_scale(0.0, most, most / 2, 312, 258))
     used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
     points, gaps, marks = [], list[Markup](), list[Markup]()
     for one in used:
