@@ -408,7 +408,7 @@ def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
     assert rows[0] == ["degradation", *texts, "✗ contradicted", "quick", "3"]
     assert rows[1][-1] == "–"  # one given model has no seeds
     assert "cannot be read" in rows[-1][1]
-    tiles = re.findall(r"</span> ([^<]+)</span></dt><dd><b>(\d+)", found.html)
+    tiles = re.findall(r"</span> ([^<]+)</span></dt>\s*<dd>\s*<b>(\d+)", found.html)
     counts = {"supported": 1, "contradicted": 1, "undecided": 2, "no verdict": 1}
     assert {answer: int(count) for answer, count in tiles} == counts
 
