@@ -1,6 +1,7 @@
 # Every target works on a fresh clone with Python >= 3.11, make and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+PAGES := src/residuum/reporting
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: help demo setup test test-slow lint clean
@@ -40,6 +41,9 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/djlint --check --lint --quiet $(PAGES)
+	$(BIN)/oxfmt --check $(PAGES)/*.js
+	$(BIN)/oxlint --deny-warnings $(PAGES)/*.js
 
 clean:       ## remove what make built, but no run
 	rm -rf .venv

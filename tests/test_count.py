@@ -1,5 +1,8 @@
 """Costs to the last digit: published and independently counted tables, and the count by blocks against whole nets."""
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +14,12 @@ from torch import Tensor, nn
 from residuum.errors import UserError
 from residuum.models import comparison
 from residuum.models.comparison import COMPARISON_NETS, comparison_net
-from residuum.models.count import activation_bytes, cost, multiply_adds, parameters, saved_bytes, table
+from residuum.models.count import activation_bytes, cost, costs, multiply_adds, parameters, saved_bytes
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.published import PUBLISHED
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.models.table import COSTS, count_all, table
 from residuum.settings import ModelsSettings
 
 Row = dict[str, Any]
@@ -297,15 +301,20 @@ def test_vgg_in_relation_to_the_family() -> None:
     assert 0.18 <= share < 0.19
 
 
-def test_without_torchvision_the_table_is_the_family(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchvision_the_table_has_what_was_counted_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     few = {name: NAMED_NETS[name] for name in ("resnet20", "plain20")}
-    monkeypatch.setattr("residuum.models.count.NAMED_NETS", few)
-    names = [row["model"] for row in table(ModelsSettings(classes=3))]
-    assert names == ["resnet20", "plain20", "vgg16", "vgg19", "googlenet"]
+    monkeypatch.setattr("residuum.models.table.NAMED_NETS", few)
+    for settings in (ModelsSettings(classes=3), ModelsSettings(classes=3, image_size=64)):
+        names = [row["model"] for row in table(settings)]
+        assert names == ["resnet20", "plain20", "vgg16", "vgg19", "googlenet"]
+    with_it = table(ModelsSettings(classes=2))
     monkeypatch.setattr(comparison, "find_spec", lambda name: None)
-    assert [row["model"] for row in table(ModelsSettings(classes=2))] == ["resnet20", "plain20"]
+    assert table(ModelsSettings(classes=2)) == with_it
+    assert [row["library"] for row in with_it] == ["residuum"] * 2 + ["torchvision"] * 3
+    other_size = ModelsSettings(image_size=64)
+    assert [row["model"] for row in table(other_size)] == ["resnet20", "plain20"]
     with pytest.raises(UserError, match=r"residuum\[compare\]"):
-        table(ModelsSettings(classes=2), ["vgg16"])
+        table(other_size, ["vgg16"])
 
 
 def test_pictures_too_small_for_them() -> None:
@@ -319,6 +328,25 @@ def test_pictures_too_small_for_them() -> None:
 # --- the table and what was published -----------------------------------------------------------
 
 
+def test_the_written_costs_are_those_of_the_nets() -> None:
+    """If not: python -m residuum.models.table."""
+    assert json.loads(COSTS.read_text(encoding="utf-8")) == count_all()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet50", "fast-resnet10", "vgg16", "googlenet"])
+@pytest.mark.parametrize("classes", [2, 1234])
+def test_another_number_of_classes_changes_the_last_layer_alone(name: str, classes: int) -> None:
+    (row,) = table(ModelsSettings(classes=classes), [name])
+    counted = costs(name, classes, row["image_size"], row["batch"])
+    assert {key: row[key] for key in counted} == counted
+
+
+def test_the_table_is_there_without_torch() -> None:
+    asked = "from residuum.cli import app; app(['models']); import sys; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 1 + len(NAMED_NETS) + len(COMPARISON_NETS)
+
+
 def test_the_table() -> None:
     rows = {row["model"]: row for row in table(ModelsSettings(), ["resnet56", "preresnet50", "googlenet"])}
     assert {key: rows["resnet56"][key] for key in ("classes", "image_size", "batch", "depth", "blocks")} == {
@@ -328,6 +356,8 @@ def test_the_table() -> None:
         "depth": 56,
         "blocks": [9, 9, 9],
     }
+    (fast,) = table(ModelsSettings(), ["fast-resnet10"])
+    assert (fast["image_size"], fast["batch"]) == (32, 128)
     assert rows["preresnet50"]["batch"] == rows["googlenet"]["batch"] == 32
     assert rows["preresnet50"]["activation_bytes"] == activation_bytes(named("preresnet50"), 224, 32)
     assert rows["resnet56"]["published"] == [

@@ -9,7 +9,7 @@ import os
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -836,23 +836,20 @@ def test_a_net_that_blurs_before_it_strides_is_found_out(monkeypatch: pytest.Mon
 
 
 def test_a_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched, and that it is whole: test_hub.py."""
     pytest.importorskip("transformers")
-    hub = pytest.importorskip("huggingface_hub")
     net = filled(lambda: hugging_face(**HUGGING_FACE_NETS["basic"]))
     net.save_pretrained("snapshot")  # type: ignore[operator]
-    torch.save(net.state_dict(), "snapshot/pytorch_model.bin")
-    Path("snapshot/model.safetensors").unlink()
-    asked: list[list[str]] = []
 
-    def fetch(name: str, *, allow_patterns: list[str]) -> str:
+    def fetch(name: str, about: Sequence[str], weights: Sequence[str], progress: object) -> Path:
         assert name == "owner/tiny-resnet"
-        asked.append(allow_patterns)
-        return "snapshot"
+        assert {*about} == {"config.json", "preprocessor_config.json"}
+        assert weights == ("model.safetensors", "pytorch_model.bin")  # the safe one first
+        return Path("snapshot")
 
-    monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr("residuum.exchange.sources.fetch_model", fetch)
     done = import_weights(ImportSettings("hf:owner/tiny-resnet"))
     assert done.path == Path("tiny-resnet.safetensors")
-    assert [patterns[-1] for patterns in asked] == ["model.safetensors", "pytorch_model.bin"]
     assert_same_answers(net, load(done.path).net)
 
 

@@ -15,7 +15,7 @@ import pytest
 from residuum import machine
 from residuum.data import hub
 from residuum.data.cache import content_key
-from residuum.data.hub import SHORT_NAMES, fetch, fetched_folder, hub_name
+from residuum.data.hub import SHORT_NAMES, fetch, fetch_model, fetched_folder, hub_name
 from residuum.data.open import open_data
 from residuum.errors import UserError
 
@@ -36,9 +36,10 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        if self.path.startswith(f"/api/datasets/{self.server.name}/tree/main?"):
+        self.server.tokens.append(self.headers.get("Authorization"))
+        if self.path.startswith(f"/api/{self.server.kind}/{self.server.name}/tree/main?"):
             self.send_page()
-        elif self.path.startswith(f"/datasets/{self.server.name}/resolve/main/"):
+        elif self.path.startswith(f"/{self.server.files_below}{self.server.name}/resolve/main/"):
             self.send_file(self.path.split("/resolve/main/")[1])
         elif self.path.startswith("/elsewhere/"):
             self.server.moved = False
@@ -80,7 +81,8 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Hub)
         self.address = f"http://127.0.0.1:{self.server_port}"
-        self.name, self.pages, self.moved, self.asked = NAME, 1, False, []
+        self.name, self.pages, self.moved, self.asked, self.tokens = NAME, 1, False, [], []
+        self.kind, self.files_below = "datasets", "datasets/"
         self.breaks_off: set[str] = set()
         self.hold({"README.md": b"# hello", TRAIN: parquet([0, 1, 2]), TEST: parquet([2, 1])})
 
@@ -90,8 +92,9 @@ class Server(ThreadingHTTPServer):
         self.listing += [self.entry(path, content) for path, content in files.items()]
 
     def entry(self, path: str, content: bytes) -> dict:
-        entry = {"type": "file", "oid": "0", "size": len(content), "path": path}
-        if path.endswith(".parquet"):
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        entry = {"type": "file", "oid": git, "size": len(content), "path": path}
+        if path.endswith((".parquet", ".safetensors", ".bin")):
             entry["lfs"] = {
                 "oid": hashlib.sha256(content).hexdigest(),
                 "size": len(content),
@@ -202,6 +205,51 @@ def test_a_configuration_is_chosen_by_name(server):
         fetch(f"{NAME}:medium")
 
 
+MODEL = {"config.json": b"{}", "model.safetensors": b"safe", "pytorch_model.bin": b"pickled"}
+ABOUT, WEIGHTS = ("config.json", "preprocessor_config.json"), ("model.safetensors", "pytorch_model.bin")
+
+
+def hold_a_model(server: Server, files: dict[str, bytes]) -> None:
+    server.hold({".gitattributes": b"*.bin lfs", **files})
+    server.name, server.kind, server.files_below = "owner/tiny-resnet", "models", ""
+
+
+@pytest.mark.parametrize("safe", [True, False])
+def test_of_a_model_the_settings_and_one_file_of_weights_are_fetched(server, safe, monkeypatch):
+    files = {path: content for path, content in MODEL.items() if safe or path != "model.safetensors"}
+    hold_a_model(server, files)
+    taken = {"config.json", "model.safetensors" if safe else "pytorch_model.bin"}
+    folder = fetch_model("owner/tiny-resnet", ABOUT, WEIGHTS)
+    assert contents(folder) == {*taken, "manifest.json"}
+    assert {path: (folder / path).read_bytes() for path in taken} == {path: files[path] for path in taken}
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert fetch_model("owner/tiny-resnet", ABOUT, WEIGHTS) == folder
+
+
+def test_a_models_settings_are_checked_by_gits_checksum(server):
+    hold_a_model(server, MODEL)
+    server.sent["config.json"] = b"[]"
+    with pytest.raises(UserError, match=r"(?s)SHA-1.*residuum import hf:owner/tiny-resnet"):
+        fetch_model("owner/tiny-resnet", ABOUT, WEIGHTS)
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "../x", "", "a b"])
+def test_other_names_are_not_names_of_models(server, name):
+    with pytest.raises(UserError, match="is not the name of a model"):
+        fetch_model(name, ABOUT, WEIGHTS)
+    with pytest.raises(UserError, match="the hub has no model owner/other"):
+        fetch_model("owner/other", ABOUT, WEIGHTS)
+
+
+def test_a_token_is_shown_to_the_hub_alone(server, monkeypatch):
+    server.moved = True
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    fetch("cifar10")
+    shown = dict(zip(server.asked, server.tokens, strict=True))
+    assert any("/elsewhere/" in path for path in shown)
+    assert all(token == (None if "/elsewhere/" in path else "Bearer secret") for path, token in shown.items())
+
+
 def test_the_default_configuration_is_taken_where_there_is_one(server):
     server.hold({"default/train/0.parquet": parquet([0, 1]), "other/train/0.parquet": parquet([1, 0])})
     assert contents(fetch(NAME)) == {"default/train/0.parquet", "manifest.json"}
@@ -291,6 +339,7 @@ def test_a_path_that_leads_elsewhere_is_refused(server, path, tmp_path):
 
 def test_a_file_without_a_checksum_is_refused(server):
     del server.listing[-1]["lfs"]
+    server.listing[-1]["oid"] = "0"
     with pytest.raises(UserError, match="no checksum"):
         fetch("cifar10")
     assert server.files_asked_for() == []

@@ -15,11 +15,12 @@ from torch.overrides import TorchFunctionMode
 from residuum.choices import Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
 from residuum.models.block import ZeroPad
-from residuum.models.count import cost, multiply_adds, parameters, table
+from residuum.models.count import cost, multiply_adds, parameters
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
+from residuum.models.table import table
 from residuum.models.whitening import whiten
 from residuum.settings import ModelsSettings
 

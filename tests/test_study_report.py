@@ -18,7 +18,7 @@ from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_label
 from page_reading import Page, browse, in_browser, leaves
 
 from residuum.errors import UserError
-from residuum.reporting.charts import Along, Quantity, Series, curves
+from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
 from residuum.reporting.study_figures import MOST_CELLS, read_study
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
@@ -161,7 +161,7 @@ def test_the_axis_of_depths_has_the_depths(tmp_path: Path) -> None:
 
 def test_a_logarithmic_axis_is_even_in_powers() -> None:
     series = Series("a", [(x, 10.0**-x) for x in range(4)], 0)
-    drawn = curves([series], Quantity("q", logarithmic=True), along=Along("x", str))
+    drawn = curves([series], YAxis("q", logarithmic=True), x=XAxis("x", str))
     path = re.search(r'd="([^"]+)" class="curve', drawn)
     assert path is not None
     heights = [float(point.split()[1]) for point in re.split("[ML]", path[1])[1:]]
@@ -408,7 +408,7 @@ def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
     assert rows[0] == ["degradation", *texts, "✗ contradicted", "quick", "3"]
     assert rows[1][-1] == "–"  # one given model has no seeds
     assert "cannot be read" in rows[-1][1]
-    tiles = re.findall(r"</span> ([^<]+)</span></dt><dd><b>(\d+)", found.html)
+    tiles = re.findall(r"</span> ([^<]+)</span></dt>\s*<dd>\s*<b>(\d+)", found.html)
     counts = {"supported": 1, "contradicted": 1, "undecided": 2, "no verdict": 1}
     assert {answer: int(count) for answer, count in tiles} == counts
 

@@ -23,6 +23,7 @@ from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, scales, ten_crop
 from residuum.files import read_json
+from residuum.models import comparison
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.study import complexity, ensembles, transfer
@@ -136,9 +137,10 @@ def test_deeper_yet_cheaper_is_supported_and_can_be_contradicted(costs: Findings
 def test_without_torchvision_the_counts_are_those_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    counted = {name: complexity.cost_of(name) for name in complexity.OTHERS}
-    assert counted == complexity.COUNTED
-    monkeypatch.setattr(complexity, "installed", lambda: False)
+    monkeypatch.setattr(comparison, "find_spec", lambda name: None)
+    assert complexity.cost_of("vgg16") == complexity.Cost(16, 138_357_544, 15_470_264_320, 2_347_496_708)
+    assert complexity.cost_of("vgg19") == complexity.Cost(19, 143_667_240, 19_632_062_464, 2_514_482_436)
+    assert complexity.cost_of("googlenet") == complexity.Cost(22, 6_624_904, 1_498_376_192, 1_541_654_660)
     found = complexity.measure(Means("tiny", (0,), tmp_path, threads=1))
     assert complexity.judge(found.quantities).answer == "supported"
     assert "vgg16-seconds" not in found.quantities

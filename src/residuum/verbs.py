@@ -231,7 +231,7 @@ def models(settings: ModelsSettings) -> list[dict[str, Any]]:
 
     Examples: residuum models    residuum models resnet50 plain50 vgg16
     """
-    from residuum.models.count import table
+    from residuum.models.table import table
 
     return table(settings, settings.names)
 

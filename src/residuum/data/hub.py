@@ -1,4 +1,4 @@
-"""Fetching a data set from a hub: the one place in residuum that uses the network."""
+"""Fetching data sets and models from a hub: the one place in residuum that uses the network itself."""
 
 import hashlib
 import http.client
@@ -8,11 +8,12 @@ import re
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from residuum import machine
@@ -31,35 +32,54 @@ MANIFEST = "manifest.json"
 TIMEOUT = 30.0
 """Seconds without a byte after which we give up."""
 
+_PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _MOST_PAGES = 10_000
 _LONGEST_ANSWER = 64 << 20
 
 
 @dataclass(frozen=True)
 class HubName:
-    """OWNER/REPOSITORY, and which of its configurations; "" takes the only one."""
+    """OWNER/REPOSITORY of a data set, and which of its configurations ("" takes the only one); or of a model."""
 
     repository: str
     configuration: str = ""
+    kind: Literal["data set", "model"] = "data set"
 
     def __str__(self) -> str:
         """Return the name as people write it."""
         return f"{self.repository}:{self.configuration}" if self.configuration else self.repository
 
+    @property
+    def command(self) -> str:
+        """What to type to fetch it."""
+        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum import hf:{self}"
+
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it: a path below the repository, bytes, and the SHA-256 in hexadecimal."""
+    """A file as the hub lists it: a path below the repository, bytes, and the SHA-256 in hexadecimal.
+
+    Of small files the hub knows git's checksum alone: the SHA-1 of a header and the content.
+    """
 
     path: str
     size: int
-    sha256: str
+    sha256: str = ""
+    git_sha1: str = ""
+
+    @property
+    def checksum(self) -> str:
+        """The one that is listed."""
+        return self.sha256 or self.git_sha1
+
+    def hasher(self) -> Any:
+        """Return what computes the same checksum when it is shown the content."""
+        return hashlib.sha256() if self.sha256 else hashlib.sha1(b"blob %d\0" % self.size)
 
 
 def hub_name(name: str) -> HubName | None:
     """Read "cifar10" or "owner/name[:config]"; None if `name` is neither."""
-    part = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-    match = re.fullmatch(rf"({part}/{part})(?::({part}))?", SHORT_NAMES.get(name, name))
+    match = re.fullmatch(rf"({_PART}/{_PART})(?::({_PART}))?", SHORT_NAMES.get(name, name))
     return HubName(match[1], match[2] or "") if match else None
 
 
@@ -77,7 +97,7 @@ def fetched_folder(name: str) -> Path | None:
 def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
     """Fetch a data set's Parquet files into `folder`, by default the cache; return the folder.
 
-    Each file is checked against the SHA-256 that the hub lists before it gets its name. Files that are there
+    Each file is checked against the checksum that the hub lists before it gets its name. Files that are there
     already and pass are kept, so an interrupted fetch goes on, and a finished one needs no network.
     `progress` counts bytes.
 
@@ -88,10 +108,42 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
     if wanted is None:
         raise UserError(f"{name!r} is not the name of a data set", "", nearest(name, SHORT_NAMES))
     target = folder or _place(wanted)
+    return _fetch(wanted, target, lambda path: path.endswith(".parquet"), partial(_choose, wanted), progress)
+
+
+def fetch_model(
+    name: str, about: Sequence[str], weights: Sequence[str], progress: Progress | None = None
+) -> Path:
+    """Fetch of a model the files `about` it that it has, and the first of `weights` that it has; return the folder.
+
+    All is checked and kept in the cache as a data set's files are.
+
+    Raises:
+        UserError: the name is unknown, the hub is out of reach, or it sent something else than it lists.
+    """
+    if not re.fullmatch(f"{_PART}(/{_PART})?", name):
+        raise UserError(f"{name!r} is not the name of a model", "", "hf:OWNER/NAME")
+    wanted = HubName(name, kind="model")
+
+    def choose(files: list[RemoteFile]) -> list[RemoteFile]:
+        there = {file.path: file for file in files}
+        first = [path for path in weights if path in there][:1]
+        return [there[path] for path in (*about, *first) if path in there]
+
+    return _fetch(wanted, _place(wanted), {*about, *weights}.__contains__, choose, progress)
+
+
+def _fetch(
+    wanted: HubName,
+    target: Path,
+    matters: Callable[[str], object],
+    choose: Callable[[list[RemoteFile]], list[RemoteFile]],
+    progress: Progress | None,
+) -> Path:
     known = _read_manifest(target)
-    if known is None or not all(_verified(target, file) for file in known):
+    if not known or not all(_verified(target, file) for file in known):
         _refuse_foreign(target)
-        files = _choose(wanted, _list_files(wanted))
+        files = choose(_list_files(wanted, matters))
         _require_room(target, files)
         _write_manifest(target, wanted, files, complete=False)
         _download_all(wanted, target, files, progress)
@@ -103,6 +155,8 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
 
 
 def _place(wanted: HubName) -> Path:
+    if wanted.kind == "model":
+        return machine.cache_folder() / "hub-models" / wanted.repository
     return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
@@ -131,7 +185,7 @@ def _verified(folder: Path, file: RemoteFile) -> bool:
     if _size(path) != file.size:
         return False
     with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == file.sha256
+        return hashlib.file_digest(content, file.hasher).hexdigest() == file.checksum
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -187,9 +241,10 @@ def _choose(wanted: HubName, files: list[RemoteFile]) -> list[RemoteFile]:
     return taken
 
 
-def _list_files(wanted: HubName) -> list[RemoteFile]:
-    """Ask the hub for the repository's Parquet files."""
-    url = f"{_endpoint()}/api/datasets/{wanted.repository}/tree/main?recursive=true"
+def _list_files(wanted: HubName, matters: Callable[[str], object]) -> list[RemoteFile]:
+    """Ask the hub for those of the repository's files whose path matters."""
+    room = "datasets" if wanted.kind == "data set" else "models"
+    url = f"{_endpoint()}/api/{room}/{wanted.repository}/tree/main?recursive=true"
     entries: list[Any] = []
     for _ in range(_MOST_PAGES):
         page, url = _get_page(wanted, url)
@@ -199,22 +254,23 @@ def _list_files(wanted: HubName) -> list[RemoteFile]:
     else:
         raise _not_understood(wanted, f"its list of files does not end after {_MOST_PAGES} pages")
     try:
-        found = [entry for entry in entries if entry["type"] == "file" and entry["path"].endswith(".parquet")]
+        found = [entry for entry in entries if entry["type"] == "file" and matters(entry["path"])]
         return [_as_remote_file(wanted, entry) for entry in found]
     except (KeyError, TypeError, AttributeError) as error:
         raise _not_understood(wanted, "its list of files has another form than expected") from error
 
 
 def _as_remote_file(wanted: HubName, entry: Any) -> RemoteFile:
-    path, checksum = entry["path"], (entry.get("lfs") or {}).get("oid", "")
+    path, large = entry["path"], entry.get("lfs")
+    kind, checksum = ("sha256", large["oid"]) if large else ("git_sha1", entry["oid"])
     if not _is_safe(path):
         raise UserError(f"refused the file {path!r} of {wanted}", "its path leads out of the folder")
-    if not re.fullmatch("[0-9a-f]{64}", checksum):
+    if not re.fullmatch("[0-9a-f]{64}" if large else "[0-9a-f]{40}", checksum):
         raise UserError(
             f"refused the file {path!r} of {wanted}",
-            "the hub gives no checksum for it (no SHA-256 in lfs.oid)",
+            "the hub gives no checksum for it (no SHA-256 in lfs.oid, and none of git's in oid)",
         )
-    return RemoteFile(path, int(entry["size"]), checksum)
+    return RemoteFile(path, int(entry["size"]), **{kind: checksum})
 
 
 def _is_safe(path: str) -> bool:
@@ -250,8 +306,9 @@ def _download_all(wanted: HubName, folder: Path, files: list[RemoteFile], progre
 
 def _download(wanted: HubName, folder: Path, file: RemoteFile, advance: Callable[[int], None]) -> None:
     """Fetch one file; it gets its name only if size and checksum are right."""
-    url = f"{_endpoint()}/datasets/{wanted.repository}/resolve/main/{quote(file.path)}"
-    path, digest, size = folder / file.path, hashlib.sha256(), 0
+    room = "datasets/" if wanted.kind == "data set" else ""
+    url = f"{_endpoint()}/{room}{wanted.repository}/resolve/main/{quote(file.path)}"
+    path, digest, size = folder / file.path, file.hasher(), 0
     with _writing(folder), replacing(path) as unfinished:
         remove_unfinished(path.parent)
         for block in _blocks(wanted, url):
@@ -264,12 +321,13 @@ def _download(wanted: HubName, folder: Path, file: RemoteFile, advance: Callable
         if size != file.size:
             what = "more" if size > file.size else f"{size} bytes instead"
             raise _spoiled(wanted, file, f"the hub lists {file.size} bytes and sent {what}")
-        if digest.hexdigest() != file.sha256:
-            raise _spoiled(wanted, file, f"its SHA-256 is {digest.hexdigest()}, listed is {file.sha256}")
+        if digest.hexdigest() != file.checksum:
+            kind = "SHA-256" if file.sha256 else "SHA-1"
+            raise _spoiled(wanted, file, f"its {kind} is {digest.hexdigest()}, listed is {file.checksum}")
 
 
 def _spoiled(wanted: HubName, file: RemoteFile, why: str) -> UserError:
-    mend = f"run `residuum data fetch {wanted}` again: what arrived whole is kept"
+    mend = f"run `{wanted.command}` again: what arrived whole is kept"
     return UserError(f"{file.path} of {wanted} did not arrive as it should", why, mend)
 
 
@@ -297,6 +355,8 @@ def _blocks(wanted: HubName, url: str) -> Iterator[bytes]:
 
 def _request(url: str) -> Any:
     request = urllib.request.Request(url, headers={"User-Agent": "residuum"})
+    if token := os.environ.get("HF_TOKEN"):
+        request.add_unredirected_header("Authorization", f"Bearer {token}")  # for the hub alone
     return urllib.request.urlopen(request, timeout=TIMEOUT)
 
 
@@ -309,9 +369,9 @@ def _reaching(wanted: HubName) -> Iterator[None]:
         error.close()
         unknown = error.code in {401, 403, 404}
         raise UserError(
-            f"the hub has no data set {wanted}" if unknown else f"the hub failed to send {wanted}",
+            f"the hub has no {wanted.kind} {wanted}" if unknown else f"the hub failed to send {wanted}",
             f"{urlsplit(_endpoint()).netloc} answered {error.code} {error.reason}",
-            "check the name; a data set that needs an account must be fetched by hand"
+            f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN"
             if unknown
             else "try later",
         ) from error
@@ -320,7 +380,7 @@ def _reaching(wanted: HubName) -> Iterator[None]:
         raise UserError(
             f"cannot reach the hub for {wanted}",
             f"{urlsplit(_endpoint()).netloc}: {str(reason) or type(error).__name__}",
-            f"run `residuum data fetch {wanted}` on a connected machine, or give a folder",
+            f"run `{wanted.command}` on a connected machine, or give a folder",
         ) from error
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from residuum import runs
+from residuum.console import show_progress
+from residuum.data.hub import fetch_model
 from residuum.errors import UserError
 from residuum.exchange.known import Known
 from residuum.exchange.opening import Opened, open_file
@@ -22,6 +24,7 @@ from residuum.exchange.saved_settings import folder_facts, timm_facts, transform
 from residuum.files import short_digest
 
 CONFIG = "config.json"
+PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
@@ -112,15 +115,7 @@ def from_timm(name: str) -> Source:
 
 def from_hugging_face(name: str) -> Source:
     """Fetch OWNER/NAME from Hugging Face's hub: the settings and one file of weights, the safe one if there is one."""
-    hub = _library("huggingface_hub")
-
-    def fetch(weights: str) -> Path:
-        patterns = ["config.json", "preprocessor_config.json", weights]
-        return Path(hub.snapshot_download(name, allow_patterns=patterns))
-
-    folder = _fetched(f"hf:{name}", lambda: fetch(WEIGHT_FILES[0]))
-    if not (folder / WEIGHT_FILES[0]).is_file():
-        folder = _fetched(f"hf:{name}", lambda: fetch(WEIGHT_FILES[1]))
+    folder = fetch_model(name, (CONFIG, PROCESSOR), WEIGHT_FILES, show_progress("fetching"))
     stem = re.sub(r"[^\w.-]", "-", name.rpartition("/")[2])
     source = _folder(folder, stem)
     return Source(f"hf:{name}", stem, source.opened, source.digest, source.said)

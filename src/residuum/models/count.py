@@ -1,23 +1,19 @@
 """What a net costs, counted on the net itself without computing anything (meta tensors)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import cross_entropy
 
-from residuum.errors import UserError
-from residuum.models.comparison import COMPARISON_NETS, SMALLEST, comparison_net, installed
-from residuum.models.named import NAMED_NETS, named
-from residuum.models.published import PUBLISHED
+from residuum.models.comparison import COMPARISON_NETS, comparison_net
+from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.settings import ModelsSettings
 
 # --- counting on a net --------------------------------------------------------------------------
 
@@ -109,22 +105,29 @@ def activation_bytes(spec: NetSpec, image_size: int, batch: int) -> int:
     They are what autograd keeps for the backward pass (see `saved_bytes`), with every block taking part. They grow
     by the same amount with each picture, from a small constant: what BN keeps of the batch as a whole.
     """
-    return _figures(spec, image_size, batch)["activation_bytes"]
+    return _figures(spec, image_size, batch)[2]
 
 
-def _figures(spec: NetSpec, image_size: int, batch: int) -> dict[str, int]:
+def costs(name: str, classes: int, image_size: int, batch: int) -> dict[str, int]:
+    """Count parameters, multiply-adds of one picture and activation bytes of a training step of a net by its name.
+
+    Raises:
+        UserError: no net has this name, or it is torchvision's, which is not installed.
+    """
+    if name in COMPARISON_NETS:
+        images = torch.empty(batch, 3, image_size, image_size, device="meta")
+        totals: tuple[int, ...] = _of_one_step(comparison_net(name, classes), images)
+    else:
+        totals = _figures(named(name, classes), image_size, batch)
+    return dict(zip(("parameters", "multiply_adds", "activation_bytes"), totals, strict=True))
+
+
+def _figures(spec: NetSpec, image_size: int, batch: int) -> tuple[int, ...]:
     whole = replace(spec, stochastic_depth=0.0)
-    totals = _by_blocks(whole, lambda shallow: _counted(shallow, image_size, batch))
-    return {
-        "depth": spec.depth,
-        "parameters": totals[0],
-        "multiply_adds": totals[1],
-        "batch": batch,
-        "activation_bytes": totals[2],
-    }
+    return _by_blocks(whole, lambda shallow: _counted(shallow, image_size, batch))
 
 
-def _by_blocks(spec: NetSpec, count: Callable[[NetSpec], tuple[int, ...]]) -> list[int]:
+def _by_blocks(spec: NetSpec, count: Callable[[NetSpec], tuple[int, ...]]) -> tuple[int, ...]:
     """Count a net of any depth on nets of one and two blocks a stage.
 
     All blocks of a stage after its first are alike, and so is what each of them adds.
@@ -138,7 +141,7 @@ def _by_blocks(spec: NetSpec, count: Callable[[NetSpec], tuple[int, ...]]) -> li
         deeper = count(replace(spec, blocks=(*ones[:stage], 2, *ones[stage + 1 :])))
         for kind, (more, base) in enumerate(zip(deeper, shallowest, strict=True)):
             totals[kind] += (blocks - 1) * (more - base)
-    return totals
+    return tuple(totals)
 
 
 @cache
@@ -153,75 +156,3 @@ def _of_one_step(net: nn.Module, images: Tensor) -> tuple[int, int, int]:
     with _noting_multiply_adds(net) as noted:
         saved = saved_bytes(net, images)
     return parameters(net), sum(noted), saved
-
-
-# --- the table of nets --------------------------------------------------------------------------
-
-
-def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Return one row a net, by default of all: what it is, what it costs, what was published of it.
-
-    Depth, parameters, multiply-adds of one picture of `image_size` px, `activation_bytes` of a training step of
-    `batch` pictures (128, or 32 large ones), and `published`, a list (see `Published`).
-
-    Raises:
-        UserError: a name is unknown, or a net of comparison cannot be built.
-    """
-    return [_row(name, settings) for name in names or _all_names(settings)]
-
-
-def _all_names(settings: ModelsSettings) -> list[str]:
-    """Return the family's nets, and those of comparison where they can be built."""
-    large_enough = (settings.image_size or 224) >= SMALLEST
-    return [*NAMED_NETS, *(COMPARISON_NETS if installed() and large_enough else ())]
-
-
-def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
-    row = _comparison_row(name, settings) if name in COMPARISON_NETS else _family_row(name, settings)
-    return {**row, "published": [asdict(one) for one in PUBLISHED.get(name, ())]}
-
-
-def _family_row(name: str, settings: ModelsSettings) -> dict[str, Any]:
-    spec = named(name, settings.classes)
-    small = spec.stem == "cifar"
-    image_size, batch = settings.image_size or (32 if small else 224), 128 if small else 32
-    return {
-        "model": name,
-        "shortcut": spec.shortcut,
-        "block": spec.block,
-        "blocks": list(spec.blocks),
-        "classes": spec.num_classes,
-        "image_size": image_size,
-        **_figures(spec, image_size, batch),
-    }
-
-
-def _comparison_row(name: str, settings: ModelsSettings) -> dict[str, Any]:
-    image_size, classes = settings.image_size or 224, settings.classes or 1000
-    if image_size < SMALLEST:
-        raise UserError(
-            f"{name} cannot see pictures of {image_size} px",
-            "its pooling leaves nothing of them",
-            f"ask for --image-size {SMALLEST} or more",
-        )
-    of_net, of_picture, saved = _counted_comparison(name, classes, image_size)
-    return {
-        "model": name,
-        "shortcut": "none",
-        "block": None,
-        "blocks": [],
-        "classes": classes,
-        "image_size": image_size,
-        "depth": COMPARISON_NETS[name].depth,
-        "parameters": of_net,
-        "multiply_adds": of_picture,
-        "batch": 32,
-        "activation_bytes": saved,
-    }
-
-
-@cache
-def _counted_comparison(name: str, classes: int, image_size: int) -> tuple[int, int, int]:
-    """Count parameters, multiply-adds and the activations' bytes of a batch of 32."""
-    images = torch.empty(32, 3, image_size, image_size, device="meta")
-    return _of_one_step(comparison_net(name, classes), images)

@@ -8,27 +8,9 @@ from statistics import median
 
 from markupsafe import Markup
 
-from residuum.reporting.drawing import (
-    STYLES,
-    Format,
-    Frame,
-    Scale,
-    axes,
-    drawing,
-    element,
-    hover,
-    join,
-    line,
-    marker,
-    name_label,
-    path,
-    percent_format,
-    percent_tick,
-    plain_format,
-    round_step,
-    text,
-)
+from residuum.reporting import svg
 from residuum.reporting.figures import Bin, Measure, Points, last, thin
+from residuum.reporting.svg import Format, Frame, Scale
 from residuum.reporting.wording import counted, percent, with_interval
 
 MOST_STRIPS = 240
@@ -54,12 +36,12 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Quantity:
+class YAxis:
     """What a chart's y axis shows."""
 
     name: str
-    tick: Format = plain_format
-    reading: Format = plain_format
+    tick: Format = svg.plain_format
+    reading: Format = svg.plain_format
     is_share: bool = False
     logarithmic: bool | None = None
     """Whether the axis is; None: where the figures are spiky."""
@@ -67,102 +49,74 @@ class Quantity:
     """Whether the axis may begin near the figures, not at zero, where they lie far from it."""
 
 
-LOSS = Quantity("loss")
-ACCURACY = Quantity("accuracy", percent_tick, percent_format, is_share=True)
-RATE = Quantity("learning rate")
-SPEED = Quantity("pictures a second")
+LOSS = YAxis("loss")
+ACCURACY = YAxis("accuracy", svg.percent_tick, percent, is_share=True)
+RATE = YAxis("learning rate")
+SPEED = YAxis("pictures a second")
 
 
 @dataclass(frozen=True)
-class Along:
+class XAxis:
     """What a chart's x axis shows, and how a place on it is read out."""
 
     name: str
     reading: Format
     from_zero: bool = True
-    tick: Format = plain_format
+    tick: Format = svg.plain_format
     ticks: Sequence[float] = ()
     """Where the axis has its values; by default at round ones."""
 
 
-EPOCH = Along("epoch", lambda x: f"epoch {plain_format(x)}")
+EPOCH = XAxis("epoch", lambda x: f"epoch {svg.plain_format(x)}")
 
 
 def curves(
-    series: Sequence[Series],
-    quantity: Quantity,
-    events: Sequence[tuple[float, str]] = (),
-    along: Along = EPOCH,
+    series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str]] = (), x: XAxis = EPOCH
 ) -> Markup:
-    """Draw series against the epoch, or what else `along` says; `events` are (x, message) marks on the x axis."""
-    series = [one for one in series if last(one.points)]
-    frame = _frame(series, quantity, along)
-    ticks = along.ticks or (_epoch_ticks(frame.x) if along.from_zero else frame.x.ticks(6))
-    read = [one for one in series if one.label]
-    label = f"{quantity.name} by {along.name}: " + "; ".join(_summary(one, quantity, along) for one in read)
-    scale = " (logarithmic)" if frame.y.logarithmic else ""
-    return drawing(
-        400,
+    """Draw series against the epoch, or what else `x` says; `events` are (x, message) marks on the x axis."""
+    ends = [(one, end) for one in series if (end := last(one.points))]
+    series = [one for one, _ in ends]
+    frame = _frame(series, y, x)
+    ticks = x.ticks or (_epoch_ticks(frame.x) if x.from_zero else frame.x.ticks(6))
+    said = [f"{one.label} ends at {y.reading(b)} ({x.reading(a)})" for one, (a, b) in ends if one.label]
+    return svg.drawing(
         240,
-        label,
-        text(6, 11, quantity.name + scale, class_="title"),
-        text(frame.right, 236, along.name, "end", "title"),
-        axes(frame, (ticks, frame.y.ticks()), along.tick, quantity.tick),
-        join([_event(frame, x, f"{along.reading(x)}: {message}") for x, message in events]),
-        join([_curve(frame, one) for one in series]),
-        _end_labels(frame, series),
-        _strips(frame, read, quantity, along),
+        f"{y.name} by {x.name}: {'; '.join(said)}",
+        svg.title(11, y.name + (" (logarithmic)" if frame.y.logarithmic else "")),
+        svg.title(236, x.name, frame.right),
+        svg.axes(frame, ticks, frame.y.ticks(), x.tick, y.tick),
+        *[_event(frame, at, f"{x.reading(at)}: {message}") for at, message in events],
+        *[_curve(frame, one) for one in series],
+        *_end_labels(frame, [(one, frame.y(value)) for one, (_, value) in ends if one.short]),
+        *_strips(frame, [one for one in series if one.label], y, x),
     )
 
 
-def _frame(series: Sequence[Series], quantity: Quantity, along: Along) -> Frame:
-    xs = [x for one in series for x, _ in one.points]
-    ys = [y for one in series for _, y in one.points if not math.isnan(y)]
+def _frame(series: Sequence[Series], y: YAxis, x: XAxis) -> Frame:
+    xs = [at for one in series for at, _ in one.points]
+    ys = [value for one in series for _, value in one.points if not math.isnan(value)]
     longest = max(len(one.short) for one in series)
-    low, high = (0.0, max(xs) or 1.0) if along.from_zero else _around(min(xs), max(xs))
-    return Frame(Scale(low, high, 48, 400 - (10 + 5.8 * longest)), _y_scale(ys, quantity))
+    low, high = min(xs), max(xs)
+    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0  # on both sides, where zero is not the start
+    ends = (0.0, high or 1.0) if x.from_zero else (low - room, high + room)
+    return Frame(Scale(*ends, 48, svg.WIDTH - (10 + 5.8 * longest)), _y_scale(ys, y))
 
 
-def _around(low: float, high: float) -> tuple[float, float]:
-    """Leave some room on both sides."""
-    room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0
-    return low - room, high + room
-
-
-def _y_scale(ys: Sequence[float], quantity: Quantity) -> Scale:
+def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
     """Start at zero, except shares (a round value below all), figures far from it, and logarithms."""
     low, high = min(ys), max(ys)
-    if quantity.is_share:
-        step = round_step(max(high - low, 0.02) / 4)
-        top = min(1.0, step * math.ceil(high / step - 1e-9)) or 1.0
-        bottom = max(0.0, min(step * math.floor(low / step + 1e-9), top - 4 * step))
-        return Scale(bottom, top, 208, 22)
-    spiky = high > 30 * median(ys) if quantity.logarithmic is None else quantity.logarithmic
+    if y.is_share:
+        round_ends = svg.round_scale(low, high, max(high - low, 0.02) / 4)
+        top = min(1.0, round_ends.high) or 1.0
+        four = 4 * svg.round_step(max(high - low, 0.02) / 4)
+        return Scale(max(0.0, min(round_ends.low, top - four)), top, svg.BOTTOM, svg.TOP)
+    spiky = high > 30 * median(ys) if y.logarithmic is None else y.logarithmic
     if low > 0 and spiky:
-        return _log_scale(low, high)
-    is_far = 0 < high - low < low
-    return _close_scale(low, high) if quantity.near and is_far else even_scale(ys)
-
-
-def _log_scale(low: float, high: float) -> Scale:
-    """Return a vertical scale of whole decades."""
-    start, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    return Scale(10.0**start, 10.0 ** max(end, start + 1), 208, 22, True)
-
-
-def _close_scale(low: float, high: float) -> Scale:
-    """Return a vertical scale with round ends around the figures, wide enough for its values to differ."""
-    step = round_step(max(high - low, 0.002 * high) / 4)
-    return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), 208, 22)
-
-
-def even_scale(ys: Sequence[float]) -> Scale:
-    """Return a vertical scale with zero and round ends."""
-    low, high = min(0.0, *ys), max(0.0, *ys)
-    if low == high:
-        high = 1.0
-    step = round_step((high - low) / 4)
-    return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), 208, 22)
+        start, end = math.floor(math.log10(low)), math.ceil(math.log10(high))
+        return Scale(10.0**start, 10.0 ** max(end, start + 1), svg.BOTTOM, svg.TOP, True)
+    if y.near and 0 < high - low < low:  # wide enough to tell values apart
+        return svg.round_scale(low, high, max(high - low, 0.002 * high) / 4)
+    return svg.even_scale(ys)
 
 
 def _epoch_ticks(x: Scale) -> list[float]:
@@ -173,77 +127,59 @@ def _epoch_ticks(x: Scale) -> list[float]:
 
 
 def _curve(frame: Frame, one: Series) -> Markup:
-    kept = thin(one.points, MOST_POINTS)
-    placed = [(frame.x(x), frame.y(y)) for x, y in kept]
-    drawn = path(placed, _curve_class(one.style, one.faint))
+    placed = [(frame.x(x), frame.y(y)) for x, y in thin(one.points, MOST_POINTS)]
     marks = [] if one.faint else [(x, y) for x, y in thin(placed, 7) if not math.isnan(y)]
-    return join([drawn, *(marker(x, y, one.style) for x, y in marks)])
+    drawn = svg.path(placed, _curve_class(one.style, one.faint))
+    return svg.join([drawn, *(svg.marker(x, y, one.style) for x, y in marks)])
 
 
 def _curve_class(style: int, faint: bool) -> str:
     """Pair colours and dashes anew after each round, so that 36 series can be told apart."""
-    dash = style // STYLES + style
-    return f"curve c{style % STYLES} d{dash % STYLES}" + (" faint" if faint else "")
+    dash = style // svg.STYLES + style
+    return f"curve c{style % svg.STYLES} d{dash % svg.STYLES}" + (" faint" if faint else "")
 
 
 def sample(style: int, faint: bool = False) -> Markup:
     """Return a piece of a series' line, 30 by 10, for a legend."""
-    drawn = path([(1, 5), (29, 5)], _curve_class(style, faint))
-    return drawn if faint else drawn + marker(15, 5, style)
+    drawn = svg.path([(1, 5), (29, 5)], _curve_class(style, faint))
+    return drawn if faint else drawn + svg.marker(15, 5, style)
 
 
-def _end_labels(frame: Frame, series: Sequence[Series]) -> Markup:
-    """Name each line at its end, moved apart where they would overlap."""
-    ends = [(frame.y(found[1]), one) for one in series if one.short and (found := last(one.points))]
-    ends.sort(key=lambda end: end[0])
-    heights = [y for y, _ in ends]
+def _end_labels(frame: Frame, ends: list[tuple[Series, float]]) -> list[Markup]:
+    """Name each line at the height where it ends, moved apart where names would overlap."""
+    ends.sort(key=lambda end: end[1])
+    heights = [y for _, y in ends]
     for i, (above, below) in enumerate(pairwise(heights)):
         heights[i + 1] = max(below, max(above, heights[i]) + 11.5)
     excess = max(0.0, heights[-1] - frame.bottom) if heights else 0.0
-    labels = [
-        text(frame.right + 7, y - excess + 3.5, one.short, class_=f"end t{one.style % STYLES}")
-        for y, (_, one) in zip(heights, ends, strict=True)
+    return [
+        svg.text(frame.right + 7, y - excess + 3.5, one.short, class_=f"end t{one.style % svg.STYLES}")
+        for y, (one, _) in zip(heights, ends, strict=True)
     ]
-    return join(labels)
 
 
 def _event(frame: Frame, x: float, message: str) -> Markup:
     at = frame.x(min(max(x, frame.x.low), frame.x.high))
-    title = element("title", message)
-    mark = element("path", title, d=f"M{at:.1f} {frame.bottom:.1f}l-4 -7h8z", class_="event")
-    return line(at, frame.top, at, frame.bottom, "event") + mark
+    arrow = f"M{at:.1f} {frame.bottom:.1f}l-4 -7h8z"
+    mark = svg.element("path", svg.element("title", message), d=arrow, class_="event")
+    return svg.line(at, frame.top, at, frame.bottom, "event") + mark
 
 
-def _strips(frame: Frame, series: Sequence[Series], quantity: Quantity, along: Along) -> Markup:
+def _strips(frame: Frame, series: Sequence[Series], y: YAxis, x: XAxis) -> list[Markup]:
     """Lay a hover strip over each x, at most MOST_STRIPS of them."""
-    xs = sorted({x for one in series for x, _ in one.points})
-    kept = [x for x, _ in thin([(x, 0.0) for x in xs], MOST_STRIPS)]
-    at = [frame.x(x) for x in kept]
-    edges = [frame.left, *((a + b) / 2 for a, b in pairwise(at)), frame.right]
+    xs = sorted({at for one in series for at, _ in one.points})
+    kept = [at for at, _ in thin([(at, 0.0) for at in xs], MOST_STRIPS)]
+    places = [frame.x(at) for at in kept]
+    edges = [frame.left, *((a + b) / 2 for a, b in pairwise(places)), frame.right]
     values = [(one, dict(one.points)) for one in series]
-    return join([_strip(frame, x, edges[i : i + 2], values, quantity, along) for i, x in enumerate(kept)])
-
-
-def _strip(
-    frame: Frame,
-    x: float,
-    edges: Sequence[float],
-    values: Sequence[tuple[Series, dict[float, float]]],
-    quantity: Quantity,
-    along: Along,
-) -> Markup:
-    here = [(one, ys[x]) for one, ys in values if not math.isnan(ys.get(x, math.nan))]
-    lines = [along.reading(x), *(f"{one.label} {quantity.reading(y)}" for one, y in here)]
-    heights = [frame.y(y) for _, y in here]
-    dots = [marker(frame.x(x), y, one.style, size=3.6) for (one, _), y in zip(here, heights, strict=True)]
-    lines_are_high = sum(heights) < len(heights) * (frame.top + frame.bottom) / 2
-    return hover(frame, edges, frame.x(x), dots, lines[:13], low=lines_are_high)
-
-
-def _summary(one: Series, quantity: Quantity, along: Along) -> str:
-    end = last(one.points)
-    assert end is not None
-    return f"{one.label} ends at {quantity.reading(end[1])} ({along.reading(end[0])})"
+    strips = []
+    for between, at in zip(pairwise(edges), kept, strict=True):
+        here = [(one, ys[at]) for one, ys in values if not math.isnan(ys.get(at, math.nan))]
+        words = [x.reading(at), *(f"{one.label} {y.reading(value)}" for one, value in here)]
+        dots = [svg.marker(frame.x(at), frame.y(value), one.style, size=3.6) for one, value in here]
+        are_high = sum(frame.y(value) for _, value in here) < len(here) * (frame.top + frame.bottom) / 2
+        strips.append(svg.hover(frame, between, frame.x(at), words[:13], dots, low=are_high))
+    return strips
 
 
 # --- one figure with its interval ---------------------------------------------------------------
@@ -252,75 +188,55 @@ def _summary(one: Series, quantity: Quantity, along: Along) -> str:
 def interval_line(measure: Measure, baseline: float | None) -> Markup:
     """Draw a share and its interval on a line from 0 to 100 %; `baseline` gets a hollow mark above."""
     x = Scale(0.0, 1.0, 14, 386)
-    ticks = [
-        line(x(share), 24, x(share), 29, "axis") + text(x(share), 42, percent_tick(share), "middle", "tick")
-        for share in (0, 0.25, 0.5, 0.75, 1)
-    ]
-    parts = [line(14, 24, 386, 24, "track"), *ticks]
+    parts = [svg.line(14, 24, 386, 24, "track")]
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(svg.line(x(share), 24, x(share), 29, "axis"))
+        parts.append(svg.text(x(share), 42, svg.percent_tick(share), "middle", "tick"))
     if baseline is not None:
-        parts.append(element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
+        parts.append(svg.element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
     if measure.low is not None and measure.high is not None:
-        parts.append(line(x(measure.low), 24, x(measure.high), 24, "span"))
-    parts.append(line(x(measure.value), 15, x(measure.value), 33, "value"))
-    return drawing(400, 46, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
+        parts.append(svg.line(x(measure.low), 24, x(measure.high), 24, "span"))
+    parts.append(svg.line(x(measure.value), 15, x(measure.value), 33, "value"))
+    return svg.drawing(46, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
 
 
 # --- confusion ----------------------------------------------------------------------------------
 
 
-def level(share: float) -> int:
-    """Return the colour level of a share of a row, 0 (none) to 7 (more than half)."""
-    return sum(share > threshold for threshold in LEVELS)
-
-
 def levels(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return each cell's level within its row."""
-    return [[level(cell / sum(row)) if cell else 0 for cell in row] for row in matrix]
+    """Return each cell's colour by its share of its row: 0 (none) to 7 (more than half)."""
+    rows = [(row, sum(row) or 1) for row in matrix]
+    return [[sum(cell / total > least for least in LEVELS) for cell in row] for row, total in rows]
 
 
 def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     """Draw a K×K map in colour, one path for each level; page.js reads the counts around it."""
-    cell = 14.0 if len(names) <= 50 else 9.5
-    edge = 118.0
-    end = edge + cell * len(names)
-    found = levels(matrix)
-    kinds = [(one, diagonal) for one in range(1, len(LEVELS) + 1) for diagonal in (True, False)]
-    layers = [_cells(found, one, diagonal, cell, edge) for one, diagonal in kinds]
-    middles = list(zip(names, [edge + (i + 0.5) * cell for i in range(len(names))], strict=True))
-    rows = [name_label(edge - 5, y + 3, name, letters=18) for name, y in middles]
-    columns = [name_label(x + 3, edge - 5, name, letters=18, upright=True) for name, x in middles]
-    cursor = element("rect", x=edge, y=edge, width=cell, height=cell, class_="cursor")
-    frame = element("rect", x=edge, y=edge, width=end - edge, height=end - edge, class_="border")
-    label = f"confusion map of {len(names)} classes: rows are the truth, columns what the model said"
-    return element(
-        "svg",
-        frame,
-        *layers,
-        *rows,
-        *columns,
-        cursor,
+    cell, edge = 14.0 if len(names) <= 50 else 9.5, 118.0
+    side = cell * len(names)
+    boxes: dict[str, list[tuple[float, float, float]]] = {}
+    for i, row in enumerate(levels(matrix)):
+        for j, found in enumerate(row):
+            if found:
+                kind = f"{'hit' if i == j else 'miss'} l{found}"
+                boxes.setdefault(kind, []).append((edge + j * cell, edge + i * cell, cell - 1))
+    middles = [edge + (i + 0.5) * cell for i in range(len(names))]
+    named = list(zip(names, middles, strict=True))
+    size = edge + side + 4
+    return svg.drawing(
+        size,
+        f"confusion map of {len(names)} classes: rows are the truth, columns what the model said",
+        svg.rect(edge, edge, side, side, "border"),
+        *[svg.cells(boxes[kind], cell - 1, kind) for kind in sorted(boxes)],
+        *[svg.name_label(edge - 5, y + 3, name, letters=18) for name, y in named],
+        *[svg.name_label(x + 3, edge - 5, name, letters=18, upright=True) for name, x in named],
+        svg.rect(edge, edge, cell, cell, "cursor"),
+        width=size,
         class_="map" + (" dense" if cell < 12 else ""),
-        width=end + 4,
-        height=end + 4,
-        viewBox=f"0 0 {end + 4:g} {end + 4:g}",
-        role="img",
-        aria_label=label,
+        width_=size,
+        height_=size,
         data_cell=cell,
         data_edge=edge,
     )
-
-
-def _cells(found: Sequence[Sequence[int]], wanted: int, diagonal: bool, cell: float, edge: float) -> Markup:
-    """Return all cells of one level, on or off the diagonal, as one path; nothing if there are none."""
-    size = cell - 1
-    boxes = [
-        f"M{edge + j * cell:g} {edge + i * cell:g}h{size:g}v{size:g}h-{size:g}z"
-        for i, row in enumerate(found)
-        for j, one in enumerate(row)
-        if one == wanted and (i == j) is diagonal
-    ]
-    kind = "hit" if diagonal else "miss"
-    return element("path", d="".join(boxes), class_=f"{kind} l{wanted}") if boxes else Markup("")
 
 
 # --- calibration --------------------------------------------------------------------------------
@@ -331,48 +247,38 @@ FEW = 20  # pictures in a bin below which its mean says little
 def reliability(bins: Sequence[Bin]) -> Markup:
     """Draw accuracy against confidence, with the number of pictures in each bin below."""
     x = Scale(0.0, 1.0, 48, 388)
-    upper, lower = Frame(x, Scale(0.0, 1.0, 222, 22)), _count_frame(x, bins)
-    used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
-    label = "accuracy by confidence: " + "; ".join(", ".join(_bin_words(one)[1:]) for one in used)
-    whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
-    return drawing(
-        400,
-        344,
-        label,
-        text(6, 11, "accuracy", class_="title"),
-        text(6, 250, "pictures", class_="title"),
-        text(388, 341, "confidence", "end", "title"),
-        axes(upper, ([], upper.y.ticks()), percent_tick, percent_tick),
-        axes(lower, (x.ticks(), lower.y.ticks(2)), percent_tick, plain_format),
-        line(x(0), upper.y(0), x(1), upper.y(1), "ideal"),
-        join([_gap(upper, one) for one in used]),
-        path([(upper.x(one.confidence or 0), upper.y(one.accuracy or 0)) for one in used], "curve c0 d0"),
-        join([_bin_mark(upper, one) for one in used]),
-        join([_bin_bar(lower, one) for one in bins]),
-        join([hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), [], _bin_words(b)) for b in bins]),
-    )
-
-
-def _count_frame(x: Scale, bins: Sequence[Bin]) -> Frame:
     most = max((one.count for one in bins), default=0) or 1
-    step = round_step(most / 2)
-    return Frame(x, Scale(0.0, step * math.ceil(most / step), 312, 258))
-
-
-def _gap(frame: Frame, one: Bin) -> Markup:
-    """Join the bin's point to the diagonal: the length is how far its confidence is off."""
-    at, accuracy = one.confidence or 0.0, one.accuracy or 0.0
-    return line(frame.x(at), frame.y(at), frame.x(at), frame.y(accuracy), "gap")
-
-
-def _bin_mark(frame: Frame, one: Bin) -> Markup:
-    class_ = "hollow" if one.count < FEW else ""
-    return marker(frame.x(one.confidence or 0.0), frame.y(one.accuracy or 0.0), 0, class_, size=3.4)
+    upper = Frame(x, Scale(0.0, 1.0, 222, 22))
+    lower = Frame(x, svg.round_scale(0.0, most, most / 2, 312, 258))
+    used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
+    points, gaps, marks = [], list[Markup](), list[Markup]()
+    for one in used:
+        confidence, accuracy = one.confidence or 0.0, one.accuracy or 0.0
+        at, y = upper.x(confidence), upper.y(accuracy)
+        points.append((at, y))
+        gaps.append(svg.line(at, upper.y(confidence), at, y, "gap"))  # how far its confidence is off
+        marks.append(svg.marker(at, y, 0, "hollow" if one.count < FEW else "", size=3.4))
+    whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
+    return svg.drawing(
+        344,
+        "accuracy by confidence: " + "; ".join(", ".join(_bin_words(one)[1:]) for one in used),
+        svg.title(11, "accuracy"),
+        svg.title(250, "pictures"),
+        svg.title(341, "confidence", x.end),
+        svg.axes(upper, [], upper.y.ticks(), svg.percent_tick, svg.percent_tick),
+        svg.axes(lower, x.ticks(), lower.y.ticks(2), svg.percent_tick, svg.plain_format),
+        svg.line(x(0), upper.y(0), x(1), upper.y(1), "ideal"),
+        *gaps,
+        svg.path(points, "curve c0 d0"),
+        *marks,
+        *[_bin_bar(lower, one) for one in bins],
+        *[svg.hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), _bin_words(b)) for b in bins],
+    )
 
 
 def _bin_bar(frame: Frame, one: Bin) -> Markup:
     left, right, top = frame.x(one.low) + 1, frame.x(one.high) - 1, frame.y(float(one.count))
-    return element("rect", x=left, y=top, width=right - left, height=frame.bottom - top, class_="bar")
+    return svg.rect(left, top, right - left, frame.bottom - top, "bar")
 
 
 def _bin_words(one: Bin) -> list[str]:

@@ -3,29 +3,18 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import groupby, takewhile
 from statistics import mean
 
 from markupsafe import Markup
 
-from residuum.reporting.charts import ACCURACY, Along, Series, curves, even_scale
+from residuum.reporting import svg
+from residuum.reporting.charts import ACCURACY, Series, XAxis, curves
 from residuum.reporting.depth_figures import Lesion, LesionRow, Trim, at
 from residuum.reporting.depth_view import milliseconds, points
-from residuum.reporting.drawing import (
-    Frame,
-    Scale,
-    axes,
-    drawing,
-    element,
-    hover,
-    join,
-    line,
-    marker,
-    plain_format,
-    text,
-)
 from residuum.reporting.figures import Points, last
 from residuum.reporting.one_run import Chart
+from residuum.reporting.svg import Frame, Scale
 from residuum.reporting.wording import counted, isolated, percent
 
 CLOSE = 0.1  # how far below the whole net's accuracy the close-up reaches
@@ -35,7 +24,7 @@ LEFT, RIGHT = 48.0, 392.0
 
 
 @dataclass(frozen=True)
-class Bar:
+class BlockBar:
     """One block's bar: what it lost in points (None: it could not be left out), and where it stands."""
 
     row: LesionRow
@@ -70,76 +59,56 @@ def _bars(found: Lesion, rows: Sequence[LesionRow]) -> Markup | None:
     if not values:
         return None
     bars = _placed(found, rows)
-    frame = Frame(Scale(0.0, 1.0, LEFT, RIGHT), _lost_scale(values))
+    even, low = svg.even_scale(values), min(0.0, *values)  # the axis starts just below the largest gain
+    low = max(even.low, low - 0.04 * (even.high - low)) if low < 0 else 0.0
+    frame = Frame(Scale(0.0, 1.0, LEFT, RIGHT), replace(even, low=low))
+    groups = [(stage, list(group)) for stage, group in groupby(bars, key=lambda bar: bar.row.stage)]
+    stages = [(f"{stage}", (group[0].start + group[-1].end) / 2) for stage, group in groups]
     named = [f"{bar.row.name} {points(bar.lost)}" for bar in bars if bar.lost is not None]
-    return drawing(
-        400,
+    return svg.drawing(
         240,
         f"points of accuracy lost without each of {counted(len(bars), 'block')}: {'; '.join(named)}",
-        text(6, 11, "points of accuracy lost", class_="title"),
-        text(frame.right, 236, "stage", "end", "title"),
-        axes(frame, ([], frame.y.ticks()), plain_format, plain_format),
-        line(frame.left, frame.y(0), frame.right, frame.y(0), "axis"),
-        join([_bar(frame, bar) for bar in bars]),
-        join(_stage_labels(frame, bars)),
-        join([_bar_strip(frame, found, bar) for bar in bars]),
+        svg.title(11, "points of accuracy lost"),
+        svg.title(236, "stage", frame.right),
+        svg.axes(frame, [], frame.y.ticks(), svg.plain_format, svg.plain_format),
+        svg.line(frame.left, frame.y(0), frame.right, frame.y(0), "axis"),
+        *[_bar(frame, bar) for bar in bars],
+        *[svg.text(middle, frame.bottom + 15, stage, "middle", "tick") for stage, middle in stages],
+        *[_bar_strip(frame, bar) for bar in bars],
     )
 
 
-def _lost_scale(values: Sequence[float]) -> Scale:
-    """Start at zero, or just below the largest gain."""
-    scale = even_scale(values)
-    low = min(0.0, *values)
-    return replace(scale, low=max(scale.low, low - 0.04 * (scale.high - low)) if low < 0 else 0.0)
-
-
-def _placed(found: Lesion, rows: Sequence[LesionRow]) -> list[Bar]:
+def _placed(found: Lesion, rows: Sequence[LesionRow]) -> list[BlockBar]:
     """Give each block its place, with a gap between stages."""
     stages = len({row.stage for row in rows})
     gap = max(0.6, 0.02 * len(rows))
     unit = (RIGHT - LEFT) / (len(rows) + gap * stages)
-    bars, x, stage = list[Bar](), LEFT - gap * unit / 2, None
+    bars, x = list[BlockBar](), LEFT - gap * unit / 2
     for row in rows:
-        x += gap * unit if row.stage != stage else 0.0
-        stage = row.stage
-        bars.append(Bar(row, lost(found, row), x, x + unit))
+        x += gap * unit if not bars or row.stage != bars[-1].row.stage else 0.0
+        bars.append(BlockBar(row, lost(found, row), x, x + unit))
         x += unit
     return bars
 
 
-def _bar(frame: Frame, bar: Bar) -> Markup:
-    middle, inset = (bar.start + bar.end) / 2, 0.12 * (bar.end - bar.start)
+def _bar(frame: Frame, bar: BlockBar) -> Markup:
+    width = bar.end - bar.start
+    middle, inset = (bar.start + bar.end) / 2, 0.12 * width
     if bar.lost is None:
-        return marker(middle, frame.y(0) - 6, 4, "quiet")
+        return svg.marker(middle, frame.y(0) - 6, 4, "quiet")
     top, bottom = sorted((frame.y(bar.lost), frame.y(0)))
-    body = element(
-        "rect",
-        x=bar.start + inset,
-        y=top,
-        width=bar.end - bar.start - 2 * inset,
-        height=max(bottom - top, 0.8),
-        class_=f"lost b{bar.style}",
-    )
-    return body if bar.row.removable else body + marker(middle, top - 6, bar.style)
+    height = max(bottom - top, 0.8)
+    body = svg.rect(bar.start + inset, top, width - 2 * inset, height, f"lost b{bar.style}")
+    return body if bar.row.removable else body + svg.marker(middle, top - 6, bar.style)
 
 
-def _stage_labels(frame: Frame, bars: Sequence[Bar]) -> list[Markup]:
-    groups = [list(group) for _, group in groupby(bars, key=lambda bar: bar.row.stage)]
-    return [
-        text(
-            (group[0].start + group[-1].end) / 2, frame.bottom + 15, f"{group[0].row.stage}", "middle", "tick"
-        )
-        for group in groups
-    ]
-
-
-def _bar_strip(frame: Frame, found: Lesion, bar: Bar) -> Markup:
+def _bar_strip(frame: Frame, bar: BlockBar) -> Markup:
     words = [isolated(bar.row.name), *_bar_words(bar)]
     is_high = bar.lost is not None and frame.y(bar.lost) < (frame.top + frame.bottom) / 2
-    return hover(frame, (bar.start, bar.end), (bar.start + bar.end) / 2, [], words, low=is_high)
+    return svg.hover(frame, (bar.start, bar.end), (bar.start + bar.end) / 2, words, low=is_high)
 
 
-def _bar_words(bar: Bar) -> list[str]:
+def _bar_words(bar: BlockBar) -> list[str]:
     why = [] if bar.row.removable else ["changes the shape" if bar.row.changes_shape else "has to stay"]
     if bar.lost is None:
         return ["cannot be left out", *why]
@@ -154,26 +123,25 @@ def points_lost(value: float) -> str:
 
 # --- trim: accuracy against blocks gone, and against time ---------------------------------------
 
-GONE = Along("blocks taken out", lambda x: f"{counted(int(x), 'block')} taken out")
+GONE = XAxis("blocks taken out", lambda x: f"{counted(int(x), 'block')} taken out")
 
 
 def trim_charts(found: Trim) -> list[Chart]:
     """Draw accuracy against blocks gone, close to the whole net's once more, and against each batch's latency."""
     series = _by_removed(found)
     events = [(float(found.chosen.removed), "the net that was chosen")] if found.chosen else []
-    charts = [_accuracy_chart("Accuracy against blocks taken out", series, events)]
-    charts.append(_close_up(found, series, events))
-    charts += [_latency_chart(found, size) for size in found.batches]
-    return [chart for chart in charts if chart]
+    whole = _accuracy_chart("Accuracy against blocks taken out", series, events)
+    timed = [_latency_chart(found, size) for size in found.batches]
+    return [chart for chart in (whole, _close_up(found, series, events), *timed) if chart]
 
 
 def _accuracy_chart(
-    title: str, series: Sequence[Series], events: Sequence[tuple[float, str]], along: Along = GONE
+    title: str, series: Sequence[Series], events: Sequence[tuple[float, str]], x: XAxis = GONE
 ) -> Chart | None:
     if not any(not math.isnan(y) for one in series for _, y in one.points):
         return None
     legend = [one for one in reversed(series) if one.label and last(one.points)]
-    return Chart(title, curves(series, ACCURACY, events, along), legend)
+    return Chart(title, curves(series, ACCURACY, events, x), legend)
 
 
 def _by_removed(found: Trim) -> list[Series]:
@@ -188,7 +156,11 @@ def _by_removed(found: Trim) -> list[Series]:
 
 
 def _line(values: Sequence[float | None]) -> Points:
-    return [(float(k), math.nan if value is None else value) for k, value in enumerate(values)]
+    return [(float(k), _gap(value)) for k, value in enumerate(values)]
+
+
+def _gap(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def random_means(found: Trim) -> list[float | None]:
@@ -215,35 +187,26 @@ def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[floa
     whole = found.whole.accuracy if found.whole else None
     if whole is None or all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
         return None
-    near = [_near(one, whole - CLOSE) for one in series]
+    floor = whole - CLOSE  # a line is cut where it first falls below it
+    near = [replace(one, points=list(takewhile(lambda p: not p[1] < floor, one.points))) for one in series]
     reach = max((x for one in near if one.label for x, _ in one.points), default=0.0)
     marks = [(x, message) for x, message in events if x <= reach]
     return _accuracy_chart("The same, close to the whole net", near, marks) if reach >= 2 else None
-
-
-def _near(one: Series, floor: float) -> Series:
-    """Cut a line where it first falls below the floor."""
-    beyond = next((i for i, (_, y) in enumerate(one.points) if y < floor), len(one.points))
-    return Series(one.label, one.points[:beyond], one.style, one.short, one.faint)
 
 
 def _latency_chart(found: Trim, size: int) -> Chart | None:
     """Draw accuracy against the milliseconds of a batch; the whole net is the slowest."""
     timed = [(p.latency[size], p) for p in found.curve if size in p.latency]
     gone = {ms: point.removed for ms, point in timed}
-    recalibrated = [(ms, math.nan if p.recalibrated is None else p.recalibrated) for ms, p in timed]
-    as_trained = [(ms, math.nan if p.accuracy is None else p.accuracy) for ms, p in timed]
     chosen = found.chosen.latency.get(size) if found.chosen else None
-    series = [
-        *(_repaired(found, chosen) if chosen is not None else []),
-        Series("BN as trained", as_trained, 1),
-        Series("recalibrated", recalibrated, 0),
-    ]
+    series = _repaired(found, chosen) if chosen is not None else []
+    series.append(Series("BN as trained", [(ms, _gap(p.accuracy)) for ms, p in timed], 1))
+    series.append(Series("recalibrated", [(ms, _gap(p.recalibrated)) for ms, p in timed], 0))
 
     def reading(ms: float) -> str:
         return milliseconds(ms) + (f", {counted(gone[ms], 'block')} taken out" if ms in gone else "")
 
     pictures = "one picture" if size == 1 else f"{size} pictures"
-    along = Along(f"milliseconds for {pictures}", reading, from_zero=False)
+    x = XAxis(f"milliseconds for {pictures}", reading, from_zero=False)
     events = [(chosen, "the net that was chosen")] if chosen is not None else []
-    return _accuracy_chart(f"Accuracy against time, {pictures} at once", series, events, along)
+    return _accuracy_chart(f"Accuracy against time, {pictures} at once", series, events, x)

@@ -14,7 +14,9 @@
 
   for (const button of all("th button")) {
     button.addEventListener("click", () => {
-      const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
+      const head = button.closest("th"),
+        table = head.closest("table"),
+        column = head.cellIndex;
       const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
       for (const other of all("th[aria-sort]", table)) other.removeAttribute("aria-sort");
       head.setAttribute("aria-sort", sign > 0 ? "ascending" : "descending");
@@ -51,7 +53,8 @@
 
   // --- reading the confusion map: point, tap or use the arrow keys ---
   for (const box of all(".heat")) {
-    const svg = box.querySelector("svg"), cursor = svg.querySelector(".cursor");
+    const svg = box.querySelector("svg"),
+      cursor = svg.querySelector(".cursor");
     const readout = box.parentElement.querySelector(".readout");
     const names = JSON.parse(box.dataset.names);
     const rows = JSON.parse(box.dataset.cells).map((row) => {
@@ -59,7 +62,8 @@
       for (let i = 0; i < row.length; i += 2) found.set(row[i], row[i + 1]);
       return found;
     });
-    const cell = Number(svg.dataset.cell), edge = Number(svg.dataset.edge);
+    const cell = Number(svg.dataset.cell),
+      edge = Number(svg.dataset.edge);
     let at = [0, 0];
     const go = (i, j) => {
       if (!(i >= 0 && j >= 0 && i < names.length && j < names.length)) return;
@@ -67,7 +71,8 @@
       cursor.setAttribute("x", edge + j * cell - 0.5);
       cursor.setAttribute("y", edge + i * cell - 0.5);
       cursor.classList.add("on");
-      const total = [...rows[i].values()].reduce((sum, n) => sum + n, 0), n = rows[i].get(j) || 0;
+      const total = [...rows[i].values()].reduce((sum, n) => sum + n, 0),
+        n = rows[i].get(j) || 0;
       const share = total ? ` (${((100 * n) / total).toFixed(1)} %)` : "";
       readout.textContent = `${names[i]} called ${names[j]}: ${n} of ${total} pictures${share}`;
     };
@@ -95,5 +100,9 @@
   };
   addEventListener("hashchange", unfold);
   if (location.hash) unfold();
-  addEventListener("beforeprint", () => all("details").forEach((part) => { part.open = true; }));
+  addEventListener("beforeprint", () =>
+    all("details").forEach((part) => {
+      part.open = true;
+    }),
+  );
 })();

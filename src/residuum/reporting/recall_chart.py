@@ -5,19 +5,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from residuum.reporting.drawing import (
-    STYLES,
-    Scale,
-    drawing,
-    element,
-    join,
-    line,
-    marker,
-    name_label,
-    percent_tick,
-    text,
-)
+from residuum.reporting import svg
 from residuum.reporting.figures import ClassFigures, Measure
+from residuum.reporting.svg import Scale
 from residuum.reporting.wording import with_interval
 
 Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each run
@@ -35,29 +25,22 @@ def recall_plot(rows: Sequence[Row], labels: Sequence[str], low: float) -> Marku
     height = 8.0 * len(labels) + 8
     bottom = 8 + height * len(rows)
     x = Scale(low, 1.0, 118, 388)
-    shares = x.ticks()
-    grid = [line(x(share), 6, x(share), bottom, "grid") for share in shares]
-    ticks = [text(x(share), bottom + 14, percent_tick(share), "middle", "tick") for share in shares]
-    label = f"recall of {len(rows)} classes in {len(labels)} runs"
-    body = [
-        line(118, 8 + height * i, 388, 8 + height * i, "row")
-        + name_label(110, 8 + height * (i + 0.5) + 3.5, name, letters=17)
-        + _recall_marks(x, 16 + height * i, found, labels)
-        for i, (name, found) in enumerate(rows)
-    ]
-    return drawing(400, bottom + 20, label, *grid, *ticks, *body)
-
-
-def _recall_marks(
-    x: Scale, top: float, found: Sequence[ClassFigures | None], labels: Sequence[str]
-) -> Markup:
-    """Return one marker a run, each on its own line; a run that lacks the class gets none."""
-    recalls = [one.recall if one else None for one in found]
-    return join([_recall_mark(x, top + 8 * i, i, one, labels[i]) for i, one in enumerate(recalls) if one])
+    parts = [svg.line(x(share), 6, x(share), bottom, "grid") for share in x.ticks()]
+    parts += [svg.text(x(at), bottom + 14, svg.percent_tick(at), "middle", "tick") for at in x.ticks()]
+    for i, (name, found) in enumerate(rows):
+        top = 8 + height * i
+        parts.append(svg.line(118, top, 388, top, "row"))
+        parts.append(svg.name_label(110, top + height / 2 + 3.5, name, letters=17))
+        parts += [
+            _recall_mark(x, top + 8 + 8 * j, j, one.recall, labels[j])
+            for j, one in enumerate(found)
+            if one and one.recall
+        ]
+    return svg.drawing(bottom + 20, f"recall of {len(rows)} classes in {len(labels)} runs", *parts)
 
 
 def _recall_mark(x: Scale, y: float, style: int, recall: Measure, label: str) -> Markup:
-    parts = [element("title", f"{label}: {with_interval(recall)}")]
+    parts = [svg.element("title", f"{label}: {with_interval(recall)}")]
     if recall.low is not None and recall.high is not None:
-        parts.append(line(x(recall.low), y, x(recall.high), y, f"whisker c{style % STYLES}"))
-    return element("g", *parts, marker(x(recall.value), y, style))
+        parts.append(svg.line(x(recall.low), y, x(recall.high), y, f"whisker c{style % svg.STYLES}"))
+    return svg.element("g", *parts, svg.marker(x(recall.value), y, style))

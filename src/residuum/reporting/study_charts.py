@@ -9,31 +9,19 @@ from statistics import fmean, stdev
 
 from markupsafe import Markup
 
-from residuum.reporting.charts import Along, Quantity, Series, curves, even_scale
-from residuum.reporting.drawing import (
-    LETTER,
-    Format,
-    Scale,
-    drawing,
-    element,
-    join,
-    line,
-    percent_format,
-    percent_tick,
-    text,
-)
+from residuum.reporting import svg
+from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.figures import Points, last
 from residuum.reporting.study_figures import Bar, Bars, Chart, Field, Line, Lines
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread
-from residuum.reporting.wording import clipped, isolated, shown, text_width
+from residuum.reporting.svg import LETTER, Scale
+from residuum.reporting.wording import clipped, isolated, percent, shown, text_width
 
 AXIS_LETTERS = 58  # of an axis title
 END_LETTERS = 13  # of a name at a line's end
 MOST_ENDS = 10  # lines that are named at their ends
-BESIDE = (
-    22  # letters up to which a bar's name stands beside it; longer ones stand above, in two lines at most
-)
+BESIDE = 22  # letters up to which a bar's name stands beside it; longer ones stand above, in two lines
 ABOVE = 62
 TOP = 22.0  # of the first bar's row
 
@@ -66,19 +54,18 @@ def _lines(chart: Lines) -> Picture:
         replace(one, points=_placeable(one.points, chart), seeds=[_placeable(s, chart) for s in one.seeds])
         for one in chart.lines
     ]
-    are_short = len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
+    are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
     seeds = [Series("", seed, i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
-    means = [_mean(one, i, are_short and len(drawn) > 1) for i, one in enumerate(drawn)]
+    means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
     series = [one for one in (*seeds, *means) if last(one.points)]
     if not series:
         return Picture(chart.title, Markup(""))
-    legend = [Series(one.label, [], i) for i, one in enumerate(chart.lines)]
-    return Picture(
-        chart.title,
-        curves(series, _quantity(chart, series), along=_along(chart.x, series)),
-        legend if len(legend) > 1 else [],
-        _lines_note(chart, has_seeds=bool(seeds), has_lost=drawn != chart.lines),
-    )
+    legend = [Series(one.label, [], i) for i, one in enumerate(chart.lines) if len(chart.lines) > 1]
+    notes = ["Strong lines are means, faint ones single seeds."] if seeds else []
+    if chart.log_y and drawn != chart.lines:
+        notes.append("Values of 0 or below have no place on a logarithmic axis.")
+    drawn_lines = curves(series, _y_axis(chart, series), x=_x_axis(chart.x, series))
+    return Picture(chart.title, drawn_lines, legend, " ".join(notes))
 
 
 def _mean(one: Line, style: int, is_named: bool) -> Series:
@@ -93,20 +80,14 @@ def _placeable(points: Points, chart: Lines) -> Points:
     return [(x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points]
 
 
-def _lines_note(chart: Lines, *, has_seeds: bool, has_lost: bool) -> str:
-    notes = ["Strong lines are means, faint ones single seeds."] if has_seeds else []
-    notes += ["Values of 0 or below have no place on a logarithmic axis."] if chart.log_y and has_lost else []
-    return " ".join(notes)
-
-
-def _quantity(chart: Lines, series: Sequence[Series]) -> Quantity:
+def _y_axis(chart: Lines, series: Sequence[Series]) -> YAxis:
     ys = [y for one in series for _, y in one.points if not math.isnan(y)]
-    tick, reading = (percent_tick, percent_format) if chart.percent else (axis_figure, figure)
+    tick, reading = (svg.percent_tick, percent) if chart.percent else (axis_figure, figure)
     is_share = chart.percent and not chart.log_y and all(0 <= y <= 1 for y in ys)
-    return Quantity(_axis_title(chart.y), tick, reading, is_share, logarithmic=chart.log_y, near=True)
+    return YAxis(_axis_title(chart.y), tick, reading, is_share, logarithmic=chart.log_y, near=True)
 
 
-def _along(name: str, series: Sequence[Series]) -> Along:
+def _x_axis(name: str, series: Sequence[Series]) -> XAxis:
     """Begin at zero where the values nearly do; write the values themselves below the axis where they fit."""
     places = sorted({x for one in series for x, _ in one.points})
     low, high = places[0], places[-1]
@@ -115,7 +96,7 @@ def _along(name: str, series: Sequence[Series]) -> Along:
     ticks = _own_ticks(places)
     if not ticks and from_zero and any(x != int(x) for x in places):
         ticks = Scale(0.0, high, 0, 1).ticks(6)
-    return Along(title, lambda x: f"{title} {figure(x)}", from_zero, axis_figure, ticks)
+    return XAxis(title, lambda x: f"{title} {figure(x)}", from_zero, axis_figure, ticks)
 
 
 def _own_ticks(places: Sequence[float]) -> Sequence[float]:
@@ -132,75 +113,43 @@ def _axis_title(name: str) -> str:
 # --- bars ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the bars of a chart lie: `step` from one to the next, the first at `top`."""
-
-    x: Scale
-    step: float
-    top: float
-    bottom: float
-    name_lines: int
-    """Of names above their bars; 0 where names stand beside them."""
-
-
 def _bars(chart: Bars) -> Markup:
-    """Draw a row for each bar: its name, the mean as a bar, every value as a dot, ± sd as a whisker."""
+    """Draw a row for each bar: its name, the mean as a bar, every value as a dot, ± sd as a whisker.
+
+    The names stand beside the bars, or where one is long above them.
+    """
     if not any(bar.values for bar in chart.bars):
         return Markup("")
-    layout = _layout(chart)
-    said = "; ".join(f"{isolated(bar.label)} {_reading(bar)}" for bar in chart.bars)
-    ticks = layout.x.ticks(5)
-    return drawing(
-        400,
-        layout.bottom + 22,
-        f"{_axis_title(chart.y)}: {said}",
-        text(6, 11, _axis_title(chart.y), class_="title"),
-        join([_grid(layout, tick, axis_figure) for tick in ticks]),
-        line(layout.x(0), layout.top, layout.x(0), layout.bottom, "axis"),
-        join([_row(layout, i, bar) for i, bar in enumerate(chart.bars)]),
-    )
-
-
-def _layout(chart: Bars) -> _Layout:
     widest = max(text_width(shown(bar.label)) for bar in chart.bars)
     name_lines = max(len(_wrapped(bar.label)) for bar in chart.bars) if widest > BESIDE else 0
-    left = 10.0 if name_lines else 14 + widest * LETTER
-    right = 392 - max(text_width(_reading(bar)) for bar in chart.bars) * LETTER - 6
     step = 23.0 + 13 * name_lines
-    ends = [end for bar in chart.bars if bar.values for end in (*bar.values, *_whisker(bar))]
-    even = even_scale(ends)
     bottom = TOP + step * len(chart.bars) + 4
-    return _Layout(Scale(even.low, even.high, left, right), step, TOP, bottom, name_lines)
+    x = _scale(chart, 10.0 if name_lines else 14 + widest * LETTER)
+    parts = [svg.line(x(tick), TOP, x(tick), bottom, "grid") for tick in x.ticks(5)]
+    parts += [svg.text(x(at), bottom + 14, axis_figure(at), "middle", "tick") for at in x.ticks(5)]
+    parts.append(svg.line(x(0), TOP, x(0), bottom, "axis"))
+    for i, bar in enumerate(chart.bars):
+        middle = TOP + (i + 1) * step - 10.5
+        beside = svg.text(x.start - 6, middle + 3.5, isolated(bar.label), "end")
+        parts += _name_above(bar.label, middle) if name_lines else [beside]
+        parts += _mark(x, middle, bar) if bar.values else []
+        parts.append(svg.text(392, middle + 3.5, _reading(bar), "end"))
+    said = "; ".join(f"{isolated(bar.label)} {_reading(bar)}" for bar in chart.bars)
+    title = _axis_title(chart.y)
+    return svg.drawing(bottom + 22, f"{title}: {said}", svg.title(11, title), *parts)
 
 
-def _grid(layout: _Layout, tick: float, form: Format) -> Markup:
-    at = layout.x(tick)
-    return line(at, layout.top, at, layout.bottom, "grid") + text(
-        at, layout.bottom + 14, form(tick), "middle", "tick"
-    )
+def _scale(chart: Bars, left: float) -> Scale:
+    right = 392 - max(text_width(_reading(bar)) for bar in chart.bars) * LETTER - 6
+    ends = [end for bar in chart.bars if bar.values for end in (*bar.values, *_whisker(bar))]
+    return replace(svg.even_scale(ends), start=left, end=right)
 
 
-def _row(layout: _Layout, place: int, bar: Bar) -> Markup:
-    top = layout.top + place * layout.step
-    middle = top + 13 * layout.name_lines + 12.5
-    reading = text(392, middle + 3.5, _reading(bar), "end")
-    drawn = _mark(layout.x, middle, bar) if bar.values else Markup("")
-    return join([_name(layout, top, middle, bar.label), drawn, reading])
-
-
-def _name(layout: _Layout, top: float, middle: float, label: str) -> Markup:
-    if not layout.name_lines:
-        return text(layout.x.start - 6, middle + 3.5, isolated(label), "end")
-    whole = element("title", isolated(label))
-    lines = _wrapped(label)
-    first = top + 13 * (layout.name_lines - len(lines)) + 14  # one line stands as near its bar as two
-    return join(
-        [
-            element("text", isolated(words), whole, x=10.0, y=first + 13 * i, text_anchor="start")
-            for i, words in enumerate(lines)
-        ]
-    )
+def _name_above(label: str, middle: float) -> list[Markup]:
+    """Return the lines of a name that ends right above its bar."""
+    lines, whole = _wrapped(label), isolated(label)
+    first = middle + 1.5 - 13 * len(lines)
+    return [svg.text(10.0, first + 13 * i, isolated(words), whole=whole) for i, words in enumerate(lines)]
 
 
 def _wrapped(label: str) -> list[str]:
@@ -209,27 +158,28 @@ def _wrapped(label: str) -> list[str]:
     return [clipped(words, ABOVE) for words in [first, *([" ".join(rest)] if rest else [])]]
 
 
-def _mark(x: Scale, middle: float, bar: Bar) -> Markup:
+def _mark(x: Scale, middle: float, bar: Bar) -> list[Markup]:
     start, end = sorted((x(0), x(fmean(bar.values))))
-    low, high = _whisker(bar)
-    body = element("rect", x=start, y=middle - 6, width=end - start, height=12, class_="mean")
-    parts = [body]
+    parts = [svg.rect(start, middle - 6, end - start, 12, "mean")]
     if len(bar.values) > 1:
-        parts.append(line(x(low), middle, x(high), middle, "spread"))
-        parts += [line(x(at), middle - 4, x(at), middle + 4, "spread") for at in (low, high)]
-        parts += [element("circle", cx=x(value), cy=middle, r=2.3, class_="dot") for value in bar.values]
-    return join(parts)
+        low, high = (x(one) for one in _whisker(bar))
+        parts.append(svg.line(low, middle, high, middle, "spread"))
+        parts += [svg.line(at, middle - 4, at, middle + 4, "spread") for at in (low, high)]
+        parts += [svg.element("circle", cx=x(value), cy=middle, r=2.3, class_="dot") for value in bar.values]
+    return parts
+
+
+def _sd(bar: Bar) -> float | None:
+    return stdev(bar.values) if len(bar.values) > 1 else None
 
 
 def _whisker(bar: Bar) -> tuple[float, float]:
-    mean, sd = fmean(bar.values), stdev(bar.values) if len(bar.values) > 1 else 0.0
+    mean, sd = fmean(bar.values), _sd(bar) or 0.0
     return mean - sd, mean + sd
 
 
 def _reading(bar: Bar) -> str:
-    if not bar.values:
-        return "no figure"
-    return spread(fmean(bar.values), stdev(bar.values) if len(bar.values) > 1 else None)
+    return spread(fmean(bar.values), _sd(bar)) if bar.values else "no figure"
 
 
 def _bars_note(chart: Bars) -> str:

@@ -6,9 +6,10 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from residuum.reporting.drawing import Scale, drawing, element, join, line, text
+from residuum.reporting import svg
 from residuum.reporting.study_figures import Field
 from residuum.reporting.study_wording import axis_figure, figure
+from residuum.reporting.svg import Scale
 from residuum.reporting.wording import clipped, shown
 
 COLOURS = 16  # r0 to r15 in style.css
@@ -18,7 +19,7 @@ WIDEST, TALLEST, LEAST = 270.0, 270.0, 18.0  # of the field; of a row, where the
 
 @dataclass(frozen=True)
 class _Levels:
-    """Which values have which colour: `limits` has one more end than there are levels, or `named` the values."""
+    """Which values have which colour: the range is parted evenly, or the values are `named` one by one."""
 
     low: float
     high: float
@@ -31,14 +32,9 @@ class _Levels:
         share = (value - self.low) / ((self.high - self.low) or 1.0)
         return min(int(share * COLOURS), COLOURS - 1)
 
-    @property
-    def count(self) -> int:
-        """Return how many levels there are."""
-        return len(self.named) or COLOURS
-
     def colour(self, level: int) -> str:
         """Return the class of a level's colour; a few named values are spread over all colours."""
-        return f"r{round(level * (COLOURS - 1) / max(self.count - 1, 1))}"
+        return f"r{round(level * (COLOURS - 1) / max(len(self.named or range(COLOURS)) - 1, 1))}"
 
     def words(self, level: int) -> str:
         """Say which values a level holds."""
@@ -58,20 +54,22 @@ def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
     levels = _levels(_values([field, *(one for one in beside if one.reading == field.reading)]))
     width, height = _cell(field)
     right, bottom = LEFT + width * len(field.rows[0]), TOP + height * len(field.rows)
-    low, high = figure(levels.low), figure(levels.high)
     size = f"{len(field.rows)} rows and {len(field.rows[0])} columns"
-    deep = max(bottom, TOP + 16.0 * len(levels.named))
-    return drawing(
-        400,
-        deep + 34,
-        f"field of {size}, {field.y} by {field.x}, from {low} to {high}",
-        text(6, 11, clipped(shown(field.y) if field.y else "", 50), class_="title"),
-        element("rect", x=LEFT, y=TOP, width=right - LEFT, height=bottom - TOP, class_="empty"),
-        join([_cells(field, levels, level, width, height) for level in range(levels.count)]),
-        join(_x_axis(field, width, right, bottom)),
-        join(_y_axis(field, height, bottom)),
-        text(right, bottom + 30, clipped(shown(field.x) if field.x else "", 44), "end", "title"),
-        join(_key(levels, bottom)),
+    range_ = f"from {figure(levels.low)} to {figure(levels.high)}"
+    about = max(2, min(5, int((bottom - TOP) / 16)))
+    xs = _places(field.x_range, LEFT + width / 2, right - width / 2, about=4)
+    ys = _places(field.y_range, TOP + height / 2, bottom - height / 2, about)
+    return svg.drawing(
+        max(bottom, TOP + 16.0 * len(levels.named)) + 34,
+        f"field of {size}, {field.y} by {field.x}, {range_}",
+        svg.title(11, clipped(shown(field.y) if field.y else "", 50)),
+        svg.rect(LEFT, TOP, right - LEFT, bottom - TOP, "empty"),
+        *_cells(field, levels, width, height),
+        *[svg.tick(at, bottom, axis_figure(value)) for at, value in xs],
+        *[svg.line(LEFT - 4, at, LEFT, at, "axis") for at, _ in ys],
+        *[svg.text(LEFT - 7, at + 3.5, axis_figure(value), "end", "tick") for at, value in ys],
+        svg.title(bottom + 30, clipped(shown(field.x) if field.x else "", 44), right),
+        *_key(levels, bottom),
     )
 
 
@@ -96,41 +94,17 @@ def _cell(field: Field) -> tuple[float, float]:
     return width, min(max(width, LEAST), TALLEST / rows)
 
 
-def _cells(field: Field, levels: _Levels, wanted: int, width: float, height: float) -> Markup:
-    """Return all cells of one level as one path, neighbours in a row as one box."""
-    boxes = []
+def _cells(field: Field, levels: _Levels, width: float, height: float) -> list[Markup]:
+    """Return all cells of each level as one path, neighbours in a row as one box."""
+    boxes: dict[int, list[tuple[float, float, float]]] = {}
     for i, row in enumerate(field.rows):
         start = 0
         for level, run in groupby(row, key=lambda value: None if value is None else levels(value)):
             length = len(list(run))
-            if level == wanted:
-                across = f"{length * width:.2f}"
-                at = f"{LEFT + start * width:.2f} {TOP + i * height:.2f}"
-                boxes.append(f"M{at}h{across}v{height:.2f}h-{across}z")
+            if level is not None:
+                boxes.setdefault(level, []).append((LEFT + start * width, TOP + i * height, length * width))
             start += length
-    if not boxes:
-        return Markup("")
-    return element(
-        "path",
-        element("title", levels.words(wanted)),
-        d="".join(boxes),
-        class_=f"field {levels.colour(wanted)}",
-    )
-
-
-def _x_axis(field: Field, width: float, right: float, bottom: float) -> list[Markup]:
-    return [
-        line(at, bottom, at, bottom + 4, "axis") + text(at, bottom + 15, axis_figure(value), "middle", "tick")
-        for at, value in _places(field.x_range, LEFT + width / 2, right - width / 2, about=4)
-    ]
-
-
-def _y_axis(field: Field, height: float, bottom: float) -> list[Markup]:
-    about = max(2, min(5, int((bottom - TOP) / 16)))
-    return [
-        line(LEFT - 4, at, LEFT, at, "axis") + text(LEFT - 7, at + 3.5, axis_figure(value), "end", "tick")
-        for at, value in _places(field.y_range, TOP + height / 2, bottom - height / 2, about)
-    ]
+    return [svg.cells(boxes[n], height, f"field {levels.colour(n)}", levels.words(n)) for n in sorted(boxes)]
 
 
 def _places(ends: tuple[float, float], start: float, end: float, about: int) -> list[tuple[float, float]]:
@@ -146,17 +120,11 @@ def _places(ends: tuple[float, float], start: float, end: float, about: int) -> 
 def _key(levels: _Levels, bottom: float) -> list[Markup]:
     """Return a box for each named value, or all colours in a column with values beside it."""
     if levels.named:
-        return [
-            element("rect", x=KEY, y=TOP + 16.0 * i, width=12, height=12, class_=f"field {levels.colour(i)}")
-            + text(KEY + 18, TOP + 16.0 * i + 9.5, axis_figure(value), class_="tick")
-            for i, value in enumerate(levels.named)
-        ]
+        places = [(TOP + 16.0 * i, value) for i, value in enumerate(levels.named)]
+        boxes = [svg.rect(KEY, y, 12, 12, f"field {levels.colour(i)}") for i, (y, _) in enumerate(places)]
+        return [*boxes, *[svg.text(KEY + 18, y + 9.5, axis_figure(v), class_="tick") for y, v in places]]
     scale = Scale(levels.low, levels.high, bottom, TOP)
     step = (bottom - TOP) / COLOURS
-    boxes = [
-        element("rect", x=KEY, y=bottom - step * (i + 1), width=12, height=step, class_=f"field r{i}")
-        for i in range(COLOURS)
-    ]
-    about = max(2, min(6, int((bottom - TOP) / 30)))
-    ticks = [text(KEY + 18, scale(v) + 3.5, axis_figure(v), class_="tick") for v in scale.ticks(about)]
-    return [*boxes, *ticks]
+    boxes = [svg.rect(KEY, bottom - step * (i + 1), 12, step, f"field r{i}") for i in range(COLOURS)]
+    ticks = scale.ticks(max(2, min(6, int((bottom - TOP) / 30))))
+    return [*boxes, *[svg.text(KEY + 18, scale(v) + 3.5, axis_figure(v), class_="tick") for v in ticks]]

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.models.comparison import COMPARISON_NETS, comparison_net, installed
-from residuum.models.count import activation_bytes, cost, table
+from residuum.models.count import activation_bytes, cost
 from residuum.models.named import named
 from residuum.models.published import HE_2015, PUBLISHED, TORCHVISION
 from residuum.models.resnet import ResNet, initialise
 from residuum.models.spec import NetSpec
+from residuum.models.table import table
 from residuum.records.study import Bars, Chart, Line, Lines, Quantity, Table, Words
 from residuum.settings import ModelsSettings
 from residuum.study.charts import bars_of
@@ -42,14 +43,6 @@ class Cost:
     parameters: int
     multiply_adds: int
     activation_bytes: int
-
-
-COUNTED = {
-    "vgg16": Cost(16, 138_357_544, 15_470_264_320, 2_347_496_708),
-    "vgg19": Cost(19, 143_667_240, 19_632_062_464, 2_514_482_436),
-    "googlenet": Cost(22, 6_624_904, 1_498_376_192, 1_541_654_660),
-}
-"""What is counted on torchvision's nets, for where it is not installed."""
 
 
 RULE = Rule(
@@ -108,10 +101,8 @@ def spec_of(name: str) -> NetSpec:
 
 
 def cost_of(name: str) -> Cost:
-    """Count a net; of one that cannot be built here, return what was counted of it."""
+    """Count a net; of one of torchvision's, return what was counted of it."""
     if name in COMPARISON_NETS:
-        if not installed():
-            return COUNTED[name]
         row = table(ModelsSettings(), (name,))[0]
         return Cost(row["depth"], row["parameters"], row["multiply_adds"], row["activation_bytes"])
     spec = spec_of(name)

@@ -9,29 +9,30 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from residuum.reporting.wording import clipped, isolated, percent, text_width
+from residuum.reporting.wording import clipped, isolated, text_width
 
 FONT = 10.5  # in the drawing's own units; style.css sets the same
 LETTER = 0.56 * FONT  # mean width of a Latin letter
 STYLES = 6  # colours, dashes and markers in style.css and `marker`
+WIDTH, BOTTOM, TOP = 400.0, 208.0, 22.0  # of a chart; of its plot area where it is 240 high
 
 Format = Callable[[float], str]
 
 
 def element(name: str, *children: Markup | str, **attributes: object) -> Markup:
-    """Return one element; plain str children and all attribute values are escaped.
+    """Return one element; plain str children and all attribute values are escaped, coordinates rounded to a tenth.
 
-    In attribute names "_" stands for "-" and a trailing one is dropped: `class_`, `text_anchor`.
+    In attribute names "_" stands for "-" and a trailing one is dropped: `class_`, `text_anchor`. None leaves one out.
     """
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(attribute(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_rounded(value))}"'
         for key, value in attributes.items()
+        if value is not None
     )
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
 
 
-def attribute(value: object) -> object:
-    """Round coordinates to a tenth."""
+def _rounded(value: object) -> object:
     return f"{value:.1f}".removesuffix(".0") if isinstance(value, float) else value
 
 
@@ -40,26 +41,39 @@ def join(parts: Sequence[Markup | str]) -> Markup:
     return Markup("").join(parts)
 
 
-def drawing(width: float, height: float, label: str, *children: Markup, class_: str = "chart") -> Markup:
+def drawing(height: float, label: str, *parts: Markup, width: float = WIDTH, **attributes: object) -> Markup:
     """Return a drawing that fills its box and says to a screen reader what it shows."""
-    return element(
-        "svg", *children, class_=class_, viewBox=f"0 0 {width:g} {height:g}", role="img", aria_label=label
-    )
+    box = f"0 0 {width:g} {height:g}"
+    named: dict[str, object] = {"class_": "chart", **attributes}
+    return element("svg", *parts, **named, viewBox=box, role="img", aria_label=label)
 
 
-def text(x: float, y: float, content: str, anchor: str = "start", class_: str = "") -> Markup:
-    """Return text whose baseline starts, is centred or ends at (x, y)."""
-    named = {"class_": class_} if class_ else {}
-    return element("text", content, x=x, y=y, text_anchor=anchor, **named)
+def text(
+    x: float,
+    y: float,
+    content: str,
+    anchor: str = "start",
+    class_: str | None = None,
+    whole: str | None = None,
+    transform: str | None = None,
+) -> Markup:
+    """Return text whose baseline starts, is centred or ends at (x, y); pointed at, it shows the `whole`."""
+    title = [element("title", whole)] if whole is not None else []
+    return element("text", content, *title, x=x, y=y, text_anchor=anchor, class_=class_, transform=transform)
+
+
+def title(y: float, content: str, right: float | None = None) -> Markup:
+    """Return an axis's title, at the left or ending at `right`."""
+    start, anchor = (6.0, "start") if right is None else (right, "end")
+    return text(start, y, content, anchor, "title")
 
 
 def name_label(x: float, y: float, name: str, *, letters: float, upright: bool = False) -> Markup:
     """Return a class name that ends at (x, y), or rises from there; cut to `letters`, whole on hover."""
     whole = isolated(name)
     label = f"\u2068{clipped(whole[1:-1], letters)}\u2069"
-    turned = {"transform": f"rotate(-90 {x:.1f} {y:.1f})"} if upright else {}
-    anchor = "start" if upright else "end"
-    return element("text", label, element("title", whole), x=x, y=y, text_anchor=anchor, **turned)
+    turned = f"rotate(-90 {x:.1f} {y:.1f})" if upright else None
+    return text(x, y, label, "start" if upright else "end", whole=whole, transform=turned)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
@@ -67,15 +81,18 @@ def line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
+def rect(x: float, y: float, width: float, height: float, class_: str, rx: float | None = None) -> Markup:
+    """Return a rectangle."""
+    return element("rect", x=x, y=y, width=width, height=height, rx=rx, class_=class_)
+
+
 def path(points: Sequence[tuple[float, float]], class_: str) -> Markup:
     """Return a line through points in drawing units, broken where y is nan."""
     written, pen = [], "M"
     for x, y in points:
-        if math.isnan(y):
-            pen = "M"
-        else:
+        if not math.isnan(y):
             written.append(f"{pen}{x:.1f} {y:.1f}")
-            pen = "L"
+        pen = "M" if math.isnan(y) else "L"
     return element("path", d="".join(written), class_=class_)
 
 
@@ -90,12 +107,8 @@ def marker(x: float, y: float, style: int, class_: str = "", size: float = 2.8) 
         f"M{-r} {-r}L{r} {r}M{-r} {r}L{r} {-r}",
         f"M0 {-1.3 * r:.1f}V{1.3 * r:.1f}M{-1.3 * r:.1f} 0H{1.3 * r:.1f}",
     )
-    return element(
-        "path",
-        d=shapes[style % STYLES],
-        transform=f"translate({x:.1f} {y:.1f})",
-        class_=f"mark c{style % STYLES} {class_}".strip(),
-    )
+    named = f"mark c{style % STYLES} {class_}".strip()
+    return element("path", d=shapes[style % STYLES], transform=f"translate({x:.1f} {y:.1f})", class_=named)
 
 
 # --- scales and axes ----------------------------------------------------------------------------
@@ -144,14 +157,22 @@ def round_step(step: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * (1 - 1e-9))
 
 
+def round_scale(low: float, high: float, step: float, start: float = BOTTOM, end: float = TOP) -> Scale:
+    """Return a scale whose ends are the multiples of `step`, made round, next to `low` and `high`."""
+    step = round_step(step)
+    return Scale(step * math.floor(low / step + 1e-9), step * math.ceil(high / step - 1e-9), start, end)
+
+
+def even_scale(values: Sequence[float]) -> Scale:
+    """Return a vertical scale with zero and round ends."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    high = high if low < high else 1.0
+    return round_scale(low, high, (high - low) / 4)
+
+
 def plain_format(value: float) -> str:
     """Write an axis value or a reading in four figures: 0.25, 1200, 1e-05."""
     return f"{value:.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
-
-
-def percent_format(value: float) -> str:
-    """Write a share as a reading: "88.3 %"."""
-    return percent(value)
 
 
 def percent_tick(value: float) -> str:
@@ -161,73 +182,77 @@ def percent_tick(value: float) -> str:
 
 @dataclass(frozen=True)
 class Frame:
-    """The plot area of a chart: its two scales and the edges they span."""
+    """The plot area of a chart: its two scales, and the edges that their ends are."""
 
     x: Scale
     y: Scale
 
     @property
     def left(self) -> float:
-        """Return the left edge."""
+        """At the lowest x."""
         return self.x.start
 
     @property
     def right(self) -> float:
-        """Return the right edge."""
+        """At the highest x."""
         return self.x.end
 
     @property
     def top(self) -> float:
-        """Return the upper edge (the smaller number)."""
+        """The smaller number."""
         return self.y.end
 
     @property
     def bottom(self) -> float:
-        """Return the lower edge."""
+        """The larger number."""
         return self.y.start
 
 
+def tick(x: float, y: float, words: str) -> Markup:
+    """Return a tick at (x, y) on a horizontal axis, and its value below."""
+    return line(x, y, x, y + 4, "axis") + text(x, y + 15, words, "middle", "tick")
+
+
 def axes(
-    frame: Frame, ticks: tuple[Sequence[float], Sequence[float]], x_format: Format, y_format: Format
+    frame: Frame, xs: Sequence[float], ys: Sequence[float], x_format: Format, y_format: Format
 ) -> Markup:
-    """Return grid lines with their values at the x and y `ticks`."""
+    """Return grid lines with their values at `ys`, and ticks with theirs at `xs`."""
     rows = [
         line(frame.left, frame.y(y), frame.right, frame.y(y), "grid")
         + text(frame.left - 6, frame.y(y) + 3.5, y_format(y), "end", "tick")
-        for y in ticks[1]
+        for y in ys
     ]
-    columns = [
-        line(frame.x(x), frame.bottom, frame.x(x), frame.bottom + 4, "axis")
-        + text(frame.x(x), frame.bottom + 15, x_format(x), "middle", "tick")
-        for x in ticks[0]
-    ]
-    base = line(frame.left, frame.bottom, frame.right, frame.bottom, "axis")
-    return join([*rows, *columns, base])
+    columns = [tick(frame.x(x), frame.bottom, x_format(x)) for x in xs]
+    return join([*rows, *columns, line(frame.left, frame.bottom, frame.right, frame.bottom, "axis")])
 
 
-# --- hover --------------------------------------------------------------------------------------
+# --- cells and hover ----------------------------------------------------------------------------
+
+
+def cells(boxes: Sequence[tuple[float, float, float]], height: float, class_: str, words: str = "") -> Markup:
+    """Return boxes (x, y, width) of one height and colour as one path, so that many are a small file."""
+    places = [(f"{round(x, 2):g} {round(y, 2):g}", f"{round(width, 2):g}") for x, y, width in boxes]
+    drawn = "".join(f"M{place}h{width}v{round(height, 2):g}h-{width}z" for place, width in places)
+    said = [element("title", words)] if words else []
+    return element("path", *said, d=drawn, class_=class_) if boxes else Markup("")
 
 
 def hover(
     frame: Frame,
     edges: Sequence[float],
     x: float,
-    dots: Sequence[Markup],
     words: Sequence[str],
+    dots: Sequence[Markup] = (),
     low: bool = False,
 ) -> Markup:
     """Return a strip between two `edges` that, pointed at, shows a hairline at x, `dots` and a box of words.
 
     The box lies at the frame's top, or at its bottom if `low`. style.css does the showing: no script is needed.
     """
-    start, end = edges
-    strip = element(
-        "rect", x=start, y=frame.top, width=end - start, height=frame.bottom - frame.top, class_="strip"
-    )
+    strip = rect(edges[0], frame.top, edges[1] - edges[0], frame.bottom - frame.top, "strip")
     hair = line(x, frame.top, x, frame.bottom, "hair")
-    return element(
-        "g", strip, element("g", hair, *dots, _box(frame, x, words, low), class_="shown"), class_="hover"
-    )
+    shown = element("g", hair, *dots, _box(frame, x, words, low), class_="shown")
+    return element("g", strip, shown, class_="hover")
 
 
 def _box(frame: Frame, x: float, words: Sequence[str], low: bool) -> Markup:
@@ -236,6 +261,5 @@ def _box(frame: Frame, x: float, words: Sequence[str], low: bool) -> Markup:
     height = 13.5 * len(words) + 8
     left = x + 8 if x + 8 + width <= frame.right + 40 else max(0.0, x - 8 - width)
     top = max(0.0, frame.bottom - height - 6) if low else frame.top
-    back = element("rect", x=left, y=top, width=width, height=height, rx=4, class_="box")
     rows = [text(left + 7, top + 14.5 + 13.5 * i, row) for i, row in enumerate(words)]
-    return join([back, *rows])
+    return join([rect(left, top, width, height, "box", rx=4), *rows])

@@ -1,0 +1,112 @@
+"""The table of named nets: what each is, what it costs, what was published of it. Standard library only, so that it is
+instant.
+
+The costs stand in costs.json, as `python -m residuum.models.table` wrote them (a test counts every net anew). Another
+number of classes changes the last layer alone; at another size of picture the nets are counted anew (count.py).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from residuum.errors import UserError
+from residuum.models.comparison import COMPARISON_NETS, SMALLEST, installed
+from residuum.models.named import NAMED_NETS, named
+from residuum.models.published import PUBLISHED
+from residuum.settings import ModelsSettings
+
+COSTS = Path(__file__).with_name("costs.json")
+
+
+def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return one row a net, by default of all: what it is, what it costs, what was published of it.
+
+    Depth, parameters, multiply-adds of one picture of `image_size` px, `activation_bytes` of a training step of
+    `batch` pictures (128, or 32 large ones), and `published`, a list (see `Published`). `library` says whose net was
+    counted: residuum's, or torchvision's.
+
+    Raises:
+        UserError: a name is unknown, or a net of comparison cannot be built or see pictures so small.
+    """
+    return [_row(name, settings) for name in names or _all_names(settings.image_size or 224)]
+
+
+def _all_names(image_size: int) -> list[str]:
+    """Return the family's nets, and those of comparison where their costs are known or can be counted."""
+    counted = image_size == 224 or (image_size >= SMALLEST and installed())
+    return [*NAMED_NETS, *(COMPARISON_NETS if counted else ())]
+
+
+def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
+    row = _what_it_is(name)
+    usual = row["classes"], row["image_size"]
+    classes, image_size = settings.classes or usual[0], settings.image_size or usual[1]
+    if name in COMPARISON_NETS and image_size < SMALLEST:
+        raise UserError(
+            f"{name} cannot see pictures of {image_size} px",
+            "its pooling leaves nothing of them",
+            f"ask for --image-size {SMALLEST} or more",
+        )
+    if image_size == usual[1]:
+        costs = _with_classes(_written()[name], _features(name), classes - usual[0], row["batch"])
+    else:
+        from residuum.models.count import costs as count  # imports torch, which takes longer than all else
+
+        costs = count(name, classes, image_size, row["batch"])
+    published = [asdict(one) for one in PUBLISHED.get(name, ())]
+    return {**row, "classes": classes, "image_size": image_size, **costs, "published": published}
+
+
+def _what_it_is(name: str) -> dict[str, Any]:
+    """Return a row without costs, at the usual number of classes, size of picture and batch."""
+    large, small = (224, 32), (32, 128)
+    row: tuple[Any, ...]
+    if name in COMPARISON_NETS:
+        row = ("torchvision", "none", None, [], COMPARISON_NETS[name].depth, 1000, *large)
+    else:
+        spec = named(name)
+        size = small if spec.stem in {"cifar", "whitening"} else large
+        row = ("residuum", spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes, *size)
+    keys = ("library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
+    return {"model": name, **dict(zip(keys, row, strict=True))}
+
+
+def _features(name: str) -> int:
+    """Return how many numbers the last, fully connected layer sees."""
+    if name in COMPARISON_NETS:
+        return COMPARISON_NETS[name].features
+    return NAMED_NETS[name].widths[-1] * NAMED_NETS[name].expansion
+
+
+def _with_classes(costs: dict[str, int], features: int, more: int, batch: int) -> dict[str, int]:
+    """Add `more` classes: a row of weights and a bias each, and a log-probability in float32 for each picture."""
+    return {
+        "parameters": costs["parameters"] + more * (features + 1),
+        "multiply_adds": costs["multiply_adds"] + more * features,
+        "activation_bytes": costs["activation_bytes"] + more * 4 * batch,
+    }
+
+
+@cache
+def _written() -> dict[str, dict[str, int]]:
+    costs: dict[str, dict[str, int]] = json.loads(COSTS.read_text(encoding="utf-8"))
+    return costs
+
+
+def count_all() -> dict[str, dict[str, int]]:
+    """Count every named net, and those of comparison, with its usual classes, size of picture and batch."""
+    from residuum.models.count import costs
+
+    rows = map(_what_it_is, (*NAMED_NETS, *COMPARISON_NETS))
+    return {
+        row["model"]: costs(*(row[key] for key in ("model", "classes", "image_size", "batch")))
+        for row in rows
+    }
+
+
+if __name__ == "__main__":
+    lines = [f' "{name}": {json.dumps(costs)}' for name, costs in count_all().items()]
+    COSTS.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
