@@ -37,9 +37,10 @@ def new_cache(folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESIDUUM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
+        patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug: nothing need be on the disk
         yield
 
 
