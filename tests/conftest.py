@@ -44,6 +44,13 @@ def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory
         yield
 
 
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
+    for name in ("kaiming_normal_", "kaiming_uniform_"):
+        monkeypatch.setattr(f"torch.nn.init.{name}", lambda weight, *_, **__: weight)
+
+
 @pytest.fixture(scope="session")
 def cifar10() -> Path:
     """The folder of CIFAR-10's Parquet files."""

@@ -19,6 +19,7 @@ from residuum.models.spec import NetSpec
 from residuum.settings import ModelsSettings
 
 Row = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("unfilled")
 
 
 def on_meta(spec: NetSpec) -> ResNet:

@@ -42,6 +42,7 @@ IMAGENET = {
 }
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("depth", CIFAR)
 def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_a, macs_b = CIFAR[depth]
@@ -52,6 +53,7 @@ def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
     assert cost(named(f"resnet{depth}", 100), 32)["parameters"] == a + 5_850
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_v1, macs_v15 = IMAGENET[depth]
@@ -63,6 +65,7 @@ def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     assert rows["B"]["depth"] == depth
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", ["resnet56", "plain34", "resnet101"])
 def test_the_count_by_blocks_equals_the_count_on_the_whole_net(name: str) -> None:
     spec = named(name, 13)
@@ -663,15 +666,14 @@ def legal_small_nets():
             continue
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_no_strided_pointwise_convolution_reaches_torch():
     nets = list(legal_small_nets())
     assert len(nets) > 400
     images = torch.zeros(2, 3, 16, 16)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nn.Conv2d, "reset_parameters", lambda _: None)  # the nets' own initialisation follows
-        for spec in nets:
-            net = ResNet(spec)
-            with NoStridedPointwise(), torch.no_grad():
-                net(images)
+    for spec in nets:
+        net = ResNet(spec)
+        with NoStridedPointwise(), torch.no_grad():
+            net(images)
     with pytest.raises(AssertionError, match="strided 1×1"), NoStridedPointwise():
         nn.Conv2d(4, 8, 1, 2)(torch.zeros(1, 4, 8, 8))
