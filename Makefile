@@ -32,7 +32,7 @@ setup: .venv/installed-dev  ## build .venv with all that development needs
 # Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
 # order, so that most files share what they train; who is done first takes over from the other.
 test: .venv/installed-dev  ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 
 test-slow: .venv/installed-dev  ## run the tests that take longer than a minute
 	$(BIN)/python -m pytest -m slow --timeout 3600

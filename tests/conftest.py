@@ -37,10 +37,18 @@ def new_cache(folder: Path) -> Path:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RESIDUUM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
+        patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug: nothing need be on the disk
         yield
+
+
+@pytest.fixture
+def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
+    for name in ("kaiming_normal_", "kaiming_uniform_"):
+        monkeypatch.setattr(f"torch.nn.init.{name}", lambda weight, *_, **__: weight)
 
 
 @pytest.fixture(scope="session")

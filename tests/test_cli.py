@@ -290,9 +290,7 @@ def test_depth_is_a_dial(
 ) -> None:
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
-    monkeypatch.setattr(
-        "residuum.depth.latency.MOST_ROUNDS", 5
-    )  # not 100: the figures themselves are not judged here
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 5)  # of 100: no time is judged here
     grown, trimmed, examined = tmp_path / "grown.safetensors", tmp_path / "trimmed", tmp_path / "examined"
     code, out, _ = command(["grow", run, "--to", "20", "--out", grown], capsys, monkeypatch)
     assert code == 0

@@ -23,6 +23,7 @@ from residuum.models.table import COSTS, count_all, table
 from residuum.settings import ModelsSettings
 
 Row = dict[str, Any]
+pytestmark = pytest.mark.usefixtures("unfilled")
 
 
 def on_meta(spec: NetSpec) -> ResNet:

@@ -43,6 +43,7 @@ IMAGENET = {
 }
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("depth", CIFAR)
 def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_a, macs_b = CIFAR[depth]
@@ -53,6 +54,7 @@ def test_cifar_counts_equal_the_published_ones(depth: int) -> None:
     assert cost(named(f"resnet{depth}", 100), 32)["parameters"] == a + 5_850
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     a, b, c, macs_v1, macs_v15 = IMAGENET[depth]
@@ -64,6 +66,7 @@ def test_imagenet_counts_equal_the_published_ones(depth: int) -> None:
     assert rows["B"]["depth"] == depth
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", ["resnet56", "plain34", "resnet101"])
 def test_the_count_by_blocks_equals_the_count_on_the_whole_net(name: str) -> None:
     spec = named(name, 13)
@@ -546,8 +549,9 @@ def test_a_thousand_layers_take_a_step(name: str) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0  # the statistics of this batch, as after many steps
     x = torch.randn(8, 3, 8, 8)
-    net(x)
-    assert net.eval()(x).isfinite().all()
+    with torch.no_grad():
+        net(x)
+        assert net.eval()(x).isfinite().all()
 
 
 def test_every_residual_net_has_a_plain_twin_of_equal_count() -> None:
@@ -663,6 +667,7 @@ def legal_small_nets():
             continue
 
 
+@pytest.mark.usefixtures("unfilled")
 def test_no_strided_pointwise_convolution_reaches_torch():
     nets = list(legal_small_nets())
     assert len(nets) > 400

@@ -2,7 +2,7 @@
 
 import io
 import struct
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -67,16 +67,20 @@ def reference(
     return view[:, ::-1] if augmentation.flip and uniforms[4] < 0.5 else view, scale
 
 
+@cache
+def by_pillow(encoded: bytes) -> Image.Image:
+    """All pixels of a file."""
+    with Image.open(io.BytesIO(encoded)) as image:
+        return image.convert("RGB")
+
+
 def differences(
     pictures: list[bytes], size: int, augmentation: Augmentation, shift: int = 0, means: bool = False
 ) -> dict[int, list[NDArray[np.int64]]]:
     """For each scale, how far ours is from the reference, pixel by pixel, in each of its pictures."""
     found: dict[int, list[NDArray[np.int64]]] = {1: [], 2: [], 4: [], 8: []}
     for number, encoded in enumerate(pictures):
-        with Image.open(io.BytesIO(encoded)) as image:
-            expected, scale = reference(
-                image.convert("RGB"), size, augmentation, luck_of(number), shift, means
-            )
+        expected, scale = reference(by_pillow(encoded), size, augmentation, luck_of(number), shift, means)
         view = augmented_picture(encoded, "x", size, augmentation, luck_of(number))
         assert (view.shape, view.dtype) == ((size, size, 3), np.uint8)
         found[scale].append(np.abs(view - expected))

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 import residuum
 from residuum import runs
+from residuum.cli import main
 from residuum.errors import Stopped, UserError
 from residuum.loading import load
 from residuum.recipes.fast import WAYS
@@ -124,7 +125,7 @@ def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
     assert losses(record) == losses(finished)
 
 
-def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
     """Ask this process to stop, as a person or a scheduler would, after some steps."""
     done = 0
     step = loop.train_step.__wrapped__ if hasattr(loop.train_step, "__wrapped__") else loop.train_step
@@ -133,7 +134,7 @@ def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         nonlocal done
         done += 1
         if done == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return step(*arguments)  # type: ignore[arg-type]
 
     counted.__wrapped__ = step  # type: ignore[attr-defined]
@@ -248,15 +249,36 @@ def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_the_command_saves_and_says_how_to_go_on(number: int, code: int, tmp_path: Path) -> None:
+def test_the_command_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "digits", *["--blocks", "1"] * 3, "--epochs", "500", "--out", str(run)]
     with in_a_process(words) as process:
         wait_for(run / runs.METRICS, process)
-        process.send_signal(number)
+        process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
-    assert process.returncode == code
+    assert process.returncode == 130
+    assert f"residuum train --resume {run}" in said
+    assert "Traceback" not in said
+    assert (run / runs.CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_either_signal_ends_the_command_with_its_code(
+    number: int,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As above in this process, whose exit code is what main() leaves with."""
+    run = tmp_path / "run"
+    words = ["train", "digits", *["--blocks", "1"] * 3, "--epochs", "500", "--out", str(run)]
+    monkeypatch.setattr(sys, "argv", ["residuum", *words])
+    stop_after_step(monkeypatch, 2, number)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert stop.value.code == code
     assert f"residuum train --resume {run}" in said
     assert "Traceback" not in said
     assert (run / runs.CHECKPOINT).exists()
