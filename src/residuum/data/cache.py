@@ -10,13 +10,10 @@ import math
 import os
 import shutil
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import PIL
@@ -26,6 +23,7 @@ from residuum import machine
 from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Subset
 from residuum.data.decode import decode, evaluation_view
+from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import UNFINISHED, replacing
 
@@ -41,10 +39,7 @@ DECODE_VERSION = 1
 SETTLED_NS = 2_000_000_000
 """Files younger than this are not remembered: one more write might leave size and time as they are."""
 
-PICTURES_A_TASK = 64
 _DAY = 86_400
-
-_Result = TypeVar("_Result")
 
 
 def remove_unfinished(folder: Path) -> None:
@@ -205,18 +200,14 @@ def _in_memory(
 def _decode_in_threads(
     pictures: Pictures, image_size: int, view: View, progress: Progress | None
 ) -> Iterator[NDArray[np.uint8]]:
-    """Yield the decoded pictures in order, (n, S, S, 3) at a time; Pillow lets threads run side by side."""
+    """Yield the decoded pictures in order, (n, S, S, 3) at a time."""
     total, done, broken = len(pictures), 0, list[str]()
-    starts = range(0, total, PICTURES_A_TASK)
-    rows = (range(start, min(start + PICTURES_A_TASK, total)) for start in starts)
-    with ThreadPoolExecutor(machine.cores()) as pool:
-        tasks = (pool.submit(_decode_rows, pictures, image_size, view, some) for some in rows)
-        for piece, unreadable in _ahead(tasks, 2 * machine.cores()):
-            broken += unreadable
-            done += len(piece)
-            if progress:
-                progress(done, total)
-            yield piece
+    for piece, unreadable in in_threads(total, partial(_decode_rows, pictures, image_size, view)):
+        broken += unreadable
+        done += len(piece)
+        if progress:
+            progress(done, total)
+        yield piece
     if broken:
         raise UserError(
             f"{len(broken)} of {total} pictures cannot be read",
@@ -238,14 +229,3 @@ def _decode_rows(
         else:
             views[place] = view(pixels)
     return views, unreadable
-
-
-def _ahead(tasks: Iterable[Future[_Result]], count: int) -> Iterator[_Result]:
-    """Yield the results in order with `count` tasks under way, so that they do not pile up in memory."""
-    waiting: deque[Future[_Result]] = deque()
-    for task in tasks:
-        waiting.append(task)
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

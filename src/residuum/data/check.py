@@ -1,12 +1,11 @@
 """What a data set holds and what is wrong with it: for `residuum data check`."""
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from statistics import median
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from residuum.data.contract import ImageData, Pictures, Split
 from residuum.data.decode import BrokenPicture, Header, decode, header
+from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 
 LISTED = 100
@@ -21,8 +21,6 @@ LISTED = 100
 
 UNBALANCED = 10
 """From here on the ratio of the largest class to the smallest counts as a problem."""
-
-_PICTURES_A_TASK = 64
 
 Place = tuple[str, int]
 """A split's name and a row in it."""
@@ -100,28 +98,18 @@ class _Tally:
 def _examine_all(splits: dict[str, Split], progress: Callable[[int, int], None] | None) -> dict[str, _Tally]:
     tallies = {name: _Tally() for name in splits}
     total, done = sum(map(len, splits.values())), 0
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        for split, tally in zip(splits.values(), tallies.values(), strict=True):
-            for row, seen in enumerate(_examined(split.pictures, pool)):
-                tally.add(split.pictures.name(row), seen)
-                done += 1
-                if progress:
-                    progress(done, total)
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+    for name, split in splits.items():
+        parts = in_threads(len(split), partial(_examine, split.pictures))
+        for row, seen in enumerate(chain.from_iterable(parts)):
+            tallies[name].add(split.pictures.name(row), seen)
+            done += 1
+            if progress:
+                progress(done, total)
     return tallies
 
 
-def _examined(pictures: Pictures, pool: ThreadPoolExecutor) -> Iterator[_Seen | str]:
-    """Yield what is to be kept of each picture, in order; each thread holds one decoded picture at a time."""
-    starts = range(0, len(pictures), _PICTURES_A_TASK)
-    rows = (range(start, min(start + _PICTURES_A_TASK, len(pictures))) for start in starts)
-    for part in pool.map(partial(_examine, pictures), rows):
-        yield from part
-
-
 def _examine(pictures: Pictures, rows: range) -> list[_Seen | str]:
+    """Return what is to be kept of some pictures; each thread holds one decoded picture at a time."""
     return [_look(pictures, row) for row in rows]
 
 

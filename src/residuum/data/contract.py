@@ -3,12 +3,14 @@
 Letters: N pictures, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from residuum.choices import SplitName
 
 
 class Pictures(Protocol):
@@ -86,6 +88,11 @@ class ImageData:
     test: Split | None = None
     mirrors: bool = True
     """Whether a picture and its mirror image show the same class (not so for digits and letters)."""
+
+    @staticmethod
+    def of(name: str, source: str, classes: Sequence[str], splits: Mapping[SplitName, Split]) -> "ImageData":
+        """Return the data set of these splits, of which training is one."""
+        return ImageData(name, source, classes, splits["train"], splits.get("validation"), splits.get("test"))
 
     def splits(self) -> dict[str, Split]:
         """Return the splits that are there, by name."""

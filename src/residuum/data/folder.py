@@ -77,14 +77,7 @@ def open_folder(path: str | Path) -> ImageData:
     for split, folders_of_split in found.items():
         _check_classes(root, folders_of_split, classes, split)
     splits = {split: _as_split(root, found[split], classes) for split in found}
-    return ImageData(
-        name=label_of(path),
-        source=str(root),
-        classes=classes,
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits.get("test"),
-    )
+    return ImageData.of(label_of(path), str(root), classes, splits)
 
 
 # --- which folder is what ----------------------------------------------------------------------
@@ -103,8 +96,12 @@ def _split_folders(root: Path) -> dict[SplitName, str]:
             f"{listed(named)} are names of splits, {listed(others)} are not",
             "keep only split folders there; if it is a class, put all classes into a folder train",
         )
-    for split in set(named.values()):
-        _refuse_twice(root, split, [name for name in named if named[name] == split])
+    for split, count in Counter(named.values()).items():
+        if count > 1:
+            said = listed(name for name in named if named[name] == split)
+            raise UserError(
+                f"{root} has more than one {split} split", f"{said} all mean {split}", "keep one of them"
+            )
     if "train" not in named.values():
         raise UserError(
             f"{root} has no training split",
@@ -113,13 +110,6 @@ def _split_folders(root: Path) -> dict[SplitName, str]:
         )
     folders = {split: name for name, split in named.items()}
     return {split: folders[split] for split in get_args(SplitName) if split in folders}
-
-
-def _refuse_twice(root: Path, split: SplitName, names: list[str]) -> None:
-    if len(names) > 1:
-        raise UserError(
-            f"{root} has more than one {split} split", f"{listed(names)} all mean {split}", "keep one of them"
-        )
 
 
 def _find_classes(root: Path, split_folder: str) -> Found:

@@ -144,14 +144,7 @@ def open_parquet(path: str | Path) -> ImageData:
         for split, labels in published.items()
     }
     refuse_one_class(root, [classes[number] for number in np.unique(splits["train"].labels)])
-    return ImageData(
-        name=label_of(path),
-        source=str(root),
-        classes=list(classes),
-        train=splits["train"],
-        validation=splits.get("validation"),
-        test=splits.get("test"),
-    )
+    return ImageData.of(label_of(path), str(root), list(classes), splits)
 
 
 def parquet_files(root: Path) -> Iterator[Path]:
