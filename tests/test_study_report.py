@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_labels, maps
 from page_reading import Page, browse, in_browser, leaves
+from residuum.reporting.study_figures import MOST_CELLS, read_study
 
 from residuum.errors import UserError
 from residuum.reporting.charts import Along, Quantity, Series, curves
 from residuum.reporting.page import write_report
-from residuum.reporting.study_figures import MOST_CELLS, read_study
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import amount_words
 

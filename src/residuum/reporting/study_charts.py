@@ -3,12 +3,14 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import fmean, stdev
 
 from markupsafe import Markup
+from msgspec.structs import replace
 
+from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
 from residuum.reporting.charts import Along, Quantity, Series, curves, even_scale
 from residuum.reporting.drawing import (
     LETTER,
@@ -22,8 +24,7 @@ from residuum.reporting.drawing import (
     percent_tick,
     text,
 )
-from residuum.reporting.figures import Points, last
-from residuum.reporting.study_figures import Bar, Bars, Chart, Field, Line, Lines
+from residuum.reporting.figures import last
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread
 from residuum.reporting.wording import clipped, isolated, shown, text_width
@@ -52,8 +53,8 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
     """Draw a chart of any kind; a field in the colours of those `beside` it."""
     if isinstance(chart, Lines):
         return _lines(chart)
-    if isinstance(chart, Field):
-        drawn = draw_field(chart, [one for one in beside if isinstance(one, Field)])
+    if isinstance(chart, Map):
+        drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
     return Picture(chart.title, _bars(chart), note=_bars_note(chart))
 
@@ -62,12 +63,16 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
 
 
 def _lines(chart: Lines) -> Picture:
-    drawn = [
-        replace(one, points=_placeable(one.points, chart), seeds=[_placeable(s, chart) for s in one.seeds])
+    drawn = tuple(
+        replace(
+            one,
+            points=_placeable(one.points, chart),
+            seeds=tuple(_placeable(s, chart) for s in one.seeds),
+        )
         for one in chart.lines
-    ]
+    )
     are_short = len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
-    seeds = [Series("", seed, i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
+    seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_short and len(drawn) > 1) for i, one in enumerate(drawn)]
     series = [one for one in (*seeds, *means) if last(one.points)]
     if not series:
@@ -83,14 +88,14 @@ def _lines(chart: Lines) -> Picture:
 
 def _mean(one: Line, style: int, is_named: bool) -> Series:
     label = isolated(clipped(shown(one.label or "–"), 40))
-    return Series(label, one.points, style, shown(one.label) if is_named else "")
+    return Series(label, list(one.points), style, shown(one.label) if is_named else "")
 
 
 def _placeable(points: Points, chart: Lines) -> Points:
     """Make a gap of what has no place on a logarithmic axis."""
     if not chart.log_y:
         return points
-    return [(x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points]
+    return tuple((x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points)
 
 
 def _lines_note(chart: Lines, *, has_seeds: bool, has_lost: bool) -> str:

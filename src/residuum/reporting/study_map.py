@@ -1,13 +1,14 @@
 """A field of values in colour: one path for each level of colour, so that even 64×64 cells are a small file."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from markupsafe import Markup
 
+from residuum.records.study import Map
 from residuum.reporting.drawing import Scale, drawing, element, join, line, text
-from residuum.reporting.study_figures import Field
 from residuum.reporting.study_wording import axis_figure, figure
 from residuum.reporting.wording import clipped, shown
 
@@ -48,7 +49,7 @@ class _Levels:
         return f"{figure(self.low + level * step)} to {figure(self.low + (level + 1) * step)}"
 
 
-def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
+def draw_field(field: Map, beside: Sequence[Map] = ()) -> Markup:
     """Draw the cells over their axes, with the colours' key on the right; nothing where there is no value.
 
     A colour means the same as in the fields `beside` whose values are read in the same way.
@@ -75,8 +76,8 @@ def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
     )
 
 
-def _values(fields: Sequence[Field]) -> list[float]:
-    return [value for field in fields for row in field.rows for value in row if value is not None]
+def _values(fields: Sequence[Map]) -> list[float]:
+    return [value for field in fields for row in field.rows for value in row if not math.isnan(value)]
 
 
 def _levels(values: Sequence[float]) -> _Levels:
@@ -86,7 +87,7 @@ def _levels(values: Sequence[float]) -> _Levels:
     return _Levels(distinct[0], distinct[-1], distinct if are_named else [])
 
 
-def _cell(field: Field) -> tuple[float, float]:
+def _cell(field: Map) -> tuple[float, float]:
     """Return a cell's width and height: square unless that would leave it too flat or too thin to see."""
     rows, columns = len(field.rows), len(field.rows[0])
     if 0.5 <= rows / columns <= 2:
@@ -96,12 +97,12 @@ def _cell(field: Field) -> tuple[float, float]:
     return width, min(max(width, LEAST), TALLEST / rows)
 
 
-def _cells(field: Field, levels: _Levels, wanted: int, width: float, height: float) -> Markup:
+def _cells(field: Map, levels: _Levels, wanted: int, width: float, height: float) -> Markup:
     """Return all cells of one level as one path, neighbours in a row as one box."""
     boxes = []
     for i, row in enumerate(field.rows):
         start = 0
-        for level, run in groupby(row, key=lambda value: None if value is None else levels(value)):
+        for level, run in groupby(row, key=lambda value: None if math.isnan(value) else levels(value)):
             length = len(list(run))
             if level == wanted:
                 across = f"{length * width:.2f}"
@@ -118,14 +119,14 @@ def _cells(field: Field, levels: _Levels, wanted: int, width: float, height: flo
     )
 
 
-def _x_axis(field: Field, width: float, right: float, bottom: float) -> list[Markup]:
+def _x_axis(field: Map, width: float, right: float, bottom: float) -> list[Markup]:
     return [
         line(at, bottom, at, bottom + 4, "axis") + text(at, bottom + 15, axis_figure(value), "middle", "tick")
         for at, value in _places(field.x_range, LEFT + width / 2, right - width / 2, about=4)
     ]
 
 
-def _y_axis(field: Field, height: float, bottom: float) -> list[Markup]:
+def _y_axis(field: Map, height: float, bottom: float) -> list[Markup]:
     about = max(2, min(5, int((bottom - TOP) / 16)))
     return [
         line(LEFT - 4, at, LEFT, at, "axis") + text(LEFT - 7, at + 3.5, axis_figure(value), "end", "tick")

@@ -17,6 +17,7 @@ ERRORS = 2.0
 """Standard errors of a difference that it must exceed."""
 
 Relation = Literal["above", "below", "not above"]
+ANY = {1: "it", 2: "either"}
 Quantities = Mapping[str, Quantity]
 """What was measured, by the names that rules call it by."""
 
@@ -97,7 +98,7 @@ class Rule:
         parts = [
             self.where,
             f"Supported: {self._said(self.claim)}.",
-            f"Contradicted: {'either' if pairs == 2 else 'any of these'} is the other way round.",
+            f"Contradicted: {ANY.get(pairs, 'any of these')} is the other way round.",
             "Each beyond two standard errors.",
             self._said_of_given(),
             self.besides,
