@@ -1,4 +1,4 @@
-"""What can be drawn of a study's charts: nan stands for what cannot, and a field has no more cells than a page holds."""
+"""What can be drawn of a study's charts: nan stands for what cannot, and a field has no more cells than a page."""
 
 import math
 from collections.abc import Iterable
