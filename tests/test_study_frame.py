@@ -384,18 +384,37 @@ def test_the_command_lists_and_runs(tmp_path: Path) -> None:
     assert "undecided" in ran.stdout  # one seed says nothing of the spread
 
 
-def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def started(folder: Path) -> "subprocess.Popen[str]":
+    """Start a study of tiny nets, two at a time; return its process once nets are being trained."""
     words = [sys.executable, "-m", "residuum", "study", "degradation", "--scale", "tiny", "--seeds", "2"]
-    words += ["--threads", "2", "--out", str(tmp_path)]
+    words += ["--threads", "2", "--out", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*.log")) and time.monotonic() < deadline:
+    while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return process
+
+
+def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    process = started(tmp_path)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said
     assert "the same command goes on" in said
     assert not _still_training(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    process = started(tmp_path)
+    while not (children := _still_training(tmp_path / "runs")):
+        time.sleep(0.1)
+    process.kill()
+    process.communicate(timeout=120)
+    deadline = time.monotonic() + 60
+    while _still_training(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _still_training(tmp_path), children
 
 
 def _still_training(folder: Path) -> list[str]:
