@@ -261,6 +261,14 @@ def test_every_study_is_told_whole() -> None:
         assert told.source
 
 
+def test_the_list_needs_no_torch() -> None:
+    listing = (
+        "import sys; from residuum.study.run import listed; print(len(listed()), 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["20", "False"]
+
+
 def test_every_study_has_its_texts_and_its_file() -> None:
     files = {path.stem for path in Path(catalogue.__file__).parent.glob("*.py")}
     with_rules = {name for name in files if hasattr(import_module(f"residuum.study.{name}"), "RULE")}
