@@ -8,7 +8,6 @@ from itertools import pairwise
 from statistics import fmean, stdev
 
 from markupsafe import Markup
-from msgspec.structs import replace
 
 from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
 from residuum.reporting.charts import Along, Quantity, Series, curves, even_scale
@@ -64,11 +63,7 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
 
 def _lines(chart: Lines) -> Picture:
     drawn = tuple(
-        replace(
-            one,
-            points=_placeable(one.points, chart),
-            seeds=tuple(_placeable(s, chart) for s in one.seeds),
-        )
+        Line(one.label, _placeable(one.points, chart), tuple(_placeable(s, chart) for s in one.seeds))
         for one in chart.lines
     )
     are_short = len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
