@@ -10,13 +10,14 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
+
+from residuum.records.codec import read_record
+from residuum.records.study import Answer, StudyRecord
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "studies"
 SCALES = {"quick": "", "full": "-full"}  # what a result's file name ends with
-
-Json = dict[str, Any]
 
 WORDS = {
     "claims.md": {
@@ -81,19 +82,19 @@ WORDS = {
         "until": "{} 至 {}",
     },
 }
-ANSWERS = ("supported", "contradicted", "undecided")
+ANSWERS = get_args(Answer)
 
 
-def page(name: str, results: Sequence[Json]) -> str:
+def page(name: str, results: Sequence[StudyRecord]) -> str:
     """Return one page, made from the results alone."""
     words = WORDS[name]
     parts = [words["title"], words["introduction"], words["written"]]
     if not results:
         return "\n\n".join([*parts, words["none"]]) + "\n"
-    answers = [result["verdict"]["answer"] for result in results]
+    answers = [result.verdict.answer for result in results]
     heads = words["heads"]
     table = [_line(heads), "|" + "---|" * len(heads), *(_line(_row(one, words)) for one in results)]
-    commands = ["```", *(result["command"] for result in results), "```"]
+    commands = ["```", *(result.command for result in results), "```"]
     parts += [
         words["counts"].format(**{answer: answers.count(answer) for answer in ANSWERS}),
         "\n".join(table),
@@ -109,22 +110,22 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row(result: Json, words: dict[str, Any]) -> list[str]:
+def _row(result: StudyRecord, words: dict[str, Any]) -> list[str]:
     language = words["language"]
     return [
-        f"[{result['name']}](../results/studies/{_file_name(result)}) {_cell(result['question'][language])}",
-        f"{_cell(result['claim'][language])} {_cell(result['source'])}",
-        _cell(result["measured"][language]),
-        f"**{words[result['verdict']['answer']]}**",
-        result["scale"],
-        str(len(result["seeds"])),
-        _minutes(sum(result["runs"].values())),
-        _minutes(result["seconds"]),
+        f"[{result.name}](../results/studies/{_file_name(result)}) {_cell(getattr(result.question, language))}",
+        f"{_cell(getattr(result.claim, language))} {_cell(result.source)}",
+        _cell(getattr(result.measured, language)),
+        f"**{words[result.verdict.answer]}**",
+        result.scale,
+        str(len(result.seeds)),
+        _minutes(sum(result.runs.values())),
+        _minutes(result.seconds),
     ]
 
 
-def _file_name(result: Json) -> str:
-    return f"{result['name']}{SCALES[result['scale']]}.json"
+def _file_name(result: StudyRecord) -> str:
+    return f"{result.name}{SCALES[result.scale]}.json"
 
 
 def _cell(text: str) -> str:
@@ -138,11 +139,11 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f}" if seconds < 600 else f"{seconds / 60:.0f}"
 
 
-def _environments(results: Sequence[Json], words: dict[str, Any]) -> list[str]:
+def _environments(results: Sequence[StudyRecord], words: dict[str, Any]) -> list[str]:
     """Name each environment once, with the first and the last day it was used."""
     days: dict[str, list[str]] = {}
     for result in results:
-        environment = dict(result["environment"])
+        environment = dict(result.environment)
         day = environment.pop("date")[:10]
         days.setdefault(json.dumps(environment, sort_keys=True), []).append(day)
     return [
@@ -154,20 +155,20 @@ def _environments(results: Sequence[Json], words: dict[str, Any]) -> list[str]:
     ]
 
 
-def read_results(folder: Path = RESULTS) -> list[Json]:
+def read_results(folder: Path = RESULTS) -> list[StudyRecord]:
     """Return the results by name, those at scale full after those at quick."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return sorted(found, key=lambda one: (one["name"], list(SCALES).index(one["scale"])))
+    found = [read_record(path, StudyRecord) for path in sorted(folder.glob("*.json"))]
+    return sorted(found, key=lambda one: (one.name, list(SCALES).index(one.scale)))
 
 
 def take(source: Path, folder: Path = RESULTS) -> list[Path]:
     """Copy the studies below `source` that ran at quick or full on nets of their own; return the copies."""
     copies = []
     for path in sorted(source.glob("*/study.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("kind") != "study" or content.get("scale") not in SCALES or content.get("examined"):
+        result = read_record(path, StudyRecord)
+        if result.scale not in SCALES or result.examined:
             continue
-        copy = folder / _file_name(content)
+        copy = folder / _file_name(result)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
         copies.append(copy)

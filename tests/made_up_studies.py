@@ -6,34 +6,39 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from residuum.study.charts import Bar, Bars, Line, Lines, Map, mean_line
-from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.run import written
-from residuum.study.verdict import Verdict, above, decide, not_above
+from residuum.records.codec import to_json
+from residuum.records.study import Bar, Bars, Line, Lines, Map, Table, Words
+from residuum.study.charts import mean_line
+from residuum.study.frame import Findings, Setup, Study, Texts, quantity
+from residuum.study.run import record
+from residuum.study.verdict import Comparison, Quantities, Rule, above, not_above
 
 Json = dict[str, Any]
 SEEDS = (0, 1, 2)
 
 
-def study(name: str, title: str, question: str, claim: str) -> Study:
-    return Study(
-        name=name,
+def texts(title: str, question: str, claim: str) -> Texts:
+    return Texts(
         title=Words(title, "研究"),
         question=Words(question, "更深的普通网络是否拟合得更差？"),
         claim=Words(claim, "误差随深度增加。"),
         source="He et al. 2015 (arXiv 1512.03385), sec. 4.2, fig. 6",
-        predicate="Supported: the deepest net's error is above the shallowest's. Contradicted: it is below. Each "
-        "beyond two standard errors.",
-        measure=lambda _means: Findings({}, Words("", "")),
-        judge=lambda _quantities: decide(),
     )
 
 
 def content(
-    of: Study, found: Findings, verdict: Verdict, scale: Any = "quick", model: str | None = None
+    name: str,
+    asked: Texts,
+    found: Findings,
+    *claim: Comparison,
+    scale: Any = "quick",
+    model: str | None = None,
 ) -> Json:
-    means = Means(scale, SEEDS, Path("studies"), model=model)
-    whole: Json = json.loads(json.dumps(written(of, means, found, verdict, 203.4)))
+    rule = Rule(claim, {key: one.label for key, one in found.quantities.items()}, given=claim)
+    of = Study(name, asked, lambda _setup: found, rule)
+    whole: Json = json.loads(
+        json.dumps(to_json(record(of, Setup(scale, SEEDS, Path("studies"), model=model), found, 203.4)))
+    )
     return whole
 
 
@@ -49,7 +54,7 @@ def eight_series() -> Json:
         for kind, depth in nets
     }
     quantities = {
-        f"{kind}{depth}-train": Quantity(f"training error, {kind}{depth}", values, "%")
+        f"{kind}{depth}-train": quantity(f"training error, {kind}{depth}", values, "%")
         for (kind, depth), values in final.items()
     }
     quantities["plain-deep"] = quantities["plain56-train"]
@@ -77,9 +82,8 @@ def eight_series() -> Json:
     share = Line("blocks kept", tuple((k / 10, 0.9 - 0.3 * (k / 10) ** 2) for k in range(11)))
     q: Quantities = quantities
     return content(
-        study(
-            "degradation", "Degradation", "Do deeper plain nets fit worse?", "Deeper plain nets fit worse."
-        ),
+        "degradation",
+        texts("Degradation", "Do deeper plain nets fit worse?", "Deeper plain nets fit worse."),
         Findings(
             q,
             Words(
@@ -97,9 +101,8 @@ def eight_series() -> Json:
             notes=("At 16 px for 30 passes, where the paper has 32 px for 164.",),
             settings={"recipe": "quick", "net": {"width": 16, "order": "original"}},
         ),
-        decide(
-            not_above(q["plain56-train"], q["plain20-train"]), above(q["plain56-train"], q["resnet56-train"])
-        ),
+        not_above("plain56-train", "plain20-train"),
+        above("plain56-train", "resnet56-train"),
     )
 
 
@@ -117,12 +120,12 @@ def long_labels() -> Json:
     signed = tuple(Bar(f"without block {i}", (chance.gauss(0, 2),)) for i in range(9))
     lines = tuple(Line(LONG.format(i), ((1, 3 + i), (2, 2 + i), (3, 1.5 + i))) for i in range(3))
     quantities = {
-        f"net{i}": Quantity(bar.label, bar.values, "% of all pictures") for i, bar in enumerate(bars)
+        f"net{i}": quantity(bar.label, bar.values, "% of all pictures") for i, bar in enumerate(bars)
     }
-    quantities["count"] = Quantity("parameters, in all its blocks together", (853_018.0,), "", exact=True)
+    quantities["count"] = quantity("parameters, in all its blocks together", (853_018.0,), exact=True)
     return content(
-        study(
-            "shortcut-options",
+        "shortcut-options",
+        texts(
             "Which shortcut a residual net needs where the shape of what it carries changes",
             "Are projections in every shortcut better than the identity with zeros where the number of channels "
             "grows?",
@@ -140,7 +143,7 @@ def long_labels() -> Json:
             ),
             notes=("One long note. " * 20,),
         ),
-        decide(above(quantities["net0"], quantities["net1"])),
+        above("net0", "net1"),
     )
 
 
@@ -155,9 +158,10 @@ def maps() -> Json:
     blocks = tuple(tuple(math.exp(-abs(i - 9 * j)) for i in range(27)) for j in range(3))
     gaps = tuple(tuple(math.nan if x + y > 1 else x * y for x in axis[::4]) for y in axis[::4])
     unit = (-1.0, 1.0)
-    quantities = {"flat": Quantity("sharpness", (0.31,), exact=True)}
+    quantities = {"flat": quantity("sharpness", (0.31,), exact=True)}
     return content(
-        study("loss-surface", "The surface of the loss", "Is it smoother?", "With shortcuts it is smooth."),
+        "loss-surface",
+        texts("The surface of the loss", "Is it smoother?", "With shortcuts it is smooth."),
         Findings(
             quantities,
             Words("The surface has one minimum.", "曲面只有一个极小值。"),
@@ -176,7 +180,7 @@ def maps() -> Json:
                 Map("With gaps", "x", "y", gaps, unit, unit, "product"),
             ),
         ),
-        decide(above(quantities["flat"], 0.1)),
+        above("flat", 0.1),
         model="resnet20-digits",
     )
 

@@ -1,13 +1,16 @@
 """docs/claims.md and its translation: in step with results/studies/, and with each other."""
 
 import importlib.util
-import json
 import re
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from made_up_studies import Json, eight_series, leave, long_labels, maps
+from made_up_studies import eight_series, leave, long_labels, maps
+from msgspec.structs import replace
+
+from residuum.records.codec import from_json, read_record
+from residuum.records.study import StudyRecord, Words
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("claims.md", "claims.zh.md")
@@ -53,24 +56,25 @@ def test_the_translation_has_the_same_figures() -> None:
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path: Path) -> None:
-    result = json.loads(path.read_text(encoding="utf-8"))
-    assert result["kind"] == "study"
-    assert result["name"] + ("" if result["scale"] == "quick" else "-full") == path.stem
-    assert result["command"].startswith(f"residuum study {result['name']} ")
-    assert {"date", "torch", "processor", "cores"} <= result["environment"].keys()
+    result = read_record(path, StudyRecord)
+    assert result.kind == "study"
+    assert result.name + ("" if result.scale == "quick" else "-full") == path.stem
+    assert result.command.startswith(f"residuum study {result.name} ")
+    assert {"date", "torch", "processor", "cores"} <= result.environment.keys()
 
 
 # --- what the script makes of results -----------------------------------------------------------
 
 
 @pytest.fixture
-def three() -> list[Json]:
+def three() -> list[StudyRecord]:
     trained = {"runs": {"resnet20-s0": 60.0, "resnet20-s1": 30.0}}
-    return [
+    contents = [
         eight_series() | trained,
         maps() | {"examined": None},
         long_labels() | {"scale": "full", "seconds": 7260.0},
     ]
+    return [from_json(content, StudyRecord, "made up") for content in contents]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +89,7 @@ def three() -> list[Json]:
     ],
 )
 def test_each_result_has_its_row(
-    script: ModuleType, three: list[Json], name: str, verdicts: tuple[str, ...], counts: str
+    script: ModuleType, three: list[StudyRecord], name: str, verdicts: tuple[str, ...], counts: str
 ) -> None:
     language = "zh" if ".zh" in name else "en"
     page = script.page(name, three)
@@ -94,27 +98,28 @@ def test_each_result_has_its_row(
     assert [row[3] for row in found] == [f"**{verdict}**" for verdict in verdicts]
     for row, result in zip(found, three, strict=True):
         for cell, texts in zip(row, ("question", "claim", "measured"), strict=False):
-            assert result[texts][language].strip() in cell
-        assert result["source"] in row[1]
-        assert result["command"] in page
+            assert getattr(getattr(result, texts), language).strip() in cell
+        assert result.source in row[1]
+        assert result.command in page
     assert [row[4:] for row in found] == [
         ["quick", "3", "1.5", "3.4"],
         ["quick", "3", "0.0", "3.4"],
         ["full", "3", "0.0", "121"],
     ]
-    assert three[0]["environment"]["torch"] in page
+    assert three[0].environment["torch"] in page
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_changed_figure_would_be_noticed(script: ModuleType, three: list[Json], name: str) -> None:
+def test_a_changed_figure_would_be_noticed(script: ModuleType, three: list[StudyRecord], name: str) -> None:
     before = script.page(name, three)
-    three[0]["measured"] = {key: text + " 99.9" for key, text in three[0]["measured"].items()}
+    measured = three[0].measured
+    three[0] = replace(three[0], measured=Words(f"{measured.en} 99.9", f"{measured.zh} 99.9"))
     assert script.page(name, three) != before
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_text_stays_in_its_cell(script: ModuleType, three: list[Json], name: str) -> None:
-    three[0]["measured"] = dict.fromkeys(("en", "zh"), "a | b\nc <b>")
+def test_a_text_stays_in_its_cell(script: ModuleType, three: list[StudyRecord], name: str) -> None:
+    three[0] = replace(three[0], measured=Words("a | b\nc <b>", "a | b\nc <b>"))
     row = rows(script.page(name, three))[0]
     assert len(row) == 8
     assert row[2] == "a \\| b c &lt;b>"
@@ -138,6 +143,6 @@ def test_only_whole_studies_of_their_own_nets_are_taken(script: ModuleType, tmp_
     copies = script.take(source, results)
     assert [copy.name for copy in copies] == ["degradation.json", "degradation-full.json"]
     assert copies[0].read_bytes() == (source / "degradation" / "study.json").read_bytes()
-    assert [one["scale"] for one in script.read_results(results)] == ["quick", "full"]
+    assert [one.scale for one in script.read_results(results)] == ["quick", "full"]
     script.take(source, results)
     assert len(list(results.iterdir())) == 2

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,64 +18,77 @@ from residuum import runs
 from residuum.cli import main
 from residuum.errors import UserError
 from residuum.files import read_json
+from residuum.records.codec import read_record, to_json, write_record
+from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
 from residuum.settings import StudySettings, TrainSettings
-from residuum.study import degradation
-from residuum.study.catalogue import STUDIES
-from residuum.study.charts import Line, mean_line
-from residuum.study.frame import Means, Quantity, Study
-from residuum.study.run import chosen, rounded, run_studies
+from residuum.study import catalogue, degradation
+from residuum.study.catalogue import open_study, texts
+from residuum.study.charts import mean_line
+from residuum.study.frame import Findings, Setup, Study, quantity
+from residuum.study.run import chosen, record, rounded, run_studies
 from residuum.study.trained import loss_curve, net_settings, trained
-from residuum.study.verdict import Part, above, below, decide, not_above
+from residuum.study.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
 # --- figures and verdicts -----------------------------------------------------------------------
 
 
-def quantity(*values: float, exact: bool = False) -> Quantity:
-    return Quantity("it", values, "%", exact)
+def figure(*values: float, exact: bool = False) -> Quantity:
+    return quantity("it", values, "%", exact=exact)
+
+
+def holds(one: Comparison, a: Quantity, b: Quantity | None = None) -> bool | None:
+    """Whether the comparison of "a" with "b", or with a number, holds of these figures."""
+    (part,) = one.parts({"a": a} | ({} if b is None else {"b": b}))
+    return part.holds
 
 
 def test_mean_and_spread_are_those_of_a_sample() -> None:
-    it = quantity(1.0, 2.0, 6.0)
+    it = figure(1.0, 2.0, 6.0)
     assert (it.mean, it.sd) == (3.0, pytest.approx(math.sqrt(7)))
     assert it.standard_error == pytest.approx(math.sqrt(7 / 3))
     assert str(it) == "3 ± 2.65 %"
-    assert quantity(1.0).sd is None
-    assert math.isnan(quantity(1.0).standard_error)
-    assert quantity(1.0, exact=True).standard_error == 0
+    assert figure(1.0).sd is None
+    assert math.isnan(figure(1.0).standard_error)
+    assert figure(1.0, exact=True).standard_error == 0
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "by", "holds"),
+    ("a", "b", "by", "expected"),
     [
-        (quantity(10, 11, 12), quantity(1, 2, 3), 0.0, True),
-        (quantity(1, 2, 3), quantity(10, 11, 12), 0.0, False),
-        (quantity(1, 2, 3), quantity(1, 2, 4), 0.0, None),  # within two standard errors
-        (quantity(10, 11, 12), quantity(1, 2, 3), 9.0, None),
-        (quantity(10, 11, 12), quantity(1, 2, 3), 20.0, False),
-        (quantity(10), quantity(1, 2, 3), 0.0, None),  # one seed says nothing of its spread
-        (quantity(10, exact=True), 9.0, 0.0, True),
-        (quantity(9, exact=True), 10.0, 0.0, False),
-        (quantity(math.nan, 1.0), 0.0, 0.0, None),
+        (figure(10, 11, 12), figure(1, 2, 3), 0.0, True),
+        (figure(1, 2, 3), figure(10, 11, 12), 0.0, False),
+        (figure(1, 2, 3), figure(1, 2, 4), 0.0, None),  # within two standard errors
+        (figure(10, 11, 12), figure(1, 2, 3), 9.0, None),
+        (figure(10, 11, 12), figure(1, 2, 3), 20.0, False),
+        (figure(10), figure(1, 2, 3), 0.0, None),  # one seed says nothing of its spread
+        (figure(10, exact=True), 9.0, 0.0, True),
+        (figure(9, exact=True), 10.0, 0.0, False),
+        (figure(math.nan, 1.0), 0.0, 0.0, None),
     ],
 )
-def test_two_standard_errors_decide(a: Quantity, b: Quantity | float, by: float, holds: bool | None) -> None:
-    assert above(a, b, by).holds is holds
-    assert not_above(a, b, by).holds is (None if holds is None else not holds)
+def test_two_standard_errors_decide(
+    a: Quantity, b: Quantity | float, by: float, expected: bool | None
+) -> None:
+    other, q = (b, {"a": a}) if isinstance(b, float) else ("b", {"a": a, "b": b})
+    assert [part.holds for part in above("a", other, by).parts(q)] == [expected]
+    assert [part.holds for part in not_above("a", other, by).parts(q)] == [
+        None if expected is None else not expected
+    ]
 
 
 def test_two_alike_are_neither_above_nor_below_each_other() -> None:
-    nine = quantity(9, 9)
-    assert above(nine, 9.0).holds is None
-    assert below(nine, quantity(9, exact=True)).holds is None
-    assert not_above(nine, 9.0).holds is True
+    nine = figure(9, 9)
+    assert holds(above("a", 9.0), nine) is None
+    assert holds(below("a", "b"), nine, figure(9, exact=True)) is None
+    assert holds(not_above("a", 9.0), nine) is True
 
 
 def test_below_is_above_turned_round() -> None:
-    low, high = quantity(1, 2, 3), quantity(10, 11, 12)
-    assert below(low, high).holds is True
-    assert below(high, low).holds is False
-    assert below(low, high, by=20.0).holds is False
+    low, high = figure(1, 2, 3), figure(10, 11, 12)
+    assert holds(below("a", "b"), low, high) is True
+    assert holds(below("a", "b"), high, low) is False
+    assert holds(below("a", "b", by=20.0), low, high) is False
 
 
 values = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=5).map(tuple)
@@ -83,14 +96,17 @@ values = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=5).map(tuple)
 
 @given(values, values)
 def test_never_are_both_directions_held(a: tuple[float, ...], b: tuple[float, ...]) -> None:
-    first, second = Quantity("a", a), Quantity("b", b)
-    assert not (above(first, second).holds and above(second, first).holds)
-    assert above(first, second).holds == below(second, first).holds
+    first, second = quantity("a", a), quantity("b", b)
+    one_way, other_way = holds(above("a", "b"), first, second), holds(above("a", "b"), second, first)
+    assert not (one_way and other_way)
+    assert one_way == holds(below("a", "b"), second, first)
 
 
 def test_a_part_names_both_figures() -> None:
-    assert above(quantity(1, 2, 3), 0.5, by=0.25).words == "it (2 ± 1 %) above 0.5 by more than 0.25"
-    assert not_above(quantity(1, 2, 3), quantity(4, 5, 6)).words == "it (2 ± 1 %) not above it (5 ± 1 %)"
+    q = {"a": figure(1, 2, 3), "b": figure(4, 5, 6)}
+    (number,), (figures,) = above("a", 0.5, by=0.25).parts(q), not_above("a", "b").parts(q)
+    assert number.words == "it (2 ± 1 %) above 0.5 by more than 0.25"
+    assert figures.words == "it (2 ± 1 %) not above it (5 ± 1 %)"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +119,7 @@ def test_a_part_names_both_figures() -> None:
     ],
 )
 def test_a_claim_is_as_good_as_its_parts(parts: tuple[bool | None, ...], answer: str) -> None:
-    assert decide(*(Part("", holds) for holds in parts)).answer == answer
+    assert decide([Part("", one) for one in parts]).answer == answer
 
 
 def test_a_mean_line_is_over_the_places_all_seeds_have() -> None:
@@ -128,7 +144,7 @@ def test_degradation_is_judged_by_training_error(
     plain: tuple[float, float], residual: tuple[float, float], answer: str
 ) -> None:
     def spread(mean: float) -> Quantity:
-        return quantity(mean - 1, mean, mean + 1)
+        return figure(mean - 1, mean, mean + 1)
 
     figures = {
         "plain-shallow": spread(plain[0]),
@@ -136,13 +152,13 @@ def test_degradation_is_judged_by_training_error(
         "resnet-shallow": spread(residual[0]),
         "resnet-deep": spread(residual[1]),
     }
-    assert degradation.judge(figures).answer == answer
+    assert degradation.RULE.judge(figures).answer == answer
 
 
 def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
-    means = Means("tiny", (0, 1), studies, threads=1)
-    found = degradation.measure(means)
-    run = trained(means, [net_settings(means, "plain20", 1, blocks=(1, 1, 1))])[0]
+    setup = Setup("tiny", (0, 1), studies, threads=1)
+    found = degradation.measure(setup)
+    run = trained(setup, [net_settings(setup, "plain20", 1, blocks=(1, 1, 1))])[0]
     assert run.evaluation is not None
     error = 100 * (1 - run.evaluation["top1"]["value"])
     assert found.quantities["plain20-test"].values[1] == pytest.approx(error)
@@ -158,18 +174,18 @@ def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
 
 
 def test_the_papers_error_is_reached_within_two_standard_deviations() -> None:
-    assert degradation.reached(quantity(8.8, 9.0, 9.2), 8.75) == "yes"
-    assert degradation.reached(quantity(9.8, 9.9, 10.0), 8.75) == "no"
-    assert degradation.reached(quantity(8.0), 8.75) == "one seed has no spread"
+    assert degradation.reached(figure(8.8, 9.0, 9.2), 8.75) == "yes"
+    assert degradation.reached(figure(9.8, 9.9, 10.0), 8.75) == "no"
+    assert degradation.reached(figure(8.0), 8.75) == "one seed has no spread"
 
 
 def test_at_full_scale_the_papers_recipe_is_trained(tmp_path: Path) -> None:
-    means = Means("full", (0,), tmp_path, data="digits", threads=1)
-    asked = net_settings(means, "resnet20", 0)
+    setup = Setup("full", (0,), tmp_path, data="digits", threads=1)
+    asked = net_settings(setup, "resnet20", 0)
     assert (asked.recipe, asked.epochs, asked.validation) == ("he2015_cifar", None, 0.0)
     resolved = resolve(asked)
     assert (resolved.recipe.iterations, resolved.recipe.batch_size) == (64_000, 128)
-    run = trained(means, [net_settings(means, "resnet20", 0, epochs=1)])[0]
+    run = trained(setup, [net_settings(setup, "resnet20", 0, epochs=1)])[0]
     assert run.metrics[-1]["step"] == 1437 // 128
     assert loss_curve(run, places=2)[0][1] > 1.0
 
@@ -177,26 +193,26 @@ def test_at_full_scale_the_papers_recipe_is_trained(tmp_path: Path) -> None:
 # --- runs ---------------------------------------------------------------------------------------
 
 
-def tiny(means: Means, seed: int = 0, **choices: object) -> TrainSettings:
-    return net_settings(means, "resnet20", seed, **choices)
+def tiny(setup: Setup, seed: int = 0, **choices: object) -> TrainSettings:
+    return net_settings(setup, "resnet20", seed, **choices)
 
 
 def test_a_run_is_trained_once_and_shared(tmp_path: Path) -> None:
-    means = Means("tiny", (0,), tmp_path, threads=1)
-    first = trained(means, [tiny(means)])[0]
+    setup = Setup("tiny", (0,), tmp_path, threads=1)
+    first = trained(setup, [tiny(setup)])[0]
     written = (first.path / runs.MODEL).stat().st_mtime_ns
-    again = trained(means, [tiny(means)])[0]
+    again = trained(setup, [tiny(setup)])[0]
     assert (again.path, (again.path / runs.MODEL).stat().st_mtime_ns) == (first.path, written)
-    other = trained(means, [tiny(means, lr=0.01)])[0]
+    other = trained(setup, [tiny(setup, lr=0.01)])[0]
     assert other.path != first.path
 
 
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
-    means = Means("tiny", (0,), tmp_path, threads=1)
-    whole = trained(means, [tiny(means)])[0]
+    setup = Setup("tiny", (0,), tmp_path, threads=1)
+    whole = trained(setup, [tiny(setup)])[0]
     model = (whole.path / runs.MODEL).read_bytes()
     (whole.path / runs.MODEL).unlink()  # as if it had been killed at once: nothing to go on from
-    again = trained(means, [tiny(means)])[0]
+    again = trained(setup, [tiny(setup)])[0]
     assert [line["train_loss"] for line in again.metrics if line["kind"] == "epoch"] == [
         line["train_loss"] for line in whole.metrics if line["kind"] == "epoch"
     ]
@@ -204,7 +220,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
-    alone, together = (Means("tiny", (0, 1), tmp_path / name, threads=n) for name, n in (("a", 1), ("b", 2)))
+    alone, together = (Setup("tiny", (0, 1), tmp_path / name, threads=n) for name, n in (("a", 1), ("b", 2)))
     # recipe quick's optimiser is our own: torch's loads torch's compiler, in each process
     one, other = (trained(m, [tiny(m, seed, recipe="quick") for seed in (0, 1)]) for m in (alone, together))
     for a, b in zip(one, other, strict=True):
@@ -214,9 +230,9 @@ def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
 
 
 def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
-    means = Means("tiny", (0, 1), tmp_path, threads=2)
+    setup = Setup("tiny", (0, 1), tmp_path, threads=2)
     with pytest.raises(UserError, match=r"resnet20-s\d-\w+ failed") as error:
-        trained(means, [tiny(means, seed, stride_in="1x1") for seed in (0, 1)])
+        trained(setup, [tiny(setup, seed, stride_in="1x1") for seed in (0, 1)])
     assert "a basic block cannot stride in a 1×1 convolution" in str(error.value)
     assert "its words are in" in str(error.value)
 
@@ -225,14 +241,95 @@ def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
 
 
 def test_every_study_is_told_whole() -> None:
-    assert len({study.name for study in STUDIES}) == len(STUDIES)
-    for study in STUDIES:
-        for words in (study.title, study.question, study.claim):
+    assert len(texts()) == 20
+    for name, told in texts().items():
+        study = open_study(name)
+        for words in (told.title, told.question, told.claim):
             assert words.en
-            assert any("\u4e00" <= letter <= "\u9fff" for letter in words.zh), study.name
-        assert "Supported" in study.predicate
-        assert "ontradicted" in study.predicate
-        assert study.source
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in words.zh), name
+        assert "Supported" in str(study.rule)
+        assert "ontradicted" in str(study.rule)
+        assert told.source
+
+
+def test_the_list_needs_no_torch() -> None:
+    listing = (
+        "import sys; from residuum.study.run import listed; print(len(listed()), 'torch' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["20", "False"]
+
+
+def test_every_study_has_its_texts_and_its_file() -> None:
+    files = {path.stem for path in Path(catalogue.__file__).parent.glob("*.py")}
+    with_rules = {name for name in files if hasattr(import_module(f"residuum.study.{name}"), "RULE")}
+    assert with_rules == {name.replace("-", "_") for name in texts()}
+
+
+@pytest.mark.parametrize("missing", ["title.zh", "question.en", "source"])
+def test_a_text_that_is_missing_is_refused(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = catalogue.TEXTS.read_text(encoding="utf-8").splitlines()
+    lines.remove(next(line for line in lines if line.startswith(missing)))
+    (tmp_path / "studies.toml").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(catalogue, "TEXTS", tmp_path / "studies.toml")
+    field = missing.rpartition(".")[2]
+    with pytest.raises(UserError, match=rf"(?s)studies\.toml.*missing required field `{field}`"):
+        catalogue.texts.__wrapped__()
+
+
+# --- rules --------------------------------------------------------------------------------------
+
+RESULTS = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", texts())
+def test_a_rule_names_each_of_its_quantities(name: str) -> None:
+    rule = open_study(name).rule
+    compared = [*rule.claim, *(rule.given or ())]
+    used = {it for one in compared for it in (*one.ones, *one.others) if isinstance(it, str)}
+    assert used == set(rule.words)
+    assert all(text in str(rule) for text in rule.words.values())
+    assert (rule.given is not None) == texts()[name].examines
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_stored_figures_are_judged_as_they_were(path: Path) -> None:
+    stored = read_record(path, StudyRecord)
+    assert open_study(stored.name).rule.judge(stored.quantities) == stored.verdict
+
+
+def test_the_words_of_a_rule_are_those_of_its_comparisons() -> None:
+    rule = Rule(
+        (above("a", ("b", "c")), not_above(("b", "c"), "a", by=2.0, unit="points"), below("a", 1e-5)),
+        {"a": "one", "b": "another", "c": "a third"},
+        given=(below("a", 9.0, unit="%"), above("a", 1.0, unit="%")),
+        where="In small nets.",
+        besides="Counts are exact.",
+    )
+    assert str(rule) == (
+        "In small nets. Supported: one is above both another and a third; another and a third are each not above one "
+        "by more than 2 points; and one is below 1e-5. Contradicted: any of these is the other way round. Each beyond "
+        "two standard errors. Of a given net: one is below 9 % and above 1 %. Counts are exact."
+    )
+    turned = Rule((below("a", "b"),), rule.words, given=())
+    assert str(turned).endswith(
+        "it is the other way round. Each beyond two standard errors. Of one net given alone "
+        "nothing is decided."
+    )
+
+
+def test_figures_that_are_no_numbers_survive_the_file(tmp_path: Path) -> None:
+    kept = quantity("it", (math.nan, math.inf, 1.0))
+    rule = Rule((above("a", 0.0),), {"a": "it"})
+    study = Study("it", texts()["degradation"], lambda _: found, rule)
+    found = Findings({"a": kept}, Words("", ""), (Bars("", "", (Bar("", (math.nan,)),)),))
+    write_record(tmp_path / "study.json", record(study, Setup("tiny", (0,), tmp_path), found, 0.0))
+    read = read_record(tmp_path / "study.json", StudyRecord)
+    assert repr(read.quantities["a"]) == repr(kept)
+    assert repr(read.charts) == repr(found.charts)
+    assert read.verdict.answer == "undecided"
 
 
 def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
@@ -254,7 +351,7 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
 
 def test_a_picture_keeps_five_digits() -> None:
     line = Line("a", ((1 / 3, 123456.7), (2, math.nan)))
-    kept = rounded([asdict(line)])[0]
+    kept = rounded([to_json(line)])[0]
     assert kept["label"] == "a"
     assert kept["points"][0] == [0.33333, 123460.0]
     assert kept["points"][1][0] == 2
@@ -268,9 +365,10 @@ def test_names_are_checked_before_anything_is_trained() -> None:
         chosen(StudySettings())
     with pytest.raises(UserError, match="cannot examine a model"):
         chosen(StudySettings(("degradation",), model="run"))
-    assert chosen(StudySettings(("all",))) == list(STUDIES)
-    examining: list[Study] = chosen(StudySettings(("all",), model="run"))
-    assert all(study.examines for study in examining)
+    assert chosen(StudySettings(("all",))) == list(texts())
+    examining = chosen(StudySettings(("all",), model="run"))
+    assert examining
+    assert all(texts()[name].examines for name in examining)
 
 
 def test_the_command_lists_and_runs(
@@ -289,7 +387,7 @@ def test_the_command_lists_and_runs(
 
     code, listed, _ = study_command("--list")
     assert code == 0
-    assert all(study.name in listed for study in STUDIES)
+    assert all(name in listed for name in texts())
     assert list(tmp_path.iterdir()) == []
     code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "1", "--threads", "1")
     assert code == 0, err
@@ -298,18 +396,37 @@ def test_the_command_lists_and_runs(
     assert "undecided" in out  # one seed says nothing of the spread
 
 
-def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def started(folder: Path) -> "subprocess.Popen[str]":
+    """Start a study of tiny nets, two at a time; return its process once nets are being trained."""
     words = [sys.executable, "-m", "residuum", "study", "degradation", "--scale", "tiny", "--seeds", "2"]
-    words += ["--threads", "2", "--out", str(tmp_path)]
+    words += ["--threads", "2", "--out", str(folder)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob("runs/*.log")) and time.monotonic() < deadline:
+    while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)
+    return process
+
+
+def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    process = started(tmp_path)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 143, said
     assert "the same command goes on" in said
     assert not _still_training(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
+    process = started(tmp_path)
+    while not (children := _still_training(tmp_path / "runs")):
+        time.sleep(0.1)
+    process.kill()
+    process.communicate(timeout=120)
+    deadline = time.monotonic() + 60
+    while _still_training(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _still_training(tmp_path), children
 
 
 def _still_training(folder: Path) -> list[str]:

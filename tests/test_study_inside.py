@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from residuum.errors import UserError
 from residuum.models.mlp import MLP
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.codec import to_json
+from residuum.records.study import Lines, Quantity, Verdict
 from residuum.study import examined, lesions, paths, propagation, responses, shattering
-from residuum.study.charts import Lines
-from residuum.study.frame import Findings, Means, Quantity, Study
-from residuum.study.run import written
-from residuum.study.verdict import Verdict
+from residuum.study.catalogue import open_study
+from residuum.study.frame import Findings, Setup, Study, quantity
+from residuum.study.run import record
 
 CPU = choose_compute("cpu", "float32", threads=1)
 SEEDS = (0, 1)
@@ -68,7 +70,7 @@ def seen(net: ResNet, *counts: int) -> examined.Examined:
 def near(*means: float, exact: bool = False) -> dict[str, Quantity]:
     """Figures with a small spread, in this order: a, b, c, …"""
     return {
-        name: Quantity(name, (mean,) if exact else (mean - 0.01, mean + 0.01), exact=exact)
+        name: quantity(name, (mean,) if exact else (mean - 0.01, mean + 0.01), exact=exact)
         for name, mean in zip("abcdefgh", means, strict=False)
     }
 
@@ -84,10 +86,10 @@ def answers(
 
 
 def tiny(study: Study, folder: Path, model: Path | None = None) -> Findings:
-    means = Means("tiny", SEEDS, folder, model=None if model is None else str(model), threads=1)
-    found = study.measure(means)
-    assert study.examines or model is None
-    content = written(study, means, found, study.judge(found.quantities), 0.0)
+    setup = Setup("tiny", SEEDS, folder, model=None if model is None else str(model), threads=1)
+    found = study.measure(setup)
+    assert study.texts.examines or model is None
+    content = to_json(record(study, setup, found, 0.0))
     assert json.dumps(content, allow_nan=False)  # every figure is a number
     return found
 
@@ -102,8 +104,8 @@ def lines(found: Findings, title: str) -> dict[str, dict[float, float]]:
 @pytest.fixture(scope="module")
 def models(studies: Path) -> dict[str, Path]:
     """A residual run and a plain one, to be given."""
-    means = Means("tiny", SEEDS, studies, threads=1)
-    found = examined.runs_of(means, [("resnet", 32), ("plain", 32)])
+    setup = Setup("tiny", SEEDS, studies, threads=1)
+    found = examined.runs_of(setup, [("resnet", 32), ("plain", 32)])
     return {kind: records[0].path for (kind, _), records in found.items()}
 
 
@@ -113,7 +115,7 @@ def models(studies: Path) -> dict[str, Path]:
 def test_responses_are_judged_by_kind_and_by_depth() -> None:
     names = ["plain", "same", "deep", "shallow"]
     cases = [(2.0, 1.0, 0.8, 1.2), (1.0, 2.0, 0.8, 1.2), (2.0, 1.0, 1.2, 0.8), (2.0, 1.0, 1.0, 1.0)]
-    assert answers(responses.judge, names, *cases) == [
+    assert answers(responses.RULE.judge, names, *cases) == [
         "supported",
         "contradicted",
         "contradicted",
@@ -122,10 +124,13 @@ def test_responses_are_judged_by_kind_and_by_depth() -> None:
 
 
 def test_responses_of_a_given_net_are_judged_by_its_branches() -> None:
-    of = {"model-response": Quantity("r", (1.0,), exact=True)}
+    of = {"model-response": quantity("r", (1.0,), exact=True)}
     for ratio, answer in ((0.5, "supported"), (1.5, "contradicted")):
-        assert responses.judge(of | {"model-ratio": Quantity("q", (ratio,), exact=True)}).answer == answer
-    assert responses.judge(of).answer == "undecided"
+        figures = of | {"model-ratio": quantity("q", (ratio,), exact=True)}
+        assert responses.RULE.judge(figures, given=True).answer == answer
+    verdict = responses.RULE.judge(of, given=True)
+    assert verdict.answer == "undecided"
+    assert verdict.parts[0].words == "this net has not the median block's sd(F) / sd(h)"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +184,7 @@ def test_layers_normalised_by_their_batch_answer_with_one() -> None:
 
 
 def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
-    found = tiny(responses.STUDY, studies)
+    found = tiny(open_study("responses"), studies)
     curves = lines(found, "Responses, layer by layer")
     assert {label: len(points) for label, points in curves.items()} == {
         "plain20": 7,
@@ -196,10 +201,10 @@ def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
 
 
 def test_responses_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
-    found = tiny(responses.STUDY, studies, models["resnet"])
+    found = tiny(open_study("responses"), studies, models["resnet"])
     assert found.quantities["model-ratio"].standard_error == 0
     assert len(lines(found, "The branch").popitem()[1]) == 9
-    of_plain = tiny(responses.STUDY, studies, models["plain"])
+    of_plain = tiny(open_study("responses"), studies, models["plain"])
     assert set(of_plain.quantities) == {"model-response"}
     assert len(of_plain.charts) == 1
 
@@ -210,14 +215,17 @@ def test_responses_of_a_given_net(studies: Path, models: dict[str, Path]) -> Non
 def test_propagation_is_judged_by_all_its_parts() -> None:
     names = ["forward", "backward", "plain-fc", "plain-conv", "plain-trained", "residual-small"]
     names += ["plain-small"]
-    good = {name: Quantity(name, (1e-15,), exact=True) for name in names[:2]}
-    good |= {name: Quantity(name, (0.0, 0.1)) for name in names[2:6]}
-    good["plain-small"] = Quantity("small", (-50.0, -51.0))
-    assert propagation.judge(good).answer == "supported"
+    good = {name: quantity(name, (1e-15,), exact=True) for name in names[:2]}
+    good |= {name: quantity(name, (0.0, 0.1)) for name in names[2:6]}
+    good["plain-small"] = quantity("small", (-50.0, -51.0))
+    assert propagation.RULE.judge(good).answer == "supported"
     for name in names:
         wrong = 1e-3 if name in names[:2] else 0.0 if name == "plain-small" else -9.0
-        assert propagation.judge(good | {name: Quantity("no", (wrong,), exact=True)}).answer == "contradicted"
-    assert propagation.judge(good | {"plain-fc": Quantity("?", (-9.0, 9.0))}).answer == "undecided"
+        assert (
+            propagation.RULE.judge(good | {name: quantity("no", (wrong,), exact=True)}).answer
+            == "contradicted"
+        )
+    assert propagation.RULE.judge(good | {"plain-fc": quantity("?", (-9.0, 9.0))}).answer == "undecided"
 
 
 @pytest.mark.parametrize(("order", "holds"), [("preactivation", True), ("original", False)])
@@ -266,7 +274,7 @@ def test_small_weights_shrink_plain_gradients_by_their_product_and_residual_ones
 
 
 def test_propagation_at_every_depth(studies: Path) -> None:
-    found = tiny(propagation.STUDY, studies)
+    found = tiny(open_study("propagation"), studies)
     q = found.quantities
     assert max(q["forward"].values + q["backward"].values) < 1e-13
     assert min(q["control"].values) > 1e-2
@@ -286,7 +294,7 @@ def test_propagation_at_every_depth(studies: Path) -> None:
 def test_shattering_is_judged_by_depth_and_by_kind() -> None:
     names = ["plain-shallow", "plain-deep", "residual-deep"]
     cases = [(0.9, 0.1, 0.5), (0.1, 0.9, 0.95), (0.9, 0.5, 0.1), (0.9, 0.5, 0.5)]
-    assert answers(shattering.judge, names, *cases) == [
+    assert answers(shattering.RULE.judge, names, *cases) == [
         "supported",
         "contradicted",
         "contradicted",
@@ -350,7 +358,7 @@ def test_gradients_on_pictures_correlate_as_the_weights_do() -> None:
 
 
 def test_plain_gradients_shatter(studies: Path) -> None:
-    found = tiny(shattering.STUDY, studies)
+    found = tiny(open_study("shattering"), studies)
     q = found.quantities
     assert q["plain-shallow"].mean > 0.6
     assert abs(q["plain-deep"].mean) < 0.15
@@ -368,15 +376,18 @@ def test_plain_gradients_shatter(studies: Path) -> None:
 def test_lesions_are_judged_against_the_plain_net() -> None:
     names = ["resnet-single", "plain-single", "resnet-3", "plain-1"]
     cases = [(1.0, 20.0, 5.0, 25.0), (20.0, 1.0, 5.0, 25.0), (1.0, 20.0, 25.0, 5.0), (1.0, 20.0, 5.0, 5.0)]
-    assert answers(lesions.judge, names, *cases) == [
+    assert answers(lesions.RULE.judge, names, *cases) == [
         "supported",
         "contradicted",
         "contradicted",
         "undecided",
     ]
     for rise, answer in ((2.0, "supported"), (30.0, "contradicted")):
-        assert lesions.judge({"model-single": Quantity("m", (rise,), exact=True)}).answer == answer
-    assert lesions.judge({"model-single": Quantity("m", (2.0, 30.0))}).answer == "undecided"
+        assert (
+            lesions.RULE.judge({"model-single": quantity("m", (rise,), exact=True)}, given=True).answer
+            == answer
+        )
+    assert lesions.RULE.judge({"model-single": quantity("m", (2.0, 30.0))}, given=True).answer == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -442,7 +453,7 @@ def test_a_net_with_no_block_to_spare_is_refused() -> None:
 
 
 def test_lesions_of_both_kinds(studies: Path) -> None:
-    found = tiny(lesions.STUDY, studies)
+    found = tiny(open_study("lesions"), studies)
     q = found.quantities
     singles = lines(found, "Error without one")
     assert singles["resnet32"].keys() == set(range(1, 10))
@@ -457,7 +468,9 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
 
 
 def test_lesions_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
-    of_residual, of_plain = (tiny(lesions.STUDY, studies, models[kind]) for kind in ("resnet", "plain"))
+    of_residual, of_plain = (
+        tiny(open_study("lesions"), studies, models[kind]) for kind in ("resnet", "plain")
+    )
     for found in (of_residual, of_plain):
         assert found.quantities["model-single"].standard_error == 0
     assert len(lines(of_residual, "Error without one").popitem()[1]) == 9
@@ -476,21 +489,20 @@ def test_paths_are_judged_by_decay_length_and_training() -> None:
         (-0.5, 4.0, 13.5, 20.0, 9.5),
         (-0.5, 4.0, 13.5, 11.5, 9.5),
     ]
-    assert answers(paths.judge, names, *cases) == [
+    assert answers(paths.RULE.judge, names, *cases) == [
         "supported",
         "contradicted",
         "contradicted",
         "contradicted",
         "undecided",
     ]
-    assert answers(paths.judge, names[:3], (-0.5, 4.0, 13.5), (0.1, 4.0, 13.5)) == [
+    assert answers(partial(paths.RULE.judge, given=True), names[:3], (-0.5, 4.0, 13.5), (0.1, 4.0, 13.5)) == [
         "supported",
         "contradicted",
     ]
-    dead = {"slope": Quantity("s", (math.nan,), exact=True), **near(0, 4.0, 13.5)}
-    assert paths.judge({"slope": dead["slope"], "length": dead["b"], "typical": dead["c"]}).answer == (
-        "undecided"
-    )
+    dead = {"slope": quantity("s", (math.nan,), exact=True), **near(0, 4.0, 13.5)}
+    of_dead = {"slope": dead["slope"], "length": dead["b"], "typical": dead["c"]}
+    assert paths.RULE.judge(of_dead, given=True).answer == "undecided"
 
 
 def test_paths_are_counted_as_in_the_paper() -> None:
@@ -564,7 +576,7 @@ def test_branches_that_do_nothing_leave_the_gradient_to_the_shortest_path() -> N
 
 
 def test_paths_of_trained_nets(studies: Path) -> None:
-    found = tiny(paths.STUDY, studies)
+    found = tiny(open_study("paths"), studies)
     q = found.quantities
     assert q["typical"].values == (4.5,)
     shares = lines(found, "Where the gradient goes")
@@ -577,8 +589,8 @@ def test_paths_of_trained_nets(studies: Path) -> None:
 
 
 def test_paths_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
-    found = tiny(paths.STUDY, studies, models["resnet"])
+    found = tiny(open_study("paths"), studies, models["resnet"])
     assert set(found.quantities) == {"slope", "length", "share", "typical"}
     assert found.quantities["slope"].standard_error == 0
     with pytest.raises(UserError, match="plain net"):
-        tiny(paths.STUDY, studies, models["plain"])
+        tiny(open_study("paths"), studies, models["plain"])

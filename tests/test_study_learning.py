@@ -19,19 +19,20 @@ from residuum.models.resnet import ResNet
 from residuum.models.unet import UNet
 from residuum.study import identity, insertion, landscape, refinement, scenes, skips, waveform
 from residuum.study.examined import opened, runs_of, training_batches
-from residuum.study.frame import Findings, Means, Quantities, Quantity
+from residuum.study.frame import Findings, Setup, quantity
+from residuum.study.verdict import Quantities
 
 
 def quantities(**means: float) -> Quantities:
     """Three seeds each, 0.01 around the mean."""
     return {
-        name.replace("_", "-"): Quantity(name, (mean - 0.01, mean, mean + 0.01))
+        name.replace("_", "-"): quantity(name, (mean - 0.01, mean, mean + 0.01))
         for name, mean in means.items()
     }
 
 
-def tiny(studies: Path, model: str | None = None) -> Means:
-    return Means("tiny", (0, 1), studies, threads=1, model=model)
+def tiny(studies: Path, model: str | None = None) -> Setup:
+    return Setup("tiny", (0, 1), studies, threads=1, model=model)
 
 
 def small_net(depth: int = 20, **choices: object) -> ResNet:
@@ -61,53 +62,49 @@ LANDSCAPE = {
 
 
 @pytest.mark.parametrize(
-    ("study", "figures", "changes"),
+    ("rule", "figures", "changes"),
     [
-        (identity.STUDY, IDENTITY, {"steps_residual": 30.0}),
-        (waveform.STUDY, WAVE, {"until_lowest": 400.0}),
-        (waveform.STUDY, WAVE, {"final_residual": 0.9}),
-        (refinement.STUDY, REFINEMENT, {"cosine_last": -0.3}),
-        (refinement.STUDY, REFINEMENT, {"own_start": 61.0}),
-        (skips.STUDY, SKIPS, {"add_iou": 0.3}),
-        (skips.STUDY, SKIPS, {"concatenate_iou": 0.3}),
-        (skips.STUDY, SKIPS, {"concatenate_iou": 0.7}),
-        (landscape.STUDY, LANDSCAPE, {"residual_rise": 10.0}),
-        (landscape.STUDY, LANDSCAPE, {"residual_violations": 40.0}),
+        (identity.RULE, IDENTITY, {"steps_residual": 30.0}),
+        (waveform.RULE, WAVE, {"until_lowest": 400.0}),
+        (waveform.RULE, WAVE, {"final_residual": 0.9}),
+        (refinement.RULE, REFINEMENT, {"cosine_last": -0.3}),
+        (refinement.RULE, REFINEMENT, {"own_start": 61.0}),
+        (skips.RULE, SKIPS, {"add_iou": 0.3}),
+        (skips.RULE, SKIPS, {"concatenate_iou": 0.3}),
+        (skips.RULE, SKIPS, {"concatenate_iou": 0.7}),
+        (landscape.RULE, LANDSCAPE, {"residual_rise": 10.0}),
+        (landscape.RULE, LANDSCAPE, {"residual_violations": 40.0}),
     ],
 )
-def test_a_predicate_goes_both_ways(study, figures, changes):
-    exact = (
-        {"grown-difference": Quantity("difference", (0.0,), exact=True)} if study is identity.STUDY else {}
-    )
-    assert study.judge({**quantities(**figures), **exact}).answer == "supported"
-    assert study.judge({**quantities(**{**figures, **changes}), **exact}).answer == "contradicted"
+def test_a_predicate_goes_both_ways(rule, figures, changes):
+    exact = {"grown-difference": quantity("difference", (0.0,), exact=True)} if rule is identity.RULE else {}
+    assert rule.judge({**quantities(**figures), **exact}).answer == "supported"
+    assert rule.judge({**quantities(**{**figures, **changes}), **exact}).answer == "contradicted"
 
 
 def test_a_grown_net_that_answers_otherwise_contradicts():
-    moved = {"grown-difference": Quantity("difference", (0.1,), exact=True)}
-    assert identity.STUDY.judge({**quantities(**IDENTITY), **moved}).answer == "contradicted"
+    moved = {"grown-difference": quantity("difference", (0.1,), exact=True)}
+    assert identity.RULE.judge({**quantities(**IDENTITY), **moved}).answer == "contradicted"
 
 
 @pytest.mark.parametrize(
-    ("study", "figures"),
+    ("rule", "figures"),
     [
-        (identity.STUDY, {**IDENTITY, "steps_residual": 20.0}),
-        (waveform.STUDY, {**WAVE, "final_plain": 0.1}),
-        (refinement.STUDY, {**REFINEMENT, "cosine_last": 0.0}),
-        (skips.STUDY, {**SKIPS, "none_iou": 0.60}),
-        (landscape.STUDY, {**LANDSCAPE, "plain_rise": 1.0}),
+        (identity.RULE, {**IDENTITY, "steps_residual": 20.0}),
+        (waveform.RULE, {**WAVE, "final_plain": 0.1}),
+        (refinement.RULE, {**REFINEMENT, "cosine_last": 0.0}),
+        (skips.RULE, {**SKIPS, "none_iou": 0.60}),
+        (landscape.RULE, {**LANDSCAPE, "plain_rise": 1.0}),
     ],
 )
-def test_a_predicate_may_leave_it_open(study, figures):
-    exact = (
-        {"grown-difference": Quantity("difference", (0.0,), exact=True)} if study is identity.STUDY else {}
-    )
-    assert study.judge({**quantities(**figures), **exact}).answer == "undecided"
+def test_a_predicate_may_leave_it_open(rule, figures):
+    exact = {"grown-difference": quantity("difference", (0.0,), exact=True)} if rule is identity.RULE else {}
+    assert rule.judge({**quantities(**figures), **exact}).answer == "undecided"
 
 
 def test_of_the_surface_of_one_net_nothing_is_decided():
-    given = {"given-violations": Quantity("violations", (3.0,), "%", exact=True)}
-    assert landscape.judge(given).answer == "undecided"
+    given = {"given-violations": quantity("violations", (3.0,), "%", exact=True)}
+    assert landscape.RULE.judge(given, given=True).answer == "undecided"
 
 
 # --- identity -----------------------------------------------------------------------------------
@@ -171,7 +168,7 @@ def test_grown_nets_answer_the_same_and_inserted_layers_do_not():
 
 
 def test_identity_in_small(studies):
-    findings = identity.STUDY.measure(tiny(studies))
+    findings = identity.measure(tiny(studies))
     q = findings.quantities
     assert q["grown-difference"].values == (0, 0)
     assert q["grown-loss"].values == q["shallow-residual-loss"].values
@@ -212,7 +209,7 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 
 
 def test_waveform_in_small(studies):
-    findings = waveform.STUDY.measure(tiny(studies))
+    findings = waveform.measure(tiny(studies))
     q = findings.quantities
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
@@ -290,7 +287,7 @@ def test_probes_read_what_is_there():
 
 
 def test_refinement_in_small(studies):
-    findings = refinement.STUDY.measure(tiny(studies))
+    findings = refinement.measure(tiny(studies))
     q = findings.quantities
     assert all(-1 <= value <= 1 for value in q["cosine-last"].values)
     assert q["cosine-last"].values == q["cosine-stage3"].values
@@ -302,11 +299,11 @@ def test_refinement_in_small(studies):
 def test_refinement_of_a_given_net(studies):
     found = runs_of(tiny(studies), [("resnet", 32), ("plain", 32)])
     residual, plain = (found[kind, 32][0].path for kind in ("resnet", "plain"))
-    findings = refinement.STUDY.measure(tiny(studies, str(residual)))
+    findings = refinement.measure(tiny(studies, str(residual)))
     assert all(one.exact and len(one.values) == 1 for one in findings.quantities.values())
     assert "plain-probe-end" not in findings.quantities
     with pytest.raises(UserError, match="plain net"):
-        refinement.STUDY.measure(tiny(studies, str(plain)))
+        refinement.measure(tiny(studies, str(plain)))
 
 
 def test_a_stage_of_one_block_cannot_be_examined():
@@ -357,7 +354,7 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 
 
 def test_skips_in_small(studies):
-    findings = skips.STUDY.measure(tiny(studies))
+    findings = skips.measure(tiny(studies))
     q = findings.quantities
     assert all(0 < value < 1 for name, one in q.items() if name.endswith("iou") for value in one.values)
     assert q["add-parameters"].mean == q["none-parameters"].mean
@@ -429,7 +426,7 @@ def test_a_map_of_the_landscape_has_b_upwards():
 
 
 def test_landscape_in_small(studies):
-    findings = landscape.STUDY.measure(tiny(studies))
+    findings = landscape.measure(tiny(studies))
     q = findings.quantities
     for kind in ("plain", "residual"):
         assert all(value > 0 for value in q[f"{kind}-centre"].values)
@@ -440,7 +437,7 @@ def test_landscape_in_small(studies):
 
 def test_landscape_of_a_given_net(studies):
     path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
-    findings = landscape.STUDY.measure(tiny(studies, str(path)))
+    findings = landscape.measure(tiny(studies, str(path)))
     assert findings.quantities["given-centre"].exact
     run = opened(path, tiny(studies))
     middle = landscape.loss_of(run.classifier.net, training_batches(run, 125))

@@ -11,9 +11,10 @@ from torch import nn
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.files import write_json
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.records.codec import write_record
+from residuum.records.study import Quantity, Verdict
 from residuum.study import (
     activation_order,
     normalisation,
@@ -22,15 +23,15 @@ from residuum.study import (
     stride,
     thousand_layers,
 )
-from residuum.study.frame import Findings, Means, Quantity, Study
-from residuum.study.run import written
-from residuum.study.verdict import Verdict
+from residuum.study.catalogue import open_study
+from residuum.study.frame import Findings, Setup, Study, quantity
+from residuum.study.run import record
 
 
 def figures(**means: float) -> dict[str, Quantity]:
     """Quantities of three seeds that spread by ±0.1 about these means; "_" in a name stands for "-"."""
     return {
-        name.replace("_", "-"): Quantity(name, tuple(mean + by for by in (-0.1, 0.0, 0.1)))
+        name.replace("_", "-"): quantity(name, tuple(mean + by for by in (-0.1, 0.0, 0.1)))
         for name, mean in means.items()
     }
 
@@ -41,17 +42,17 @@ def answers(judge: Callable[[Mapping[str, Quantity]], Verdict], *cases: Mapping[
 
 def tiny(study: Study, folder: Path) -> Findings:
     """Measure at scale tiny; the findings can be judged and written down."""
-    means = Means("tiny", (0, 1), folder, threads=1)
-    found = study.measure(means)
-    verdict = study.judge(found.quantities)
-    assert verdict.answer in {"supported", "contradicted", "undecided"}
-    write_json(folder / study.name / runs.STUDY, written(study, means, found, verdict, 1.0))
+    setup = Setup("tiny", (0, 1), folder, threads=1)
+    found = study.measure(setup)
+    written = record(study, setup, found, 1.0)
+    assert written.verdict.answer in {"supported", "contradicted", "undecided"}
+    write_record(folder / study.name / runs.STUDY, written)
     return found
 
 
 def with_each_above(names: list[str], base: str, gap: float) -> dict[str, Quantity]:
     return figures(**{base: 10.0}) | {
-        f"{name}-test": quantity for name in names for quantity in figures(it=10.0 + gap).values()
+        f"{name}-test": one for name in names for one in figures(it=10.0 + gap).values()
     }
 
 
@@ -66,8 +67,8 @@ def test_projections_are_judged_by_what_they_add_to_option_a() -> None:
     paper = case(28.54, 25.03, 24.3)
     needed = case(28.54, 25.03, 20.0)
     harmful = case(20.0, 25.0, 25.0)
-    alike = case(25.0, 25.0, 25.0) | {name: Quantity(name, (-1.0, 0.0, 1.0)) for name in ("B-room", "C-room")}
-    judge = shortcut_options.judge
+    alike = case(25.0, 25.0, 25.0) | {name: quantity(name, (-1.0, 0.0, 1.0)) for name in ("B-room", "C-room")}
+    judge = shortcut_options.RULE.judge
     assert answers(judge, paper, needed, harmful, alike) == [
         "supported",
         "contradicted",
@@ -78,7 +79,7 @@ def test_projections_are_judged_by_what_they_add_to_option_a() -> None:
 
 
 def test_options_a_and_none_have_equally_many_parameters(studies: Path) -> None:
-    found = tiny(shortcut_options.STUDY, studies)
+    found = tiny(open_study("shortcut-options"), studies)
     count = {option: found.quantities[f"{option}-parameters"].mean for option in "ABC"}
     assert count["A"] == found.quantities["none-parameters"].mean
     assert count["B"] - count["A"] == (4 * 8 + 2 * 8) + (8 * 16 + 2 * 16)  # two 1×1 convolutions and their BN
@@ -95,7 +96,7 @@ def test_one_manipulation_that_helps_contradicts() -> None:
     worse = with_each_above(names, "identity_test", 3.0)
     one_better = worse | {"dropout-test": figures(it=7.0)["it"]}
     one_alike = worse | {"dropout-test": figures(it=10.0)["it"]}
-    assert answers(shortcut_ablations.judge, worse, one_better, one_alike) == [
+    assert answers(shortcut_ablations.RULE.judge, worse, one_better, one_alike) == [
         "supported",
         "contradicted",
         "undecided",
@@ -103,7 +104,7 @@ def test_one_manipulation_that_helps_contradicts() -> None:
 
 
 def test_every_manipulation_is_another_net(studies: Path) -> None:
-    found = tiny(shortcut_ablations.STUDY, studies)
+    found = tiny(open_study("shortcut-ablations"), studies)
     errors = {name: q.values for name, q in found.quantities.items() if name.endswith("-train")}
     assert len(errors) == 6
     assert len(set(errors.values())) == 6
@@ -130,12 +131,12 @@ def test_the_order_is_judged_at_the_greater_depth() -> None:
         return figures(**{f"{name}_deep_test": mean for name, mean in names.items()})
 
     assert answers(
-        activation_order.judge, case(9, 12, 11), case(11, 12, 11), case(9, 8, 11), case(10, 12, 11)
+        activation_order.RULE.judge, case(9, 12, 11), case(11, 12, 11), case(9, 8, 11), case(10, 12, 11)
     ) == ["supported", "contradicted", "contradicted", "undecided"]
 
 
 def test_all_five_orders_are_trained_at_two_depths(studies: Path) -> None:
-    found = tiny(activation_order.STUDY, studies)
+    found = tiny(open_study("activation-order"), studies)
     assert len(activation_order.ORDERS) == 5
     errors = {name: q.values for name, q in found.quantities.items() if name.endswith("-train")}
     assert len({errors[f"{order}-deep-train"] for order in activation_order.ORDERS}) == 5
@@ -155,8 +156,8 @@ def test_the_stride_is_judged_by_error_and_by_count() -> None:
     better = figures(**{"1x1_test": 10.0, "3x3_test": 9.0}) | exact
     worse = figures(**{"1x1_test": 9.0, "3x3_test": 10.0}) | exact
     alike = figures(**{"1x1_test": 9.0, "3x3_test": 9.0}) | exact
-    dearer = better | {"more": Quantity("more", (9.0,), exact=True)}
-    assert answers(stride.judge, better, worse, alike, dearer) == [
+    dearer = better | {"more": quantity("more", (9.0,), exact=True)}
+    assert answers(stride.RULE.judge, better, worse, alike, dearer) == [
         "supported",
         "contradicted",
         "undecided",
@@ -172,7 +173,7 @@ def test_resnet50_has_the_published_multiply_adds() -> None:
 
 
 def test_the_stride_costs_multiply_adds_and_no_parameters(studies: Path) -> None:
-    found = tiny(stride.STUDY, studies)
+    found = tiny(open_study("stride"), studies)
     (early, late) = found.tables[0].rows
     assert early[1:3] == late[1:3]
     more = int(late[3].replace(",", "")) - int(early[3].replace(",", ""))
@@ -185,12 +186,14 @@ def test_the_stride_costs_multiply_adds_and_no_parameters(studies: Path) -> None
 
 def test_deep_nets_are_judged_against_each_other_and_against_guessing() -> None:
     def case(original: float, pre: float) -> dict[str, Quantity]:
-        q = {"chance": Quantity("chance", (math.log(10),), exact=True)}
+        q = {"chance": quantity("chance", (math.log(10),), exact=True)}
         for depth in thousand_layers.DEPTHS:
             q |= figures(**{f"original-{depth}-loss": original, f"preactivation-{depth}-loss": pre})
         return q
 
-    assert answers(thousand_layers.judge, case(4.0, 1.5), case(1.0, 1.5), case(4.0, 2.8), case(1.5, 1.5)) == [
+    assert answers(
+        thousand_layers.RULE.judge, case(4.0, 1.5), case(1.0, 1.5), case(4.0, 2.8), case(1.5, 1.5)
+    ) == [
         "supported",
         "contradicted",
         "contradicted",
@@ -199,7 +202,7 @@ def test_deep_nets_are_judged_against_each_other_and_against_guessing() -> None:
 
 
 def test_deep_nets_cost_more_than_the_short_one(studies: Path) -> None:
-    found = tiny(thousand_layers.STUDY, studies)
+    found = tiny(open_study("thousand-layers"), studies)
     q = found.quantities
     assert q["chance"].mean == pytest.approx(math.log(10))
     for net in thousand_layers.NETS:
@@ -214,15 +217,15 @@ def test_deep_nets_cost_more_than_the_short_one(studies: Path) -> None:
 def test_a_net_that_overflows_counts_as_guessing(
     studies: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def failing(means: Means, wanted: list[Any]) -> list[runs.RunRecord]:
+    def failing(setup: Setup, wanted: list[Any]) -> list[runs.RunRecord]:
         if any(one.model == "resnet1202" for one in wanted):
             said = "training stopped at step 3: the loss is nan"
             raise UserError("training resnet1202-s0 failed", said)
-        return known(means, wanted)
+        return known(setup, wanted)
 
     known = thousand_layers.trained
     monkeypatch.setattr(thousand_layers, "trained", failing)
-    found = tiny(thousand_layers.STUDY, studies)
+    found = tiny(open_study("thousand-layers"), studies)
     assert found.quantities["original-1202-loss"].values == (math.log(10),) * 2
     assert found.quantities["original-1202-train"].mean == pytest.approx(90)
     assert "original-1202-step" not in found.quantities
@@ -231,12 +234,12 @@ def test_a_net_that_overflows_counts_as_guessing(
 
 
 def test_other_failures_of_deep_nets_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(means: Means, wanted: list[Any]) -> list[runs.RunRecord]:
+    def failing(setup: Setup, wanted: list[Any]) -> list[runs.RunRecord]:
         raise UserError("cannot write", "0 MB are free")
 
     monkeypatch.setattr(thousand_layers, "trained", failing)
     with pytest.raises(UserError, match="cannot write"):
-        thousand_layers.measure(Means("tiny", (0,), tmp_path, threads=1))
+        thousand_layers.measure(Setup("tiny", (0,), tmp_path, threads=1))
 
 
 # --- normalisation ------------------------------------------------------------------------------
@@ -244,16 +247,16 @@ def test_other_failures_of_deep_nets_are_errors(tmp_path: Path, monkeypatch: pyt
 
 def test_dropout_is_needless_within_half_a_point_and_biases_must_be_idle() -> None:
     def case(without: float, dropout: float, idle: float = 1e-14) -> dict[str, Quantity]:
-        exact = {name: Quantity(name, (idle,), exact=True) for name in ("logits", "gradient")}
+        exact = {name: quantity(name, (idle,), exact=True) for name in ("logits", "gradient")}
         return figures(without_test=without, dropout_test=dropout) | exact
 
     assert answers(
-        normalisation.judge, case(10, 12), case(10, 10), case(12, 10), case(10.5, 10), case(10, 12, 1e-3)
+        normalisation.RULE.judge, case(10, 12), case(10, 10), case(12, 10), case(10.5, 10), case(10, 12, 1e-3)
     ) == ["supported", "supported", "contradicted", "undecided", "contradicted"]
 
 
 def test_biases_before_bn_are_idle_and_dropout_is_not(studies: Path) -> None:
-    found = tiny(normalisation.STUDY, studies)
+    found = tiny(open_study("normalisation"), studies)
     assert found.quantities["logits"].mean < 1e-9
     assert found.quantities["gradient"].mean < 1e-9
     assert found.quantities["without-train"].values != found.quantities["dropout-train"].values

@@ -18,11 +18,12 @@ from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_label
 from page_reading import Page, browse, in_browser, leaves
 
 from residuum.errors import UserError
+from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
-from residuum.reporting.study_figures import MOST_CELLS, read_study
+from residuum.reporting.study_drawable import MOST_CELLS
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
-from residuum.reporting.study_wording import amount_words
+from residuum.reporting.study_wording import quantity_words
 
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
 
@@ -257,7 +258,9 @@ def test_large_fields_stay_small_files(tmp_path: Path) -> None:
     assert f"{1000 // math.ceil(1000 / MOST_CELLS)} rows" in found.html
 
 
-# --- texts are texts, damage is survived --------------------------------------------------------
+# --- texts are texts, damage is refused ---------------------------------------------------------
+
+OF_THE_FORMAT = {"study", "lines", "bars", "map", "quick", "supported", "contradicted", "undecided"}
 
 
 def test_hostile_texts_are_shown_as_text(tmp_path: Path) -> None:
@@ -266,7 +269,7 @@ def test_hostile_texts_are_shown_as_text(tmp_path: Path) -> None:
             return {key: spoil(value) for key, value in tree.items()}
         if isinstance(tree, list):
             return [spoil(value) for value in tree]
-        return HOSTILE if isinstance(tree, str) and tree not in {"study", "lines", "bars", "map"} else tree
+        return HOSTILE if isinstance(tree, str) and tree not in OF_THE_FORMAT else tree
 
     for name, make in STUDIES.items():
         content = spoil(json.loads(json.dumps(make())))
@@ -292,7 +295,7 @@ WAYS = {name: [way for way in leaves(content) if way and way != ("kind",)] for n
 @pytest.mark.parametrize("name", STUDIES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_figures_never_break_the_page(tmp_path: Path, name: str, data: st.DataObject) -> None:
+def test_damage_is_one_clear_error_or_a_right_page(tmp_path: Path, name: str, data: st.DataObject) -> None:
     content = json.loads(json.dumps(WHOLE[name]))
     # Short ways are few among thousands of points: they are damaged as often.
     size = data.draw(st.integers(1, max(map(len, WAYS[name]))))
@@ -305,11 +308,85 @@ def test_damaged_figures_never_break_the_page(tmp_path: Path, name: str, data: s
             place[last] = data.draw(st.sampled_from(BAD))
         except (KeyError, IndexError, TypeError):
             continue  # an earlier damage took this place away
-    found = page(tmp_path / "study", content)
+    folder = leave(tmp_path / "study", content)
+    write_study_index(tmp_path)
+    index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
+    try:
+        found = Page(write_study_report(folder).read_text(encoding="utf-8"))
+    except UserError as error:
+        assert_says_what_is_wrong(error, folder)
+        assert "study.json cannot be read" in index.plain
+        return
+    assert "cannot be read" not in index.plain
     assert not re.search(r"\b(nan|inf)\b", found.plain, re.IGNORECASE)
     for key in ("d", "x", "y", "x1", "y1", "cx", "width", "height", "data-v", "transform"):
         assert not [value for value in found.values(key) if re.search("nan|inf", value)]
-    write_study_index(tmp_path)
+
+
+def assert_says_what_is_wrong(error: UserError, folder: Path) -> None:
+    assert str(folder / "study.json") in error.what
+    assert re.search(r"at `\$|missing required field|unknown field", error.why)
+    assert "written by residuum 0.1.0" in error.why
+
+
+FIELDS = [name for name in WHOLE["degradation"] if name != "kind"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_field_that_is_missing_or_of_another_type_is_refused(tmp_path: Path, name: str) -> None:
+    whole = WHOLE["degradation"]
+    for damaged in (
+        {key: whole[key] for key in whole if key != name},
+        whole | {name: object_like(whole[name])},
+    ):
+        with pytest.raises(UserError) as error:
+            write_study_report(leave(tmp_path, damaged))
+        assert_says_what_is_wrong(error.value, tmp_path)
+        assert name in error.value.why
+        assert not (tmp_path / "report.html").exists()
+
+
+def object_like(value: Any) -> Any:
+    """Return something of another type."""
+    return [1] if isinstance(value, dict | str | float) or value is None else {}
+
+
+@pytest.mark.parametrize(
+    ("way", "value", "why"),
+    [
+        (("verdict", "answer"), "perhaps", "Invalid enum value"),
+        (("verdict", "parts", 0, "holds"), "yes", "Expected `bool | null`"),
+        (("quantities", "plain20-train", "values", 1), "12", "Expected `float`"),
+        (("quantities", "plain20-train", "mean"), None, "Expected `float`"),
+        (("charts", 0, "kind"), "pie", "Invalid value"),
+        (("charts", 0, "lines", 0, "points", 0), [1.0], "length 2"),
+        (("charts", 4, "bars", 0, "values"), None, "Expected `array`"),
+        (("tables", 0, "rows", 1), ["one cell"], "row 1 has 1 cells, not 2"),
+        (("seconds",), -1.0, ">= 0"),
+        (("scale",), "huge", "Invalid enum value"),
+        (("colour",), "red", "unknown field `colour`"),
+        (("measured", "fr"), "bon", "unknown field `fr`"),
+    ],
+)
+def test_damage_in_any_part_is_named(tmp_path: Path, way: tuple[Any, ...], value: Any, why: str) -> None:
+    content = json.loads(json.dumps(WHOLE["degradation"]))
+    place = content
+    for key in way[:-1]:
+        place = place[key]
+    place[way[-1]] = value
+    with pytest.raises(UserError, match=re.escape(why)) as error:
+        write_study_report(leave(tmp_path, content))
+    assert_says_what_is_wrong(error.value, tmp_path)
+    content["residuum_version"] = "9.9"
+    with pytest.raises(UserError, match=r"written by residuum 9\.9"):
+        write_study_report(leave(tmp_path, content))
+
+
+def test_a_field_of_uneven_rows_is_refused(tmp_path: Path) -> None:
+    content = json.loads(json.dumps(WHOLE["loss-surface"]))
+    content["charts"][0]["rows"][3] = [1.0]
+    with pytest.raises(UserError, match="row 3 has 1 cells, not 48"):
+        write_study_report(leave(tmp_path, content))
 
 
 def test_figures_that_are_not_numbers_are_gaps(tmp_path: Path) -> None:
@@ -329,17 +406,18 @@ def test_figures_that_are_not_numbers_are_gaps(tmp_path: Path) -> None:
 
 
 def test_a_study_without_figures_says_so(tmp_path: Path) -> None:
-    found = page(tmp_path, {"kind": "study"})
-    for words in (
-        "no verdict",
-        "No charts",
-        "No table",
-        "does not name the claim",
-        "does not name the command",
-    ):
+    nothing = {"quantities": {}, "charts": [], "tables": [], "notes": [], "runs": {}}
+    found = page(tmp_path, WHOLE["degradation"] | nothing)
+    for words in ("No charts", "No table"):
         assert words in found.plain
-    empty = {"kind": "study", "charts": [{"kind": k} for k in ("lines", "bars", "map")], "tables": [{}]}
-    found = page(tmp_path, empty)
+    axes = {"title": "", "x": "", "y": ""}
+    charts = [
+        axes | {"kind": "lines", "lines": []},
+        {"kind": "bars", "title": "", "y": "", "bars": []},
+        axes | {"kind": "map", "rows": [], "x_range": [0, 1], "y_range": [0, 1], "reading": ""},
+    ]
+    table = {"title": "", "heads": [], "rows": []}
+    found = page(tmp_path, WHOLE["degradation"] | nothing | {"charts": charts, "tables": [table]})
     assert found.plain.count("No figures to draw.") == 3
     assert "The table is empty." in found.plain
 
@@ -347,7 +425,7 @@ def test_a_study_without_figures_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["[1]", "{}", "null", '{"kind": "lesion"}'])
 def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "study.json").write_text(content)
-    with pytest.raises(UserError, match="does not hold a study"):
+    with pytest.raises(UserError, match=r"study\.json is not what residuum .* writes there"):
         write_study_report(tmp_path)
 
 
@@ -369,9 +447,7 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_quantity_is_written(mean: float, sd: float | None, exact: bool, said: str) -> None:
-    raw = {"q": {"label": "q", "values": [mean], "mean": mean, "sd": sd, "exact": exact}}
-    (one,) = read_study({"quantities": raw}).amounts
-    assert amount_words(one) == said
+    assert quantity_words(StudyQuantity("q", (mean,), "", exact, mean, sd, 1)) == said
 
 
 # --- the table of all studies -------------------------------------------------------------------

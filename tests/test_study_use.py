@@ -26,8 +26,9 @@ from residuum.files import read_json
 from residuum.models import comparison
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.records.study import Quantity
 from residuum.study import complexity, ensembles, transfer
-from residuum.study.frame import Findings, Means, Quantity
+from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.ridge import probe_accuracy, ridge
 from residuum.study.some_classes import folder_of_classes
 from residuum.study.trained import trained
@@ -36,12 +37,12 @@ SEEDS = (0, 1)
 
 
 @pytest.fixture(scope="session")
-def tiny(studies: Path) -> Means:
-    return Means("tiny", SEEDS, studies, threads=1)
+def tiny(studies: Path) -> Setup:
+    return Setup("tiny", SEEDS, studies, threads=1)
 
 
 def values(*numbers: float) -> Quantity:
-    return Quantity("it", numbers, "%")
+    return quantity("it", numbers, "%")
 
 
 def small_net(**choices: object) -> ResNet:
@@ -86,7 +87,7 @@ def test_scales_are_torchvisions_to_the_pixel() -> None:
 
 
 @pytest.fixture(scope="session")
-def costs(tiny: Means) -> Findings:
+def costs(tiny: Setup) -> Findings:
     return complexity.measure(tiny)
 
 
@@ -124,14 +125,14 @@ def test_times_are_one_value_a_round(costs: Findings) -> None:
 
 def test_deeper_yet_cheaper_is_supported_and_can_be_contradicted(costs: Findings) -> None:
     q = dict(costs.quantities)
-    assert complexity.judge(q).answer == "supported"
+    assert complexity.RULE.judge(q).answer == "supported"
     for name, wrong in (
         ("resnet152-multiply-adds", 15.6),
         ("resnet34-of-vgg19", 0.25),
         ("resnet34-error", 9.2),
     ):
-        changed = {**q, name: Quantity("it", (wrong,), exact=True)}
-        assert complexity.judge(changed).answer == "contradicted"
+        changed = {**q, name: quantity("it", (wrong,), exact=True)}
+        assert complexity.RULE.judge(changed).answer == "contradicted"
 
 
 def test_without_torchvision_the_counts_are_those_kept(
@@ -141,8 +142,8 @@ def test_without_torchvision_the_counts_are_those_kept(
     assert complexity.cost_of("vgg16") == complexity.Cost(16, 138_357_544, 15_470_264_320, 2_347_496_708)
     assert complexity.cost_of("vgg19") == complexity.Cost(19, 143_667_240, 19_632_062_464, 2_514_482_436)
     assert complexity.cost_of("googlenet") == complexity.Cost(22, 6_624_904, 1_498_376_192, 1_541_654_660)
-    found = complexity.measure(Means("tiny", (0,), tmp_path, threads=1))
-    assert complexity.judge(found.quantities).answer == "supported"
+    found = complexity.measure(Setup("tiny", (0,), tmp_path, threads=1))
+    assert complexity.RULE.judge(found.quantities).answer == "supported"
     assert "vgg16-seconds" not in found.quantities
     assert "torchvision is not installed" in found.notes[-2]
 
@@ -177,7 +178,7 @@ def test_verdict_on_ensembles(
         "six-against-two": values(*against_two),
         "crops-change": values(*crops),
     }
-    assert ensembles.judge(q).answer == answer
+    assert ensembles.RULE.judge(q).answer == answer
 
 
 def test_figures_of_ensembles_by_hand() -> None:
@@ -214,7 +215,7 @@ def test_protocols_average_probabilities_of_views(mirrors: bool) -> None:
         assert found.mirror is None
 
 
-def test_ensembles_keep_what_theory_promises(tiny: Means) -> None:
+def test_ensembles_keep_what_theory_promises(tiny: Setup) -> None:
     found = ensembles.measure(tiny)
     q = found.quantities
     wanted = {seed: [ensembles._settings(tiny, depth, seed) for depth in ensembles.DEPTHS] for seed in SEEDS}
@@ -234,7 +235,7 @@ def test_ensembles_keep_what_theory_promises(tiny: Means) -> None:
 
 
 def test_members_at_quick_and_full_scale(tmp_path: Path) -> None:
-    quick, full = (Means(scale, (0,), tmp_path, data="digits") for scale in ("quick", "full"))
+    quick, full = (Setup(scale, (0,), tmp_path, data="digits") for scale in ("quick", "full"))
     asked = [ensembles._settings(quick, depth, 0) for depth in ensembles.DEPTHS]
     depths = [named(one.model, 10, blocks=one.blocks).depth for one in asked if one.model]
     assert depths == [20, 26, 32, 38, 44, 56]
@@ -262,7 +263,7 @@ def test_verdict_on_transfer(deep: tuple[float, ...], answer: str) -> None:
         "plain56-many": values(60.0, 61.0, 60.5),
         "resnet20-many": values(69.0, 70.0, 69.5),
     }
-    assert transfer.judge(q).answer == answer
+    assert transfer.RULE.judge(q).answer == answer
 
 
 def test_the_probe_is_scikit_learns_ridge() -> None:
@@ -303,7 +304,7 @@ def test_halves_need_four_classes() -> None:
 
 def test_half_of_cifar10_is_shortened_at_quick_as_the_whole_is(tmp_path: Path) -> None:
     digits = open_data("digits")
-    quick, full = (Means(scale, (0,), tmp_path, data="digits") for scale in ("quick", "full"))
+    quick, full = (Setup(scale, (0,), tmp_path, data="digits") for scale in ("quick", "full"))
     photographs = ImageData("cifar10", "cifar10", digits.classes, digits.train)
     asked = transfer._settings(quick, photographs, "digits", "plain56", 0)
     assert (asked.model, asked.epochs, asked.image_size, asked.flip) == ("plain56", 2, 16, None)
@@ -368,7 +369,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
     assert not net.training
 
 
-def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Means) -> None:
+def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     found = transfer.measure(tiny)
     q = found.quantities
     assert set(q) == {f"{net}-{kind}" for net in transfer.NETS for kind in transfer.KINDS}

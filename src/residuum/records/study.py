@@ -1,11 +1,14 @@
 """study.json: what a study asked, measured and answered, with the charts and tables that show it."""
 
 import math
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from residuum.choices import Scale
 from residuum.records.codec import Record
 
+Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Answer = Literal["supported", "contradicted", "undecided"]
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
@@ -164,8 +167,8 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...]
     settings: dict[str, Any]
     """What was trained and how."""
-    seconds: float
+    seconds: Seconds
     """What measuring took, besides the training of `runs`."""
-    runs: dict[str, float]
+    runs: dict[str, Seconds]
     """What the training of each run took, in seconds; on a processor that is of one core."""
     environment: dict[str, Any]

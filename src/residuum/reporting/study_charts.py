@@ -9,10 +9,10 @@ from statistics import fmean, stdev
 
 from markupsafe import Markup
 
+from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
-from residuum.reporting.figures import Points, last
-from residuum.reporting.study_figures import Bar, Bars, Chart, Field, Line, Lines
+from residuum.reporting.figures import last
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread
 from residuum.reporting.svg import LETTER, Scale
@@ -40,8 +40,8 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
     """Draw a chart of any kind; a field in the colours of those `beside` it."""
     if isinstance(chart, Lines):
         return _lines(chart)
-    if isinstance(chart, Field):
-        drawn = draw_field(chart, [one for one in beside if isinstance(one, Field)])
+    if isinstance(chart, Map):
+        drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
     return Picture(chart.title, _bars(chart), note=_bars_note(chart))
 
@@ -50,12 +50,12 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
 
 
 def _lines(chart: Lines) -> Picture:
-    drawn = [
-        replace(one, points=_placeable(one.points, chart), seeds=[_placeable(s, chart) for s in one.seeds])
+    drawn = tuple(
+        Line(one.label, _placeable(one.points, chart), tuple(_placeable(s, chart) for s in one.seeds))
         for one in chart.lines
-    ]
+    )
     are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
-    seeds = [Series("", seed, i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
+    seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
     series = [one for one in (*seeds, *means) if last(one.points)]
     if not series:
@@ -70,14 +70,14 @@ def _lines(chart: Lines) -> Picture:
 
 def _mean(one: Line, style: int, is_named: bool) -> Series:
     label = isolated(clipped(shown(one.label or "–"), 40))
-    return Series(label, one.points, style, shown(one.label) if is_named else "")
+    return Series(label, list(one.points), style, shown(one.label) if is_named else "")
 
 
 def _placeable(points: Points, chart: Lines) -> Points:
     """Make a gap of what has no place on a logarithmic axis."""
     if not chart.log_y:
         return points
-    return [(x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points]
+    return tuple((x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points)
 
 
 def _y_axis(chart: Lines, series: Sequence[Series]) -> YAxis:

@@ -1,13 +1,14 @@
 """A field of values in colour: one path for each level of colour, so that even 64×64 cells are a small file."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from markupsafe import Markup
 
+from residuum.records.study import Map
 from residuum.reporting import svg
-from residuum.reporting.study_figures import Field
 from residuum.reporting.study_wording import axis_figure, figure
 from residuum.reporting.svg import Scale
 from residuum.reporting.wording import clipped, shown
@@ -44,7 +45,7 @@ class _Levels:
         return f"{figure(self.low + level * step)} to {figure(self.low + (level + 1) * step)}"
 
 
-def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
+def draw_field(field: Map, beside: Sequence[Map] = ()) -> Markup:
     """Draw the cells over their axes, with the colours' key on the right; nothing where there is no value.
 
     A colour means the same as in the fields `beside` whose values are read in the same way.
@@ -73,8 +74,8 @@ def draw_field(field: Field, beside: Sequence[Field] = ()) -> Markup:
     )
 
 
-def _values(fields: Sequence[Field]) -> list[float]:
-    return [value for field in fields for row in field.rows for value in row if value is not None]
+def _values(fields: Sequence[Map]) -> list[float]:
+    return [value for field in fields for row in field.rows for value in row if not math.isnan(value)]
 
 
 def _levels(values: Sequence[float]) -> _Levels:
@@ -84,7 +85,7 @@ def _levels(values: Sequence[float]) -> _Levels:
     return _Levels(distinct[0], distinct[-1], distinct if are_named else [])
 
 
-def _cell(field: Field) -> tuple[float, float]:
+def _cell(field: Map) -> tuple[float, float]:
     """Return a cell's width and height: square unless that would leave it too flat or too thin to see."""
     rows, columns = len(field.rows), len(field.rows[0])
     if 0.5 <= rows / columns <= 2:
@@ -94,12 +95,12 @@ def _cell(field: Field) -> tuple[float, float]:
     return width, min(max(width, LEAST), TALLEST / rows)
 
 
-def _cells(field: Field, levels: _Levels, width: float, height: float) -> list[Markup]:
+def _cells(field: Map, levels: _Levels, width: float, height: float) -> list[Markup]:
     """Return all cells of each level as one path, neighbours in a row as one box."""
     boxes: dict[int, list[tuple[float, float, float]]] = {}
     for i, row in enumerate(field.rows):
         start = 0
-        for level, run in groupby(row, key=lambda value: None if value is None else levels(value)):
+        for level, run in groupby(row, key=lambda value: None if math.isnan(value) else levels(value)):
             length = len(list(run))
             if level is not None:
                 boxes.setdefault(level, []).append((LEFT + start * width, TOP + i * height, length * width))

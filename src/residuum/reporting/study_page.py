@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.files import read_json
-from residuum.reporting.study_figures import Study, read_study
+from residuum.records.codec import read_record
+from residuum.records.study import StudyRecord
 from residuum.reporting.study_view import IndexRow, counts, view_row, view_study
 from residuum.reporting.template import filled, write_page
 
@@ -59,7 +59,7 @@ def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:
     return done
 
 
-def _read(folder: Path) -> Study:
+def _read(folder: Path) -> StudyRecord:
     path = folder / runs.STUDY
     if not path.is_file():
         raise UserError(
@@ -67,14 +67,7 @@ def _read(folder: Path) -> Study:
             "the page is made from it",
             "give the folder that `residuum study` made for the study",
         )
-    content = read_json(path)
-    if not isinstance(content, dict) or content.get("kind") != "study":
-        raise UserError(
-            f"{path} does not hold a study",
-            'it should be an object of kind "study"',
-            "run the study again, or give another folder",
-        )
-    return read_study(content)
+    return read_record(path, StudyRecord)
 
 
 def _row(folder: Path) -> IndexRow:

@@ -1,19 +1,22 @@
 """What the page about a study says, and what the table of all studies says."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, get_args
 
+from residuum.records.study import Answer, Part, Quantity, StudyRecord
 from residuum.reporting.study_charts import Picture, picture
-from residuum.reporting.study_figures import ANSWERS, Answer, Part, Study
-from residuum.reporting.study_wording import HOLDS, MARKS, amount_words, values_words
+from residuum.reporting.study_drawable import drawable
+from residuum.reporting.study_wording import HOLDS, MARKS, finite, quantity_words, values_words
 from residuum.reporting.wording import counted, duration, isolated
 
-NO_VERDICT = "no verdict"
+NO_VERDICT, NO_MARK = "no verdict", "–"
 
 
 @dataclass(frozen=True)
-class AmountRow:
+class QuantityRow:
     """One quantity; `value` is what the table is sorted by."""
 
     label: str
@@ -28,14 +31,14 @@ class AmountRow:
 class StudyView:
     """All that a study's page shows; `parts` are (part, mark, word) each."""
 
-    study: Study
-    heading: str
-    answer: str
+    study: StudyRecord
     mark: str
     beside: str
     parts: list[tuple[Part, str, str]]
     pictures: list[Picture]
-    amounts: list[AmountRow]
+    quantities: list[QuantityRow]
+    settings: Any
+    environment: Any
 
 
 @dataclass(frozen=True)
@@ -44,66 +47,66 @@ class IndexRow:
 
     name: str
     link: str
-    study: Study | None
+    study: StudyRecord | None
     answer: str = NO_VERDICT
-    mark: str = "–"
+    mark: str = NO_MARK
     seeds: str = "–"
     fault: str = ""
 
 
-def view_study(found: Study) -> StudyView:
+def view_study(study: StudyRecord) -> StudyView:
     """Work out everything the page says."""
+    charts = [drawable(chart) for chart in study.charts]
+    once = {repr(one): one for one in study.quantities.values()}  # a rule may give one a second name
     return StudyView(
-        study=found,
-        heading=found.title or found.name or "A study",
-        answer=answer_words(found.answer),
-        mark=mark(found.answer),
-        beside=_beside(found),
-        parts=[(part, *HOLDS[part.holds]) for part in found.parts],
-        pictures=[picture(chart, found.charts) for chart in found.charts],
-        amounts=[
-            AmountRow(
-                one.label,
-                amount_words(one),
-                one.unit,
-                len(one.values),
-                values_words(one),
-                one.mean,
-            )
-            for one in found.amounts
-        ],
+        study=study,
+        mark=MARKS[study.verdict.answer],
+        beside=_beside(study),
+        parts=[(part, *HOLDS[part.holds]) for part in study.verdict.parts],
+        pictures=[picture(chart, charts) for chart in charts],
+        quantities=[_row(one) for one in once.values()],
+        settings=_said(study.settings),
+        environment=_said(study.environment),
     )
 
 
-def view_row(name: str, link: str, found: Study) -> IndexRow:
+def _row(one: Quantity) -> QuantityRow:
+    return QuantityRow(
+        one.label, quantity_words(one), one.unit, len(one.values), values_words(one), finite(one.mean)
+    )
+
+
+def _said(settings: Any) -> Any:
+    """Write numbers that are not finite as words, however deep they lie."""
+    if isinstance(settings, dict):
+        return {name: _said(value) for name, value in settings.items()}
+    if isinstance(settings, list):
+        return [_said(value) for value in settings]
+    if isinstance(settings, float) and not math.isfinite(settings):
+        return "not a finite number"
+    return settings
+
+
+def view_row(name: str, link: str, study: StudyRecord) -> IndexRow:
     """Work out a study's row among all."""
-    seeds = "–" if found.examined else str(len(found.seeds) or "–")
-    return IndexRow(name, link, found, answer_words(found.answer), mark(found.answer), seeds)
+    answer, seeds = study.verdict.answer, "–" if study.examined else str(len(study.seeds))
+    return IndexRow(name, link, study, answer, MARKS[answer], seeds)
 
 
 def counts(rows: Sequence[IndexRow]) -> list[tuple[str, str, int]]:
     """Return (verdict, its sign, how many); those not reached are counted only where there are any."""
     found = Counter(row.answer for row in rows)
-    reached = [(answer_words(one), mark(one), found[one]) for one in ANSWERS]
-    return reached + [(NO_VERDICT, mark(None), found[NO_VERDICT])] * (found[NO_VERDICT] > 0)
+    reached = [(answer, MARKS[answer], found[answer]) for answer in get_args(Answer)]
+    return reached + [(NO_VERDICT, NO_MARK, found[NO_VERDICT])] * (found[NO_VERDICT] > 0)
 
 
-def answer_words(answer: Answer | None) -> str:
-    """Return the verdict as one word or two."""
-    return answer or NO_VERDICT
-
-
-def mark(answer: Answer | None) -> str:
-    """Return the sign that stands beside the word."""
-    return MARKS[answer] if answer else "–"
-
-
-def _beside(found: Study) -> str:
-    """Say "at scale quick, 3 seeds", and what was examined and how long it took, where that is known."""
-    parts = [f"at scale {found.scale}"] if found.scale else []
-    parts += [counted(len(found.seeds), "seed")] if found.seeds and not found.examined else []
-    parts += [f"examining {isolated(found.examined)}"] if found.examined else []
-    if found.runs:
-        parts += [f"{counted(len(found.runs), 'net')} trained in {duration(sum(found.runs.values()))} in all"]
-    parts += [f"measured in {duration(found.seconds)}"] if found.seconds is not None else []
-    return ", ".join(parts)
+def _beside(study: StudyRecord) -> str:
+    """Say "at scale quick, 3 seeds", what was examined and how long it took."""
+    parts = [f"at scale {study.scale}"]
+    parts += [
+        f"examining {isolated(study.examined)}" if study.examined else counted(len(study.seeds), "seed")
+    ]
+    if study.runs:
+        trained = duration(sum(study.runs.values()))
+        parts += [f"{counted(len(study.runs), 'net')} trained in {trained} in all"]
+    return ", ".join([*parts, f"measured in {duration(study.seconds)}"])

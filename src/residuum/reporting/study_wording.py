@@ -1,6 +1,8 @@
 """How a study's figures and verdicts are written."""
 
-from residuum.reporting.study_figures import Amount, Answer
+import math
+
+from residuum.records.study import Answer, Quantity
 from residuum.reporting.wording import NONE, short
 
 MARKS: dict[Answer, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
@@ -28,14 +30,19 @@ def spread(mean: float | None, sd: float | None) -> str:
     return figure(mean) + ("" if sd is None or mean is None else f" ± {_three(sd)}")
 
 
-def amount_words(one: Amount) -> str:
-    """Write a quantity's mean and spread; what leaves nothing to chance has none."""
-    return spread(one.mean, None if one.exact else one.sd)
+def quantity_words(one: Quantity) -> str:
+    """Write its mean and spread; what leaves nothing to chance has none."""
+    return spread(finite(one.mean), None if one.exact else finite(one.sd))
 
 
-def values_words(one: Amount) -> str:
+def values_words(one: Quantity) -> str:
     """Write every value: "9.1, 9.2, –"."""
-    return ", ".join("–" if value is None else f"{value:.6g}" for value in one.values) or NONE
+    return ", ".join(f"{value:.6g}" if math.isfinite(value) else "–" for value in one.values) or NONE
+
+
+def finite(value: float | None) -> float | None:
+    """Return the value where it is a finite number."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _three(value: float) -> str:

@@ -36,5 +36,5 @@ def numbered(values: Iterable[float], first: int = 1) -> Points:
 
 
 def bars_of(title: str, y: str, q: Quantities, named: Mapping[str, str]) -> Bars:
-    """Return a bar for each quantity, by label; those that were not measured are left out."""
-    return Bars(title, y, tuple(Bar(label, q[name].values) for label, name in named.items() if name in q))
+    """Return a bar for each of the quantities named, by its label."""
+    return Bars(title, y, tuple(Bar(label, q[name].values) for label, name in named.items()))

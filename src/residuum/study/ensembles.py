@@ -236,8 +236,8 @@ def _charts(q: Quantities) -> tuple[Chart, ...]:
         line = line_through("mean over all ensembles of that size", values)
         return Lines(f"{what} against the number of nets", "nets averaged", y, (line,))
 
-    errors = {words: name for name, (words, _) in PROTOCOLS.items()}
-    changes = {words: f"{name}-change" for words, name in errors.items()}
+    errors = {words: name for name, (words, _) in PROTOCOLS.items() if name in q}
+    changes = {words: full for words, name in errors.items() if (full := f"{name}-change") in q}
     return (
         by_size("Error", "error, %", "ensemble"),
         by_size("Loss", "loss, nats", "loss"),

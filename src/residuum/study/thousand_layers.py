@@ -213,7 +213,8 @@ def _losses(run: RunRecord) -> Points:
 
 
 def _bars(title: str, y: str, what: str, q: Quantities) -> Bars:
-    return bars_of(title, y, q, {net.label: f"{net.key}-{what}" for net in NETS})
+    measured = {net.label: name for net in NETS if (name := f"{net.key}-{what}") in q}
+    return bars_of(title, y, q, measured)
 
 
 def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:

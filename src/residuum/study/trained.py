@@ -163,7 +163,8 @@ def _start(folder: Path, settings: TrainSettings) -> "subprocess.Popen[bytes]":
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_suffix(".json")
     write_json(config, {name: as_json(settings)[name] for name in explicit(settings)})
-    command = [sys.executable, "-m", "residuum", "train", "--config", str(config)]
+    words = [str(os.getpid()), "train", "--config", str(config)]
+    command = [sys.executable, "-m", "residuum.study.child", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with folder.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(

@@ -19,6 +19,8 @@ ERRORS = 2.0
 Relation = Literal["above", "below", "not above"]
 Quantities = Mapping[str, Quantity]
 """What was measured, by the names that rules call it by."""
+ANY = {1: "it", 2: "either"}
+"""What a claim's parts are called where they are so few."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Rule:
         return decide([part for one in self.given or () for part in self._of_given(one, q)] or [ALONE])
 
     def _of_given(self, one: Comparison, q: Quantities) -> list[Part]:
-        """Return its parts; None of them holds where the net has not what they are about."""
+        """Return its parts, which say nothing where the net has not what they are about."""
         missing = [name for name in (*one.ones, *one.others) if isinstance(name, str) and name not in q]
         return [Part(f"this net has not {self.words[name]}", None) for name in missing] or one.parts(q)
 
@@ -97,7 +99,7 @@ class Rule:
         parts = [
             self.where,
             f"Supported: {self._said(self.claim)}.",
-            f"Contradicted: {'either' if pairs == 2 else 'any of these'} is the other way round.",
+            f"Contradicted: {ANY.get(pairs, 'any of these')} is the other way round.",
             "Each beyond two standard errors.",
             self._said_of_given(),
             self.besides,
