@@ -157,10 +157,11 @@ def test_a_setting_that_neither_net_nor_recipe_knows_fails_at_import() -> None:
 
 
 def read_somewhere() -> set[str]:
-    """What the package reads of anything, by name: `settings.epochs` reads epochs."""
+    """What the package reads of anything: `settings.epochs` reads epochs, and so does "epochs" for getattr."""
     files = [path for path in SOURCE.rglob("*.py") if path.name not in {"settings.py", "setting_parts.py"}]
     nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    return attributes | {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
 
 
 def unheeded(names: set[str]) -> set[str]:
