@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +17,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.prediction.predict import Answer
     from residuum.runs import RunRecord
-    from residuum.settings import (
-        CheckSettings,
-        EvaluateSettings,
-        ExportWeightsSettings,
-        FetchSettings,
-        GrowSettings,
-        ImportSettings,
-        LesionSettings,
-        ModelsSettings,
-        PredictSettings,
-        ReportSettings,
-        StudySettings,
-        TrainSettings,
-        TrimSettings,
-    )
+    from residuum.settings import EvaluateSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -67,12 +53,13 @@ def print_figures(figures: dict[str, Any] | None) -> None:
             )
 
 
-def print_findings(findings: dict[str, Any]) -> None:
+def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
     """Print what was found in a data set."""
+    if json:
+        return print_json(findings)
     for name, split in findings["splits"].items():
         print(f"{name:<11}{split['pictures']:,} pictures")
-    for problem in findings["problems"] or ["nothing wrong was found"]:
-        print(problem)
+    return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
 def print_lesion(figures: dict[str, Any], report: Path) -> None:
@@ -103,8 +90,10 @@ def print_trim(figures: dict[str, Any], model: Path, report: Path) -> None:
     print(f"model    {model}\nreport   {report}")
 
 
-def print_models(rows: Sequence[dict[str, Any]]) -> None:
+def print_models(settings: object, rows: Sequence[dict[str, Any]], json: bool) -> None:
     """Print a line for each net: for one picture, and what its activations take in a training step."""
+    if json:
+        return print_json(rows)
     print(
         f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
         f"{'activations, batch':>21}   published top-1 error"
@@ -116,6 +105,7 @@ def print_models(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
+    return None
 
 
 def print_studies(rows: Sequence[dict[str, Any]]) -> None:
@@ -145,7 +135,7 @@ def _published(row: dict[str, Any]) -> str:
 # --- what came of each verb: for people, or as JSON ---------------------------------------------
 
 
-def print_run(settings: TrainSettings, record: RunRecord, json: bool) -> None:
+def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
     if json:
         figures = without_tables(record.evaluation or {})
@@ -165,7 +155,7 @@ def print_evaluation(settings: EvaluateSettings, figures: dict[str, Any], json: 
     return print_figures(figures)
 
 
-def print_answers(settings: PredictSettings, answers: Iterator[Answer], json: bool) -> None:
+def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> None:
     """Print a line for each picture, as soon as it is answered."""
     for answer in answers:
         if json:
@@ -175,12 +165,7 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer], json: bo
             print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
 
 
-def print_report(settings: ReportSettings, path: Path, json: bool) -> None:
-    """Print where the page is."""
-    return print_json({"report": str(path)}) if json else print(f"report   {path}")
-
-
-def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
+def print_imported(settings: object, imported: Imported, json: bool) -> None:
     """Say what had to be assumed, and print where the model is."""
     for assumption in imported.assumptions:
         say(f"assumed: {assumption}")
@@ -192,27 +177,20 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 
-def print_exported(settings: ExportWeightsSettings, exported: Exported, json: bool) -> None:
+def print_exported(settings: object, exported: Exported, json: bool) -> None:
     """Print where the weights are and how they are loaded."""
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
 
 
-def print_grown(settings: GrowSettings, path: Path, json: bool) -> None:
-    """Print where the deeper model is."""
-    if json:
-        return print_json({"model": str(path)})
-    return print(f"model    {path}\nnext     residuum train DATA --start {path}")
-
-
-def print_lesion_folder(settings: LesionSettings, folder: Path, json: bool) -> None:
+def print_lesion_folder(settings: object, folder: Path, json: bool) -> None:
     """Print what a lesion's folder holds."""
     figures = read_json(folder / LESION)
     return print_json(figures) if json else print_lesion(figures, folder / REPORT)
 
 
-def print_trim_folder(settings: TrimSettings, folder: Path, json: bool) -> None:
+def print_trim_folder(settings: object, folder: Path, json: bool) -> None:
     """Print what a trim's folder holds."""
     figures = read_json(folder / TRIM)
     return print_json(figures) if json else print_trim(figures, folder / MODEL, folder / REPORT)
@@ -228,16 +206,6 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
     return print_json(written) if json else print_verdicts(written, folders, index)
 
 
-def print_rows(settings: ModelsSettings, rows: list[dict[str, Any]], json: bool) -> None:
-    """Print the table of nets."""
-    return print_json(rows) if json else print_models(rows)
-
-
-def print_check(settings: CheckSettings, findings: dict[str, Any], json: bool) -> None:
-    """Print what was found in a data set."""
-    return print_json(findings) if json else print_findings(findings)
-
-
-def print_fetched(settings: FetchSettings, folder: Path, json: bool) -> None:
-    """Print where the data set is."""
-    return print_json({"data": str(folder)}) if json else print(f"data     {folder}")
+def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
+    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
+    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))

@@ -133,7 +133,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer]:
     return predict_pictures(settings)
 
 
-@verb(ReportSettings, printing.print_report)
+@verb(ReportSettings, printing.prints_path("report", "report   {}"))
 def report(settings: ReportSettings) -> Path:
     """Write one HTML page about a run, or one that compares several; it opens offline."""
     from residuum.reporting.page import write_report
@@ -180,7 +180,7 @@ def study(settings: StudySettings) -> list[dict[str, Any]]:
 # --- depth is a dial ----------------------------------------------------------------------------
 
 
-@verb(GrowSettings, printing.print_grown)
+@verb(GrowSettings, printing.prints_path("model", "model    {0}\nnext     residuum train DATA --start {0}"))
 def grow(settings: GrowSettings) -> Path:
     """Make a trained net deeper without changing its output: the new blocks are the identity.
 
@@ -225,7 +225,7 @@ def trim(settings: TrimSettings) -> Path:
 # --- nets and pictures --------------------------------------------------------------------------
 
 
-@verb(ModelsSettings, printing.print_rows)
+@verb(ModelsSettings, printing.print_models)
 def models(settings: ModelsSettings) -> list[dict[str, Any]]:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 
@@ -236,7 +236,7 @@ def models(settings: ModelsSettings) -> list[dict[str, Any]]:
     return table(settings, settings.names)
 
 
-@verb(CheckSettings, printing.print_check, name="data check", announced=True)
+@verb(CheckSettings, printing.print_findings, name="data check", announced=True)
 def check(settings: CheckSettings) -> dict[str, Any]:
     """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
     from residuum.data.check import check as check_data
@@ -249,7 +249,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     )
 
 
-@verb(FetchSettings, printing.print_fetched, name="data fetch")
+@verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
 def fetch(settings: FetchSettings) -> Path:
     """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
     from residuum.data.hub import fetch as fetch_data
