@@ -43,6 +43,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from residuum import runs
+from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
@@ -141,7 +142,8 @@ class Ours:
         net = make_net(resolved)
         resolved.compute.place(net)
         optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-        self.job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
+        forward = make_forward(net, resolved.compute)
+        self.job = Job(net, forward, optimizer, resolved.recipe, feeds.train, resolved.compute, seed=0)
         self.state = State()
         self.ends: list[float] = []
         self.hands = Hands(lambda _: None, lambda _: None, dict, self._step_ended)

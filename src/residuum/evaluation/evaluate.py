@@ -1,13 +1,13 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from residuum import runs
 from residuum.choices import Interpolation, Precision, SplitName, Views
@@ -28,28 +28,38 @@ from residuum.settings import EvaluateSettings
 
 @torch.inference_mode()
 def probabilities(
-    net: nn.Module, batches: Iterable[Batch], compute: Compute, views: Views = "single"
+    net: nn.Module,
+    batches: Iterable[Batch],
+    compute: Compute,
+    views: Views = "single",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
     """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
 
-    They come from the mean logits of each picture's views.
+    They come from the mean logits of each picture's views. `forward` computes net(x) in the net's place (its plan).
     """
     net.eval()
+    forward = forward or net
     parts = []
     for batch in batches:
         with compute.autocast():
-            answers = [weight * net(view).float() for weight, view in weighted(batch.images, views)]
+            answers = [weight * forward(view).float() for weight, view in weighted(batch.images, views)]
             logits = torch.stack(answers).sum(0)
         parts.append(torch.softmax(logits, dim=1).cpu().numpy())
     return np.concatenate(parts)
 
 
 def judge_feed(
-    net: nn.Module, feed: Feed, compute: Compute, batch_size: int, views: Views = "single"
+    net: nn.Module,
+    feed: Feed,
+    compute: Compute,
+    batch_size: int,
+    views: Views = "single",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
-    """Return (N, K) probabilities for every picture of the feed once, in order; `views` as in `probabilities`."""
+    """Return (N, K) probabilities for every picture of the feed once, in order; the rest as in `probabilities`."""
     batches = feed.batches(one_pass(len(feed.split), batch_size))
-    return probabilities(net, batches, compute, views)
+    return probabilities(net, batches, compute, views, forward)
 
 
 def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from residuum import runs
 from residuum.compute import Compute
 from residuum.console import say
@@ -15,7 +17,7 @@ from residuum.evaluation.evaluate import judge_feed, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.loading import save_classifier
-from residuum.models.resnet import ResNet
+from residuum.models.plan import Forward, make_forward
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
 from residuum.training.loop import Hands, Job, Report, fit
@@ -51,8 +53,8 @@ def train(settings: TrainSettings) -> runs.RunRecord:
             keep_start(run, resolved)
             record_data(run, resolved)
             record_start(run, settings, resolved)
-        net = _train_net(run, resolved, feeds, asked_to_stop, going_on)
-        _finish(run, resolved, feeds, net)
+        job = _train_net(run, resolved, feeds, asked_to_stop, going_on)
+        _finish(run, resolved, feeds, job.net, job.forward)
     return runs.read_run(run)
 
 
@@ -65,9 +67,10 @@ def _train_net(
     feeds: Feeds,
     asked_to_stop: Callable[[], int | None],
     going_on: bool,
-) -> ResNet:
+) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
+    forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
     if not going_on and resolved.start is None:
@@ -76,21 +79,21 @@ def _train_net(
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
         say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    job = Job(net, optimizer, resolved.recipe, feeds.train, resolved.compute, resolved.settings.seed)
+    job = Job(net, forward, optimizer, resolved.recipe, feeds.train, resolved.compute, resolved.settings.seed)
     with ExitStack() as stack:
         show = stack.enter_context(shown(state.step, resolved.recipe.iterations))
         log = stack.enter_context(events(run, wanted=resolved.settings.tensorboard))
         hands = Hands(
             report=_report(run, show, log),
             save=lambda now: save_checkpoint(run, net, optimizer, now),
-            validate=lambda: _validation_scores(net, feeds.validation, resolved.compute),
+            validate=lambda: _validation_scores(net, forward, feeds.validation, resolved.compute),
             asked_to_stop=asked_to_stop,
         )
         try:
             fit(job, state, hands, resolved.settings.save_seconds)
         except Stopped as stop:
             raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
-    return net
+    return job
 
 
 def _report(run: Path, *others: Report) -> Report:
@@ -104,15 +107,17 @@ def _report(run: Path, *others: Report) -> Report:
     return report
 
 
-def _validation_scores(net: ResNet, feed: Feed | None, compute: Compute) -> dict[str, float]:
+def _validation_scores(
+    net: nn.Module, forward: Forward, feed: Feed | None, compute: Compute
+) -> dict[str, float]:
     if feed is None:
         return {}
-    return scores(judge_feed(net, feed, compute, EVALUATION_BATCH), feed.split.labels)
+    return scores(judge_feed(net, feed, compute, EVALUATION_BATCH, forward=forward), feed.split.labels)
 
 
-def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
+def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: nn.Module, forward: Forward) -> None:
     """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    figures = _final_figures(run, resolved, feeds, net)
+    figures = _final_figures(run, resolved, feeds, net, forward)
     shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
     about = {
         "metrics": {name: figures[name] for name in shown_figures} if figures else None,
@@ -127,7 +132,9 @@ def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> dict[str, Any] | None:
+def _final_figures(
+    run: Path, resolved: Resolved, feeds: Feeds, net: nn.Module, forward: Forward
+) -> dict[str, Any] | None:
     if feeds.final is None:
         say("no test or validation pictures, so the net cannot be judged")
         return None
@@ -137,10 +144,10 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
     how = protocol(resolved.image_size, resolved.resize_to, feed.preprocessing.interpolation, views)
     compute = resolved.compute
     if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
-        compute, net.fusing = replace(compute, precision="float32"), False
+        compute, forward = replace(compute, precision="float32"), net
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
-    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
+    answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views, forward)
     figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
     runs.write_json(run / runs.EVALUATION, figures)
     pictures = feed.split.pictures
