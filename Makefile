@@ -39,6 +39,7 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror src/residuum/kernels/*.cpp src/residuum/kernels/*.hpp
 
 clean:       ## remove what make built, but no run
 	rm -rf .venv

@@ -379,7 +379,7 @@ def test_the_compiled_shortcut_is_torchs(
         gradients = [torch.autograd.grad(y, [x], dy) for y in (found, by_torch, expected)]
     for y, gradient in zip((found, by_torch), gradients, strict=False):
         assert y.is_contiguous(memory_format=CHANNELS_LAST)
-        assert gradient[0].is_contiguous(memory_format=CHANNELS_LAST)
+        assert y is x or gradient[0].is_contiguous(memory_format=CHANNELS_LAST)
         torch.testing.assert_close(y, expected, rtol=0, atol=0)
         torch.testing.assert_close(gradient, gradients[-1], rtol=0, atol=0)
 

@@ -33,7 +33,7 @@ LADDER = {
     "runs": {"errors"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
-    "models": BASE | {"kernels"},
+    "models": BASE | {"kernels", "compute"},
     "data": BASE | {"kernels"},
     "recipes": BASE,
     "loading": PARTS,

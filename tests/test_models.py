@@ -11,11 +11,13 @@ import torchvision
 from torch import nn
 
 from residuum.choices import Order, Shortcut
+from residuum.compute import Compute
 from residuum.errors import UserError
-from residuum.models.layers import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters, table
 from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.layers import ZeroPad
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
+from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.whitening import whiten
@@ -388,6 +390,17 @@ def test_zero_init_makes_every_block_its_shortcut() -> None:
     x = torch.randn(2, 4, 5, 5).relu()
     torch.testing.assert_close(net.stages.stage1(x), x)
     assert not any((last_bn(block).weight == 0).any() for _, block in ResNet(small()).blocks())
+
+
+CONTIGUOUS = Compute(torch.device("cpu"), "float32", "contiguous", 1)
+PLANNED = Compute(torch.device("cpu"), "float32", "channels-last", 1)
+
+
+def forward_of(net: ResNet, planned: bool, *, checkpointing: bool = False) -> Forward:
+    """What computes a net in channels last: its plan, or the net itself."""
+    compute = PLANNED if planned else CONTIGUOUS
+    net.to(memory_format=torch.channels_last)
+    return make_forward(net, compute, checkpointing=checkpointing)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from residuum.printing import (
     print_json,
     print_lesion,
     print_models,
+    print_plans,
     print_studies,
     print_trim,
     print_verdicts,
@@ -267,8 +268,13 @@ def models(
 ) -> None:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 
-    Examples: residuum models    residuum models resnet50 plain50 vgg16
+    Examples: residuum models    residuum models resnet50 plain50 vgg16    residuum models resnet20 --plan
     """
+    if settings.plan:
+        from residuum.models.plan import plans
+
+        found = plans(settings)
+        return print_json(found) if json else print_plans(found)
     from residuum.models.count import table
 
     rows = table(settings, settings.names)

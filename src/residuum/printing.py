@@ -94,6 +94,12 @@ def print_models(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
+def print_plans(plans: dict[str, list[str]]) -> None:
+    """Print each net's steps."""
+    for name, lines in plans.items():
+        print("\n".join([name, *lines]))
+
+
 def print_studies(rows: Sequence[dict[str, Any]]) -> None:
     """Print each study and its question; a star where it can examine a given model."""
     for row in rows:

@@ -389,6 +389,8 @@ class ModelsSettings:
     """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""
     image_size: int | None = None
     """Side of the picture in pixels. By default 32 for the CIFAR nets and 224 for the ImageNet nets."""
+    plan: bool = False
+    """Show what computes each step of training here, instead of what the nets cost."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant (UserError)."""

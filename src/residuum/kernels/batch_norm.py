@@ -20,9 +20,7 @@ FOLD = 64
 """Rows narrower than this are taken several at a time: batch_norm.cpp, `folded`."""
 
 
-def applies(
-    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None
-) -> bool:
+def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None) -> bool:
     """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training, or
     where no gradient is asked for. GELU in bfloat16 alone, for which it is exact enough."""
     others = [] if h is None else [h]

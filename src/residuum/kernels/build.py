@@ -127,7 +127,7 @@ def declared(source: str) -> dict[str, Signature]:
 
 
 def _type(parameter: str) -> Any:
-    return ctypes.c_void_p if "*" in parameter else NUMBERS[parameter.split()[0]]
+    return ctypes.c_void_p if "*" in parameter else NUMBERS[parameter.split(maxsplit=1)[0]]
 
 
 def _load(path: Path) -> ctypes.CDLL:

@@ -76,9 +76,6 @@ def make_block(
     )
 
 
-# --- F, the branch, and what stands before it and after the addition ----------------------------
-
-
 def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
     """Two 3×3 convolutions, or 1×1, 3×3 and 1×1 (2015, fig. 5), with BN and ReLU between them; bn1 follows conv1.
 
@@ -121,9 +118,6 @@ def _after(spec: NetSpec, c_out: int) -> nn.Module:
     return nonlinearity(spec) if spec.order == "original" else nn.Identity()
 
 
-# --- h, the shortcut ----------------------------------------------------------------------------
-
-
 def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | None:
     """Options A, B, C of 2015, sec. 3.3; those of 2016, fig. 2; or None for the plain net."""
     changes_shape = stride != 1 or c_in != c_out
@@ -136,16 +130,16 @@ def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | 
         layers["pool"], stride = average(stride), 1
     if spec.shortcut == "C" or (spec.shortcut == "B" and changes_shape):  # W_s of eq. 2: no ReLU
         layers["conv"] = convolution(c_in, c_out, 1, stride)
-        if spec.order in {"original", "relu-before-addition"}:  # in the others a BN comes anyway (2016, fig. 4b, d, e)
+        if spec.order in {
+            "original",
+            "relu-before-addition",
+        }:  # in the others a BN comes anyway (2016, fig. 4b, d, e)
             layers["bn"] = nn.BatchNorm2d(c_out)
     elif changes_shape:
         layers["zeros"] = ZeroPad(c_in, c_out, stride, spec.zero_channels)
     if spec.shortcut == "dropout":
         layers["dropout"] = nn.Dropout(spec.shortcut_dropout)
     return nn.Sequential(layers) if layers else nn.Identity()
-
-
-# --- the addition -------------------------------------------------------------------------------
 
 
 def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:

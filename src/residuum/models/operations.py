@@ -27,7 +27,7 @@ class Operation:
 
     name: str
     source: str
-    """What computes it: a file of `kernels/`, or torch."""
+    """What computes it: files of `kernels/`, torch, or the one forward and the other a gradient."""
     layers: tuple[Kind, ...]
     applies: Callable[..., bool]
     compute: Callable[..., Tensor | tuple[Tensor, Tensor]]
@@ -85,25 +85,36 @@ def _skipping(conv: Any, x: Tensor) -> Tensor:
     return nn.functional.conv2d(kept, conv.weight, conv.bias, groups=conv.groups)
 
 
-CONVOLUTION = (nn.Conv2d,)
+_CONVOLUTION = (nn.Conv2d,)
+_GATHERED = "torch, gathered_gradient.cpp"
 OPERATIONS = (
-    Operation("frozen convolution, activation", "frozen.cpp", (nn.Conv2d, ACTIVATION), _frozen_applies, _frozen),
     Operation(
-        "BN, addition, activation", "batch_norm.cpp", (nn.BatchNorm2d, Add, ACTIVATION), _norm_applies, _norm,
+        "frozen convolution, activation", "frozen.cpp", (nn.Conv2d, ACTIVATION), _frozen_applies, _frozen
+    ),
+    Operation(
+        "BN, addition, activation",
+        "batch_norm.cpp",
+        (nn.BatchNorm2d, Add, ACTIVATION),
+        _norm_applies,
+        _norm,
         optional=2,
     ),
     Operation(
-        "1×1 convolution", "gathered_gradient.cpp", CONVOLUTION, gathered.pointwise_applies, gathered.pointwise
+        "3×3 convolution",
+        "convolution, weight_gradient.cpp",
+        _CONVOLUTION,
+        convolution.applies,
+        convolution.convolution,
     ),
-    Operation("3×3 convolution", "convolution.cpp", CONVOLUTION, convolution.applies, convolution.convolution),
+    Operation("1×1 convolution", _GATHERED, _CONVOLUTION, gathered.pointwise_applies, gathered.pointwise),
+    Operation("strided 3×3 convolution", _GATHERED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
+    Operation("stem", _GATHERED, _CONVOLUTION, gathered.stem_applies, gathered.stem),
     Operation(
-        "3×3 convolution, stride", "gathered_gradient.cpp", CONVOLUTION, gathered.strided_applies, gathered.strided
+        "1×1 of every stride-th pixel", "shortcut.cpp, torch", (Pointwise,), _skipping_applies, _skipping
     ),
-    Operation("stem", "gathered_gradient.cpp", CONVOLUTION, gathered.stem_applies, gathered.stem),
-    Operation("1×1 of every stride-th pixel", "shortcut.cpp, torch", (Pointwise,), _skipping_applies, _skipping),
     Operation("option A", "shortcut.cpp", (ZeroPad,), _zeros_apply, _zeros),
     Operation("pooling", "pooling.cpp", ((nn.MaxPool2d, nn.AvgPool2d),), pooling.applies, pooling.pool),
-)  # fmt: skip
+)
 """In the order in which they are tried: the first that applies is taken."""
 
 TORCH = Operation("", "torch", (nn.Module,), lambda *_: True, lambda layer, *inputs: layer(*inputs))

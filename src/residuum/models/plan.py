@@ -5,6 +5,7 @@ What computes a step is decided on the first batch of each kind (shape, precisio
 the next. The numbers are the net's own to rounding; what a hook on a layer within a piece would see is lost.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,11 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from residuum.compute import Compute
+from residuum.compute import Compute, choose_compute
+from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.memory import checkpointed, in_turn
+from residuum.models.named import named
 from residuum.models.operations import OPERATIONS, TORCH, Operation
 from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+from residuum.settings import ModelsSettings
 
 Forward = Callable[[Tensor], Tensor]
 """(N, C_in, H, W) to (N, K): a net, or its plan."""
@@ -124,7 +129,9 @@ class Piece:
     def _row(self, at: int) -> list[nn.Module]:
         """Return the layer and those behind it, each reading first what the one before gave, which no other reads."""
         end = at + 1
-        while end < len(self.calls) and self.calls[end].reads[0].value == end and self.readers.count(end) == 1:
+        while (
+            end < len(self.calls) and self.calls[end].reads[0].value == end and self.readers.count(end) == 1
+        ):
             end += 1
         return self.layers[at:end]
 
@@ -194,7 +201,9 @@ class Plan:
         piece = Piece if compute.uses_kernels else _itself
         self.net, self.checkpointing, self.uses_kernels = net, checkpointing, compute.uses_kernels
         self.stem, self.end = piece(net.stem), piece(net.end)
-        self.stages = [[(block, piece(block)) for block in stage.children()] for stage in net.stages.children()]
+        self.stages = [
+            [(block, piece(block)) for block in stage.children()] for stage in net.stages.children()
+        ]
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""
@@ -211,27 +220,44 @@ def _itself(module: nn.Module) -> Callable[[Any], Any]:
     return module
 
 
-def lines(net: ResNet, compute: Compute, image_size: int) -> list[str]:
-    """Return a line for each step of a training step's forward pass: number, layers, operation, what computes it, and
-    the shapes (C, H, W) that it reads and gives. Pictures of `image_size` px are shown to the net once.
+def plans(settings: ModelsSettings) -> dict[str, list[str]]:
+    """Return the lines of each net that is named, as it would train on this machine.
+
+    Raises:
+        UserError: none is named, or a name is unknown.
     """
-    net = net.train()
+    if not settings.names:
+        raise UserError("whose plan?", "", "residuum models resnet20 --plan")
+    compute, image_size = choose_compute(), settings.image_size
+    return {name: lines(named(name, settings.classes), compute, image_size) for name in settings.names}
+
+
+def lines(spec: NetSpec, compute: Compute, image_size: int | None = None) -> list[str]:
+    """Return a line for each step of a training step's forward pass: its number, layers, operation, what computes it,
+    and the shapes, C×H×W, that it reads and gives. Two empty pictures are shown to a new net for it.
+
+    `image_size` in pixels is by default 32 for nets of small pictures and 224 for the others.
+    """
+    side = image_size or (32 if spec.stem in {"cifar", "whitening"} else 224)
+    net = ResNet(spec)
     compute.place(net)
-    operations = OPERATIONS if compute.uses_kernels else ()
-    named = [("stem", net.stem), *((f"stages.{name}", block) for name, block in net.blocks()), ("end", net.end)]
-    pieces = [(name, Piece(module, operations)) for name, module in named]
-    x: Value = torch.zeros(2, net.spec.in_channels, image_size, image_size)
-    with compute.autocast():
-        for _, piece in pieces:
+    head = nn.Sequential(OrderedDict(pool=net.pool, flatten=nn.Flatten(), fc=net.fc))
+    blocks = [(f"stages.{name}", block) for name, block in net.blocks()]
+    x: Value = torch.zeros(2, spec.in_channels, side, side)
+    found: list[tuple[str, Step]] = []
+    for name, module in [("stem", net.stem), *blocks, ("end", net.end), ("", head)]:
+        piece = Piece(module, OPERATIONS if compute.uses_kernels else ())
+        with compute.autocast():
             x = piece(x)
-    steps = [(name, step) for name, piece in pieces for taken in piece.steps.values() for step in taken]
-    numbered = enumerate(((name, step) for name, step in steps), start=1)
-    return [_line(number, name, step) for number, (name, step) in numbered]
+        found += [(name, step) for steps in piece.steps.values() for step in steps]
+    return [_line(number, name, step) for number, (name, step) in enumerate(found, start=1)]
 
 
 def _line(number: int, piece: str, step: Step) -> str:
-    first, *others = (f"{piece}.{path}".rstrip(".") for path in step.paths)
+    first, *others = (f"{piece}.{path}".strip(".") for path in step.paths)
     layers = " + ".join([first, *(path.rsplit(".", 1)[-1] for path in others)])
-    operation = step.operation.name or type(step.compute.args[0]).__name__
+    taken = step.compute.args  # type: ignore[attr-defined]
+    parts = zip(step.operation.name.split(", "), taken, strict=False)
+    name = ", ".join(part for part, layer in parts if layer is not None) or type(taken[0]).__name__
     shapes = " → ".join("×".join(map(str, shape[1:])) for shape in step.shapes)
-    return f"{number:>4}  {layers:<52} {operation:<30} {step.operation.source:<22} {shapes}"
+    return f"{number:>4}  {layers:<50} {name:<32} {step.operation.source:<30} {shapes}"

@@ -8,7 +8,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, make_block
