@@ -1,4 +1,4 @@
-// ReLU and GELU of sixteen numbers at a time.
+// ReLU and GELU of sixteen numbers at a time, and their gradients; activation.py has their numbers.
 
 #pragma once
 #include "floats.hpp"
@@ -26,6 +26,10 @@ inline Floats half_and(const float* coefficients, Floats z) {
 inline Floats activated(Floats z, int activation) {
     if (activation == RELU) return where(~(z <= 0), z);   // a NaN stays one
     return activation == GELU ? where(~(z <= -EDGE), z * half_and(DISTRIBUTION, z)) : z;
+}
+// The gradient by z from that by act(z).
+inline Floats passed_back(Floats g, Floats z, int activation) {
+    return activation == GELU ? g * half_and(DERIVATIVE, z) : where(z > 0, g);
 }
 
 }   // namespace

@@ -200,11 +200,11 @@ inline void add_gradients(Gradient<T> d, double* sums, int64_t from, int64_t to,
                 int64_t at = r * d.W + c + LANES * k;
                 Floats v = load(d.x + at, next * d.W), g = load(d.dy + at, next * d.W);
                 if (d.dy2) g += load(d.dy2 + at, next * d.W);
-                if (d.activation == GELU) {
+                if (d.activation == RELU && d.past) g = where(load(d.past + at, next * d.W) > 0, g);
+                else if (d.activation) {
                     Floats z = a[k] * v + b[k];
-                    g *= half_and(DERIVATIVE, d.past ? z + load(d.past + at, next * d.W) : z);
-                } else if (d.past) g = where(load(d.past + at, next * d.W) > 0, g);
-                else if (d.activation == RELU) g = where(a[k] * v + b[k] > 0, g);
+                    g = passed_back(g, d.past ? z + load(d.past + at, next * d.W) : z, d.activation);
+                }
                 if (d.writes) store(d.dh + at, g);
                 sum[k] += g;
                 product[k] += g * (v - m[k]);
@@ -231,15 +231,14 @@ inline void input_gradient(Gradient<T> d, int64_t from, int64_t to, int64_t next
                 int64_t at = r * d.W + c + LANES * k;
                 Floats v = load(d.x + at, next * d.W), g = load((d.writes ? d.dh : d.dy) + at, next * d.W);
                 if (!d.writes && d.dy2) g += load(d.dy2 + at, next * d.W);
-                if (!d.writes && d.activation == GELU) g *= half_and(DERIVATIVE, a[k] * v + b[k]);
-                else if (!d.writes && d.activation == RELU) g = where(a[k] * v + b[k] > 0, g);
+                if (!d.writes && d.activation) g = passed_back(g, a[k] * v + b[k], d.activation);
                 write<past_cache>(d.dx + at, a[k] * g + slope[k] * v + offset[k]);
             }
     }
 }
 
 // g = (dy + dy2) act'(z), dy2 being the gradient of a second use of y, if there is one; dh = g. With h, z is not known
-// from x alone: `past` is then what tells it, y for the ReLU, which let through where y > 0, h for GELU.
+// from x alone: `past` is then what tells it, y for the ReLU, which let through where y > 0, h for the others.
 template <class T, int K, bool past_cache>
 void backward(const T* dy, const T* dy2, const T* x, const T* past, T* dx, T* dh, const float* gamma, const float* beta,
               const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C,

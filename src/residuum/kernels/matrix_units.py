@@ -70,5 +70,6 @@ def has_matrix_units() -> bool:
 @cache
 def _has_room() -> bool:
     functions = library()
-    is_there = functions is not None and hasattr(functions, "convolution_room")
-    return is_there and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0
+    if functions is None or not hasattr(functions, "convolution_room"):
+        return False
+    return bool(functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0)
