@@ -44,6 +44,7 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/djlint --check --lint --quiet $(PAGES)
 	$(BIN)/oxfmt --check $(PAGES)/*.js
 	$(BIN)/oxlint --deny-warnings $(PAGES)/*.js
+	$(BIN)/clang-format --dry-run -Werror src/residuum/kernels/*.cpp src/residuum/kernels/*.hpp
 
 clean:       ## remove what make built, but no run
 	rm -rf .venv

@@ -28,6 +28,7 @@ from residuum.compute import choose_compute
 from residuum.data.batches import Batch
 from residuum.files import write_json
 from residuum.models.named import NAMED_NETS, named
+from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.recipe import Task
@@ -56,12 +57,12 @@ def job_of(name: str, checkpointing: bool) -> Job:
     compute = choose_compute()
     torch.manual_seed(0)
     net = ResNet(spec_of(name))
-    net.fusing, net.checkpointing = compute.fuses, checkpointing
     compute.place(net).train()
     recipe = quick(Task(num_pictures=50_000, image_size=32, depth=net.spec.depth))
     optimizer = make_optimizer(net, recipe, compute.dtype)
     set_rate(optimizer, 0.001)
-    return Job(net, optimizer, recipe, None, compute, seed=0)  # type: ignore[arg-type]
+    forward = make_forward(net, compute, checkpointing=checkpointing)
+    return Job(net, forward, optimizer, recipe, None, compute, seed=0)  # type: ignore[arg-type]
 
 
 def batch() -> Batch:

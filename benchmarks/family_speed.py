@@ -25,8 +25,10 @@ from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
 from residuum import machine
+from residuum.compute import choose_compute
 from residuum.files import write_json
 from residuum.models.named import named
+from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet
 
 PATH = Path(__file__).parent.parent / "results" / "family-speed.json"
@@ -75,7 +77,6 @@ class UsualCifarNet(nn.Module):
 def sides(name: str, precision: str) -> dict[str, nn.Module]:
     """Return our net, as trained and as built, and the reference, all with the same weights."""
     nets: dict[str, nn.Module] = {"ours": ResNet(named(name)), "watched": ResNet(named(name))}
-    nets["ours"].fusing = True
     nets["reference"] = (
         torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
     )
@@ -85,13 +86,15 @@ def sides(name: str, precision: str) -> dict[str, nn.Module]:
     return nets
 
 
-def step_of(net: nn.Module, images: Tensor, labels: Tensor, precision: str) -> Callable[[], float]:
+def step_of(
+    net: nn.Module, forward: Forward, images: Tensor, labels: Tensor, precision: str
+) -> Callable[[], float]:
     """Return forward, loss and backward as one call, which returns its loss."""
 
     def step() -> float:
         net.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = net(images)
+            logits = forward(images)
         loss = cross_entropy(logits.float(), labels)
         loss.backward()
         return loss.item()
@@ -108,7 +111,12 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
     if layout == "channels-last":
         images = images.to(memory_format=torch.channels_last)
         nets = {side: net.to(memory_format=torch.channels_last) for side, net in nets.items()}
-    steps = {side: step_of(net.train(), images, labels, precision) for side, net in nets.items()}
+    forwards: dict[str, Forward] = dict(nets)
+    assert isinstance(nets["ours"], ResNet)
+    forwards["ours"] = make_forward(nets["ours"], choose_compute("cpu", precision, layout))
+    steps = {
+        side: step_of(net.train(), forwards[side], images, labels, precision) for side, net in nets.items()
+    }
     losses = [step() for step in steps.values()]
     assert max(losses) - min(losses) < 0.02, losses
     seconds: dict[str, list[float]] = {side: [] for side in steps}

@@ -44,6 +44,7 @@ from torchvision.datasets import ImageFolder
 
 from residuum import machine, runs
 from residuum.files import write_json
+from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
 from residuum.training.loaders import Loaders, open_loaders
@@ -142,7 +143,8 @@ class Ours:
         net = make_net(resolved)
         resolved.compute.place(net)
         optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-        self.job = Job(net, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed=0)
+        forward = make_forward(net, resolved.compute)
+        self.job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed=0)
         self.state = State()
         self.ends: list[float] = []
         self.callbacks = Callbacks(lambda _: None, lambda _: None, dict, self._step_ended)

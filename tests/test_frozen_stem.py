@@ -5,9 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from residuum.choices import Activation
-from residuum.kernels.frozen import activated, joins
+from residuum.kernels.frozen import activated, applies
 from residuum.kernels.matrix_units import has_matrix_units
-from residuum.models.fused import fused
+from residuum.models.plan import Piece
 
 amx = pytest.mark.skipif(not has_matrix_units(), reason="no matrix units here")
 
@@ -35,11 +35,11 @@ def test_one_operation_gives_what_two_give(
 ) -> None:
     conv, x = frozen(c_in, c_out, size, stride), torch.randn(5, c_in, *side).to(dtype)
     with bfloat16():
-        assert joins(conv, x)
-        y = activated(conv, x, act)
+        assert applies(x, conv, act)
+        y = activated(x, conv, act)
         layer = nn.ReLU() if act == "relu" else nn.GELU()
         expected = layer(conv(x))
-        through_the_net = fused(nn.Sequential(conv, layer), x)
+        through_the_net = Piece(nn.Sequential(conv, layer))(x)[0]
     assert y.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(y, expected, rtol=2**-7, atol=2**-7)
     assert torch.equal(through_the_net, y)
@@ -76,8 +76,8 @@ def asked_for(what: str) -> tuple[nn.Conv2d, Tensor]:
 def test_two_operations_where_one_would_not_do(what: str) -> None:
     conv, x = asked_for(what)
     with bfloat16():
-        assert not joins(conv, x)
+        assert not applies(x, conv, "relu")
 
 
 def test_not_in_float32() -> None:
-    assert not joins(frozen(3, 16, 3, 1), torch.randn(2, 3, 8, 8))
+    assert not applies(torch.randn(2, 3, 8, 8), frozen(3, 16, 3, 1), "relu")

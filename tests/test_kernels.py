@@ -17,16 +17,16 @@ from torch.utils.checkpoint import checkpoint
 
 from residuum.choices import Activation
 from residuum.kernels import batch_norm as kernel
-from residuum.kernels import build, gathered
+from residuum.kernels import build, gathered, shortcut
 from residuum.kernels import convolution as convolutions
-from residuum.kernels.batch_norm import batch_norm, batch_norm_twice, fuses
-from residuum.kernels.convolution import convolution, has_own_pass, own_way
-from residuum.kernels.gathered import pointwise, strided
+from residuum.kernels.activation import ACTIVATIONS
+from residuum.kernels.convolution import has_own_pass
 from residuum.kernels.matrix_units import has_matrix_units
-from residuum.kernels.shortcut import is_compiled, thinned
+from residuum.kernels.shortcut import every
 from residuum.kernels.update import direction, move
-from residuum.models.block import convolution as block_convolution
-from residuum.models.fused import fused
+from residuum.models.block import Add, ResidualBlock
+from residuum.models.layers import convolution as layer
+from residuum.models.plan import Piece
 
 CHANNELS_LAST = torch.channels_last
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
@@ -43,6 +43,43 @@ def normed(channels: int, seed: int = 0) -> nn.BatchNorm2d:
 def pictures(shape: tuple[int, ...], dtype: torch.dtype, mean: float = 0.0) -> Tensor:
     x = (torch.randn(shape) + mean).to(dtype).to(memory_format=CHANNELS_LAST)
     return x.requires_grad_()
+
+
+def batch_norm(
+    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None
+) -> Tensor:
+    return batch_norm_twice(x, norm, h, act=act)[0]
+
+
+def batch_norm_twice(
+    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None
+) -> tuple[Tensor, Tensor]:
+    """BN, addition and activation of a block, as a plan has them computed."""
+    after = nn.Identity() if act is None else ACTIVATIONS[act].layer()
+    if h is None:
+        piece = Piece(nn.Sequential(norm, after))
+    else:
+        piece = Piece(ResidualBlock(nn.Identity(), nn.Sequential(norm), Given(h), Add(), after))
+    both = piece(x)
+    assert isinstance(both, tuple)
+    return both
+
+
+class Given(nn.Module):
+    """A shortcut that gives this whatever it reads."""
+
+    def __init__(self, h: Tensor) -> None:
+        super().__init__()
+        self.h = h
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.h
+
+
+def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A convolution as a plan has it computed."""
+    y = Piece(conv)(x)
+    return y[0] if isinstance(y, tuple) else y
 
 
 def usual(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None, act: Activation | None) -> Tensor:
@@ -75,7 +112,7 @@ def test_in_evaluation_the_running_statistics_are_used_and_kept(
     x, h = pictures(shape, dtype).detach(), pictures(shape, dtype).detach() if adds else None
     before = [buffer.clone() for buffer in norm.buffers()]
     with torch.no_grad():
-        assert fuses(x, norm, h, act) == (act != "gelu" or dtype == torch.bfloat16)
+        assert kernel.applies(x, norm, h, act) == (act != "gelu" or dtype == torch.bfloat16)
         y = batch_norm(x, norm, h, act=act)
         after = list(norm.buffers())
         expected = usual(x, norm, h, act)
@@ -86,7 +123,7 @@ def test_in_evaluation_the_running_statistics_are_used_and_kept(
 
 @compiled
 def test_in_evaluation_gradients_are_torchs() -> None:
-    assert not fuses(pictures((2, 16, 4, 4), torch.float32), normed(16).eval(), None)
+    assert not kernel.applies(pictures((2, 16, 4, 4), torch.float32), normed(16).eval(), None)
 
 
 @compiled
@@ -110,7 +147,7 @@ def test_float32_agrees_with_torch_in_float64(
         dy = torch.randn(shape)
         of = [x, *([h] if h is not None else [])]
         ours, theirs = normed(shape[1]), normed(shape[1])
-        assert fuses(x, ours, h)
+        assert kernel.applies(x, ours, h)
         found = outcome(batch_norm(x, ours, h, act=act), dy, [*of, ours.weight, ours.bias], ours)
         expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
     for one, other in zip(found, expected, strict=True):
@@ -218,7 +255,7 @@ def refused() -> dict[str, tuple[Tensor, nn.BatchNorm2d, Tensor | None]]:
 @pytest.mark.parametrize("case", refused())
 def test_what_it_cannot_do_is_left_to_torch(case: str) -> None:
     x, norm, h = refused()[case]
-    assert not fuses(x, norm, h)
+    assert not kernel.applies(x, norm, h)
     y = batch_norm(x, norm, h, act="relu")
     _, again, _ = refused()[case]
     expected = again(x) if h is None else again(x) + h
@@ -237,7 +274,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
             monkeypatch.setenv(name, value)
         build.library.cache_clear()
         x = torch.randn(2, 16, 4, 4).to(memory_format=CHANNELS_LAST)
-        smallest = float(batch_norm(x, nn.BatchNorm2d(16), act="relu").detach().min())
+        smallest = float(Piece(nn.Sequential(nn.BatchNorm2d(16), nn.ReLU()))(x)[0].detach().min())
         print(build.library() is not None, smallest)
         said = capsys.readouterr()
         return said.out + said.err
@@ -289,7 +326,7 @@ def test_one_pool_of_threads_is_shared_with_torch() -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():
         pytest.skip("the list of loaded libraries is read from /proc")
-    assert kernel.library() is not None
+    assert build.library() is not None
     loaded = {line.split()[-1] for line in maps.read_text(encoding="utf-8").splitlines() if "libgomp" in line}
     assert len(loaded) <= 1 or all(
         "sklearn" in path or "scikit" in path for path in loaded if "torch" not in path
@@ -346,20 +383,22 @@ def test_the_compiled_shortcut_is_torchs(
     expected = torch.nn.functional.pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, *zeros))
     dy = torch.randn_like(expected)
     with threads_used(threads):
-        assert is_compiled(x, zeros)
-        found = thinned(x, stride, zeros)
-        gradients = [torch.autograd.grad(y, [x], dy) for y in (found, expected)]
-    assert found.is_contiguous(memory_format=CHANNELS_LAST)
-    torch.testing.assert_close(found, expected, rtol=0, atol=0)
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
+        assert shortcut.applies(x, zeros)
+        found, by_torch = every(x, stride, zeros, compiled=True), every(x, stride, zeros)
+        gradients = [torch.autograd.grad(y, [x], dy) for y in (found, by_torch, expected)]
+    for y, gradient in zip((found, by_torch), gradients, strict=False):
+        assert y.is_contiguous(memory_format=CHANNELS_LAST)
+        assert y is x or gradient[0].is_contiguous(memory_format=CHANNELS_LAST)
+        torch.testing.assert_close(y, expected, rtol=0, atol=0)
+        torch.testing.assert_close(gradient, gradients[-1], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("channels", "zeros"), [(8, (0, 0)), (16, (4, 4)), (32, (0, -16))])
 def test_other_shortcuts_are_left_to_torch(channels: int, zeros: tuple[int, int]) -> None:
     x = pictures((2, channels, 5, 4), torch.bfloat16)
-    assert not is_compiled(x, zeros)
+    assert not shortcut.applies(x, zeros)
     expected = torch.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, *zeros))
-    torch.testing.assert_close(thinned(x, 2, zeros), expected, rtol=0, atol=0)
+    torch.testing.assert_close(every(x, 2, zeros), expected, rtol=0, atol=0)
 
 
 # --- convolutions on matrix units ---------------------------------------------------------------
@@ -462,7 +501,7 @@ def test_the_compiled_passes_are_taken_where_they_are_faster(
     channels: tuple[int, int], side: int, own: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called = []
-    monkeypatch.setattr(convolutions, "call", lambda name, *arguments: called.append(name))
+    monkeypatch.setattr(convolutions, "call_with_room", lambda name, *arguments: called.append(name))
     conv, x, dy = convolved(channels, (2, side, side))
     passes(conv, x, dy)
     assert called == [*own, "weight_gradient"]
@@ -490,8 +529,7 @@ def test_other_sizes_and_strides_are_those_of_float64(
     channels: tuple[int, int], shape: tuple[int, int, int], size: int, stride: int, threads: int
 ) -> None:
     def by(conv: nn.Conv2d, x: Tensor) -> Tensor:
-        is_pointwise = size == stride == 1
-        return pointwise(x, conv.weight) if is_pointwise else strided(x, conv.weight, stride, size // 2)
+        return gathered.pointwise(conv, x) if size == stride == 1 else gathered.strided(conv, x)
 
     conv, x, dy = convolved(channels, shape, size, stride)
     with threads_used(threads):
@@ -550,7 +588,7 @@ def test_the_gathered_gradient_is_taken_where_it_is_faster(
     channels: tuple[int, int], size: int, stride: int, called: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = []
-    monkeypatch.setattr(gathered, "call", lambda name, *arguments: names.append(name))
+    monkeypatch.setattr(gathered, "call_with_room", lambda name, *arguments: names.append(name))
     conv, x, dy = convolved(channels, (2, 8, 8), size, stride)
     with torch.autocast("cpu", torch.bfloat16):
         y = convolution(conv, x.detach())
@@ -562,9 +600,9 @@ def test_the_gathered_gradient_is_taken_where_it_is_faster(
 @pytest.mark.parametrize("side", [(8, 8), (7, 5)])
 def test_a_strided_1x1_of_a_block_is_right(side: tuple[int, int]) -> None:
     _, x, dy = convolved((64, 80), (2, *side), 1, 2)
-    conv = block_convolution(64, 80, 1, 2).to(memory_format=CHANNELS_LAST)
+    conv = layer(64, 80, 1, 2).to(memory_format=CHANNELS_LAST)
     with torch.autocast("cpu", torch.bfloat16):
-        y = fused(conv, x)
+        y = convolution(conv, x)
     found = [y.detach(), *torch.autograd.grad(y, [x, conv.weight], dy)]
     assert_right(found, exact_passes(conv, x, dy), conv, x)
 
@@ -637,5 +675,7 @@ def test_other_convolutions_are_left_to_torch(changes: dict[str, object]) -> Non
     conv = nn.Conv2d(**how).to(memory_format=layout)  # type: ignore[arg-type]
     x = torch.randn(2, conv.in_channels, 8, 8).to(precision).to(memory_format=layout)  # type: ignore[call-overload]
     with torch.autocast("cpu", torch.bfloat16):
-        assert own_way(conv, x) is None
-        torch.testing.assert_close(convolution(conv, x), conv(x), rtol=0, atol=0)
+        piece = Piece(conv)
+        torch.testing.assert_close(piece(x)[0], conv(x), rtol=0, atol=0)
+        [steps] = piece.steps.values()
+        assert [step.operation.source for step in steps] == ["torch"]

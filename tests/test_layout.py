@@ -52,7 +52,7 @@ LADDER = {
     "runs": {"errors", "files", "records"},
     "kernels": BASE,
     "compute": BASE | {"kernels"},
-    "models": BASE | {"kernels"},
+    "models": BASE | {"kernels", "compute"},
     "data": BASE | {"kernels"},
     "recipes": BASE,
     "loading": PARTS,

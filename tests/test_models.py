@@ -13,11 +13,13 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from residuum.choices import Order, Shortcut, Stem, StrideIn
+from residuum.compute import Compute
 from residuum.errors import UserError
-from residuum.models.block import ZeroPad
 from residuum.models.count import cost, multiply_adds, parameters
 from residuum.models.file import ModelFile, build_net, read_model, write_model
+from residuum.models.layers import ZeroPad
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
+from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
@@ -406,6 +408,17 @@ def test_zero_init_makes_every_block_its_shortcut() -> None:
     assert not any((last_bn(block).weight == 0).any() for _, block in ResNet(small()).blocks())
 
 
+CONTIGUOUS = Compute(torch.device("cpu"), "float32", "contiguous", 1)
+PLANNED = Compute(torch.device("cpu"), "float32", "channels-last", 1)
+
+
+def forward_of(net: ResNet, planned: bool, *, checkpointing: bool = False) -> Forward:
+    """What computes a net in channels last: its plan, or the net itself."""
+    compute = PLANNED if planned else CONTIGUOUS
+    net.to(memory_format=torch.channels_last)
+    return make_forward(net, compute, checkpointing=checkpointing)
+
+
 @pytest.mark.parametrize(
     "choices", [{}, {"order": "preactivation"}, {"dropout": 0.3, "stochastic_depth": 0.3}]
 )
@@ -415,9 +428,9 @@ def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
     for checkpointing in (False, True):
         torch.manual_seed(1)
         net = ResNet(small(**choices))
-        net.checkpointing = checkpointing
+        forward = make_forward(net, CONTIGUOUS, checkpointing=checkpointing)
         torch.manual_seed(2)
-        logits = net(x)
+        logits = forward(x)
         logits.square().sum().backward()
         outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
     torch.testing.assert_close(outcomes[0], outcomes[1], rtol=0, atol=0)
@@ -425,22 +438,22 @@ def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
 
 @pytest.mark.parametrize("shortcut", SHORTCUTS)
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_fused_pass_agrees_with_the_nets_own(order: str, shortcut: str) -> None:
+def test_the_plan_agrees_with_the_nets_own_forward(order: str, shortcut: str) -> None:
     if refusal(order, shortcut, "basic", "3x3"):
         pytest.skip("there is no such net")
     widths, x = (16, 32, 48), torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
-    for fusing in (False, True):
+    for planned in (False, True):
         torch.manual_seed(1)
         net = ResNet(small(order=order, shortcut=shortcut, widths=widths, stem_width=16))
-        net.to(memory_format=torch.channels_last).fusing = fusing
+        forward = forward_of(net, planned)
         torch.manual_seed(2)
-        logits = net(x)
+        logits = forward(x)
         logits.square().sum().backward()
         outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
     torch.testing.assert_close(outcomes[0], outcomes[1], rtol=2e-4, atol=2e-4)
     used = [str(node) for node in graph(logits.grad_fn)]
-    assert any("_Fused" in name for name in used)
+    assert any("_BatchNorm" in name for name in used)
     assert not any("NativeBatchNorm" in name for name in used)
 
 
@@ -454,50 +467,50 @@ def test_gelu_stands_in_every_relus_place(order: str, stem: str) -> None:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_fused_pass_of_a_gelu_net_agrees_to_bfloat16s_rounding(order: str) -> None:
+def test_the_plan_of_a_gelu_net_agrees_to_bfloat16s_rounding(order: str) -> None:
     x, outcomes = torch.randn(8, 3, 16, 16).to(memory_format=torch.channels_last), []
-    for fusing in (False, True):
+    for planned in (False, True):
         torch.manual_seed(1)
         net = ResNet(small(order=order, activation="gelu", widths=(16, 32, 48), stem_width=16))
-        net.to(memory_format=torch.channels_last).fusing = fusing
+        forward = forward_of(net, planned)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = net(x)
+            logits = forward(x)
         logits.float().square().sum().backward()
         outcomes.append([logits.detach().float(), *[p.grad for p in net.parameters() if p.grad is not None]])
     for one, other in zip(*outcomes, strict=True):
         assert float((one - other).norm() / one.norm()) < 0.1
-    assert any("_Fused" in str(node) for node in graph(logits.grad_fn))
+    assert any("_BatchNorm" in str(node) for node in graph(logits.grad_fn))
 
 
 @pytest.mark.parametrize("choices", [{"squeeze": 2}, {"stochastic_depth": 0.5}, {"block": "bottleneck"}])
-def test_the_fused_pass_agrees_for_other_blocks_too(choices: dict[str, object]) -> None:
+def test_the_plan_agrees_for_other_blocks_too(choices: dict[str, object]) -> None:
     x = torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
-    for fusing, checkpointing in [(False, False), (True, False), (True, True)]:
+    for planned, checkpointing in [(False, False), (True, False), (True, True)]:
         torch.manual_seed(1)
         net = ResNet(small(widths=(16, 32, 48), stem_width=16, **choices))
-        net.to(memory_format=torch.channels_last).fusing, net.checkpointing = fusing, checkpointing
+        forward = forward_of(net, planned, checkpointing=checkpointing)
         torch.manual_seed(2)
-        logits = net(x)
+        logits = forward(x)
         logits.square().sum().backward()
         outcomes.append((logits, [p.grad for p in net.parameters()], dict(net.state_dict())))
     torch.testing.assert_close(outcomes[0], outcomes[1], rtol=2e-4, atol=2e-4)
     torch.testing.assert_close(outcomes[1], outcomes[2], rtol=0, atol=0)
 
 
-def test_in_bfloat16_the_fused_pass_is_as_near_to_float32_as_the_nets_own() -> None:
+def test_in_bfloat16_the_plan_is_as_near_to_float32_as_the_nets_own() -> None:
     x = torch.randn(16, 3, 16, 16).to(memory_format=torch.channels_last)
     gradients = {}
-    for way, fusing, precise in [("exact", False, True), ("own", False, False), ("fused", True, False)]:
+    for way, planned, precise in [("exact", False, True), ("own", False, False), ("planned", True, False)]:
         torch.manual_seed(1)
         net = ResNet(small(widths=(32, 64, 64))).to(memory_format=torch.channels_last)
-        net.fusing = fusing
+        forward = forward_of(net, planned)
         with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
-            logits = net(x)
+            logits = forward(x)
         logits.float().square().sum().backward()
         gradients[way] = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-    own, fused = (float((gradients[way] - gradients["exact"]).norm()) for way in ("own", "fused"))
-    assert fused < 1.3 * own
+    own, planned_error = (float((gradients[way] - gradients["exact"]).norm()) for way in ("own", "planned"))
+    assert planned_error < 1.3 * own
 
 
 def graph(node: object) -> list[object]:
@@ -514,9 +527,9 @@ def graph(node: object) -> list[object]:
 def test_checkpointing_keeps_far_fewer_activations() -> None:
     def kept(checkpointing: bool) -> int:
         net, sizes = ResNet(small(blocks=(8, 8, 8))), []
-        net.checkpointing = checkpointing
+        forward = make_forward(net, CONTIGUOUS, checkpointing=checkpointing)
         with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
-            net(torch.randn(4, 3, 16, 16))
+            forward(torch.randn(4, 3, 16, 16))
         return sum(sizes)
 
     assert kept(True) < kept(False) / 4
@@ -525,10 +538,10 @@ def test_checkpointing_keeps_far_fewer_activations() -> None:
 @pytest.mark.parametrize("blocks", [(5, 3, 2), (7,)])
 def test_checkpointing_computes_all_again_but_the_last_of_several_stages(blocks: tuple[int, ...]) -> None:
     net, runs = ResNet(small(blocks=blocks, widths=(4, 6, 8)[: len(blocks)])), Counter[str]()
-    net.checkpointing = True
+    forward = make_forward(net, CONTIGUOUS, checkpointing=True)
     for name, block in net.blocks():
         block.register_forward_pre_hook(lambda *_, name=name: runs.update([name]))
-    net(torch.randn(2, 3, 16, 16)).sum().backward()
+    forward(torch.randn(2, 3, 16, 16)).sum().backward()
     last = f"stage{len(blocks)}" if len(blocks) > 1 else "none"
     assert runs == {name: 1 if name.startswith(last) else 2 for name, _ in net.blocks()}
 
@@ -536,10 +549,10 @@ def test_checkpointing_computes_all_again_but_the_last_of_several_stages(blocks:
 @pytest.mark.parametrize("name", ["preresnet1001", "resnet1202"])
 def test_a_thousand_layers_take_a_step(name: str) -> None:
     net = ResNet(named(name))
-    net.checkpointing = True
+    forward = make_forward(net, CONTIGUOUS, checkpointing=True)
     before = net.fc.weight.detach().clone()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    loss = nn.functional.cross_entropy(net(torch.randn(2, 3, 16, 16)), torch.tensor([1, 2]))
+    loss = nn.functional.cross_entropy(forward(torch.randn(2, 3, 16, 16)), torch.tensor([1, 2]))
     loss.backward()
     optimizer.step()
     assert loss.isfinite()

@@ -8,7 +8,8 @@ from threads import threads_used
 from torch import Tensor, nn
 
 from residuum.kernels import build
-from residuum.kernels.pooling import pool, pools, windows
+from residuum.kernels.pooling import applies, pool, windows
+from residuum.models.plan import Piece
 
 pytestmark = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
 DTYPES = st.sampled_from([torch.float32, torch.bfloat16])
@@ -50,7 +51,7 @@ def test_pooling_is_torchs(
         expected = layer(x)
     except RuntimeError:
         return  # torch: no window fits
-    assert pools(layer, x)
+    assert applies(layer, x)
     y = pool(layer, x)
     dy = torch.randn_like(y)
     ours, theirs = gradient(y, x, dy), gradient(layer(x.double()), x, dy.double())
@@ -108,8 +109,8 @@ def test_the_same_with_one_thread_and_two() -> None:
 )
 def test_other_windows_are_left_to_torch(layer: nn.MaxPool2d | nn.AvgPool2d, shape: tuple[int, ...]) -> None:
     x = pictures(shape, torch.float32)
-    assert not pools(layer, x)
-    assert torch.equal(pool(layer, x), layer(x))
+    assert not applies(layer, x)
+    assert torch.equal(Piece(layer)(x)[0], layer(x))
 
 
 @given(

@@ -120,7 +120,9 @@ def model_table(
     names: Sequence[str] = (), *, classes: int | None = None, image_size: int | None = None
 ) -> list[dict[str, Any]]:
     """Return depth, parameters and multiply-adds of the named nets, by default of all."""
-    return verbs.models.run(ModelsSettings(tuple(names), classes=classes, image_size=image_size))
+    rows = verbs.models.run(ModelsSettings(tuple(names), classes=classes, image_size=image_size))
+    assert isinstance(rows, list)
+    return rows
 
 
 def __getattr__(name: str) -> Any:

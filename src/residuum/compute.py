@@ -33,8 +33,8 @@ class Compute:
         return net
 
     @property
-    def fuses(self) -> bool:
-        """Say whether training computes BN, addition and ReLU in one operation: on a processor with a compiler."""
+    def uses_kernels(self) -> bool:
+        """Say whether training has a plan with compiled operations: on a processor with a compiler, channels last."""
         return self.device.type == "cpu" and self.layout == "channels-last" and library() is not None
 
     @property

@@ -90,15 +90,19 @@ def print_trim(figures: dict[str, Any], model: Path, report: Path) -> None:
     print(f"model    {model}\nreport   {report}")
 
 
-def print_models(settings: object, rows: Sequence[dict[str, Any]], json: bool) -> None:
-    """Print a line for each net: for one picture, and what its activations take in a training step."""
+def print_models(
+    settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool
+) -> None:
+    """Print a line for each net: for one picture, and what its activations take in a training step; or its plan."""
     if json:
-        return print_json(rows)
+        return print_json(found)
+    if isinstance(found, dict):
+        return _print_plans(found)
     print(
         f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
         f"{'activations, batch':>21}   published top-1 error"
     )
-    for row in rows:
+    for row in found:
         memory = row["activation_bytes"]
         held = "" if memory is None else f"{memory / 2**30:,.2f} GiB, {row['batch']}"
         print(
@@ -106,6 +110,12 @@ def print_models(settings: object, rows: Sequence[dict[str, Any]], json: bool) -
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
     return None
+
+
+def _print_plans(plans: dict[str, list[str]]) -> None:
+    """Print each net's steps."""
+    for name, lines in plans.items():
+        print("\n".join([name, *lines]))
 
 
 def print_studies(rows: Sequence[dict[str, Any]]) -> None:

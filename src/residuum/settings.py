@@ -225,3 +225,5 @@ class ModelsSettings(Settings):
     """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""
     image_size: Annotated[int | None, Range(8, 4096)] = None
     """Side of the picture in pixels. By default 32 for the CIFAR nets and 224 for the ImageNet nets."""
+    plan: bool = False
+    """Show what computes each step of training here, instead of what the nets cost."""

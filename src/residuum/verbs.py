@@ -226,11 +226,15 @@ def trim(settings: TrimSettings) -> Path:
 
 
 @verb(ModelsSettings, printing.print_models)
-def models(settings: ModelsSettings) -> list[dict[str, Any]]:
+def models(settings: ModelsSettings) -> list[dict[str, Any]] | dict[str, list[str]]:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 
-    Examples: residuum models    residuum models resnet50 plain50 vgg16
+    Examples: residuum models    residuum models resnet50 plain50 vgg16    residuum models resnet20 --plan
     """
+    if settings.plan:
+        from residuum.models.plan import plans
+
+        return plans(settings)
     from residuum.models.table import table
 
     return table(settings, settings.names)

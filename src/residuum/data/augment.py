@@ -17,7 +17,7 @@ from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
 from residuum.data.preprocess import Preprocessing
 from residuum.data.rng import uniform
-from residuum.kernels.crops import can_crop, cropped
+from residuum.kernels import crops
 from residuum.recipe import Augmentation
 
 
@@ -41,9 +41,9 @@ def augmented_batch(
     )
     holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
     picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
-    if preprocessing.mean.ndim == 1 and can_crop(images):
+    if preprocessing.mean.ndim == 1 and crops.applies(images):
         how = (holes, augmentation.cut)
-        return cropped(images, picked, shift, mirrored, _table(preprocessing), *how, reflects=reflects)
+        return crops.cropped(images, picked, shift, mirrored, _table(preprocessing), *how, reflects=reflects)
     along = torch.arange(size)
     y, x = along + shift[:, :1], torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
     if reflects:

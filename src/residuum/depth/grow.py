@@ -68,7 +68,6 @@ def grown(net: ResNet, blocks: tuple[int, ...], seed: int = 0) -> ResNet:
             _make_identity(block)
     deeper.load_state_dict({**deeper.state_dict(), **net.state_dict()})
     like = net.fc.weight
-    deeper.checkpointing = net.checkpointing
     return deeper.to(like.device, like.dtype).train(net.training)
 
 

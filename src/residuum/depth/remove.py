@@ -82,7 +82,6 @@ def without(net: ResNet, names: Collection[str]) -> ResNet:
         elif block in new_names:
             weights[".".join([part, new_names[block], *path[2:]])] = tensor.clone()
     smaller.load_state_dict(weights, assign=True)
-    smaller.checkpointing = net.checkpointing
     return smaller.train(net.training)
 
 

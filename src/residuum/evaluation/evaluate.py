@@ -1,13 +1,13 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from residuum import machine, runs
 from residuum.choices import Precision, Views
@@ -27,17 +27,22 @@ from residuum.settings import EvaluateSettings
 
 @torch.inference_mode()
 def probabilities(
-    net: nn.Module, batches: Iterable[Batch], compute: Compute, views: Views = "single"
+    net: nn.Module,
+    batches: Iterable[Batch],
+    compute: Compute,
+    views: Views = "single",
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> NDArray[np.float32]:
     """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
 
-    They come from the mean logits of each picture's views.
+    They come from the mean logits of each picture's views. `forward` computes net(x) in the net's place (its plan).
     """
     net.eval()
+    forward = forward or net
     parts = []
     for batch in batches:
         with compute.autocast():
-            answers = [weight * net(view).float() for weight, view in weighted(batch.images, views)]
+            answers = [weight * forward(view).float() for weight, view in weighted(batch.images, views)]
             logits = torch.stack(answers).sum(0)
         parts.append(torch.softmax(logits, dim=1).cpu().numpy())
     return np.concatenate(parts)

@@ -1,6 +1,6 @@
 """act(BN(x) + h), the operation that a residual net repeats, in two sweeps over memory each way.
 
-BN, addition and ReLU or GELU are cheap to compute and dear to fetch: on a processor whose convolutions are fast they
+BN, addition and activation are cheap to compute and dear to fetch: on a processor whose convolutions are fast they
 take most of a step. What stands in the docstring of batch_norm.cpp is not said again here.
 """
 
@@ -9,53 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import gelu, relu
 
 from residuum.choices import Activation
-from residuum.kernels.build import library
+from residuum.kernels.activation import ACTIVATIONS, number
+from residuum.kernels.build import call, library
 
-NAMES = {torch.float32: "f32", torch.bfloat16: "bf16"}
-NUMBERS: dict[Activation | None, int] = {None: 0, "relu": 1, "gelu": 2}
-"""What activation.hpp calls them."""
+PRECISIONS = (torch.float32, torch.bfloat16)
 LANES = 16
 FOLD = 64
 """Rows narrower than this are taken several at a time: batch_norm.cpp, `folded`."""
 
 
-def batch_norm(
-    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None
-) -> Tensor:
-    """Return BN(x), plus `h` if given, then the activation if there is one: with the batch's statistics, moving the
-    running ones, or, in evaluation, with those.
-
-    x and h: (N, C, H, W). Fused where it can be (`fuses`), by torch otherwise; the two agree to rounding.
-    """
-    return batch_norm_twice(x, norm, h, act=act)[0]
-
-
-def batch_norm_twice(
-    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return what batch_norm returns twice, in the same memory: for the next branch, and for the shortcut past it.
-
-    Their gradients then arrive apart, and are added in the sweep that reads them anyway.
-    """
-    if not fuses(x, norm, h, act):
-        z = norm(x)
-        z = z if h is None else z + h
-        y = relu(z) if act == "relu" else gelu(z) if act == "gelu" else z
-        return y, y
-    if norm.training:
-        running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
-        state = (norm.weight, norm.bias, *running, norm.momentum, norm.eps)
-        both: tuple[Tensor, Tensor] = _Fused.apply(x, h, *state, act)
-        return both
-    y = torch.empty_like(x)
-    _call("apply", x, act, x, h, y, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
-    return y, y
-
-
-def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None) -> bool:
+def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None) -> bool:
     """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training, or
     where no gradient is asked for. GELU in bfloat16 alone, for which it is exact enough."""
     others = [] if h is None else [h]
@@ -65,8 +30,8 @@ def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activat
         and norm.track_running_stats
         and norm.momentum is not None
         and x.device.type == "cpu"
-        and x.dtype in NAMES
-        and (act != "gelu" or x.dtype == torch.bfloat16)
+        and x.dtype in PRECISIONS
+        and (act is None or x.dtype in ACTIVATIONS[act].precisions)
         and x.shape[1] % LANES == 0
         and x.numel() > x.shape[1]
         and all(t.dtype == x.dtype and t.shape == x.shape for t in others)
@@ -75,7 +40,26 @@ def fuses(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activat
     )
 
 
-class _Fused(torch.autograd.Function):
+def batch_norm(
+    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return BN(x), plus `h` if given, then the activation if there is one: with the batch's statistics, moving the
+    running ones, or, in evaluation, with those.
+
+    x and h: (N, C, H, W). The result comes twice, in the same memory: for the next branch, and for the shortcut past
+    it. Their gradients then arrive apart, and are added in the sweep that reads them anyway.
+    """
+    if norm.training:
+        running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
+        state = (norm.weight, norm.bias, *running, norm.momentum, norm.eps)
+        both: tuple[Tensor, Tensor] = _BatchNorm.apply(x, h, *state, act)
+        return both
+    y = torch.empty_like(x)
+    _call("bn_apply", x, act, x, h, y, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
+    return y, y
+
+
+class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -92,8 +76,8 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         y, statistics = torch.empty_like(x), torch.empty(2, x.shape[1])
         running = (running_mean, running_var, batches, momentum, eps)
-        _call("forward", x, act, x, h, y, gamma, beta, *running, statistics)
-        # without h, x tells what the activation was given; else y says where the ReLU let through, or h what GELU saw
+        _call("bn_forward", x, act, x, h, y, gamma, beta, *running, statistics)
+        # without h, x tells what the activation was given; else y says where the ReLU let through, or h what others saw
         past = None if h is None or act is None else y if act == "relu" else h
         ctx.save_for_backward(x, past, gamma, beta, statistics)
         ctx.act, ctx.adds = act, h is not None
@@ -112,17 +96,16 @@ class _Fused(torch.autograd.Function):
         dy, dy2 = used[0], used[1] if len(used) > 1 else None
         dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
         dh = torch.empty_like(x) if past is not None else None
-        _call("backward", x, ctx.act, dy, dy2, x, past, dx, dh, gamma, beta, statistics, dgamma, dbeta)
+        _call("bn_backward", x, ctx.act, dy, dy2, x, past, dx, dh, gamma, beta, statistics, dgamma, dbeta)
         if ctx.adds and dh is None:
             dh = dy
         return dx, dh, dgamma, dbeta, None, None, None, None, None, None
 
 
-def _call(direction: str, x: Tensor, act: Activation | None, *values: Tensor | float | None) -> None:
-    """Call the compiled function on addresses and numbers, with room to work in: two sums a thread and five factors
-    for each of the folded channels."""
+def _call(name: str, x: Tensor, act: Activation | None, *values: Tensor | float | None) -> None:
+    """Call the compiled function, with room to work in: two sums a thread and five factors for each of the folded
+    channels."""
     channels, threads = x.shape[1], torch.get_num_threads()
     work = torch.empty((2 * threads + 5) * max(channels, FOLD), dtype=torch.float64)
-    arguments = [value.data_ptr() if isinstance(value, Tensor) else value for value in values]
-    function = getattr(library(), f"bn_{direction}_{NAMES[x.dtype]}")
-    function(*arguments, x.numel() // channels, channels, NUMBERS[act], threads, work.data_ptr())
+    sizes = (x.numel() // channels, channels)
+    call(name, *values, *sizes, number(act), x.dtype == torch.bfloat16, threads, work)

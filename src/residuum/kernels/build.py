@@ -8,12 +8,13 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,20 +49,27 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-def call(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: int) -> None:
-    """Call a compiled convolution on addresses and numbers, with as much room to work in as it says."""
+def call(name: str, *values: Tensor | float | None) -> None:
+    """Call a compiled function on numbers and on the addresses of tensors."""
+    function = getattr(library(), name)
+    assert len(values) == len(function.argtypes), f"{name} takes {len(function.argtypes)} values"
+    function(*[value.data_ptr() if isinstance(value, Tensor) else value for value in values])
+
+
+def call_with_room(
+    name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: int
+) -> None:
+    """Call a compiled convolution, with as much room to work in as it says."""
     threads = torch.get_num_threads()
-    function, room = _function(name, sizes, threads)
-    work = torch.empty(room, dtype=torch.uint8)
-    addresses = (one.data_ptr(), other.data_ptr(), out.data_ptr())
-    function(*addresses, *sizes, *switches, threads, work.data_ptr())
+    work = torch.empty(_room(name, sizes, threads), dtype=torch.uint8)
+    call(name, one, other, out, *sizes, *switches, threads, work)
 
 
 @cache
-def _function(name: str, sizes: tuple[int, ...], threads: int) -> tuple[Callable[..., None], int]:
-    """Return a compiled convolution and how many bytes it works in."""
-    functions = library()
-    return getattr(functions, name), getattr(functions, f"{name}_room")(*sizes, threads)
+def _room(name: str, sizes: tuple[int, ...], threads: int) -> int:
+    """Return how many bytes a compiled convolution works in."""
+    room: int = getattr(library(), f"{name}_room")(*sizes, threads)
+    return room
 
 
 def _compiled(compiler: str) -> Path:
@@ -101,41 +109,33 @@ def _key(compiler: str) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
+# --- the interface, as the C++ declares it ------------------------------------------------------
+
+Signature = tuple[Any, list[Any]]
+"""What a function returns and takes, in ctypes' terms."""
+DECLARATION = re.compile(r'extern "C" (\w+) (\w+)\(([^)]*)\)')
+NUMBERS = {"int": ctypes.c_int, "int64_t": ctypes.c_int64, "float": ctypes.c_float, "void": None}
+
+
+def declared(source: str) -> dict[str, Signature]:
+    """Read the functions that C++ lends: `extern "C"`, each once. A type that is not known is a KeyError."""
+    found: dict[str, Signature] = {}
+    for result, name, parameters in DECLARATION.findall(source):
+        assert name not in found, f"{name} is declared twice"
+        found[name] = (NUMBERS[result], [_type(parameter) for parameter in parameters.split(",")])
+    return found
+
+
+def _type(parameter: str) -> Any:
+    return ctypes.c_void_p if "*" in parameter else NUMBERS[parameter.split(maxsplit=1)[0]]
+
+
 def _load(path: Path) -> ctypes.CDLL:
+    """Load the library and type its functions; those for matrix units are not there where there are none."""
     functions = ctypes.CDLL(str(path))
-    pointer, number, count, switch = ctypes.c_void_p, ctypes.c_float, ctypes.c_int64, ctypes.c_int
-    sizes = [count, count, switch, switch, pointer]  # M, C, activation, threads, work
-    for name in ("f32", "bf16"):
-        forward, backward = (
-            getattr(functions, f"bn_forward_{name}"),
-            getattr(functions, f"bn_backward_{name}"),
-        )
-        forward.argtypes = [*[pointer] * 8, number, number, pointer, *sizes]
-        backward.argtypes = [*[pointer] * 11, *sizes]
-        apply = getattr(functions, f"bn_apply_{name}")
-        apply.argtypes, apply.restype = [*[pointer] * 7, number, *sizes], None
-        forward.restype = backward.restype = None
-        for direction in ("forward", "backward"):
-            pool = getattr(functions, f"pool_{direction}_{name}")
-            pool.argtypes, pool.restype = [*[pointer] * 3, *[count] * 9, switch], None
-    functions.muon_direction.argtypes = [pointer, pointer, pointer, number, count, switch]
-    functions.muon_move.argtypes = [pointer, pointer, number, number, count, switch]
-    functions.muon_direction.restype = functions.muon_move.restype = None
-    crop_sizes = [count, count, count, switch, switch]  # B, S, the hole's side, reflects, threads
-    functions.crops.argtypes, functions.crops.restype = [*[pointer] * 7, *crop_sizes], None
-    for name in ("shortcut", "shortcut_gradient"):
-        function = getattr(functions, name)
-        function.argtypes, function.restype = [pointer, pointer, *[count] * 9, switch], None
-    # the sizes that each takes, and its switches
-    convolutions = {
-        "convolution": (5, 1),
-        "weight_gradient": (5, 0),
-        "gathered_gradient": (12, 0),
-        "frozen": (10, 2),
-    }
-    for name, (sizes_taken, switches) in convolutions.items():
-        room, function = getattr(functions, f"{name}_room"), getattr(functions, name)
-        room.argtypes, room.restype = [*[count] * sizes_taken, switch], count
-        before = [*[pointer] * 3, *[count] * sizes_taken, *[switch] * switches]
-        function.argtypes, function.restype = [*before, switch, pointer], None
+    for source in SOURCES:
+        for name, (result, parameters) in declared(source.read_text(encoding="utf-8")).items():
+            if hasattr(functions, name):
+                function = getattr(functions, name)
+                function.restype, function.argtypes = result, parameters
     return functions

@@ -1,7 +1,6 @@
-"""Convolutions that are ours where a processor has matrix units; 3×3: see convolution.cpp, weight_gradient.cpp."""
+"""3×3 convolutions on matrix units: forward and the input's gradient in convolution.cpp, the weights' in
+weight_gradient.cpp. Ours where a processor has such units and torch is slower."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -9,43 +8,28 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
-from residuum.kernels.build import call
-from residuum.kernels.gathered import input_gradient, pointwise, stem, strided
-from residuum.kernels.matrix_units import BLOCK, square_shape, suits, suits_pointwise, suits_stem
+from residuum.kernels import matrix_units
+from residuum.kernels.build import call_with_room
+from residuum.kernels.gathered import input_gradient
+from residuum.kernels.matrix_units import BLOCK, square_shape
 
-Way = Callable[[Tensor, Tensor], Tensor]
 NARROW, MEDIUM, SMALL_MAP = 64 * 64, 128 * 128, 8
 """Up to so many pairs of channels, or on maps up to this side in pixels, torch is slower forward and back to the input
 too; up to the medium number on maps of twice that side, or where rows are made of whole tiles."""
 
 
+def applies(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether this is a 3×3 convolution of stride 1 for the matrix units: its weights' gradient was the faster at
+    every shape measured."""
+    return square_shape(conv, x) == (3, 1, 1) and matrix_units.applies(x, conv.weight)
+
+
 def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """Return conv(x), (N, C_in, H, W) to (N, C_out, H', W'), as autocast would; only what computes it differs.
+    """Return conv(x), (N, C_in, H, W) to (N, C_out, H, W), as autocast would; only what computes it differs.
 
     The weights' gradient comes in float32, where torch's is rounded to bfloat16.
     """
-    way = own_way(conv, x)
-    return conv(x) if way is None else way(x, conv.weight)
-
-
-def own_way(conv: nn.Conv2d, x: Tensor) -> Way | None:
-    """Return the compiled function of x and the weights that does this, or None: bfloat16 on matrix units only.
-
-    The weights' gradient was the faster at every shape measured; with taps of 5×5 or narrow 1×1 it was not.
-    """
-    if (shape := square_shape(conv, x)) is None:
-        return None
-    size, stride, padding = shape
-    if suits_pointwise(x, conv.weight) and (size, stride, padding) == (1, 1, 0):
-        return pointwise
-    if suits(x, conv.weight) and size == 3:
-        return three_by_three if stride == padding == 1 else partial(strided, stride=stride, padding=padding)
-    return partial(stem, stride=stride, padding=padding) if suits_stem(x, conv.weight) else None
-
-
-def three_by_three(x: Tensor, weight: Tensor) -> Tensor:
-    """Return the 3×3 convolution of stride 1."""
-    result: Tensor = _Convolution.apply(x, weight)
+    result: Tensor = _Convolution.apply(x, conv.weight)
     return result
 
 
@@ -79,7 +63,7 @@ class _Convolution(torch.autograd.Function):
 def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
     """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
     y = torch.empty((x.shape[0], channels, *_side(x)), dtype=x.dtype, memory_format=torch.channels_last)
-    call("convolution", x, weight, y, _sizes(x, y), turned)
+    call_with_room("convolution", x, weight, y, _sizes(x, y), turned)
     return y
 
 
@@ -92,7 +76,7 @@ def _input_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
 
 def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     dw = torch.empty_like(weight)
-    call("weight_gradient", x, dy, dw, _sizes(x, dy))
+    call_with_room("weight_gradient", x, dy, dw, _sizes(x, dy))
     return dw
 
 

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from residuum.kernels.build import library
+from residuum.kernels.build import call, library
 
 
-def can_crop(images: Tensor) -> bool:
+def applies(images: Tensor) -> bool:
     """Say whether the compiled function can read these: on a processor, uint8, (N, S, S, 3) as they lie in memory."""
     return (
         images.device.type == "cpu"
@@ -34,15 +34,11 @@ def cropped(
     images: (N, S, S, 3) uint8; rows: (B,); shift: (B, 2), down and right; mirrored: (B,); table: (256, 3), what a byte
     of each channel becomes. holes: (B, 2), top and left of a square of each crop, of `side` pixels, that is zero too.
     """
-    functions = library()
-    assert functions is not None
     assert 0 <= int(rows.min()) <= int(rows.max()) < len(images), "a row that no picture has"
     size, batch = images.shape[1], len(rows)
     out = torch.empty(batch, size, size, 3)
     typed = (rows.long(), shift.long(), mirrored.bool(), table.float())  # as crops.cpp reads them
     kept = [part.contiguous() for part in typed]
     cut = None if holes is None else holes.long().contiguous()
-    addresses = (part.data_ptr() for part in (images, *kept))
-    to_zero = None if cut is None else cut.data_ptr()
-    functions.crops(*addresses, to_zero, out.data_ptr(), batch, size, side, reflects, torch.get_num_threads())
+    call("crops", images, *kept, cut, out, batch, size, side, reflects, torch.get_num_threads())
     return out.permute(0, 3, 1, 2)

@@ -17,14 +17,19 @@ typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
 
 struct bfloat16 { uint16_t bits; };
 
-inline Floats load(const float* from) { Floats v; std::memcpy(&v, from, sizeof v); return v; }
+inline Floats load(const float* from) {
+    Floats v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
 inline void store(float* to, Floats v) { std::memcpy(to, &v, sizeof v); }
 
 inline Floats load(const bfloat16* from) {
-#ifdef __AVX512F__    // in one step; left to itself, the compiler widens each half and joins the two
+#ifdef __AVX512F__   // in one step; left to itself, the compiler widens each half and joins the two
     return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)from)), 16);
 #else
-    Halves halves; std::memcpy(&halves, from, sizeof halves);
+    Halves halves;
+    std::memcpy(&halves, from, sizeof halves);
     return (Floats)(__builtin_convertvector(halves, Words) << 16);
 #endif
 }
@@ -49,13 +54,18 @@ template <class T> inline bool streams(const T* to, int64_t numbers) {
     return numbers * (int64_t)sizeof(T) >= LARGE_BYTES && (uintptr_t)to % (LANES * sizeof(T)) == 0;
 }
 inline void stream(float* to, Floats v) { _mm512_stream_ps(to, (__m512)v); }
-inline void stream(bfloat16* to, Floats v) { _mm256_stream_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)v)); }
+inline void stream(bfloat16* to, Floats v) {
+    _mm256_stream_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)v));
+}
 #else
 template <class T> inline bool streams(const T*, int64_t) { return false; }
 template <class T> inline void stream(T* to, Floats v) { store(to, v); }
 #endif
-template <bool past_cache, class T> inline void write(T* to, Floats v) { if constexpr (past_cache) stream(to, v); else store(to, v); }
+template <bool past_cache, class T> inline void write(T* to, Floats v) {
+    if constexpr (past_cache) stream(to, v);
+    else store(to, v);
+}
 
 inline Floats where(Ints mask, Floats v) { return (Floats)((Ints)v & mask); }
 
-}  // namespace
+}   // namespace

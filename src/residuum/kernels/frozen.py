@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from residuum.choices import Activation
-from residuum.kernels.batch_norm import NUMBERS
-from residuum.kernels.build import call
+from residuum.kernels.activation import number
+from residuum.kernels.build import call_with_room
 from residuum.kernels.matrix_units import (
     BLOCK,
     LONGEST_RUN,
@@ -18,11 +18,12 @@ from residuum.kernels.matrix_units import (
 )
 
 
-def joins(conv: nn.Conv2d, x: Tensor) -> bool:
+def applies(x: Tensor, conv: nn.Conv2d, act: Activation | None) -> bool:
     """Say whether `activated` can do this: no gradient through it, few channels, bfloat16 autocast on a processor with
     matrix units."""
     return (
-        not conv.weight.requires_grad
+        act is not None
+        and not conv.weight.requires_grad
         and not x.requires_grad
         and square_shape(conv, x) is not None
         and conv.in_channels * conv.kernel_size[1] <= LONGEST_RUN
@@ -35,7 +36,7 @@ def joins(conv: nn.Conv2d, x: Tensor) -> bool:
 
 
 @torch.no_grad()
-def activated(conv: nn.Conv2d, x: Tensor, act: Activation) -> Tensor:
+def activated(x: Tensor, conv: nn.Conv2d, act: Activation | None) -> Tensor:
     """Return act(conv(x)), (N, C_in, H, W) to (N, C_out, H', W') bfloat16, to rounding."""
     layout = torch.channels_last
     x, weight = x.contiguous(memory_format=layout), conv.weight.contiguous(memory_format=layout)
@@ -46,5 +47,5 @@ def activated(conv: nn.Conv2d, x: Tensor, act: Activation) -> Tensor:
     high, wide = ((side + 2 * padding - size) // stride + 1 for side in sides)
     y = torch.empty((pictures, len(weight), high, wide), dtype=torch.bfloat16, memory_format=layout)
     sizes = (pictures, *sides, channels, high, wide, len(weight), size, stride, padding)
-    call("frozen", x, weight, y, sizes, x.dtype == torch.float32, NUMBERS[act])
+    call_with_room("frozen", x, weight, y, sizes, x.dtype == torch.float32, number(act))
     return y

@@ -8,32 +8,63 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
-from residuum.kernels.build import call
-from residuum.kernels.matrix_units import LONGEST_RUN
+from residuum.kernels import matrix_units
+from residuum.kernels.build import call_with_room
+from residuum.kernels.matrix_units import BLOCK, LONGEST_RUN, WIDE, has_matrix_units, square_shape, trains
+from residuum.kernels.shortcut import every
 
 NARROW = 64
 """From more channels than these a product of matrices is faster than torch's convolution."""
 
 
-def pointwise(x: Tensor, weight: Tensor) -> Tensor:
-    """Return the 1×1 convolution of x by the weight (C_out, C_in, 1, 1)."""
-    result: Tensor = _Pointwise.apply(x, weight)
+def pointwise_applies(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether this is a 1×1 convolution, of any stride, that is faster on the matrix units by us than by torch."""
+    shape = square_shape(conv, x)
+    is_wide = min(conv.weight.shape[:2]) >= WIDE
+    return shape is not None and shape[::2] == (1, 0) and is_wide and matrix_units.applies(x, conv.weight)
+
+
+def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return conv(x) of a 1×1 convolution; the pixels that its stride skips are dropped first."""
+    result: Tensor = _Pointwise.apply(every(x, conv.stride[0], compiled=True), conv.weight)
     return result
 
 
-def strided(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Return the convolution of x by the weight (C_out, C_in, k, k)."""
-    result: Tensor = _Strided.apply(x, weight, stride, padding)
+def strided_applies(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether this is a 3×3 convolution of any stride and padding for the matrix units."""
+    shape = square_shape(conv, x)
+    return shape is not None and shape[0] == 3 and matrix_units.applies(x, conv.weight)
+
+
+def strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return conv(x), with as many taps, strides and padding down as across."""
+    result: Tensor = _Strided.apply(x, conv.weight, conv.stride[0], conv.padding[0])
     return result
 
 
-def stem(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """Return the convolution of pictures x of few channels, which need no gradient, in bfloat16."""
-    result: Tensor = _Stem.apply(x, weight, stride, padding)
+def stem_applies(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether this is a stem that is for the matrix units: few channels, and pictures that need no gradient."""
+    shape = square_shape(conv, x)
+    return (
+        shape is not None
+        and shape[0] >= shape[1]  # a stride skips no pixel
+        and trains(x, conv.weight)
+        and not x.requires_grad
+        and x.dtype in (torch.bfloat16, torch.float32)
+        and conv.in_channels < BLOCK
+        and conv.in_channels * conv.kernel_size[1] <= LONGEST_RUN
+        and conv.out_channels >= WIDE
+        and has_matrix_units()
+    )
+
+
+def stem(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return conv(x) of pictures x of few channels, which need no gradient, in bfloat16."""
+    result: Tensor = _Stem.apply(x, conv.weight, conv.stride[0], conv.padding[0])
     return result
 
 
@@ -112,7 +143,7 @@ def _gathered_gradient(
     size, dw = weight.shape[2], torch.empty_like(weight)
     taps = (size, 1, size * channels) if by_rows else (size, size, channels)
     sizes = (batch, height, width, channels, *dy.shape[2:], dy.shape[1], stride, padding, *taps)
-    call("gathered_gradient", x, dy, dw, sizes)
+    call_with_room("gathered_gradient", x, dy, dw, sizes)
     return dw
 
 

@@ -1,10 +1,12 @@
-// The gradient of a convolution's weights as one matrix product over the pixels, on a processor with matrix units (AMX):
-// for 1x1 convolutions, strides and stems, whose taps share little of what is fetched (weight_gradient.cpp is for 3x3).
+// The gradient of a convolution's weights as one matrix product over the pixels, on a processor with matrix units
+// (AMX): for 1x1 convolutions, strides and stems, whose taps share little of what is fetched (weight_gradient.cpp is
+// for 3x3).
 //
-// dw[co, tap, i] = sum over the output's pixels of g[pixel, co] x[place(pixel, tap) + i]. What a tap reads of x is a run of
-// numbers that lie side by side: the channels of a pixel, or those of a whole row of taps where channels are few. A tile
-// product adds up 16 pairs of pixels; g is transposed for it, x's runs lie pair by pair side by side. Pixels are packed
-// and multiplied a batch at a time, so that sums are seldom fetched and what is packed stays in the cache.
+// dw[co, tap, i] = sum over the output's pixels of g[pixel, co] x[place(pixel, tap) + i]. What a tap reads of x is a
+// run of numbers that lie side by side: the channels of a pixel, or those of a whole row of taps where channels are
+// few. A tile product adds up 16 pairs of pixels; g is transposed for it, x's runs lie pair by pair side by side.
+// Pixels are packed and multiplied a batch at a time, so that sums are seldom fetched and what is packed stays in the
+// cache.
 //
 // Letters: B pictures, H rows, W columns of x, each of C numbers; OH, OW, Co of g; x and g bfloat16, channels last.
 
@@ -17,29 +19,38 @@
 
 namespace {
 
-constexpr int64_t BATCH = 8;                    // steps of 32 pixels that are packed at a time
-constexpr int64_t APART = 512 * (BATCH + 1);    // from the tiles of one 16 channels to the next; a power of two would crowd few sets of the cache
+constexpr int64_t BATCH = 8;   // steps of 32 pixels that are packed at a time
+constexpr int64_t APART =
+    512 *
+    (BATCH + 1);   // from the tiles of one 16 channels to the next; a power of two would crowd few sets of the cache
 
 struct Shape {
-    int64_t B, H, W, C, OH, OW, Co, stride, padding, rows, columns, run;   // rows, columns: of taps; run: numbers of each
+    int64_t B, H, W, C, OH, OW, Co, stride, padding, rows, columns,
+        run;   // rows, columns: of taps; run: numbers of each
     int64_t taps() const { return rows * columns; }
     int64_t pixels() const { return B * OH * OW; }
     int64_t steps() const { return parts(pixels(), DEEP); }
     int64_t wide() const { return up(run, TILE); }
-    int64_t down() const { return Co / TILE; }                  // tiles of sums
+    int64_t down() const { return Co / TILE; }   // tiles of sums
     int64_t across() const { return taps() * wide() / TILE; }
-    int64_t place(int64_t pixel) const { return ((pixel / (OH * OW) * H + pixel / OW % OH * stride) * W + pixel % OW * stride) * C; }
+    int64_t place(int64_t pixel) const {
+        return ((pixel / (OH * OW) * H + pixel / OW % OH * stride) * W + pixel % OW * stride) * C;
+    }
 };
 
 // What one thread works in: sums, g's tiles, x's pairs, a pixel of zeros.
 struct Room {
-    float* sums; half *g, *x, *zeros;
+    float* sums;
+    half *g, *x, *zeros;
     static int64_t bytes(const Shape& s) {
-        return 1024 * (s.down() * s.across() + (BATCH + 1) * (s.down() + s.across())) + up(2 * std::max(s.wide(), s.Co), 64);
+        return 1024 * (s.down() * s.across() + (BATCH + 1) * (s.down() + s.across())) +
+               up(2 * std::max(s.wide(), s.Co), 64);
     }
     Room(char* at, const Shape& s) {
-        sums = (float*)at; g = (half*)(sums + 256 * s.down() * s.across());
-        x = g + APART * s.down(); zeros = x + APART * s.across();
+        sums = (float*)at;
+        g = (half*)(sums + 256 * s.down() * s.across());
+        x = g + APART * s.down();
+        zeros = x + APART * s.across();
         std::memset(zeros, 0, 2 * std::max(s.wide(), s.Co));
     }
 };
@@ -66,7 +77,13 @@ Places places(const Shape& s, int64_t first) {
         p.y[k] = picture < s.B ? y * s.stride - s.padding : s.H;
         p.x[k] = x * s.stride - s.padding;
         p.at[k] = ((picture * s.H + p.y[k]) * s.W + p.x[k]) * s.C;
-        if (++x == s.OW) { x = 0; if (++y == s.OH) { y = 0; ++picture; } }
+        if (++x == s.OW) {
+            x = 0;
+            if (++y == s.OH) {
+                y = 0;
+                ++picture;
+            }
+        }
     }
     return p;
 }
@@ -74,16 +91,18 @@ Places places(const Shape& s, int64_t first) {
 // Pair the runs of 32 pixels, tap by tap.
 void pack_x(const Shape& s, const half* x, int64_t first, const half* zeros, half* to) {
     Places p = places(s, first);
-    for (int64_t row = 0; row < s.rows; ++row) for (int64_t column = 0; column < s.columns; ++column) {
-        const half* at[DEEP];
-        for (int64_t k = 0; k < DEEP; ++k) {
-            bool is_inside = (uint64_t)(p.y[k] + row) < (uint64_t)s.H && (uint64_t)(p.x[k] + column) < (uint64_t)s.W;
-            at[k] = is_inside ? x + p.at[k] + (row * s.W + column) * s.C : zeros;
+    for (int64_t row = 0; row < s.rows; ++row)
+        for (int64_t column = 0; column < s.columns; ++column) {
+            const half* at[DEEP];
+            for (int64_t k = 0; k < DEEP; ++k) {
+                bool is_inside =
+                    (uint64_t)(p.y[k] + row) < (uint64_t)s.H && (uint64_t)(p.x[k] + column) < (uint64_t)s.W;
+                at[k] = is_inside ? x + p.at[k] + (row * s.W + column) * s.C : zeros;
+            }
+            for (int64_t c = 0; c < s.wide(); c += TILE, to += APART)
+                for (int64_t k = 0; k < 16; ++k)
+                    _mm512_store_si512(to + 32 * k, paired(sixteen(at[2 * k] + c), sixteen(at[2 * k + 1] + c)));
         }
-        for (int64_t c = 0; c < s.wide(); c += TILE, to += APART)
-            for (int64_t k = 0; k < 16; ++k)
-                _mm512_store_si512(to + 32 * k, paired(sixteen(at[2 * k] + c), sixteen(at[2 * k + 1] + c)));
-    }
 }
 
 // What a batch of pixels reads, to be fetched in so many times while the one before is multiplied.
@@ -93,16 +112,34 @@ Ahead ahead(const Shape& s, const half* x, const half* g, int64_t first, int64_t
 }
 
 // Add up 32 by 32 products over the packed steps.
-void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps, bool is_first, Ahead& next) {
-    if (is_first) { _tile_zero(0); _tile_zero(1); _tile_zero(2); _tile_zero(3); }
-    else { _tile_loadd(0, sums[0], 64); _tile_loadd(1, sums[1], 64); _tile_loadd(2, sums[2], 64); _tile_loadd(3, sums[3], 64); }
+void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps,
+               bool is_first, Ahead& next) {
+    if (is_first) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, sums[0], 64);
+        _tile_loadd(1, sums[1], 64);
+        _tile_loadd(2, sums[2], 64);
+        _tile_loadd(3, sums[3], 64);
+    }
     for (int64_t step = 0; step < steps * 512; step += 512) {
-        _tile_loadd(4, g0 + step, 64); _tile_loadd(6, x0 + step, 64);
-        _tile_loadd(5, g1 + step, 64); _tile_loadd(7, x1 + step, 64);
-        _tile_dpbf16ps(0, 4, 6); _tile_dpbf16ps(1, 4, 7); _tile_dpbf16ps(2, 5, 6); _tile_dpbf16ps(3, 5, 7);
+        _tile_loadd(4, g0 + step, 64);
+        _tile_loadd(6, x0 + step, 64);
+        _tile_loadd(5, g1 + step, 64);
+        _tile_loadd(7, x1 + step, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
         next.fetch();
     }
-    _tile_stored(0, sums[0], 64); _tile_stored(1, sums[1], 64); _tile_stored(2, sums[2], 64); _tile_stored(3, sums[3], 64);
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    _tile_stored(3, sums[3], 64);
 }
 
 // Add the products of a batch to the sums, [down][across][16][16]. An odd last tile is worked on twice.
@@ -111,11 +148,16 @@ void multiply(const Shape& s, const Room& room, int64_t steps, bool is_first, Ah
         int64_t m1 = std::min(m + 1, s.down() - 1), n1 = std::min(n + 1, s.across() - 1);
         float *upper = room.sums + m * s.across() * 256, *lower = room.sums + m1 * s.across() * 256;
         float* sums[4] = {upper + n * 256, upper + n1 * 256, lower + n * 256, lower + n1 * 256};
-        add_block(room.g + m * APART, room.g + m1 * APART, room.x + n * APART, room.x + n1 * APART, sums, steps, is_first, next);
+        add_block(room.g + m * APART, room.g + m1 * APART, room.x + n * APART, room.x + n1 * APART, sums, steps,
+                  is_first, next);
     };
     // the shorter side is gone through again and again: it stays in the cache
-    if (s.down() < s.across()) for (int64_t n = 0; n < s.across(); n += 2) for (int64_t m = 0; m < s.down(); m += 2) block(m, n);
-    else for (int64_t m = 0; m < s.down(); m += 2) for (int64_t n = 0; n < s.across(); n += 2) block(m, n);
+    if (s.down() < s.across())
+        for (int64_t n = 0; n < s.across(); n += 2)
+            for (int64_t m = 0; m < s.down(); m += 2) block(m, n);
+    else
+        for (int64_t m = 0; m < s.down(); m += 2)
+            for (int64_t n = 0; n < s.across(); n += 2) block(m, n);
 }
 
 // Pack and multiply a thread's share.
@@ -137,42 +179,37 @@ void join(const Shape& s, const char* work, int threads, int64_t co, int64_t tap
     for (int64_t i = 0; i < s.run; i += TILE) {
         int64_t at = (co / TILE * s.across() + (tap * s.wide() + i) / TILE) * 256 + co % TILE * TILE;
         __m512 sum = _mm512_setzero_ps();
-        for (int t = 0; t < threads; ++t) sum = _mm512_add_ps(sum, _mm512_load_ps((const float*)(work + t * Room::bytes(s)) + at));
+        for (int t = 0; t < threads; ++t)
+            sum = _mm512_add_ps(sum, _mm512_load_ps((const float*)(work + t * Room::bytes(s)) + at));
         _mm512_mask_storeu_ps(dw + i, s.run - i < TILE ? (1u << (s.run - i)) - 1 : 0xffff, sum);
     }
 }
 
-}  // namespace
+}   // namespace
 
-extern "C" int64_t gathered_gradient_room(int64_t B, int64_t H, int64_t W, int64_t C, int64_t OH, int64_t OW, int64_t Co, int64_t stride,
-                                          int64_t padding, int64_t rows, int64_t columns, int64_t run, int threads) {
+extern "C" int64_t gathered_gradient_room(int64_t B, int64_t H, int64_t W, int64_t C, int64_t OH, int64_t OW,
+                                          int64_t Co, int64_t stride, int64_t padding, int64_t rows, int64_t columns,
+                                          int64_t run, int threads) {
     return allowed() ? threads * Room::bytes({B, H, W, C, OH, OW, Co, stride, padding, rows, columns, run}) : 0;
 }
 
 // dw is (Co, rows, columns, run) in memory, float32.
-extern "C" void gathered_gradient(const uint16_t* x, const uint16_t* g, float* dw, int64_t B, int64_t H, int64_t W, int64_t C, int64_t OH,
-                                  int64_t OW, int64_t Co, int64_t stride, int64_t padding, int64_t rows, int64_t columns, int64_t run,
-                                  int threads, char* work) {
+extern "C" void gathered_gradient(const uint16_t* x, const uint16_t* g, float* dw, int64_t B, int64_t H, int64_t W,
+                                  int64_t C, int64_t OH, int64_t OW, int64_t Co, int64_t stride, int64_t padding,
+                                  int64_t rows, int64_t columns, int64_t run, int threads, char* work) {
     Shape s{B, H, W, C, OH, OW, Co, stride, padding, rows, columns, run};
     threads = (int)std::min<int64_t>(threads, s.steps());
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
         int64_t me = omp_get_thread_num(), first = s.steps() * me / threads, end = s.steps() * (me + 1) / threads;
         Room room(work + me * Room::bytes(s), s);
         configure();
         work_through(s, x, g, first, end, room);
         _tile_release();
-        #pragma omp barrier
-        #pragma omp for schedule(static)
+#pragma omp barrier
+#pragma omp for schedule(static)
         for (int64_t n = 0; n < Co * s.taps(); ++n) join(s, work, threads, n / s.taps(), n % s.taps(), dw + n * run);
     }
 }
-
-#else   // no matrix units: there is no room to ask for
-
-extern "C" int64_t gathered_gradient_room(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                          int64_t, int) { return 0; }
-extern "C" void gathered_gradient(const uint16_t*, const uint16_t*, float*, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t,
-                                  int64_t, int64_t, int64_t, int64_t, int64_t, int, char*) {}
 
 #endif

@@ -16,10 +16,10 @@ WIDE = 64
 """From so many channels on the gradients of 1×1 convolutions and of stems are faster by us; of 16 they were slower."""
 
 
-def suits(x: Tensor, weight: Tensor) -> bool:
+def applies(x: Tensor, weight: Tensor) -> bool:
     """Say whether a convolution of x by the weight is for the matrix units: bfloat16, channels last, whole blocks."""
     return (
-        _suits(x, weight)
+        trains(x, weight)
         and x.shape[1] % BLOCK == 0
         and x.dtype == torch.bfloat16
         and x.is_contiguous(memory_format=torch.channels_last)
@@ -27,25 +27,8 @@ def suits(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def suits_pointwise(x: Tensor, weight: Tensor) -> bool:
-    """Say whether this is a 1×1 convolution that is faster on the matrix units by us than by torch."""
-    return suits(x, weight) and min(weight.shape[:2]) >= WIDE
-
-
-def suits_stem(x: Tensor, weight: Tensor) -> bool:
-    """Say whether this is a stem that is for the matrix units: few channels, and pictures that need no gradient."""
-    return (
-        _suits(x, weight)
-        and not x.requires_grad
-        and x.dtype in (torch.bfloat16, torch.float32)
-        and weight.shape[1] < BLOCK
-        and weight.shape[1] * weight.shape[3] <= LONGEST_RUN
-        and weight.shape[0] >= WIDE
-        and has_matrix_units()
-    )
-
-
-def _suits(x: Tensor, weight: Tensor) -> bool:
+def trains(x: Tensor, weight: Tensor) -> bool:
+    """Say whether a gradient is asked for of a weight that our functions read, under bfloat16 autocast."""
     return (
         weight.requires_grad
         and weight.dtype == torch.float32
@@ -60,7 +43,7 @@ def _suits(x: Tensor, weight: Tensor) -> bool:
 def square_shape(conv: nn.Conv2d, x: Tensor) -> tuple[int, int, int] | None:
     """Return (taps, stride, padding), each the same both ways, of a convolution that is nothing else: no bias, groups,
     dilation or other padding than zeros, and no picture smaller than the filter. None for any other."""
-    is_plain = type(conv) is nn.Conv2d and conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
+    is_plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
     if not (is_plain and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)):
         return None
     (size, *_), (stride, *_), (padding, *_) = conv.kernel_size, conv.stride, conv.padding
@@ -87,4 +70,6 @@ def has_matrix_units() -> bool:
 @cache
 def _has_room() -> bool:
     functions = library()
-    return functions is not None and functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0
+    if functions is None or not hasattr(functions, "convolution_room"):
+        return False
+    return bool(functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0)

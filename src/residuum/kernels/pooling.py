@@ -6,23 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from residuum.kernels.batch_norm import LANES, NAMES
-from residuum.kernels.build import library
+from residuum.kernels.batch_norm import LANES, PRECISIONS
+from residuum.kernels.build import call, library
 
 MOST = 64
 """Pixels a window may have."""
 
 
-def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
-    """Return layer(x), (N, C, H, W) to (N, C, H', W'); only what computes it differs. Means agree to rounding."""
-    if not pools(layer, x):
-        return layer(x)  # type: ignore[no-any-return]
-    window = (layer.kernel_size, layer.stride, layer.padding)
-    result: Tensor = _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))
-    return result
-
-
-def pools(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
+def applies(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
     """Say whether the compiled operation does this: square windows, a processor, channels last, C a multiple of 16."""
     is_plain = (
         layer.dilation == 1 and not layer.return_indices
@@ -38,12 +29,19 @@ def pools(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
         and layer.kernel_size**2 <= MOST
         and windows(min(x.shape[2:]), layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode) > 0
         and x.device.type == "cpu"
-        and x.dtype in NAMES
+        and x.dtype in PRECISIONS
         and x.numel() > 0
         and x.shape[1] % LANES == 0
         and x.is_contiguous(memory_format=torch.channels_last)
         and library() is not None
     )
+
+
+def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
+    """Return layer(x), (N, C, H, W) to (N, C, H', W'); only what computes it differs. Means agree to rounding."""
+    window = (layer.kernel_size, layer.stride, layer.padding)
+    result: Tensor = _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))
+    return result
 
 
 class _Pool(torch.autograd.Function):
@@ -57,7 +55,8 @@ class _Pool(torch.autograd.Function):
         places = torch.empty_like(y, dtype=torch.uint8) if largest else None
         ctx.sizes = (batch, *sides, channels, *out, k, stride, padding)
         ctx.save_for_backward(places)
-        _call("forward", (x, y, places), ctx.sizes)
+        is_half = x.dtype == torch.bfloat16
+        call("pool_forward", x, y, places, *ctx.sizes, is_half, torch.get_num_threads())
         return y
 
     @staticmethod
@@ -67,7 +66,8 @@ class _Pool(torch.autograd.Function):
         dy = dy.contiguous(memory_format=torch.channels_last)
         batch, height, width, channels, *_ = ctx.sizes
         dx = torch.empty((batch, channels, height, width), dtype=dy.dtype, memory_format=torch.channels_last)
-        _call("backward", (dy, places, dx), ctx.sizes)
+        is_half = dy.dtype == torch.bfloat16
+        call("pool_backward", dy, places, dx, *ctx.sizes, is_half, torch.get_num_threads())
         return dx, None, None, None, None, None
 
 
@@ -76,10 +76,3 @@ def windows(side: int, k: int, stride: int, padding: int, ceil_mode: bool) -> in
     room = side + 2 * padding - k
     count = (room + stride - 1 if ceil_mode else room) // stride + 1
     return count - 1 if ceil_mode and (count - 1) * stride >= side + padding else count
-
-
-def _call(direction: str, tensors: tuple[Tensor | None, ...], sizes: tuple[int, ...]) -> None:
-    present = next(tensor for tensor in tensors if tensor is not None)
-    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-    function = getattr(library(), f"pool_{direction}_{NAMES[present.dtype]}")
-    function(*addresses, *sizes, torch.get_num_threads())

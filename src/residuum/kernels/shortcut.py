@@ -1,28 +1,22 @@
-"""Every stride-th pixel, then zero channels: option A's shortcut (shortcut.cpp), or the same by torch."""
+"""Every stride-th pixel, then zero channels: option A's shortcut, and what a 1×1 convolution with a stride reads.
+
+Compiled (shortcut.cpp) in a plan, or by torch; no number is computed, so the two are the same to the bit. Torch's own
+slicing gives a gradient that is no longer channels-last, and slow to add to another.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from residuum.kernels.build import library
+from residuum.kernels.build import call, library
 
 CHUNK = 32
 """Bytes that are copied at a time: a pixel is of whole chunks."""
 
 
-def thinned(x: Tensor, stride: int, zeros: tuple[int, int] = (0, 0)) -> Tensor:
-    """Return every `stride`-th pixel of every `stride`-th row, with so many zero channels before and behind its own:
-    (N, C, H, W) to (N, zeros[0] + C + zeros[1], ⌈H/stride⌉, ⌈W/stride⌉)."""
-    if is_compiled(x, zeros):
-        result: Tensor = _Thinned.apply(x, stride, zeros)
-        return result
-    return pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, *zeros))
-
-
-def is_compiled(x: Tensor, zeros: tuple[int, int]) -> bool:
+def applies(x: Tensor, zeros: tuple[int, int] = (0, 0)) -> bool:
     """Say whether the compiled function does this: on a processor, channels last, channels in whole chunks."""
     return (
         x.device.type == "cpu"
@@ -35,33 +29,50 @@ def is_compiled(x: Tensor, zeros: tuple[int, int]) -> bool:
     )
 
 
-class _Thinned(torch.autograd.Function):
+def every(x: Tensor, stride: int, zeros: tuple[int, int] = (0, 0), *, compiled: bool = False) -> Tensor:
+    """Return every `stride`-th pixel of every `stride`-th row, with so many zero channels before and behind its own:
+    (N, C, H, W) to (N, zeros[0] + C + zeros[1], ⌈H/stride⌉, ⌈W/stride⌉). Negative zeros cut channels off."""
+    if stride == 1 and zeros == (0, 0):
+        return x
+    result: Tensor = _Every.apply(x, stride, zeros, compiled)
+    return result
+
+
+class _Every(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, stride: int, zeros: tuple[int, int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, stride: int, zeros: tuple[int, int], compiled: bool) -> Tensor:
+        is_last = x.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        ctx.shape, ctx.layout, ctx.stride, ctx.zeros, ctx.compiled = x.shape, layout, stride, zeros, compiled
+        if not compiled:
+            kept = pad(x[:, :, ::stride, ::stride], (0, 0, 0, 0, *zeros))
+            return kept.contiguous(memory_format=layout)
         batch, channels, height, width = x.shape
         shape = (batch, sum(zeros) + channels, -(-height // stride), -(-width // stride))
-        y = torch.empty(shape, dtype=x.dtype, memory_format=torch.channels_last)
-        ctx.shape, ctx.stride, ctx.before = x.shape, stride, zeros[0]
+        y = torch.empty(shape, dtype=x.dtype, memory_format=layout)
         _call("shortcut", x, y, x.shape, y.shape, zeros[0], stride)
         return y
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = torch.empty(ctx.shape, dtype=dy.dtype, memory_format=torch.channels_last)
-        _call("shortcut_gradient", dy, dx, ctx.shape, dy.shape, ctx.before, ctx.stride)
-        return dx, None, None
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+        stride, (before, behind) = ctx.stride, ctx.zeros
+        dx = torch.empty(ctx.shape, dtype=dy.dtype, device=dy.device, memory_format=ctx.layout)
+        if ctx.compiled and not torch.is_grad_enabled():
+            dy = dy.contiguous(memory_format=ctx.layout)
+            _call("shortcut_gradient", dy, dx, ctx.shape, dy.shape, before, stride)
+        else:
+            dx.zero_()[:, :, ::stride, ::stride] = pad(dy, (0, 0, 0, 0, -before, -behind))
+        return dx, None, None, None
 
 
 def _call(
-    name: str, one: Tensor, out: Tensor, shape: torch.Size, thin: torch.Size, before: int, stride: int
+    name: str, one: Tensor, out: Tensor, shape: torch.Size, kept: torch.Size, before: int, stride: int
 ) -> None:
-    """Call the compiled function on addresses and numbers; channels are counted in chunks."""
+    """Call the compiled function; channels are counted in chunks."""
 
     def chunks(channels: int) -> int:
         return channels * one.element_size() // CHUNK
 
     batch, channels, height, width = shape
-    sizes = (batch, height, width, chunks(channels), *thin[2:], chunks(thin[1]), chunks(before), stride)
-    getattr(library(), name)(one.data_ptr(), out.data_ptr(), *sizes, torch.get_num_threads())
+    sizes = (batch, height, width, chunks(channels), *kept[2:], chunks(kept[1]), chunks(before), stride)
+    call(name, one, out, *sizes, torch.get_num_threads())

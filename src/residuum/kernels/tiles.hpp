@@ -1,4 +1,5 @@
-// What the convolutions share on a processor with matrix units (AMX): tiles of 16 rows of 64 bytes, eight registers of them.
+// What the convolutions share on a processor with matrix units (AMX): tiles of 16 rows of 64 bytes, eight registers of
+// them.
 
 #pragma once
 #include <cstdint>
@@ -14,10 +15,10 @@
 
 namespace {
 
-constexpr int64_t TILE = 16;      // rows of a tile, and its columns in float32
-constexpr int64_t DEEP = 32;      // numbers that one tile product adds up
-typedef uint16_t half;            // a bfloat16
-constexpr int64_t LINE = 32;      // such numbers in a line of the cache
+constexpr int64_t TILE = 16;   // rows of a tile, and its columns in float32
+constexpr int64_t DEEP = 32;   // numbers that one tile product adds up
+typedef uint16_t half;         // a bfloat16
+constexpr int64_t LINE = 32;   // such numbers in a line of the cache
 
 constexpr int64_t parts(int64_t n, int64_t of) { return (n + of - 1) / of; }
 constexpr int64_t up(int64_t n, int64_t multiple) { return parts(n, multiple) * multiple; }
@@ -25,26 +26,32 @@ constexpr int64_t up(int64_t n, int64_t multiple) { return parts(n, multiple) * 
 // Divide rows evenly into bands of at most `most`; if that can be had without bands of half that size, into equal ones.
 inline int64_t band(int64_t rows, int64_t most) {
     most = most < 1 ? 1 : most < rows ? most : rows;
-    for (int64_t R = most; 2 * R > most; --R) if (rows % R == 0) return R;
+    for (int64_t R = most; 2 * R > most; --R)
+        if (rows % R == 0) return R;
     return parts(rows, parts(rows, most));
 }
 
 // How many pictures' rows are taken side by side, pixel by pixel, so that they come out in whole tiles.
-inline int64_t together(int64_t columns) {
-    return TILE / std::gcd(TILE, columns);
-}
+inline int64_t together(int64_t columns) { return TILE / std::gcd(TILE, columns); }
 
-inline bool allowed() {           // Linux lets a process use the tiles once it has asked
+inline bool allowed() {   // Linux lets a process use the tiles once it has asked
     constexpr int REQUEST_PERMISSION = 0x1023, TILE_DATA = 18;
     static const bool granted = syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
     return granted;
 }
 
 inline void configure() {
-    struct { uint8_t palette, start, reserved[14]; uint16_t bytes[16]; uint8_t rows[16]; } shape;
+    struct {
+        uint8_t palette, start, reserved[14];
+        uint16_t bytes[16];
+        uint8_t rows[16];
+    } shape;
     std::memset(&shape, 0, sizeof shape);
     shape.palette = 1;
-    for (int tile = 0; tile < 8; ++tile) { shape.bytes[tile] = 64; shape.rows[tile] = TILE; }
+    for (int tile = 0; tile < 8; ++tile) {
+        shape.bytes[tile] = 64;
+        shape.rows[tile] = TILE;
+    }
     _tile_loadconfig(&shape);
 }
 
@@ -77,9 +84,10 @@ inline void transpose(__m512i* r) {
 
 // Two rows of 16 numbers, number by number side by side: what a tile product wants of its right side.
 inline __m512i paired(__m256i one, __m256i other) {
-    alignas(64) static constexpr half ORDER[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+    alignas(64) static constexpr half ORDER[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                    8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return _mm512_permutexvar_epi16(_mm512_load_si512(ORDER), _mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1));
+    return _mm512_permutexvar_epi16(_mm512_load_si512(ORDER),
+                                    _mm512_inserti64x4(_mm512_castsi256_si512(one), other, 1));
 }
 inline __m256i sixteen(const half* from) { return _mm256_loadu_si256((const __m256i*)from); }
 inline __m256i sixteen(const float* from) { return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from)); }
@@ -100,6 +108,6 @@ public:
 
 inline void put(half* to, __m256i v) { _mm256_storeu_si256((__m256i*)to, v); }
 
-}  // namespace
+}   // namespace
 
 #endif

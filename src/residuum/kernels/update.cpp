@@ -1,4 +1,5 @@
-// The parts of Muon's update that touch every weight: one sweep over memory each, where separate operations take several.
+// The parts of Muon's update that touch every weight: one sweep over memory each, where separate operations take
+// several.
 //
 // Letters: w weights, g gradient, v momentum, d direction, o the orthogonal matrix to move by; n numbers in each.
 
@@ -9,20 +10,24 @@
 namespace {
 
 inline uint16_t rounded(float value) {
-    uint32_t bits; std::memcpy(&bits, &value, 4);
+    uint32_t bits;
+    std::memcpy(&bits, &value, 4);
     if (value != value) return 0x7fc0;
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);   // to the nearest bfloat16, ties to even
 }
 inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16; float value; std::memcpy(&value, &bits, 4); return value;
+    uint32_t bits = (uint32_t)half << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
 }
 constexpr int64_t SMALLEST_SHARE = 16384;   // fewer numbers than this are not worth a second thread
 
-}  // namespace
+}   // namespace
 
 // v = m v + g; d = g + m v, rounded to bfloat16 (Nesterov's momentum).
 extern "C" void muon_direction(const float* g, float* v, uint16_t* d, float m, int64_t n, int threads) {
-    #pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
+#pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
     for (int64_t i = 0; i < n; ++i) {
         float now = m * v[i] + g[i];
         v[i] = now;
@@ -32,6 +37,6 @@ extern "C" void muon_direction(const float* g, float* v, uint16_t* d, float m, i
 
 // w = scale w - rate o.
 extern "C" void muon_move(float* w, const uint16_t* o, float scale, float rate, int64_t n, int threads) {
-    #pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
+#pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
     for (int64_t i = 0; i < n; ++i) w[i] = scale * w[i] - rate * widened(o[i]);
 }

@@ -1,11 +1,11 @@
 // The gradient of a 3x3 convolution's weights on a processor with matrix units (AMX).
 //
-// dw[co, ci, tap] = sum over pixels of g[pixel, co] x[pixel + shift(tap), ci]: nine matrix products over the pixels. A tile
-// product adds up 16 pairs of neighbouring pixels; g is transposed for it, x's pairs lie channel by channel side by side:
-// once pairs that begin at even columns (taps in the middle), once pairs that begin at odd ones (left, and a pair on, right).
-// There is a pair more in a row than the picture has, so that a tap is a constant shift, and what lies outside is zero.
-// A step takes 16 pairs of one row, of several pictures side by side if rows are shorter (`P`); rows that do not come
-// out even run on through that last pair, where g is zero.
+// dw[co, ci, tap] = sum over pixels of g[pixel, co] x[pixel + shift(tap), ci]: nine matrix products over the pixels. A
+// tile product adds up 16 pairs of neighbouring pixels; g is transposed for it, x's pairs lie channel by channel side
+// by side: once pairs that begin at even columns (taps in the middle), once pairs that begin at odd ones (left, and a
+// pair on, right). There is a pair more in a row than the picture has, so that a tap is a constant shift, and what lies
+// outside is zero. A step takes 16 pairs of one row, of several pictures side by side if rows are shorter (`P`); rows
+// that do not come out even run on through that last pair, where g is zero.
 //
 // Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 16); x and g bfloat16, channels last.
 
@@ -18,8 +18,10 @@
 
 namespace {
 
-constexpr int64_t SHORT = 4;               // pairs of a row: longer ones lose less by what is between them than by being interleaved
-constexpr int64_t PACKED_BYTES = 262144;   // packed at a time, or as many as there are bytes of sums to be fetched each time
+constexpr int64_t SHORT =
+    4;   // pairs of a row: longer ones lose less by what is between them than by being interleaved
+constexpr int64_t PACKED_BYTES =
+    262144;   // packed at a time, or as many as there are bytes of sums to be fetched each time
 
 // A batch of `G` groups of `P` pictures, or of a band of `R` rows of one group, is packed and multiplied at a time.
 struct Batch {
@@ -30,38 +32,46 @@ struct Batch {
         P = columns > SHORT && TILE % columns ? 1 : together(columns);
         across = (columns + 1) * P;
         int64_t rows = std::max(PACKED_BYTES, 36 * Ci * Co) / (4 * across * (2 * Ci + Co));
-        R = band(H, rows - 2); bands = parts(H, R);
+        R = band(H, rows - 2);
+        bands = parts(H, R);
         G = bands > 1 ? 1 : std::max<int64_t>(1, std::min(parts(B, P), rows / (H + 2)));
         run = columns * P % TILE ? parts(R * across, TILE) : columns * P / TILE;
         steps = columns * P % TILE ? run : R * run;
         pairs = (R + 2) * across + TILE;
     }
     int64_t items() const { return parts(B, P * G) * bands; }
-    int64_t each_g() const { return G * steps * 512; }       // numbers of 16 channels of g
-    int64_t each_x() const { return G * pairs * DEEP; }      // numbers of 16 channels of x, of even or odd pairs
+    int64_t each_g() const { return G * steps * 512; }    // numbers of 16 channels of g
+    int64_t each_x() const { return G * pairs * DEEP; }   // numbers of 16 channels of x, of even or odd pairs
 };
 
 // What one thread works in: sums, g's tiles, x's pairs, a pixel of zeros, the pixels of a group's steps.
 struct Room {
-    float* sums; half *g, *even, *odd, *zeros; int32_t* pixels;
+    float* sums;
+    half *g, *even, *odd, *zeros;
+    int32_t* pixels;
     static int64_t bytes(const Batch& b) {
         int64_t packed = b.Co / TILE * b.each_g() + 2 * b.Ci / TILE * b.each_x();
         return 36 * b.Ci * b.Co + up(2 * (packed + std::max(b.Ci, b.Co)) + 4 * DEEP * b.steps, 64);
     }
     Room(char* at, const Batch& b) {
-        sums = (float*)at; g = (half*)(sums + 9 * b.Ci * b.Co);
-        even = g + b.Co / TILE * b.each_g(); odd = even + b.Ci / TILE * b.each_x();
-        zeros = odd + b.Ci / TILE * b.each_x(); pixels = (int32_t*)(zeros + std::max(b.Ci, b.Co));
+        sums = (float*)at;
+        g = (half*)(sums + 9 * b.Ci * b.Co);
+        even = g + b.Co / TILE * b.each_g();
+        odd = even + b.Ci / TILE * b.each_x();
+        zeros = odd + b.Ci / TILE * b.each_x();
+        pixels = (int32_t*)(zeros + std::max(b.Ci, b.Co));
         std::memset(even, 0, (char*)pixels - (char*)even);
     }
 };
 
 // Say where the pixels of a group's steps lie, from the band's first on; -1: in no picture.
 void plan(const Batch& b, int64_t rows, int64_t pictures, int32_t* pixels) {
-    for (int64_t step = 0; step < b.steps; ++step) for (int64_t k = 0; k < DEEP; ++k) {
-        int64_t pair = step / b.run * b.across + step % b.run * TILE + k / 2, y = pair / b.across, p = pair % b.P, x = pair % b.across / b.P * 2 + k % 2;
-        pixels[step * DEEP + k] = y < rows && x < b.W && p < pictures ? (int32_t)((p * b.H + y) * b.W + x) : -1;
-    }
+    for (int64_t step = 0; step < b.steps; ++step)
+        for (int64_t k = 0; k < DEEP; ++k) {
+            int64_t pair = step / b.run * b.across + step % b.run * TILE + k / 2, y = pair / b.across, p = pair % b.P,
+                    x = pair % b.across / b.P * 2 + k % 2;
+            pixels[step * DEEP + k] = y < rows && x < b.W && p < pictures ? (int32_t)((p * b.H + y) * b.W + x) : -1;
+        }
 }
 
 // Transpose the pixels of one step: tiles of 16 channels by 32 pixels.
@@ -96,11 +106,13 @@ void pack(const Batch& b, const half* x, const half* g, const Band& band, int64_
     for (int64_t step = 0; step < b.steps; ++step)
         pack_g(b, g + (band.picture * b.H + band.y) * b.W * b.Co, room.pixels + step * DEEP, room.zeros,
                room.g + (group * b.steps + step) * 512);
-    for (int64_t r = 0; r < band.rows + 2; ++r) for (int64_t p = 0; p < band.pictures; ++p) {
-        int64_t y = band.y + r - 1, at = (group * b.pairs + r * b.across + p) * DEEP;
-        int64_t width = y >= 0 && y < b.H ? b.W : 0;
-        pack_x(b, x + ((band.picture + p) * b.H + y) * b.W * b.Ci, width, room.zeros, room.even + at, room.odd + at);
-    }
+    for (int64_t r = 0; r < band.rows + 2; ++r)
+        for (int64_t p = 0; p < band.pictures; ++p) {
+            int64_t y = band.y + r - 1, at = (group * b.pairs + r * b.across + p) * DEEP;
+            int64_t width = y >= 0 && y < b.H ? b.W : 0;
+            pack_x(b, x + ((band.picture + p) * b.H + y) * b.W * b.Ci, width, room.zeros, room.even + at,
+                   room.odd + at);
+        }
 }
 
 // Where in x and g an item's pixels begin; those of the last end where the next would begin.
@@ -115,56 +127,91 @@ Ahead ahead(const Batch& b, const half* x, const half* g, int64_t item, int64_t 
 }
 
 // Add up N taps of 16 by 16 channels, 3 or 6, over all that is packed.
-template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first, Ahead& next) {
-    if (is_first) { _tile_zero(0); _tile_zero(1); _tile_zero(2); if (N > 3) { _tile_zero(3); _tile_zero(4); _tile_zero(5); } }
-    else {
-        _tile_loadd(0, sums[0], 64); _tile_loadd(1, sums[1], 64); _tile_loadd(2, sums[2], 64);
-        if (N > 3) { _tile_loadd(3, sums[3], 64); _tile_loadd(4, sums[4], 64); _tile_loadd(5, sums[5], 64); }
-    }
-    for (int64_t group = 0; group < groups; ++group) for (int64_t row = 0; row < b.steps / b.run; ++row) {
-        int64_t at = (group * b.pairs + row * b.across) * DEEP;
-        for (int64_t step = 0; step < b.run; ++step, g += 512, at += 512) {
-            _tile_loadd(6, g, 64);
-            next.fetch();
-            _tile_loadd(7, x[0] + at, 64); _tile_dpbf16ps(0, 6, 7);
-            _tile_loadd(7, x[1] + at, 64); _tile_dpbf16ps(1, 6, 7);
-            _tile_loadd(7, x[2] + at, 64); _tile_dpbf16ps(2, 6, 7);
-            if (N == 3) continue;
-            _tile_loadd(7, x[3] + at, 64); _tile_dpbf16ps(3, 6, 7);
-            _tile_loadd(7, x[4] + at, 64); _tile_dpbf16ps(4, 6, 7);
-            _tile_loadd(7, x[5] + at, 64); _tile_dpbf16ps(5, 6, 7);
+template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums,
+                               bool is_first, Ahead& next) {
+    if (is_first) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        if (N > 3) {
+            _tile_zero(3);
+            _tile_zero(4);
+            _tile_zero(5);
+        }
+    } else {
+        _tile_loadd(0, sums[0], 64);
+        _tile_loadd(1, sums[1], 64);
+        _tile_loadd(2, sums[2], 64);
+        if (N > 3) {
+            _tile_loadd(3, sums[3], 64);
+            _tile_loadd(4, sums[4], 64);
+            _tile_loadd(5, sums[5], 64);
         }
     }
-    _tile_stored(0, sums[0], 64); _tile_stored(1, sums[1], 64); _tile_stored(2, sums[2], 64);
-    if (N > 3) { _tile_stored(3, sums[3], 64); _tile_stored(4, sums[4], 64); _tile_stored(5, sums[5], 64); }
+    for (int64_t group = 0; group < groups; ++group)
+        for (int64_t row = 0; row < b.steps / b.run; ++row) {
+            int64_t at = (group * b.pairs + row * b.across) * DEEP;
+            for (int64_t step = 0; step < b.run; ++step, g += 512, at += 512) {
+                _tile_loadd(6, g, 64);
+                next.fetch();
+                _tile_loadd(7, x[0] + at, 64);
+                _tile_dpbf16ps(0, 6, 7);
+                _tile_loadd(7, x[1] + at, 64);
+                _tile_dpbf16ps(1, 6, 7);
+                _tile_loadd(7, x[2] + at, 64);
+                _tile_dpbf16ps(2, 6, 7);
+                if (N == 3) continue;
+                _tile_loadd(7, x[3] + at, 64);
+                _tile_dpbf16ps(3, 6, 7);
+                _tile_loadd(7, x[4] + at, 64);
+                _tile_dpbf16ps(4, 6, 7);
+                _tile_loadd(7, x[5] + at, 64);
+                _tile_dpbf16ps(5, 6, 7);
+            }
+        }
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    if (N > 3) {
+        _tile_stored(3, sums[3], 64);
+        _tile_stored(4, sums[4], 64);
+        _tile_stored(5, sums[5], 64);
+    }
 }
 
-// Add the products to the sums, [tap][Co/16][Ci/16][16][16]: six taps of odd pairs, then three of even ones, so that each
-// kind is fetched but once.
+// Add the products to the sums, [tap][Co/16][Ci/16][16][16]: six taps of odd pairs, then three of even ones, so that
+// each kind is fetched but once.
 void multiply(const Batch& b, int64_t groups, const Room& room, bool is_first, Ahead& next) {
     int64_t across = b.Co / TILE, along = b.Ci / TILE;
-    for (int64_t i = 0; i < along; ++i) for (int64_t c = 0; c < across; ++c) {
-        const half *odd[6], *even[3], *g = room.g + c * b.each_g();
-        float *sums[6], *middle[3];
-        for (int64_t ky = 0; ky < 3; ++ky) {
-            int64_t at = i * b.each_x() + ky * b.across * DEEP;
-            float* to = room.sums + ((3 * ky * across + c) * along + i) * 256;
-            odd[2 * ky] = room.odd + at; even[ky] = room.even + at; odd[2 * ky + 1] = room.odd + at + b.P * DEEP;
-            sums[2 * ky] = to; middle[ky] = to + across * along * 256; sums[2 * ky + 1] = to + 2 * across * along * 256;
+    for (int64_t i = 0; i < along; ++i)
+        for (int64_t c = 0; c < across; ++c) {
+            const half *odd[6], *even[3], *g = room.g + c * b.each_g();
+            float *sums[6], *middle[3];
+            for (int64_t ky = 0; ky < 3; ++ky) {
+                int64_t at = i * b.each_x() + ky * b.across * DEEP;
+                float* to = room.sums + ((3 * ky * across + c) * along + i) * 256;
+                odd[2 * ky] = room.odd + at;
+                even[ky] = room.even + at;
+                odd[2 * ky + 1] = room.odd + at + b.P * DEEP;
+                sums[2 * ky] = to;
+                middle[ky] = to + across * along * 256;
+                sums[2 * ky + 1] = to + 2 * across * along * 256;
+            }
+            add_taps<6>(b, groups, g, odd, sums, is_first, next);
+            add_taps<3>(b, groups, g, even, middle, is_first, next);
         }
-        add_taps<6>(b, groups, g, odd, sums, is_first, next);
-        add_taps<3>(b, groups, g, even, middle, is_first, next);
-    }
 }
 
 // Pack and multiply a thread's share.
 void work_through(const Batch& b, const half* x, const half* g, int64_t first, int64_t end, const Room& room) {
     Band planned{};
     for (int64_t item = first; item < end; ++item) {
-        int64_t picture = item / b.bands * b.P * b.G, y = item % b.bands * b.R, groups = std::min(b.G, parts(b.B - picture, b.P));
+        int64_t picture = item / b.bands * b.P * b.G, y = item % b.bands * b.R,
+                groups = std::min(b.G, parts(b.B - picture, b.P));
         for (int64_t group = 0; group < groups; ++group, picture += b.P) {
             Band band{picture, std::min(b.P, b.B - picture), y, std::min(b.R, b.H - y)};
-            if (band.rows != planned.rows || band.pictures != planned.pictures) plan(b, band.rows, band.pictures, room.pixels);
+            if (band.rows != planned.rows || band.pictures != planned.pictures)
+                plan(b, band.rows, band.pictures, room.pixels);
             planned = band;
             pack(b, x, g, band, group, room);
         }
@@ -173,7 +220,7 @@ void work_through(const Batch& b, const half* x, const half* g, int64_t first, i
     }
 }
 
-}  // namespace
+}   // namespace
 
 extern "C" int64_t weight_gradient_room(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co, int threads) {
     Batch b(B, H, W, Ci, Co);
@@ -181,32 +228,30 @@ extern "C" int64_t weight_gradient_room(int64_t B, int64_t H, int64_t W, int64_t
 }
 
 // dw is (Co, 3, 3, Ci) in memory, float32: channels-last weights.
-extern "C" void weight_gradient(const uint16_t* x, const uint16_t* g, float* dw, int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co,
-                                int threads, char* work) {
+extern "C" void weight_gradient(const uint16_t* x, const uint16_t* g, float* dw, int64_t B, int64_t H, int64_t W,
+                                int64_t Ci, int64_t Co, int threads, char* work) {
     Batch b(B, H, W, Ci, Co);
     int64_t each = Room::bytes(b);
     threads = (int)std::min<int64_t>(threads, b.items());
-    #pragma omp parallel num_threads(threads)
+#pragma omp parallel num_threads(threads)
     {
         int64_t me = omp_get_thread_num(), first = b.items() * me / threads, end = b.items() * (me + 1) / threads;
         Room room(work + me * each, b);
         configure();
         work_through(b, x, g, first, end, room);
         _tile_release();
-        #pragma omp barrier
-        #pragma omp for schedule(static)
-        for (int64_t co = 0; co < Co; ++co) for (int64_t tap = 0; tap < 9; ++tap) for (int64_t ci = 0; ci < Ci; ci += TILE) {
-            int64_t at = ((tap * (Co / TILE) + co / TILE) * (Ci / TILE) + ci / TILE) * 256 + co % TILE * TILE;
-            __m512 sum = _mm512_setzero_ps();
-            for (int t = 0; t < threads; ++t) sum = _mm512_add_ps(sum, _mm512_load_ps((float*)(work + t * each) + at));
-            _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, sum);
-        }
+#pragma omp barrier
+#pragma omp for schedule(static)
+        for (int64_t co = 0; co < Co; ++co)
+            for (int64_t tap = 0; tap < 9; ++tap)
+                for (int64_t ci = 0; ci < Ci; ci += TILE) {
+                    int64_t at = ((tap * (Co / TILE) + co / TILE) * (Ci / TILE) + ci / TILE) * 256 + co % TILE * TILE;
+                    __m512 sum = _mm512_setzero_ps();
+                    for (int t = 0; t < threads; ++t)
+                        sum = _mm512_add_ps(sum, _mm512_load_ps((float*)(work + t * each) + at));
+                    _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, sum);
+                }
     }
 }
-
-#else   // no matrix units: there is no room to ask for
-
-extern "C" int64_t weight_gradient_room(int64_t, int64_t, int64_t, int64_t, int64_t, int) { return 0; }
-extern "C" void weight_gradient(const uint16_t*, const uint16_t*, float*, int64_t, int64_t, int64_t, int64_t, int64_t, int, char*) {}
 
 #endif

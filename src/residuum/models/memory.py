@@ -4,30 +4,32 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-Run = Callable[[nn.Module, Tensor], Tensor]
+Block = tuple[nn.Module, Callable[[Any], Any]]
+"""A block, and what computes it: the block itself, or its piece of a plan."""
 
 
-def in_turn(run: Run, blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+def in_turn(blocks: Sequence[Block], x: Any) -> Any:
     """Run each block on what the one before it gave."""
-    for block in blocks:
-        x = run(block, x)
+    for _, compute in blocks:
+        x = compute(x)
     return x
 
 
-def checkpointed(run: Run, blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Return in_turn(run, blocks, x), keeping the input of about √n of n blocks and computing the rest again.
+def checkpointed(blocks: Sequence[Block], x: Any) -> Any:
+    """Return in_turn(blocks, x), keeping the input of about √n of n blocks and computing the rest again.
 
     Chen et al. 2016 (arXiv 1604.06174, sec. 4). The second computation gives the same numbers, and BN counts it once.
     """
     length = round(math.sqrt(len(blocks)))
     for start in range(0, len(blocks), length):
         segment = blocks[start : start + length]
-        contexts = partial(_contexts, segment)
-        x = checkpoint(in_turn, run, segment, x, use_reentrant=False, context_fn=contexts)
+        contexts = partial(_contexts, [block for block, _ in segment])
+        x = checkpoint(in_turn, segment, x, use_reentrant=False, context_fn=contexts)
     return x
 
 

@@ -8,29 +8,19 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor, nn
 
-from residuum.models.block import GatedAdd, ResidualBlock, activation, convolution, make_block, nonlinearity
-from residuum.models.fused import both, fused
-from residuum.models.memory import checkpointed, in_turn
+from residuum.models.block import GatedAdd, ResidualBlock, make_block
+from residuum.models.layers import activation, convolution, nonlinearity
 from residuum.models.spec import NetSpec
 
 
 class ResNet(nn.Module):
-    """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it.
-
-    `checkpointing` trades time for memory in training: of a stage's blocks only some keep their input, and the rest is
-    computed again when the gradient comes (memory.py); but the last of several stages, whose maps are the smallest,
-    keeps all. It changes no number. `fusing` computes BN, addition and ReLU together (fused.py), in training and where
-    no gradient is asked for: faster on a processor, and it changes rounding alone.
-    """
+    """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it. plan.py has a faster way through it."""
 
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.checkpointing = False
-        self.fusing = False
         self.stem = _stem(spec)
         self.stages = _stages(spec)
         channels = spec.widths[-1] * spec.expansion
@@ -41,17 +31,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""
-        fusing = self.fusing and (self.training or not torch.is_grad_enabled())
-        checkpointing = self.checkpointing and self.training
-        if not (fusing or checkpointing):
-            return self.head(self.stages(self.stem(x)))
-        run = fused if fusing else _called
-        x = run(self.stem, x)
-        saving = max(1, len(self.stages) - 1) if checkpointing else 0
-        for number, stage in enumerate(self.stages.children()):
-            x = (checkpointed if number < saving else in_turn)(run, list(stage.children()), x)
-        x, _ = both(run(self.end, x))
-        return self.classify(x)
+        return self.head(self.stages(self.stem(x)))
 
     def head(self, x: Tensor) -> Tensor:
         """Take the last block's output (N, C, H, W) to logits (N, K)."""
@@ -67,10 +47,6 @@ class ResNet(nn.Module):
             for block_name, block in stage.named_children():
                 assert isinstance(block, ResidualBlock)
                 yield f"{stage_name}.{block_name}", block
-
-
-def _called(module: nn.Module, x: Tensor) -> Tensor:
-    return module(x)  # type: ignore[no-any-return]
 
 
 def initialise(net: nn.Module) -> None:

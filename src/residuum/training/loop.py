@@ -30,6 +30,8 @@ class Job:
     """What does not change while the loop turns."""
 
     net: nn.Module
+    forward: Callable[[Tensor], Tensor]
+    """What computes net(x): the net, or its plan (models/plan.py)."""
     optimizer: Optimizer
     recipe: Recipe
     loader: Loader
@@ -106,7 +108,7 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     """
     images = at_size(job.recipe, step, batch.images)
     with job.compute.autocast():
-        logits: Tensor = job.net(images)
+        logits = job.forward(images)
     logits = logits.float()  # (B, K)
     loss = cross_entropy(logits, batch.labels, label_smoothing=job.recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
                 "model": resolved.model,
                 "net": resolved.spec.as_json(),
                 "recipe_details": recipe,
-                "fused": resolved.compute.fuses,
+                "fused": resolved.compute.uses_kernels,
             },
         },
     )

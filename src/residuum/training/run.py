@@ -8,7 +8,6 @@ from typing import Any
 
 from residuum import machine, runs
 from residuum.choices import SplitName
-from residuum.compute import Compute
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.errors import Stopped
@@ -17,7 +16,7 @@ from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.files import read_json, write_json
 from residuum.loading import save_classifier
-from residuum.models.resnet import ResNet
+from residuum.models.plan import make_forward
 from residuum.settings import TrainSettings
 from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, Report, fit
@@ -53,8 +52,8 @@ def train(settings: TrainSettings) -> runs.RunRecord:
             keep_start(run, resolved)
             record_data(run, resolved)
             record_start(run, settings, resolved)
-        net = _train_net(run, resolved, loaders, asked_to_stop, going_on)
-        _finish(run, resolved, loaders, net)
+        job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
+        _finish(run, resolved, loaders, job)
     return runs.read_run(run)
 
 
@@ -67,9 +66,10 @@ def _train_net(
     loaders: Loaders,
     asked_to_stop: Callable[[], int | None],
     going_on: bool,
-) -> ResNet:
+) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
+    forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     state = State()
     if not going_on and resolved.start is None:
@@ -78,21 +78,22 @@ def _train_net(
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
         say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    job = Job(net, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
+    seed = resolved.settings.seed
+    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed)
     with ExitStack() as stack:
         show = stack.enter_context(shown(state.step, resolved.recipe.iterations))
         log = stack.enter_context(events(run, wanted=resolved.settings.tensorboard))
         callbacks = Callbacks(
             report=_report(run, show, log),
             save=lambda now: save_checkpoint(run, net, optimizer, now),
-            validate=lambda: _validation_scores(net, loaders.get("validation"), resolved.compute),
+            validate=lambda: _validation_scores(job, loaders.get("validation")),
             asked_to_stop=asked_to_stop,
         )
         try:
             fit(job, state, callbacks, resolved.settings.save_seconds)
         except Stopped as stop:
             raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
-    return net
+    return job
 
 
 def _report(run: Path, *others: Report) -> Report:
@@ -106,13 +107,15 @@ def _report(run: Path, *others: Report) -> Report:
     return report
 
 
-def _validation_scores(net: ResNet, loader: Loader | None, compute: Compute) -> dict[str, float]:
-    return {} if loader is None else scores(probabilities(net, loader, compute), loader.split.labels)
+def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
+    if loader is None:
+        return {}
+    return scores(probabilities(job.net, loader, job.compute, forward=job.forward), loader.split.labels)
 
 
-def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet) -> None:
+def _finish(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> None:
     """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    figures = _final_figures(run, resolved, loaders, net)
+    figures = _final_figures(run, resolved, loaders, job)
     shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
     about = {
         "metrics": {name: figures[name] for name in shown_figures} if figures else None,
@@ -122,12 +125,12 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet) -> Non
         "lineage": lineage(run, resolved),
     }
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about)
+    save_classifier(run / runs.MODEL, job.net, resolved.spec, classes, loaders["train"].preprocessing, about)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         (run / name).unlink(missing_ok=True)
 
 
-def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet) -> dict[str, Any] | None:
+def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> dict[str, Any] | None:
     name: SplitName = "test" if "test" in loaders else "validation"
     loader = loaders.get(name)
     if loader is None:
@@ -136,12 +139,12 @@ def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, net: ResNet)
     classes = resolved.data.classes
     views = resolved.recipe.views
     how = protocol(loader.preprocessing, views)
-    compute = resolved.compute
+    compute, forward = job.compute, job.forward
     if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
-        compute, net.fusing = replace(compute, precision="float32"), False
+        compute, forward = replace(compute, precision="float32"), job.net
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
-    answers = probabilities(net, loader, compute, views)
+    answers = probabilities(job.net, loader, compute, views, forward)
     figures = judge(answers, loader.split.labels, classes, split=name, protocol=how)
     write_json(run / runs.EVALUATION, figures)
     pictures = loader.split.pictures

@@ -23,8 +23,6 @@ def make_net(resolved: Resolved) -> ResNet:
     """Build the run's net, on the CPU, with its initial weights."""
     torch.manual_seed(resolved.settings.seed)
     net = ResNet(resolved.spec)
-    net.fusing = resolved.compute.fuses
-    net.checkpointing = resolved.settings.checkpointing
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = resolved.recipe.statistics_momentum

@@ -1,0 +1,78 @@
+"""The layers that stem and blocks are made of, built as the specification says."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
+
+from residuum.kernels.activation import ACTIVATIONS
+from residuum.kernels.shortcut import every
+from residuum.models.spec import NetSpec
+
+
+def convolution(
+    c_in: int, c_out: int, size: int, stride: int, *, groups: int = 1, bias: bool = False
+) -> nn.Conv2d:
+    """A convolution, padded to keep the map but for its stride; without bias where a BN after it has one."""
+    kind = Pointwise if size == 1 and stride > 1 else nn.Conv2d
+    return kind(c_in, c_out, size, stride, padding=size // 2, bias=bias, groups=groups)
+
+
+class Pointwise(nn.Conv2d):
+    """A 1×1 convolution with a stride: the pixels it skips are dropped first.
+
+    That is faster on a processor; and torch's own (2.15, channels last, few channels) corrupts memory with AVX2.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        return conv2d(every(input, self.stride[0]), weight, bias)
+
+
+def nonlinearity(spec: NetSpec) -> nn.Module:
+    """ReLU, or what the net has in its place."""
+    return ACTIVATIONS[spec.activation].layer()
+
+
+def activation(spec: NetSpec, channels: int) -> nn.Sequential:
+    """BN, then ReLU, or what the net has in its place."""
+    return nn.Sequential(
+        OrderedDict([("bn", nn.BatchNorm2d(channels)), (spec.activation, nonlinearity(spec))])
+    )
+
+
+def average(stride: int) -> nn.AvgPool2d:
+    """The mean of stride×stride pixels; at an odd map's edges, of those that are there."""
+    return nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)
+
+
+class SqueezeExcite(nn.Module):
+    """x · σ(W2 ReLU(W1 mean(x))), one factor a channel (Hu et al. 2017, eq. 2 to 4)."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc1, self.relu = nn.Conv2d(channels, inner, 1), nn.ReLU()
+        self.fc2, self.sigmoid = nn.Conv2d(inner, channels, 1), nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same."""
+        return x * self.sigmoid(self.fc2(self.relu(self.fc1(self.pool(x)))))  # type: ignore[no-any-return]
+
+
+class ZeroPad(nn.Module):
+    """Option A where the shape changes: every `stride`-th pixel, then zero channels; no parameter (2015, sec. 3.3).
+
+    The zeros stand at the `end`, as in fb.resnet.torch, or half of them on `both` sides. A map that loses channels,
+    behind a wide stem, is cut there instead.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int, zero_channels: str = "end") -> None:
+        super().__init__()
+        zeros = c_out - c_in
+        before = zeros // 2 if zero_channels == "both" else 0
+        self.zeros, self.stride = (before, zeros - before), stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        return every(x, self.stride, self.zeros)

@@ -1,0 +1,244 @@
+"""The plan of a net: derived from its own forward, decided once, printable; and no strided 1×1 convolution by torch."""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from residuum.choices import Order, Shortcut, Stem
+from residuum.cli import app
+from residuum.compute import Compute
+from residuum.errors import UserError
+from residuum.kernels import build
+from residuum.kernels.matrix_units import has_matrix_units
+from residuum.models import plan
+from residuum.models.named import named
+from residuum.models.operations import OPERATIONS, Operation
+from residuum.models.plan import Piece, Plan, lines, make_forward, trace
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+
+KERNELS = Path(build.__file__).parent
+CPU = Compute(torch.device("cpu"), "bfloat16", "channels-last", 1)
+PLAIN = Compute(torch.device("cpu"), "float32", "contiguous", 1)
+compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
+amx = pytest.mark.skipif(not has_matrix_units(), reason="this processor has no bfloat16 matrix units")
+
+
+def small(**choices: Any) -> NetSpec:
+    net: dict[str, Any] = {"stem": "cifar", "block": "basic", "blocks": (1, 2), "widths": (16, 32)}
+    return NetSpec(**{**net, "shortcut": "A", "num_classes": 4, **choices})
+
+
+def pictures(*shape: int) -> Tensor:
+    return torch.randn(shape).to(memory_format=torch.channels_last)
+
+
+# --- what it says --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["resnet20", "preresnet20", "plain20", "fast-resnet10"])
+@pytest.mark.parametrize("compute", [CPU, PLAIN])
+def test_every_layer_stands_in_one_step(name: str, compute: Compute) -> None:
+    said = [line.split("  ")[1].strip() for line in (line[4:] for line in lines(named(name), compute))]
+    steps = [[part.rsplit(".", 1)[-1] for part in layers.split(" + ")] for layers in said]
+    net = ResNet(named(name))
+    leaves = {path: layer for path, layer in net.named_modules() if not list(layer.children())}
+    wanted = [path.rsplit(".", 1)[-1] for path, layer in leaves.items() if not isinstance(layer, nn.Identity)]
+    if name.startswith("plain"):
+        wanted = [layer for layer in wanted if layer != "add"]  # a plain block adds nothing
+    assert sorted(layer for step in steps for layer in step) == sorted([*wanted, "flatten"])
+
+
+@compiled
+def test_what_stands_together_is_one_step() -> None:
+    said = "\n".join(lines(named("resnet20"), CPU))
+    assert "stages.stage1.block1.branch.bn2 + add + after" in said
+    assert "stages.stage2.block1.shortcut " in said
+    assert "BN, addition, activation         batch_norm.cpp" in said
+    assert "16×32×32 → 32×16×16" in said
+
+
+def test_without_kernels_torch_computes_all() -> None:
+    for line in lines(named("resnet20"), PLAIN):
+        assert " torch " in line
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.meta(["models", "resnet20", "--plan"])
+    assert "stages.stage3.block3.branch.conv2" in capsys.readouterr().out
+    with pytest.raises(UserError, match="whose plan"):
+        plan.plans(plan.ModelsSettings(plan=True))
+
+
+# --- when it is decided --------------------------------------------------------------------------
+
+
+def counting() -> tuple[tuple[Operation, ...], list[str]]:
+    """The operations, noting each time one is asked whether it applies."""
+    found: list[str] = []
+
+    def noted(operation: Operation) -> Operation:
+        def applies(*given: Any) -> bool:
+            found.append(operation.name)
+            return operation.applies(*given)
+
+        return replace(operation, applies=applies)
+
+    return tuple(map(noted, OPERATIONS)), found
+
+
+@compiled
+def test_decisions_are_made_once_for_each_kind_of_batch() -> None:
+    operations, found = counting()
+    torch.manual_seed(0)
+    piece = Piece(ResNet(small()).to(memory_format=torch.channels_last).stages.stage2, operations)
+    x = pictures(2, 16, 8, 8)
+    first = piece(x)
+    many = len(found)
+    assert many > 0
+    again = piece(x)
+    assert len(found) == many
+    torch.testing.assert_close(first[0], again[0], rtol=0, atol=0)
+    piece(pictures(3, 16, 8, 8))  # another number of pictures
+    piece.module.eval()
+    with torch.no_grad():
+        piece(x)
+    assert len(found) == 3 * many
+    assert len(piece.steps) == 3
+
+
+def test_alike_blocks_are_traced_once() -> None:
+    net = ResNet(small(blocks=(1, 4)))
+    calls = [trace(block)[0] for _, block in net.blocks()]
+    assert calls[2] is calls[3] is calls[4]
+    assert calls[0] is not calls[1]
+
+
+@compiled
+def test_where_gradients_are_asked_for_in_evaluation_the_net_itself_computes() -> None:
+    net = ResNet(small()).to(memory_format=torch.channels_last).eval()
+    x = pictures(2, 3, 8, 8).requires_grad_()
+    logits = make_forward(net, CPU)(x)
+    torch.testing.assert_close(logits, net(x), rtol=0, atol=0)
+    (gradient,) = torch.autograd.grad(logits.sum(), x)
+    assert gradient.isfinite().all()
+
+
+def test_no_switch_lives_on_the_net() -> None:
+    net = ResNet(small())
+    before = set(vars(net))
+    assert make_forward(net, PLAIN) is net
+    forward = make_forward(net, CPU, checkpointing=True)
+    forward(pictures(2, 3, 8, 8))
+    assert set(vars(net)) == before
+    assert isinstance(forward, Plan)
+
+
+# --- no entry is left out ------------------------------------------------------------------------
+
+NOT_OF_A_NET = {"crops.cpp", "update.cpp"}
+"""What data and optimizer call themselves."""
+
+
+def left_out(operations: tuple[Operation, ...]) -> set[str]:
+    """The C++ that no operation of a net names."""
+    named_ = " ".join(operation.source for operation in operations)
+    files = {path.name for path in build.SOURCES} - NOT_OF_A_NET
+    return {file for file in files if file.removesuffix(".cpp") not in named_}
+
+
+def test_every_kernel_stands_in_the_list_and_one_left_out_is_seen() -> None:
+    assert left_out(OPERATIONS) == set()
+    assert left_out(tuple(o for o in OPERATIONS if "pooling" not in o.source)) == {"pooling.cpp"}
+
+
+@amx
+def test_every_operation_is_taken_by_some_net() -> None:
+    nets = [named("fast-resnet10"), named("resnet50", 10), named("resnet20", shortcut="B")]
+    said = "\n".join(line for spec in nets for line in lines(spec, CPU, 32))
+    for operation in OPERATIONS:
+        assert operation.name.split(", ", maxsplit=1)[0] in said
+
+
+def test_every_compiled_function_is_called_by_name() -> None:
+    python = "\n".join(path.read_text(encoding="utf-8") for path in KERNELS.glob("*.py"))
+    for source in build.SOURCES:
+        functions = build.declared(source.read_text(encoding="utf-8"))
+        assert functions, source.name
+        for name in functions:
+            assert f'"{name.removesuffix("_room")}"' in python, name
+
+
+def test_a_declaration_that_cannot_be_read_is_loud() -> None:
+    assert build.declared('extern "C" void f(const float* x, int64_t n, int threads) {}')["f"][0] is None
+    with pytest.raises(KeyError, match="double"):
+        build.declared('extern "C" void f(double x) {}')
+    with pytest.raises(AssertionError, match="twice"):
+        build.declared('extern "C" void f(int n) {}\nextern "C" void f(int n) {}')
+
+
+@compiled
+def test_a_function_or_a_value_left_out_is_loud() -> None:
+    with pytest.raises(AttributeError, match="no_such"):
+        build.call("no_such_function")
+    with pytest.raises(AssertionError, match="muon_move takes 6"):
+        build.call("muon_move", 1.0)
+
+
+# --- strided 1×1 convolutions --------------------------------------------------------------------
+
+
+class NoStrided1x1(TorchDispatchMode):
+    """Refuse a 1×1 convolution with a stride, forward and back: torch's corrupts memory with AVX2."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "convolution" in func.name():
+            at = 2 if "backward" in func.name() else 1
+            weight, stride = args[at], args[at + 2]
+            if weight.shape[2:] == (1, 1) and max(stride) > 1:
+                raise AssertionError(f"a 1×1 convolution of stride {stride} reached torch")
+        return func(*args, **(kwargs or {}))
+
+
+def combinations() -> Iterator[NetSpec]:
+    """Legal nets: every shortcut, order, block and stride, with the stems and ways of halving in turn."""
+    stems = itertools.cycle(get_args(Stem))
+    others = itertools.cycle(
+        [{}, {"halving": "max-pool"}, {"projection_pool": True}, {"first_stage_halves": True}]
+    )
+    kinds = [{"block": "basic"}, {"block": "bottleneck"}, {"block": "bottleneck", "stride_in": "1x1"}]
+    for shortcut, order, kind in itertools.product(get_args(Shortcut), get_args(Order), kinds):
+        for _ in range(2):
+            choices = {"shortcut": shortcut, "order": order, **kind, "stem": next(stems), **next(others)}
+            if choices["stem"] == "whitening" and "preactivation" in order:
+                choices["first_activation"] = "block"
+            try:
+                yield small(**choices)
+            except UserError:
+                continue
+
+
+def test_the_watch_sees_one() -> None:
+    conv, x = nn.Conv2d(16, 16, 1, 2), torch.randn(1, 16, 4, 4)
+    with NoStrided1x1(), pytest.raises(AssertionError, match="reached torch"):
+        conv(x)
+
+
+def test_no_strided_1x1_convolution_reaches_torch() -> None:
+    specs = list(combinations())
+    assert len(specs) > 100
+    for spec, in_bfloat16 in zip(specs, itertools.cycle([True, True, False]), strict=False):
+        torch.manual_seed(0)
+        net = ResNet(spec).to(memory_format=torch.channels_last)
+        for forward in (net, make_forward(net, CPU)):
+            with NoStrided1x1(), torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
+                logits = forward(pictures(2, 3, 16, 16))
+                logits.float().square().sum().backward()
