@@ -680,7 +680,6 @@ def legal_small_nets():
             continue
 
 
-@pytest.mark.usefixtures("unfilled")
 def test_no_strided_pointwise_convolution_reaches_torch():
     nets = list(legal_small_nets())
     assert len(nets) > 400
