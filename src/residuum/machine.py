@@ -7,12 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from residuum.version import VERSION
+
 
 def environment() -> dict[str, Any]:
     """Describe when and on what this runs: the date, versions and processor, never a name or a path."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "residuum": _version("residuum"),
+        "residuum": VERSION,
         "python": platform.python_version(),
         **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit-learn")},
         "system": f"{platform.system()} {platform.machine()}",

@@ -140,7 +140,7 @@ def _library(module: str) -> Any:
         raise UserError(
             f"fetching by this name needs {module.partition('.')[0]}",
             str(error),
-            "pip install 'residuum[weights]'",
+            f"pip install {module.partition('.')[0]}",
         ) from error
 
 

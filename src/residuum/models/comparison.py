@@ -47,7 +47,7 @@ def comparison_net(name: str, num_classes: int = 1000) -> nn.Module:
         raise UserError(
             f"{name} needs torchvision, which is not installed",
             "residuum builds residual and plain nets itself, and takes the others from there",
-            "pip install 'residuum[compare]'",
+            "pip install torchvision",
         )
     build = getattr(import_module("torchvision.models"), name)
     with torch.device("meta"):

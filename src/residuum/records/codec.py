@@ -5,12 +5,12 @@ object carries the version that wrote it under "residuum_version"; files of 0.1.
 """
 
 import json
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from residuum import version
 from residuum.errors import UserError
 from residuum.files import Json, read_json, write_json
 
@@ -45,7 +45,7 @@ def from_json(content: Any, kind: type[T], place: str) -> T:
         return msgspec.convert(content, kind)
     except msgspec.ValidationError as error:
         raise UserError(
-            f"{place} is not what residuum {version('residuum')} writes there",
+            f"{place} is not what residuum {version.VERSION} writes there",
             f"{error}; it was written by residuum {written_by}",
             "use the version that wrote it, or write it anew",
         ) from error
@@ -53,7 +53,7 @@ def from_json(content: Any, kind: type[T], place: str) -> T:
 
 def write_record(path: Path, record: Record) -> None:
     """Write a record as a JSON object, whole or not at all (UserError where it cannot be)."""
-    write_json(path, {**to_json(record), VERSION: version("residuum")})
+    write_json(path, {**to_json(record), VERSION: version.VERSION})
 
 
 def read_record(path: Path, kind: type[T]) -> T:

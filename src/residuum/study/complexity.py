@@ -291,7 +291,7 @@ def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tup
     if not installed():
         notes.append(
             "torchvision is not installed: VGG and GoogLeNet have counts kept from it, and no times "
-            "(pip install 'residuum[compare]')."
+            "(pip install torchvision)."
         )
     if side != SIDE:
         notes.append("At this scale two nets are timed, on small pictures.")

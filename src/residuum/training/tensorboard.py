@@ -1,4 +1,4 @@
-"""TensorBoard events beside the metrics lines, for those who want them (extra: tensorboard)."""
+"""TensorBoard events beside the metrics lines, for those who want them (package tensorboard)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
     """Yield the function that writes a metrics line as TensorBoard events; it does nothing unless wanted.
 
     Raises:
-        UserError: the extra is not installed.
+        UserError: the package is not installed.
     """
     if not wanted:
         yield lambda _line: None
@@ -24,7 +24,7 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError(
-            "--tensorboard needs a package that is not installed", "", "pip install 'residuum[tensorboard]'"
+            "--tensorboard needs a package that is not installed", "", "pip install tensorboard"
         ) from error
     with SummaryWriter(str(run / EVENTS)) as writer:
 
