@@ -11,18 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from residuum.choices import Target
+from residuum.choices import RecipeName
+from residuum.errors import UserError
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.recipe import OneCycle, ParameterGroup, Steps, Task
-from residuum.recipes.fast import WAYS, fast
+from residuum.recipes.fast import fast
 from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
+from residuum.recipes.named import BY_TARGET, OWN_NETS, RECIPES, recipe_name
 from residuum.recipes.quick import quick
 from residuum.recipes.sgd_one_cycle import sgd_one_cycle
 from residuum.training.loop import _warm_up
 from residuum.training.muon import orthogonal
-from residuum.training.optimizer import learning_rate, make_optimizer, set_rate
+from residuum.training.optimizer import make_optimizer, set_rate
 from residuum.training.state import State
 
 CIFAR = Task(num_pictures=50_000, image_size=32, depth=20)
@@ -39,9 +41,9 @@ def test_the_papers_cifar_recipe() -> None:
     assert (recipe.nesterov, recipe.decay_norms_and_biases, recipe.label_smoothing) == (False, True, 0.0)
     assert recipe.augmentation.pad == 4
     assert recipe.augmentation.flip
-    rates = [learning_rate(recipe, step, True) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
+    rates = [recipe.rate(step, True) for step in (0, 31_999, 32_000, 47_999, 48_000, 63_999)]
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
-    assert learning_rate(recipe, 0, False) == 0.1  # 20 layers need no warm-up
+    assert recipe.rate(0, False) == 0.1  # 20 layers need no warm-up
 
 
 def test_nets_of_110_layers_warm_up_until_the_training_error_is_below_80_percent() -> None:
@@ -51,12 +53,12 @@ def test_nets_of_110_layers_warm_up_until_the_training_error_is_below_80_percent
         state.count(2.3, 13, 128)
         _warm_up(recipe, state)
     assert not state.warmed_up
-    assert learning_rate(recipe, state.step, state.warmed_up) == 0.01
+    assert recipe.rate(state.step, state.warmed_up) == 0.01
     for _ in range(200):  # learning: 60 % error
         state.count(1.5, 51, 128)
         _warm_up(recipe, state)
     assert state.warmed_up
-    assert learning_rate(recipe, state.step, state.warmed_up) == 0.1
+    assert recipe.rate(state.step, state.warmed_up) == 0.1
     for _ in range(200):  # and it never begins again
         state.count(2.3, 0, 128)
         _warm_up(recipe, state)
@@ -73,7 +75,7 @@ def test_the_papers_imagenet_recipe() -> None:
     )
     assert recipe.augmentation.shorter_side == (256, 480)
     assert recipe.augmentation.colour
-    rates = [learning_rate(recipe, step, True) for step in (0, 150_000, 300_000, 450_000)]
+    rates = [recipe.rate(step, True) for step in (0, 150_000, 300_000, 450_000)]
     assert rates == pytest.approx([0.1, 0.01, 0.001, 0.0001])
 
 
@@ -100,7 +102,7 @@ def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(
     recipe = type(recipe)(
         **{**recipe.__dict__, "iterations": iterations, "schedule": OneCycle(peak=peak, climb=climb)}
     )
-    rates = [learning_rate(recipe, step, False) for step in range(iterations)]
+    rates = [recipe.rate(step, False) for step in range(iterations)]
     assert all(0 < rate <= peak * (1 + 1e-9) for rate in rates)
     top = rates.index(max(rates))
     assert rates[:top] == sorted(rates[:top])
@@ -112,7 +114,7 @@ def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(
 def test_steps_without_warm_up_ignore_the_error() -> None:
     schedule = Steps(base=0.1, milestones=(5,))
     recipe = type(quick(CIFAR))(**{**quick(CIFAR).__dict__, "schedule": schedule})
-    assert [learning_rate(recipe, s, False) for s in (4, 5)] == pytest.approx([0.1, 0.01])
+    assert [recipe.rate(s, False) for s in (4, 5)] == pytest.approx([0.1, 0.01])
 
 
 @pytest.mark.parametrize("decay_all", [True, False])
@@ -269,16 +271,46 @@ def test_fast_fits_any_number_of_pictures() -> None:
         assert all(0 < share < 1 and side < 32 for share, side in recipe.small_first)
 
 
-@pytest.mark.parametrize("target", get_args(Target))
-def test_each_target_of_fast_has_its_net_and_passes(target: Target) -> None:
-    way = WAYS[target]
-    recipe = fast(Task(num_pictures=50_000, image_size=32, depth=10, target=target))
-    assert recipe.iterations * recipe.batch_size == sum(way.passes) * 50_000
+@pytest.mark.parametrize(("target", "passes"), [(94, (2, 3, 5)), (95, (4, 5, 8))])
+def test_each_target_of_fast_has_its_net_and_passes(target: int, passes: tuple[int, int, int]) -> None:
+    name = recipe_name("fast", target)
+    recipe = RECIPES[name](Task(num_pictures=50_000, image_size=32, depth=10))
+    assert recipe.name == name
+    assert recipe.iterations * recipe.batch_size == sum(passes) * 50_000
     (until_half, half), (until_most, most) = recipe.small_first
     assert (half, most) == (16, 24)
-    assert until_half * sum(way.passes) == pytest.approx(way.passes[0])
-    assert (1 - until_most) * sum(way.passes) == pytest.approx(way.passes[2])
-    assert way.net in NAMED_NETS
+    assert until_half * sum(passes) == pytest.approx(passes[0])
+    assert (1 - until_most) * sum(passes) == pytest.approx(passes[2])
+    assert recipe.augmentation.cut == (8 if target == 95 else 0)
+    assert OWN_NETS[name] in NAMED_NETS
+
+
+def test_a_target_is_refused_where_no_recipe_reaches_it() -> None:
+    with pytest.raises(UserError, match="recipe fast's"):
+        recipe_name("quick", 95)
+    with pytest.raises(UserError, match="does not reach 94"):
+        recipe_name("fast_95", 94)
+
+
+def test_the_table_of_recipes_is_the_list_of_names() -> None:
+    """A recipe left out of either, or made under another's name, is found here."""
+    assert set(RECIPES) == set(get_args(RecipeName))
+    for name, make in RECIPES.items():
+        assert make(CIFAR).name == name
+    assert set(OWN_NETS) <= set(RECIPES)
+    assert set(OWN_NETS.values()) <= set(NAMED_NETS)
+    assert {one for targets in BY_TARGET.values() for one in targets.values()} <= set(RECIPES)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_with_another_peak_is_the_same_course_higher(name: RecipeName) -> None:
+    recipe = RECIPES[name](CIFAR)
+    other = recipe.changed(lr=2 * recipe.lr)
+    assert other.lr == 2 * recipe.lr
+    for step in (0, 1, recipe.iterations // 3, recipe.iterations - 1):
+        assert other.rate(step, True) == pytest.approx(2 * recipe.rate(step, True))
+    assert recipe.changed() == recipe
+    assert recipe.changed(weight_decay=0.25).weight_decay == 0.25
 
 
 def test_nets_are_compared_with_the_papers_optimiser() -> None:

@@ -19,7 +19,7 @@ import residuum
 from residuum import runs
 from residuum.errors import Stopped, UserError
 from residuum.loading import load
-from residuum.recipes.fast import WAYS
+from residuum.recipes.named import OWN_NETS
 from residuum.settings import TrainSettings
 from residuum.training import loop
 from residuum.training.resolve import resolve
@@ -471,11 +471,12 @@ def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
 
 def test_a_target_of_recipe_fast_chooses_net_and_passes(tmp_path: Path) -> None:
     resolved = resolve(quickly(tmp_path, model=None, recipe="fast", target=95, epochs=None))
-    assert resolved.model == WAYS[95].net
-    assert resolved.recipe.iterations % sum(WAYS[95].passes) == 0
-    assert resolved.settings.target == 95
+    assert resolved.model == OWN_NETS["fast_95"]
+    assert resolved.recipe.iterations % (4 + 5 + 8) == 0
+    assert (resolved.settings.recipe, resolved.settings.target) == ("fast_95", 95)
+    assert resolve(resolved.settings).settings == resolved.settings
     with pytest.raises(UserError, match="recipe fast's"):
-        quickly(tmp_path, target=95)
+        resolve(quickly(tmp_path, target=95))
     with pytest.raises(UserError, match="out of range"):
         quickly(tmp_path, recipe="fast", target=96)
 

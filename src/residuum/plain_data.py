@@ -1,16 +1,75 @@
-"""Settings as plain data: checked, told apart from their defaults, written as JSON."""
+"""Settings as plain data: checked when they are built, told apart from their defaults, written as JSON."""
 
-from dataclasses import asdict, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import Field, asdict, dataclass, fields
+from numbers import Integral, Real
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, get_args
 
-from residuum.errors import UserError
+from residuum.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    Place = str | Path
+    """Where something lies, or the name of a data set: either may be given, and text is kept."""
+else:
+    Place = str
 
 
-def check_range(flag: str, value: float | None, low: float, high: float) -> None:
-    """Raise UserError unless value is None or low <= value <= high (NaN is neither)."""
-    if value is not None and not low <= value <= high:
-        raise UserError(f"{flag} {value} is out of range", f"it must lie from {low} to {high}")
+@dataclass(frozen=True)
+class Range:
+    """The lowest and the highest value that a setting may take, each of its numbers if it has several."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a verb can be told. A field's type, and the Range it is annotated with, are checked when it is built."""
+
+    def __post_init__(self) -> None:
+        """Take paths as text and lists, which JSON has, as tuples.
+
+        Raises:
+            UserError: a value is of another type than its field, or out of range (NaN is in none).
+        """
+        for field in fields(self):
+            given = getattr(self, field.name)
+            if given is not field.default:
+                value = _checked(flag(field.name), _plain(given, tuple), field.type)
+                object.__setattr__(self, field.name, value)
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    from msgspec import ValidationError, convert  # only where something was set, so that --help stays instant
+
+    try:
+        convert(value, kind)
+    except ValidationError as error:
+        known = [str(option) for option in _options(kind)]
+        why = nearest(str(value), known) if known else str(error).replace("null", "None")
+        raise UserError(f"{name} cannot be {value!r}", why) from error
+    for limits in getattr(kind, "__metadata__", ()):
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(limits, Range) and number is not None and not limits.low <= number <= limits.high:
+                what = f"{name} {number} is out of range"
+                raise UserError(what, f"it must lie from {limits.low} to {limits.high}")
+    return value
+
+
+def _options(kind: Any) -> list[Any]:
+    """What a Literal, perhaps inside of a union, can be chosen from."""
+    within = [one for one in get_args(kind) if one is not type(None)]
+    return [one for part in within for one in ([part] if isinstance(part, str) else _options(part))]
+
+
+def flag(name: str) -> str:
+    """Return how the command line spells a setting."""
+    return "--" + name.replace("_", "-")
+
+
+def by_place(settings: Any) -> list[Field[Any]]:
+    """Return the fields, those with a place of their own on the command line before those that are always named."""
+    return sorted(fields(settings), key=lambda field: field.kw_only is True)
 
 
 def explicit(settings: Any) -> dict[str, Any]:
@@ -22,14 +81,39 @@ def explicit(settings: Any) -> dict[str, Any]:
     }
 
 
+def asked(part: type, settings: Any) -> dict[str, Any]:
+    """Return those fields of `part`, a class that `settings` is composed of, that were given a value."""
+    values = {field.name: getattr(settings, field.name) for field in fields(part)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def read_off(part: type, decided: Any) -> dict[str, Any]:
+    """Return the fields of `part` with the values that `decided` has under the same names."""
+    return {field.name: getattr(decided, field.name) for field in fields(part)}
+
+
+def check_known(part: type, decided: type) -> None:
+    """Raise TypeError unless `decided` knows every field of `part`: a setting that nobody heeds is our own slip."""
+    known = {*dir(decided), *(field.name for field in fields(decided))}
+    if unknown := [field.name for field in fields(part) if field.name not in known]:
+        raise TypeError(
+            f"{part.__name__} has {', '.join(unknown)}, of which {decided.__name__} knows nothing"
+        )
+
+
 def as_json(settings: Any) -> dict[str, Any]:
     """Return a settings dataclass as plain JSON-able data."""
-    return {name: _plain(value) for name, value in asdict(settings).items()}
+    return {name: _plain(value, list) for name, value in asdict(settings).items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, sequence: type) -> Any:
+    """The value with its sequences of one type, its paths as text, and its numbers as Python's own."""
     if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+        return {name: _plain(inner, sequence) for name, inner in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(inner) for inner in value]
-    return str(value) if isinstance(value, Path) else value
+        return sequence(_plain(inner, sequence) for inner in value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)

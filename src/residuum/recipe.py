@@ -1,9 +1,9 @@
 """What a recipe is: how a net is trained, with no word about which net or which pictures. Plain data."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from residuum.choices import Target, Views
+from residuum.choices import Views
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,6 +13,21 @@ class OneCycle:
     peak: float
     climb: float
     """Share of all steps spent climbing, 0 to 1."""
+
+    def rate(self, step: int, iterations: int, warmed_up: bool) -> float:
+        """Return the rate of step `step` (from 0) of `iterations`; there is no warm-up but the climb."""
+        top = self.climb * iterations
+        if step < top:
+            return self.peak * (step + 1) / (top + 1)
+        return self.peak * (iterations - step) / max(iterations - top, 1)
+
+    def with_peak(self, peak: float) -> "OneCycle":
+        """Return the same course with another highest rate."""
+        return replace(self, peak=peak)
+
+    def is_warm(self, training_error: float) -> bool:
+        """Say whether the warm-up is over, of which there is none."""
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +40,25 @@ class Steps:
     warm_rate: float | None = None
     """The rate used until the training error falls below `warm_until_error` (the 110-layer net's 0.01)."""
     warm_until_error: float = 0.80
+
+    @property
+    def peak(self) -> float:
+        """Return the highest rate."""
+        return self.base
+
+    def rate(self, step: int, iterations: int, warmed_up: bool) -> float:
+        """Return the rate of step `step` (from 0); `warmed_up` says the training error has fallen far enough."""
+        if self.warm_rate is not None and not warmed_up:
+            return self.warm_rate
+        return self.base * 0.1 ** sum(step >= milestone for milestone in self.milestones)
+
+    def with_peak(self, peak: float) -> "Steps":
+        """Return the same course with another highest rate."""
+        return replace(self, base=peak)
+
+    def is_warm(self, training_error: float) -> bool:
+        """Say whether the training error is low enough for the warm-up to end."""
+        return training_error < self.warm_until_error
 
 
 Schedule = OneCycle | Steps
@@ -101,6 +135,20 @@ class Recipe:
     """What is subtracted from a picture; the paper subtracts the mean picture."""
     divide_by_std: bool = True
 
+    @property
+    def lr(self) -> float:
+        """Return the highest learning rate."""
+        return self.schedule.peak
+
+    def rate(self, step: int, warmed_up: bool) -> float:
+        """Return the learning rate of step `step` (from 0); `warmed_up` ends a warm-up."""
+        return self.schedule.rate(step, self.iterations, warmed_up)
+
+    def changed(self, lr: float | None = None, **others: Any) -> "Recipe":
+        """Return the recipe with another highest learning rate, None leaving it alone, and other fields."""
+        schedule = self.schedule if lr is None else self.schedule.with_peak(lr)
+        return replace(self, schedule=schedule, **others)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -118,8 +166,6 @@ class Task:
     """Passes that were asked for, if any."""
     batch_size: int | None = None
     """Pictures in a step that were asked for, if any."""
-    target: Target | None = None
-    """Recipe fast: the accuracy on CIFAR-10 to reach that was asked for, in per cent, if any."""
 
     def batch(self, default: int) -> int:
         """Return the batch size asked for or `default`, never more than there are pictures."""

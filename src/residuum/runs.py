@@ -134,7 +134,7 @@ def read_run(path: Path) -> RunRecord:
 # --- making and keeping a run ------------------------------------------------------------------
 
 
-def new_run_folder(wanted: str | None, name: str) -> Path:
+def new_run_folder(wanted: str | Path | None, name: str) -> Path:
     """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here.
 
     Raises:

@@ -12,6 +12,7 @@ from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.plain_data import Place
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class OpenModel:
         return file.parent.name if file.name == runs.MODEL else file.stem
 
 
-def open_model(model: str | None, verb: str) -> OpenModel:
+def open_model(model: Place | None, verb: str) -> OpenModel:
     """Read the model that `residuum VERB` was given.
 
     Raises:
@@ -71,7 +72,7 @@ def _shape(spec: NetSpec) -> tuple[object, ...]:
 # --- where results go ---------------------------------------------------------------------------
 
 
-def new_folder(wanted: str | None, name: str) -> Path:
+def new_folder(wanted: Place | None, name: str) -> Path:
     """Make an empty folder: the one wanted, or NAME-DATE here.
 
     Raises:
@@ -93,7 +94,7 @@ def new_folder(wanted: str | None, name: str) -> Path:
     return path
 
 
-def new_file(wanted: str | None, name: str) -> Path:
+def new_file(wanted: Place | None, name: str) -> Path:
     """Return where a new model file is to be written: where wanted, or NAME here (UserError if it exists)."""
     path = Path(wanted or name)
     if path.exists():

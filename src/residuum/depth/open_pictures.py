@@ -23,6 +23,7 @@ from residuum.depth.open_model import OpenModel, described
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol, renumbered
 from residuum.files import Json, read_json
+from residuum.plain_data import Place
 
 BATCH = 125
 """Pictures in one step; on a CPU as fast as any."""
@@ -58,7 +59,7 @@ class OpenPictures:
     """None where the data have a validation split of their own."""
 
 
-def open_pictures(model: OpenModel, source: str | None) -> OpenPictures:
+def open_pictures(model: OpenModel, source: Place | None) -> OpenPictures:
     """Open the data set at `source`, by default the one the model was trained with.
 
     Raises:
@@ -71,7 +72,7 @@ def open_pictures(model: OpenModel, source: str | None) -> OpenPictures:
             "the model file does not say what it was trained with",
             "name a data set after the model",
         )
-    data = open_data(source or (trained_with or {})["source"], progress=show_progress("fetching"))
+    data = open_data(str(source or (trained_with or {})["source"]), progress=show_progress("fetching"))
     digest = fingerprint(data)
     is_own = trained_with is not None and trained_with.get("fingerprint") == digest
     cut = None if data.validation is not None else _cut(data, model, is_own)

@@ -23,7 +23,7 @@ from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.views import SAID, weighted
 from residuum.files import read_json, write_json
 from residuum.loading import Classifier, load, model_path
-from residuum.plain_data import as_json
+from residuum.plain_data import Place, as_json
 from residuum.settings import EvaluateSettings
 
 
@@ -85,7 +85,7 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
     classifier = load(settings.run)
     trained_on = classifier.about.get("data")
-    source = settings.data or _own_source(trained_on, settings.run)
+    source = str(settings.data or _own_source(trained_on, settings.run))
     data = open_data(source, progress=show_progress("fetching"))
     name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
     split = renumbered(split, data, classifier.classes)
@@ -116,7 +116,7 @@ def _judge(
     )
 
 
-def _own_source(trained_on: dict[str, Any] | None, run: str) -> str:
+def _own_source(trained_on: dict[str, Any] | None, run: Place) -> str:
     if not trained_on:
         raise UserError(
             f"which pictures should {run} be judged on?",

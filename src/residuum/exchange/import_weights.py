@@ -41,7 +41,7 @@ def import_weights(settings: ImportSettings) -> Imported:
     if settings.source is None:
         raise UserError("which weights?", "", "residuum import FILE")
     told = _told(settings)
-    source = open_source(settings.source)
+    source = open_source(str(settings.source))
     tensors = without_prefixes(source.opened.tensors)
     found = renamed(tensors, recognise(tensors, source.name), source.name)
     spec, facts, guessed = _settled(found, source, told)

@@ -29,8 +29,8 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),
         folder=Path(settings.out),
-        data=settings.data,
-        model=settings.model,
+        data=str(settings.data) if settings.data else None,
+        model=str(settings.model) if settings.model else None,
         device=settings.device,
         threads=settings.threads,
     )

@@ -17,7 +17,7 @@ from residuum.compute import Compute
 from residuum.data.batches import Batch, Feed, TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
-from residuum.training.optimizer import Optimizer, learning_rate, set_rate
+from residuum.training.optimizer import Optimizer, set_rate
 from residuum.training.state import State
 
 Report = Callable[[dict[str, Any]], None]
@@ -61,7 +61,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
     last_save = last_report = started = time.monotonic()
     job.net.train()
     for batch in job.feed.batches(plan, job.recipe.augmentation, job.seed):
-        rate = learning_rate(job.recipe, state.step, state.warmed_up)
+        rate = job.recipe.rate(state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
         torch.manual_seed(
             job.seed * 1_000_003 + state.step
@@ -120,8 +120,7 @@ def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
 
 def _warm_up(recipe: Recipe, state: State) -> None:
     """End the paper's warm-up once the training error is low enough; it never begins again."""
-    threshold = getattr(recipe.schedule, "warm_until_error", 1.0)
-    state.warmed_up = state.warmed_up or state.error_average < threshold
+    state.warmed_up = state.warmed_up or recipe.schedule.is_warm(state.error_average)
 
 
 def _not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:

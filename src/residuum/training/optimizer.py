@@ -1,4 +1,4 @@
-"""The update: which parameters decay, and the learning rate at each step."""
+"""The update: which parameters decay, and at what rate each moves."""
 
 from itertools import pairwise
 from typing import Any, Protocol, cast
@@ -6,7 +6,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import nn
 
-from residuum.recipe import OneCycle, ParameterGroup, Recipe, Steps
+from residuum.recipe import ParameterGroup, Recipe
 from residuum.training.muon import Muon
 
 
@@ -93,23 +93,3 @@ def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every group this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def learning_rate(recipe: Recipe, step: int, warmed_up: bool) -> float:
-    """Return the rate of step `step` (from 0); `warmed_up` says the training error has fallen far enough."""
-    if isinstance(recipe.schedule, OneCycle):
-        return _one_cycle(recipe.schedule, step, recipe.iterations)
-    return _steps(recipe.schedule, step, warmed_up)
-
-
-def _one_cycle(schedule: OneCycle, step: int, iterations: int) -> float:
-    top = schedule.climb * iterations
-    if step < top:
-        return schedule.peak * (step + 1) / (top + 1)
-    return schedule.peak * (iterations - step) / max(iterations - top, 1)
-
-
-def _steps(schedule: Steps, step: int, warmed_up: bool) -> float:
-    if schedule.warm_rate is not None and not warmed_up:
-        return schedule.warm_rate
-    return schedule.base * 0.1 ** sum(step >= milestone for milestone in schedule.milestones)

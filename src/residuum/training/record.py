@@ -8,7 +8,7 @@ from residuum import machine, runs
 from residuum.data.cache import fingerprint
 from residuum.files import write_json
 from residuum.models.count import cost
-from residuum.plain_data import as_json, explicit
+from residuum.plain_data import as_json, explicit, flag
 from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved
 
@@ -82,9 +82,10 @@ def command(asked: TrainSettings) -> str:
         if name == "data":
             words.append(shlex.quote(str(value)))
         elif isinstance(value, bool):
-            words.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
+            words.append(flag(name if value else f"no-{name}"))
         else:
-            words += [f"--{name.replace('_', '-')}", shlex.quote(str(value))]
+            each = value if isinstance(value, tuple) else (value,)
+            words += [flag(name), *(shlex.quote(str(one)) for one in each)]
     return " ".join(words)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from residuum import runs
 from residuum.data.cache import fingerprint
 from residuum.errors import UserError
-from residuum.plain_data import explicit
+from residuum.plain_data import explicit, flag
 from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved, resolve
 
@@ -22,7 +22,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     record = runs.read_run(run)
     others = set(explicit(settings)) - {"resume"}
     if others:
-        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(others))
+        flags = ", ".join(map(flag, sorted(others)))
         raise UserError(
             f"a run is continued with its own settings, but {flags} was given",
             "",

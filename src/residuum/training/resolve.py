@@ -1,14 +1,13 @@
 """From what was asked to what will be done: every "auto" and None gets its value, before any work begins."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.choices import Device, RecipeName
+from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
@@ -19,29 +18,14 @@ from residuum.errors import UserError
 from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
-from residuum.recipe import OneCycle, Recipe, Task
-from residuum.recipes.fast import fast, way_to
-from residuum.recipes.fine_tune import fine_tune
-from residuum.recipes.he2015_cifar import he2015_cifar
-from residuum.recipes.he2015_imagenet import he2015_imagenet
-from residuum.recipes.quick import quick
-from residuum.recipes.sgd_one_cycle import sgd_one_cycle
+from residuum.plain_data import asked, check_known, flag, read_off
+from residuum.recipe import Recipe, Task
+from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
+from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import TrainSettings
 
-RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
-    "quick": quick,
-    "fast": fast,
-    "fine_tune": fine_tune,
-    "sgd_one_cycle": sgd_one_cycle,
-    "he2015_cifar": he2015_cifar,
-    "he2015_imagenet": he2015_imagenet,
-}
-
-NET_CHOICES = (
-    "shortcut", "order", "activation", "stride_in", "stem", "blocks", "widths", "groups", "squeeze", "projection_pool",
-    "dropout", "stochastic_depth", "zero_init",
-)  # fmt: skip
-"""The settings that are choices of the net, by their names in NetSpec."""
+check_known(NetChoices, NetSpec)
+check_known(RecipeChoices, Recipe)
 
 
 @dataclass(frozen=True)
@@ -78,28 +62,39 @@ def resolve(settings: TrainSettings) -> Resolved:
     Raises:
         UserError: no such data or model, or too few pictures.
     """
+    named_recipe = _recipe_name(settings)
     start = load(settings.start) if settings.start is not None else None
     if settings.model is not None or start is not None:
-        _net(settings, start, "resnet20", 10)  # a typing error, before the data are opened
+        _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    data = open_data(settings.data or "digits", progress=show_progress("fetching"))
+    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
     train_rows, validation_rows = _cut(data, settings)
     num_training = len(data.train) if train_rows is None else len(train_rows)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
-    spec = _net(settings, start, _default_net(settings, image_size), len(data.classes))
-    recipe = _recipe(settings, Task(
+    model = (
+        settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
+    )
+    spec = _net(settings, start, model, len(data.classes))
+    task = Task(
         num_pictures=num_training,
         image_size=image_size,
         depth=spec.depth,
         mirrors=data.mirrors if settings.flip is None else settings.flip,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
-        target=settings.target,
-    ))  # fmt: skip
+    )
+    recipe = _recipe(settings, named_recipe, task)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     return Resolved(
-        settings=_filled_in(settings, data, spec, recipe, compute, image_size, num_training),
+        settings=replace(
+            settings,
+            data=data.source,
+            **({} if start else {"model": model, **read_off(NetChoices, spec)}),
+            **_of_recipe(settings, recipe, num_training // recipe.batch_size),
+            image_size=image_size,
+            **_of_compute(settings, compute),
+        ),
         data=data,
         train_rows=train_rows,
         validation_rows=validation_rows,
@@ -112,26 +107,21 @@ def resolve(settings: TrainSettings) -> Resolved:
     )
 
 
-def _default_net(settings: TrainSettings, image_size: int) -> str:
-    if settings.recipe == "fast":
-        return way_to(settings.target).net
-    return "resnet20" if image_size <= SMALL else "resnet18"
+def _recipe_name(settings: TrainSettings) -> RecipeName:
+    return recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
 
 
-def _net(settings: TrainSettings, start: Classifier | None, default: str, num_classes: int) -> NetSpec:
-    """The net that was asked for: a named one with its choices, or the one to begin with.
+def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
+    """The net that was asked for: the one named `model` with its choices, or the one to begin with.
 
     Raises:
         UserError: no such name, choices that contradict, or choices for a net that is there already.
     """
-    asked = {name: value for name in NET_CHOICES if (value := getattr(settings, name)) is not None}
-    asked |= {name: tuple(asked[name]) for name in ("blocks", "widths") if name in asked}  # JSON has lists
+    choices = asked(NetChoices, settings)
     if start is None:
-        return named(settings.model or default, num_classes, **asked)
-    if settings.model is not None or asked:
-        flags = [
-            "--" + name.replace("_", "-") for name in ("model", *asked) if getattr(settings, name) is not None
-        ]
+        return named(model, num_classes, **choices)
+    if settings.model is not None or choices:
+        flags = [flag(name) for name in (*(["model"] if settings.model else []), *choices)]
         raise UserError(
             f"--start brings its own net, but {', '.join(flags)} was given",
             "trained weights fit one net only",
@@ -162,60 +152,34 @@ def _cut(
     return (train, validation) if len(validation) else (None, None)
 
 
-def _recipe(settings: TrainSettings, task: Task) -> Recipe:
+def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     """Call the recipe, then change what was asked for."""
     if task.num_pictures < 2:
         raise UserError(
             f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time"
         )
-    recipe = RECIPES[settings.recipe or ("fine_tune" if settings.start else "quick")](task)
-    changes: dict[str, Any] = {
-        name: value
-        for name in ("weight_decay", "label_smoothing")
-        if (value := getattr(settings, name)) is not None
+    return RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+
+
+# --- every choice named -------------------------------------------------------------------------
+
+
+def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> dict[str, Any]:
+    whole_epochs = recipe.iterations % steps_an_epoch == 0
+    return {
+        **read_off(RecipeChoices, recipe),
+        "recipe": recipe.name,
+        "epochs": recipe.iterations // steps_an_epoch if whole_epochs else settings.epochs,
+        "batch_size": recipe.batch_size,
+        "flip": recipe.augmentation.flip,
     }
-    if settings.lr is not None:
-        schedule = recipe.schedule
-        changes["schedule"] = (
-            replace(schedule, peak=settings.lr)
-            if isinstance(schedule, OneCycle)
-            else replace(schedule, base=settings.lr)
-        )
-    return replace(recipe, **changes)
 
 
-def _filled_in(
-    settings: TrainSettings,
-    data: ImageData,
-    spec: NetSpec,
-    recipe: Recipe,
-    compute: Compute,
-    image_size: int,
-    num_training: int,
-) -> TrainSettings:
-    """The same settings with every choice named."""
-    schedule = recipe.schedule
-    per_epoch = num_training // recipe.batch_size
-    whole_epochs = recipe.iterations % per_epoch == 0
-    default = _default_net(settings, image_size)
-    net: dict[str, Any] = {}
-    if settings.start is None:
-        net = {"model": settings.model or default} | {name: getattr(spec, name) for name in NET_CHOICES}
-    return replace(
-        settings,
-        data=data.source,
-        **net,
-        recipe=cast(RecipeName, recipe.name),
-        epochs=recipe.iterations // per_epoch if whole_epochs else settings.epochs,
-        batch_size=recipe.batch_size,
-        lr=schedule.peak if isinstance(schedule, OneCycle) else schedule.base,
-        weight_decay=recipe.weight_decay,
-        label_smoothing=recipe.label_smoothing,
-        flip=recipe.augmentation.flip,
-        image_size=image_size,
-        device=cast(Device, compute.device.type),
-        precision=compute.precision,
-        layout=compute.layout,
-        threads=compute.threads,
-        workers=compute.threads if settings.workers is None else settings.workers,
-    )
+def _of_compute(settings: TrainSettings, compute: Compute) -> dict[str, Any]:
+    return {
+        "device": compute.device.type,
+        "precision": compute.precision,
+        "layout": compute.layout,
+        "threads": compute.threads,
+        "workers": compute.threads if settings.workers is None else settings.workers,
+    }

@@ -1,0 +1,49 @@
+"""The table of recipes: by name, the function that makes each, the net it is made for, and what a target selects."""
+
+from collections.abc import Callable
+
+from residuum.choices import RecipeName
+from residuum.errors import UserError
+from residuum.recipe import Recipe, Task
+from residuum.recipes import fast, fast_95
+from residuum.recipes.fine_tune import fine_tune
+from residuum.recipes.he2015_cifar import he2015_cifar
+from residuum.recipes.he2015_imagenet import he2015_imagenet
+from residuum.recipes.quick import quick
+from residuum.recipes.sgd_one_cycle import sgd_one_cycle
+
+RECIPES: dict[RecipeName, Callable[[Task], Recipe]] = {
+    "quick": quick,
+    "fast": fast.fast,
+    "fast_95": fast_95.fast_95,
+    "fine_tune": fine_tune,
+    "sgd_one_cycle": sgd_one_cycle,
+    "he2015_cifar": he2015_cifar,
+    "he2015_imagenet": he2015_imagenet,
+}
+
+OWN_NETS: dict[RecipeName, str] = {"fast": fast.NET, "fast_95": fast_95.NET}
+"""The nets of recipes that are made for one; the others train any."""
+
+BY_TARGET: dict[RecipeName, dict[int, RecipeName]] = {
+    "fast": {94: "fast", 95: "fast_95"},
+    "fast_95": {95: "fast_95"},
+}
+"""Which recipe reaches which accuracy, in per cent, where a recipe takes a target."""
+
+
+def recipe_name(name: RecipeName, target: int | None) -> RecipeName:
+    """Return the recipe that reaches the target; `name` where there is none.
+
+    Raises:
+        UserError: the recipe takes no target, or not this one.
+    """
+    if target is None:
+        return name
+    targets = BY_TARGET.get(name)
+    if targets is None:
+        raise UserError("--target is recipe fast's", "", "add --recipe fast, or leave --target out")
+    if target not in targets:
+        known = " or ".join(map(str, targets))
+        raise UserError(f"recipe {name} does not reach {target} %", f"it is made for {known} %")
+    return targets[target]

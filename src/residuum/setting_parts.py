@@ -1,0 +1,182 @@
+"""What settings are composed of: parts that verbs share, and those of training. Each heads its group of the help."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated, ClassVar
+
+from residuum.choices import (
+    Activation,
+    Device,
+    Layout,
+    Order,
+    Precision,
+    RecipeName,
+    Shortcut,
+    Stem,
+    StrideIn,
+)
+from residuum.plain_data import Place, Range, Settings
+
+Seed = Annotated[int, Range(0, 2**31 - 1)]
+ImageCount = Annotated[int | None, Range(1, 10_000_000)]
+
+# --- where a verb computes ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnDevice(Settings):
+    """Where a verb computes."""
+
+    group: ClassVar[str] = "Compute"
+
+    device: Device = "auto"
+    """Where to compute."""
+    threads: Annotated[int | None, Range(1, 1024)] = None
+    """Processor threads. By default all cores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPrecision(OnDevice):
+    """Where a verb computes, and in what numbers."""
+
+    group: ClassVar[str] = "Compute"
+
+    precision: Precision = "auto"
+    """Number format of the convolutions. auto: the fastest; to evaluate, float32, as published weights were."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithWorkers(InPrecision):
+    """Where a verb computes, in what numbers, and how large pictures are read."""
+
+    group: ClassVar[str] = "Compute"
+
+    workers: Annotated[int | None, Range(0, 256)] = None
+    """Processes that decode large pictures. By default the number of cores."""
+
+
+# --- what training is composed of ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataChoices(Settings):
+    """The pictures, and how much of them is seen."""
+
+    group: ClassVar[str] = "Data"
+
+    data: Place | None = None
+    """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name.
+    By default digits."""
+    _: KW_ONLY
+    image_size: Annotated[int | None, Range(8, 2048)] = None
+    """Side of the square the net sees, in pixels. By default the pictures' own up to 64, else 128."""
+    validation: Annotated[float, Range(0.0, 0.9)] = 0.1
+    """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichNet(Settings):
+    """The net to begin with."""
+
+    group: ClassVar[str] = "Net"
+
+    model: str | None = None
+    """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18;
+    some recipes have their own."""
+    start: Place | None = None
+    """Begin with this run's or model file's net, weights and preprocessing, instead of a new net."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetChoices(Settings):
+    """What is changed of the named net: fields of models/spec.NetSpec, by its names; None is the net's own."""
+
+    group: ClassVar[str] = "Net"
+
+    shortcut: Shortcut | None = None
+    """Shortcut: A, B, C, none (the plain twin), or one of the 2016 paper's. By default the net's own."""
+    order: Order | None = None
+    """Where BN and ReLU stand in a block. By default the net's own."""
+    activation: Activation | None = None
+    """relu, or gelu in every ReLU's place. By default the net's own."""
+    stride_in: StrideIn | None = None
+    """Which convolution of a bottleneck strides: 1x1 (the paper) or 3x3 (v1.5)."""
+    stem: Stem | None = None
+    """First layers: cifar (3×3), imagenet (7×7 and pooling), deep (three 3×3 and pooling)."""
+    blocks: tuple[int, ...] | None = None
+    """Blocks in each stage. By default the net's own."""
+    widths: tuple[int, ...] | None = None
+    """Channels of the 3×3 convolutions in each stage. By default the net's own."""
+    groups: Annotated[int | None, Range(1, 65_536)] = None
+    """Groups of a bottleneck's 3×3 convolution (ResNeXt)."""
+    squeeze: Annotated[int | None, Range(0, 65_536)] = None
+    """Squeeze-and-excitation with this reduction, 16 in its paper; 0 is without."""
+    projection_pool: bool | None = None
+    """Whether projections average before they stride (ResNet-D)."""
+    dropout: float | None = None
+    """Share of activations dropped before each block's last convolution."""
+    stochastic_depth: float | None = None
+    """Probability that the last block is skipped in a training step; less for earlier ones."""
+    zero_init: bool | None = None
+    """Whether the last BN of each branch starts at scale zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhichRecipe(Settings):
+    """The recipe, and what it is told before it decides: see recipe.Task."""
+
+    group: ClassVar[str] = "Recipe"
+
+    recipe: RecipeName | None = None
+    """How to train. By default quick; with --start, fine_tune."""
+    target: Annotated[int | None, Range(94, 95)] = None
+    """Recipe fast alone: the accuracy on CIFAR-10, in per cent, that it is to reach: 94 or 95. By default 94."""
+    epochs: Annotated[int | None, Range(1, 100_000)] = None
+    """Passes over the training pictures. By default the recipe's length."""
+    batch_size: Annotated[int | None, Range(2, 65_536)] = None
+    """Pictures in one step. By default the recipe's."""
+    flip: bool | None = None
+    """Whether training pictures may be mirrored. By default yes, but not for digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeChoices(Settings):
+    """What is changed of the recipe: fields and properties of recipe.Recipe, by its names; None is the recipe's own."""
+
+    group: ClassVar[str] = "Recipe"
+
+    lr: Annotated[float | None, Range(1e-8, 100.0)] = None
+    """Highest learning rate. By default the recipe's."""
+    weight_decay: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Weight decay. By default the recipe's."""
+    label_smoothing: Annotated[float | None, Range(0.0, 0.99)] = None
+    """Share of the target spread over all classes. By default the recipe's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunChoices(Settings):
+    """The run: its chance, its folder, what it keeps."""
+
+    group: ClassVar[str] = "Run"
+
+    seed: Seed = 0
+    """Decides initial weights, order, augmentation and the validation cut."""
+    out: Place | None = None
+    """Run folder. By default runs/DATA-MODEL-DATE."""
+    resume: Place | None = None
+    """Go on with this run folder; nothing else need be given."""
+    save_seconds: Annotated[float, Range(0.0, 86_400.0)] = 60.0
+    """Longest time between two checkpoints."""
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run folder (package tensorboard)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCompute(WithWorkers):
+    """Where training computes, and how its memory is laid out."""
+
+    group: ClassVar[str] = "Compute"
+
+    layout: Layout = "auto"
+    """Order of the axes in memory."""
+    checkpointing: bool = False
+    """Keep fewer activations and compute them again: for very deep nets; the numbers stay the same."""
