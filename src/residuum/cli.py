@@ -1,57 +1,36 @@
-"""The command `residuum`: a verb, its settings, one function. Nothing is computed here.
+"""The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
 """
 
+import inspect
 import json as json_format
 import sys
 import tomllib
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.config import Dict
 from rich.console import Console
 
-from residuum.console import say, show_progress
+from residuum import verbs
 from residuum.errors import Stopped, UserError
-from residuum.files import read_json
-from residuum.plain_data import as_json
-from residuum.printing import (
-    print_figures,
-    print_findings,
-    print_json,
-    print_lesion,
-    print_models,
-    print_studies,
-    print_trim,
-    print_verdicts,
-    say_settings,
-    without_tables,
-)
-from residuum.runs import LESION, MODEL, STUDY, TRIM
-from residuum.settings import (
-    CheckSettings,
-    EvaluateSettings,
-    ExportWeightsSettings,
-    FetchSettings,
-    GrowSettings,
-    ImportSettings,
-    LesionSettings,
-    ModelsSettings,
-    PredictSettings,
-    ReportSettings,
-    StudySettings,
-    TrainSettings,
-    TrimSettings,
-)
+from residuum.plain_data import as_json, by_place
+from residuum.printing import print_json, say_settings
+from residuum.verbs import Verb
+from residuum.version import VERSION
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
+VERBS: list[Verb[..., Any, Any]] = [one for one in vars(verbs).values() if isinstance(one, Verb)]
 
 app = App(
     name="residuum",
     help="Trains, judges and uses deep residual networks for images.",
+    version=VERSION,
     version_flags=["--version"],
     result_action="return_value",
 )
@@ -60,254 +39,42 @@ app.command(data)
 app.register_install_completion_command()
 
 
-# --- the verbs ----------------------------------------------------------------------------------
+# --- a verb as a command ------------------------------------------------------------------------
 
 
-@app.command
-def train(
-    settings: Annotated[TrainSettings, Parameter(name="*")] = TrainSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Train a net on pictures and leave a run folder: model, figures, settings.
+def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
+    grouped = _grouped(verb.settings)
+    default = grouped()
 
-    Examples: residuum train PHOTOS    residuum train digits    residuum train cifar10 --model resnet20 --epochs 10
-    """
-    from residuum.training.run import train as train_run
+    def command(settings: Any = default, *, json: bool = False) -> None:
+        given = verb.settings(**vars(settings))
+        if verb.announced:
+            say_settings(verb.name, given)
+        verb.show(given, verb.run(given), json)
 
-    record = train_run(settings)
-    if json:
-        figures = record.evaluation or {}
-        print_json(
-            {"run": str(record.path), "settings": record.settings["settings"], **without_tables(figures)}
-        )
-    else:
-        print_figures(record.evaluation)
-        print(f"model    {record.path / MODEL}")
-        print(f"next     residuum report {record.path}")
-        print(f"         residuum predict {record.path} PICTURE...")
+    command.__doc__ = verb.run.__doc__
+    named_alone = Parameter(
+        name="*", consume_multiple=True
+    )  # --epochs, not --settings.epochs; --blocks 3 5 9
+    command.__annotations__ = {"settings": Annotated[grouped, named_alone], "json": Json}
+    return command
 
 
-@app.command
-def evaluate(
-    settings: Annotated[EvaluateSettings, Parameter(name="*")] = EvaluateSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Judge a run or model on a split of its own data, or on other data with the same classes."""
-    from residuum.evaluation.evaluate import evaluate as evaluate_run
-
-    say_settings("evaluate", settings)
-    figures = evaluate_run(settings)
-    if json:
-        return print_json(figures)
-    if not figures["same_data_as_training"] and settings.data is None:
-        say("note: the data have changed since the run was trained")
-    return print_figures(figures)
+def _grouped(settings: Any) -> Any:
+    """The class of settings as the help shows it: what has a place first, each field in the group of its part."""
+    hints, groups = {}, dict[str, Group]()
+    for place, field in enumerate(fields(settings)):
+        part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
+        if heading := vars(part).get("group"):
+            group = groups.setdefault(heading, Group(heading, sort_key=place))
+            hints[field.name] = Annotated[field.type, Parameter(group=group)]
+    in_order = {field.name: field for field in by_place(settings)}
+    return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})
 
 
-@app.command
-def predict(
-    settings: Annotated[PredictSettings, Parameter(name="*")] = PredictSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Say what pictures show. With --json, one line of JSON a picture."""
-    from residuum.prediction.predict import predict as predict_pictures
-
-    say_settings("predict", settings)
-    for answer in predict_pictures(settings):
-        if json:
-            print(json_format.dumps(answer.as_json(), ensure_ascii=False))
-        else:
-            pairs = zip(answer.classes, answer.probabilities, strict=True)
-            print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
-
-
-@app.command
-def report(
-    settings: Annotated[ReportSettings, Parameter(name="*")] = ReportSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Write one HTML page about a run, or one that compares several; it opens offline."""
-    from residuum.reporting.page import write_report
-
-    if not settings.runs:
-        raise UserError("which run?", "", "residuum report RUN...")
-    path = write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
-    return print_json({"report": str(path)}) if json else print(f"report   {path}")
-
-
-@app.command(name="import")
-def import_(
-    settings: Annotated[ImportSettings, Parameter(name="*")] = ImportSettings(), *, json: Json = False
-) -> None:
-    """Turn other people's weights into a model file: torchvision, timm, transformers, CIFAR checkpoints.
-
-    Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
-    """
-    from residuum.exchange.import_weights import import_weights
-
-    if settings.source is None:
-        raise UserError("which weights?", "", "residuum import FILE")
-    imported = import_weights(settings)
-    for assumption in imported.assumptions:
-        say(f"assumed: {assumption}")
-    if json:
-        about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
-        return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
-    print(f"model    {imported.path}")
-    print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
-    print(f"next     residuum evaluate {imported.path} DATA")
-    return None
-
-
-@app.command
-def export_weights(
-    settings: Annotated[ExportWeightsSettings, Parameter(name="*")] = ExportWeightsSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Write a model's weights under torchvision's or timm's names, as safetensors."""
-    from residuum.exchange.export_weights import export_weights as export
-
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum export-weights MODEL --layout timm")
-    exported = export(settings)
-    if json:
-        return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
-    print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
-    return None
-
-
-@app.command
-def study(
-    settings: Annotated[StudySettings, Parameter(name="*")] = StudySettings(), *, json: Json = False
-) -> None:
-    """Put a claim of the papers to the test: what is measured, with its spread, and a verdict.
-
-    Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
-    """
-    from residuum.reporting.study_page import INDEX, write_study_pages
-    from residuum.study.run import listed, run_studies
-
-    if settings.list:
-        rows = listed()
-        return print_json(rows) if json else print_studies(rows)
-    out = Path(settings.out)
-    folders = write_study_pages(run_studies(settings), out)
-    found = [read_json(folder / STUDY) for folder in folders]
-    return print_json(found) if json else print_verdicts(found, folders, out / INDEX)
-
-
-# --- depth is a dial ----------------------------------------------------------------------------
-
-
-@app.command
-def grow(
-    settings: Annotated[GrowSettings, Parameter(name="*")] = GrowSettings(), *, json: Json = False
-) -> None:
-    """Make a trained net deeper without changing its output: the new blocks are the identity.
-
-    Examples: residuum grow RUN --to 56    residuum grow RUN --blocks 3 5 9
-    """
-    from residuum.depth.grow import grow as grow_model
-
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum grow MODEL --to 56")
-    path = grow_model(settings)
-    if json:
-        return print_json({"model": str(path)})
-    print(f"model    {path}\nnext     residuum train DATA --start {path}")
-    return None
-
-
-@app.command
-def lesion(
-    settings: Annotated[LesionSettings, Parameter(name="*")] = LesionSettings(), *, json: Json = False
-) -> None:
-    """Show what each block is worth: how much is lost when it alone is taken out."""
-    from residuum.depth.lesion import lesion as lesion_model
-    from residuum.reporting.depth_page import write_depth_report
-
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum lesion MODEL DATA")
-    say_settings("lesion", settings)
-    folder = lesion_model(settings)
-    report_path = write_depth_report(folder)
-    figures = read_json(folder / LESION)
-    return print_json(figures) if json else print_lesion(figures, report_path)
-
-
-@app.command
-def trim(
-    settings: Annotated[TrimSettings, Parameter(name="*")] = TrimSettings(), *, json: Json = False
-) -> None:
-    """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
-
-    Examples: residuum trim RUN --keep 0.75 --repair 1    residuum trim RUN --max-drop 0.5
-    """
-    from residuum.depth.trim import trim as trim_model
-    from residuum.reporting.depth_page import write_depth_report
-
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
-    say_settings("trim", settings)
-    folder = trim_model(settings)
-    report_path = write_depth_report(folder)
-    figures = read_json(folder / TRIM)
-    return print_json(figures) if json else print_trim(figures, folder / MODEL, report_path)
-
-
-@app.command
-def models(
-    settings: Annotated[ModelsSettings, Parameter(name="*")] = ModelsSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
-
-    Examples: residuum models    residuum models resnet50 plain50 vgg16
-    """
-    from residuum.models.count import table
-
-    rows = table(settings, settings.names)
-    return print_json(rows) if json else print_models(rows)
-
-
-@data.command
-def check(
-    settings: Annotated[CheckSettings, Parameter(name="*")] = CheckSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
-    from residuum.data.check import check as check_data
-    from residuum.data.open import open_data
-
-    if settings.data is None:
-        raise UserError("which pictures?", "", "residuum data check DATA")
-    say_settings("data check", settings)
-    findings = check_data(
-        open_data(settings.data, progress=show_progress("fetching")), show_progress("looking")
-    )
-    return print_json(findings) if json else print_findings(findings)
-
-
-@data.command
-def fetch(
-    settings: Annotated[FetchSettings, Parameter(name="*")] = FetchSettings(),
-    *,
-    json: Json = False,
-) -> None:
-    """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
-    from residuum.data.hub import fetch as fetch_data
-
-    if settings.name is None:
-        raise UserError("which data set?", "", "residuum data fetch cifar10")
-    folder = fetch_data(settings.name, progress=show_progress("fetching"))
-    return print_json({"data": str(folder)}) if json else print(f"data     {folder}")
+for _verb in VERBS:
+    *_home, _name = _verb.name.split()
+    (data if _home else app).command(_command(_verb), name=_name)
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -369,11 +136,8 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
     """Lay the settings where the verb that is run will look for its own."""
-    verbs = (
-        "train", "evaluate", "predict", "report", "models", "import", "export-weights", "grow", "lesion", "trim",
-        "study",
-    )  # fmt: skip
-    return dict.fromkeys(verbs, settings) | {"data": {"check": settings, "fetch": settings}}
+    within = {verb.name.removeprefix("data "): settings for verb in VERBS}
+    return within | {"data": within}
 
 
 def main() -> None:

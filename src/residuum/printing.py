@@ -1,18 +1,28 @@
 """What the command prints: figures on stdout, settings on stderr."""
 
+from __future__ import annotations
+
 import json as json_format
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
-from residuum.runs import REPORT
+from residuum.files import read_json
+from residuum.plain_data import by_place
+from residuum.runs import LESION, MODEL, REPORT, TRIM
+
+if TYPE_CHECKING:
+    from residuum.exchange.export_weights import Exported
+    from residuum.exchange.import_weights import Imported
+    from residuum.prediction.predict import Answer
+    from residuum.runs import RunRecord
+    from residuum.settings import EvaluateSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
     """Print what the verb will work with, so that it can be repeated."""
-    named = [(field.name, getattr(settings, field.name)) for field in fields(settings)]
+    named = [(field.name, getattr(settings, field.name)) for field in by_place(settings)]
     say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 
 
@@ -43,12 +53,13 @@ def print_figures(figures: dict[str, Any] | None) -> None:
             )
 
 
-def print_findings(findings: dict[str, Any]) -> None:
+def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
     """Print what was found in a data set."""
+    if json:
+        return print_json(findings)
     for name, split in findings["splits"].items():
         print(f"{name:<11}{split['pictures']:,} pictures")
-    for problem in findings["problems"] or ["nothing wrong was found"]:
-        print(problem)
+    return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
 def print_lesion(figures: dict[str, Any], report: Path) -> None:
@@ -79,8 +90,10 @@ def print_trim(figures: dict[str, Any], model: Path, report: Path) -> None:
     print(f"model    {model}\nreport   {report}")
 
 
-def print_models(rows: Sequence[dict[str, Any]]) -> None:
+def print_models(settings: object, rows: list[dict[str, Any]], json: bool) -> None:
     """Print a line for each net: for one picture, and what its activations take in a training step."""
+    if json:
+        return print_json(rows)
     print(
         f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
         f"{'activations, batch':>21}   published top-1 error"
@@ -92,6 +105,7 @@ def print_models(rows: Sequence[dict[str, Any]]) -> None:
             f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
+    return None
 
 
 def print_studies(rows: Sequence[dict[str, Any]]) -> None:
@@ -116,3 +130,82 @@ def _published(row: dict[str, Any]) -> str:
         return ""
     first = row["published"][0]
     return f"{first['top1_error']:g} %, {first['data']}, {first['protocol']}; {first['source']}"
+
+
+# --- what came of each verb: for people, or as JSON ---------------------------------------------
+
+
+def print_run(settings: object, record: RunRecord, json: bool) -> None:
+    """Print the final figures of a run, and what to do with it."""
+    if json:
+        figures = without_tables(record.evaluation or {})
+        return print_json({"run": str(record.path), "settings": record.settings["settings"], **figures})
+    print_figures(record.evaluation)
+    print(f"model    {record.path / MODEL}")
+    print(f"next     residuum report {record.path}")
+    return print(f"         residuum predict {record.path} PICTURE...")
+
+
+def print_evaluation(settings: EvaluateSettings, figures: dict[str, Any], json: bool) -> None:
+    """Print how a net was judged, and whether on pictures that have changed since it was trained."""
+    if json:
+        return print_json(figures)
+    if not figures["same_data_as_training"] and settings.data is None:
+        say("note: the data have changed since the run was trained")
+    return print_figures(figures)
+
+
+def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> None:
+    """Print a line for each picture, as soon as it is answered."""
+    for answer in answers:
+        if json:
+            print(json_format.dumps(answer.as_json(), ensure_ascii=False))
+        else:
+            pairs = zip(answer.classes, answer.probabilities, strict=True)
+            print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+
+
+def print_imported(settings: object, imported: Imported, json: bool) -> None:
+    """Say what had to be assumed, and print where the model is."""
+    for assumption in imported.assumptions:
+        say(f"assumed: {assumption}")
+    if json:
+        about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
+        return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
+    print(f"model    {imported.path}")
+    print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    return print(f"next     residuum evaluate {imported.path} DATA")
+
+
+def print_exported(settings: object, exported: Exported, json: bool) -> None:
+    """Print where the weights are and how they are loaded."""
+    if json:
+        return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
+    return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+
+
+def print_lesion_folder(settings: object, folder: Path, json: bool) -> None:
+    """Print what a lesion's folder holds."""
+    figures = read_json(folder / LESION)
+    return print_json(figures) if json else print_lesion(figures, folder / REPORT)
+
+
+def print_trim_folder(settings: object, folder: Path, json: bool) -> None:
+    """Print what a trim's folder holds."""
+    figures = read_json(folder / TRIM)
+    return print_json(figures) if json else print_trim(figures, folder / MODEL, folder / REPORT)
+
+
+def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
+    """Print the list of studies, or what those that were run answered."""
+    if settings.list:
+        return print_json(found) if json else print_studies(found)
+    folders = [Path(study["folder"]) for study in found]
+    written = [{name: value for name, value in study.items() if name != "folder"} for study in found]
+    index = Path(settings.out) / "index.html"
+    return print_json(written) if json else print_verdicts(written, folders, index)
+
+
+def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
+    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
+    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))

@@ -1,0 +1,259 @@
+"""The verbs, each declared once: its settings, what it does, what is printed of it. The command, Python and the shell's
+completion are made from these declarations; what a verb needs is imported when it runs, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import update_wrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+
+from residuum import printing
+from residuum.console import show_progress
+from residuum.errors import UserError, nearest
+from residuum.files import read_json
+from residuum.runs import STUDY
+from residuum.settings import (
+    CheckSettings,
+    EvaluateSettings,
+    ExportWeightsSettings,
+    FetchSettings,
+    GrowSettings,
+    ImportSettings,
+    LesionSettings,
+    ModelsSettings,
+    PredictSettings,
+    ReportSettings,
+    StudySettings,
+    TrainSettings,
+    TrimSettings,
+)
+
+if TYPE_CHECKING:
+    from residuum.exchange.export_weights import Exported
+    from residuum.exchange.import_weights import Imported
+    from residuum.prediction.predict import Answer
+    from residuum.runs import RunRecord
+
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Verb(Generic[P, S, R]):
+    """One thing that residuum does."""
+
+    name: str
+    """Its words on the command line."""
+    settings: Callable[P, S]
+    """The class of its settings."""
+    run: Callable[[S], R]
+    show: Callable[[S, R, bool], None]
+    """Prints what came of it: for people, or as JSON for scripts."""
+    announced: bool
+    """Whether the command says its settings first."""
+
+    @property
+    def python(self) -> Callable[P, R]:
+        """The same as a function that takes the settings by name and returns what came of it."""
+
+        def call(*given: P.args, **named: P.kwargs) -> R:
+            return self.run(self.settings(*given, **named))
+
+        update_wrapper(call, self.run)
+        returned = inspect.signature(self.run).return_annotation
+        signature = inspect.signature(self.settings).replace(return_annotation=returned)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return for_people(call)
+
+
+def for_people(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a wrong name or number of arguments a UserError, which says what was meant."""
+    signature = inspect.signature(function)
+
+    def call(*given: P.args, **named: P.kwargs) -> R:
+        unknown = [name for name in named if name not in signature.parameters]
+        if unknown:
+            raise UserError(
+                f"{function.__name__} has no setting {unknown[0]}", nearest(unknown[0], signature.parameters)
+            )
+        try:
+            signature.bind(*given, **named)
+        except TypeError as error:
+            raise UserError(
+                f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})"
+            ) from error
+        return function(*given, **named)
+
+    return update_wrapper(call, function)
+
+
+def verb(
+    settings: Callable[P, S],
+    show: Callable[[S, R, bool], None],
+    *,
+    name: str | None = None,
+    announced: bool = False,
+) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
+    """Declare a verb by the function below, whose docstring is the help."""
+    return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
+
+
+# --- train, judge, use --------------------------------------------------------------------------
+
+
+@verb(TrainSettings, printing.print_run)
+def train(settings: TrainSettings) -> RunRecord:
+    """Train a net on pictures and leave a run folder: model, figures, settings.
+
+    Examples: residuum train PHOTOS    residuum train digits    residuum train cifar10 --model resnet20 --epochs 10
+    """
+    from residuum.training.run import train as train_run
+
+    return train_run(settings)
+
+
+@verb(EvaluateSettings, printing.print_evaluation, announced=True)
+def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+    """Judge a run or model on a split of its own data, or on other data with the same classes."""
+    from residuum.evaluation.evaluate import evaluate as evaluate_run
+
+    return evaluate_run(settings)
+
+
+@verb(PredictSettings, printing.print_answers, announced=True)
+def predict(settings: PredictSettings) -> Iterator[Answer]:
+    """Say what pictures show. With --json, one line of JSON a picture."""
+    from residuum.prediction.predict import predict as predict_pictures
+
+    return predict_pictures(settings)
+
+
+@verb(ReportSettings, printing.prints_path("report", "report   {}"))
+def report(settings: ReportSettings) -> Path:
+    """Write one HTML page about a run, or one that compares several; it opens offline."""
+    from residuum.reporting.page import write_report
+
+    if not settings.runs:
+        raise UserError("which run?", "", "residuum report RUN...")
+    return write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
+
+
+@verb(ImportSettings, printing.print_imported, name="import")
+def import_weights(settings: ImportSettings) -> Imported:
+    """Turn other people's weights into a model file: torchvision, timm, transformers, CIFAR checkpoints.
+
+    Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
+    """
+    from residuum.exchange.import_weights import import_weights as import_file
+
+    return import_file(settings)
+
+
+@verb(ExportWeightsSettings, printing.print_exported)
+def export_weights(settings: ExportWeightsSettings) -> Exported:
+    """Write a model's weights under torchvision's or timm's names, as safetensors."""
+    from residuum.exchange.export_weights import export_weights as export_file
+
+    return export_file(settings)
+
+
+@verb(StudySettings, printing.print_study)
+def study(settings: StudySettings) -> list[dict[str, Any]]:
+    """Put a claim of the papers to the test: what is measured, with its spread, and a verdict.
+
+    Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
+    """
+    from residuum.reporting.study_page import write_study_pages
+    from residuum.study.run import listed, run_studies
+
+    if settings.list:
+        return listed()
+    folders = write_study_pages(run_studies(settings), Path(settings.out))
+    return [{**read_json(folder / STUDY), "folder": str(folder)} for folder in folders]
+
+
+# --- depth is a dial ----------------------------------------------------------------------------
+
+
+@verb(GrowSettings, printing.prints_path("model", "model    {0}\nnext     residuum train DATA --start {0}"))
+def grow(settings: GrowSettings) -> Path:
+    """Make a trained net deeper without changing its output: the new blocks are the identity.
+
+    Examples: residuum grow RUN --to 56    residuum grow RUN --blocks 3 5 9
+    """
+    from residuum.depth.grow import grow as grow_model
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum grow MODEL --to 56")
+    return grow_model(settings)
+
+
+@verb(LesionSettings, printing.print_lesion_folder, announced=True)
+def lesion(settings: LesionSettings) -> Path:
+    """Show what each block is worth: how much is lost when it alone is taken out."""
+    from residuum.depth.lesion import lesion as lesion_model
+    from residuum.reporting.depth_page import write_depth_report
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum lesion MODEL DATA")
+    folder = lesion_model(settings)
+    write_depth_report(folder)
+    return folder
+
+
+@verb(TrimSettings, printing.print_trim_folder, announced=True)
+def trim(settings: TrimSettings) -> Path:
+    """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
+
+    Examples: residuum trim RUN --keep 0.75 --repair 1    residuum trim RUN --max-drop 0.5
+    """
+    from residuum.depth.trim import trim as trim_model
+    from residuum.reporting.depth_page import write_depth_report
+
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
+    folder = trim_model(settings)
+    write_depth_report(folder)
+    return folder
+
+
+# --- nets and pictures --------------------------------------------------------------------------
+
+
+@verb(ModelsSettings, printing.print_models)
+def models(settings: ModelsSettings) -> list[dict[str, Any]]:
+    """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
+
+    Examples: residuum models    residuum models resnet50 plain50 vgg16
+    """
+    from residuum.models.count import table
+
+    return table(settings, settings.names)
+
+
+@verb(CheckSettings, printing.print_findings, name="data check", announced=True)
+def check(settings: CheckSettings) -> dict[str, Any]:
+    """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
+    from residuum.data.check import check as check_data
+    from residuum.data.open import open_data
+
+    if settings.data is None:
+        raise UserError("which pictures?", "", "residuum data check DATA")
+    return check_data(
+        open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking")
+    )
+
+
+@verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
+def fetch(settings: FetchSettings) -> Path:
+    """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
+    from residuum.data.hub import fetch as fetch_data
+
+    if settings.name is None:
+        raise UserError("which data set?", "", "residuum data fetch cifar10")
+    return fetch_data(settings.name, progress=show_progress("fetching"))
