@@ -278,7 +278,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* saved, T* dx, T* d
 }
 
 // Call with a number of the type that memory holds, how many vectors are taken at a time, and whether y is written
-// saved the cache.
+// past the cache.
 template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C, Call call) {
     using four = std::integral_constant<int, 4>;
     using one = std::integral_constant<int, 1>;

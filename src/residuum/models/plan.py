@@ -260,4 +260,4 @@ def _line(number: int, piece: str, step: Step) -> str:
     parts = zip(step.operation.name.split(", "), taken, strict=False)
     name = ", ".join(part for part, layer in parts if layer is not None) or type(taken[0]).__name__
     shapes = " → ".join("×".join(map(str, shape[1:])) for shape in step.shapes)
-    return f"{number:>4}  {layers:<50} {name:<32} {step.operation.source:<30} {shapes}"
+    return f"{number:>4}  {layers:<50} {name:<29} {step.operation.source:<36} {shapes}"
