@@ -52,9 +52,9 @@ inline Shape folded(int64_t M, int64_t C, int wide) {
 }
 
 // y = act(a x + b + h), for a tile of rows.
-template <class T, int K, bool past_cache> inline void scaled(const T* x, const T* h, T* y, const float* scale,
-                                                              const float* shift, int64_t W, int activation,
-                                                              int64_t from, int64_t to, int64_t next) {
+template <class T, int K, bool past_cache>
+inline void scaled(const T* x, const T* h, T* y, const float* scale, const float* shift, int64_t W, int activation,
+                   int64_t from, int64_t to, int64_t next) {
     for (int64_t c = 0; c < W; c += LANES * K) {
         Floats a[K], b[K];
         for (int k = 0; k < K; ++k) {
@@ -123,8 +123,9 @@ void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, 
 }
 
 // Add up x and its squares, about the first pixel: no cancellation when mean >> std.
-template <class T, int K> inline void add_moments(const T* x, const float* first, double* sums, int64_t W, int64_t from,
-                                                  int64_t to, int64_t next) {
+template <class T, int K>
+inline void add_moments(const T* x, const float* first, double* sums, int64_t W, int64_t from, int64_t to,
+                        int64_t next) {
     for (int64_t c = 0; c < W; c += LANES * K) {
         Floats sum[K] = {}, square[K] = {}, about[K];
         for (int k = 0; k < K; ++k) about[k] = load(first + c + LANES * k);
