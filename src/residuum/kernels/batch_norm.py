@@ -52,8 +52,8 @@ def batch_norm(
     if norm.training:
         running = (norm.running_mean, norm.running_var, norm.num_batches_tracked)
         state = (norm.weight, norm.bias, *running, norm.momentum, norm.eps)
-        both: tuple[Tensor, Tensor] = _BatchNorm.apply(x, h, *state, act)
-        return both
+        twice: tuple[Tensor, Tensor] = _BatchNorm.apply(x, h, *state, act)
+        return twice
     y = torch.empty_like(x)
     _call("bn_apply", x, act, x, h, y, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps)
     return y, y
@@ -78,25 +78,25 @@ class _BatchNorm(torch.autograd.Function):
         running = (running_mean, running_var, batches, momentum, eps)
         _call("bn_forward", x, act, x, h, y, gamma, beta, *running, statistics)
         # without h, x tells what the activation was given; else y says where the ReLU let through, or h what others saw
-        past = None if h is None or act is None else y if act == "relu" else h
-        ctx.save_for_backward(x, past, gamma, beta, statistics)
+        saved = None if h is None or act is None else y if act == "relu" else h
+        ctx.save_for_backward(x, saved, gamma, beta, statistics)
         ctx.act, ctx.adds = act, h is not None
         ctx.set_materialize_grads(False)
         return y, y.detach()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *both: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, past, gamma, beta, statistics = ctx.saved_tensors
-        used = [dy.contiguous(memory_format=torch.channels_last) for dy in both if dy is not None]
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        x, saved, gamma, beta, statistics = ctx.saved_tensors
+        used = [dy.contiguous(memory_format=torch.channels_last) for dy in gradients if dy is not None]
         if not used:
             return (None,) * 10
         if ctx.adds and ctx.act is None:  # h's gradient is the sum itself, and no sweep writes it
             used = [sum(used[1:], used[0])]
         dy, dy2 = used[0], used[1] if len(used) > 1 else None
         dx, dgamma, dbeta = torch.empty_like(x), torch.empty_like(gamma), torch.empty_like(beta)
-        dh = torch.empty_like(x) if past is not None else None
-        _call("bn_backward", x, ctx.act, dy, dy2, x, past, dx, dh, gamma, beta, statistics, dgamma, dbeta)
+        dh = torch.empty_like(x) if saved is not None else None
+        _call("bn_backward", x, ctx.act, dy, dy2, x, saved, dx, dh, gamma, beta, statistics, dgamma, dbeta)
         if ctx.adds and dh is None:
             dh = dy
         return dx, dh, dgamma, dbeta, None, None, None, None, None, None

@@ -52,8 +52,9 @@ inline void copy_row(const float* from, half* to, int64_t n) {
     }
 }
 
-template <class T, bool past_cache> void picture(const Frozen& f, const T* x, const half* weights, half* bordered,
-                                                 float* sums, bfloat16* y, int activation) {
+template <class T, bool past_cache>
+void picture(const Frozen& f, const T* x, const half* weights, half* bordered, float* sums, bfloat16* y,
+             int activation) {
     for (int64_t row = 0; row < f.H; ++row)
         copy_row(x + row * f.W * f.C, bordered + (row + f.padding) * f.width() + f.padding * f.C, f.W * f.C);
     for (int64_t oy = 0; oy < f.OH; ++oy)

@@ -127,8 +127,9 @@ Ahead ahead(const Batch& b, const half* x, const half* g, int64_t item, int64_t 
 }
 
 // Add up N taps of 16 by 16 channels, 3 or 6, over all that is packed.
-template <int N> void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums,
-                               bool is_first, Ahead& next) {
+template <int N>
+void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first,
+              Ahead& next) {
     if (is_first) {
         _tile_zero(0);
         _tile_zero(1);

@@ -128,12 +128,10 @@ def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | 
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if spec.projection_pool and stride != 1:
         layers["pool"], stride = average(stride), 1
-    if spec.shortcut == "C" or (spec.shortcut == "B" and changes_shape):  # W_s of eq. 2: no ReLU
+    if spec.shortcut == "C" or (spec.shortcut == "B" and changes_shape):
+        # W_s of eq. 2; a BN behind it where none follows the addition or begins the next block (2016, fig. 4b, d, e)
         layers["conv"] = convolution(c_in, c_out, 1, stride)
-        if spec.order in {
-            "original",
-            "relu-before-addition",
-        }:  # in the others a BN comes anyway (2016, fig. 4b, d, e)
+        if spec.order in {"original", "relu-before-addition"}:
             layers["bn"] = nn.BatchNorm2d(c_out)
     elif changes_shape:
         layers["zeros"] = ZeroPad(c_in, c_out, stride, spec.zero_channels)

@@ -101,7 +101,7 @@ OPERATIONS = (
     ),
     Operation(
         "3×3 convolution",
-        "convolution, weight_gradient.cpp",
+        "convolution.cpp, weight_gradient.cpp",
         _CONVOLUTION,
         convolution.applies,
         convolution.convolution,

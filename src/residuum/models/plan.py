@@ -1,7 +1,7 @@
 """One plan for one net: which step computes what, decided once, and printable.
 
 Each piece of the net (stem, a block, the end) is traced by torch.fx, so that its steps are what its own forward does.
-What computes a step is decided on the first batch of each kind (shape, precision, layout, mode) and done again for
+What computes a step is decided on the first batch of each signature (shape, precision, layout, mode) and done again for
 the next. The numbers are the net's own to rounding; what a hook on a layer within a piece would see is lost.
 """
 
@@ -64,7 +64,7 @@ class Step:
     compute: Callable[..., Value]
     reads: tuple[Read, ...]
     writes: int
-    over: tuple[int, ...]
+    frees: tuple[int, ...]
     """Values that nobody reads any more."""
     shapes: tuple[torch.Size, ...] = ()
     """Of what it read first and of what it gave."""
@@ -84,22 +84,22 @@ class Piece:
     def __call__(self, x: Value) -> Value:
         """(N, C_in, H, W) to what the module makes of it."""
         values: list[Any] = [_twice(x), *[None] * len(self.calls)]
-        kind = self._kind(values[0][0])
-        steps = self.steps.get(kind)
-        for step in self._decided(kind, values) if steps is None else steps:
+        signature = self._signature(values[0][0])
+        steps = self.steps.get(signature)
+        for step in self._decided(signature, values) if steps is None else steps:
             result = step.compute(*[values[value][which] for value, which in step.reads])
-            for value in step.over:
+            for value in step.frees:
                 values[value] = None
             values[step.writes] = _twice(result)
         return values[self.result]  # type: ignore[no-any-return]
 
-    def _kind(self, x: Tensor) -> Any:
+    def _signature(self, x: Tensor) -> Any:
         """Return all that decisions depend on."""
         mode = (self.module.training, torch.is_grad_enabled(), x.requires_grad)
         autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
         return x.shape, x.stride(), x.dtype, mode, autocast
 
-    def _decided(self, kind: Any, values: list[Any]) -> Iterator[Step]:
+    def _decided(self, signature: Any, values: list[Any]) -> Iterator[Step]:
         """Yield the steps in turn, each decided on the values that those before it gave, and keep them."""
         steps, at = [], 0
         while at < len(self.calls):
@@ -108,7 +108,7 @@ class Piece:
             yield step
             at = step.writes
             steps.append(replace(step, shapes=(shape, values[at][0].shape)))
-        self.steps[kind] = tuple(steps)
+        self.steps[signature] = tuple(steps)
 
     def _choose(self, at: int, values: list[Any]) -> Step:
         """Return the step that begins with this call, by the first operation that applies."""
@@ -121,9 +121,9 @@ class Piece:
             calls = self.calls[at:end]
             reads = (*calls[0].reads, *(read for call in calls[1:] for read in call.reads[1:]))
             if operation.applies(*layers, *[values[value][which] for value, which in reads]):
-                over = {read.value for read in reads if self.last_reads[read.value] < end} - {self.result}
+                frees = {read.value for read in reads if self.last_reads[read.value] < end} - {self.result}
                 compute = partial(operation.compute, *layers)
-                return Step(tuple(call.path for call in calls), operation, compute, reads, end, tuple(over))
+                return Step(tuple(call.path for call in calls), operation, compute, reads, end, tuple(frees))
         raise AssertionError("torch computes everything")
 
     def _row(self, at: int) -> list[nn.Module]:
@@ -260,4 +260,4 @@ def _line(number: int, piece: str, step: Step) -> str:
     parts = zip(step.operation.name.split(", "), taken, strict=False)
     name = ", ".join(part for part, layer in parts if layer is not None) or type(taken[0]).__name__
     shapes = " → ".join("×".join(map(str, shape[1:])) for shape in step.shapes)
-    return f"{number:>4}  {layers:<50} {name:<32} {step.operation.source:<30} {shapes}"
+    return f"{number:>4}  {layers:<50} {name:<29} {step.operation.source:<36} {shapes}"
