@@ -45,6 +45,7 @@ from torchvision.datasets import ImageFolder
 from residuum import machine, runs
 from residuum.files import write_json
 from residuum.models.resnet import ResNet
+from residuum.records.codec import to_json
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
 from residuum.training.loop import Callbacks, Job, fit
@@ -331,7 +332,7 @@ def main() -> None:
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
     command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
     path = RESULTS / f"train-speed-{options.model}{'-' + isa.lower() if isa else ''}.json"
-    write_json(path, {"command": command, "environment": machine.environment(), **found})
+    write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")
 

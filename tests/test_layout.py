@@ -42,7 +42,7 @@ LADDER = {
     "settings": {"choices", "errors", "plain_data"},
     "recipe": {"choices"},
     "files": {"errors"},
-    "machine": set(),
+    "machine": {"records"},
     "records": {"errors", "files", "choices", "settings", "recipe"},
     "runs": {"errors", "files", "records"},
     "kernels": BASE,

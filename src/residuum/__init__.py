@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.loading import Classifier
     from residuum.prediction.predict import Answer
+    from residuum.records.evaluation import DataEvaluation
     from residuum.runs import RunRecord
 
 __version__ = version("residuum")
@@ -64,7 +65,7 @@ def load(path: Place) -> Classifier:
     return load_classifier(path)
 
 
-def evaluate(run: Place, data: Place | None = None, **settings: Any) -> dict[str, Any]:
+def evaluate(run: Place, data: Place | None = None, **settings: Any) -> DataEvaluation:
     """Judge a run or model on its own data, or on others; return the figures with their intervals."""
     from residuum.evaluation.evaluate import evaluate as evaluate_run
     from residuum.settings import EvaluateSettings

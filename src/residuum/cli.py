@@ -28,8 +28,9 @@ from residuum.printing import (
     print_trim,
     print_verdicts,
     say_settings,
-    without_tables,
 )
+from residuum.records.codec import read_record, to_json
+from residuum.records.depth import Lesion, Trim
 from residuum.runs import LESION, MODEL, STUDY, TRIM
 from residuum.settings import (
     CheckSettings,
@@ -77,10 +78,8 @@ def train(
 
     record = train_run(settings)
     if json:
-        figures = record.evaluation or {}
-        print_json(
-            {"run": str(record.path), "settings": record.settings["settings"], **without_tables(figures)}
-        )
+        figures = to_json(record.evaluation.figures()) if record.evaluation else {}
+        print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     else:
         print_figures(record.evaluation)
         print(f"model    {record.path / MODEL}")
@@ -98,12 +97,12 @@ def evaluate(
     from residuum.evaluation.evaluate import evaluate as evaluate_run
 
     say_settings("evaluate", settings)
-    figures = evaluate_run(settings)
+    found = evaluate_run(settings)
     if json:
-        return print_json(figures)
-    if not figures["same_data_as_training"] and settings.data is None:
+        return print_json(to_json(found))
+    if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return print_figures(figures)
+    return print_figures(found)
 
 
 @app.command
@@ -236,8 +235,8 @@ def lesion(
     say_settings("lesion", settings)
     folder = lesion_model(settings)
     report_path = write_depth_report(folder)
-    figures = read_json(folder / LESION)
-    return print_json(figures) if json else print_lesion(figures, report_path)
+    found = read_record(folder / LESION, Lesion)
+    return print_json(to_json(found)) if json else print_lesion(found, report_path)
 
 
 @app.command
@@ -256,8 +255,8 @@ def trim(
     say_settings("trim", settings)
     folder = trim_model(settings)
     report_path = write_depth_report(folder)
-    figures = read_json(folder / TRIM)
-    return print_json(figures) if json else print_trim(figures, folder / MODEL, report_path)
+    found = read_record(folder / TRIM, Trim)
+    return print_json(to_json(found)) if json else print_trim(found, folder / MODEL, report_path)
 
 
 @app.command

@@ -10,17 +10,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from msgspec import structs
 from torch import nn
 
 from residuum import machine
 from residuum.console import say
-from residuum.depth.open_model import lineage, new_file, open_model
+from residuum.depth.open_model import new_file, open_model
 from residuum.errors import UserError
 from residuum.loading import save_classifier
 from residuum.models.block import ResidualBlock
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
+from residuum.records.model import Grown
 from residuum.settings import GrowSettings
 
 
@@ -38,8 +40,11 @@ def grow(settings: GrowSettings) -> Path:
     check_blocks(spec, blocks)
     deeper = grown(model.net, blocks, settings.seed)
     path = new_file(settings.out, f"{model.name}-grown-{deeper.spec.depth}.safetensors")
-    done = {"blocks_before": spec.blocks, "blocks": blocks, "seed": settings.seed}
-    about = {**classifier.about, "lineage": lineage(model, "grow", **done), "versions": machine.environment()}
+    now = machine.environment()
+    step = Grown(
+        date=now.date, from_=model.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed
+    )
+    about = structs.replace(classifier.about, lineage=(*classifier.about.lineage, step), versions=now)
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
     return path

@@ -7,6 +7,7 @@ place, if shapes allow.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,10 +19,11 @@ from residuum.depth.measure import Score, StandIn, identity, scores_without, sho
 from residuum.depth.open_model import new_folder, open_model
 from residuum.depth.open_pictures import measured_on, open_pictures, validation_feed, walkable
 from residuum.depth.remove import keeps_shape, removable
-from residuum.files import Json, write_json
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.codec import write_record
+from residuum.records.depth import Intact, Lesion, LesionRow
 from residuum.settings import LesionSettings
 
 
@@ -41,12 +43,12 @@ def lesion(settings: LesionSettings) -> Path:
     )
     compute.place(model.net)
     intact, scores = lesions(model.net, walkable(feed), compute)
-    write_json(out / runs.LESION, {
-        "kind": "lesion",
+    found = Lesion(
         **measured_on(model, pictures, len(feed.split)),
-        "intact": {"loss": intact.loss, "accuracy": intact.accuracy},
-        "blocks": block_rows(model.net, scores, model.classifier.preprocessing.image_size),
-    })  # fmt: skip
+        intact=Intact(loss=intact.loss, accuracy=intact.accuracy),
+        blocks=block_rows(model.net, scores, model.classifier.preprocessing.image_size),
+    )
+    write_record(out / runs.LESION, found)
     return out
 
 
@@ -59,7 +61,7 @@ def lesions(net: ResNet, batches: Iterable[Batch], compute: Compute) -> tuple[Sc
     return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute)
 
 
-def what_is_left(spec: NetSpec, name: str) -> str | None:
+def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | None:
     """Say what a block without its branch does: "identity", or "shortcut" where that changes what it gets.
 
     None: the block of a plain net that changes the shape leaves nothing.
@@ -70,21 +72,21 @@ def what_is_left(spec: NetSpec, name: str) -> str | None:
     return "identity" if passes and keeps_shape(spec, name) else "shortcut"
 
 
-def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> list[Json]:
+def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tuple[LesionRow, ...]:
     """Return one row a block, in order: what it costs and what the net does without it."""
     may_go, costs = removable(net), block_costs(net.spec, image_size)
-    rows = []
-    for name, _ in net.blocks():
-        score = scores.get(name)
-        row = {
-            "name": name,
-            "stage": int(name.split(".")[0].removeprefix("stage")),
-            "removable": name in may_go,
-        }
-        row |= {"left": what_is_left(net.spec, name)}
-        row |= {"loss": score.loss if score else None, "accuracy": score.accuracy if score else None}
-        rows.append({**row, **costs[name]})
-    return rows
+    return tuple(
+        LesionRow(
+            name=name,
+            stage=int(name.split(".")[0].removeprefix("stage")),
+            removable=name in may_go,
+            left=what_is_left(net.spec, name),
+            loss=scores[name].loss if name in scores else None,
+            accuracy=scores[name].accuracy if name in scores else None,
+            **costs[name],
+        )
+        for name, _ in net.blocks()
+    )
 
 
 def block_costs(spec: NetSpec, image_size: int) -> dict[str, dict[str, int]]:

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from residuum import machine, runs
+from residuum import runs
 from residuum.errors import UserError
-from residuum.files import Json, short_digest
+from residuum.files import short_digest
 from residuum.loading import Classifier, load, model_path
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.depth import MeasuredNet
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class OpenModel:
         file = self.file.resolve()
         return file.parent.name if file.name == runs.MODEL else file.stem
 
+    @property
+    def digest(self) -> str:
+        """Return what the lineage of a model made from this one calls it."""
+        return short_digest(self.file)
+
 
 def open_model(model: str | None, verb: str) -> OpenModel:
     """Read the model that `residuum VERB` was given.
@@ -42,17 +48,16 @@ def open_model(model: str | None, verb: str) -> OpenModel:
     return OpenModel(model_path(Path(model)), classifier, classifier.net)
 
 
-def lineage(model: OpenModel, verb: str, **done: object) -> list[Json]:
-    """Return the model's lineage, oldest first, with what `verb` has now done as its last step."""
-    origin = short_digest(model.file)
-    step = {"verb": verb, "date": machine.environment()["date"], "from": origin, **done}
-    return [*model.classifier.about.get("lineage", []), step]
-
-
-def described(spec: NetSpec, image_size: int) -> Json:
-    """Return what a report says of a net: name, blocks in each stage, cost for one picture of `image_size` px."""
-    kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
-    return {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, image_size)}
+def described(spec: NetSpec, image_size: int) -> MeasuredNet:
+    """Return what a report says of a net; its cost is for one picture of `image_size` px."""
+    return MeasuredNet(
+        name=net_name(spec),
+        shortcut=spec.shortcut,
+        order=spec.order,
+        activation=spec.activation,
+        blocks=spec.blocks,
+        **cost(spec, image_size),
+    )
 
 
 def net_name(spec: NetSpec) -> str:

@@ -22,7 +22,9 @@ from residuum.data.split import cut_validation
 from residuum.depth.open_model import OpenModel, described
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol, renumbered
-from residuum.files import Json, read_json
+from residuum.records.codec import read_record
+from residuum.records.depth import MeasuredData
+from residuum.records.run import SplitRows
 
 BATCH = 125
 """Pictures in one step; on a CPU as fast as any."""
@@ -64,16 +66,17 @@ def open_pictures(model: OpenModel, source: str | None) -> OpenPictures:
     Raises:
         UserError: there is none, it has other classes, or it has too few pictures to keep some aside.
     """
-    trained_with: Json | None = model.classifier.about.get("data")
-    if source is None and trained_with is None:
+    trained_with = model.classifier.about.data
+    source = source or (trained_with.source if trained_with else None)
+    if source is None:
         raise UserError(
             "measure on which pictures?",
             "the model file does not say what it was trained with",
             "name a data set after the model",
         )
-    data = open_data(source or (trained_with or {})["source"], progress=show_progress("fetching"))
+    data = open_data(source, progress=show_progress("fetching"))
     digest = fingerprint(data)
-    is_own = trained_with is not None and trained_with.get("fingerprint") == digest
+    is_own = trained_with is not None and trained_with.fingerprint == digest
     cut = None if data.validation is not None else _cut(data, model, is_own)
     return OpenPictures(_numbered(data, model.classifier.classes), digest, cut)
 
@@ -91,7 +94,7 @@ def _numbered(data: ImageData, classes: tuple[str, ...]) -> ImageData:
 
 def _cut(data: ImageData, model: OpenModel, is_own: bool) -> Cut:
     """Cut as training did, where it was on these pictures; else a tenth, or a model may be judged on what it saw."""
-    asked: dict[str, Any] = (model.classifier.about.get("settings") or {}) if is_own else {}
+    asked: dict[str, Any] = (model.classifier.about.settings or {}) if is_own else {}
     kept_aside = asked.get("validation", 0.0)
     share, seed = (kept_aside, asked.get("seed", 0)) if kept_aside else (SHARE, 0)
     origin = "kept aside in training" if kept_aside else "cut from the training pictures"
@@ -100,7 +103,7 @@ def _cut(data: ImageData, model: OpenModel, is_own: bool) -> Cut:
     training, validation = cut_validation(data.train.labels, share, seed)
     rows = model.file.parent / runs.SPLIT
     if is_own and kept_aside and rows.exists():
-        validation = np.array(read_json(rows)["validation"])
+        validation = np.array(read_record(rows, SplitRows).validation)
         training = np.setdiff1d(np.arange(len(data.train)), validation)
     if not len(validation):
         raise UserError(
@@ -181,19 +184,19 @@ def walkable(feed: Feed, *, even: bool = False) -> Iterable[Batch]:
     return served
 
 
-def measured_on(model: OpenModel, pictures: OpenPictures, images: int) -> Json:
-    """Return what a report says of the net, the pictures and how they were shown."""
+def measured_on(model: OpenModel, pictures: OpenPictures, images: int) -> dict[str, Any]:
+    """Return the fields of `records.depth.Measured`: the net, the pictures and how they were shown."""
     how, data = model.classifier.preprocessing, pictures.data
     cut_from = pictures.cut.origin if pictures.cut else "the data's own validation split"
     return {
         "model": described(model.net.spec, how.image_size),
-        "data": {
-            "name": data.name,
-            "split": "validation",
-            "images": images,
-            "fingerprint": pictures.fingerprint,
-            "validation_from": cut_from,
-        },
+        "data": MeasuredData(
+            name=data.name,
+            split="validation",
+            images=images,
+            fingerprint=pictures.fingerprint,
+            validation_from=cut_from,
+        ),
         "protocol": protocol(how.image_size, how.resize_to, how.interpolation),
         "environment": machine.environment(),
     }

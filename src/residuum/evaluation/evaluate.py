@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import nn
 
@@ -21,9 +21,11 @@ from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.views import SAID, weighted
-from residuum.files import read_json, write_json
 from residuum.loading import Classifier, load, model_path
 from residuum.plain_data import as_json
+from residuum.records.codec import read_record, write_record
+from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation
+from residuum.records.run import Data, SplitRows
 from residuum.settings import EvaluateSettings
 
 
@@ -72,11 +74,10 @@ def protocol(
     return f"{SAID[views]}, shorter side {resize_to}{how}, central {image_size}×{image_size}"
 
 
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
 
-    It computes in float32 unless told otherwise: a net scores what was published for it. "same_data_as_training" is
-    None for a model that was not trained here.
+    It computes in float32 unless told otherwise: a net scores what was published for it.
 
     Raises:
         UserError: no such run, data or split; or the data's classes are not the model's.
@@ -84,24 +85,28 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     if settings.run is None:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
     classifier = load(settings.run)
-    trained_on = classifier.about.get("data")
+    trained_on = classifier.about.data
     source = settings.data or _own_source(trained_on, settings.run)
     data = open_data(source, progress=show_progress("fetching"))
     name, split = _choose_split(data, settings.split, Path(settings.run), settings.data is None)
     split = renumbered(split, data, classifier.classes)
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
-    figures = _judge(classifier, split, name, compute, settings)
-    figures = {"data": source, "fingerprint": fingerprint(data), **figures}
-    same = figures["fingerprint"] == trained_on["fingerprint"] if trained_on else None
-    figures["same_data_as_training"] = same
-    _keep(Path(settings.run), figures, settings)
-    return figures
+    judged = _judge(classifier, split, name, compute, settings)
+    digest = fingerprint(data)
+    found = DataEvaluation(
+        **structs.asdict(judged),
+        data=source,
+        fingerprint=digest,
+        same_data_as_training=digest == trained_on.fingerprint if trained_on else None,
+    )
+    _keep(Path(settings.run), found, settings)
+    return found
 
 
 def _judge(
     classifier: Classifier, split: Split, name: str, compute: Compute, settings: EvaluateSettings
-) -> dict[str, Any]:
+) -> Evaluation:
     how = classifier.preprocessing
     images = pixels_if_small(split, how.image_size, how.resize_to, how.interpolation)
     workers = compute.threads if settings.workers is None else settings.workers
@@ -116,14 +121,14 @@ def _judge(
     )
 
 
-def _own_source(trained_on: dict[str, Any] | None, run: str) -> str:
+def _own_source(trained_on: Data | None, run: str) -> str:
     if not trained_on:
         raise UserError(
             f"which pictures should {run} be judged on?",
             "it was not trained here, so it has no data of its own",
             f"residuum evaluate {run} DATA",
         )
-    return str(trained_on["source"])
+    return trained_on.source
 
 
 def _choose_split(data: ImageData, wanted: SplitName | None, run: Path, own_data: bool) -> tuple[str, Split]:
@@ -156,14 +161,17 @@ def renumbered(split: Split, data: ImageData, classes: Sequence[str]) -> Split:
 
 def _cut_again(data: ImageData, run: Path) -> Split | None:
     rows = run / runs.SPLIT
-    return data.train.take(np.array(read_json(rows)["validation"])) if rows.exists() else None
+    return data.train.take(np.array(read_record(rows, SplitRows).validation)) if rows.exists() else None
 
 
-def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings) -> None:
+def _keep(run: Path, found: DataEvaluation, settings: EvaluateSettings) -> None:
     """Write the figures beside the run, never over the run's own evaluation."""
     if not runs.is_run(run):
         return
-    digest = figures["fingerprint"][:12]
-    path = run / runs.EVALUATIONS / f"{figures['split']}-{digest}.json"
-    model = {"model": str(model_path(run).name), "settings": as_json(settings)}
-    write_json(path, {**figures, **model, "environment": machine.environment()})
+    kept = KeptEvaluation(
+        **structs.asdict(found),
+        model=model_path(run).name,
+        settings=as_json(settings),
+        environment=machine.environment(),
+    )
+    write_record(run / runs.EVALUATIONS / f"{found.split}-{found.fingerprint[:12]}.json", kept)

@@ -8,6 +8,7 @@ from statistics import median
 
 from markupsafe import Markup
 
+from residuum.records.evaluation import Bin, Measure
 from residuum.reporting.drawing import (
     STYLES,
     Format,
@@ -28,7 +29,7 @@ from residuum.reporting.drawing import (
     round_step,
     text,
 )
-from residuum.reporting.figures import Bin, Measure, Points, last, thin
+from residuum.reporting.points import Points, last, thin
 from residuum.reporting.wording import counted, percent, with_interval
 
 MOST_STRIPS = 240
@@ -259,8 +260,7 @@ def interval_line(measure: Measure, baseline: float | None) -> Markup:
     parts = [line(14, 24, 386, 24, "track"), *ticks]
     if baseline is not None:
         parts.append(element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
-    if measure.low is not None and measure.high is not None:
-        parts.append(line(x(measure.low), 24, x(measure.high), 24, "span"))
+    parts.append(line(x(measure.low), 24, x(measure.high), 24, "span"))
     parts.append(line(x(measure.value), 15, x(measure.value), 33, "value"))
     return drawing(400, 46, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
 
@@ -332,7 +332,7 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     """Draw accuracy against confidence, with the number of pictures in each bin below."""
     x = Scale(0.0, 1.0, 48, 388)
     upper, lower = Frame(x, Scale(0.0, 1.0, 222, 22)), _count_frame(x, bins)
-    used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
+    used = [one for one in bins if one.count]
     label = "accuracy by confidence: " + "; ".join(", ".join(_bin_words(one)[1:]) for one in used)
     whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
     return drawing(

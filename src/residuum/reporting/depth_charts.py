@@ -8,8 +8,8 @@ from statistics import mean
 
 from markupsafe import Markup
 
+from residuum.records.depth import Lesion, LesionRow, Trim
 from residuum.reporting.charts import ACCURACY, Along, Series, curves, even_scale
-from residuum.reporting.depth_figures import Lesion, LesionRow, Trim, at
 from residuum.reporting.depth_view import milliseconds, points
 from residuum.reporting.drawing import (
     Frame,
@@ -24,8 +24,8 @@ from residuum.reporting.drawing import (
     plain_format,
     text,
 )
-from residuum.reporting.figures import Points, last
 from residuum.reporting.one_run import Chart
+from residuum.reporting.points import Points, last
 from residuum.reporting.wording import counted, isolated, percent
 
 CLOSE = 0.1  # how far below the whole net's accuracy the close-up reaches
@@ -49,24 +49,17 @@ class Bar:
         return 0 if self.row.removable else 1 if self.row.changes_shape else 3
 
 
-def lost(found: Lesion, row: LesionRow) -> float | None:
-    """Return the points of accuracy that are lost without the block."""
-    if found.accuracy is None or row.accuracy is None:
-        return None
-    return 100 * (found.accuracy - row.accuracy)
-
-
 def lesion_charts(found: Lesion) -> list[Chart]:
     """Draw all blocks, and again those that may go where others dwarf them."""
-    may_go = [row for row in found.rows if row.removable]
-    titles = {"Every block": found.rows}
-    if may_go and any(row.accuracy is not None for row in found.rows if not row.removable):
+    may_go = tuple(row for row in found.blocks if row.removable)
+    titles = {"Every block": found.blocks}
+    if may_go and any(row.accuracy is not None for row in found.blocks if not row.removable):
         titles["The blocks that can be taken out"] = may_go
     return [Chart(title, drawn) for title, rows in titles.items() if (drawn := _bars(found, rows))]
 
 
 def _bars(found: Lesion, rows: Sequence[LesionRow]) -> Markup | None:
-    values = [value for row in rows if (value := lost(found, row)) is not None]
+    values = [value for row in rows if (value := found.lost(row)) is not None]
     if not values:
         return None
     bars = _placed(found, rows)
@@ -102,7 +95,7 @@ def _placed(found: Lesion, rows: Sequence[LesionRow]) -> list[Bar]:
     for row in rows:
         x += gap * unit if row.stage != stage else 0.0
         stage = row.stage
-        bars.append(Bar(row, lost(found, row), x, x + unit))
+        bars.append(Bar(row, found.lost(row), x, x + unit))
         x += unit
     return bars
 
@@ -179,27 +172,26 @@ def _accuracy_chart(
 def _by_removed(found: Trim) -> list[Series]:
     """Return all lines, the most important last, so that it lies on top; random orders are drawn faintly."""
     chosen_order = [
-        Series("least harmful first, recalibrated", _line([p.recalibrated for p in found.curve]), 0),
+        Series("least harmful first, recalibrated", _line([p.accuracy_recalibrated for p in found.curve]), 0),
         Series("the same, BN as trained", _line([p.accuracy for p in found.curve]), 1),
     ]
-    draws = [Series("", _line(draw.recalibrated), 2, faint=True) for draw in found.random]
+    draws = [Series("", _line(draw.accuracy_recalibrated), 2, faint=True) for draw in found.random]
     means = [Series("random order, recalibrated, mean", _line(random_means(found)), 2)] if draws else []
     return [*_repaired(found), *draws, *means, *reversed(chosen_order)]
 
 
-def _line(values: Sequence[float | None]) -> Points:
-    return [(float(k), math.nan if value is None else value) for k, value in enumerate(values)]
+def _line(values: Sequence[float]) -> Points:
+    return [(float(k), value) for k, value in enumerate(values)]
 
 
-def random_means(found: Trim) -> list[float | None]:
-    """Return the mean accuracy of the random draws, recalibrated, for each number of blocks gone."""
-    return [mean(values) if (values := random_at(found, k)) else None for k in range(len(found.curve))]
+def random_means(found: Trim) -> list[float]:
+    """Return the mean accuracy of the random draws, if there are any, recalibrated, by the number of blocks gone."""
+    return [mean(random_at(found, k)) for k in range(len(found.curve))] if found.random else []
 
 
 def random_at(found: Trim, removed: int) -> list[float]:
     """Return each draw's accuracy with so many blocks gone, recalibrated."""
-    values = [at(draw.recalibrated, removed) for draw in found.random]
-    return [value for value in values if value is not None]
+    return [draw.accuracy_recalibrated[removed] for draw in found.random]
 
 
 def _repaired(found: Trim, x: float | None = None) -> list[Series]:
@@ -212,8 +204,8 @@ def _repaired(found: Trim, x: float | None = None) -> list[Series]:
 
 def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[float, str]]) -> Chart | None:
     """Draw only what lies near the whole net's accuracy; nothing if that is all there is."""
-    whole = found.whole.accuracy if found.whole else None
-    if whole is None or all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
+    whole = found.curve[0].accuracy if found.curve else 0.0
+    if all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
         return None
     near = [_near(one, whole - CLOSE) for one in series]
     reach = max((x for one in near if one.label for x, _ in one.points), default=0.0)
@@ -229,11 +221,11 @@ def _near(one: Series, floor: float) -> Series:
 
 def _latency_chart(found: Trim, size: int) -> Chart | None:
     """Draw accuracy against the milliseconds of a batch; the whole net is the slowest."""
-    timed = [(p.latency[size], p) for p in found.curve if size in p.latency]
+    timed = [(point.latency_ms[size], point) for point in found.curve if point.latency_ms]
     gone = {ms: point.removed for ms, point in timed}
-    recalibrated = [(ms, math.nan if p.recalibrated is None else p.recalibrated) for ms, p in timed]
-    as_trained = [(ms, math.nan if p.accuracy is None else p.accuracy) for ms, p in timed]
-    chosen = found.chosen.latency.get(size) if found.chosen else None
+    recalibrated = [(ms, point.accuracy_recalibrated) for ms, point in timed]
+    as_trained = [(ms, point.accuracy) for ms, point in timed]
+    chosen = timed[found.chosen.removed][0] if found.chosen else None
     series = [
         *(_repaired(found, chosen) if chosen is not None else []),
         Series("BN as trained", as_trained, 1),

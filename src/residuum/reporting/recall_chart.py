@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from residuum.records.evaluation import ClassFigures, Measure
 from residuum.reporting.drawing import (
     STYLES,
     Scale,
@@ -17,7 +18,6 @@ from residuum.reporting.drawing import (
     percent_tick,
     text,
 )
-from residuum.reporting.figures import ClassFigures, Measure
 from residuum.reporting.wording import with_interval
 
 Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each run
@@ -25,8 +25,7 @@ Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each r
 
 def recall_floor(rows: Sequence[Row]) -> float:
     """Return the round share from which all recalls and their intervals can be drawn."""
-    recalls = [one.recall for _, found in rows for one in found if one and one.recall]
-    lowest = min((m.value if m.low is None else m.low for m in recalls), default=0.0)
+    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
     return min(math.floor(lowest * 10) / 10, 0.9)
 
 
@@ -52,12 +51,15 @@ def _recall_marks(
     x: Scale, top: float, found: Sequence[ClassFigures | None], labels: Sequence[str]
 ) -> Markup:
     """Return one marker a run, each on its own line; a run that lacks the class gets none."""
-    recalls = [one.recall if one else None for one in found]
-    return join([_recall_mark(x, top + 8 * i, i, one, labels[i]) for i, one in enumerate(recalls) if one])
+    return join(
+        [_recall_mark(x, top + 8 * i, i, one.recall, labels[i]) for i, one in enumerate(found) if one]
+    )
 
 
 def _recall_mark(x: Scale, y: float, style: int, recall: Measure, label: str) -> Markup:
-    parts = [element("title", f"{label}: {with_interval(recall)}")]
-    if recall.low is not None and recall.high is not None:
-        parts.append(line(x(recall.low), y, x(recall.high), y, f"whisker c{style % STYLES}"))
-    return element("g", *parts, marker(x(recall.value), y, style))
+    return element(
+        "g",
+        element("title", f"{label}: {with_interval(recall)}"),
+        line(x(recall.low), y, x(recall.high), y, f"whisker c{style % STYLES}"),
+        marker(x(recall.value), y, style),
+    )

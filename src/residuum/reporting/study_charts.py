@@ -22,7 +22,7 @@ from residuum.reporting.drawing import (
     percent_tick,
     text,
 )
-from residuum.reporting.figures import Points, last
+from residuum.reporting.points import Points, last
 from residuum.reporting.study_figures import Bar, Bars, Chart, Field, Line, Lines
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from residuum.files import Json
-from residuum.reporting.figures import Points, listing, mapping, number, whole, words
+from residuum.reporting.points import Points
 
 Answer = Literal["supported", "contradicted", "undecided"]
 ANSWERS: tuple[Answer, ...] = get_args(Answer)
@@ -218,6 +218,41 @@ def _table(fields: Json) -> Table:
 
 def _cells(raw: object) -> list[str]:
     return [words(cell) for cell in listing(raw)]
+
+
+# --- plain values ------------------------------------------------------------------------------
+
+
+def number(value: object) -> float | None:
+    """Return a finite number, or None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return None
+    return found if math.isfinite(found) else None
+
+
+def mapping(raw: object) -> Json:
+    """Return `raw` if it is a dict, else an empty one."""
+    return raw if isinstance(raw, dict) else {}
+
+
+def listing(raw: object) -> list[object]:
+    """Return `raw` if it is a list, else an empty one."""
+    return raw if isinstance(raw, list) else []
+
+
+def words(raw: object, default: str = "") -> str:
+    """Return `raw` if it is text, else the default."""
+    return raw if isinstance(raw, str) else default
+
+
+def whole(raw: object) -> int | None:
+    """Return a count, or None."""
+    value = number(raw)
+    return None if value is None else int(value)
 
 
 # --- charts -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from residuum.runs import RunRecord
 from residuum.study.charts import Line, Lines, Points, mean_line
 from residuum.study.examined import of_depth
 from residuum.study.frame import Findings, Means, Quantities, Quantity, Study, Table, Words
-from residuum.study.trained import epochs, loss_curve, test_error, trained, training_error
+from residuum.study.trained import loss_curve, test_error, trained, training_error
 from residuum.study.verdict import Verdict, above, decide, not_above
 
 KINDS = ("plain", "resnet")
@@ -91,11 +91,8 @@ def _by_pass(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int,
     """Training error, and that on pictures kept aside where there are any, of the shallowest and deepest net."""
 
     def line(depth: int, label: str, name: str) -> Line:
-        passes = [epochs(found[kind, depth, seed]) for seed in seeds]
-        return mean_line(
-            label,
-            [tuple((one["epoch"], 100 * (1 - one[name])) for one in run if name in one) for run in passes],
-        )
+        runs = [found[kind, depth, seed] for seed in seeds]
+        return mean_line(label, [_errors_by_pass(run, name) for run in runs])
 
     lines = [
         line(depth, f"{kind}{depth}, {words}", name)
@@ -103,6 +100,11 @@ def _by_pass(found: Found, kind: str, depths: tuple[int, ...], seeds: tuple[int,
         for words, name in (("training", "train_accuracy"), ("held out", "validation_accuracy"))
     ]
     return Lines(f"Error by pass, {kind}", "passes", "error, %", tuple(one for one in lines if one.points))
+
+
+def _errors_by_pass(run: RunRecord, name: str) -> Points:
+    accuracies = [(line.epoch, getattr(line, name)) for line in run.epochs]
+    return tuple((epoch, 100 * (1 - value)) for epoch, value in accuracies if value is not None)
 
 
 def _beside_the_paper(means: Means, quantities: Quantities) -> Table:

@@ -11,6 +11,7 @@ from residuum.depth.measure import score
 from residuum.depth.recalibrate import recalibrate
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.records.model import Provenance
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.study.frame import Means, Quantity
@@ -86,8 +87,8 @@ def _deepened(means: Means, settings: TrainSettings, record: RunRecord) -> Deepe
     batches = list(run.validation(200 if means.scale == "tiny" else 1000))
     path = means.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
     classifier = run.model.classifier
-    about = {name: classifier.about[name] for name in ("data", "settings")}
-    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
+    known = Provenance(data=classifier.about.data, settings=classifier.about.settings)
+    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, known)
     then = TrainSettings(
         settings.data,
         start=str(path),

@@ -10,6 +10,7 @@ from residuum import machine, runs
 from residuum.console import say
 from residuum.errors import UserError, nearest
 from residuum.files import Json, write_json
+from residuum.records.codec import to_json
 from residuum.settings import StudySettings
 from residuum.study.catalogue import STUDIES
 from residuum.study.frame import Findings, Means, Study
@@ -108,7 +109,7 @@ def written(study: Study, means: Means, findings: Findings, verdict: Verdict, se
         "settings": dict(findings.settings),
         "seconds": round(seconds, 1),
         "runs": seconds_of(means.used),
-        "environment": machine.environment(),
+        "environment": to_json(machine.environment()),
     }
 
 

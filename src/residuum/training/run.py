@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from residuum import machine, runs
 from residuum.compute import Compute
@@ -14,9 +13,13 @@ from residuum.errors import Stopped
 from residuum.evaluation.evaluate import judge_feed, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
-from residuum.files import read_json, write_json
+from residuum.files import write_json
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.records.codec import read_record, to_json, write_record
+from residuum.records.evaluation import Evaluation
+from residuum.records.model import Provenance
+from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.feeds import Feeds, open_feeds
 from residuum.training.loop import Callbacks, Job, Report, fit
@@ -97,7 +100,7 @@ def _train_net(
 def _report(run: Path, *others: Report) -> Report:
     """Write each line to the run's metrics, then show it."""
 
-    def report(line: dict[str, Any]) -> None:
+    def report(line: Line) -> None:
         runs.append_metrics(run, line)
         for other in others:
             other(line)
@@ -113,22 +116,21 @@ def _validation_scores(net: ResNet, feed: Feed | None, compute: Compute) -> dict
 
 def _finish(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> None:
     """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    figures = _final_figures(run, resolved, feeds, net)
-    shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
-    about = {
-        "metrics": {name: figures[name] for name in shown_figures} if figures else None,
-        "data": read_json(run / runs.DATA),
-        "settings": read_json(run / runs.SETTINGS)["settings"],
-        "versions": machine.environment(),
-        "lineage": lineage(run, resolved),
-    }
+    judged = _judge(run, resolved, feeds, net)
+    about = Provenance(
+        metrics=judged.figures() if judged else None,
+        data=read_record(run / runs.DATA, Data),
+        settings=read_record(run / runs.SETTINGS, RunSettings).settings,
+        versions=machine.environment(),
+        lineage=lineage(run, resolved),
+    )
     classes = tuple(resolved.data.classes)
     save_classifier(run / runs.MODEL, net, resolved.spec, classes, feeds.train.preprocessing, about)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         (run / name).unlink(missing_ok=True)
 
 
-def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> dict[str, Any] | None:
+def _judge(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> Evaluation | None:
     if feeds.final is None:
         say("no test or validation pictures, so the net cannot be judged")
         return None
@@ -142,9 +144,9 @@ def _final_figures(run: Path, resolved: Resolved, feeds: Feeds, net: ResNet) -> 
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
     answers = judge_feed(net, feed, compute, EVALUATION_BATCH, views)
-    figures = judge(answers, feed.split.labels, classes, split=name, protocol=how)
-    write_json(run / runs.EVALUATION, figures)
+    judged = judge(answers, feed.split.labels, classes, split=name, protocol=how)
+    write_record(run / runs.EVALUATION, judged)
     pictures = feed.split.pictures
     mistakes = most_confident_mistakes(answers, feed.split.labels, classes, pictures.name, feed.seen)
-    write_json(run / runs.MISTAKES, mistakes)
-    return figures
+    write_json(run / runs.MISTAKES, to_json(mistakes))
+    return judged

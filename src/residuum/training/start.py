@@ -1,7 +1,6 @@
 """What a net begins with: chance, or the weights of a trained one."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -14,6 +13,7 @@ from residuum.files import short_digest, write_whole
 from residuum.loading import Classifier, model_path
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
+from residuum.records.model import Lineage, Trained
 from residuum.training.resolve import Resolved
 
 EVALUATION_BATCH = 250
@@ -65,11 +65,13 @@ def keep_start(run: Path, resolved: Resolved) -> None:
         write_whole(run / runs.START, model_path(Path(resolved.settings.start)).read_bytes())
 
 
-def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
+def lineage(run: Path, resolved: Resolved) -> Lineage:
     """Return what the model came from, oldest first, with this run as the last step."""
-    step = {"verb": "train", "date": machine.environment()["date"], "data": resolved.data.name}
-    step |= {"recipe": resolved.recipe.name, "steps": resolved.recipe.iterations}
-    if resolved.start is None:
-        return [step]
-    origin = short_digest(run / runs.START)
-    return [*resolved.start.about.get("lineage", []), {**step, "from": origin}]
+    step = Trained(
+        date=machine.environment().date,
+        data=resolved.data.name,
+        recipe=resolved.recipe.name,
+        steps=resolved.recipe.iterations,
+        from_=short_digest(run / runs.START) if resolved.start else None,
+    )
+    return (*resolved.start.about.lineage, step) if resolved.start else (step,)
