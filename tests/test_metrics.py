@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_records import as_file
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn import metrics as reference
@@ -40,7 +41,7 @@ def softmax(logits: Floats) -> Floats:
 
 def judged(probabilities, labels, **options):
     names = [f"class {k}" for k in range(probabilities.shape[1])]
-    return judge(probabilities, labels, names, split="test", protocol="one crop", **options)
+    return as_file(judge(probabilities, labels, names, split="test", protocol="one crop", **options))
 
 
 def figures(judgement):
@@ -265,8 +266,8 @@ def test_single_and_double_precision_agree():
 def test_head_of_the_judgement():
     probabilities, labels = answers(9, 3)
     ours = judge(probabilities, labels, ["a", "b", "c"], split="validation", protocol="ten crops")
-    assert (ours["split"], ours["protocol"], ours["images"]) == ("validation", "ten crops", 9)
-    assert [row["name"] for row in ours["per_class"]] == ["a", "b", "c"]
+    assert (ours.split, ours.protocol, ours.images) == ("validation", "ten crops", 9)
+    assert [row.name for row in ours.per_class] == ["a", "b", "c"]
     assert list(ours) == [
         *("split", "protocol", "images", "top1", "top5", "macro_f1", "ece"),
         *("loss", "per_class", "confusion", "calibration"),

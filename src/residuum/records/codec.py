@@ -17,7 +17,8 @@ from residuum.files import Json, read_json, write_json
 
 VERSION = "residuum_version"
 FIRST = "0.1.0"
-"""The version of files that do not name theirs."""
+"""The version of objects that do not name theirs."""
+UNSAID = "lines and lists do not say which version wrote them"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,16 +44,19 @@ def from_json(content: Any, kind: type[T], place: str) -> T:
     Raises:
         UserError: a field is unknown, missing or of another type; the message says which, and what wrote it.
     """
-    written_by = FIRST
-    if isinstance(content, dict):
-        written_by = str(content.get(VERSION, FIRST))
-        content = {name: value for name, value in content.items() if name != VERSION}
+    if not isinstance(content, dict):
+        return _converted(content, kind, place, UNSAID)
+    fields = {name: value for name, value in content.items() if name != VERSION}
+    return _converted(fields, kind, place, f"it was written by residuum {content.get(VERSION, FIRST)}")
+
+
+def _converted(content: Any, kind: Any, place: str, written_by: str) -> Any:
     try:
         return msgspec.convert(content, kind, str_keys=True)
     except ValueError as error:  # msgspec's own are of this kind; so are names that hold half characters
         raise UserError(
             f"{place} is not what residuum {version('residuum')} writes there",
-            f"{error}; it was written by residuum {written_by}",
+            f"{error}; {written_by}",
             "use the version that wrote it, or write it anew",
         ) from error
 
@@ -83,7 +87,7 @@ def parse_line(text: str | bytes, kind: Any, place: str) -> Any:
         UserError: it is no JSON, or not such a record.
     """
     try:
-        content: Json = json.loads(text)
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place} is not JSON", str(error), "remove it, or bring the file back") from error
-    return from_json(content, kind, place)
+    return _converted(content, kind, place, UNSAID)
