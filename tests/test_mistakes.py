@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_records import as_file
 from PIL import Image
 
 from residuum.evaluation.mistakes import most_confident_mistakes, thumbnail
@@ -41,7 +42,7 @@ def test_only_the_wrong_ones_the_surest_first():
     ]
     assert [m.confidence for m in found] == pytest.approx([0.95, 0.9, 0.6])
     assert [opened(m.thumbnail).getpixel((0, 0)) for m in found] == [(2,) * 3, (3,) * 3, (0,) * 3]
-    assert set(found[0]) == {"name", "truth", "predicted", "confidence", "thumbnail"}
+    assert set(as_file(found[0])) == {"name", "truth", "predicted", "confidence", "thumbnail"}
 
 
 def test_equals_keep_the_order_of_the_images_and_the_limit_holds():
