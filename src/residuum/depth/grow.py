@@ -21,6 +21,7 @@ from residuum.loading import save_classifier
 from residuum.models.block import ResidualBlock
 from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet, last_bn
+from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 from residuum.records.model import Grown
 from residuum.settings import GrowSettings
@@ -97,23 +98,7 @@ def why_not_grown(spec: NetSpec) -> str | None:
             "its branches end in a ReLU, which passes no gradient at zero: "
             "a branch that begins at zero could never learn"
         )
-    return _NO_IDENTITY.get(spec.shortcut)
-
-
-_LEARNT = (
-    "is learnt in every block, so a branch of zero is not the identity; options A and B have the identity"
-)
-_GATED = "the gate scales the shortcut, so a branch of zero is not the identity"
-_NO_IDENTITY: dict[str, str] = {
-    "none": "a plain net has no shortcuts: its layers would have to learn the identity, which is what the paper "
-    "found them not to do (He et al. 2015, sec. 1 and 3.1)",
-    "C": f"option C's shortcut {_LEARNT}",
-    "1x1": f"the 1×1 shortcut {_LEARNT}",
-    "constant": "the shortcut is multiplied by a constant, so a branch of zero is not the identity",
-    "exclusive-gating": _GATED,
-    "shortcut-gating": _GATED,
-    "dropout": "dropout on the shortcut changes it in training, so a branch of zero is not the identity",
-}
+    return SHORTCUTS[spec.shortcut].changes
 
 
 # --- how many blocks ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from residuum.depth.open_pictures import measured_on, open_pictures, validation_
 from residuum.depth.remove import keeps_shape, removable
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
+from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 from residuum.records.codec import write_record
 from residuum.records.depth import Intact, Lesion, LesionRow
@@ -68,7 +69,7 @@ def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | 
     """
     if spec.shortcut == "none":
         return "identity" if keeps_shape(spec, name) else None
-    passes = spec.shortcut in {"A", "B", "dropout"} and spec.order != "bn-after-addition"
+    passes = SHORTCUTS[spec.shortcut].passes and spec.order != "bn-after-addition"
     return "identity" if passes and keeps_shape(spec, name) else "shortcut"
 
 
