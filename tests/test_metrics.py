@@ -171,8 +171,8 @@ def test_every_value_lies_in_its_interval_and_in_0_to_1(case):
 
 def test_a_figure_lies_in_its_interval_even_when_all_resamples_are_on_one_side():
     # As for the ECE of a well-calibrated model, which resampling only raises.
-    assert _reflected(0.01, np.linspace(0.02, 0.05, 100)) == {"value": 0.01, "low": 0, "high": 0.01}
-    assert _reflected(0.99, np.linspace(0.95, 0.98, 100)) == {"value": 0.99, "low": 0.99, "high": 1}
+    assert as_file(_reflected(0.01, np.linspace(0.02, 0.05, 100))) == {"value": 0.01, "low": 0, "high": 0.01}
+    assert as_file(_reflected(0.99, np.linspace(0.95, 0.98, 100))) == {"value": 0.99, "low": 0.99, "high": 1}
 
 
 def test_rounding_above_1_is_no_confidence_above_1():
@@ -268,7 +268,7 @@ def test_head_of_the_judgement():
     ours = judge(probabilities, labels, ["a", "b", "c"], split="validation", protocol="ten crops")
     assert (ours.split, ours.protocol, ours.images) == ("validation", "ten crops", 9)
     assert [row.name for row in ours.per_class] == ["a", "b", "c"]
-    assert list(ours) == [
+    assert list(as_file(ours)) == [
         *("split", "protocol", "images", "top1", "top5", "macro_f1", "ece"),
         *("loss", "per_class", "confusion", "calibration"),
     ]
