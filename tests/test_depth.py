@@ -702,6 +702,7 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
     environment = found.pop("environment")
     assert "torch" in environment
     assert types(found) == {
+        "residuum_version": "str",
         "kind": "str",
         "model": NET_SHAPE,
         "data": DATA_SHAPE,
@@ -795,6 +796,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "latency_ms": {"1": "float", "32": "float"},
     }
     assert types(found) == {
+        "residuum_version": "str",
         "kind": "str",
         "model": NET_SHAPE,
         "data": DATA_SHAPE,

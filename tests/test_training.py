@@ -48,7 +48,7 @@ def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> No
     }  # fmt: skip
     epochs = finished.epochs
     assert [line.epoch for line in epochs] == [1, 2, 3, 4]
-    assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
+    assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
     assert finished.evaluation is not None
     assert finished.evaluation.split == "test"
     assert finished.evaluation.images == 360
@@ -268,7 +268,7 @@ def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: 
     assert records[0].settings.resolved["image_size"] == 128
     assert same_tensors(*(record.path / runs.MODEL for record in records))
     assert losses(records[0]) == losses(records[1])
-    assert records[0].data["counts"]["test"] is None
+    assert records[0].data.counts.test is None
     assert records[0].evaluation is not None
     assert records[0].evaluation.split == "validation"
 
