@@ -374,7 +374,7 @@ def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Means) -> None:
     folder = next((tiny.folder / "data").iterdir())
     asked = transfer._settings(tiny, open_data("digits"), str(folder), "resnet56", 1)
     run = trained(tiny, [asked])[0]
-    assert run.data["classes"] == list("02468")
+    assert run.data.classes == tuple("02468")
     assert run.settings.settings["flip"] is False
     assert q["resnet56-own"].values[1] == pytest.approx(100 * run.evaluation.top1.value)
     # five classes: a probe of many pictures reads more than chance even off random features

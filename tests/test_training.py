@@ -53,8 +53,9 @@ def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> No
     assert finished.evaluation.split == "test"
     assert finished.evaluation.images == 360
     assert finished.evaluation.top1.value > 0.6  # guessing gets 0.1
-    counts = finished.data["counts"]
-    assert counts["train"] + counts["validation"] + counts["test"] == 1797
+    assert finished.data is not None
+    counts = finished.data.counts
+    assert counts.train + (counts.validation or 0) + (counts.test or 0) == 1797
 
 
 def test_the_final_figure_is_that_of_the_saved_model(finished: runs.RunRecord) -> None:
