@@ -50,7 +50,7 @@ def from_json(content: Any, kind: type[T], place: str) -> T:
     return _converted(fields, kind, place, f"it was written by residuum {content.get(VERSION, FIRST)}")
 
 
-def _converted(content: Any, kind: Any, place: str, written_by: str) -> Any:
+def _converted(content: Any, kind: type[T], place: str, written_by: str) -> T:
     try:
         return msgspec.convert(content, kind, str_keys=True)
     except ValueError as error:  # msgspec's own are of this kind; so are names that hold half characters
