@@ -979,8 +979,8 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
         evaluate(EvaluateSettings(str(digits_model)))
     assert f"residuum evaluate {digits_model} DATA" in refusal.value.mend
     figures = evaluate(EvaluateSettings(str(digits_model), "digits", threads=1))
-    assert figures["same_data_as_training"] is None
-    assert 0 <= figures["top1"]["value"] <= 1
+    assert figures.same_data_as_training is None
+    assert 0 <= figures.top1.value <= 1
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1022,7 +1022,7 @@ def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPat
         path = str(imported(filled(akamaster).state_dict(), **flags).path)
         figures = evaluate(EvaluateSettings(path, "digits", threads=1))
         (answer,) = predict(PredictSettings(path, ("x.png",), threads=1))
-        found[interpolation] = (figures["loss"], answer.probabilities, figures["protocol"])
+        found[interpolation] = (figures.loss, answer.probabilities, figures.protocol)
     assert all(a != b for a, b in zip(*found.values(), strict=True))
 
 
