@@ -1031,5 +1031,5 @@ def test_public_weights_grown_to_56_layers_score_what_was_published(
 ) -> None:
     deeper = grow(GrowSettings(str(public_model), to=56, out=str(tmp_path / "56.safetensors")))
     figures = evaluate(EvaluateSettings(str(deeper), str(cifar10)))
-    assert (figures["split"], figures["images"]) == ("test", 10_000)
-    assert figures["top1"]["value"] == 0.9173
+    assert (figures.split, figures.images) == ("test", 10_000)
+    assert figures.top1.value == 0.9173

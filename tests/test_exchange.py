@@ -1051,6 +1051,6 @@ def test_public_weights_need_only_their_path(public_weights: Path) -> None:
 def test_public_weights_score_here_what_was_published(public_weights: Path, cifar10: Path) -> None:
     done = import_weights(ImportSettings(str(public_weights)))
     figures = evaluate(EvaluateSettings(str(done.path), str(cifar10)))
-    assert figures["split"] == "test"
-    assert figures["images"] == 10_000
-    assert figures["top1"]["value"] == 0.9173
+    assert figures.split == "test"
+    assert figures.images == 10_000
+    assert figures.top1.value == 0.9173
