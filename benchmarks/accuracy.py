@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum.files import read_json, write_json
+from residuum.records.codec import to_json
 from residuum.settings import TrainSettings
 from residuum.training.resolve import resolve
 from residuum.training.run import train
@@ -24,17 +25,17 @@ def one_run(settings: TrainSettings) -> dict[str, Any]:
     """Train once and return what is worth keeping of it."""
     with tempfile.TemporaryDirectory() as folder:
         record = train(TrainSettings(**{**settings.__dict__, "out": str(Path(folder) / "run")}))
-    epochs = [line for line in record.metrics if line["kind"] == "epoch"]
-    assert record.evaluation is not None
+    found = record.evaluation
+    assert found is not None
     return {
         "seed": settings.seed,
-        "test_accuracy": record.evaluation["top1"]["value"],
-        "validation_accuracy": epochs[-1].get("validation_accuracy"),
-        "ece": record.evaluation["ece"]["value"],
-        "split": record.evaluation["split"],
-        "images": record.evaluation["images"],
-        "protocol": record.evaluation["protocol"],
-        "environment": record.environment,
+        "test_accuracy": found.top1.value,
+        "validation_accuracy": record.epochs[-1].validation_accuracy,
+        "ece": found.ece.value,
+        "split": found.split,
+        "images": found.images,
+        "protocol": found.protocol,
+        "environment": to_json(record.environment),
     }
 
 

@@ -33,6 +33,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.recipe import Task
 from residuum.recipes.quick import quick
+from residuum.records.codec import to_json
 from residuum.training.loop import Job, train_step
 from residuum.training.optimizer import make_optimizer, set_rate
 
@@ -148,7 +149,7 @@ def main() -> None:
         return
     found = {
         "command": "python benchmarks/depth_price.py",
-        "environment": machine.environment(),
+        "environment": to_json(machine.environment()),
         "compute": {"precision": choose_compute().precision},
         **whole(options.rounds),
     }

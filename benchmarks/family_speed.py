@@ -30,6 +30,7 @@ from residuum.files import write_json
 from residuum.models.named import named
 from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet
+from residuum.records.codec import to_json
 
 PATH = Path(__file__).parent.parent / "results" / "family-speed.json"
 ROWS = (("resnet20", 128, 32), ("resnet110", 128, 32), ("resnet50", 16, 224))
@@ -165,7 +166,9 @@ def main() -> None:
             done.append(measure(name, batch, size, setting, rounds=max(9, int(options.seconds / each))))
             print(done[-1], flush=True)
             command = "python benchmarks/family_speed.py"
-            write_json(PATH, {"command": command, "environment": machine.environment(), "rows": done})
+            write_json(
+                PATH, {"command": command, "environment": to_json(machine.environment()), "rows": done}
+            )
 
 
 if __name__ == "__main__":

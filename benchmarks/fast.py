@@ -29,6 +29,7 @@ from torch.nn.functional import conv2d
 
 from residuum import runs
 from residuum.files import read_json, write_json
+from residuum.records.codec import to_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 RECORD_SECONDS, RECORD_GFLOPS, SHARE = 1045.0, 466.0, 0.6
@@ -77,25 +78,24 @@ def one_run(data: Path, options: argparse.Namespace, seed: int) -> dict[str, Any
         subprocess.run([sys.executable, "-m", "residuum", *words], check=True)
         seconds = time.perf_counter() - started
         record = runs.read_run(run)
-    assert record.evaluation is not None
+    judged = record.evaluation
+    assert judged is not None
     return {
         "seed": seed,
         "seconds": round(seconds, 1),
-        "accuracy": record.evaluation["top1"]["value"],
-        "cross_entropy": record.evaluation["loss"],
-        "images": record.evaluation["images"],
-        "split": record.evaluation["split"],
-        "protocol": record.evaluation["protocol"],
-        "training_accuracy": [line for line in record.metrics if line["kind"] == "epoch"][-1][
-            "train_accuracy"
-        ],
+        "accuracy": judged.top1.value,
+        "cross_entropy": judged.loss,
+        "images": judged.images,
+        "split": judged.split,
+        "protocol": judged.protocol,
+        "training_accuracy": record.epochs[-1].train_accuracy,
         "calibration_gflops": round(gflops, 1),
         "time_to_beat_s": round(SHARE * RECORD_SECONDS * RECORD_GFLOPS / gflops, 1)
         if options.target == 94
         else None,
-        "recipe_details": record.settings["resolved"]["recipe_details"],
-        "net": record.settings["resolved"]["net"],
-        "environment": record.environment,
+        "recipe_details": record.settings.resolved["recipe_details"],
+        "net": record.settings.resolved["net"],
+        "environment": to_json(record.environment),
     }
 
 

@@ -39,6 +39,7 @@ from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.files import write_json
 from residuum.recipe import Augmentation
+from residuum.records.codec import to_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -224,7 +225,7 @@ def main() -> None:
     )
     path = RESULTS / f"jpeg-input{suffix}.json"
     command = f"python benchmarks/jpeg_input.py FOLDER{option}"
-    write_json(path, {"command": command, "environment": machine.environment(), **found})
+    write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")
 

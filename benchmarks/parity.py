@@ -22,6 +22,7 @@ from typing import Any
 
 from residuum import runs
 from residuum.files import read_json, write_json
+from residuum.records.codec import to_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 WAYS = {
@@ -43,9 +44,8 @@ def one_run(options: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
             env={**os.environ, **environment},
             check=True,
         )
-        lines = map(json.loads, (run / runs.METRICS).read_text(encoding="utf-8").splitlines())
-        last = [line for line in lines if line["kind"] == "epoch"][-1]
-        settings = read_json(run / runs.SETTINGS)["resolved"]
+        record = runs.read_run(run)
+        last, settings = to_json(record.epochs[-1]), record.settings.resolved
         names = ("validation_accuracy", "validation_loss", "train_accuracy")
         return {
             "way": way,
@@ -53,7 +53,7 @@ def one_run(options: argparse.Namespace, way: str, seed: int) -> dict[str, Any]:
             **{name: last[name] for name in names},
             "precision": settings["precision"],
             "fused": settings["fused"],
-            "environment": read_json(run / runs.ENVIRONMENT),
+            "environment": to_json(record.environment),
         }
 
 

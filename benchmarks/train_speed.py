@@ -46,6 +46,7 @@ from residuum import machine, runs
 from residuum.files import write_json
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
+from residuum.records.codec import to_json
 from residuum.settings import TrainSettings
 from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, fit
@@ -333,7 +334,7 @@ def main() -> None:
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
     command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
     path = RESULTS / f"train-speed-{options.model}{'-' + isa.lower() if isa else ''}.json"
-    write_json(path, {"command": command, "environment": machine.environment(), **found})
+    write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})
     print(json.dumps(found, indent=1))
     print(f"written to {path}")
 

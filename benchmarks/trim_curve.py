@@ -12,7 +12,9 @@ from pathlib import Path
 
 from residuum import runs
 from residuum.depth.trim import trim
-from residuum.files import read_json, write_json
+from residuum.files import write_json
+from residuum.records.codec import read_record, to_json
+from residuum.records.depth import Trim
 from residuum.reporting.depth_page import write_depth_report
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
@@ -47,9 +49,9 @@ def main() -> None:
         target = {"keep": 0.75, "repair": options.repair, "images": options.images}
         trim(TrimSettings(str(run), options.data, **target, out=str(out)))
         print(write_depth_report(out))
-        figures = read_json(out / runs.TRIM)
+        figures = to_json(read_record(out / runs.TRIM, Trim))
         asked = runs.read_run(run).settings
-        training = asked["command"].replace(asked["settings"]["data"], "DATA")
+        training = asked.command.replace(asked.settings["data"], "DATA")
         about = {"command": command, "training": training, "seed": 1, "n": 1}
         write_json(RESULTS / f"trim-{model}.json", {**about, **figures})
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+
+from residuum.errors import UserError
 
 VOID = {"meta", "img", "br", "input"}
 LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}
@@ -134,6 +137,27 @@ def leaves(tree: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the way to everything in a JSON tree."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     return [at, *(way for key, value in items for way in leaves(value, (*at, key)))]
+
+
+def may_stand_for(new: Any, old: Any) -> bool:
+    """Say whether a damaged value could be a right one: it is of the same kind, or absent where that can be."""
+    if isinstance(new, float) and not math.isfinite(new):
+        return False
+    return None in (new, old) or type(new) is type(old) or {type(new), type(old)} == {int, float}
+
+
+def page_or_refusal(write: Callable[[], Path], damaged: Path) -> Page | None:
+    """Write the page; None if the damaged file was refused, in one error that says all that it must."""
+    try:
+        place = write()
+    except UserError as error:
+        refused = error
+    else:
+        return Page(place.read_text(encoding="utf-8"))
+    assert f"{damaged} is not what residuum" in refused.what
+    assert refused.why.endswith(("it was written by residuum 0.1.0", "which version wrote them"))
+    assert refused.mend
+    return None
 
 
 CHROMIUM = shutil.which("chromium")

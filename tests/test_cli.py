@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import new_cache
+from made_up_records import as_file
 from PIL import Image
 
 import residuum
@@ -161,16 +162,15 @@ def test_evaluate_repeats_the_runs_own_figures(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, out, _ = command(["evaluate", run, "--json"], capsys, monkeypatch)
-    again, own = json.loads(out), read_json(run / runs.EVALUATION)
+    again, own = json.loads(out), as_file(runs.read_run(run).evaluation)
     assert code == 0
     assert again["same_data_as_training"]
     assert {name: again[name] for name in own} == own
     code, out, _ = command(["evaluate", run / runs.MODEL, "--split", "train", "--json"], capsys, monkeypatch)
     assert json.loads(out)["images"] == 1437
     code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
-    epochs = [line for line in runs.read_metrics(run) if line["kind"] == "epoch"]
     validation = json.loads(out)
-    assert validation["top1"]["value"] == pytest.approx(epochs[-1]["validation_accuracy"])
+    assert validation["top1"]["value"] == pytest.approx(runs.read_run(run).epochs[-1].validation_accuracy)
     # the same pictures by their name: cut as training did
     _, out, _ = command(["evaluate", run, "digits", "--split", "validation", "--json"], capsys, monkeypatch)
     assert json.loads(out) == validation
@@ -318,7 +318,7 @@ def test_depth_is_a_dial(
     assert all((change[deleted.index(name)] == 0) == (name in new) for name in harmless)
     model = residuum.load(trimmed)
     assert sum(model.spec.blocks) == 6
-    assert [step["verb"] for step in model.about["lineage"]] == ["train", "grow", "trim", "train"]
+    assert [step.verb for step in model.about.lineage] == ["train", "grow", "trim", "train"]
 
 
 def test_weights_come_in_and_go_out(

@@ -5,7 +5,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import made_up_records as made
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,8 @@ from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
+from residuum.records.depth import Point
+from residuum.records.model import Imported, Provenance
 from residuum.settings import (
     EvaluateSettings,
     GrowSettings,
@@ -477,7 +481,7 @@ def test_latencies_are_there_for_every_net_and_batch() -> None:
     net = lived_in(tiny((2, 2)))
     figures, protocol = latencies(net, ["stage1.block2", "stage2.block2"], 8, CPU, seconds=0)
     assert len(figures) == 3
-    assert all(set(row) == {"1", "32"} and min(row.values()) > 0 for row in figures)
+    assert all(set(row) == {1, 32} and min(row.values()) > 0 for row in figures)
     assert "median of 5" in protocol
     assert "cpu, float32, channels-last, 1 threads" in protocol
 
@@ -564,15 +568,10 @@ def test_accuracies_of_an_order() -> None:
 # --- choosing -----------------------------------------------------------------------------------
 
 
-def curve(accuracies: list[float], milliseconds: list[float] | None = None) -> list[dict[str, object]]:
+def curve(accuracies: list[float], milliseconds: list[float] | None = None) -> list[Point]:
     times = milliseconds or [10.0] * len(accuracies)
     return [
-        {
-            "blocks": [9 - k],
-            "accuracy": 0.9,
-            "accuracy_recalibrated": a,
-            "latency_ms": {"1": 99.0 * k + 1, "32": t},
-        }
+        made.point(k, accuracy_recalibrated=a, latency_ms={1: 99.0 * k + 1, 32: t})
         for k, (a, t) in enumerate(zip(accuracies, times, strict=True))
     ]
 
@@ -616,7 +615,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net = silenced(tiny((4, 3), widths=(8, 16)), {"stage1.block2", "stage2.block3", "stage1.block4"})
     learn_last_layer(net)
     path = tmp_path_factory.mktemp("made") / "small.safetensors"
-    save(path, net, data={"source": "digits", "fingerprint": "another"}, settings=None)
+    save(path, net, data=made.data("digits", "another"), settings=None)
     return path
 
 
@@ -637,9 +636,9 @@ def learn_last_layer(net: ResNet) -> None:
     optimizer.step(loss)
 
 
-def save(path: Path, net: ResNet, **about: object) -> None:
-    lineage = [{"verb": "import", "date": "2026-01-01", "from": "0" * 16}]
-    said = {"metrics": {"split": "test"}, "lineage": lineage, **about}
+def save(path: Path, net: ResNet, **about: Any) -> None:
+    step = Imported(date="2026-01-01", from_="0" * 16, source="a.pth", layout="timm")
+    said = Provenance(metrics=made.evaluation().figures(), lineage=(step,), **about)
     save_classifier(path, net, net.spec, tuple(str(digit) for digit in range(10)), SHOWN, said)
 
 
@@ -683,10 +682,10 @@ def test_grow_writes_a_deeper_model(model: Path, tmp_path: Path, monkeypatch: py
     x = pictures(3)
     torch.testing.assert_close(new(x), old(x), rtol=0, atol=1e-6)
     assert new.classes == old.classes
-    assert new.about["data"] == old.about["data"]
-    assert [step["verb"] for step in new.about["lineage"]] == ["import", "grow"]
-    assert new.about["lineage"][1]["from"] == sha(model)
-    assert new.about["lineage"][1]["blocks"] == [4, 5]
+    assert new.about.data == old.about.data
+    assert [step.verb for step in new.about.lineage] == ["import", "grow"]
+    assert new.about.lineage[1].from_ == sha(model)
+    assert new.about.lineage[1].blocks == (4, 5)
     with pytest.raises(UserError, match="exists"):
         grow(GrowSettings(str(model), blocks=(4, 5)))
     for settings in (GrowSettings(str(model)), GrowSettings(str(model), to=20, blocks=(4, 5))):
@@ -703,6 +702,7 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
     environment = found.pop("environment")
     assert "torch" in environment
     assert types(found) == {
+        "residuum_version": "str",
         "kind": "str",
         "model": NET_SHAPE,
         "data": DATA_SHAPE,
@@ -796,6 +796,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "latency_ms": {"1": "float", "32": "float"},
     }
     assert types(found) == {
+        "residuum_version": "str",
         "kind": "str",
         "model": NET_SHAPE,
         "data": DATA_SHAPE,
@@ -831,12 +832,12 @@ def test_trim_writes_a_smaller_model_that_says_where_it_is_from(trimmed: Path) -
     assert {path.name for path in trimmed.iterdir()} == {"model.safetensors", "trim.json"}
     classifier, found = load(trimmed), json.loads((trimmed / "trim.json").read_text())
     assert list(classifier.spec.blocks) == found["curve"][4]["blocks"]
-    lineage = classifier.about["lineage"]
-    assert [step["verb"] for step in lineage] == ["import", "grow", "trim"]
-    assert lineage[2]["deleted"] == [point["deleted"] for point in found["curve"][1:5]]
-    metrics = classifier.about["metrics"]
-    assert (metrics["split"], metrics["images"]) == ("validation", 40)
-    assert metrics["top1"]["value"] == pytest.approx(found["curve"][4]["accuracy_recalibrated"])
+    lineage = classifier.about.lineage
+    assert [step.verb for step in lineage] == ["import", "grow", "trim"]
+    assert lineage[2].deleted == tuple(point["deleted"] for point in found["curve"][1:5])
+    metrics = classifier.about.metrics
+    assert (metrics.split, metrics.images) == ("validation", 40)
+    assert metrics.top1.value == pytest.approx(found["curve"][4]["accuracy_recalibrated"])
 
 
 def test_trim_refuses_before_it_begins(model: Path, tmp_path: Path) -> None:
@@ -874,12 +875,8 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         assert settings.start is not None
         run = Path(settings.out or "")
         write_whole(run / runs.MODEL, Path(settings.start).read_bytes())
-        lines = [
-            {"kind": "epoch", "validation_accuracy": 0.5},
-            {"kind": "epoch", "validation_accuracy": 0.75},
-        ]
-        judged = {"split": "test", "images": 360, "top1": {"value": 0.7}}
-        return runs.RunRecord(run, {}, {}, {}, lines, judged, [])
+        lines = [made.epoch(at, validation_accuracy=accuracy) for at, accuracy in ((1, 0.5), (2, 0.75))]
+        return made.run_record(run, lines, made.evaluation(0.7, "test", 360))
 
     monkeypatch.setattr(repair_module, "train", train)
     monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
@@ -900,7 +897,7 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         "repair",
         "trim.json",
     }
-    assert load(out).about["lineage"][-1]["verb"] == "trim"
+    assert load(out).about.lineage[-1].verb == "trim"
 
 
 def opened_at(model: Path, source: str | None) -> NetWithData:
@@ -921,19 +918,19 @@ def answers(model: Path, split: object) -> np.ndarray:  # type: ignore[type-arg]
 def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: Path) -> None:
     from residuum.data.cache import fingerprint
 
-    own = {"source": "digits", "fingerprint": fingerprint(digits())}
+    own = made.data("digits", fingerprint(digits()))
     train = digits().train
     net = lived_in(tiny((1, 1)))
     cases = {
         "own": (own, {"validation": 0.2, "seed": 7}, 0.2, 7),
-        "other": ({**own, "fingerprint": "another"}, {"validation": 0.2, "seed": 7}, 0.1, 0),
+        "other": (made.data("digits", "another"), {"validation": 0.2, "seed": 7}, 0.1, 0),
         "none": (own, {"validation": 0.0, "seed": 7}, 0.1, 0),
         "imported": (None, None, 0.1, 0),
     }
-    for name, (data, settings, share, seed) in cases.items():
-        save(tmp_path / f"{name}.safetensors", net, data=data, settings=settings)
+    for name, (of, settings, share, seed) in cases.items():
+        save(tmp_path / f"{name}.safetensors", net, data=of, settings=settings)
         told = open_with_data(load(tmp_path / f"{name}.safetensors"), CPU, "digits")
-        assert told.same == (data and data["fingerprint"] == own["fingerprint"])
+        assert told.same == (of and of.fingerprint == own.fingerprint)
         assert (told.cut is None) == (name != "own")  # nothing is cut that training did not cut
         assert told.cut is None or told.cut.origin == "kept aside in training"
         opened = with_validation(told)
@@ -957,7 +954,7 @@ def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: 
 def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
     from residuum.data.cache import fingerprint
 
-    own = {"source": "digits", "fingerprint": fingerprint(digits())}
+    own = made.data("digits", fingerprint(digits()))
     save(tmp_path / runs.MODEL, lived_in(tiny((1, 1))), data=own, settings={"validation": 0.1, "seed": 0})
     write_json(tmp_path / runs.SPLIT, {"validation": [3, 1, 4, 15]})
     opened = opened_at(tmp_path, None)
@@ -970,15 +967,13 @@ def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
 def test_classes_are_numbered_as_the_model_does(tmp_path: Path) -> None:
     net = lived_in(tiny((1, 1)))
     backwards = tuple(str(digit) for digit in range(9, -1, -1))
-    save_classifier(
-        tmp_path / "m.safetensors", net, net.spec, backwards, SHOWN, {"data": None, "settings": None}
-    )
+    save_classifier(tmp_path / "m.safetensors", net, net.spec, backwards, SHOWN, Provenance())
     data = opened_at(tmp_path / "m.safetensors", "digits").data
     assert np.array_equal(data.train.labels, 9 - digits().train.labels)
     assert data.test is not None
     assert data.test.labels.max() == 9
     other = tuple("abcdefghij")
-    save_classifier(tmp_path / "o.safetensors", net, net.spec, other, SHOWN, {"data": None, "settings": None})
+    save_classifier(tmp_path / "o.safetensors", net, net.spec, other, SHOWN, Provenance())
     with pytest.raises(UserError, match="classes"):
         opened_at(tmp_path / "o.safetensors", "digits")
 
@@ -1042,5 +1037,5 @@ def test_public_weights_grown_to_56_layers_score_what_was_published(
 ) -> None:
     deeper = grow(GrowSettings(str(public_model), to=56, out=str(tmp_path / "56.safetensors")))
     figures = evaluate(EvaluateSettings(str(deeper), str(cifar10)))
-    assert (figures["split"], figures["images"]) == ("test", 10_000)
-    assert figures["top1"]["value"] == 0.9173
+    assert (figures.split, figures.images) == ("test", 10_000)
+    assert figures.top1.value == 0.9173

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from page_reading import Page, browse, in_browser, leaves
+from page_reading import Page, browse, in_browser, leaves, may_stand_for, page_or_refusal
 
 from residuum.errors import UserError
 from residuum.reporting import wording
@@ -34,6 +34,7 @@ def measured(blocks: list[int]) -> Json:
             "blocks": blocks,
             "shortcut": "A",
             "order": "original",
+            "activation": "relu",
             "parameters": 853_018,
             "multiply_adds": 125_485_696,
         },
@@ -42,9 +43,21 @@ def measured(blocks: list[int]) -> Json:
             "split": "validation",
             "images": 5_000,
             "fingerprint": "sha256:6b3a55e0261b0304143f805a24924d0c1c44524821305f31d9277843b8a10f4e",
+            "validation_from": "kept aside in training",
         },
         "protocol": "single view, 32×32",
-        "environment": {"date": "2026-11-24T10:11:12+00:00", "torch": "2.15.0", "cores": 2},
+        "environment": {
+            "date": "2026-11-24T10:11:12+00:00",
+            "residuum": "0.1.0",
+            "python": "3.12.3",
+            "torch": "2.15.0",
+            "numpy": "2.4.6",
+            "pillow": "13.0.0",
+            "scikit-learn": "1.9.1",
+            "system": "Linux x86_64",
+            "processor": "A processor",
+            "cores": 2,
+        },
     }
 
 
@@ -129,6 +142,7 @@ def point(k: int, deleted: str | None, blocks: list[int]) -> Json:
         "parameters": 853_018 - 20_000 * k,
         "multiply_adds": 125_485_696 - 4_718_592 * k,
         "loss": 0.3 + 0.1 * k,
+        "loss_batch_statistics": 0.3 + 0.05 * k,
         "accuracy": greedy(k / 24, 1.4 * (k / 24)),
         "accuracy_recalibrated": greedy(k / 24, 0.7 * (k / 24)),
         "latency_ms": {"1": 9.4 - 0.29 * k + 0.05 * math.sin(9 * k), "32": 74.1 - 2.4 * k},
@@ -385,15 +399,15 @@ def test_hostile_names_are_shown_as_text(tmp_path: Path, kind: str) -> None:
     content["data"]["split"] = content["environment"]["torch"] = HOSTILE
     rows = content["blocks"] if kind == "lesion" else content["curve"]
     rows[4]["name" if kind == "lesion" else "deleted"] = HOSTILE
-    if kind == "lesion":
-        rows[4]["left"] = HOSTILE
-    else:
+    if kind == "trim":
         content["latency_protocol"] = content["chosen"]["why"] = HOSTILE
-        content["asked"] = {HOSTILE: HOSTILE}
     found = page(tmp_path, content)
     bare = HOSTILE.replace("\u202e", "")
     assert found.plain.count(bare) >= 6
     found.assert_no_script_slipped_in()
+    choice = {"asked": {HOSTILE: 0.5}} if kind == "trim" else {"blocks": [{**rows[4], "left": HOSTILE}]}
+    with pytest.raises(UserError, match=r"Invalid enum value(.|\n)*it was written by residuum 0\.1\.0"):
+        page(tmp_path, content | choice)
 
 
 def test_half_characters_are_replaced(tmp_path: Path) -> None:
@@ -409,20 +423,27 @@ BAD = [None, math.nan, math.inf, -1, 0, 10**9, 1e300, "x", [], {}, True]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_figures_never_break_the_page(tmp_path: Path, kind: str, data: st.DataObject) -> None:
+def test_damaged_figures_are_refused_or_make_a_whole_page(
+    tmp_path: Path, kind: str, data: st.DataObject
+) -> None:
     content = fake_lesion([2, 2, 2]) if kind == "lesion" else fake_trim(draws=2)
     ways = [way for way in leaves(content) if way and way != ("kind",)]
-    for *way, last in data.draw(st.lists(st.sampled_from(ways), min_size=1, max_size=3)):
+    damages = data.draw(st.lists(st.sampled_from(ways), min_size=1, max_size=3))
+    for *way, last in damages:
         place: Any = content
         try:
             for key in way:
                 place = place[key]
-            place[last] = data.draw(st.sampled_from(BAD))
+            old, bad = place[last], data.draw(st.sampled_from(BAD))
+            place[last] = bad
         except (KeyError, IndexError, TypeError):
             continue  # an earlier damage took this place away
-    found = page(tmp_path, content)
+    found = page_or_refusal(lambda: write_depth_report(leave(tmp_path, content)), tmp_path / f"{kind}.json")
+    if found is None:
+        return
+    assert len(damages) > 1 or may_stand_for(bad, old)
     assert not re.search(r"\b(nan|inf)\b", found.plain, re.IGNORECASE)
     for key in ("d", "x", "y", "x1", "y1", "width", "height", "data-v"):
         assert not [value for value in found.values(key) if re.search("nan|inf", value)]
@@ -430,11 +451,13 @@ def test_damaged_figures_never_break_the_page(tmp_path: Path, kind: str, data: s
 
 @pytest.mark.parametrize("content", ["[1]", "{}", "null"])
 @pytest.mark.parametrize("name", ["lesion.json", "trim.json"])
-def test_a_file_that_holds_something_else(tmp_path: Path, name: str, content: str) -> None:
+def test_a_file_that_holds_something_else_is_refused(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
-    found = Page(write_depth_report(tmp_path).read_text(encoding="utf-8"))
-    assert "No charts: the file holds no figures." in found.plain
-    assert "No table: the file holds no figures." in found.plain
+    with pytest.raises(UserError) as error:
+        write_depth_report(tmp_path)
+    assert f"{tmp_path / name} is not what residuum" in error.value.what
+    assert error.value.mend
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_a_folder_without_figures_is_refused(tmp_path: Path) -> None:

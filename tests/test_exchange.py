@@ -42,6 +42,8 @@ from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.codec import to_json
+from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings, ExportWeightsSettings, ImportSettings
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -301,7 +303,7 @@ def test_the_line_that_loads_an_export_runs_as_it_stands() -> None:
     spec = named("resnet18", 3)
     net = ResNet(replace(spec, blocks=(1, 1, 1, 1)))
     how = open_imagenet_preprocessing()
-    save_classifier(Path("m.safetensors"), net, net.spec, ("a", "b", "c"), how, {"data": None})
+    save_classifier(Path("m.safetensors"), net, net.spec, ("a", "b", "c"), how, Provenance())
     for layout in ("torchvision", "timm"):
         exported = export_weights(ExportWeightsSettings("m.safetensors", layout=layout))
         assert exported.path == Path(f"m-{layout}.safetensors")
@@ -594,14 +596,14 @@ def test_flags_that_cannot_be_meant_are_refused(flags: dict[str, Any], said: str
 def test_what_it_came_from_is_kept_in_the_model() -> None:
     done = imported({"state_dict": filled(akamaster).state_dict(), "epoch": 3})
     about = load(done.path).about
-    assert about["data"] is None
-    assert about["settings"] is None
-    assert about["import"]["assumptions"] == list(done.assumptions)
-    assert about["import"]["left_out"] == ["epoch"]
-    (step,) = about["lineage"]
-    assert step["verb"] == "import"
-    assert len(step["from"]) == 16
-    assert str(Path.cwd()) not in json.dumps(about)
+    assert about.data is None
+    assert about.settings is None
+    assert about.import_.assumptions == done.assumptions
+    assert about.import_.left_out == ("epoch",)
+    (step,) = about.lineage
+    assert step.verb == "import"
+    assert len(step.from_) == 16
+    assert str(Path.cwd()) not in json.dumps(to_json(about))
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -771,7 +773,7 @@ def test_a_name_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
     classifier = load(done.path)
     assert classifier.preprocessing.resize_to == 256
     assert classifier.classes == tuple(_IMAGENET_CATEGORIES)
-    assert classifier.about["import"]["source"] == "torchvision:resnet18:IMAGENET1K_V1"
+    assert classifier.about.import_.source == "torchvision:resnet18:IMAGENET1K_V1"
     assert_same_answers(net, classifier.net)
 
 
@@ -974,8 +976,8 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
         evaluate(EvaluateSettings(str(digits_model)))
     assert f"residuum evaluate {digits_model} DATA" in refusal.value.mend
     figures = evaluate(EvaluateSettings(str(digits_model), "digits", threads=1))
-    assert figures["same_data_as_training"] is None
-    assert 0 <= figures["top1"]["value"] <= 1
+    assert figures.same_data_as_training is None
+    assert 0 <= figures.top1.value <= 1
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -992,11 +994,12 @@ def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: p
 
 
 def test_a_model_from_before_there_was_a_choice_of_interpolation_is_bilinear(digits_model: Path) -> None:
-    from residuum.models.file import read_model, write_model
+    from residuum.models.file import read_tensors, sealed
 
-    model = read_model(digits_model)
-    assert model.about["preprocessing"].pop("interpolation") == "bilinear"
-    write_model(digits_model, model)
+    tensors, metadata = read_tensors(digits_model)
+    about = json.loads(metadata["residuum"])
+    assert about["preprocessing"].pop("interpolation") == "bilinear"
+    digits_model.write_bytes(sealed(tensors, {"residuum": json.dumps(about)}))
     assert load(digits_model).preprocessing.interpolation == "bilinear"
 
 
@@ -1016,7 +1019,7 @@ def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPat
         path = str(imported(filled(akamaster).state_dict(), **flags).path)
         figures = evaluate(EvaluateSettings(path, "digits", threads=1))
         (answer,) = predict(PredictSettings(path, ("x.png",), threads=1))
-        found[interpolation] = (figures["loss"], answer.probabilities, figures["protocol"])
+        found[interpolation] = (figures.loss, answer.probabilities, figures.protocol)
     assert all(a != b for a, b in zip(*found.values(), strict=True))
 
 
@@ -1045,6 +1048,6 @@ def test_public_weights_need_only_their_path(public_weights: Path) -> None:
 def test_public_weights_score_here_what_was_published(public_weights: Path, cifar10: Path) -> None:
     done = import_weights(ImportSettings(str(public_weights)))
     figures = evaluate(EvaluateSettings(str(done.path), str(cifar10)))
-    assert figures["split"] == "test"
-    assert figures["images"] == 10_000
-    assert figures["top1"]["value"] == 0.9173
+    assert figures.split == "test"
+    assert figures.images == 10_000
+    assert figures.top1.value == 0.9173

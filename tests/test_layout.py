@@ -47,7 +47,7 @@ LADDER = {
     "settings": {"choices", "errors", "plain_data", "setting_parts"},
     "recipe": {"choices"},
     "files": {"errors"},
-    "machine": {"version"},
+    "machine": {"records", "version"},
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "runs": {"errors", "files", "records"},
     "kernels": BASE,

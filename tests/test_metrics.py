@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_records import as_file
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn import metrics as reference
@@ -40,7 +41,7 @@ def softmax(logits: Floats) -> Floats:
 
 def judged(probabilities, labels, **options):
     names = [f"class {k}" for k in range(probabilities.shape[1])]
-    return judge(probabilities, labels, names, split="test", protocol="one crop", **options)
+    return as_file(judge(probabilities, labels, names, split="test", protocol="one crop", **options))
 
 
 def figures(judgement):
@@ -170,8 +171,8 @@ def test_every_value_lies_in_its_interval_and_in_0_to_1(case):
 
 def test_a_figure_lies_in_its_interval_even_when_all_resamples_are_on_one_side():
     # As for the ECE of a well-calibrated model, which resampling only raises.
-    assert _reflected(0.01, np.linspace(0.02, 0.05, 100)) == {"value": 0.01, "low": 0, "high": 0.01}
-    assert _reflected(0.99, np.linspace(0.95, 0.98, 100)) == {"value": 0.99, "low": 0.99, "high": 1}
+    assert as_file(_reflected(0.01, np.linspace(0.02, 0.05, 100))) == {"value": 0.01, "low": 0, "high": 0.01}
+    assert as_file(_reflected(0.99, np.linspace(0.95, 0.98, 100))) == {"value": 0.99, "low": 0.99, "high": 1}
 
 
 def test_rounding_above_1_is_no_confidence_above_1():
@@ -265,9 +266,9 @@ def test_single_and_double_precision_agree():
 def test_head_of_the_judgement():
     probabilities, labels = answers(9, 3)
     ours = judge(probabilities, labels, ["a", "b", "c"], split="validation", protocol="ten crops")
-    assert (ours["split"], ours["protocol"], ours["images"]) == ("validation", "ten crops", 9)
-    assert [row["name"] for row in ours["per_class"]] == ["a", "b", "c"]
-    assert list(ours) == [
+    assert (ours.split, ours.protocol, ours.images) == ("validation", "ten crops", 9)
+    assert [row.name for row in ours.per_class] == ["a", "b", "c"]
+    assert list(as_file(ours)) == [
         *("split", "protocol", "images", "top1", "top5", "macro_f1", "ece"),
         *("loss", "per_class", "confusion", "calibration"),
     ]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_up_records import as_file
 from PIL import Image
 
 from residuum.evaluation.mistakes import most_confident_mistakes, thumbnail
@@ -34,20 +35,20 @@ def mistakes(probabilities, labels, **options):
 
 def test_only_the_wrong_ones_the_surest_first():
     found = mistakes([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.0, 0.05, 0.95], [0.9, 0.1, 0.0]], [1, 1, 0, 2])
-    assert [(m["name"], m["truth"], m["predicted"]) for m in found] == [
+    assert [(m.name, m.truth, m.predicted) for m in found] == [
         ("image 2", "cat", "owl"),
         ("image 3", "owl", "cat"),
         ("image 0", "dog", "cat"),
     ]
-    assert [m["confidence"] for m in found] == pytest.approx([0.95, 0.9, 0.6])
-    assert [opened(m["thumbnail"]).getpixel((0, 0)) for m in found] == [(2,) * 3, (3,) * 3, (0,) * 3]
-    assert set(found[0]) == {"name", "truth", "predicted", "confidence", "thumbnail"}
+    assert [m.confidence for m in found] == pytest.approx([0.95, 0.9, 0.6])
+    assert [opened(m.thumbnail).getpixel((0, 0)) for m in found] == [(2,) * 3, (3,) * 3, (0,) * 3]
+    assert set(as_file(found[0])) == {"name", "truth", "predicted", "confidence", "thumbnail"}
 
 
 def test_equals_keep_the_order_of_the_images_and_the_limit_holds():
     found = mistakes([[0.5, 0.25, 0.25]] * 60, [1] * 60)
-    assert [m["name"] for m in found] == [f"image {i}" for i in range(48)]
-    assert [m["name"] for m in mistakes([[0.5, 0.25, 0.25]] * 60, [1] * 60, limit=2)] == [
+    assert [m.name for m in found] == [f"image {i}" for i in range(48)]
+    assert [m.name for m in mistakes([[0.5, 0.25, 0.25]] * 60, [1] * 60, limit=2)] == [
         "image 0",
         "image 1",
     ]
@@ -78,7 +79,7 @@ def test_order_against_python_sorting(cases):
     probabilities, labels = table / table.sum(axis=1, keepdims=True), [label for _, label in cases]
     expected = sorted((-p[0], i) for i, p in enumerate(probabilities) if labels[i] != 0)[:5]
     found = mistakes(probabilities, labels, limit=5)
-    assert [(-m["confidence"], m["name"]) for m in found] == [(c, f"image {i}") for c, i in expected]
+    assert [(-m.confidence, m.name) for m in found] == [(c, f"image {i}") for c, i in expected]
 
 
 @pytest.mark.parametrize(

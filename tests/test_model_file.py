@@ -16,6 +16,7 @@ from residuum.loading import load, save_classifier
 from residuum.models.file import read_model
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.records.model import Provenance
 
 CLASSES = ("猫", "狗", "a b", '<script>"', "🐟")
 
@@ -28,9 +29,7 @@ def saved(tmp_path: Path) -> tuple[Path, ResNet]:
         32, 32, np.random.default_rng(0).random((32, 32, 3), np.float32), np.array([1, 2, 3], np.float32)
     )
     path = tmp_path / "model.safetensors"
-    save_classifier(
-        path, net.to(memory_format=torch.channels_last), net.spec, CLASSES, how, {"metrics": None}
-    )
+    save_classifier(path, net.to(memory_format=torch.channels_last), net.spec, CLASSES, how, Provenance())
     return path, net
 
 
@@ -109,6 +108,6 @@ def test_weights_that_do_not_fit_the_specification_are_listed(saved: tuple[Path,
     model = read_model(path)
     from residuum.models.file import ModelFile, write_model
 
-    write_model(path, ModelFile(model.spec, weights, model.preprocessing, model.about))
+    write_model(path, ModelFile(weights, model.preprocessing, model.about))
     with pytest.raises(UserError, match=r"2 tensors.*extra, fc.bias"):
         load(path)

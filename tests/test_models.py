@@ -24,6 +24,7 @@ from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
+from residuum.records.model import About, View
 from residuum.settings import ModelsSettings
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
@@ -254,7 +255,8 @@ def test_every_combination_is_a_net_or_is_refused_with_a_reason(
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
     path = tmp_path / "model.safetensors"
-    write_model(path, ModelFile(net.spec, dict(net.state_dict()), {}, {}))
+    about = About(classes=(), preprocessing=View(image_size=17, resize_to=17), net=net.spec.as_json())
+    write_model(path, ModelFile(dict(net.state_dict()), {}, about))
     again = build_net(read_model(path), path)
     assert again.spec == net.spec
     torch.testing.assert_close(again.eval()(x), net.eval()(x), rtol=0, atol=0)

@@ -160,14 +160,14 @@ def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     found = degradation.measure(setup)
     run = trained(setup, [net_settings(setup, "plain20", 1, blocks=(1, 1, 1))])[0]
     assert run.evaluation is not None
-    error = 100 * (1 - run.evaluation["top1"]["value"])
+    error = 100 * (1 - run.evaluation.top1.value)
     assert found.quantities["plain20-test"].values[1] == pytest.approx(error)
     assert len(found.quantities["resnet32-train"].values) == 2
     by_pass = next(chart for chart in found.charts if chart.title == "Error by pass, plain")
     assert [line.label for line in by_pass.lines] == [
         f"plain{depth}, {words}" for depth in (20, 32) for words in ("training", "held out")
     ]
-    held_out = [line["validation_accuracy"] for line in run.metrics if line["kind"] == "epoch"]
+    held_out = [line.validation_accuracy for line in run.epochs]
     assert by_pass.lines[1].seeds[1] == ((1.0, pytest.approx(100 * (1 - held_out[0]))),)
     assert [row[2] for row in found.tables[0].rows] == ["not run"] * 5
     assert found.tables[0].rows[0][1] == "8.75 %"
@@ -186,7 +186,7 @@ def test_at_full_scale_the_papers_recipe_is_trained(tmp_path: Path) -> None:
     resolved = resolve(asked)
     assert (resolved.recipe.iterations, resolved.recipe.batch_size) == (64_000, 128)
     run = trained(setup, [net_settings(setup, "resnet20", 0, epochs=1)])[0]
-    assert run.metrics[-1]["step"] == 1437 // 128
+    assert run.metrics[-1].step == 1437 // 128
     assert loss_curve(run, places=2)[0][1] > 1.0
 
 
@@ -213,9 +213,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     model = (whole.path / runs.MODEL).read_bytes()
     (whole.path / runs.MODEL).unlink()  # as if it had been killed at once: nothing to go on from
     again = trained(setup, [tiny(setup)])[0]
-    assert [line["train_loss"] for line in again.metrics if line["kind"] == "epoch"] == [
-        line["train_loss"] for line in whole.metrics if line["kind"] == "epoch"
-    ]
+    assert [line.train_loss for line in again.epochs] == [line.train_loss for line in whole.epochs]
     assert len((again.path / runs.MODEL).read_bytes()) == len(model)
 
 

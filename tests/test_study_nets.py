@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import made_up_records as made
 import pytest
 import torch
 from torch import nn
@@ -294,8 +295,7 @@ def test_a_preactivation_branch_ends_in_a_convolution_without_bn() -> None:
 
 
 def test_the_late_loss_is_that_of_the_last_quarter(tmp_path: Path) -> None:
-    lines = [{"kind": "step", "step": step, "loss": float(step)} for step in range(1, 9)]
-    passes = [{"kind": "epoch", "step": step, "seconds": 2.0} for step in (4, 8)]
-    record = runs.RunRecord(tmp_path, {}, {}, {}, [*lines, *passes], None, [])
+    lines = [made.step(at, loss=float(at)) for at in range(1, 9)]
+    record = made.run_record(tmp_path, [*lines, *(made.epoch(at, seconds=2.0) for at in (4, 8))])
     assert thousand_layers.late_loss(record) == (7 + 8) / 2
     assert thousand_layers.seconds_a_step(record) == 4 / 8

@@ -223,7 +223,7 @@ def test_ensembles_keep_what_theory_promises(tiny: Setup) -> None:
         members = trained(tiny, wanted[seed])
         kept_aside = {str(read_json(run.path / runs.SPLIT)["validation"]) for run in members}
         assert len(kept_aside) == 1
-        errors = [100 * (1 - run.metrics[-1]["validation_accuracy"]) for run in members]
+        errors = [100 * (1 - run.epochs[-1].validation_accuracy) for run in members]
         assert q["ensemble-1"].values[place] == pytest.approx(np.mean(errors), abs=1e-4)
         # Jensen: the loss of an average is at most the average of the losses
         losses = [q[f"loss-{size}"].values[place] for size in ensembles.SIZES]
@@ -377,9 +377,9 @@ def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     folder = next((tiny.folder / "data").iterdir())
     asked = transfer._settings(tiny, open_data("digits"), str(folder), "resnet56", 1)
     run = trained(tiny, [asked])[0]
-    assert run.data["classes"] == list("02468")
-    assert run.settings["settings"]["flip"] is False
-    assert q["resnet56-own"].values[1] == pytest.approx(100 * run.evaluation["top1"]["value"])
+    assert run.data.classes == tuple("02468")
+    assert run.settings.settings["flip"] is False
+    assert q["resnet56-own"].values[1] == pytest.approx(100 * run.evaluation.top1.value)
     # five classes: a probe of many pictures reads more than chance even off random features
     assert min(q["resnet20-untrained-many"].values) > 20
     assert found.settings["probed"] == list("13579")

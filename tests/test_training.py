@@ -22,6 +22,7 @@ from residuum.cli import main
 from residuum.errors import Stopped, UserError
 from residuum.loading import load
 from residuum.recipes.named import OWN_NETS
+from residuum.records.run import Counts
 from residuum.settings import TrainSettings
 from residuum.training import loop
 from residuum.training.resolve import resolve
@@ -67,15 +68,16 @@ def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> No
         runs.SETTINGS, runs.ENVIRONMENT, runs.DATA, runs.SPLIT, runs.METRICS,
         runs.MODEL, runs.EVALUATION, runs.MISTAKES,
     }  # fmt: skip
-    epochs = [line for line in finished.metrics if line["kind"] == "epoch"]
-    assert [line["epoch"] for line in epochs] == [1, 2, 3, 4]
-    assert epochs[-1]["train_loss"] < 0.7 * epochs[0]["train_loss"]
+    epochs = finished.epochs
+    assert [line.epoch for line in epochs] == [1, 2, 3, 4]
+    assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
     assert finished.evaluation is not None
-    assert finished.evaluation["split"] == "test"
-    assert finished.evaluation["images"] == 360
-    assert finished.evaluation["top1"]["value"] > 0.6  # guessing gets 0.1
-    counts = finished.data["counts"]
-    assert counts["train"] + counts["validation"] + counts["test"] == 1797
+    assert finished.evaluation.split == "test"
+    assert finished.evaluation.images == 360
+    assert finished.evaluation.top1.value > 0.6  # guessing gets 0.1
+    assert finished.data is not None
+    counts = finished.data.counts
+    assert counts.train + (counts.validation or 0) + (counts.test or 0) == 1797
 
 
 def test_the_final_figure_is_that_of_the_saved_model(finished: runs.RunRecord) -> None:
@@ -90,11 +92,11 @@ def test_the_final_figure_is_that_of_the_saved_model(finished: runs.RunRecord) -
     accuracy = (answers.argmax(1).numpy() == test.labels).mean()
     assert finished.evaluation is not None
     # the run judged in bfloat16 where the machine has it, this test in float32
-    assert accuracy == pytest.approx(finished.evaluation["top1"]["value"], abs=0.012)
+    assert accuracy == pytest.approx(finished.evaluation.top1.value, abs=0.012)
 
 
 def test_a_run_repeats_bit_by_bit_from_its_own_settings(finished: runs.RunRecord, tmp_path: Path) -> None:
-    settings = TrainSettings(**{**finished.settings["settings"], "out": str(tmp_path / "again")})
+    settings = TrainSettings(**{**finished.settings.settings, "out": str(tmp_path / "again")})
     again = train(settings)
     assert same_tensors(finished.path / runs.MODEL, again.path / runs.MODEL)
     assert again.evaluation == finished.evaluation
@@ -304,12 +306,12 @@ def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: 
         ))
         for workers in (0, 2)
     ]  # fmt: skip
-    assert records[0].settings["resolved"]["image_size"] == 128
+    assert records[0].settings.resolved["image_size"] == 128
     assert same_tensors(*(record.path / runs.MODEL for record in records))
     assert losses(records[0]) == losses(records[1])
-    assert records[0].data["counts"]["test"] is None
+    assert records[0].data.counts.test is None
     assert records[0].evaluation is not None
-    assert records[0].evaluation["split"] == "validation"
+    assert records[0].evaluation.split == "validation"
 
 
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
@@ -330,7 +332,7 @@ def test_the_users_pictures_are_not_touched(tmp_path: Path) -> None:
     record = train(TrainSettings(str(photos), epochs=1, batch_size=8, out=str(tmp_path / "run")))
     after = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in photos.rglob("*")}
     assert before == after
-    assert record.data["classes"] == ["红色", "蓝色"]
+    assert record.data.classes == ("红色", "蓝色")
     assert load(record.path).classes == ("红色", "蓝色")
 
 
@@ -352,18 +354,14 @@ def same_tensors(one: Path, other: Path) -> bool:
 
 
 def losses(record: runs.RunRecord) -> list[tuple[int, float, float]]:
-    return [
-        (line["step"], line["train_loss"], line["validation_loss"])
-        for line in record.metrics
-        if line["kind"] == "epoch"
-    ]
+    return [(line.step, line.train_loss, line.validation_loss) for line in record.epochs]
 
 
 def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> None:
     record = train(quickly(tmp_path / "run", recipe="he2015_cifar", epochs=1))
     classifier = load(record.path)
     assert classifier.preprocessing.mean.shape == (8, 8, 3)
-    details = record.settings["resolved"]["recipe_details"]
+    details = record.settings.resolved["recipe_details"]
     assert (details["schedule"]["base"], details["weight_decay"], details["nesterov"]) == (0.1, 1e-4, False)
     scan = tmp_path / "scan.png"
     Image.new("L", (8, 8)).save(scan)
@@ -379,20 +377,20 @@ def test_the_papers_imagenet_recipe_runs_on_photographs(tmp_path: Path) -> None:
         out=str(tmp_path / "run"),
     )  # fmt: skip
     record = train(settings)
-    assert record.settings["resolved"]["recipe_details"]["augmentation"]["colour"]
+    assert record.settings.resolved["recipe_details"]["augmentation"]["colour"]
     assert record.evaluation is not None
-    assert record.evaluation["protocol"] == "single view, shorter side 110, central 96×96"
+    assert record.evaluation.protocol == "single view, shorter side 110, central 96×96"
 
 
 def test_a_data_set_with_its_own_splits_is_not_cut(tmp_path: Path) -> None:
     for split, count in (("train", 12), ("val", 4), ("test", 6)):
         pictures(tmp_path / "photos" / split, per_class=count)
     record = train(TrainSettings(str(tmp_path / "photos"), epochs=1, batch_size=8, out=str(tmp_path / "run")))
-    assert record.data["counts"] == {"train": 24, "validation": 8, "test": 12}
-    assert record.data["validation_from"] == "the data's own validation split"
+    assert record.data.counts == Counts(train=24, validation=8, test=12)
+    assert record.data.validation_from == "the data's own validation split"
     assert not (record.path / runs.SPLIT).exists()
     assert record.evaluation is not None
-    assert (record.evaluation["split"], record.evaluation["images"]) == ("test", 12)
+    assert (record.evaluation.split, record.evaluation.images) == ("test", 12)
 
 
 def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> None:
@@ -400,16 +398,16 @@ def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> Non
     events = reading.EventAccumulator(str(short.path / runs.EVENTS))
     events.Reload()
     scalars = events.Scalars("epoch/validation_accuracy")
-    lines = [line for line in short.metrics if line["kind"] == "epoch"]
-    assert [s.value for s in scalars] == pytest.approx([line["validation_accuracy"] for line in lines])
-    assert [s.step for s in scalars] == [line["step"] for line in lines]
+    lines = short.epochs
+    assert [s.value for s in scalars] == pytest.approx([line.validation_accuracy for line in lines])
+    assert [s.step for s in scalars] == [line.step for line in lines]
 
 
 def test_without_pictures_it_trains_on_the_built_in_digits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
-    assert record.settings["settings"]["data"] == "digits"
+    assert record.settings.settings["data"] == "digits"
     assert "built-in digits" in capsys.readouterr().err
 
 
@@ -421,7 +419,7 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(
 ) -> None:
     choices = {"order": "preactivation", "blocks": (1, 2, 1), "dropout": 0.2, "stochastic_depth": 0.3}
     whole = train(quickly(tmp_path / "whole", **choices))
-    resolved = whole.settings["resolved"]
+    resolved = whole.settings.resolved
     assert (resolved["net"]["order"], resolved["net"]["blocks"]) == ("preactivation", [1, 2, 1])
     assert resolved["depth"] == 10
     stop_after_step(monkeypatch, 11)
@@ -430,7 +428,7 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(
     monkeypatch.undo()
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
-    again = train(TrainSettings(**{**whole.settings["settings"], "out": str(tmp_path / "again")}))
+    again = train(TrainSettings(**{**whole.settings.settings, "out": str(tmp_path / "again")}))
     assert same_tensors(whole.path / runs.MODEL, again.path / runs.MODEL)
 
 
@@ -444,13 +442,13 @@ def test_checkpointing_trains_the_same_net(tmp_path: Path) -> None:
 
 def test_training_goes_on_from_a_trained_net(finished: runs.RunRecord, tmp_path: Path) -> None:
     record = train(TrainSettings("digits", start=str(finished.path), epochs=1, out=str(tmp_path / "run")))
-    first = next(line for line in record.metrics if line["kind"] == "step")
-    assert first["loss"] < 0.8 * losses(finished)[0][1]  # it did not begin anew
-    assert record.settings["settings"]["recipe"] == "fine_tune"
+    first = record.steps[0]
+    assert first.loss < 0.8 * losses(finished)[0][1]  # it did not begin anew
+    assert record.settings.settings["recipe"] == "fine_tune"
     before, after = load(finished.path), load(record.path)
     assert after.spec == before.spec
     assert after.preprocessing.mean.tolist() == before.preprocessing.mean.tolist()
-    verbs = [(step["verb"], "from" in step) for step in after.about["lineage"]]
+    verbs = [(step.verb, step.from_ is not None) for step in after.about.lineage]
     assert verbs == [("train", False), ("train", True)]
 
 
@@ -497,10 +495,10 @@ def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
     narrower = (32, 64, 64)  # than its 64, 256, 256
     settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6, widths=narrower)
     whole = train(settings)
-    assert whole.settings["resolved"]["model"] == "fast-resnet10"
+    assert whole.settings.resolved["model"] == "fast-resnet10"
     assert whole.evaluation is not None
-    assert whole.evaluation["top1"]["value"] > 0.9
-    assert "single view" in whole.evaluation["protocol"]  # mirrored digits are other digits
+    assert whole.evaluation.top1.value > 0.9
+    assert "single view" in whole.evaluation.protocol  # mirrored digits are other digits
     stop_after_step(monkeypatch, 25)
     with pytest.raises(Stopped):
         train(replace(settings, out=str(tmp_path / "stopped")))

@@ -2,33 +2,33 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from residuum import machine, runs
+from residuum import runs
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.files import Json, short_digest
+from residuum.files import short_digest
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.model import About, Provenance, View
 
 
 @dataclass(frozen=True)
 class Classifier:
     """A net in evaluation mode with all that is needed to use it, and the file it was read from.
 
-    `about` is the rest of what the file says: metrics with their protocol, data fingerprint, versions. An imported
-    model was not trained here: its about["data"] is None, and about["import"] says where it is from.
+    `about` is all that the file says: metrics with their protocol, data fingerprint, versions. An imported model was
+    not trained here: its about.data is None, and about.import_ says where it is from.
     """
 
     net: ResNet
     spec: NetSpec
     classes: tuple[str, ...]
     preprocessing: Preprocessing
-    about: dict[str, Any]
+    about: About
     file: Path
 
     @property
@@ -37,10 +37,10 @@ class Classifier:
         file = self.file.resolve()
         return file.parent.name if file.name == runs.MODEL else file.stem
 
-    def lineage(self, verb: str, **done: object) -> list[Json]:
-        """Return what the model came from, oldest first, with what `verb` has now done as the last step."""
-        step = {"verb": verb, "date": machine.environment()["date"], "from": short_digest(self.file), **done}
-        return [*self.about.get("lineage", []), step]
+    @property
+    def digest(self) -> str:
+        """Return what a lineage calls the model file."""
+        return short_digest(self.file)
 
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
@@ -65,14 +65,14 @@ def load(path: str | Path) -> Classifier:
     model = read_model(file)
     about, tensors = model.about, model.preprocessing
     preprocessing = Preprocessing(
-        image_size=about["preprocessing"]["image_size"],
-        resize_to=about["preprocessing"]["resize_to"],
+        image_size=about.preprocessing.image_size,
+        resize_to=about.preprocessing.resize_to,
         mean=tensors["mean"].numpy(),
         std=tensors["std"].numpy(),
-        interpolation=about["preprocessing"].get("interpolation", "bilinear"),
+        interpolation=about.preprocessing.interpolation,
     )
     net = build_net(model, file).eval()
-    return Classifier(net, model.spec, tuple(about["classes"]), preprocessing, about, file)
+    return Classifier(net, model.spec, about.classes, preprocessing, about, file)
 
 
 def model_path(path: Path) -> Path:
@@ -102,13 +102,21 @@ def save_classifier(
     spec: NetSpec,
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
-    about: dict[str, Any],
+    provenance: Provenance,
 ) -> None:
-    """Write a net with all that `load` needs; `about` adds metrics, fingerprint and versions."""
-    view = {name: getattr(preprocessing, name) for name in ("image_size", "resize_to", "interpolation")}
-    described = {**about, "classes": list(classes), "preprocessing": view}
+    """Write a net with all that `load` needs, and where it comes from."""
+    about = About(
+        **{name: getattr(provenance, name) for name in Provenance.__struct_fields__},
+        classes=classes,
+        preprocessing=View(
+            image_size=preprocessing.image_size,
+            resize_to=preprocessing.resize_to,
+            interpolation=preprocessing.interpolation,
+        ),
+        net=spec.as_json(),
+    )
     tensors = {
         "mean": torch.from_numpy(preprocessing.mean),
         "std": torch.from_numpy(preprocessing.std),
     }
-    write_model(path, ModelFile(spec, dict(net.state_dict()), tensors, described))
+    write_model(path, ModelFile(dict(net.state_dict()), tensors, about))

@@ -6,22 +6,26 @@ from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
+from residuum.records.environment import Environment
 from residuum.version import VERSION
 
 
-def environment() -> dict[str, Any]:
-    """Describe when and on what this runs: the date, versions and processor, never a name or a path."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "residuum": VERSION,
-        "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit-learn")},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": cores(),
-    }
+def environment() -> Environment:
+    """Describe when and on what this runs."""
+    return Environment(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        residuum=VERSION,
+        python=platform.python_version(),
+        torch=_version("torch"),
+        numpy=_version("numpy"),
+        pillow=_version("pillow"),
+        simplejpeg=_version("simplejpeg"),
+        scikit_learn=_version("scikit-learn"),
+        system=f"{platform.system()} {platform.machine()}",
+        processor=_processor(),
+        cores=cores(),
+    )
 
 
 def cache_folder() -> Path:

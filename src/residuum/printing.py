@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
-from residuum.files import read_json
 from residuum.plain_data import by_place
+from residuum.records.codec import read_record, to_json
+from residuum.records.depth import Lesion, Trim
+from residuum.records.evaluation import DataEvaluation, Figures
 from residuum.runs import LESION, MODEL, REPORT, TRIM
 
 if TYPE_CHECKING:
@@ -31,26 +33,19 @@ def print_json(content: Any) -> None:
     print(json_format.dumps(content, ensure_ascii=False, indent=1))
 
 
-def without_tables(figures: dict[str, Any]) -> dict[str, Any]:
-    """The figures without their long tables."""
-    return {
-        name: value
-        for name, value in figures.items()
-        if name not in {"per_class", "confusion", "calibration"}
-    }
-
-
-def print_figures(figures: dict[str, Any] | None) -> None:
+def print_figures(figures: Figures | None) -> None:
     """Print how a net was judged, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures['images']:,} {figures['split']} pictures, {figures['protocol']}")
-    for name, label in (("top1", "top-1"), ("top5", "top-5"), ("macro_f1", "macro F1"), ("ece", "ECE")):
-        value = figures[name]
-        if value is not None:
-            print(
-                f"{label:<9}{value['value']:.2%}  (95 % interval {value['low']:.2%} to {value['high']:.2%})"
-            )
+    print(f"judged   {figures.images:,} {figures.split} pictures, {figures.protocol}")
+    for label, one in (
+        ("top-1", figures.top1),
+        ("top-5", figures.top5),
+        ("macro F1", figures.macro_f1),
+        ("ECE", figures.ece),
+    ):
+        if one is not None:
+            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%})")
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -62,31 +57,29 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
-def print_lesion(figures: dict[str, Any], report: Path) -> None:
+def print_lesion(found: Lesion, report: Path) -> None:
     """Print the blocks that matter most and least."""
-    intact = figures["intact"]["accuracy"]
-    print(f"intact   {intact:.2%} of {figures['data']['images']:,} {figures['data']['split']} pictures")
-    measured = [block for block in figures["blocks"] if block["accuracy"] is not None]
-    for block in sorted(measured, key=lambda block: block["loss"], reverse=True):
-        print(f"{block['name']:<20}{(block['accuracy'] - intact) * 100:+8.2f} points without it")
+    print(f"intact   {found.intact.accuracy:.2%} of {found.data.images:,} {found.data.split} pictures")
+    for row in sorted(found.blocks, key=lambda row: row.loss or 0.0, reverse=True):
+        if (lost := found.lost(row)) is not None:
+            print(f"{row.name:<20}{0 - lost:+8.2f} points without it")
     print(f"report   {report}")
 
 
-def print_trim(figures: dict[str, Any], model: Path, report: Path) -> None:
+def print_trim(found: Trim, model: Path, report: Path) -> None:
     """Print what was taken out and what that cost."""
-    chosen = figures["curve"][figures["chosen"]["removed"]]
-    whole, latency = figures["curve"][0], "32"
-    total = sum(whole["blocks"])
-    print(f"blocks   {chosen['removed']} of {total} taken out: {figures['chosen']['why']}")
-    accuracy = f"{whole['accuracy']:.2%} before, {chosen['accuracy_recalibrated']:.2%} after"
-    if figures["repaired"]:
-        accuracy += f", {figures['repaired']['validation_accuracy']:.2%} repaired"
-    print(f"accuracy {accuracy} ({figures['data']['images']:,} {figures['data']['split']} pictures)")
-    random = [draw["accuracy_recalibrated"][chosen["removed"]] for draw in figures["random"]]
+    assert found.chosen is not None
+    whole, chosen = found.curve[0], found.curve[found.chosen.removed]
+    print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
+    accuracy = f"{whole.accuracy:.2%} before, {chosen.accuracy_recalibrated:.2%} after"
+    if found.repaired and found.repaired.validation_accuracy is not None:
+        accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
+    print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
+    random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
     if random:
         print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
-    faster = whole["latency_ms"][latency] / chosen["latency_ms"][latency]
-    print(f"speed    {faster:.2f} times as fast in batches of {latency}")
+    for size in found.batches[-1:]:
+        print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     print(f"model    {model}\nreport   {report}")
 
 
@@ -148,21 +141,21 @@ def _published(row: dict[str, Any]) -> str:
 def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
     if json:
-        figures = without_tables(record.evaluation or {})
-        return print_json({"run": str(record.path), "settings": record.settings["settings"], **figures})
+        figures = to_json(record.evaluation.figures()) if record.evaluation else {}
+        return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     return print(f"         residuum predict {record.path} PICTURE...")
 
 
-def print_evaluation(settings: EvaluateSettings, figures: dict[str, Any], json: bool) -> None:
+def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bool) -> None:
     """Print how a net was judged, and whether on pictures that have changed since it was trained."""
     if json:
-        return print_json(figures)
-    if not figures["same_data_as_training"] and settings.data is None:
+        return print_json(to_json(found))
+    if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return print_figures(figures)
+    return print_figures(found)
 
 
 def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> None:
@@ -196,14 +189,14 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
 
 def print_lesion_folder(settings: object, folder: Path, json: bool) -> None:
     """Print what a lesion's folder holds."""
-    figures = read_json(folder / LESION)
-    return print_json(figures) if json else print_lesion(figures, folder / REPORT)
+    found = read_record(folder / LESION, Lesion)
+    return print_json(to_json(found)) if json else print_lesion(found, folder / REPORT)
 
 
 def print_trim_folder(settings: object, folder: Path, json: bool) -> None:
     """Print what a trim's folder holds."""
-    figures = read_json(folder / TRIM)
-    return print_json(figures) if json else print_trim(figures, folder / MODEL, folder / REPORT)
+    found = read_record(folder / TRIM, Trim)
+    return print_json(to_json(found)) if json else print_trim(found, folder / MODEL, folder / REPORT)
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -21,10 +21,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from residuum.errors import UserError
-from residuum.files import Json, cannot_write, read_json, write_whole
+from residuum.files import cannot_write, write_whole
+from residuum.records.codec import line as as_line
+from residuum.records.codec import parse_line, read_record
+from residuum.records.environment import Environment
+from residuum.records.evaluation import Evaluation, Mistake
+from residuum.records.run import Data, Epoch, Event, Line, Lock, RunSettings, Step
 
 SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
@@ -45,37 +50,54 @@ LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run folder as it was read: plain data; what a run has not (yet) written is empty or None."""
+    """A run folder as it was read; what a run has not (yet) written is None or empty."""
 
     path: Path
-    settings: Json
-    environment: Json
-    data: Json
-    metrics: list[Json]
-    evaluation: Json | None
-    mistakes: list[Json]
+    settings: RunSettings
+    environment: Environment | None
+    data: Data | None
+    metrics: list[Line]
+    evaluation: Evaluation | None
+    mistakes: list[Mistake]
+
+    @property
+    def steps(self) -> list[Step]:
+        """Return the lines of single steps."""
+        return [line for line in self.metrics if isinstance(line, Step)]
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """Return the lines of whole passes."""
+        return [line for line in self.metrics if isinstance(line, Epoch)]
+
+    @property
+    def events(self) -> list[Event]:
+        """Return what happened on the way."""
+        return [line for line in self.metrics if isinstance(line, Event)]
 
 
 # --- writing -----------------------------------------------------------------------------------
 
 
-def append_metrics(run: Path, line: Json) -> None:
+def append_metrics(run: Path, line: Line) -> None:
     """Add one line to the run's metrics; a line is on disk before the next step begins."""
     path = run / METRICS
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            file.write(as_line(line) + "\n")
     except OSError as error:
         raise cannot_write(path, 0, error) from error
 
 
 def cut_metrics(run: Path, step: int) -> None:
     """Drop the lines after `step`: a resumed run writes them again."""
-    kept = [line for line in read_metrics(run) if line.get("step", 0) <= step]
-    write_whole(run / METRICS, "".join(json.dumps(x, ensure_ascii=False) + "\n" for x in kept).encode())
+    kept = [raw + b"\n" for raw, line in _lines(run) if line.step <= step]
+    write_whole(run / METRICS, b"".join(kept))
 
 
 # --- reading -----------------------------------------------------------------------------------
@@ -86,29 +108,40 @@ def is_run(path: Path) -> bool:
     return (path / SETTINGS).is_file()
 
 
-def read_metrics(run: Path) -> list[Json]:
-    """Read the metrics lines; a last line cut off by a crash is left out."""
+def read_metrics(run: Path) -> list[Line]:
+    """Read the metrics lines; a last line cut off by a crash is left out.
+
+    Raises:
+        UserError: another line is damaged.
+    """
+    return [line for _, line in _lines(run)]
+
+
+def _lines(run: Path) -> list[tuple[bytes, Line]]:
+    """Return each line as it stands and as it was read."""
     path = run / METRICS
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    parsed = [_parse_line(line) for line in lines]
-    return [line for line in parsed if line is not None]
+    *whole, last = path.read_bytes().split(b"\n")
+    whole += [last] if _is_json(last) else []
+    return [
+        (raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)
+    ]
 
 
-def _parse_line(line: str) -> Json | None:
+def _is_json(line: bytes) -> bool:
     try:
-        parsed = json.loads(line)
-    except json.JSONDecodeError:
-        return None
-    return parsed if isinstance(parsed, dict) else None
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def read_run(path: Path) -> RunRecord:
     """Read a run folder.
 
     Raises:
-        UserError: `path` is not a run folder.
+        UserError: `path` is not a run folder, or one of its files is damaged.
     """
     if not is_run(path):
         raise UserError(
@@ -117,17 +150,17 @@ def read_run(path: Path) -> RunRecord:
             "give the folder that `residuum train` printed",
         )
 
-    def optional(name: str) -> Any:
-        return read_json(path / name) if (path / name).exists() else None
+    def optional(name: str, kind: type[T]) -> T | None:
+        return read_record(path / name, kind) if (path / name).exists() else None
 
     return RunRecord(
         path=path,
-        settings=read_json(path / SETTINGS),
-        environment=optional(ENVIRONMENT) or {},
-        data=optional(DATA) or {},
+        settings=read_record(path / SETTINGS, RunSettings),
+        environment=optional(ENVIRONMENT, Environment),
+        data=optional(DATA, Data),
         metrics=read_metrics(path),
-        evaluation=optional(EVALUATION),
-        mistakes=optional(MISTAKES) or [],
+        evaluation=optional(EVALUATION, Evaluation),
+        mistakes=optional(MISTAKES, list[Mistake]) or [],
     )
 
 
@@ -183,28 +216,28 @@ def only_writer(run: Path) -> Iterator[None]:
         UserError: another live process is writing this run.
     """
     path = run / LOCK
-    me = {"pid": os.getpid(), "host": socket.gethostname()}
-    holder = _parse_line(path.read_text(encoding="utf-8")) if path.exists() else None
-    if holder and holder.get("pid") != me["pid"] and _alive(holder):
+    me = Lock(pid=os.getpid(), host=socket.gethostname())
+    holder = read_record(path, Lock) if path.exists() else None
+    if holder and holder.pid != me.pid and _alive(holder):
         raise UserError(
             f"another process is writing {run}",
-            f"process {holder['pid']} on {holder['host']} holds it",
+            f"process {holder.pid} on {holder.host} holds it",
             f"wait for it, or delete {path} if you are sure it is gone",
         )
-    write_whole(path, json.dumps(me).encode())
+    write_whole(path, as_line(me).encode())
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _alive(holder: Json) -> bool:
+def _alive(holder: Lock) -> bool:
     """Say whether the lock's process lives; one on another machine is taken to."""
-    if holder.get("host") != socket.gethostname():
+    if holder.host != socket.gethostname():
         return True
     try:
-        os.kill(int(holder["pid"]), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True

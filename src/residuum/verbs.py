@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.prediction.predict import Answer
+    from residuum.records.evaluation import DataEvaluation
     from residuum.runs import RunRecord
 
 P = ParamSpec("P")
@@ -118,7 +119,7 @@ def train(settings: TrainSettings) -> RunRecord:
 
 
 @verb(EvaluateSettings, printing.print_evaluation, announced=True)
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split of its own data, or on other data with the same classes."""
     from residuum.evaluation.evaluate import evaluate as evaluate_run
 

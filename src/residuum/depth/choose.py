@@ -1,27 +1,31 @@
 """How many blocks to take out: from what was asked and the measured curve. Plain arithmetic.
 
-`curve[k]` are the figures with k blocks out, as trim.json has them: accuracies are shares, latencies milliseconds.
+`curve[k]` are the figures with k blocks out.
 """
 
 from collections.abc import Sequence
 
 from residuum.depth.remove import most_removable
 from residuum.errors import UserError
-from residuum.files import Json
 from residuum.models.spec import NetSpec
+from residuum.records.depth import Aim, Point, Target
 from residuum.settings import TrimSettings
 
 KEEP = 0.75
-LATENCY_BATCH = "32"
+LATENCY_BATCH = 32
 
 
-def asked(settings: TrimSettings) -> dict[str, float]:
+def asked(settings: TrimSettings) -> Target:
     """Return the one target: keep, max_drop or speedup; keep 0.75 where none was given."""
-    targets = {name: getattr(settings, name) for name in ("keep", "max_drop", "speedup")}
+    targets: dict[Aim, float | None] = {
+        "keep": settings.keep,
+        "max_drop": settings.max_drop,
+        "speedup": settings.speedup,
+    }
     return {name: value for name, value in targets.items() if value is not None} or {"keep": KEEP}
 
 
-def choose(target: dict[str, float], curve: Sequence[Json]) -> tuple[int, str]:
+def choose(target: Target, curve: Sequence[Point]) -> tuple[int, str]:
     """Return how many blocks to take out, and why so many.
 
     Raises:
@@ -45,7 +49,7 @@ def removed_to_keep(keep: float, blocks: int, most: int) -> int:
     return removed
 
 
-def check_possible(target: dict[str, float], spec: NetSpec) -> None:
+def check_possible(target: Target, spec: NetSpec) -> None:
     """Refuse before anything is measured what the net's shape cannot give (UserError)."""
     most = most_removable(spec)
     if most == 0:
@@ -57,24 +61,24 @@ def check_possible(target: dict[str, float], spec: NetSpec) -> None:
         removed_to_keep(target["keep"], sum(spec.blocks), most)
 
 
-def _by_keep(keep: float, curve: Sequence[Json]) -> tuple[int, str]:
-    blocks = sum(curve[0]["blocks"])
+def _by_keep(keep: float, curve: Sequence[Point]) -> tuple[int, str]:
+    blocks = sum(curve[0].blocks)
     removed = removed_to_keep(keep, blocks, len(curve) - 1)
     return removed, f"--keep {keep:g} of {blocks} blocks"
 
 
-def _by_drop(points: float, curve: Sequence[Json]) -> tuple[int, str]:
+def _by_drop(points: float, curve: Sequence[Point]) -> tuple[int, str]:
     """Return the most blocks; the drop is from the net as it was given to the recalibrated smaller one."""
-    drops = [0.0] + [100 * (curve[0]["accuracy"] - point["accuracy_recalibrated"]) for point in curve[1:]]
+    drops = [0.0] + [100 * (curve[0].accuracy - point.accuracy_recalibrated) for point in curve[1:]]
     removed = max(k for k, drop in enumerate(drops) if drop <= points + 1e-9)
     lost = f"{drops[removed]:.2f} points" if drops[removed] >= 0 else "nothing"
     return removed, f"the most with --max-drop {points:g}: {lost} of validation accuracy lost"
 
 
-def _by_speedup(times: float, curve: Sequence[Json]) -> tuple[int, str]:
+def _by_speedup(times: float, curve: Sequence[Point]) -> tuple[int, str]:
     """Return the fewest blocks; the speed is that of batches of 32."""
-    whole = curve[0]["latency_ms"][LATENCY_BATCH]
-    ratios = [1.0] + [whole / point["latency_ms"][LATENCY_BATCH] for point in curve[1:]]
+    times_ms = [point.latency_ms[LATENCY_BATCH] for point in curve if point.latency_ms]
+    ratios = [times_ms[0] / ms for ms in times_ms]
     reached = [k for k, ratio in enumerate(ratios) if ratio >= times]
     if not reached:
         raise UserError(

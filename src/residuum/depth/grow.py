@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from msgspec import structs
 from torch import nn
 
 from residuum import machine, runs
@@ -21,6 +22,7 @@ from residuum.models.named import NAMED_NETS
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
+from residuum.records.model import Grown
 from residuum.settings import GrowSettings
 
 
@@ -38,9 +40,11 @@ def grow(settings: GrowSettings) -> Path:
     check_blocks(spec, blocks)
     deeper = grown(classifier.net, blocks, settings.seed)
     path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors")
-    done = {"blocks_before": spec.blocks, "blocks": blocks, "seed": settings.seed}
-    lineage = classifier.lineage("grow", **done)
-    about = {**classifier.about, "lineage": lineage, "versions": machine.environment()}
+    now = machine.environment()
+    step = Grown(
+        date=now.date, from_=classifier.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed
+    )
+    about = structs.replace(classifier.about, lineage=(*classifier.about.lineage, step), versions=now)
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
     return path

@@ -22,7 +22,7 @@ Route = Sequence[tuple[str, ResidualBlock]]
 @torch.inference_mode()
 def latencies(
     net: ResNet, deleted: Sequence[str], image_size: int, compute: Compute, seconds: float = 30.0
-) -> tuple[list[dict[str, float]], str]:
+) -> tuple[list[dict[int, float]], str]:
     """Return the milliseconds of one pass without the first k blocks `deleted`, k from 0, and how they were measured.
 
     Each is the median over rounds. A round times every net once for each batch size, in an order drawn anew, so that
@@ -42,7 +42,7 @@ def latencies(
     while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() - began < seconds):
         rounds.append(_round(net, routes, batches, compute, turns))
     median = np.median(np.stack(rounds), axis=0)
-    figures = [{str(size): float(ms) for size, ms in zip(BATCHES, row, strict=True)} for row in median]
+    figures = [{size: float(ms) for size, ms in zip(BATCHES, row, strict=True)} for row in median]
     return figures, _protocol(len(rounds), compute)
 
 

@@ -7,6 +7,7 @@ place, if shapes allow.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,12 +19,13 @@ from residuum.depth.described import measured_on
 from residuum.depth.measure import Score, StandIn, identity, scores_without, shortcut_alone
 from residuum.depth.remove import keeps_shape, removable
 from residuum.evaluation.opening import open_with_data, with_validation
-from residuum.files import Json, write_json
 from residuum.loading import load_for
 from residuum.models.count import multiply_adds, parameters
 from residuum.models.resnet import ResNet
 from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
+from residuum.records.codec import write_record
+from residuum.records.depth import Intact, Lesion, LesionRow
 from residuum.settings import LesionSettings
 
 
@@ -42,12 +44,12 @@ def lesion(settings: LesionSettings) -> Path:
     images = len(loader.split)
     say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")
     intact, scores = lesions(net, loader.held(), compute)
-    write_json(out / runs.LESION, {
-        "kind": "lesion",
+    found = Lesion(
         **measured_on(opened, images),
-        "intact": {"loss": intact.loss, "accuracy": intact.accuracy},
-        "blocks": block_rows(net, scores, classifier.preprocessing.image_size),
-    })  # fmt: skip
+        intact=Intact(loss=intact.loss, accuracy=intact.accuracy),
+        blocks=block_rows(net, scores, classifier.preprocessing.image_size),
+    )
+    write_record(out / runs.LESION, found)
     return out
 
 
@@ -60,7 +62,7 @@ def lesions(net: ResNet, batches: Iterable[Batch], compute: Compute) -> tuple[Sc
     return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute)
 
 
-def what_is_left(spec: NetSpec, name: str) -> str | None:
+def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | None:
     """Say what a block without its branch does: "identity", or "shortcut" where that changes what it gets.
 
     None: the block of a plain net that changes the shape leaves nothing.
@@ -71,21 +73,21 @@ def what_is_left(spec: NetSpec, name: str) -> str | None:
     return "identity" if passes and keeps_shape(spec, name) else "shortcut"
 
 
-def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> list[Json]:
+def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tuple[LesionRow, ...]:
     """Return one row a block, in order: what it costs and what the net does without it."""
     may_go, costs = removable(net), block_costs(net.spec, image_size)
-    rows = []
-    for name, _ in net.blocks():
-        score = scores.get(name)
-        row = {
-            "name": name,
-            "stage": int(name.split(".")[0].removeprefix("stage")),
-            "removable": name in may_go,
-        }
-        row |= {"left": what_is_left(net.spec, name)}
-        row |= {"loss": score.loss if score else None, "accuracy": score.accuracy if score else None}
-        rows.append({**row, **costs[name]})
-    return rows
+    return tuple(
+        LesionRow(
+            name=name,
+            stage=int(name.split(".")[0].removeprefix("stage")),
+            removable=name in may_go,
+            left=what_is_left(net.spec, name),
+            loss=scores[name].loss if name in scores else None,
+            accuracy=scores[name].accuracy if name in scores else None,
+            **costs[name],
+        )
+        for name, _ in net.blocks()
+    )
 
 
 def block_costs(spec: NetSpec, image_size: int) -> dict[str, dict[str, int]]:

@@ -5,8 +5,9 @@ from typing import Any
 
 from residuum import runs
 from residuum.evaluation.opening import NetWithData
-from residuum.files import Json, write_whole
+from residuum.files import write_whole
 from residuum.loading import model_path
+from residuum.records.depth import Repaired
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
@@ -16,7 +17,9 @@ RUN = "repair"
 UNREPAIRED = "model-unrepaired.safetensors"
 
 
-def repair(settings: TrimSettings, opened: NetWithData, out: Path) -> Json:
+def repair(
+    settings: TrimSettings, opened: NetWithData, out: Path, original_test_accuracy: float | None
+) -> Repaired:
     """Train out/model-unrepaired.safetensors on and write out/model.safetensors; return figures for trim.json.
 
     Raises:
@@ -25,7 +28,7 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path) -> Json:
     """
     run = train(repair_settings(settings, opened, out))
     write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
-    return repaired_figures(settings.repair, run)
+    return repaired_figures(settings.repair, run, original_test_accuracy)
 
 
 def repair_settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSettings:
@@ -49,13 +52,13 @@ def repair_settings(settings: TrimSettings, opened: NetWithData, out: Path) -> T
     )
 
 
-def repaired_figures(epochs: int, run: RunRecord) -> Json:
+def repaired_figures(epochs: int, run: RunRecord, original_test_accuracy: float | None) -> Repaired:
     """Return the last validation accuracy and, if the run was judged on test pictures, that figure."""
-    lines = [line for line in run.metrics if line["kind"] == "epoch"]
-    test = run.evaluation if run.evaluation and run.evaluation["split"] == "test" else None
-    return {
-        "epochs": epochs,
-        "validation_accuracy": lines[-1].get("validation_accuracy"),
-        "test_accuracy": test["top1"]["value"] if test else None,
-        "test_images": test["images"] if test else None,
-    }
+    test = run.evaluation if run.evaluation and run.evaluation.split == "test" else None
+    return Repaired(
+        epochs=epochs,
+        validation_accuracy=run.epochs[-1].validation_accuracy,
+        test_accuracy=test.top1.value if test else None,
+        test_images=test.images if test else None,
+        original_test_accuracy=original_test_accuracy,
+    )

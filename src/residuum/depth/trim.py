@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec import structs
 
 from residuum import machine, runs
 from residuum.compute import Compute, choose_compute
@@ -20,11 +21,14 @@ from residuum.depth.repair import UNREPAIRED, repair
 from residuum.depth.search import Cut, accuracies, least_harmful_first, random_order
 from residuum.evaluation.evaluate import judged, probabilities, scores
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
-from residuum.files import Json, write_json
 from residuum.loading import Classifier, load_for, save_classifier
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.codec import write_record
+from residuum.records.depth import Chosen, Draw, Point, Target, Trim
+from residuum.records.evaluation import Figures
+from residuum.records.model import Trimmed
 from residuum.settings import TrimSettings
 
 
@@ -68,22 +72,22 @@ def trim(settings: TrimSettings) -> Path:
     record = _new_record(work, target)
 
     def keep(**parts: Any) -> None:
-        record.update(parts)
-        write_json(work.out / runs.TRIM, record)
+        nonlocal record
+        record = structs.replace(record, **parts)
+        write_record(work.out / runs.TRIM, record)
 
     for point in _curve(work):
-        keep(curve=[*record["curve"], point])
-    deleted = [point["deleted"] for point in record["curve"][1:]]
-    for draw in _random_draws(work, record["curve"][0]):
-        keep(random=[*record["random"], draw])
-    keep(**_timed(work, deleted, record["curve"]))
-    removed, why = choose(target, record["curve"])
+        keep(curve=(*record.curve, point))
+    deleted = [point.deleted for point in record.curve if point.deleted]
+    for draw in _random_draws(work, record.curve[0]):
+        keep(random=(*record.random, draw))
+    keep(**_timed(work, deleted, record.curve))
+    removed, why = choose(target, record.curve)
     say(f"{removed} blocks taken out: {why}")
-    keep(chosen={"removed": removed, "why": why})
+    keep(chosen=Chosen(removed=removed, why=why))
     _write_model(work, deleted[:removed])
     if settings.repair:
-        figures = repair(settings, work.opened, work.out)
-        keep(repaired={**figures, "original_test_accuracy": _original_test_accuracy(work)})
+        keep(repaired=repair(settings, work.opened, work.out, _original_test_accuracy(work)))
     return work.out
 
 
@@ -99,24 +103,20 @@ def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     return Work(settings, out, opened, loader, loader.held(), training.held())
 
 
-def _new_record(work: Work, target: dict[str, float]) -> Json:
-    return {
-        "kind": "trim",
+def _new_record(work: Work, target: Target) -> Trim:
+    return Trim(
         **measured_on(work.opened, len(work.loader.split)),
-        "latency_protocol": "",
-        "asked": target,
-        "curve": [],
-        "random": [],
-        "chosen": None,
-        "repaired": None,
-    }
+        latency_protocol="",
+        asked=target,
+        curve=(),
+        random=(),
+        chosen=None,
+        repaired=None,
+    )
 
 
-def _curve(work: Work) -> Iterator[Json]:
-    """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time.
-
-    `loss` is with BN as trained, `loss_batch_statistics` what the search went by.
-    """
+def _curve(work: Work) -> Iterator[Point]:
+    """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time."""
     spec, compute = work.net.spec, work.opened.compute
     most, gone = most_removable(spec), list[str]()
     say(f"taking out up to {most} of {sum(spec.blocks)} blocks, the least harmful first")
@@ -133,40 +133,40 @@ def _curve(work: Work) -> Iterator[Json]:
 
 def curve_point(
     spec: NetSpec, gone: Sequence[str], cut: Cut, accuracy_recalibrated: float, image_size: int
-) -> Json:
+) -> Point:
     """Return one point of the curve; latencies are measured later, all together."""
     smaller = spec_without(spec, gone)
-    return {
-        "removed": len(gone),
-        "deleted": cut.deleted,
-        "blocks": list(smaller.blocks),
+    return Point(
+        removed=len(gone),
+        deleted=cut.deleted,
+        blocks=smaller.blocks,
         **cost(smaller, image_size),
-        "loss": cut.score.loss,
-        "loss_batch_statistics": cut.searched,
-        "accuracy": cut.score.accuracy,
-        "accuracy_recalibrated": accuracy_recalibrated,
-        "latency_ms": None,
-    }
+        loss=cut.score.loss,
+        loss_batch_statistics=cut.searched,
+        accuracy=cut.score.accuracy,
+        accuracy_recalibrated=accuracy_recalibrated,
+        latency_ms=None,
+    )
 
 
-def _random_draws(work: Work, whole: Json) -> Iterator[Json]:
+def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
     """Yield the accuracies of random deletion, for as many blocks gone as the curve has, draw by draw."""
     generator = np.random.default_rng(work.settings.seed)
     for draw in range(work.settings.random):
         say(f"random deletion, draw {draw + 1} of {work.settings.random}")
         order = random_order(work.net.spec, generator)
         as_trained, again = accuracies(work.net, order, work.validation, work.training, work.opened.compute)
-        yield {
-            "draw": draw,
-            "accuracy": [whole["accuracy"], *as_trained],
-            "accuracy_recalibrated": [whole["accuracy_recalibrated"], *again],
-        }
+        yield Draw(
+            draw=draw,
+            accuracy=(whole.accuracy, *as_trained),
+            accuracy_recalibrated=(whole.accuracy_recalibrated, *again),
+        )
 
 
-def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Json]) -> Json:
+def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Point]) -> dict[str, Any]:
     say("timing all nets side by side")
     figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
-    points = [{**point, "latency_ms": ms} for point, ms in zip(curve, figures, strict=True)]
+    points = tuple(structs.replace(one, latency_ms=ms) for one, ms in zip(curve, figures, strict=True))
     return {"curve": points, "latency_protocol": how}
 
 
@@ -176,25 +176,28 @@ def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Json]) -> Json:
 def _write_model(work: Work, gone: Sequence[str]) -> None:
     """Write the net without the blocks `gone`, recalibrated; its figures are those of the validation pictures."""
     classifier, net = work.opened.classifier, work.recalibrated(gone) if gone else work.net
-    done = {"deleted": list(gone), "blocks_before": work.net.spec.blocks, "blocks": net.spec.blocks}
-    about = {
-        **classifier.about,
-        "lineage": classifier.lineage("trim", **done),
-        "metrics": _metrics(work, net),
-        "versions": machine.environment(),
-    }
+    now = machine.environment()
+    step = Trimmed(
+        date=now.date,
+        from_=classifier.digest,
+        deleted=tuple(gone),
+        blocks_before=work.net.spec.blocks,
+        blocks=net.spec.blocks,
+    )
+    about = structs.replace(
+        classifier.about,
+        lineage=(*classifier.about.lineage, step),
+        metrics=_metrics(work, net),
+        versions=now,
+    )
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)
     save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about)
 
 
-def _metrics(work: Work, net: ResNet) -> Json:
+def _metrics(work: Work, net: ResNet) -> Figures:
     """Judge on the validation pictures, as `residuum evaluate` would."""
     classes = work.opened.classifier.classes
-    figures = judged(net, work.loader, exactly(work.opened.compute), classes, "validation")
-    return {name: value for name, value in figures.items() if name not in _TABLES}
-
-
-_TABLES = {"per_class", "confusion", "calibration"}
+    return judged(net, work.loader, exactly(work.opened.compute), classes, "validation").figures()
 
 
 def _original_test_accuracy(work: Work) -> float | None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,9 +19,10 @@ from residuum.errors import UserError
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.opening import NetWithData, open_with_data
 from residuum.evaluation.views import SAID, weighted
-from residuum.files import write_json
 from residuum.loading import load
 from residuum.plain_data import as_json
+from residuum.records.codec import write_record
+from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation
 from residuum.settings import EvaluateSettings
 
 
@@ -66,11 +67,10 @@ def protocol(shown: Preprocessing, views: Views = "single") -> str:
     return f"{SAID[views]}, shorter side {shown.resize_to}{how}, central {square}"
 
 
-def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
+def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
 
-    It computes in float32 unless told otherwise: a net scores what was published for it. "same_data_as_training" is
-    None for a model that was not trained here.
+    It computes in float32 unless told otherwise: a net scores what was published for it.
 
     Raises:
         UserError: no such run, data or split; or the data's classes are not the model's.
@@ -83,19 +83,19 @@ def evaluate(settings: EvaluateSettings) -> dict[str, Any]:
     opened = open_with_data(classifier, compute, settings.data)
     name, split = _choose_split(opened, settings)
     loader = opened.loader(split, settings.batch_size, settings.workers)
-    figures = {
-        "data": str(settings.data) if settings.data else classifier.about["data"]["source"],
-        "fingerprint": opened.fingerprint,
-        **judged(classifier.net, loader, compute, classifier.classes, name),
-        "same_data_as_training": opened.same,
-    }
-    _keep(Path(settings.run), figures, settings, classifier.file.name)
-    return figures
+    found = DataEvaluation(
+        **structs.asdict(judged(classifier.net, loader, compute, classifier.classes, name)),
+        data=str(settings.data) if settings.data else opened.data.source,
+        fingerprint=opened.fingerprint,
+        same_data_as_training=opened.same,
+    )
+    _keep(Path(settings.run), found, settings, classifier.file.name)
+    return found
 
 
 def judged(
     net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str
-) -> dict[str, Any]:
+) -> Evaluation:
     """Return the figures of a net on a split that goes by this name."""
     answers = probabilities(net, loader, compute)
     how = protocol(loader.preprocessing)
@@ -117,11 +117,14 @@ def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str,
     return name, present[name]
 
 
-def _keep(run: Path, figures: dict[str, Any], settings: EvaluateSettings, model: str) -> None:
+def _keep(run: Path, found: DataEvaluation, settings: EvaluateSettings, model: str) -> None:
     """Write the figures beside the run, never over the run's own evaluation."""
     if not runs.is_run(run):
         return
-    digest = figures["fingerprint"][:12]
-    path = run / runs.EVALUATIONS / f"{figures['split']}-{digest}.json"
-    how = {"model": model, "settings": as_json(settings), "environment": machine.environment()}
-    write_json(path, {**figures, **how})
+    kept = KeptEvaluation(
+        **structs.asdict(found),
+        model=model,
+        settings=as_json(settings),
+        environment=machine.environment(),
+    )
+    write_record(run / runs.EVALUATIONS / f"{found.split}-{found.fingerprint[:12]}.json", kept)

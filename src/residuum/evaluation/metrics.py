@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
-from residuum.files import Json
+from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure
 
 Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 
@@ -51,7 +51,7 @@ def judge(
     split: str,
     protocol: str,
     seed: int = 0,
-) -> Json:
+) -> Evaluation:
     """Judge (N, K) probabilities against (N,) labels; the order of the images changes nothing.
 
     top1, top5, precision and recall carry Wilson's interval. F1 is 2J / (1 + J), J being the share of hits
@@ -74,19 +74,19 @@ def judge(
     rows = _read_rows(probabilities, labels)
     confusion = confusion_matrix(rows.labels, rows.predicted, len(classes))
     macro_f1, ece = _bootstrapped(rows, len(classes), seed)
-    return {
-        "split": split,
-        "protocol": protocol,
-        "images": len(rows.labels),
-        "top1": _proportion(np.count_nonzero(rows.rank < 1), len(rows.rank)),
-        "top5": _proportion(np.count_nonzero(rows.rank < 5), len(rows.rank)) if len(classes) > 5 else None,
-        "macro_f1": macro_f1,
-        "ece": ece,
-        "loss": float(np.log(1 / np.clip(rows.own.astype(np.float64), SMALLEST, 1)).mean()),
-        "per_class": [_judge_class(name, k, confusion) for k, name in enumerate(classes)],
-        "confusion": confusion.tolist(),
-        "calibration": _calibration(rows.confidence, rows.correct),
-    }
+    return Evaluation(
+        split=split,
+        protocol=protocol,
+        images=len(rows.labels),
+        top1=_proportion(np.count_nonzero(rows.rank < 1), len(rows.rank)),
+        top5=_proportion(np.count_nonzero(rows.rank < 5), len(rows.rank)) if len(classes) > 5 else None,
+        macro_f1=macro_f1,
+        ece=ece,
+        loss=float(np.log(1 / np.clip(rows.own.astype(np.float64), SMALLEST, 1)).mean()),
+        per_class=tuple(_judge_class(name, k, confusion) for k, name in enumerate(classes)),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        calibration=_calibration(rows.confidence, rows.correct),
+    )
 
 
 # --- the small pieces --------------------------------------------------------------------------
@@ -133,22 +133,22 @@ def _bin_of(confidence: Probabilities) -> NDArray[np.int64]:
     return np.searchsorted(inner, confidence, side="left").astype(np.int64)
 
 
-def _calibration(confidence: Probabilities, correct: NDArray[np.bool_]) -> list[Json]:
+def _calibration(confidence: Probabilities, correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
     bins = _bin_of(confidence)
     counts = np.bincount(bins, minlength=BINS)
     sums = np.bincount(bins, weights=confidence, minlength=BINS)
     hits = np.bincount(bins, weights=correct, minlength=BINS)
     edges = _edges()
-    return [
-        {
-            "low": float(edges[b]),
-            "high": float(edges[b + 1]),
-            "count": int(counts[b]),
-            "confidence": float(sums[b] / counts[b]) if counts[b] else None,
-            "accuracy": float(hits[b] / counts[b]) if counts[b] else None,
-        }
+    return tuple(
+        Bin(
+            low=float(edges[b]),
+            high=float(edges[b + 1]),
+            count=int(counts[b]),
+            confidence=float(sums[b] / counts[b]) if counts[b] else None,
+            accuracy=float(hits[b] / counts[b]) if counts[b] else None,
+        )
         for b in range(BINS)
-    ]
+    )
 
 
 # --- reading the probabilities -----------------------------------------------------------------
@@ -195,29 +195,28 @@ def _read_rows(probabilities: Probabilities, labels: NDArray[np.int64]) -> _Rows
 # --- figures with their intervals --------------------------------------------------------------
 
 
-def _figure(value: float, low: float, high: float) -> Json:
-    return {"value": value, "low": low, "high": high}
+def _proportion(successes: Any, trials: int) -> Measure:
+    successes = int(successes)
+    low, high = wilson(successes, trials)
+    return Measure(value=successes / trials if trials else 0.0, low=low, high=high)
 
 
-def _proportion(successes: Any, trials: Any) -> Json:
-    successes, trials = int(successes), int(trials)
-    return _figure(successes / trials if trials else 0.0, *wilson(successes, trials))
-
-
-def _f1(hits: int, united: int) -> Json:
+def _f1(hits: int, united: int) -> Measure:
     """Return F1 = 2J / (1 + J), J = hits / united; `united` images are of the class or are called so."""
-    return {name: 2 * bound / (1 + bound) for name, bound in _proportion(hits, united).items()}
+    J = _proportion(hits, united)
+    value, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
+    return Measure(value=value, low=low, high=high)
 
 
-def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> Json:
+def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
     hits, images, called = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
-    return {
-        "name": name,
-        "images": images,
-        "precision": _proportion(hits, called),
-        "recall": _proportion(hits, images),
-        "f1": _f1(hits, images + called - hits),
-    }
+    return ClassFigures(
+        name=name,
+        images=images,
+        precision=_proportion(hits, called),
+        recall=_proportion(hits, images),
+        f1=_f1(hits, images + called - hits),
+    )
 
 
 def _macro_f1(
@@ -230,7 +229,7 @@ def _macro_f1(
     return float((2 * hits[seen] / both[seen]).mean())
 
 
-def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Json, Json]:
+def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Measure, Measure]:
     """Return macro F1 and ECE with intervals from the same resamples of the rows."""
     N, labels, predicted = len(rows.labels), rows.labels, rows.predicted
     hit = np.where(rows.correct, labels, K)
@@ -246,7 +245,7 @@ def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Json, Json]:
     return _reflected(macro_f1, resampled[0]), _reflected(ece, resampled[1])
 
 
-def _reflected(value: float, resampled: NDArray[np.float64]) -> Json:
+def _reflected(value: float, resampled: NDArray[np.float64]) -> Measure:
     """Return the 95 % interval whose ends lie as far from `value` as the percentiles do, on the other side.
 
     Resampling adds its own bias: it raises ECE and lowers macro F1. The plain percentiles take that bias
@@ -255,6 +254,8 @@ def _reflected(value: float, resampled: NDArray[np.float64]) -> Json:
     times in ten, not 19 in 20, and an ECE of exactly 0, the edge of the possible, less often still.
     """
     low, high = np.quantile(resampled, [0.025, 0.975])
-    return _figure(
-        value, float(max(0, min(value, 2 * value - high))), float(min(1, max(value, 2 * value - low)))
+    return Measure(
+        value=value,
+        low=float(max(0, min(value, 2 * value - high))),
+        high=float(min(1, max(value, 2 * value - low))),
     )

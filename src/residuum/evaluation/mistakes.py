@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.files import Json
+from residuum.records.evaluation import Mistake
 
 LONG_SIDE = 96
 
@@ -25,7 +25,7 @@ def most_confident_mistakes(
     pixels_of: Callable[[int], NDArray[np.uint8]],
     *,
     limit: int = 48,
-) -> list[Json]:
+) -> list[Mistake]:
     """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
 
     Args:
@@ -35,9 +35,6 @@ def most_confident_mistakes(
         name_of: what a person calls image i.
         pixels_of: image i as (H, W, 3) uint8; asked only for the images returned.
         limit: how many at most.
-
-    Returns:
-        Dictionaries of name, truth, predicted (class names), confidence and thumbnail (a PNG data URI).
     """
     assert probabilities.shape == (len(labels), len(classes)), probabilities.shape
     assert limit >= 0, limit
@@ -45,13 +42,13 @@ def most_confident_mistakes(
     wrong = np.flatnonzero(predicted != labels)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
     return [
-        {
-            "name": name_of(i),
-            "truth": classes[labels[i]],
-            "predicted": classes[predicted[i]],
-            "confidence": float(confidence[i]),
-            "thumbnail": thumbnail(pixels_of(i)),
-        }
+        Mistake(
+            name=name_of(i),
+            truth=classes[labels[i]],
+            predicted=classes[predicted[i]],
+            confidence=float(confidence[i]),
+            thumbnail=thumbnail(pixels_of(i)),
+        )
         for i in surest.tolist()
     ]
 

@@ -76,20 +76,20 @@ def open_with_data(classifier: Classifier, compute: Compute, source: str | Path 
     Raises:
         UserError: no data set is named or known, there is none, or it has other classes.
     """
-    about = classifier.about
-    trained_with: Json | None = about.get("data")
-    if not (source or trained_with):
+    trained_with = classifier.about.data
+    place = source or (trained_with.source if trained_with else None)
+    if place is None:
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
             "it was not trained here, so it has no data of its own",
             f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
         )
-    data = open_data(str(source or (trained_with or {})["source"]), progress=show_progress("fetching"))
+    data = open_data(str(place), progress=show_progress("fetching"))
     digest = fingerprint(data)
-    same = trained_with.get("fingerprint") == digest if trained_with else None
+    same = trained_with.fingerprint == digest if trained_with else None
     cut = None
     if same and data.validation is None:
-        asked: Json = about.get("settings") or {}
+        asked: Json = classifier.about.settings or {}
         share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
         cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
     compute.place(classifier.net)

@@ -14,10 +14,10 @@ from residuum.exchange.known import Guess, Known, guess, relevant, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
 from residuum.exchange.sources import Source, open_source
-from residuum.files import Json
 from residuum.loading import save_classifier
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
+from residuum.records import model as records
 from residuum.settings import ImportSettings
 
 
@@ -52,7 +52,7 @@ def import_weights(settings: ImportSettings) -> Imported:
     layout, opened = found.layout.name, source.opened
     said = (*opened.chosen, *_ignored(source), *notes, *_structure(spec, source, layout), *guessed)
     imported = Imported(_destination(settings, source), spec, layout, said, opened.left_out)
-    save_classifier(imported.path, net, spec, classes, preprocessing, _about(imported, source))
+    save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
 
 
@@ -202,21 +202,10 @@ def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
     return said
 
 
-def _about(imported: Imported, source: Source) -> Json:
-    environment = machine.environment()
-    step = {
-        "verb": "import",
-        "date": environment["date"],
-        "from": source.digest,
-        "source": source.name,
-        "layout": imported.layout,
-    }
-    story = {"assumptions": list(imported.assumptions), "left_out": list(imported.left_out)}
-    return {
-        "metrics": None,
-        "data": None,
-        "settings": None,
-        "versions": environment,
-        "import": {"source": source.name, "layout": imported.layout, **story},
-        "lineage": [step],
-    }
+def _provenance(imported: Imported, source: Source) -> records.Provenance:
+    now, layout = machine.environment(), imported.layout
+    step = records.Imported(date=now.date, from_=source.digest, source=source.name, layout=layout)
+    story = records.Import(
+        source=source.name, layout=layout, assumptions=imported.assumptions, left_out=imported.left_out
+    )
+    return records.Provenance(versions=now, import_=story, lineage=(step,))

@@ -1,15 +1,13 @@
 """The model file: one safetensors file that describes itself. Nothing else is needed to use it.
 
 Tensors: the net's own under "model/…", preprocessing's under "preprocessing/…". The safetensors metadata holds one
-JSON text, "residuum": format, specification, class names, preprocessing, metrics with their protocol, data
-fingerprint, versions. Nothing is ever unpickled.
+JSON text, "residuum": records/model.py says what is in it. Nothing is ever unpickled.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,11 +15,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from residuum.errors import UserError
-from residuum.files import write_whole
+from residuum.files import Json, write_whole
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NetSpec, from_json
+from residuum.models.spec import NetSpec
+from residuum.models.spec import from_json as spec_from_json
+from residuum.records.codec import from_json, with_version
+from residuum.records.model import FORMAT, About
 
-FORMAT = "residuum-model/1"
 _KEY = "residuum"
 _DIGEST = "sha256"
 
@@ -30,18 +30,22 @@ _DIGEST = "sha256"
 class ModelFile:
     """What a model file holds; `about` is everything that is not a tensor."""
 
-    spec: NetSpec
     weights: dict[str, Tensor]
     preprocessing: dict[str, Tensor]
-    about: dict[str, Any]
+    about: About
+
+    @property
+    def spec(self) -> NetSpec:
+        """Return the net's specification (UserError if it is none)."""
+        return spec_from_json(self.about.net)
 
 
 def write_model(path: Path, model: ModelFile) -> None:
     """Write the model file, whole or not at all (UserError when the disk is full)."""
     tensors = {f"model/{name}": tensor for name, tensor in model.weights.items()}
     tensors |= {f"preprocessing/{name}": tensor for name, tensor in model.preprocessing.items()}
-    about = {**model.about, "format": FORMAT, "net": model.spec.as_json()}
-    write_whole(path, sealed(tensors, {_KEY: json.dumps(about, ensure_ascii=False)}))
+    about = json.dumps(with_version(model.about), ensure_ascii=False)
+    write_whole(path, sealed(tensors, {_KEY: about}))
 
 
 def read_model(path: Path) -> ModelFile:
@@ -51,18 +55,17 @@ def read_model(path: Path) -> ModelFile:
         UserError: it is missing, damaged, not a safetensors file, or not one of ours.
     """
     tensors, metadata = read_tensors(path)
-    about = _about(metadata.get(_KEY, "{}"))
-    if about.get("format") != FORMAT:
+    content = _content(metadata.get(_KEY, "{}"))
+    if content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not a residuum model file",
-            f"its format is {about.get('format')!r}, expected {FORMAT!r}",
+            f"its format is {content.get('format')!r}, expected {FORMAT!r}",
             "give a run folder or the model.safetensors inside one",
         )
     return ModelFile(
-        spec=from_json(about["net"]),
         weights=below("model/", tensors),
         preprocessing=below("preprocessing/", tensors),
-        about=about,
+        about=from_json(content, About, f"what {path} says of itself"),
     )
 
 
@@ -105,7 +108,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return tensors, metadata
 
 
-def _about(text: str) -> dict[str, Any]:
+def _content(text: str) -> Json:
     """A foreign file may carry anything under our key."""
     try:
         parsed = json.loads(text)

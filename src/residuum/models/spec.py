@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import msgspec
+
 from residuum.choices import Activation, Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
 
@@ -215,9 +217,10 @@ def from_json(data: dict[str, Any]) -> NetSpec:
         UserError: a field is unknown or missing: the file is damaged or from a newer residuum.
     """
     try:
-        lists = {name: tuple(data[name]) for name in ("blocks", "widths")}
-        return NetSpec(**{**data, **lists})
-    except (KeyError, TypeError) as error:
+        if unknown := set(data) - {field.name for field in fields(NetSpec)}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        return msgspec.convert(data, NetSpec)
+    except ValueError as error:
         raise UserError(
             "the net's specification cannot be read", str(error), "use the residuum version that wrote it"
         ) from error

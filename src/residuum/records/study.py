@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from residuum.choices import Scale
 from residuum.records.codec import Record
+from residuum.records.environment import Environment
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Answer = Literal["supported", "contradicted", "undecided"]
@@ -171,4 +172,4 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     """What measuring took, besides the training of `runs`."""
     runs: dict[str, Seconds]
     """What the training of each run took, in seconds; on a processor that is of one core."""
-    environment: dict[str, Any]
+    environment: Environment

@@ -8,8 +8,9 @@ from statistics import median
 
 from markupsafe import Markup
 
+from residuum.records.evaluation import Bin, Measure
 from residuum.reporting import svg
-from residuum.reporting.figures import Bin, Measure, Points, last, thin
+from residuum.reporting.points import Points, last, thin
 from residuum.reporting.svg import Format, Frame, Scale
 from residuum.reporting.wording import counted, percent, with_interval
 
@@ -194,8 +195,7 @@ def interval_line(measure: Measure, baseline: float | None) -> Markup:
         parts.append(svg.text(x(share), 42, svg.percent_tick(share), "middle", "tick"))
     if baseline is not None:
         parts.append(svg.element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
-    if measure.low is not None and measure.high is not None:
-        parts.append(svg.line(x(measure.low), 24, x(measure.high), 24, "span"))
+    parts.append(svg.line(x(measure.low), 24, x(measure.high), 24, "span"))
     parts.append(svg.line(x(measure.value), 15, x(measure.value), 33, "value"))
     return svg.drawing(46, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
+from residuum.records.evaluation import ClassFigures, Evaluation, Measure
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Series
-from residuum.reporting.figures import ClassFigures, Evaluation, Measure, last, points
 from residuum.reporting.one_run import Chart, OneRun, flat
+from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
 
 NOT_A_DIFFERENCE = {"seed", "out", "resume"}  # what may differ between runs that repeat each other
@@ -69,7 +70,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
 
 def _verdict(runs: Sequence[OneRun]) -> str:
     """Name the run with the highest top-1, and whether the next one's interval leaves room for doubt."""
-    judged = [(run.evaluation.top1, run) for run in runs if run.evaluation and run.evaluation.top1]
+    judged = [(run.evaluation.top1, run) for run in runs if run.evaluation]
     if not judged:
         return "None of these runs has final figures yet."
     judged.sort(key=lambda one: -one[0].value)
@@ -78,15 +79,12 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     if len(judged) == 1:
         return f"Only {named} has final figures: it names {with_interval(best)} correctly."
     start = f"{named} names the most pictures correctly: {with_interval(best)}."
-    return f"{start} {_doubt(best, judged[1:])}".strip()
+    return f"{start} {_doubt(best, judged[1:])}"
 
 
 def _doubt(best: Measure, others: Sequence[tuple[Measure, OneRun]]) -> str:
     """Say whether the intervals of the others reach that of the best."""
-    low = best.low
-    if low is None:
-        return ""
-    rivals = [run.letter for found, run in others if (found.high or found.value) >= low]
+    rivals = [run.letter for found, run in others if found.high >= best.low]
     if not rivals:
         return "Its interval lies above those of the other runs."
     reached = f"Its interval overlaps with that of {', '.join(rivals)}"
@@ -98,7 +96,7 @@ def _cautions(runs: Sequence[OneRun]) -> list[str]:
     judged = [(run, run.evaluation) for run in runs if run.evaluation]
     missing = [run.letter for run in runs if run.evaluation is None]
     made = [f"{', '.join(missing)}: no final figures yet."] if missing else []
-    if len({run.record.data.get("fingerprint") for run in runs}) > 1:
+    if len({_fingerprint(run) for run in runs}) > 1:
         made.append(
             "These runs did not use the same data (fingerprints differ): their figures do not compare."
         )
@@ -130,7 +128,7 @@ def _charts(runs: Sequence[OneRun]) -> list[Chart]:
     )
     made = []
     for title, key, quantity in wanted:
-        series = [Series(run.letter, points(run.history.epochs, key), run.place, run.letter) for run in runs]
+        series = [Series(run.letter, points(run.record.epochs, key), run.place, run.letter) for run in runs]
         series = [one for one in series if last(one.points)]
         if series:
             made.append(Chart(title, charts.curves(series, quantity), series))
@@ -142,7 +140,7 @@ def _charts(runs: Sequence[OneRun]) -> list[Chart]:
 
 def differing_settings(runs: Sequence[OneRun]) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each run) for the settings that are not the same in all."""
-    each = [{key: plain(value) for key, value in flat(run.resolved).items()} for run in runs]
+    each = [{key: plain(value) for key, value in flat(run.record.settings.resolved).items()} for run in runs]
     keys = dict.fromkeys(key for settings in each for key in settings)
     rows = [(key, [settings.get(key, "–") for settings in each]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
@@ -152,26 +150,30 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
     """Group the judged runs that differ only by seed and share data and split; groups of one are left out."""
     groups: dict[object, list[tuple[OneRun, float]]] = defaultdict(list)
     for run in runs:
-        found = run.evaluation
-        if found and found.top1:
-            groups[_identity(run, found)].append((run, found.top1.value))
+        if run.evaluation:
+            groups[_identity(run, run.evaluation)].append((run, run.evaluation.top1.value))
     return [
         Repeats(
             letters=[run.letter for run, _ in group],
-            model=str(group[0][0].resolved.get("model") or ""),
+            model=group[0][0].summary.model,
             mean=mean(value for _, value in group),
             deviation=stdev(value for _, value in group),
         )
         for group in groups.values()
-        if len({run.resolved.get("seed") for run, _ in group}) == len(group) > 1
+        if len({run.summary.seed for run, _ in group}) == len(group) > 1
     ]
 
 
 def _identity(run: OneRun, evaluation: Evaluation) -> object:
     """Return what two runs share if they differ only by seed."""
-    settings = flat({key: value for key, value in run.resolved.items() if key not in NOT_A_DIFFERENCE})
+    resolved = run.record.settings.resolved
+    settings = flat({key: value for key, value in resolved.items() if key not in NOT_A_DIFFERENCE})
     same = tuple(sorted((key, plain(value)) for key, value in settings.items()))
-    return same, run.record.data.get("fingerprint"), evaluation.split, evaluation.images, evaluation.protocol
+    return same, _fingerprint(run), evaluation.split, evaluation.images, evaluation.protocol
+
+
+def _fingerprint(run: OneRun) -> str | None:
+    return run.record.data.fingerprint if run.record.data else None
 
 
 # --- recall -------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def _identity(run: OneRun, evaluation: Evaluation) -> object:
 
 def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
     """Return each class's figures in each run, and a note on which classes are shown."""
-    each = [{one.name: one for one in run.evaluation.classes} if run.evaluation else {} for run in runs]
+    each = [{one.name: one for one in run.evaluation.per_class} if run.evaluation else {} for run in runs]
     names = list(dict.fromkeys(name for classes in each for name in classes))
     rows = [(name, [classes.get(name) for classes in each]) for name in names]
     if len(rows) <= MOST_CLASSES:
@@ -190,7 +192,7 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 
 
 def _spread(found: Sequence[ClassFigures | None]) -> float:
-    values = [one.recall.value for one in found if one and one.recall]
+    values = [one.recall.value for one in found if one]
     return max(values) - min(values) if values else 0.0
 
 

@@ -8,12 +8,12 @@ from statistics import mean
 
 from markupsafe import Markup
 
+from residuum.records.depth import Lesion, LesionRow, Trim
 from residuum.reporting import svg
 from residuum.reporting.charts import ACCURACY, Series, XAxis, curves
-from residuum.reporting.depth_figures import Lesion, LesionRow, Trim, at
 from residuum.reporting.depth_view import milliseconds, points
-from residuum.reporting.figures import Points, last
 from residuum.reporting.one_run import Chart
+from residuum.reporting.points import Points, last
 from residuum.reporting.svg import Frame, Scale
 from residuum.reporting.wording import counted, isolated, percent
 
@@ -38,24 +38,17 @@ class BlockBar:
         return 0 if self.row.removable else 1 if self.row.changes_shape else 3
 
 
-def lost(found: Lesion, row: LesionRow) -> float | None:
-    """Return the points of accuracy that are lost without the block."""
-    if found.accuracy is None or row.accuracy is None:
-        return None
-    return 100 * (found.accuracy - row.accuracy)
-
-
 def lesion_charts(found: Lesion) -> list[Chart]:
     """Draw all blocks, and again those that may go where others dwarf them."""
-    may_go = [row for row in found.rows if row.removable]
-    titles = {"Every block": found.rows}
-    if may_go and any(row.accuracy is not None for row in found.rows if not row.removable):
+    may_go = tuple(row for row in found.blocks if row.removable)
+    titles = {"Every block": found.blocks}
+    if may_go and any(row.accuracy is not None for row in found.blocks if not row.removable):
         titles["The blocks that can be taken out"] = may_go
     return [Chart(title, drawn) for title, rows in titles.items() if (drawn := _bars(found, rows))]
 
 
 def _bars(found: Lesion, rows: Sequence[LesionRow]) -> Markup | None:
-    values = [value for row in rows if (value := lost(found, row)) is not None]
+    values = [value for row in rows if (value := found.lost(row)) is not None]
     if not values:
         return None
     bars = _placed(found, rows)
@@ -86,7 +79,7 @@ def _placed(found: Lesion, rows: Sequence[LesionRow]) -> list[BlockBar]:
     bars, x = list[BlockBar](), LEFT - gap * unit / 2
     for row in rows:
         x += gap * unit if not bars or row.stage != bars[-1].row.stage else 0.0
-        bars.append(BlockBar(row, lost(found, row), x, x + unit))
+        bars.append(BlockBar(row, found.lost(row), x, x + unit))
         x += unit
     return bars
 
@@ -147,31 +140,26 @@ def _accuracy_chart(
 def _by_removed(found: Trim) -> list[Series]:
     """Return all lines, the most important last, so that it lies on top; random orders are drawn faintly."""
     chosen_order = [
-        Series("least harmful first, recalibrated", _line([p.recalibrated for p in found.curve]), 0),
+        Series("least harmful first, recalibrated", _line([p.accuracy_recalibrated for p in found.curve]), 0),
         Series("the same, BN as trained", _line([p.accuracy for p in found.curve]), 1),
     ]
-    draws = [Series("", _line(draw.recalibrated), 2, faint=True) for draw in found.random]
+    draws = [Series("", _line(draw.accuracy_recalibrated), 2, faint=True) for draw in found.random]
     means = [Series("random order, recalibrated, mean", _line(random_means(found)), 2)] if draws else []
     return [*_repaired(found), *draws, *means, *reversed(chosen_order)]
 
 
-def _line(values: Sequence[float | None]) -> Points:
-    return [(float(k), _gap(value)) for k, value in enumerate(values)]
+def _line(values: Sequence[float]) -> Points:
+    return [(float(k), value) for k, value in enumerate(values)]
 
 
-def _gap(value: float | None) -> float:
-    return math.nan if value is None else value
-
-
-def random_means(found: Trim) -> list[float | None]:
-    """Return the mean accuracy of the random draws, recalibrated, for each number of blocks gone."""
-    return [mean(values) if (values := random_at(found, k)) else None for k in range(len(found.curve))]
+def random_means(found: Trim) -> list[float]:
+    """Return the mean accuracy of the random draws, if there are any, recalibrated, by the number of blocks gone."""
+    return [mean(random_at(found, k)) for k in range(len(found.curve))] if found.random else []
 
 
 def random_at(found: Trim, removed: int) -> list[float]:
     """Return each draw's accuracy with so many blocks gone, recalibrated."""
-    values = [at(draw.recalibrated, removed) for draw in found.random]
-    return [value for value in values if value is not None]
+    return [draw.accuracy_recalibrated[removed] for draw in found.random]
 
 
 def _repaired(found: Trim, x: float | None = None) -> list[Series]:
@@ -184,8 +172,8 @@ def _repaired(found: Trim, x: float | None = None) -> list[Series]:
 
 def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[float, str]]) -> Chart | None:
     """Draw only what lies near the whole net's accuracy; nothing if that is all there is."""
-    whole = found.whole.accuracy if found.whole else None
-    if whole is None or all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
+    whole = found.curve[0].accuracy if found.curve else 0.0
+    if all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
         return None
     floor = whole - CLOSE  # a line is cut where it first falls below it
     near = [replace(one, points=list(takewhile(lambda p: not p[1] < floor, one.points))) for one in series]
@@ -196,12 +184,12 @@ def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[floa
 
 def _latency_chart(found: Trim, size: int) -> Chart | None:
     """Draw accuracy against the milliseconds of a batch; the whole net is the slowest."""
-    timed = [(p.latency[size], p) for p in found.curve if size in p.latency]
+    timed = [(point.latency_ms[size], point) for point in found.curve if point.latency_ms]
     gone = {ms: point.removed for ms, point in timed}
-    chosen = found.chosen.latency.get(size) if found.chosen else None
+    chosen = timed[found.chosen.removed][0] if found.chosen else None
     series = _repaired(found, chosen) if chosen is not None else []
-    series.append(Series("BN as trained", [(ms, _gap(p.accuracy)) for ms, p in timed], 1))
-    series.append(Series("recalibrated", [(ms, _gap(p.recalibrated)) for ms, p in timed], 0))
+    series.append(Series("BN as trained", [(ms, point.accuracy) for ms, point in timed], 1))
+    series.append(Series("recalibrated", [(ms, point.accuracy_recalibrated) for ms, point in timed], 0))
 
     def reading(ms: float) -> str:
         return milliseconds(ms) + (f", {counted(gone[ms], 'block')} taken out" if ms in gone else "")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.files import read_json
-from residuum.reporting.depth_figures import read_lesion, read_trim
+from residuum.records.codec import read_record
+from residuum.records.depth import Lesion, Trim
 from residuum.reporting.depth_view import DepthView
 from residuum.reporting.lesion_view import view_lesion
 from residuum.reporting.template import filled, write_page
@@ -30,9 +30,9 @@ def write_depth_report(folder: Path, out: Path | None = None) -> Path:
 
 def _view(folder: Path) -> DepthView:
     if (folder / runs.TRIM).is_file():
-        return view_trim(read_trim(read_json(folder / runs.TRIM)))
+        return view_trim(read_record(folder / runs.TRIM, Trim))
     if (folder / runs.LESION).is_file():
-        return view_lesion(read_lesion(read_json(folder / runs.LESION)))
+        return view_lesion(read_record(folder / runs.LESION, Lesion))
     raise UserError(
         f"{folder} holds neither {runs.LESION} nor {runs.TRIM}",
         "the page is made from one of them",

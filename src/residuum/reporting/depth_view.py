@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from residuum.reporting.depth_figures import Measured
+from residuum.records.depth import Measured
 from residuum.reporting.one_run import Chart
-from residuum.reporting.wording import NBSP, NONE, count, percent, short
+from residuum.reporting.wording import NBSP, NONE, count, counted, percent, short
 
 Tile = tuple[str, str, str]  # what it is, the figure, a note
 Cell = tuple[str, float | None]  # what is shown, and what it is sorted by
@@ -34,7 +34,6 @@ class Table:
 class DepthView:
     """All that the page shows."""
 
-    kind: str
     measured: Measured
     heading: str
     headline: str
@@ -49,6 +48,11 @@ class DepthView:
     tiles: list[Tile] = field(default_factory=list)
     kinds: list[tuple[int, str]] = field(default_factory=list)
     """What the colours of bars mean: (style, words)."""
+
+
+def pictures(measured: Measured) -> str:
+    """Write "5,000 validation pictures"."""
+    return counted(measured.data.images, f"{measured.data.split} picture")
 
 
 def share_cell(value: float | None) -> Cell:

@@ -2,12 +2,13 @@
 
 from statistics import median
 
-from residuum.reporting.depth_charts import lesion_charts, lost
-from residuum.reporting.depth_figures import Lesion, LesionRow
+from residuum.records.depth import Lesion, LesionRow
+from residuum.reporting.depth_charts import lesion_charts
 from residuum.reporting.depth_view import (
     DepthView,
     Table,
     TableRow,
+    pictures,
     points,
     points_cell,
     share_cell,
@@ -30,12 +31,11 @@ HEADS = [
 
 def view_lesion(found: Lesion) -> DepthView:
     """Work out everything the page says."""
-    rows = [(row, lost(found, row)) for row in found.rows]
+    rows = [(row, found.lost(row)) for row in found.blocks]
     return DepthView(
-        kind="lesion",
-        measured=found.measured,
-        heading=f"{found.measured.model_name} without each of its blocks",
-        headline=percent(found.accuracy),
+        measured=found,
+        heading=f"{found.model.name} without each of its blocks",
+        headline=percent(found.intact.accuracy),
         beside="accuracy of the whole net",
         verdict=_verdict(found, rows),
         notes=_notes(found),
@@ -43,12 +43,17 @@ def view_lesion(found: Lesion) -> DepthView:
         lead="Point at a bar to read it. A bar below the line is a gain.",
         charts=lesion_charts(found),
         kinds=_kinds(found),
-        table=Table("Block by block", "Press a heading to sort.", HEADS, [_table_row(*one) for one in rows]),
-        how=[("shown to the net", found.measured.protocol), ("loss of the whole net", found.loss)],
+        table=Table(
+            "Block by block",
+            "Press a heading to sort.",
+            HEADS,
+            [_table_row(number, *one) for number, one in enumerate(rows, start=1)],
+        ),
+        how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
     )
 
 
-def _table_row(row: LesionRow, value: float | None) -> TableRow:
+def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
     loss = "–" if row.loss is None else f"{row.loss:.4g}"
     cells = [
         points_cell(value),
@@ -59,7 +64,7 @@ def _table_row(row: LesionRow, value: float | None) -> TableRow:
         short_cell(row.parameters),
         short_cell(row.multiply_adds),
     ]
-    return TableRow(row.number, row.name, cells)
+    return TableRow(number, row.name, cells)
 
 
 def _kind(row: LesionRow) -> str:
@@ -75,8 +80,8 @@ def _verdict(found: Lesion, rows: list[tuple[LesionRow, float | None]]) -> str:
     dearest, cheapest = max(measured, key=lambda one: one[0]), min(measured, key=lambda one: one[0])
     why = ", which changes the shape" if dearest[1].changes_shape else ""
     return (
-        f"Without any one of {counted(len(values), 'block')}, {isolated(found.measured.model_name)} loses "
-        f"{points(median(values))} points of accuracy in the median on {found.measured.pictures}: most without "
+        f"Without any one of {counted(len(values), 'block')}, {isolated(found.model.name)} loses "
+        f"{points(median(values))} points of accuracy in the median on {pictures(found)}: most without "
         f"{isolated(dearest[1].name)} ({points(dearest[0])}){why}, least without {isolated(cheapest[1].name)} "
         f"({points(cheapest[0])})."
     )
@@ -84,9 +89,9 @@ def _verdict(found: Lesion, rows: list[tuple[LesionRow, float | None]]) -> str:
 
 def _kinds(found: Lesion) -> list[tuple[int, str]]:
     """Say what the bars' colours mean, of those that occur."""
-    staying = [row for row in found.rows if not row.removable]
+    staying = [row for row in found.blocks if not row.removable]
     kinds = [
-        (0, "can be taken out", any(row.removable for row in found.rows)),
+        (0, "can be taken out", any(row.removable for row in found.blocks)),
         (1, "changes the shape, so it stays", any(row.changes_shape for row in staying)),
         (3, "stays for another reason", any(not row.changes_shape for row in staying)),
     ]
@@ -94,7 +99,7 @@ def _kinds(found: Lesion) -> list[tuple[int, str]]:
 
 
 def _notes(found: Lesion) -> list[str]:
-    plain = found.measured.model.get("shortcut") == "none"
+    plain = found.model.shortcut == "none"
     notes = [
         "In a block's place stands the identity; nothing is trained or recalibrated."
         if plain
@@ -102,12 +107,12 @@ def _notes(found: Lesion) -> list[str]:
         "addition stays. Nothing is trained or recalibrated.",
         "A negative figure is a gain. Losses of two blocks do not add up to the loss of both.",
     ]
-    if any(row.changes_shape and row.accuracy is not None for row in found.rows):
+    if any(row.changes_shape and row.accuracy is not None for row in found.blocks):
         notes.append(
             "Where the shape changes, what remains is a shortcut that changes it too; such a block cannot be taken "
             "out for good."
         )
-    if any(row.accuracy is None for row in found.rows):
+    if any(row.accuracy is None for row in found.blocks):
         notes.append(
             "A plain net's block that changes the shape leaves nothing in its place: it has no figure."
         )

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from residuum.records.evaluation import ClassFigures, Measure
 from residuum.reporting import svg
-from residuum.reporting.figures import ClassFigures, Measure
 from residuum.reporting.svg import Scale
 from residuum.reporting.wording import with_interval
 
@@ -15,8 +15,7 @@ Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each r
 
 def recall_floor(rows: Sequence[Row]) -> float:
     """Return the round share from which all recalls and their intervals can be drawn."""
-    recalls = [one.recall for _, found in rows for one in found if one and one.recall]
-    lowest = min((m.value if m.low is None else m.low for m in recalls), default=0.0)
+    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
     return min(math.floor(lowest * 10) / 10, 0.9)
 
 
@@ -32,15 +31,15 @@ def recall_plot(rows: Sequence[Row], labels: Sequence[str], low: float) -> Marku
         parts.append(svg.line(118, top, 388, top, "row"))
         parts.append(svg.name_label(110, top + height / 2 + 3.5, name, letters=17))
         parts += [
-            _recall_mark(x, top + 8 + 8 * j, j, one.recall, labels[j])
-            for j, one in enumerate(found)
-            if one and one.recall
+            _recall_mark(x, top + 8 + 8 * j, j, one.recall, labels[j]) for j, one in enumerate(found) if one
         ]
     return svg.drawing(bottom + 20, f"recall of {len(rows)} classes in {len(labels)} runs", *parts)
 
 
 def _recall_mark(x: Scale, y: float, style: int, recall: Measure, label: str) -> Markup:
-    parts = [svg.element("title", f"{label}: {with_interval(recall)}")]
-    if recall.low is not None and recall.high is not None:
-        parts.append(svg.line(x(recall.low), y, x(recall.high), y, f"whisker c{style % svg.STYLES}"))
-    return svg.element("g", *parts, svg.marker(x(recall.value), y, style))
+    return svg.element(
+        "g",
+        svg.element("title", f"{label}: {with_interval(recall)}"),
+        svg.line(x(recall.low), y, x(recall.high), y, f"whisker c{style % svg.STYLES}"),
+        svg.marker(x(recall.value), y, style),
+    )

@@ -1,6 +1,9 @@
 """The sentences: what the figures say, and what someone should know before quoting them."""
 
-from residuum.reporting.figures import Evaluation, History, last, mapping, number, points, whole
+import math
+
+from residuum.records.evaluation import Evaluation
+from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
 from residuum.runs import RunRecord
 
@@ -12,44 +15,43 @@ SPLITS = {
 }
 
 
-def verdict(evaluation: Evaluation | None) -> str:
-    """Say top-1 in one plain sentence, or nothing if there is none."""
-    if evaluation is None or evaluation.top1 is None:
-        return ""
-    which = SPLITS.get(evaluation.split, f"of the split {isolated(evaluation.split)}")
-    value = percent(evaluation.top1.value)
-    span = interval(evaluation.top1)
-    tail = f" (95{NBSP}% interval {span})" if span else ""
-    return f"Of {counted(evaluation.images, 'picture')} {which}, it names {value} correctly{tail}."
+def verdict(found: Evaluation) -> str:
+    """Say top-1 in one plain sentence."""
+    which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
+    tail = f"(95{NBSP}% interval {interval(found.top1)})"
+    return f"Of {counted(found.images, 'picture')} {which}, it names {percent(found.top1.value)} correctly {tail}."
 
 
-def unfinished(record: RunRecord, history: History) -> str:
+def unfinished(record: RunRecord) -> str:
     """Say how far a run without final figures has come."""
-    seen = last(points(history.epochs, "validation_accuracy"))
+    seen = last(points(record.epochs, "validation_accuracy"))
     start = "There are no final figures: the run is still going, was stopped, or has not been evaluated."
-    if not history.epochs:
+    if not record.epochs:
         return start + " It has not finished an epoch yet."
-    done = f" {progress(record, history)} done"
+    done = f" {progress(record)} done"
     if seen is None:
         return start + done + "."
     named = f"it named {percent(seen[1])} of the validation pictures correctly"
     return f"{start}{done}; after epoch {seen[0]:g} {named}."
 
 
-def progress(record: RunRecord, history: History) -> str:
+def progress(record: RunRecord) -> str:
     """Write "12 of 30 epochs"."""
-    asked = whole(mapping(record.settings.get("resolved")).get("epochs"))
-    done = len({line["epoch"] for line in history.epochs})
+    asked, done = record.settings.summary.epochs, _done(record)
     return f"{done} of {counted(asked, 'epoch')}" if asked else counted(done, "epoch")
 
 
-def commonest(evaluation: Evaluation | None) -> tuple[str, float] | None:
+def _done(record: RunRecord) -> int:
+    return len({line.epoch for line in record.epochs})
+
+
+def commonest(found: Evaluation | None) -> tuple[str, float] | None:
     """Return the most frequent class and its share of the pictures."""
-    known = [(one.images, one.name) for one in evaluation.classes if one.images] if evaluation else []
-    if not known:
+    total = sum(one.images for one in found.per_class) if found else 0
+    if not found or not total:
         return None
-    most = max(known, key=lambda one: one[0])
-    return most[1], most[0] / sum(images for images, _ in known)
+    most = max(found.per_class, key=lambda one: one.images)
+    return most.name, most.images / total
 
 
 def scale(baseline: tuple[str, float] | None) -> str:
@@ -61,9 +63,9 @@ def scale(baseline: tuple[str, float] | None) -> str:
     return f"{lazy} would be right {percent(share)} of the time."
 
 
-def calibration(evaluation: Evaluation | None) -> str:
+def calibration(found: Evaluation) -> str:
     """Say whether the model is as right as it is sure, from the bins' own means."""
-    bins = [b for b in evaluation.calibration if b.count] if evaluation else []
+    bins = [b for b in found.calibration if b.count]
     total = sum(b.count for b in bins)
     if not total:
         return ""
@@ -78,24 +80,23 @@ def calibration(evaluation: Evaluation | None) -> str:
 # --- notes --------------------------------------------------------------------------------------
 
 
-def notes(record: RunRecord, evaluation: Evaluation | None, history: History) -> list[str]:
+def notes(record: RunRecord) -> list[str]:
     """Say what someone should know before quoting a figure."""
     return [
-        *_notes_on_progress(record, evaluation, history),
-        *_notes_on_pictures(record, evaluation),
-        *(_notes_on_figures(evaluation) if evaluation else []),
+        *_notes_on_progress(record),
+        *_notes_on_pictures(record),
+        *(_notes_on_figures(record.evaluation) if record.evaluation else []),
     ]
 
 
-def _notes_on_progress(record: RunRecord, evaluation: Evaluation | None, history: History) -> list[str]:
-    asked = whole(mapping(record.settings.get("resolved")).get("epochs"))
-    done = len({line["epoch"] for line in history.epochs})
-    lines = [*history.epochs, *history.steps]
-    keys = ("loss", "train_loss", "validation_loss")
-    broken = sum(any(key in line and number(line[key]) is None for key in keys) for line in lines)
+def _notes_on_progress(record: RunRecord) -> list[str]:
+    asked = record.settings.summary.epochs
+    losses = [line.loss for line in record.steps]
+    losses += [line.train_loss + (line.validation_loss or 0.0) for line in record.epochs]
+    broken = sum(not math.isfinite(loss) for loss in losses)
     notes = []
-    if evaluation and asked and done < asked:
-        notes.append(f"Training was not complete: {progress(record, history)} done.")
+    if record.evaluation and asked and _done(record) < asked:
+        notes.append(f"Training was not complete: {progress(record)} done.")
     if broken:
         reports = counted(broken, "report")
         notes.append(
@@ -104,19 +105,18 @@ def _notes_on_progress(record: RunRecord, evaluation: Evaluation | None, history
     return notes
 
 
-def _notes_on_pictures(record: RunRecord, evaluation: Evaluation | None) -> list[str]:
-    counts, origin = mapping(record.data.get("counts")), record.data.get("validation_from")
-    split = evaluation.split if evaluation else ""
-    kept, tested = counts.get("validation"), number(counts.get("test"))
+def _notes_on_pictures(record: RunRecord) -> list[str]:
+    tested = record.data.counts.test if record.data else None
     unused = f"The {count(tested)} test pictures were not used for them." if tested else ""
-    why = "The data has no test pictures." if "test" in counts and not tested else unused
-    guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
+    why = "The data has no test pictures." if record.data and not tested else unused
+    split = record.evaluation.split if record.evaluation else ""
     notes = []
-    if isinstance(origin, str) and kept:
-        notes.append(f"Validation pictures: {shown(origin)}.")
-    if "validation" in counts and not kept:
+    if record.data and record.data.counts.validation:
+        notes.append(f"Validation pictures: {shown(record.data.validation_from)}.")
+    elif record.data:
         notes.append("No pictures were kept for validation.")
     if split == "validation":
+        guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         notes.append(f"The final figures are for the validation pictures. {why} {guided}")
     if split == "train":
         notes.append(
@@ -125,20 +125,16 @@ def _notes_on_pictures(record: RunRecord, evaluation: Evaluation | None) -> list
     return notes
 
 
-def _notes_on_figures(evaluation: Evaluation) -> list[str]:
-    few = [one for one in evaluation.classes if one.images is not None and one.images < FEW_IMAGES]
-    classes = counted(len(evaluation.classes), "class", "classes")
-    measures = (evaluation.top1, evaluation.macro_f1, evaluation.ece)
-    notes = []
-    if evaluation.protocol:
-        notes.append(f"How the pictures were shown to the model: {shown(evaluation.protocol)}.")
-    if any(one and one.low is not None for one in measures):
-        notes.append(
-            "The intervals say how far the figures could differ had other pictures of the same kind been "
-            "drawn. They do not cover training again with another seed."
-        )
+def _notes_on_figures(found: Evaluation) -> list[str]:
+    few = sum(one.images < FEW_IMAGES for one in found.per_class)
+    classes = counted(len(found.per_class), "class", "classes")
+    notes = [
+        f"How the pictures were shown to the model: {shown(found.protocol)}.",
+        "The intervals say how far the figures could differ had other pictures of the same kind been drawn. They do "
+        "not cover training again with another seed.",
+    ]
     if few:
         notes.append(
-            f"{len(few):,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide."
+            f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide."
         )
     return notes

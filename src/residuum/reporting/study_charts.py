@@ -12,7 +12,7 @@ from markupsafe import Markup
 from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
-from residuum.reporting.figures import last
+from residuum.reporting.points import last
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread
 from residuum.reporting.svg import LETTER, Scale

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import math
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +13,7 @@ from markupsafe import Markup
 
 from residuum.files import write_whole
 from residuum.reporting import charts, comparison, wording
-from residuum.reporting.figures import number
-from residuum.reporting.one_run import flat
+from residuum.reporting.one_run import flat, is_picture, is_small
 
 WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated")
 
@@ -53,13 +53,13 @@ def _environment() -> Environment:
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
     made.filters |= {
-        "figure": lambda raw: "–" if (value := number(raw)) is None else f"{value:.4g}",
-        "share": lambda raw: wording.percent(number(raw)),
-        "time": lambda raw: wording.duration(number(raw)),
+        "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
         "json": lambda raw: json.dumps(raw, separators=(",", ":"), ensure_ascii=False),
         "swatch": _swatch,
         "repeats": comparison.seed_words,
         "flat": flat,
+        "is_picture": is_picture,
+        "is_small": is_small,
     }
     made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
     return made

@@ -1,10 +1,11 @@
 """What the page says of a trim: what was taken out, what that cost and saved, and how chance would have done."""
 
 import math
+from collections.abc import Sequence
 from statistics import mean
 
+from residuum.records.depth import Point, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
-from residuum.reporting.depth_figures import Point, Trim
 from residuum.reporting.depth_view import (
     DepthView,
     Table,
@@ -12,21 +13,20 @@ from residuum.reporting.depth_view import (
     Tile,
     count_cell,
     milliseconds,
+    pictures,
     share_cell,
     short_cell,
     time_cell,
 )
-from residuum.reporting.figures import whole
 from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
 
 
 def view_trim(found: Trim) -> DepthView:
     """Work out everything the page says."""
-    chosen, total = found.chosen, sum(found.whole.blocks) if found.whole else 0
+    chosen, total = found.chosen, sum(found.curve[0].blocks) if found.curve else 0
     return DepthView(
-        kind="trim",
-        measured=found.measured,
-        heading=f"{found.measured.model_name} with fewer blocks",
+        measured=found,
+        heading=f"{found.model.name} with fewer blocks",
         headline=f"{chosen.removed} of {total}" if chosen else NONE,
         beside="blocks taken out" if chosen else "nothing chosen yet",
         verdict=_verdict(found),
@@ -43,10 +43,10 @@ def view_trim(found: Trim) -> DepthView:
 def _how(found: Trim) -> list[tuple[str, object]]:
     asked = [(f"--{name.replace('_', '-')}", value) for name, value in found.asked.items()]
     return [
-        ("shown to the net", found.measured.protocol),
+        ("shown to the net", found.protocol),
         ("timed", found.latency_protocol or NONE),
         *asked,
-        ("chosen", found.why or NONE),
+        ("chosen", found.chosen.why if found.chosen else NONE),
     ]
 
 
@@ -55,39 +55,31 @@ def _how(found: Trim) -> list[tuple[str, object]]:
 
 def _verdict(found: Trim) -> str:
     """Say what is gone, what that does to accuracy and time, and what chance would have done."""
-    if found.whole is None or found.chosen is None:
+    if found.chosen is None:
         done = counted(len(found.curve), "net")
         return f"This trim has not chosen a net: it was stopped, or is still going. {done} measured so far."
-    parts = [_accuracy_words(found), *_speed_words(found), *_random_words(found)]
-    return "; ".join(part for part in parts if part) + "."
+    chosen = found.curve[found.chosen.removed]
+    parts = [_accuracy_words(found, chosen), *_speed_words(found, chosen), *_random_words(found, chosen)]
+    return "; ".join(parts) + "."
 
 
-def _accuracy_words(found: Trim) -> str:
-    assert found.whole is not None
-    assert found.chosen is not None
-    before, after = percent(found.whole.accuracy), percent(found.chosen.recalibrated)
+def _accuracy_words(found: Trim, chosen: Point) -> str:
+    before, after = percent(found.curve[0].accuracy), percent(chosen.accuracy_recalibrated)
     repaired = found.repaired
     mended = (
         f" and {percent(repaired.validation_accuracy)} after {counted(repaired.epochs, 'epoch')} of repair"
         if repaired and repaired.validation_accuracy is not None
         else ""
     )
-    name, pictures = isolated(found.measured.model_name), found.measured.pictures
-    done = f"{counted(found.chosen.removed, 'block')} of {sum(found.whole.blocks)} taken out"
-    return f"With {done}, {name} names {after} of {pictures} correctly after recalibration{mended}, {before} before"
+    done = f"{counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out"
+    return (
+        f"With {done}, {isolated(found.model.name)} names {after} of {pictures(found)} correctly after "
+        f"recalibration{mended}, {before} before"
+    )
 
 
-def speed(found: Trim, point: Point, size: int) -> float | None:
-    """Return how many times as fast as the whole net it is with `size` pictures at once."""
-    before = found.whole.latency.get(size) if found.whole else None
-    after = point.latency.get(size)
-    return before / after if before and after else None
-
-
-def _speed_words(found: Trim) -> list[str]:
-    assert found.chosen is not None
-    ratios = [(size, speed(found, found.chosen, size)) for size in found.batches]
-    each = [f"{ratio:.2f} times as fast {_at_once(size)}" for size, ratio in ratios if ratio is not None]
+def _speed_words(found: Trim, chosen: Point) -> list[str]:
+    each = [f"{found.speed(chosen, size):.2f} times as fast {_at_once(size)}" for size in found.batches]
     return [f"it is {' and '.join(each)}"] if each else []
 
 
@@ -95,10 +87,9 @@ def _at_once(size: int) -> str:
     return "with one picture" if size == 1 else f"with {size} at once"
 
 
-def _random_words(found: Trim) -> list[str]:
-    assert found.chosen is not None
-    values = random_at(found, found.chosen.removed)
-    if not values or not found.chosen.removed:
+def _random_words(found: Trim, chosen: Point) -> list[str]:
+    values = random_at(found, chosen.removed)
+    if not values or not chosen.removed:
         return []
     return [f"as many blocks drawn at random leave {_spread(values)}"]
 
@@ -115,14 +106,15 @@ def _spread(values: list[float]) -> str:
 
 
 def _tiles(found: Trim) -> list[Tile]:
-    if found.whole is None or found.chosen is None:
+    if found.chosen is None:
         return []
-    before, after, pictures = found.whole, found.chosen, found.measured.pictures
+    before, after = found.curve[0], found.curve[found.chosen.removed]
+    trained = f"{percent(after.accuracy)} with BN as trained"
     return [
-        ("Accuracy before", percent(before.accuracy), f"of {pictures}"),
-        ("After recalibration", percent(after.recalibrated), f"{percent(after.accuracy)} with BN as trained"),
+        ("Accuracy before", percent(before.accuracy), f"of {pictures(found)}"),
+        ("After recalibration", percent(after.accuracy_recalibrated), trained),
         *_repair_tiles(found),
-        *_random_tiles(found),
+        *_random_tiles(found, after),
         *[_speed_tile(found, after, size) for size in found.batches],
         ("Multiply-adds", short(after.multiply_adds), _sizes(before, after)),
     ]
@@ -140,29 +132,26 @@ def _repair_tiles(found: Trim) -> list[Tile]:
     after = percent(repaired.validation_accuracy)
     tiles = [("After repair", after, f"{counted(repaired.epochs, 'epoch')} of training")]
     if repaired.test_accuracy is not None:
-        pictures = f"{count(repaired.test_images)} test pictures"
+        of = f"of {count(repaired.test_images)} test pictures"
         before = (
             f"; {percent(repaired.original_test_accuracy)} before" if repaired.original_test_accuracy else ""
         )
-        tiles.append(("Test, after repair", percent(repaired.test_accuracy), f"of {pictures}{before}"))
+        tiles.append(("Test, after repair", percent(repaired.test_accuracy), of + before))
     return tiles
 
 
-def _random_tiles(found: Trim) -> list[Tile]:
-    assert found.chosen is not None
-    values = random_at(found, found.chosen.removed)
-    if not values or not found.chosen.removed:
+def _random_tiles(found: Trim, chosen: Point) -> list[Tile]:
+    values = random_at(found, chosen.removed)
+    if not values or not chosen.removed:
         return []
     spread = f"{percent_figure(min(values))}–{percent(max(values))} over {counted(len(values), 'draw')}"
     return [("Random blocks instead", percent(mean(values)), f"mean, recalibrated; {spread}")]
 
 
 def _speed_tile(found: Trim, after: Point, size: int) -> Tile:
-    ratio = speed(found, after, size)
-    before = found.whole.latency.get(size) if found.whole else None
-    times = f"{milliseconds(after.latency.get(size))} instead of {milliseconds(before)}"
+    now, before = (milliseconds((point.latency_ms or {})[size]) for point in (after, found.curve[0]))
     name = "One picture" if size == 1 else f"{size} pictures at once"
-    return name, f"{ratio:.2f}×" if ratio else NONE, f"as fast: {times}"
+    return name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {before}"
 
 
 def _table(found: Trim) -> Table:
@@ -170,7 +159,7 @@ def _table(found: Trim) -> Table:
     chance = ["random"] if found.random else []
     heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, "speed"]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
-    rows = [_table_row(found, *one) for one in zip(found.curve, random_means(found), strict=True)]
+    rows = [_table_row(found, point, random_means(found)) for point in found.curve]
     lead = (
         f"Each line is the net with one block less; blocks have the names of the whole net.{_columns(found)}"
     )
@@ -183,21 +172,21 @@ def _columns(found: Trim) -> str:
     return chance + fast
 
 
-def _table_row(found: Trim, point: Point, chance: float | None) -> TableRow:
-    ratio = speed(found, point, max(found.batches, default=0))
+def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
+    ratio = found.speed(point, found.batches[-1]) if found.batches else None
     cells = [
-        share_cell(point.recalibrated),
+        share_cell(point.accuracy_recalibrated),
         share_cell(point.accuracy),
-        *([share_cell(chance)] if found.random else []),
-        *[time_cell(point.latency.get(size)) for size in found.batches],
+        *[share_cell(value) for value in chance[point.removed : point.removed + 1]],
+        *[time_cell((point.latency_ms or {})[size]) for size in found.batches],
         (NONE if ratio is None else f"{ratio:.2f}×", ratio),
         count_cell(point.depth),
         short_cell(point.parameters),
         short_cell(point.multiply_adds),
         (", ".join(map(str, point.blocks)), float(sum(point.blocks))),
     ]
-    name = point.deleted or ("–" if point.removed else "nothing yet")
-    return TableRow(point.removed, name, cells, chosen=point is found.chosen)
+    chosen = found.chosen is not None and point.removed == found.chosen.removed
+    return TableRow(point.removed, point.deleted or "nothing yet", cells, chosen)
 
 
 # --- notes --------------------------------------------------------------------------------------
@@ -208,12 +197,11 @@ def _notes(found: Trim) -> list[str]:
         "The same validation pictures decided which blocks went and how many, so these figures flatter the smaller "
         "net a little: expect somewhat less on new pictures."
     ]
-    images = whole(found.measured.data.get("images"))
-    accuracy = found.whole.accuracy if found.whole else None
-    if images and accuracy is not None:
+    if found.curve and (images := found.data.images):
+        accuracy = found.curve[0].accuracy
         points = 196 * math.sqrt(accuracy * (1 - accuracy) / images)
         notes.append(
-            f"{found.measured.pictures.capitalize()} leave an accuracy uncertain by about ±{points:.1f} points "
+            f"{pictures(found).capitalize()} leave an accuracy uncertain by about ±{points:.1f} points "
             f"(95{NBSP}%); between nets judged on the same pictures, differences are surer than that."
         )
     notes.append(

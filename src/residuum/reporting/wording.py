@@ -4,7 +4,7 @@ import json
 import math
 import unicodedata
 
-from residuum.reporting.figures import Measure
+from residuum.records.evaluation import Measure
 
 NONE = "–"
 NBSP = "\u00a0"
@@ -24,17 +24,12 @@ def percent_figure(value: float, digits: int = 1) -> str:
 
 def interval(measure: Measure | None) -> str:
     """Write the interval as "87.6–88.9 %", or nothing if there is none."""
-    if measure is None or measure.low is None or measure.high is None:
-        return ""
-    return f"{percent_figure(measure.low)}–{percent(measure.high)}"
+    return "" if measure is None else f"{percent_figure(measure.low)}–{percent(measure.high)}"
 
 
-def with_interval(measure: Measure | None) -> str:
+def with_interval(measure: Measure) -> str:
     """Write "88.3 % (95 % interval 87.6–88.9 %)"."""
-    if measure is None:
-        return NONE
-    tail = interval(measure)
-    return percent(measure.value) + (f" (95{NBSP}% interval {tail})" if tail else "")
+    return f"{percent(measure.value)} (95{NBSP}% interval {interval(measure)})"
 
 
 def count(value: float | None) -> str:
@@ -78,7 +73,7 @@ def plain(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}" if math.isfinite(value) else "not a finite number"
-    if isinstance(value, list) and not any(isinstance(item, dict | list) for item in value):
+    if isinstance(value, list | tuple) and not any(isinstance(item, dict | list) for item in value):
         return ", ".join(plain(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 

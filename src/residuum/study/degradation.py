@@ -6,7 +6,7 @@ from residuum.runs import RunRecord
 from residuum.study.charts import line_through, lines_of, mean_line
 from residuum.study.examined import runs_of
 from residuum.study.frame import Findings, Setup
-from residuum.study.trained import epochs, loss_curve
+from residuum.study.trained import loss_curve
 from residuum.study.variants import Found, Variant, errors
 from residuum.study.verdict import Quantities, Rule, above, not_above
 
@@ -83,7 +83,8 @@ def _by_pass(found: Found, kind: str, ends: tuple[int, int]) -> Lines:
     """Training error, and that on pictures kept aside where there are any, of the shallowest and deepest net."""
 
     def points(run: RunRecord, name: str) -> Points:
-        return tuple((line["epoch"], 100 * (1 - line[name])) for line in epochs(run) if name in line)
+        accuracies = [(line.epoch, getattr(line, name)) for line in run.epochs]
+        return tuple((epoch, 100 * (1 - value)) for epoch, value in accuracies if value is not None)
 
     lines = [
         mean_line(f"{kind}{depth}, {words}", [points(run, name) for run in found[f"{kind}{depth}"]])

@@ -11,6 +11,7 @@ from residuum.depth.measure import score
 from residuum.depth.recalibrate import recalibrate
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
+from residuum.records.model import Provenance
 from residuum.records.study import Quantity
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
@@ -85,8 +86,8 @@ def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepe
         deeper = grown(net, blocks, settings.seed)
     batches = list(run.validation_loader(200 if setup.scale == "tiny" else 1000))
     path = setup.folder / "deepened" / f"{record.path.name}-{deeper.spec.depth}.safetensors"
-    about = {name: classifier.about[name] for name in ("data", "settings")}
-    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
+    known = Provenance(data=classifier.about.data, settings=classifier.about.settings)
+    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, known)
     then = TrainSettings(
         settings.data,
         start=str(path),

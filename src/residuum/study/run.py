@@ -120,7 +120,7 @@ def record(
 
 def _seconds(run: runs.RunRecord) -> float:
     """Return how long the training of a run took; on a processor that is of one core."""
-    return round(sum(float(line["seconds"]) for line in run.metrics if line["kind"] == "epoch"), 1)
+    return round(sum(line.seconds for line in run.epochs), 1)
 
 
 def rounded(charts: Any) -> Any:

@@ -89,7 +89,7 @@ def _parameters(found: Found) -> dict[str, Quantity]:
     """Parameters at the greatest depth: none and A have equally many, so that they compare fairly."""
     return {
         f"{option}-parameters": quantity(
-            f"parameters, {option}", (found[option][0].settings["resolved"]["parameters"],), exact=True
+            f"parameters, {option}", (found[option][0].settings.summary.parameters,), exact=True
         )
         for option in OPTIONS
     }

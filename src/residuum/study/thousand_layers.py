@@ -13,7 +13,6 @@ from residuum.settings import TrainSettings
 from residuum.study.charts import bars_of, mean_line
 from residuum.study.frame import Findings, Setup, quantity
 from residuum.study.trained import (
-    epochs,
     net_settings,
     open_pictures_of,
     test_error,
@@ -190,8 +189,7 @@ def _cost(net: Net, runs: list[RunRecord | None], short: list[RunRecord | None])
 
 def seconds_a_step(run: RunRecord) -> float:
     """Return the mean time of a training step of a run, in seconds."""
-    passes = epochs(run)
-    return sum(float(line["seconds"]) for line in passes) / int(passes[-1]["step"])
+    return sum(line.seconds for line in run.epochs) / run.epochs[-1].step
 
 
 def _listed(loss: dict[str, Quantity], depth: int) -> str:
@@ -209,7 +207,7 @@ def _curves(depth: int, runs: dict[str, list[RunRecord | None]]) -> Lines:
 
 
 def _losses(run: RunRecord) -> Points:
-    return tuple((float(line["step"]), float(line["loss"])) for line in run.metrics if line["kind"] == "step")
+    return tuple((float(line.step), line.loss) for line in run.steps)
 
 
 def _bars(title: str, y: str, what: str, q: Quantities) -> Bars:
@@ -221,8 +219,8 @@ def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:
     rows = []
     for net in NETS:
         present = [run for run in runs[net.model] if run is not None]
-        layers = f"{present[0].settings['resolved']['depth']:,}" if present else "–"
-        parameters = f"{present[0].settings['resolved']['parameters']:,}" if present else "–"
+        layers = f"{present[0].settings.summary.depth:,}" if present else "–"
+        parameters = f"{present[0].settings.summary.parameters:,}" if present else "–"
         step, times = (str(q.get(f"{net.key}-{what}", "–")) for what in ("step", "times"))
         trained_of = f"{len(present)} of {len(runs[net.model])}"
         rows.append((net.label, layers, parameters, step, times, trained_of))

@@ -25,7 +25,7 @@ from residuum.console import say
 from residuum.data.cache import fingerprint
 from residuum.data.open import open_data
 from residuum.errors import Stopped, UserError
-from residuum.files import Json, write_json
+from residuum.files import write_json
 from residuum.plain_data import as_json, explicit
 from residuum.records.study import Points
 from residuum.settings import TrainSettings
@@ -192,24 +192,18 @@ Read = Callable[[runs.RunRecord], float]
 def test_error(run: runs.RunRecord) -> float:
     """Return the final error in per cent, on the test pictures where the data have some."""
     assert run.evaluation is not None
-    return 100 * (1 - float(run.evaluation["top1"]["value"]))
+    return 100 * (1 - run.evaluation.top1.value)
 
 
 def training_error(run: runs.RunRecord) -> float:
     """Return the error in per cent over the last pass, as training saw the pictures."""
-    return 100 * (1 - float(epochs(run)[-1]["train_accuracy"]))
-
-
-def epochs(run: runs.RunRecord) -> list[Json]:
-    """Return the metrics lines of whole passes."""
-    return [line for line in run.metrics if line["kind"] == "epoch"]
+    return 100 * (1 - run.epochs[-1].train_accuracy)
 
 
 def loss_curve(run: runs.RunRecord, places: int = 40) -> Points:
     """Return (passes, mean training loss) over `places` equal parts of the run."""
-    steps = [line for line in run.metrics if line["kind"] == "step"]
-    last = steps[-1]["epoch"]
+    last = run.steps[-1].epoch
     parts: dict[int, list[float]] = {}
-    for line in steps:
-        parts.setdefault(min(int(places * line["epoch"] / last), places - 1), []).append(line["loss"])
+    for line in run.steps:
+        parts.setdefault(min(int(places * line.epoch / last), places - 1), []).append(line.loss)
     return tuple((last * (part + 0.5) / places, fmean(losses)) for part, losses in sorted(parts.items()))

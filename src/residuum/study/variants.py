@@ -78,10 +78,8 @@ def cost_table(variants: Sequence[Variant], found: Found) -> Table:
     """Return what each variant has: layers, parameters, multiply-adds for one picture."""
     rows = []
     for variant in variants:
-        resolved = found[variant.key][0].settings["resolved"]
-        rows.append(
-            (variant.label, *(f"{resolved[name]:,}" for name in ("depth", "parameters", "multiply_adds")))
-        )
+        net = found[variant.key][0].settings.summary
+        rows.append((variant.label, f"{net.depth:,}", f"{net.parameters:,}", f"{net.multiply_adds:,}"))
     return Table(
         "What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows)
     )
@@ -90,6 +88,7 @@ def cost_table(variants: Sequence[Variant], found: Found) -> Table:
 def settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:
     """Return how the first variant was trained: what all have in common but for the choice under study."""
     record = found[variants[0].key][0]
-    settings = record.settings["settings"]
+    settings = record.settings.settings
+    assert record.data is not None
     kept = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", "validation", "precision")
-    return {"data": record.data["name"], **{name: settings[name] for name in kept}}
+    return {"data": record.data.name, **{name: settings[name] for name in kept}}

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,11 @@ from residuum.compute import Compute
 from residuum.data.batches import Batch, Loader, TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
+from residuum.records.run import Epoch, Line, Step
 from residuum.training.optimizer import Optimizer, set_rate
 from residuum.training.state import State
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Line], None]
 REPORT_SECONDS = 2.0
 """Longest silence of the metrics; besides, a thousand step lines are written over the run."""
 
@@ -73,7 +73,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
         state.epoch_seconds += now - started
 
         if state.step % report_every == 0 or now - last_report >= REPORT_SECONDS:
-            callbacks.report(_step_line(state, plan, batch, loss, rate))
+            callbacks.report(_step_line(state, plan, loss, rate))
             last_report = now
         if state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations:
             callbacks.report(_epoch_line(state, plan, callbacks.validate()))
@@ -143,25 +143,23 @@ def _not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:
     )
 
 
-def _step_line(state: State, plan: TrainingPlan, batch: Batch, loss: float, rate: float) -> dict[str, Any]:
-    return {
-        "kind": "step",
-        "step": state.step,
-        "epoch": round(state.step / plan.steps_per_epoch, 4),
-        "loss": loss,
-        "lr": rate,
-        "images_per_s": round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
-    }
+def _step_line(state: State, plan: TrainingPlan, loss: float, rate: float) -> Step:
+    return Step(
+        step=state.step,
+        epoch=round(state.step / plan.steps_per_epoch, 4),
+        loss=loss,
+        lr=rate,
+        images_per_s=round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
+    )
 
 
-def _epoch_line(state: State, plan: TrainingPlan, validation: dict[str, float]) -> dict[str, Any]:
-    return {
-        "kind": "epoch",
-        "epoch": round(state.step / plan.steps_per_epoch, 4),
-        "step": state.step,
-        "train_loss": state.epoch_loss / state.epoch_seen,
-        "train_accuracy": state.epoch_correct / state.epoch_seen,
+def _epoch_line(state: State, plan: TrainingPlan, validation: dict[str, float]) -> Epoch:
+    return Epoch(
+        epoch=round(state.step / plan.steps_per_epoch, 4),
+        step=state.step,
+        train_loss=state.epoch_loss / state.epoch_seen,
+        train_accuracy=state.epoch_correct / state.epoch_seen,
         **validation,
-        "seconds": round(state.epoch_seconds, 3),
-        "images_per_s": round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
-    }
+        seconds=round(state.epoch_seconds, 3),
+        images_per_s=round(state.epoch_seen / max(state.epoch_seconds, 1e-9), 1),
+    )

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from residuum.console import say
+from residuum.records.run import Epoch, Line, Step
 from residuum.training.loop import Report
 
 PLAIN_SECONDS = 30.0
@@ -40,16 +40,10 @@ def _bar(console: Console) -> Progress:
 def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
     task = bar.add_task("train", total=iterations, completed=done, epoch=0.0, loss=float("nan"), speed=0.0)
 
-    def show(line: dict[str, Any]) -> None:
-        if line["kind"] == "step":
-            bar.update(
-                task,
-                completed=line["step"],
-                epoch=line["epoch"],
-                loss=line["loss"],
-                speed=line["images_per_s"],
-            )
-        elif line["kind"] == "epoch":
+    def show(line: Line) -> None:
+        if isinstance(line, Step):
+            bar.update(task, completed=line.step, epoch=line.epoch, loss=line.loss, speed=line.images_per_s)
+        elif isinstance(line, Epoch):
             bar.console.print(_epoch_text(line), highlight=False)
 
     return show
@@ -58,27 +52,27 @@ def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
 def _in_lines(done: int, iterations: int) -> Report:
     started = last = time.monotonic()
 
-    def show(line: dict[str, Any]) -> None:
+    def show(line: Line) -> None:
         nonlocal last
         now = time.monotonic()
-        if line["kind"] == "epoch":
-            say(f"{_epoch_text(line)}  {_remaining(started, now, done, line['step'], iterations)}")
+        if isinstance(line, Epoch):
+            say(f"{_epoch_text(line)}  {_remaining(started, now, done, line.step, iterations)}")
             last = now
-        elif line["kind"] == "step" and now - last >= PLAIN_SECONDS:
+        elif isinstance(line, Step) and now - last >= PLAIN_SECONDS:
             say(
-                f"step {line['step']}/{iterations}  loss {line['loss']:.3f}  {line['images_per_s']:,.0f} images/s  "
-                f"{_remaining(started, now, done, line['step'], iterations)}"
+                f"step {line.step}/{iterations}  loss {line.loss:.3f}  {line.images_per_s:,.0f} images/s  "
+                f"{_remaining(started, now, done, line.step, iterations)}"
             )
             last = now
 
     return show
 
 
-def _epoch_text(line: dict[str, Any]) -> str:
-    text = f"epoch {line['epoch']:g}: training loss {line['train_loss']:.3f}, {line['train_accuracy']:.1%}"
-    if "validation_accuracy" in line:
-        text += f"; validation loss {line['validation_loss']:.3f}, {line['validation_accuracy']:.1%}"
-    return f"{text}; {line['images_per_s']:,.0f} images/s"
+def _epoch_text(line: Epoch) -> str:
+    text = f"epoch {line.epoch:g}: training loss {line.train_loss:.3f}, {line.train_accuracy:.1%}"
+    if line.validation_accuracy is not None:
+        text += f"; validation loss {line.validation_loss:.3f}, {line.validation_accuracy:.1%}"
+    return f"{text}; {line.images_per_s:,.0f} images/s"
 
 
 def _remaining(started: float, now: float, done: int, step: int, iterations: int) -> str:

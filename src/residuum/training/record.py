@@ -7,9 +7,10 @@ from pathlib import Path
 from residuum import machine, runs
 from residuum.data.cache import fingerprint
 from residuum.data.split import training_and_validation
-from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.plain_data import as_json, explicit, flag
+from residuum.records.codec import write_record
+from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved
 
@@ -24,25 +25,23 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
     recipe = as_json(resolved.recipe)
     numbers = cost(resolved.spec, resolved.image_size)
     settings = replace(resolved.settings, out=None, resume=None)
-    write_json(
-        run / runs.SETTINGS,
-        {
-            "command": command(asked),
-            "asked": explicit(asked),
-            "settings": as_json(settings),
-            "resolved": {
-                **as_json(settings),
-                **numbers,
-                "model": resolved.model,
-                "net": resolved.spec.as_json(),
-                "recipe_details": recipe,
-                "fused": resolved.compute.uses_kernels,
-            },
+    written = RunSettings(
+        command=command(asked),
+        asked=explicit(asked),
+        settings=as_json(settings),
+        resolved={
+            **as_json(settings),
+            **numbers,
+            "model": resolved.model,
+            "net": resolved.spec.as_json(),
+            "recipe_details": recipe,
+            "fused": resolved.compute.uses_kernels,
         },
     )
-    write_json(run / runs.ENVIRONMENT, machine.environment())
+    write_record(run / runs.SETTINGS, written)
+    write_record(run / runs.ENVIRONMENT, machine.environment())
     if resolved.cut is not None:
-        write_json(run / runs.SPLIT, {"validation": resolved.cut.validation.tolist()})
+        write_record(run / runs.SPLIT, SplitRows(validation=tuple(resolved.cut.validation.tolist())))
 
 
 def record_data(run: Path, resolved: Resolved) -> None:
@@ -50,22 +49,21 @@ def record_data(run: Path, resolved: Resolved) -> None:
     data, cut = resolved.data, resolved.cut
     _, validation = training_and_validation(data, cut)
     source = cut.origin if cut else "the data's own validation split" if validation else "none"
-    write_json(
-        run / runs.DATA,
-        {
-            "name": data.name,
-            "source": data.source,
-            "classes": list(data.classes),
-            "fingerprint": fingerprint(data),
-            "counts": {
-                "train": resolved.num_training,
-                "validation": len(validation) if validation else None,
-                "test": len(data.test) if data.test else None,
-            },
-            "validation_from": source,
-            "image_size": resolved.image_size,
-        },
+    counts = Counts(
+        train=resolved.num_training,
+        validation=len(validation) if validation else None,
+        test=len(data.test) if data.test else None,
     )
+    described = Data(
+        name=data.name,
+        source=data.source,
+        classes=tuple(data.classes),
+        fingerprint=fingerprint(data),
+        counts=counts,
+        validation_from=source,
+        image_size=resolved.image_size,
+    )
+    write_record(run / runs.DATA, described)
 
 
 def command(asked: TrainSettings) -> str:

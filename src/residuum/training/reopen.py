@@ -32,8 +32,8 @@ def reopen(settings: TrainSettings) -> Resolved:
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
     if not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    resolved = resolve(_as_begun(run, TrainSettings(**record.settings["settings"])))
-    if fingerprint(resolved.data) != record.data.get("fingerprint"):
+    resolved = resolve(_as_begun(run, TrainSettings(**record.settings.settings)))
+    if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
             "pictures, labels or class names have changed",

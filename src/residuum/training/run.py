@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from residuum import machine, runs
 from residuum.choices import SplitName
@@ -14,9 +13,13 @@ from residuum.errors import Stopped
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
-from residuum.files import read_json, write_json
+from residuum.files import write_json
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
+from residuum.records.codec import read_record, to_json, write_record
+from residuum.records.evaluation import Evaluation
+from residuum.records.model import Provenance
+from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, Report, fit
@@ -99,7 +102,7 @@ def _train_net(
 def _report(run: Path, *others: Report) -> Report:
     """Write each line to the run's metrics, then show it."""
 
-    def report(line: dict[str, Any]) -> None:
+    def report(line: Line) -> None:
         runs.append_metrics(run, line)
         for other in others:
             other(line)
@@ -115,22 +118,21 @@ def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
 
 def _finish(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> None:
     """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    figures = _final_figures(run, resolved, loaders, job)
-    shown_figures = ("split", "protocol", "images", "top1", "top5", "macro_f1", "ece", "loss")
-    about = {
-        "metrics": {name: figures[name] for name in shown_figures} if figures else None,
-        "data": read_json(run / runs.DATA),
-        "settings": read_json(run / runs.SETTINGS)["settings"],
-        "versions": machine.environment(),
-        "lineage": lineage(run, resolved),
-    }
+    judged = _judge(run, resolved, loaders, job)
+    about = Provenance(
+        metrics=judged.figures() if judged else None,
+        data=read_record(run / runs.DATA, Data),
+        settings=read_record(run / runs.SETTINGS, RunSettings).settings,
+        versions=machine.environment(),
+        lineage=lineage(run, resolved),
+    )
     classes = tuple(resolved.data.classes)
     save_classifier(run / runs.MODEL, job.net, resolved.spec, classes, loaders["train"].preprocessing, about)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         (run / name).unlink(missing_ok=True)
 
 
-def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> dict[str, Any] | None:
+def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluation | None:
     name: SplitName = "test" if "test" in loaders else "validation"
     loader = loaders.get(name)
     if loader is None:
@@ -145,9 +147,9 @@ def _final_figures(run: Path, resolved: Resolved, loaders: Loaders, job: Job) ->
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
     answers = probabilities(job.net, loader, compute, views, forward)
-    figures = judge(answers, loader.split.labels, classes, split=name, protocol=how)
-    write_json(run / runs.EVALUATION, figures)
+    judged = judge(answers, loader.split.labels, classes, split=name, protocol=how)
+    write_record(run / runs.EVALUATION, judged)
     pictures = loader.split.pictures
     mistakes = most_confident_mistakes(answers, loader.split.labels, classes, pictures.name, loader.seen)
-    write_json(run / runs.MISTAKES, mistakes)
-    return figures
+    write_json(run / runs.MISTAKES, to_json(mistakes))
+    return judged

@@ -1,8 +1,6 @@
 """What a net begins with: chance, or the weights of a trained one."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,10 +9,11 @@ from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.rng import order
-from residuum.files import write_whole
+from residuum.files import short_digest, write_whole
 from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
+from residuum.records.model import Lineage, Trained
 from residuum.training.loaders import EVALUATION_BATCH
 from residuum.training.resolve import Resolved
 
@@ -63,10 +62,13 @@ def keep_start(run: Path, resolved: Resolved) -> None:
         write_whole(run / runs.START, resolved.start.file.read_bytes())
 
 
-def lineage(run: Path, resolved: Resolved) -> list[dict[str, Any]]:
+def lineage(run: Path, resolved: Resolved) -> Lineage:
     """Return what the model came from, oldest first, with this run as the last step."""
-    recipe = resolved.recipe
-    done = {"data": resolved.data.name, "recipe": recipe.name, "steps": recipe.iterations}
-    if resolved.start is None:
-        return [{"verb": "train", "date": machine.environment()["date"], **done}]
-    return replace(resolved.start, file=run / runs.START).lineage("train", **done)  # the run's own copy
+    step = Trained(
+        date=machine.environment().date,
+        data=resolved.data.name,
+        recipe=resolved.recipe.name,
+        steps=resolved.recipe.iterations,
+        from_=short_digest(run / runs.START) if resolved.start else None,
+    )
+    return (*resolved.start.about.lineage, step) if resolved.start else (step,)

@@ -1,23 +1,22 @@
 """Where a run stands, and the checkpoint that holds it: what is read back goes on bit by bit the same."""
 
-import json
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError
 from residuum.files import write_whole
 from residuum.models.file import below, read_tensors, sealed
+from residuum.records.codec import line, parse_line
 from residuum.training.optimizer import Optimizer
 
 FORMAT = "residuum-checkpoint/1"
 
 
-@dataclass
-class State:
+class State(msgspec.Struct, forbid_unknown_fields=True):
     """The numbers that change during a run, besides the net and the optimiser."""
 
     step: int = 0
@@ -51,7 +50,7 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
     tensors = {f"model/{name}": tensor for name, tensor in net.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
-    metadata = {"format": FORMAT, "state": json.dumps(asdict(state))}
+    metadata = {"format": FORMAT, "state": line(state)}
     content = sealed(tensors, metadata)
     current, previous = run / runs.CHECKPOINT, run / runs.PREVIOUS_CHECKPOINT
     if current.exists():
@@ -71,7 +70,7 @@ def restore_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, warn: An
             tensors, metadata = read_tensors(run / name)
             if metadata.get("format") != FORMAT:
                 raise UserError(f"{name} is not a checkpoint of residuum")
-            state = State(**json.loads(metadata["state"]))
+            state: State = parse_line(metadata["state"], State, f"the state in {name}")
         except UserError as error:
             reasons.append(error.what)
             warn(f"{error.what}; trying the checkpoint before it")

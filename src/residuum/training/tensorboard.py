@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from residuum.errors import UserError
+from residuum.records.codec import to_json
+from residuum.records.run import Line
 from residuum.runs import EVENTS
 from residuum.training.loop import Report
 
@@ -28,9 +29,10 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
         ) from error
     with SummaryWriter(str(run / EVENTS)) as writer:
 
-        def write(line: dict[str, Any]) -> None:
-            for name, value in line.items():
+        def write(line: Line) -> None:
+            content = to_json(line)
+            for name, value in content.items():
                 if isinstance(value, int | float) and name not in {"step", "epoch"}:
-                    writer.add_scalar(f"{line['kind']}/{name}", value, line["step"])
+                    writer.add_scalar(f"{content['kind']}/{name}", value, line.step)
 
         yield write

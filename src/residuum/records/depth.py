@@ -1,0 +1,195 @@
+"""What depth is worth: lesion.json and trim.json."""
+
+from typing import Literal
+
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.numbers import Amount, Count, Milliseconds, Share
+
+Aim = Literal["keep", "max_drop", "speedup"]
+Target = dict[Aim, Amount]
+"""Share of the blocks kept, points of accuracy lost at most, or times as fast at least."""
+
+
+class MeasuredNet(Record, frozen=True, kw_only=True):
+    """The whole net."""
+
+    name: str
+    shortcut: str
+    order: str
+    """Where BN and ReLU stand."""
+    activation: str
+    blocks: tuple[Count, ...]
+    """In each stage."""
+    depth: Count
+    """Weighted layers."""
+    parameters: Count
+    multiply_adds: Count
+    """For one picture."""
+
+
+class MeasuredData(Record, frozen=True, kw_only=True):
+    """The pictures it was measured on."""
+
+    name: str
+    split: str
+    images: Count
+    """How many."""
+    fingerprint: str
+    """What the pictures, labels and class names of the data set are."""
+    validation_from: str
+    """Where the validation pictures are from, in words."""
+
+
+class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
+    """What a lesion or a trim was measured on, and how: the same in both files."""
+
+    model: MeasuredNet
+    data: MeasuredData
+    protocol: str
+    """How each picture was shown to the net."""
+    environment: Environment
+
+    @property
+    def kind(self) -> str:
+        """Return which of the two it is: lesion or trim."""
+        return str(self.__struct_config__.tag)
+
+
+class Intact(Record, frozen=True, kw_only=True):
+    """The whole net's figures."""
+
+    loss: Amount
+    """Mean negative log-likelihood, in nats, here and below."""
+    accuracy: Share
+    """The share of the pictures called right, here and below."""
+
+
+class LesionRow(Record, frozen=True, kw_only=True):
+    """The net with one block's branch left out."""
+
+    name: str
+    """The block's: "stage1.block2"."""
+    stage: Count
+    """From 1."""
+    removable: bool
+    """Whether the block can be taken out for good."""
+    left: Literal["identity", "shortcut"] | None
+    """What stands in its place; None if nothing can, and then there are no figures."""
+    loss: Amount | None
+    accuracy: Share | None
+    parameters: Count
+    """The block's."""
+    multiply_adds: Count
+    """The block's, for one picture."""
+
+    def __post_init__(self) -> None:
+        """Refuse figures of nothing, and something without figures (ValueError)."""
+        if {self.loss is None, self.accuracy is None} != {self.left is None}:
+            raise ValueError("a block has figures if and only if something stands in its place")
+
+    @property
+    def changes_shape(self) -> bool:
+        """Say whether the block has to stay because nothing else gives its output's shape."""
+        return not self.removable and self.left != "identity"
+
+
+class Lesion(Measured, frozen=True, kw_only=True, tag="lesion"):
+    """lesion.json: the net without each of its blocks."""
+
+    intact: Intact
+    blocks: tuple[LesionRow, ...]
+    """In the net's order."""
+
+    def lost(self, row: LesionRow) -> float | None:
+        """Return the points of accuracy that are lost without the block."""
+        return None if row.accuracy is None else 100 * (self.intact.accuracy - row.accuracy)
+
+
+class Point(Record, frozen=True, kw_only=True):
+    """The net with so many blocks gone."""
+
+    removed: Count
+    deleted: str | None
+    """The block that went last, by its name in the whole net; None for the whole net."""
+    blocks: tuple[Count, ...]
+    """Those left, in each stage."""
+    depth: Count
+    parameters: Count
+    multiply_adds: Count
+    loss: Amount
+    """With BN as trained."""
+    loss_batch_statistics: Amount
+    """With BN by each batch's own statistics: what the search went by."""
+    accuracy: Share
+    """With BN as trained."""
+    accuracy_recalibrated: Share
+    """With BN's statistics measured anew on training pictures."""
+    latency_ms: dict[int, Milliseconds] | None
+    """Of one pass, by pictures in a batch; None until all nets are timed together."""
+
+
+class Draw(Record, frozen=True, kw_only=True):
+    """One random order: for each number of blocks gone, from 0, the accuracies as in `Point`."""
+
+    draw: Count
+    accuracy: tuple[Share, ...]
+    accuracy_recalibrated: tuple[Share, ...]
+
+
+class Chosen(Record, frozen=True, kw_only=True):
+    """The net that was chosen."""
+
+    removed: Count
+    """Blocks taken out."""
+    why: str
+
+
+class Repaired(Record, frozen=True, kw_only=True):
+    """The chosen net after training on."""
+
+    epochs: Count
+    validation_accuracy: Share | None
+    """None where there are no validation pictures."""
+    test_accuracy: Share | None
+    """None where there are no test pictures, as below."""
+    test_images: Count | None
+    original_test_accuracy: Share | None
+    """The whole net's."""
+
+
+class Trim(Measured, frozen=True, kw_only=True, tag="trim"):
+    """trim.json: accuracy against depth. One that was interrupted has no `chosen`."""
+
+    latency_protocol: str
+    """How the passes were timed; empty until they are."""
+    asked: Target
+    """The one target."""
+    curve: tuple[Point, ...]
+    """The whole net, then one block less each time."""
+    random: tuple[Draw, ...]
+    chosen: Chosen | None
+    repaired: Repaired | None
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit each other (ValueError)."""
+        if [point.removed for point in self.curve] != list(range(len(self.curve))):
+            raise ValueError("`curve` does not take out one block after the other")
+        if len({frozenset(point.latency_ms or {}) for point in self.curve}) > 1:
+            raise ValueError("the nets of `curve` were not timed alike")
+        lines = [one for draw in self.random for one in (draw.accuracy, draw.accuracy_recalibrated)]
+        if any(len(line) != len(self.curve) for line in lines):
+            raise ValueError("`random` and `curve` are not of one length")
+        if self.chosen and self.chosen.removed >= len(self.curve):
+            raise ValueError("`chosen` is not on `curve`")
+        if self.repaired and not self.chosen:
+            raise ValueError("`repaired` without `chosen`")
+
+    def speed(self, point: Point, size: int) -> float:
+        """Return how many times as fast as the whole net it is with `size` pictures at once (KeyError if not timed)."""
+        return (self.curve[0].latency_ms or {})[size] / (point.latency_ms or {})[size]
+
+    @property
+    def batches(self) -> list[int]:
+        """Return the batch sizes that were timed."""
+        return sorted(self.curve[0].latency_ms or {}) if self.curve else []

@@ -1,0 +1,27 @@
+"""When and on what something was computed."""
+
+from msgspec import field
+
+from residuum.records.codec import Record
+from residuum.records.numbers import Count
+
+
+class Environment(Record, frozen=True, kw_only=True):
+    """environment.json, and a part of other files: the date, versions and processor, never a name or a path."""
+
+    date: str
+    """ISO 8601, UTC, to the second."""
+    residuum: str
+    """Its version; "not installed" for a package that is not there, here and below."""
+    python: str
+    torch: str
+    numpy: str
+    pillow: str
+    simplejpeg: str = "not installed"
+    scikit_learn: str = field(name="scikit-learn")
+    system: str
+    """Operating system and instruction set."""
+    processor: str
+    """The processor's own name."""
+    cores: Count
+    """How many of its cores could be used."""

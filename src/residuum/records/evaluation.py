@@ -1,0 +1,125 @@
+"""How good a classifier is: evaluation.json, evaluations/*.json and mistakes.json."""
+
+from typing import Any
+
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.numbers import Amount, Count, Share
+
+
+class Measure(Record, frozen=True, kw_only=True):
+    """A share and its 95 % interval."""
+
+    value: Share
+    low: Share
+    high: Share
+
+
+class ClassFigures(Record, frozen=True, kw_only=True):
+    """How one class fared."""
+
+    name: str
+    images: Count
+    """Pictures of the class."""
+    precision: Measure
+    """Of the pictures called so, the share that are."""
+    recall: Measure
+    """Of the class's pictures, the share that are called so."""
+    f1: Measure
+    """The harmonic mean of both."""
+
+
+class Bin(Record, frozen=True, kw_only=True):
+    """The pictures whose confidence lies in (low, high]."""
+
+    low: Share
+    high: Share
+    count: Count
+    confidence: Share | None
+    """The mean of theirs; None if there are none, as below."""
+    accuracy: Share | None
+    """The share of them called right."""
+
+    def __post_init__(self) -> None:
+        """Refuse means of nothing, and pictures without means (ValueError)."""
+        if {self.confidence is None, self.accuracy is None} != {self.count == 0}:
+            raise ValueError("a bin has means if and only if it has pictures")
+
+
+class Figures(Record, frozen=True, kw_only=True):
+    """A judgement in short, as model files carry it."""
+
+    split: str
+    """Which pictures: train, validation or test."""
+    protocol: str
+    """How each was shown to the net."""
+    images: Count
+    """How many."""
+    top1: Measure
+    """The share called right."""
+    top5: Measure | None
+    """The share whose class is among the five likeliest; None for up to five classes."""
+    macro_f1: Measure
+    """The mean of the classes' F1."""
+    ece: Measure
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
+    loss: Amount
+    """Mean negative log-likelihood, in nats."""
+
+
+class Evaluation(Figures, frozen=True, kw_only=True):
+    """evaluation.json: a judgement with its long tables. Letter: K classes."""
+
+    per_class: tuple[ClassFigures, ...]
+    """By class number."""
+    confusion: tuple[tuple[Count, ...], ...]
+    """K×K pictures: rows are the truth, columns the answer."""
+    calibration: tuple[Bin, ...]
+    """Bins of the confidence, from 0 to 1."""
+
+    def __post_init__(self) -> None:
+        """Refuse a matrix that does not fit the classes (ValueError)."""
+        if {len(self.per_class)} != {len(self.confusion), *map(len, self.confusion)}:
+            raise ValueError(
+                f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is"
+            )
+
+    def figures(self) -> Figures:
+        """Return the same without the long tables."""
+        return Figures(**{name: getattr(self, name) for name in Figures.__struct_fields__})
+
+
+class DataEvaluation(Evaluation, frozen=True, kw_only=True):
+    """What `residuum evaluate` finds: a judgement with the data it was made on."""
+
+    data: str
+    """Where the pictures lie."""
+    fingerprint: str
+    """What the pictures and labels are."""
+    same_data_as_training: bool | None
+    """None for a model that was not trained here."""
+
+
+class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True):
+    """evaluations/SPLIT-FINGERPRINT.json: the same, kept beside the run."""
+
+    model: str
+    """The name of the file that was judged."""
+    settings: dict[str, Any]
+    """What `residuum evaluate` was told."""
+    environment: Environment
+
+
+class Mistake(Record, frozen=True, kw_only=True):
+    """One wrong answer; mistakes.json is a list of them, the most confident first."""
+
+    name: str
+    """What a person calls the picture."""
+    truth: str
+    """The name of its class."""
+    predicted: str
+    """The name of the class it was taken for."""
+    confidence: Amount
+    """The probability of that class; rounding may put it a hair above 1."""
+    thumbnail: str
+    """The picture made small, as a PNG data URI."""

@@ -1,0 +1,118 @@
+"""What a model file says of itself, besides its tensors."""
+
+from typing import Any
+
+from msgspec import UNSET, UnsetType, field
+
+from residuum.choices import Interpolation
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.evaluation import Figures
+from residuum.records.numbers import Count
+from residuum.records.run import Data
+
+FORMAT = "residuum-model/1"
+
+
+class Made(Record, frozen=True, kw_only=True, tag_field="verb"):
+    """One step of a model's lineage."""
+
+    date: str
+    """ISO 8601, UTC."""
+
+    @property
+    def verb(self) -> str:
+        """Return what was done: train, import, grow or trim."""
+        return str(self.__struct_config__.tag)
+
+
+class Trained(Made, frozen=True, kw_only=True, tag="train", omit_defaults=True):
+    """The net was trained."""
+
+    data: str
+    recipe: str
+    steps: Count
+    from_: str | None = field(name="from", default=None)
+    """Digest of the model file that training began with; left out for a new net."""
+
+
+class Imported(Made, frozen=True, kw_only=True, tag="import"):
+    """Other people's weights were taken over."""
+
+    from_: str = field(name="from")
+    """Digest of their file."""
+    source: str
+    layout: str
+    """Whose tensor names they bear."""
+
+
+class Grown(Made, frozen=True, kw_only=True, tag="grow"):
+    """Blocks were put in."""
+
+    from_: str = field(name="from")
+    """Digest of the model file it was done to, here and below."""
+    blocks_before: tuple[Count, ...]
+    """Blocks in each stage, here and below."""
+    blocks: tuple[Count, ...]
+    seed: Count
+
+
+class Trimmed(Made, frozen=True, kw_only=True, tag="trim"):
+    """Blocks were taken out."""
+
+    from_: str = field(name="from")
+    deleted: tuple[str, ...]
+    """The blocks, in the order they went."""
+    blocks_before: tuple[Count, ...]
+    blocks: tuple[Count, ...]
+
+
+Lineage = tuple[Trained | Imported | Grown | Trimmed, ...]
+"""What was done to a model, oldest first."""
+
+
+class Import(Record, frozen=True, kw_only=True):
+    """Where imported weights are from, and what they left open."""
+
+    source: str
+    layout: str
+    assumptions: tuple[str, ...]
+    """A sentence for each thing that the weights did not say."""
+    left_out: tuple[str, ...]
+    """Tensors and other entries of their file that no net has."""
+
+
+class Provenance(Record, frozen=True, kw_only=True):
+    """Where a model comes from. An imported one was not trained here: it has neither `data` nor `settings`."""
+
+    metrics: Figures | None = None
+    """How it was judged last."""
+    data: Data | None = None
+    """What it was trained on."""
+    settings: dict[str, Any] | None = None
+    """How, as in settings.json."""
+    versions: Environment | None = None
+    """What wrote it, and where."""
+    import_: Import | UnsetType = field(name="import", default=UNSET)
+    lineage: Lineage = ()
+
+
+class View(Record, frozen=True, kw_only=True):
+    """How a picture becomes the net's input; mean and spread are tensors beside it."""
+
+    image_size: Count
+    """Side of the square that the net sees, in pixels."""
+    resize_to: Count
+    """Shorter side before the central square is cut out, in pixels."""
+    interpolation: Interpolation = "bilinear"
+
+
+class About(Provenance, frozen=True, kw_only=True):
+    """The metadata of a model file."""
+
+    classes: tuple[str, ...]
+    """The class names, by class number."""
+    preprocessing: View
+    format: str = FORMAT
+    net: dict[str, Any]
+    """The net's specification, as models/spec.py writes it."""

@@ -1,0 +1,139 @@
+"""What a run leaves besides its figures: settings.json, data.json, split.json, metrics.jsonl and lock.json."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from residuum.records.codec import Record
+from residuum.records.numbers import Amount, Count, Share
+
+
+class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Of all that was decided about a run, what others read."""
+
+    data: str | None
+    """Where the pictures lie."""
+    model: str
+    """What the net is called."""
+    recipe: str
+    """How it was trained."""
+    epochs: Count | None
+    """Passes over the training pictures, where they are whole."""
+    seed: Count
+    depth: Count
+    """Weighted layers."""
+    parameters: Count
+    """Numbers learned."""
+    multiply_adds: Count
+    """For one picture."""
+
+
+class RunSettings(Record, frozen=True, kw_only=True):
+    """settings.json: what was asked and what it resolved to."""
+
+    command: str
+    """The command line that asks for the same."""
+    asked: dict[str, Any]
+    """The settings that differ from their defaults."""
+    settings: dict[str, Any]
+    """Every setting with its value, as `residuum train` takes them back: they repeat the run."""
+    resolved: dict[str, Any]
+    """These with the cost, name and specification of the net and the details of the recipe."""
+
+    def __post_init__(self) -> None:
+        """Refuse settings that do not say what others read (ValueError)."""
+        assert self.summary
+
+    @property
+    def summary(self) -> RunSummary:
+        """Return what others read of `resolved`."""
+        return msgspec.convert(self.resolved, RunSummary)
+
+
+class Counts(Record, frozen=True, kw_only=True):
+    """Pictures in each split; None where there is none."""
+
+    train: Count
+    """Those trained on: without what was kept aside."""
+    validation: Count | None
+    test: Count | None
+
+
+class Data(Record, frozen=True, kw_only=True):
+    """data.json: what a run was trained on."""
+
+    name: str
+    source: str
+    """Where the pictures lie."""
+    classes: tuple[str, ...]
+    """The class names, by class number."""
+    fingerprint: str
+    """What the pictures, labels and class names are."""
+    counts: Counts
+    validation_from: str
+    """Where the validation pictures are from, in words."""
+    image_size: Count
+    """Side of the square that the net sees, in pixels."""
+
+
+class SplitRows(Record, frozen=True, kw_only=True):
+    """split.json."""
+
+    validation: tuple[Count, ...]
+    """Rows of the training pictures that were kept aside."""
+
+
+class Step(Record, frozen=True, kw_only=True, tag_field="kind", tag="step"):
+    """A line of metrics.jsonl: one step of training."""
+
+    step: Count
+    """Steps done."""
+    epoch: Amount
+    """Passes done over the training pictures."""
+    loss: float
+    """Mean over the step's pictures, in nats; old runs may have one that is not finite."""
+    lr: Amount
+    """Learning rate."""
+    images_per_s: Amount
+    """Training speed since the pass began, pictures a second."""
+
+
+class Epoch(Record, frozen=True, kw_only=True, tag_field="kind", tag="epoch", omit_defaults=True):
+    """A line of metrics.jsonl: one pass over the training pictures."""
+
+    epoch: Amount
+    """Passes done."""
+    step: Count
+    """Steps done."""
+    train_loss: float
+    """Mean over the pass, while the net changed, in nats."""
+    train_accuracy: Share
+    """The share called right meanwhile."""
+    validation_loss: float | None = None
+    """Mean over the validation pictures after the pass, in nats; left out where there are none, as the next."""
+    validation_accuracy: Share | None = None
+    """The share of the validation pictures called right."""
+    seconds: Amount
+    """Time the pass took, without validation."""
+    images_per_s: Amount
+    """Training speed over the pass, pictures a second."""
+
+
+class Event(Record, frozen=True, kw_only=True, tag_field="kind", tag="event"):
+    """A line of metrics.jsonl: something that happened on the way."""
+
+    step: Count
+    """Steps done by then."""
+    message: str
+
+
+Line = Step | Epoch | Event
+
+
+class Lock(Record, frozen=True, kw_only=True):
+    """lock.json: the process that writes the run."""
+
+    pid: Annotated[int, Meta(gt=0, lt=2**31)]
+    host: str
+    """Its machine's name."""
