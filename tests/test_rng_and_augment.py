@@ -155,7 +155,7 @@ def test_compiled_crops_are_torchs_to_the_last_bit(
     with threads_used(threads):
         compiled = augmented_batch(images, rows, augmentation, how, seed, 1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(augment, "can_crop", lambda images: False)
+        patch.setattr(augment.crops, "applies", lambda images: False)
         by_torch = augmented_batch(images, rows, augmentation, how, seed, 1)
     assert torch.equal(compiled, by_torch)
     assert compiled.is_contiguous(memory_format=torch.channels_last)
