@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from residuum.models.layers import SqueezeExcite, ZeroPad, activation, average, convolution, nonlinearity
+from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 
 
@@ -64,7 +65,7 @@ def make_block(
     """
     c_out = width * spec.expansion
     changes_shape = stride != 1 or c_in != c_out
-    projects = spec.shortcut in {"C", "1x1"} or (spec.shortcut == "B" and changes_shape)
+    projects = SHORTCUTS[spec.shortcut].projects_at(changes_shape)
     return ResidualBlock(
         _before(spec, c_in, activated),
         _branch(spec, c_in, width, stride),
@@ -120,33 +121,35 @@ def _after(spec: NetSpec, c_out: int) -> nn.Module:
 
 def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | None:
     """Options A, B, C of 2015, sec. 3.3; those of 2016, fig. 2; or None for the plain net."""
-    changes_shape = stride != 1 or c_in != c_out
-    if spec.shortcut == "none":
+    kind, changes_shape = SHORTCUTS[spec.shortcut], stride != 1 or c_in != c_out
+    if kind.h == "nothing":
         return None
-    if spec.shortcut == "1x1":
+    if kind.h == "convolution":
         return convolution(c_in, c_out, 1, stride)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if spec.projection_pool and stride != 1:
         layers["pool"], stride = average(stride), 1
-    if spec.shortcut == "C" or (spec.shortcut == "B" and changes_shape):
+    if kind.projects_at(changes_shape):
         # W_s of eq. 2; a BN behind it where none follows the addition or begins the next block (2016, fig. 4b, d, e)
         layers["conv"] = convolution(c_in, c_out, 1, stride)
         if spec.order in {"original", "relu-before-addition"}:
             layers["bn"] = nn.BatchNorm2d(c_out)
     elif changes_shape:
         layers["zeros"] = ZeroPad(c_in, c_out, stride, spec.zero_channels)
-    if spec.shortcut == "dropout":
+    if kind.h == "dropout":
         layers["dropout"] = nn.Dropout(spec.shortcut_dropout)
     return nn.Sequential(layers) if layers else nn.Identity()
 
 
 def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
-    if spec.shortcut == "constant":
-        return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
-    if spec.shortcut in {"exclusive-gating", "shortcut-gating"}:
-        gate = convolution(c_in, c_out, 1, stride, bias=True)
-        return GatedAdd(gate, spec.gate_bias, exclusive=spec.shortcut == "exclusive-gating")
-    return Add()
+    match SHORTCUTS[spec.shortcut].addition:
+        case "sum":
+            return Add()
+        case "scaled":
+            return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
+        case "exclusive gate" | "shortcut gate" as how:
+            gate = convolution(c_in, c_out, 1, stride, bias=True)
+            return GatedAdd(gate, spec.gate_bias, exclusive=how == "exclusive gate")
 
 
 class Add(nn.Module):

@@ -25,6 +25,10 @@ class ShortcutKind:
     passes: bool = False
     """Whether, in evaluation, h hands on what it gets where the shape stays."""
 
+    def projects_at(self, changes_shape: bool) -> bool:
+        """Say whether h has a 1×1 convolution in a block that changes the shape, or does not."""
+        return self.projects == "everywhere" or (self.projects != "never" and changes_shape)
+
 
 _LEARNT = (
     "is learnt in every block, so a branch of zero is not the identity; options A and B have the identity"
