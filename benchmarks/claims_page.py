@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from residuum.records.codec import read_record
+from residuum.records.codec import read_record, to_json
 from residuum.records.study import Answer, StudyRecord
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +143,7 @@ def _environments(results: Sequence[StudyRecord], words: dict[str, Any]) -> list
     """Name each environment once, with the first and the last day it was used."""
     days: dict[str, list[str]] = {}
     for result in results:
-        environment = dict(result.environment)
+        environment = to_json(result.environment)
         day = environment.pop("date")[:10]
         days.setdefault(json.dumps(environment, sort_keys=True), []).append(day)
     return [

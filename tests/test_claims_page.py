@@ -60,7 +60,8 @@ def test_every_result_says_where_it_comes_from(path: Path) -> None:
     assert result.kind == "study"
     assert result.name + ("" if result.scale == "quick" else "-full") == path.stem
     assert result.command.startswith(f"residuum study {result.name} ")
-    assert {"date", "torch", "processor", "cores"} <= result.environment.keys()
+    assert min(len(getattr(result.environment, one)) for one in ("date", "torch", "processor")) > 2
+    assert result.environment.cores > 0
 
 
 # --- what the script makes of results -----------------------------------------------------------
@@ -106,7 +107,7 @@ def test_each_result_has_its_row(
         ["quick", "3", "0.0", "3.4"],
         ["full", "3", "0.0", "121"],
     ]
-    assert three[0].environment["torch"] in page
+    assert three[0].environment.torch in page
 
 
 @pytest.mark.parametrize("name", PAGES)
