@@ -8,10 +8,10 @@ from typing import Any
 
 from residuum.records.codec import to_json
 from residuum.records.study import Bar, Bars, Line, Lines, Map, Table, Words
-from residuum.study.charts import mean_line
-from residuum.study.frame import Findings, Setup, Study, Texts, quantity
-from residuum.study.run import record
-from residuum.study.verdict import Comparison, Quantities, Rule, above, not_above
+from residuum.studies.charts import mean_line
+from residuum.studies.frame import Findings, Setup, Study, Texts, quantity
+from residuum.studies.run import record
+from residuum.studies.verdict import Comparison, Quantities, Rule, above, not_above
 
 Json = dict[str, Any]
 SEEDS = (0, 1, 2)

@@ -36,7 +36,7 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "study", "reporting"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "studies", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -61,7 +61,7 @@ LADDER = {
     "training": USES,
     "prediction": USES,
     "depth": USES | {"training"},
-    "study": USES | {"training", "prediction", "depth"},
+    "studies": USES | {"training", "prediction", "depth"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "verbs": ALL | {"printing"},
@@ -263,6 +263,15 @@ def test_there_is_a_package_to_check():
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_package_keeps_the_rule(check):
     assert check(package()) == []
+
+
+def test_no_room_has_the_name_of_a_public_function():
+    """Importing a room sets its name on the package: it would take the function's place."""
+    import residuum
+
+    rooms = {room_of(path) for path in package() if path.endswith(".py")} - {"__init__", "__main__"}
+    assert rooms & set(residuum.__all__) == set()
+    assert {"studies", "training"} <= rooms
 
 
 def test_readme_maps_the_package():

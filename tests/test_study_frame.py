@@ -21,13 +21,13 @@ from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
 from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
 from residuum.settings import StudySettings, TrainSettings
-from residuum.study import catalogue, degradation
-from residuum.study.catalogue import open_study, texts
-from residuum.study.charts import mean_line
-from residuum.study.frame import Findings, Setup, Study, quantity
-from residuum.study.run import chosen, record, rounded, run_studies
-from residuum.study.trained import loss_curve, net_settings, trained
-from residuum.study.verdict import Comparison, Rule, above, below, decide, not_above
+from residuum.studies import catalogue, degradation
+from residuum.studies.catalogue import open_study, texts
+from residuum.studies.charts import mean_line
+from residuum.studies.frame import Findings, Setup, Study, quantity
+from residuum.studies.run import chosen, record, rounded, run_studies
+from residuum.studies.trained import loss_curve, net_settings, trained
+from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
 # --- figures and verdicts -----------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_every_study_is_told_whole() -> None:
 
 def test_the_list_needs_no_torch() -> None:
     listing = (
-        "import sys; from residuum.study.run import listed; print(len(listed()), 'torch' in sys.modules)"
+        "import sys; from residuum.studies.run import listed; print(len(listed()), 'torch' in sys.modules)"
     )
     said = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["20", "False"]
@@ -260,7 +260,7 @@ def test_the_list_needs_no_torch() -> None:
 
 def test_every_study_has_its_texts_and_its_file() -> None:
     files = {path.stem for path in Path(catalogue.__file__).parent.glob("*.py")}
-    with_rules = {name for name in files if hasattr(import_module(f"residuum.study.{name}"), "RULE")}
+    with_rules = {name for name in files if hasattr(import_module(f"residuum.studies.{name}"), "RULE")}
     assert with_rules == {name.replace("-", "_") for name in texts()}
 
 

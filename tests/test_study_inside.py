@@ -24,10 +24,10 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.codec import to_json
 from residuum.records.study import Lines, Quantity, Verdict
-from residuum.study import examined, lesions, paths, propagation, responses, shattering
-from residuum.study.catalogue import open_study
-from residuum.study.frame import Findings, Setup, Study, quantity
-from residuum.study.run import record
+from residuum.studies import examined, lesions, paths, propagation, responses, shattering
+from residuum.studies.catalogue import open_study
+from residuum.studies.frame import Findings, Setup, Study, quantity
+from residuum.studies.run import record
 
 CPU = choose_compute("cpu", "float32", threads=1)
 SEEDS = (0, 1)

@@ -17,10 +17,10 @@ from residuum.models.count import parameters
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.unet import UNet
-from residuum.study import identity, insertion, landscape, refinement, scenes, skips, waveform
-from residuum.study.examined import opened, runs_of, training_batches
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Quantities
+from residuum.studies import identity, insertion, landscape, refinement, scenes, skips, waveform
+from residuum.studies.examined import opened, runs_of, training_batches
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Quantities
 
 
 def quantities(**means: float) -> Quantities:

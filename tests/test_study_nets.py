@@ -16,7 +16,7 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.codec import write_record
 from residuum.records.study import Quantity, Verdict
-from residuum.study import (
+from residuum.studies import (
     activation_order,
     normalisation,
     shortcut_ablations,
@@ -24,9 +24,9 @@ from residuum.study import (
     stride,
     thousand_layers,
 )
-from residuum.study.catalogue import open_study
-from residuum.study.frame import Findings, Setup, Study, quantity
-from residuum.study.run import record
+from residuum.studies.catalogue import open_study
+from residuum.studies.frame import Findings, Setup, Study, quantity
+from residuum.studies.run import record
 
 
 def figures(**means: float) -> dict[str, Quantity]:

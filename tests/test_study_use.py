@@ -27,11 +27,11 @@ from residuum.models import comparison
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.study import Quantity
-from residuum.study import complexity, ensembles, transfer
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.ridge import probe_accuracy, ridge
-from residuum.study.some_classes import folder_of_classes
-from residuum.study.trained import trained
+from residuum.studies import complexity, ensembles, transfer
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.ridge import probe_accuracy, ridge
+from residuum.studies.some_classes import folder_of_classes
+from residuum.studies.trained import trained
 
 SEEDS = (0, 1)
 

@@ -170,7 +170,7 @@ def study(settings: StudySettings) -> list[dict[str, Any]]:
     Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
     """
     from residuum.reporting.study_page import write_study_pages
-    from residuum.study.run import listed, run_studies
+    from residuum.studies.run import listed, run_studies
 
     if settings.list:
         return listed()

@@ -23,7 +23,7 @@ class Words(Record, frozen=True):
 
 
 class Quantity(Record, frozen=True):
-    """One figure with its repetitions, one for each seed, in `unit`; study/frame.py makes it of its values.
+    """One figure with its repetitions, one for each seed, in `unit`; studies/frame.py makes it of its values.
 
     `exact`: nothing in it is left to chance (a count, a rounding error, one given net), so that one value is enough.
     """

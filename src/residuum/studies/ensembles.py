@@ -21,10 +21,10 @@ from residuum.models.resnet import ResNet
 from residuum.records.study import Chart, Lines, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import bars_of, line_through
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.trained import net_settings, trained
-from residuum.study.verdict import Quantities, Rule, below, not_above
+from residuum.studies.charts import bars_of, line_through
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import net_settings, trained
+from residuum.studies.verdict import Quantities, Rule, below, not_above
 
 DEPTHS = (20, 26, 32, 38, 44, 56)
 SIZES = (1, 2, 3, 4, 6)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from residuum.records.study import Bar, Bars, Line, Points
-from residuum.study.verdict import Quantities
+from residuum.studies.verdict import Quantities
 
 T = TypeVar("T")
 X = TypeVar("X", bound=float)

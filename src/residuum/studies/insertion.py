@@ -15,9 +15,9 @@ from residuum.records.model import Provenance
 from residuum.records.study import Quantity
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.examined import opened, training_batches
-from residuum.study.frame import Setup, quantity
-from residuum.study.trained import net_settings, test_error, trained, training_error
+from residuum.studies.examined import opened, training_batches
+from residuum.studies.frame import Setup, quantity
+from residuum.studies.trained import net_settings, test_error, trained, training_error
 
 MORE = 2
 """Blocks added to each stage, one alone at scale tiny: 20 layers become 32."""

@@ -17,10 +17,10 @@ from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
-from residuum.study.charts import lines_of
-from residuum.study.examined import Examined, depths, examine, notes_on_pictures, runs_of
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Rule, below
+from residuum.studies.charts import lines_of
+from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, runs_of
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Rule, below
 
 DELETED = (1, 2, 3, 5, 8, 12, 16, 20)
 SWAPS = (1, 2, 4, 8, 16)

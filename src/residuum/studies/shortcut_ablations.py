@@ -1,8 +1,8 @@
 """What becomes of a residual net when its shortcuts are scaled, gated, convolved or dropped out."""
 
 from residuum.records.study import Words
-from residuum.study.frame import Findings, Setup
-from residuum.study.variants import (
+from residuum.studies.frame import Findings, Setup
+from residuum.studies.variants import (
     Variant,
     cost_table,
     error_bars,
@@ -11,7 +11,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Rule, above
+from residuum.studies.verdict import Rule, above
 
 MANIPULATIONS = {
     "constant": "scaled 0.5, F 0.5",

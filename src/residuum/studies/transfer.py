@@ -23,12 +23,12 @@ from residuum.models.spec import NetSpec
 from residuum.records.study import Bars, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import bars_of
-from residuum.study.examined import untrained as new_net
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.ridge import probe_accuracy
-from residuum.study.some_classes import folder_of_classes
-from residuum.study.trained import (
+from residuum.studies.charts import bars_of
+from residuum.studies.examined import untrained as new_net
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.ridge import probe_accuracy
+from residuum.studies.some_classes import folder_of_classes
+from residuum.studies.trained import (
     PICTURES,
     QUICK_EPOCHS,
     QUICK_SIDE,
@@ -37,7 +37,7 @@ from residuum.study.trained import (
     test_error,
     trained,
 )
-from residuum.study.verdict import Quantities, Rule, above, not_above
+from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 BATCH = 250
 STATISTICS = 2000

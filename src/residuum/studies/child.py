@@ -1,4 +1,4 @@
-"""python -m residuum.study.child PARENT WORDS: `residuum WORDS`, stopped as by SIGTERM when process PARENT is gone.
+"""python -m residuum.studies.child PARENT WORDS: `residuum WORDS`, stopped as by SIGTERM when process PARENT is gone.
 
 A parent that is killed outright can stop nobody; Linux sends its children the signal then. Elsewhere the run goes on to
 its end, and is found there the next time.

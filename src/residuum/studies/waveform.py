@@ -16,10 +16,10 @@ from torch.nn.functional import mse_loss
 from residuum.compute import choose_compute
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Line, Lines, Quantity, Words
-from residuum.study.charts import line_through, mean_line
-from residuum.study.fit import fit
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Quantities, Rule, below
+from residuum.studies.charts import line_through, mean_line
+from residuum.studies.fit import fit
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Quantities, Rule, below
 
 FREQUENCIES = (1, 2, 4, 8, 16)
 PHASES = (0.0, 1.0, 2.0, 3.0, 4.0)

@@ -13,8 +13,8 @@ from residuum.files import Json
 from residuum.records.codec import from_json, to_json, write_record
 from residuum.records.study import Chart, StudyRecord
 from residuum.settings import StudySettings
-from residuum.study.catalogue import open_study, texts
-from residuum.study.frame import Findings, Setup, Study
+from residuum.studies.catalogue import open_study, texts
+from residuum.studies.frame import Findings, Setup, Study
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:

@@ -19,11 +19,11 @@ from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import bars_of, mean_line, numbered
-from residuum.study.examined import Examined, depths, examine, notes_on_pictures, of_depth
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.trained import test_error, trained
-from residuum.study.verdict import Quantities, Rule, below, not_above
+from residuum.studies.charts import bars_of, mean_line, numbered
+from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, of_depth
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import test_error, trained
+from residuum.studies.verdict import Quantities, Rule, below, not_above
 
 MOST = 0.95
 """Share of the gradient that the paths called effective carry."""

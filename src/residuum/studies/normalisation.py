@@ -12,10 +12,10 @@ from torch.nn.functional import cross_entropy
 from residuum.data.batches import one_pass
 from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Words
-from residuum.study.charts import numbered
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.trained import net_settings
-from residuum.study.variants import (
+from residuum.studies.charts import numbered
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import net_settings
+from residuum.studies.variants import (
     Variant,
     cost_table,
     error_bars,
@@ -24,7 +24,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Rule, below, not_above
+from residuum.studies.verdict import Rule, below, not_above
 from residuum.training.loaders import open_loaders
 from residuum.training.resolve import resolve
 

@@ -12,11 +12,11 @@ from residuum.data.digits import digits
 from residuum.models.count import parameters
 from residuum.models.unet import UNet, UNetSpec
 from residuum.records.study import Bars, Map, Quantity, Table, Words
-from residuum.study.charts import bars_of
-from residuum.study.fit import fit
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.scenes import CLASSES, SIDE, Scenes, overlap, scenes
-from residuum.study.verdict import Quantities, Rule, above, not_above
+from residuum.studies.charts import bars_of
+from residuum.studies.fit import fit
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.scenes import CLASSES, SIDE, Scenes, overlap, scenes
+from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 TEST_SEED = 9_000_000
 """Decides the test scenes, which are the same for every net and seed."""

@@ -3,12 +3,12 @@
 from residuum.models.published import PUBLISHED
 from residuum.records.study import Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import line_through, lines_of, mean_line
-from residuum.study.examined import runs_of
-from residuum.study.frame import Findings, Setup
-from residuum.study.trained import loss_curve
-from residuum.study.variants import Found, Variant, errors
-from residuum.study.verdict import Quantities, Rule, above, not_above
+from residuum.studies.charts import line_through, lines_of, mean_line
+from residuum.studies.examined import runs_of
+from residuum.studies.frame import Findings, Setup
+from residuum.studies.trained import loss_curve
+from residuum.studies.variants import Found, Variant, errors
+from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 KINDS = ("plain", "resnet")
 

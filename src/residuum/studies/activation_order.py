@@ -4,9 +4,9 @@ from typing import Any, get_args
 
 from residuum.choices import Order
 from residuum.records.study import Lines, Words
-from residuum.study.charts import line_through
-from residuum.study.frame import Findings, Setup
-from residuum.study.variants import (
+from residuum.studies.charts import line_through
+from residuum.studies.frame import Findings, Setup
+from residuum.studies.variants import (
     Variant,
     cost_table,
     error_bars,
@@ -15,7 +15,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Quantities, Rule, above, below
+from residuum.studies.verdict import Quantities, Rule, above, below
 
 ORDERS: tuple[str, ...] = get_args(Order)
 QUICK: dict[str, Any] = {"epochs": 1}

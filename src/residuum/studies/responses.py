@@ -12,10 +12,10 @@ from residuum.data.batches import Batch
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
-from residuum.study.charts import line_through, lines_of, numbered
-from residuum.study.examined import depths, examine, notes_on_pictures, runs_of
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Quantities, Rule, below
+from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Quantities, Rule, below
 
 
 @dataclass(frozen=True)

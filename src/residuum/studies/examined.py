@@ -16,8 +16,8 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.frame import Setup
-from residuum.study.trained import net_settings, trained
+from residuum.studies.frame import Setup
+from residuum.studies.trained import net_settings, trained
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""

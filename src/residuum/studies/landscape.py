@@ -19,10 +19,10 @@ from residuum.data.batches import Batch
 from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Map, Points, Quantity, Words
-from residuum.study.charts import lines_of
-from residuum.study.examined import affordable, depths, opened, runs_of, training_batches
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Rule, below
+from residuum.studies.charts import lines_of
+from residuum.studies.examined import affordable, depths, opened, runs_of, training_batches
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Rule, below
 
 RING = 0.5
 """Where the rise is measured: over the points that lie within 0.09 of this radius."""

@@ -14,10 +14,10 @@ from residuum.depth.recalibrate import recalibrate
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
 from residuum.runs import RunRecord
-from residuum.study.charts import line_through, lines_of, numbered
-from residuum.study.examined import depths, examine, notes_on_pictures, runs_of, untrained
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Quantities, Rule, above, below
+from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Quantities, Rule, above, below
 
 POINTS = 256
 REACH = 2.0

@@ -1,8 +1,8 @@
 """Options A, B and C for the shortcuts, against none: does the way the shape is matched matter?"""
 
 from residuum.records.study import Quantity, Words
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.variants import (
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.variants import (
     Found,
     Variant,
     cost_table,
@@ -12,7 +12,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Quantities, Rule, above, below
+from residuum.studies.verdict import Quantities, Rule, above, below
 
 OPTIONS = ("none", "A", "B", "C")
 SHARE = 0.5

@@ -29,7 +29,7 @@ from residuum.files import write_json
 from residuum.plain_data import as_json, explicit
 from residuum.records.study import Points
 from residuum.settings import TrainSettings
-from residuum.study.frame import Setup
+from residuum.studies.frame import Setup
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 
@@ -164,7 +164,7 @@ def _start(folder: Path, settings: TrainSettings) -> "subprocess.Popen[bytes]":
     config = folder.with_suffix(".json")
     write_json(config, {name: as_json(settings)[name] for name in explicit(settings)})
     words = [str(os.getpid()), "train", "--config", str(config)]
-    command = [sys.executable, "-m", "residuum.study.child", *words]
+    command = [sys.executable, "-m", "residuum.studies.child", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with folder.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(

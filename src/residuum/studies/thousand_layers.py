@@ -10,16 +10,16 @@ from residuum.plain_data import explicit
 from residuum.records.study import Bars, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.study.charts import bars_of, mean_line
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.trained import (
+from residuum.studies.charts import bars_of, mean_line
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import (
     net_settings,
     open_pictures_of,
     test_error,
     trained,
     training_error,
 )
-from residuum.study.verdict import Quantities, Rule, below
+from residuum.studies.verdict import Quantities, Rule, below
 
 DEPTHS = (1001, 1202)
 ORDERS = {"original": "resnet", "preactivation": "preresnet"}

@@ -16,7 +16,7 @@ from residuum.choices import Device, Scale
 from residuum.records.codec import Record
 from residuum.records.study import Chart, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.study.verdict import Quantities, Rule
+from residuum.studies.verdict import Quantities, Rule
 
 Choice = TypeVar("Choice")
 

@@ -17,11 +17,11 @@ from residuum.data.contract import Split
 from residuum.data.digits import digits
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Bars, Lines, Points, Quantity, Words
-from residuum.study.charts import bars_of, lines_of, mean_line
-from residuum.study.fit import fit
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.insertion import measure_insertion
-from residuum.study.verdict import Quantities, Rule, below
+from residuum.studies.charts import bars_of, lines_of, mean_line
+from residuum.studies.fit import fit
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.insertion import measure_insertion
+from residuum.studies.verdict import Quantities, Rule, below
 
 SHALLOW = MLPSpec(inputs=64, width=32, blocks=1, outputs=10, shortcut="none")
 KINDS: dict[str, Literal["identity", "none"]] = {"plain": "none", "residual": "identity"}

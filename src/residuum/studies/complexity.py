@@ -20,9 +20,9 @@ from residuum.models.spec import NetSpec
 from residuum.models.table import table
 from residuum.records.study import Bars, Chart, Line, Lines, Quantity, Table, Words
 from residuum.settings import ModelsSettings
-from residuum.study.charts import bars_of
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.verdict import Quantities, Rule, above, below
+from residuum.studies.charts import bars_of
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.verdict import Quantities, Rule, above, below
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 OTHERS = ("vgg16", "vgg19", "googlenet")

@@ -18,8 +18,8 @@ from residuum.errors import UserError
 from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Points, Quantity, Words
-from residuum.study.charts import lines_of
-from residuum.study.examined import (
+from residuum.studies.charts import lines_of
+from residuum.studies.examined import (
     IMAGES,
     affordable,
     depths,
@@ -28,9 +28,9 @@ from residuum.study.examined import (
     runs_of,
     training_batches,
 )
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.ridge import probe_accuracy
-from residuum.study.verdict import Rule, above
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.ridge import probe_accuracy
+from residuum.studies.verdict import Rule, above
 
 PIXELS = 125 * 64 * 64
 """Pixels of one batch whose gradients are held at a time."""

@@ -19,11 +19,11 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Lines, Points, Quantity, Words
-from residuum.study.charts import line_through, lines_of, numbered
-from residuum.study.examined import depths, examine, notes_on_pictures, runs_of, untrained
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.trained import open_pictures_of
-from residuum.study.verdict import Quantities, Rule, above, below
+from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import open_pictures_of
+from residuum.studies.verdict import Quantities, Rule, above, below
 
 SIDE = 8
 CLASSES = 10

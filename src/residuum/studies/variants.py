@@ -6,10 +6,10 @@ from typing import Any
 
 from residuum.records.study import Bars, Lines, Quantity, Table
 from residuum.runs import RunRecord
-from residuum.study.charts import bars_of, lines_of
-from residuum.study.frame import Setup, quantity
-from residuum.study.trained import loss_curve, net_settings, test_error, trained, training_error
-from residuum.study.verdict import Quantities
+from residuum.studies.charts import bars_of, lines_of
+from residuum.studies.frame import Setup, quantity
+from residuum.studies.trained import loss_curve, net_settings, test_error, trained, training_error
+from residuum.studies.verdict import Quantities
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from residuum.records.codec import from_json
-from residuum.study.frame import Study, Texts
+from residuum.studies.frame import Study, Texts
 
 TEXTS = Path(__file__).with_name("studies.toml")
 
@@ -20,5 +20,5 @@ def texts() -> Mapping[str, Texts]:
 
 def open_study(name: str) -> Study:
     """Import the study of this name, which brings torch with it."""
-    module = import_module(f"residuum.study.{name.replace('-', '_')}")
+    module = import_module(f"residuum.studies.{name.replace('-', '_')}")
     return Study(name, texts()[name], module.measure, module.RULE)

@@ -3,8 +3,8 @@
 from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.records.study import Bar, Bars, Quantity, Words
-from residuum.study.frame import Findings, Setup, quantity
-from residuum.study.variants import (
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.variants import (
     Variant,
     cost_table,
     error_bars,
@@ -13,7 +13,7 @@ from residuum.study.variants import (
     settings_in_common,
     train_each,
 )
-from residuum.study.verdict import Rule, above, below
+from residuum.studies.verdict import Rule, above, below
 
 NET = "resnet164"
 QUICK_BLOCKS = (2, 2, 2)
