@@ -52,9 +52,7 @@ def write(path: Path, about: dict[str, Any], done: list[dict[str, Any]]) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--model", default=None)
     parser.add_argument("--recipe", default="quick")

@@ -30,8 +30,7 @@ WORDS = {
         "is `quick`. Studies without a result yet are not listed.",
         "written": "Every figure on this page is written by `python benchmarks/claims_page.py` from the files in "
         "`results/studies/`. [中文](claims.zh.md)",
-        "none": "There are no results yet. `residuum study --list` shows the studies; "
-        "`residuum study all` runs them.",
+        "none": "There are no results yet. `residuum study --list` shows the studies; `residuum study all` runs them.",
         "counts": "{supported} supported, {contradicted} contradicted, {undecided} undecided.",
         "heads": (
             "study and question",

@@ -78,18 +78,14 @@ class UsualCifarNet(nn.Module):
 def sides(name: str, precision: str) -> dict[str, nn.Module]:
     """Return our net, as trained and as built, and the reference, all with the same weights."""
     nets: dict[str, nn.Module] = {"ours": ResNet(named(name)), "watched": ResNet(named(name))}
-    nets["reference"] = (
-        torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
-    )
+    nets["reference"] = torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
     weights = list(nets["ours"].state_dict().values())
     for net in nets.values():
         net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
     return nets
 
 
-def step_of(
-    net: nn.Module, forward: Forward, images: Tensor, labels: Tensor, precision: str
-) -> Callable[[], float]:
+def step_of(net: nn.Module, forward: Forward, images: Tensor, labels: Tensor, precision: str) -> Callable[[], float]:
     """Return forward, loss and backward as one call, which returns its loss."""
 
     def step() -> float:
@@ -115,9 +111,7 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
     forwards: dict[str, Forward] = dict(nets)
     assert isinstance(nets["ours"], ResNet)
     forwards["ours"] = make_forward(nets["ours"], choose_compute("cpu", precision, layout))
-    steps = {
-        side: step_of(net.train(), forwards[side], images, labels, precision) for side, net in nets.items()
-    }
+    steps = {side: step_of(net.train(), forwards[side], images, labels, precision) for side, net in nets.items()}
     losses = [step() for step in steps.values()]
     assert max(losses) - min(losses) < 0.02, losses
     seconds: dict[str, list[float]] = {side: [] for side in steps}
@@ -153,9 +147,7 @@ def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60, help="for each row")
     options = parser.parse_args()
     done: list[dict[str, Any]] = []
@@ -166,9 +158,7 @@ def main() -> None:
             done.append(measure(name, batch, size, setting, rounds=max(9, int(options.seconds / each))))
             print(done[-1], flush=True)
             command = "python benchmarks/family_speed.py"
-            write_json(
-                PATH, {"command": command, "environment": to_json(machine.environment()), "rows": done}
-            )
+            write_json(PATH, {"command": command, "environment": to_json(machine.environment()), "rows": done})
 
 
 if __name__ == "__main__":

@@ -90,9 +90,7 @@ def one_run(data: Path, options: argparse.Namespace, seed: int) -> dict[str, Any
         "protocol": judged.protocol,
         "training_accuracy": record.epochs[-1].train_accuracy,
         "calibration_gflops": round(gflops, 1),
-        "time_to_beat_s": round(SHARE * RECORD_SECONDS * RECORD_GFLOPS / gflops, 1)
-        if options.target == 94
-        else None,
+        "time_to_beat_s": round(SHARE * RECORD_SECONDS * RECORD_GFLOPS / gflops, 1) if options.target == 94 else None,
         "recipe_details": record.settings.resolved["recipe_details"],
         "net": record.settings.resolved["net"],
         "environment": to_json(record.environment),
@@ -112,9 +110,7 @@ def summary(done: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5])
     parser.add_argument("--model")
@@ -134,9 +130,7 @@ def main() -> None:
             path,
             {"command": f"python benchmarks/fast.py DATA{flags}", "summary": summary(done), "runs": done},
         )
-        print(
-            {name: done[-1][name] for name in ("seed", "seconds", "accuracy", "time_to_beat_s")}, flush=True
-        )
+        print({name: done[-1][name] for name in ("seed", "seconds", "accuracy", "time_to_beat_s")}, flush=True)
 
 
 if __name__ == "__main__":

@@ -70,9 +70,7 @@ class InMemory:
 
 def photographs(folder: Path, enlarge: int) -> Files:
     """Return the folder's JPEGs, or the first 40 made `enlarge` times as wide and high, at quality 90."""
-    files = [
-        path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpeg", ".jpg")
-    ]
+    files = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix.lower() in (".jpeg", ".jpg")]
     return files if enlarge == 1 else [enlarged(file, enlarge) for file in files[:40]]
 
 
@@ -209,9 +207,7 @@ def summary(values: list[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--enlarge", type=int, default=1)
@@ -220,9 +216,7 @@ def main() -> None:
     if len(cores) > 1:  # every side on the same one core
         os.sched_setaffinity(0, {max(cores)})
     found = measure(photographs(options.folder, options.enlarge), options.rounds)
-    suffix, option = (
-        (f"-x{options.enlarge}", f" --enlarge {options.enlarge}") if options.enlarge > 1 else ("", "")
-    )
+    suffix, option = (f"-x{options.enlarge}", f" --enlarge {options.enlarge}") if options.enlarge > 1 else ("", "")
     path = RESULTS / f"jpeg-input{suffix}.json"
     command = f"python benchmarks/jpeg_input.py FOLDER{option}"
     write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})

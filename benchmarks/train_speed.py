@@ -72,9 +72,7 @@ class UsualPictures(Dataset[tuple[Tensor, int]]):
     def __init__(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> None:
         self.pixels, self.labels = pixels, labels
         crop = transforms.RandomCrop(pixels.shape[1], padding=4)
-        self.transform = transforms.Compose(
-            [crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), NORMALISE]
-        )
+        self.transform = transforms.Compose([crop, transforms.RandomHorizontalFlip(), transforms.ToTensor(), NORMALISE])
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -183,9 +181,7 @@ class Limit:
         """Return the seconds that one step's convolutions take: each kind timed thrice, the median counted."""
         total = 0.0
         for count, x, w, how in self.cases:
-            total += count * statistics.median(
-                seconds_of(lambda x=x, w=w, how=how: once(x, w, how)) for _ in range(3)
-            )
+            total += count * statistics.median(seconds_of(lambda x=x, w=w, how=how: once(x, w, how)) for _ in range(3))
         return total
 
 
@@ -307,9 +303,7 @@ def in_classes(folder: Path, place: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--image-size", type=int)
@@ -327,9 +321,7 @@ def main() -> None:
         )
         found = measure(resolve(settings), options.rounds, options.steps)
         found |= start_and_memory(settings)
-    command = (
-        f"python benchmarks/train_speed.py DATA --model {options.model} --batch-size {options.batch_size}"
-    )
+    command = f"python benchmarks/train_speed.py DATA --model {options.model} --batch-size {options.batch_size}"
     command += f" --image-size {options.image_size}" if options.image_size else ""
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
     command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command

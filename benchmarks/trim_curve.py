@@ -31,9 +31,7 @@ def trained(data: str, model: str, epochs: int, folder: Path) -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
     parser.add_argument("--models", nargs="+", default=["resnet56", "plain56"])
     parser.add_argument("--epochs", type=int, default=10)

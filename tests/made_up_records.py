@@ -50,9 +50,7 @@ def evaluation(top1: float = 0.7, split: str = "test", images: int = 360) -> Eva
         macro_f1=one,
         ece=one,
         loss=1.0,
-        per_class=tuple(
-            ClassFigures(name=x, images=images // 2, precision=one, recall=one, f1=one) for x in "ab"
-        ),
+        per_class=tuple(ClassFigures(name=x, images=images // 2, precision=one, recall=one, f1=one) for x in "ab"),
         confusion=((images // 2, 0), (0, images // 2)),
         calibration=(Bin(low=0.0, high=1.0, count=images, confidence=0.8, accuracy=top1),),
     )

@@ -48,9 +48,7 @@ def eight_series() -> Json:
     depths = (20, 32, 44, 56)
     nets = [(kind, depth) for kind in ("plain", "resnet") for depth in depths]
     final = {
-        (kind, depth): tuple(
-            9 + (0.06 if kind == "plain" else -0.02) * depth + chance.gauss(0, 0.25) for _ in SEEDS
-        )
+        (kind, depth): tuple(9 + (0.06 if kind == "plain" else -0.02) * depth + chance.gauss(0, 0.25) for _ in SEEDS)
         for kind, depth in nets
     }
     quantities = {
@@ -62,18 +60,14 @@ def eight_series() -> Json:
         mean_line(
             f"{kind}{depth}",
             [
-                tuple(
-                    (p, final[kind, depth][s] + 60 * math.exp(-p / 6) + chance.gauss(0, 0.6))
-                    for p in range(1, 31)
-                )
+                tuple((p, final[kind, depth][s] + 60 * math.exp(-p / 6) + chance.gauss(0, 0.6)) for p in range(1, 31))
                 for s in SEEDS
             ],
         )
         for kind, depth in nets
     )
     against_depth = tuple(
-        mean_line(kind, [tuple((d, final[kind, d][s]) for d in depths) for s in SEEDS])
-        for kind in ("plain", "resnet")
+        mean_line(kind, [tuple((d, final[kind, d][s]) for d in depths) for s in SEEDS]) for kind in ("plain", "resnet")
     )
     gradient = tuple(
         Line(kind, tuple((block, factor**-block) for block in range(27)))
@@ -106,36 +100,27 @@ def eight_series() -> Json:
     )
 
 
-LONG = (
-    "The residual net with projections in every shortcut, number {}, trained twice as long as the plain one"
-)
+LONG = "The residual net with projections in every shortcut, number {}, trained twice as long as the plain one"
 
 
 def long_labels() -> Json:
     """Sixteen bars with long names, and signed ones: undecided."""
     chance = Random(1)
-    bars = tuple(
-        Bar(LONG.format(i), tuple(5 + i / 4 + chance.gauss(0, 0.5) for _ in SEEDS)) for i in range(16)
-    )
+    bars = tuple(Bar(LONG.format(i), tuple(5 + i / 4 + chance.gauss(0, 0.5) for _ in SEEDS)) for i in range(16))
     signed = tuple(Bar(f"without block {i}", (chance.gauss(0, 2),)) for i in range(9))
     lines = tuple(Line(LONG.format(i), ((1, 3 + i), (2, 2 + i), (3, 1.5 + i))) for i in range(3))
-    quantities = {
-        f"net{i}": quantity(bar.label, bar.values, "% of all pictures") for i, bar in enumerate(bars)
-    }
+    quantities = {f"net{i}": quantity(bar.label, bar.values, "% of all pictures") for i, bar in enumerate(bars)}
     quantities["count"] = quantity("parameters, in all its blocks together", (853_018.0,), exact=True)
     return content(
         "shortcut-options",
         texts(
             "Which shortcut a residual net needs where the shape of what it carries changes",
-            "Are projections in every shortcut better than the identity with zeros where the number of channels "
-            "grows?",
+            "Are projections in every shortcut better than the identity with zeros where the number of channels grows?",
             "Projections are slightly better, but not needed: the identity is enough for deep nets, and cheaper.",
         ),
         Findings(
             quantities,
-            Words(
-                "The nets differ by no more than their seeds do. " * 3, "各网络的差别不大于种子之间的差别。"
-            ),
+            Words("The nets differ by no more than their seeds do. " * 3, "各网络的差别不大于种子之间的差别。"),
             (
                 Bars("Error of each", "error, %", bars),
                 Bars("Accuracy lost", "points", signed),
@@ -151,9 +136,7 @@ def maps() -> Json:
     """Loss surfaces, masks, a flat field, a field with gaps: supported, on one model."""
     side = 48
     axis = [-1 + 2 * i / (side - 1) for i in range(side)]
-    surface = tuple(
-        tuple(math.log(1 + 8 * x * x + 20 * y * y + math.sin(9 * x) ** 2) for x in axis) for y in axis
-    )
+    surface = tuple(tuple(math.log(1 + 8 * x * x + 20 * y * y + math.sin(9 * x) ** 2) for x in axis) for y in axis)
     mask = tuple(tuple(float((abs(x) < 0.5) + 2 * (y > 0.3)) for x in axis) for y in axis)
     blocks = tuple(tuple(math.exp(-abs(i - 9 * j)) for i in range(27)) for j in range(3))
     gaps = tuple(tuple(math.nan if x + y > 1 else x * y for x in axis[::4]) for y in axis[::4])

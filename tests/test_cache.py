@@ -289,9 +289,7 @@ def test_every_source_says_its_files(pets, tmp_path):
     pq.write_table(table, tmp_path / "train.parquet")
     scans, folder = digits().train.pictures, open_folder(pets).train.pictures
     assert scans.files() is None  # in memory
-    assert [Path(file).read_bytes() for file in folder.files()] == list(
-        map(folder.encoded, range(len(folder)))
-    )
+    assert [Path(file).read_bytes() for file in folder.files()] == list(map(folder.encoded, range(len(folder))))
     assert Subset(folder, np.array([3])).files() == folder.files()
     assert open_parquet(tmp_path).train.pictures.files() == [str(tmp_path / "train.parquet")]
     assert {"__len__", "encoded", "name", "files"} <= set(vars(Pictures))
@@ -303,9 +301,7 @@ def test_a_changed_file_is_read_again(pets):
     status, changed = path.stat(), bytearray(path.read_bytes())
     changed[-20] ^= 1
     path.write_bytes(changed)
-    os.utime(
-        path, ns=(status.st_atime_ns, status.st_mtime_ns)
-    )  # same size, same date: the change still shows
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same date: the change still shows
     assert fingerprint(data) != before
 
 

@@ -138,9 +138,7 @@ def test_a_fault_is_one_message_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_debug_shows_where_it_happened(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(residuum.UserError):
         command(["train", "/no/such/place", "--debug"], capsys, monkeypatch)
 
@@ -285,9 +283,7 @@ def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     assert "batch-size" in script
 
 
-def test_depth_is_a_dial(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
     monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 5)  # of 100: no time is judged here
@@ -295,9 +291,7 @@ def test_depth_is_a_dial(
     code, out, _ = command(["grow", run, "--to", "20", "--out", grown], capsys, monkeypatch)
     assert code == 0
     assert f"--start {grown}" in out
-    before, after = (
-        json.loads(command(["evaluate", m, "--json"], capsys, monkeypatch)[1]) for m in (run, grown)
-    )
+    before, after = (json.loads(command(["evaluate", m, "--json"], capsys, monkeypatch)[1]) for m in (run, grown))
     assert before["top1"] == after["top1"]
     code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
     assert code == 0
@@ -334,9 +328,7 @@ def test_weights_come_in_and_go_out(
     assert code == 0
     assert err.count("assumed: ") >= 2
     assert f"residuum evaluate {model} DATA" in out
-    code, out, _ = command(
-        ["export-weights", model, "--layout", "torchvision", "--out", back], capsys, monkeypatch
-    )
+    code, out, _ = command(["export-weights", model, "--layout", "torchvision", "--out", back], capsys, monkeypatch)
     assert code == 0
     assert str(back) in out
     assert "load" in out

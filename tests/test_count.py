@@ -191,9 +191,7 @@ def test_wide_nets(name: str, expected: int, hundred: int, giga: float) -> None:
 
 # --- the count by blocks is exact ---------------------------------------------------------------
 
-SHALLOW = [
-    name for name, spec in NAMED_NETS.items() if sum(spec.blocks) <= (9 if spec.shortcut == "none" else 16)
-]
+SHALLOW = [name for name, spec in NAMED_NETS.items() if sum(spec.blocks) <= (9 if spec.shortcut == "none" else 16)]
 UNUSUAL = {
     "first activation in the block": {"order": "preactivation", "first_activation": "block"},
     "ReLU-only": {"order": "relu-only-preactivation"},
@@ -233,9 +231,7 @@ def test_so_it_is_for_every_choice(choices: dict[str, Any]) -> None:
 # --- activations --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet20", "preresnet20", "plain20", "resnet164", "resnet18", "seresnet18"]
-)
+@pytest.mark.parametrize("name", ["resnet20", "preresnet20", "plain20", "resnet164", "resnet18", "seresnet18"])
 def test_activations_are_those_of_a_real_training_step(name: str) -> None:
     spec = replace(named(name, 5), blocks=(2,) * len(named(name).blocks))
     images = torch.randn(3, 3, 32, 32)
@@ -404,9 +400,7 @@ def test_torchvisions_figures_are_those_of_its_weights() -> None:
                 weights = getattr(torchvision.models, f"{THEIRS[name]}_Weights")[version]
                 metrics = weights.meta["_metrics"]["ImageNet-1K"]
                 assert one.top1_error == pytest.approx(100 - metrics["acc@1"], abs=5e-4)
-                assert one.top5_error is None or one.top5_error == pytest.approx(
-                    100 - metrics["acc@5"], abs=5e-4
-                )
+                assert one.top5_error is None or one.top5_error == pytest.approx(100 - metrics["acc@5"], abs=5e-4)
                 resized = weights.transforms().resize_size[0]
                 assert f"from {resized} px" in one.protocol
                 found += 1

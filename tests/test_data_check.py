@@ -121,17 +121,12 @@ def test_a_leak_is_found_whatever_the_encoding() -> None:
 
 def test_the_same_bytes_in_another_shape_are_another_picture() -> None:
     flat, tall = np.zeros((2, 6, 3), np.uint8), np.zeros((6, 2, 3), np.uint8)
-    assert (
-        check(data(split((flat, 0), (picture(0), 1)), test=split((tall, 0), (picture(1), 1))))["problems"]
-        == []
-    )
+    assert check(data(split((flat, 0), (picture(0), 1)), test=split((tall, 0), (picture(1), 1))))["problems"] == []
 
 
 def test_a_label_conflict_is_found() -> None:
     same = encode(picture(1))
-    report = check(
-        data(split((same, 0), (same, 1), (same, 0)), test=split((encode(picture(2)), 0), (same, 1)))
-    )
+    report = check(data(split((same, 0), (same, 1), (same, 0)), test=split((encode(picture(2)), 0), (same, 1))))
     assert report["conflicts"] == {
         "count": 1,
         "groups": [

@@ -37,9 +37,7 @@ def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(
-    values: NDArray[Any], depth: int, colour: int, before: list[bytes] = (), after: list[bytes] = ()
-) -> bytes:
+def png(values: NDArray[Any], depth: int, colour: int, before: list[bytes] = (), after: list[bytes] = ()) -> bytes:
     """A PNG written by hand: `values` are the packed rows, (H, bytes); `before` and `after` surround the pixels."""
     width = values.shape[1] * 8 // (depth * {0: 1, 2: 3, 3: 1}[colour])
     head = struct.pack(">IIBBBBB", width, len(values), depth, colour, 0, 0, 0)
@@ -132,9 +130,7 @@ SIXTEEN = {
     "png": lambda: encode(Image.fromarray(RAMP), "PNG"),
     "tiff": lambda: encode(Image.fromarray(RAMP), "TIFF"),
     "tiff-lzw": lambda: encode(Image.fromarray(RAMP), "TIFF", compression="tiff_lzw"),
-    "tiff-big-endian": lambda: tiff(
-        RAMP.astype(">u2").tobytes()[:60000], 250, 120, ">", bits=[16], photometric=[1]
-    ),
+    "tiff-big-endian": lambda: tiff(RAMP.astype(">u2").tobytes()[:60000], 250, 120, ">", bits=[16], photometric=[1]),
     "pgm": lambda: b"P5 256 256 65535\n" + RAMP.astype(">u2").tobytes(),
     "png-rgb": lambda: png(np.repeat(RAMP.astype(">u2"), 3, axis=1).view(np.uint8), 16, 2),
     "integers": lambda: encode(Image.fromarray(RAMP.astype(np.int32)), "TIFF"),
@@ -193,9 +189,7 @@ def test_white_is_zero() -> None:
 def test_integers(values: list[int], kind: str, expected: list[int]) -> None:
     array = np.array(values, kind)
     form = 2 if array.dtype.kind == "i" else 1
-    encoded = tiff(
-        array.tobytes(), 3, 1, bits=[array.itemsize * 8], photometric=[1], samples=[1], sample_format=[form]
-    )
+    encoded = tiff(array.tobytes(), 3, 1, bits=[array.itemsize * 8], photometric=[1], samples=[1], sample_format=[form])
     assert grey_of(decode(encoded, "x")).ravel().tolist() == expected
     assert header(encoded, "x").deep
 
@@ -247,15 +241,11 @@ def test_alpha_is_flattened_on_white() -> None:
     grey = NOISE[:, :, 0]
     la = Image.merge("LA", (Image.fromarray(grey), Image.fromarray(alpha)))
     for kind in ("PNG", "TIFF"):
-        np.testing.assert_array_equal(
-            grey_of(decode(encode(la, kind), "x")), on_white(grey[..., None], alpha)[..., 0]
-        )
+        np.testing.assert_array_equal(grey_of(decode(encode(la, kind), "x")), on_white(grey[..., None], alpha)[..., 0])
 
 
 def test_premultiplied_grey() -> None:
-    encoded = tiff(
-        bytes([0, 0, 64, 128, 200, 255]), 3, 1, bits=[8, 8], photometric=[1], samples=[2], extra=[1]
-    )
+    encoded = tiff(bytes([0, 0, 64, 128, 200, 255]), 3, 1, bits=[8, 8], photometric=[1], samples=[2], extra=[1])
     assert header(encoded, "x").mode == "La"
     found = grey_of(decode(encoded, "x")).ravel().astype(int)
     assert np.abs(found - [255, 191, 200]).max() <= 1
@@ -659,9 +649,7 @@ def torchvision_view(
     st.integers(0, 20),
     st.integers(0, 2**32 - 1),
 )
-def test_evaluation_view_is_torchvisions(
-    height: int, width: int, image_size: int, margin: int, seed: int
-) -> None:
+def test_evaluation_view_is_torchvisions(height: int, width: int, image_size: int, margin: int, seed: int) -> None:
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     view = evaluation_view(pixels, image_size, image_size + margin)
     np.testing.assert_array_equal(view, torchvision_view(pixels, image_size, image_size + margin))

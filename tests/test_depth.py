@@ -127,9 +127,7 @@ def with_identities(net: ResNet, names: list[str]) -> nn.Module:
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 @pytest.mark.parametrize("squeeze", [0, 2])
 @pytest.mark.parametrize("shortcut", ["A", "B"])
-def test_a_grown_net_answers_as_before(
-    choices: dict[str, object], block: str, squeeze: int, shortcut: str
-) -> None:
+def test_a_grown_net_answers_as_before(choices: dict[str, object], block: str, squeeze: int, shortcut: str) -> None:
     spec = tiny((1, 2), **choices, block=block, squeeze=squeeze, shortcut=shortcut)
     net, x = lived_in(spec), pictures()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -502,9 +500,7 @@ def test_blocks_that_do_nothing_go_first() -> None:
     silent = {"stage1.block2", "stage2.block3", "stage1.block4"}
     served = batches((20, 12))
     labelled = silenced(tiny((4, 3)), silent)
-    with (
-        torch.no_grad()
-    ):  # the whole net tells pictures apart, and is right and sure, so that other cuts cost
+    with torch.no_grad():  # the whole net tells pictures apart, and is right and sure, so that other cuts cost
         labelled.fc.weight.mul_(100)
         labelled.fc.bias.sub_(torch.cat([labelled(batch.images) for batch in served]).mean(0))
         served = [replace(batch, labels=labelled(batch.images).argmax(1)) for batch in served]
@@ -525,9 +521,7 @@ def test_the_curve_is_that_of_the_nets_left() -> None:
         name, found = cut.deleted, cut.score
         others = [other for other in still_removable(net.spec, gone) if name]
         gone += [name] if name else []
-        assert (found.loss, found.accuracy) == pytest.approx(
-            plain_score(without(net, gone), served), abs=1e-6
-        )
+        assert (found.loss, found.accuracy) == pytest.approx(plain_score(without(net, gone), served), abs=1e-6)
         losses = [plain_score(without(net, [*gone[:-1], other]), served)[0] for other in others]
         assert found.loss <= min(losses, default=np.inf) + 1e-6
 
@@ -742,12 +736,7 @@ def test_a_plain_nets_lesions(tmp_path: Path) -> None:
     )
     found = json.loads((lesion(asked) / "lesion.json").read_text())
     rows = {row["name"]: row for row in found["blocks"]}
-    assert (
-        rows["stage2.block1"]["loss"]
-        is rows["stage2.block1"]["accuracy"]
-        is rows["stage2.block1"]["left"]
-        is None
-    )
+    assert rows["stage2.block1"]["loss"] is rows["stage2.block1"]["accuracy"] is rows["stage2.block1"]["left"] is None
     assert rows["stage2.block2"]["left"] == "identity"
     assert rows["stage2.block2"]["loss"] > 0
     with pytest.raises(UserError, match="on which pictures"):
@@ -772,9 +761,7 @@ def trimmed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         patch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
         patch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
         grown_file = grow(
-            GrowSettings(
-                str(model), blocks=(4, 4), out=str(tmp_path_factory.mktemp("g") / "deeper.safetensors")
-            )
+            GrowSettings(str(model), blocks=(4, 4), out=str(tmp_path_factory.mktemp("g") / "deeper.safetensors"))
         )
         yield trim(trim_settings(grown_file, tmp_path_factory.mktemp("t") / "out", keep=0.5, random=2))
 
@@ -937,9 +924,7 @@ def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: 
         training, validation = cut_validation(train.labels, share, seed)[:2]  # type: ignore[index]
         judged = opened.validation_loader().split
         assert np.array_equal(judged.labels, train.labels[validation])
-        assert [judged.pictures.name(i) for i in (0, 5)] == [
-            train.pictures.name(int(validation[i])) for i in (0, 5)
-        ]
+        assert [judged.pictures.name(i) for i in (0, 5)] == [train.pictures.name(int(validation[i])) for i in (0, 5)]
         seen = opened.recalibration_loader(3).split
         seen_names = {seen.pictures.name(i) for i in range(len(seen))}
         judged_names = {judged.pictures.name(i) for i in range(len(judged))}
@@ -1016,9 +1001,7 @@ def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return import_weights(ImportSettings(str(weights), out=str(out))).path
 
 
-def test_public_weights_grown_to_56_layers_answer_the_same_and_learn(
-    public_model: Path, tmp_path: Path
-) -> None:
+def test_public_weights_grown_to_56_layers_answer_the_same_and_learn(public_model: Path, tmp_path: Path) -> None:
     deeper = load(grow(GrowSettings(str(public_model), to=56, out=str(tmp_path / "56.safetensors"))))
     whole = load(public_model)
     assert isinstance(deeper.net, ResNet)

@@ -324,9 +324,7 @@ def test_the_charts_of_a_trim(tmp_path: Path) -> None:
         "Accuracy against time, one picture at once",
         "Accuracy against time, 32 pictures at once",
     ]
-    lines = [
-        [path["class"] for path in chart.all("path") if "curve" in path.get("class", "")] for chart in charts
-    ]
+    lines = [[path["class"] for path in chart.all("path") if "curve" in path.get("class", "")] for chart in charts]
     assert lines[0].count("curve c2 d2 faint") == 5
     assert {"curve c0 d0", "curve c1 d1", "curve c2 d2"} <= set(lines[0])
     assert "8 blocks taken out: the net that was chosen" in charts[0].plain
@@ -425,9 +423,7 @@ BAD = [None, math.nan, math.inf, -1, 0, 10**9, 1e300, "x", [], {}, True]
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_figures_are_refused_or_make_a_whole_page(
-    tmp_path: Path, kind: str, data: st.DataObject
-) -> None:
+def test_damaged_figures_are_refused_or_make_a_whole_page(tmp_path: Path, kind: str, data: st.DataObject) -> None:
     content = fake_lesion([2, 2, 2]) if kind == "lesion" else fake_trim(draws=2)
     ways = [way for way in leaves(content) if way and way != ("kind",)]
     damages = data.draw(st.lists(st.sampled_from(ways), min_size=1, max_size=3))

@@ -58,12 +58,8 @@ def test_every_result_says_where_it_comes_from(path: Path) -> None:
 @pytest.mark.parametrize("name", ["fast-trials.json", "fast-95-trials.json"])
 def test_the_logs_trials_of_recipe_fast_are_those_of_the_files(name: str) -> None:
     trials = json.loads((ROOT / "results" / name).read_text(encoding="utf-8"))["runs"]
-    rows = [
-        f"| {run['changed']} | {100 * run['accuracy']:.2f} % | {run['cross_entropy']:.4f} |" for run in trials
-    ]
-    assert "| changed | accuracy | cross-entropy |\n|---|---|---|\n" + "\n".join(rows) in text_of(
-        "docs/log.md"
-    )
+    rows = [f"| {run['changed']} | {100 * run['accuracy']:.2f} % | {run['cross_entropy']:.4f} |" for run in trials]
+    assert "| changed | accuracy | cross-entropy |\n|---|---|---|\n" + "\n".join(rows) in text_of("docs/log.md")
 
 
 def test_the_translation_has_the_same_parts_code_and_figures() -> None:
@@ -110,9 +106,7 @@ def test_every_command_and_flag_shown_exists(page: str) -> None:
     assert flags <= known | {"--help", "--config", "--print-config", "--install-completion", "--version"}
 
 
-@pytest.mark.parametrize(
-    "page", [*PAGES, "CONTRIBUTING.md", "docs/decisions.md", "docs/log.md", "CHANGELOG.md"]
-)
+@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "docs/decisions.md", "docs/log.md", "CHANGELOG.md"])
 def test_links_and_named_files_exist(page: str) -> None:
     text = text_of(page)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

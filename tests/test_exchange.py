@@ -129,9 +129,7 @@ class Pair(nn.Module):
 class Small(nn.Module):
     """A CIFAR ResNet of three stages."""
 
-    def __init__(
-        self, *, shortcut: str, head: str, side: str = "", classes: int = 10, blocks: int = 1
-    ) -> None:
+    def __init__(self, *, shortcut: str, head: str, side: str = "", classes: int = 10, blocks: int = 1) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 4, 3, 1, 1, bias=False), nn.BatchNorm2d(4)
         c_in = 4
@@ -231,9 +229,7 @@ def exchanged(name: str, build: Callable[[], nn.Module], folder: Path) -> Exchan
     net = filled(build)
     path = folder / "theirs.safetensors"
     save_file(net.state_dict(), path)
-    return Exchange(
-        name, net, import_weights(ImportSettings(str(path), out=str(folder / "ours.safetensors"))), folder
-    )
+    return Exchange(name, net, import_weights(ImportSettings(str(path), out=str(folder / "ours.safetensors"))), folder)
 
 
 @pytest.fixture(scope="module", params=SHORT_NETS)
@@ -315,9 +311,7 @@ def test_the_line_that_loads_an_export_runs_as_it_stands() -> None:
 def open_imagenet_preprocessing() -> Any:
     from residuum.data.preprocess import Preprocessing
 
-    return Preprocessing(
-        224, 256, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32), "bicubic"
-    )
+    return Preprocessing(224, 256, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32), "bicubic")
 
 
 def test_what_is_known_of_torchvision_and_timm(exchange: Exchange) -> None:
@@ -493,18 +487,14 @@ def test_a_hundred_classes_are_numbered_and_take_cifar_100s_mean() -> None:
 # --- wrappers and prefixes ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "prefix", ["module.", "model.", "_orig_mod.", "net.", "module._orig_mod.", "model.module."]
-)
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "net.", "module._orig_mod.", "model.module."])
 def test_prefixes_are_taken_off(prefix: str) -> None:
     net = filled(akamaster)
     done = imported({prefix + name: tensor for name, tensor in net.state_dict().items()})
     assert_same_answers(net, load(done.path).net, 16)
 
 
-@pytest.mark.parametrize(
-    "wrapper", ["state_dict", "model", "net", "model_state", "model_state_dict", "state_dict_ema"]
-)
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "net", "model_state", "model_state_dict", "state_dict_ema"])
 def test_wrappers_are_opened_and_what_lies_beside_is_named(wrapper: str) -> None:
     net = filled(akamaster)
     beside = {"optimizer": {"state": {0: {"momentum_buffer": torch.ones(3)}}}, "epoch": 9, "best_acc": 0.5}
@@ -857,15 +847,11 @@ def test_a_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- out ------------------------------------------------------------------------------------------
 
-IMAGENET_LIKE = {
-    name: spec for name, spec in NAMED_NETS.items() if spec.stem != "cifar" and sum(spec.blocks) < 20
-}
+IMAGENET_LIKE = {name: spec for name, spec in NAMED_NETS.items() if spec.stem != "cifar" and sum(spec.blocks) < 20}
 VARIANTS: dict[str, NetSpec] = {
     "se d": replace(named("seresnet50"), stem="deep", projection_pool=True, squeeze=4),
     "narrow basic": replace(named("resnet18"), widths=(24, 40, 72, 136), stem_width=64),
-    "groups and widths": replace(
-        named("resnext50-32x4d"), widths=(256, 512, 1024, 2048), bottleneck_factor=1
-    ),
+    "groups and widths": replace(named("resnext50-32x4d"), widths=(256, 512, 1024, 2048), bottleneck_factor=1),
     "pre, timm's": replace(named("preresnet50"), first_activation="block"),
     "pre, deep": replace(named("preresnet18"), first_activation="block", stem="deep", projection_pool=True),
     "pre, three stages": replace(
@@ -922,9 +908,7 @@ REFUSED = {"timm": _PRE, "torchvision": _PRE | _SE | {"resnet50d"} | (set(VARIAN
         (replace(VARIANTS["pre, timm's"], widths=(60, 128, 256, 512)), "timm", "multiples of 8"),
     ],
 )
-def test_a_net_that_a_library_lacks_is_refused_with_the_reason(
-    spec: NetSpec, library: str, said: str
-) -> None:
+def test_a_net_that_a_library_lacks_is_refused_with_the_reason(spec: NetSpec, library: str, said: str) -> None:
     build = how_torchvision_builds if library == "torchvision" else how_timm_builds
     with pytest.raises(UserError) as refusal:
         build(spec)
@@ -984,9 +968,7 @@ def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: p
     monkeypatch.setattr(compute, "_multiplies_bfloat16", lambda _kind: True)
     chosen: list[str] = []
     autocast = compute.Compute.autocast
-    monkeypatch.setattr(
-        compute.Compute, "autocast", lambda self: (chosen.append(self.precision), autocast(self))[1]
-    )
+    monkeypatch.setattr(compute.Compute, "autocast", lambda self: (chosen.append(self.precision), autocast(self))[1])
     for precision in ("auto", "float32", "bfloat16"):
         evaluate(EvaluateSettings(str(digits_model), "digits", precision=precision, threads=1))
     assert list(dict.fromkeys(chosen)) == ["float32", "bfloat16"]
@@ -1029,9 +1011,7 @@ THIRD_PARTY = DATA / "third-party-weights" / "resnet20-12fca82f.th"
 @pytest.fixture
 def public_weights() -> Path:
     if not THIRD_PARTY.is_file():
-        pytest.skip(
-            f"there is no {THIRD_PARTY}; set RESIDUUM_DATA to the folder that holds third-party-weights"
-        )
+        pytest.skip(f"there is no {THIRD_PARTY}; set RESIDUUM_DATA to the folder that holds third-party-weights")
     return THIRD_PARTY
 
 

@@ -191,10 +191,7 @@ def test_a_file_may_lie_on_another_machine(server):
 
 def test_a_configuration_is_chosen_by_name(server):
     server.hold(
-        {
-            f"{folder}/train-0.parquet": parquet(labels)
-            for folder, labels in (("big", [0, 1, 2]), ("small", [0, 1]))
-        }
+        {f"{folder}/train-0.parquet": parquet(labels) for folder, labels in (("big", [0, 1, 2]), ("small", [0, 1]))}
     )
     with pytest.raises(UserError, match="its folders are 'big', 'small'"):
         fetch(NAME)
@@ -345,9 +342,7 @@ def test_a_file_without_a_checksum_is_refused(server):
     assert server.files_asked_for() == []
 
 
-@pytest.mark.parametrize(
-    "listing", [{"error": "no"}, ["text"], [{"type": "file"}], [{"type": "file", "path": 7}]]
-)
+@pytest.mark.parametrize("listing", [{"error": "no"}, ["text"], [{"type": "file"}], [{"type": "file", "path": 7}]])
 def test_an_answer_of_another_form_is_refused(server, listing, monkeypatch):
     monkeypatch.setattr(Hub, "send_page", lambda self: send_json(self, listing))
     with pytest.raises(UserError, match="not understood"):
@@ -453,9 +448,7 @@ def test_only_web_addresses_are_endpoints(monkeypatch, tmp_path):
         fetch("cifar10")
 
 
-@pytest.mark.parametrize(
-    "name", ["cifar", "a/b/c", "../x", "a/..", "owner/name:", "a b/c", "owner/.name", "", "/x"]
-)
+@pytest.mark.parametrize("name", ["cifar", "a/b/c", "../x", "a/..", "owner/name:", "a b/c", "owner/.name", "", "/x"])
 def test_other_names_are_not_names_on_the_hub(name):
     assert hub_name(name) is None
     with pytest.raises(UserError, match="is not the name of a data set"):

@@ -34,9 +34,7 @@ from residuum.recipe import Augmentation
 
 AREA = Augmentation(area=(0.08, 1.0))
 
-region_is_here = pytest.mark.skipif(
-    jpeg_region._library() is None, reason="no TurboJPEG library, version 3, here"
-)
+region_is_here = pytest.mark.skipif(jpeg_region._library() is None, reason="no TurboJPEG library, version 3, here")
 
 
 def by_rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,9 +178,7 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.mark.parametrize("size", [224, 100, 40])
-def test_photographs_are_decoded_to_pillows_bits(
-    photographs: list[bytes], size: int, ways: Counter[str]
-) -> None:
+def test_photographs_are_decoded_to_pillows_bits(photographs: list[bytes], size: int, ways: Counter[str]) -> None:
     some = photographs[:: 1 if size == 224 else 4]
     assert all(same(view(file, size, n), photograph_by_pillow(file, size, n)) for n, file in enumerate(some))
     assert ways == {"fast": len(some)}
@@ -432,8 +428,7 @@ def test_views_do_not_depend_on_company_or_workers(colour: bool) -> None:
     norm = Preprocessing(32, 36, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
     split, plan = Split(pictures, np.arange(len(files))), TrainingPlan(5, len(files), 3, 1, 4)
     batches = [
-        list(Loader(split, norm, None, torch.device("cpu"), workers).batches(plan, how, seed=5))
-        for workers in (0, 1)
+        list(Loader(split, norm, None, torch.device("cpu"), workers).batches(plan, how, seed=5)) for workers in (0, 1)
     ]
     for one, other in zip(*batches, strict=True):
         assert torch.equal(one.images, other.images)

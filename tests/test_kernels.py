@@ -45,9 +45,7 @@ def pictures(shape: tuple[int, ...], dtype: torch.dtype, mean: float = 0.0) -> T
     return x.requires_grad_()
 
 
-def batch_norm(
-    x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None
-) -> Tensor:
+def batch_norm(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, *, act: Activation | None = None) -> Tensor:
     return batch_norm_twice(x, norm, h, act=act)[0]
 
 
@@ -191,9 +189,7 @@ def test_it_repeats_bit_by_bit_and_leaves_its_inputs_alone() -> None:
 @pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("act", [None, "relu", "gelu"])
 @pytest.mark.parametrize("uses", [(1, 0), (0, 1), (1, 1)])
-def test_the_gradients_of_both_uses_are_added(
-    adds: bool, act: Activation | None, uses: tuple[int, int]
-) -> None:
+def test_the_gradients_of_both_uses_are_added(adds: bool, act: Activation | None, uses: tuple[int, int]) -> None:
     torch.manual_seed(5)
     shape = (4, 32, 5, 6)
     dtype, bound = (torch.bfloat16, 0.006) if act == "gelu" else (torch.float32, 1e-4)
@@ -292,9 +288,7 @@ def test_without_a_compiler_torch_does_the_work(run_with: RunWith, tmp_path: Pat
 
 def test_a_compiler_that_fails_is_said_and_torch_does_the_work(run_with: RunWith, tmp_path: Path) -> None:
     broken = tmp_path / "compiler"
-    broken.write_text(
-        '#!/bin/sh\n[ "$1" = --version ] && echo 1 && exit 0\necho "error: no such thing" >&2\nexit 1\n'
-    )
+    broken.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 1 && exit 0\necho "error: no such thing" >&2\nexit 1\n')
     broken.chmod(0o755)
     said = run_with({"CXX": str(broken), "RESIDUUM_CACHE": str(tmp_path / "cache")})
     assert "False 0.0" in said
@@ -328,9 +322,7 @@ def test_one_pool_of_threads_is_shared_with_torch() -> None:
         pytest.skip("the list of loaded libraries is read from /proc")
     assert build.library() is not None
     loaded = {line.split()[-1] for line in maps.read_text(encoding="utf-8").splitlines() if "libgomp" in line}
-    assert len(loaded) <= 1 or all(
-        "sklearn" in path or "scikit" in path for path in loaded if "torch" not in path
-    )
+    assert len(loaded) <= 1 or all("sklearn" in path or "scikit" in path for path in loaded if "torch" not in path)
 
 
 # --- Muon's sweeps ------------------------------------------------------------------------------
@@ -566,9 +558,7 @@ def test_a_stems_gradient_is_that_of_float64(
         with threads_used(threads), torch.autocast("cpu", torch.bfloat16):
             y = convolution(conv, given_)
             [dw] = torch.autograd.grad(y, [conv.weight], dy)
-        assert_right(
-            [y, torch.zeros_like(x), dw], [exact[0], torch.zeros_like(x).double(), exact[2]], conv, x
-        )
+        assert_right([y, torch.zeros_like(x), dw], [exact[0], torch.zeros_like(x).double(), exact[2]], conv, x)
 
 
 @on_matrix_units

@@ -81,10 +81,7 @@ BANNED = {"eval", "exec", "builtins.eval", "builtins.exec", "os.system", "yaml.l
 def package() -> Files:
     """Read the package; files that are not text are there by name only."""
     paths = [p for p in sorted(PACKAGE.rglob("*")) if p.is_file() and "__pycache__" not in p.parts]
-    return {
-        p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") if p.suffix in TEXT else ""
-        for p in paths
-    }
+    return {p.relative_to(PACKAGE).as_posix(): p.read_text(encoding="utf-8") if p.suffix in TEXT else "" for p in paths}
 
 
 parsed = functools.cache(ast.parse)
@@ -346,9 +343,7 @@ def test_circles_are_found():
 def test_long_and_deep_files_are_found():
     assert long_files({"runs.py": "\n" * 400}) == []
     assert long_files({"runs.py": "\n" * 401}) == ["runs.py has 401 lines"]
-    assert deep_files({"models/block.py": "", "models/blocks/basic.py": ""}) == [
-        "models/blocks/basic.py lies too deep"
-    ]
+    assert deep_files({"models/block.py": "", "models/blocks/basic.py": ""}) == ["models/blocks/basic.py lies too deep"]
 
 
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PreActivationBottleneck"])

@@ -118,9 +118,7 @@ CONFIDENCES = st.floats(0, 1) | st.sampled_from([b / 15 for b in range(16)])
 @given(st.lists(st.tuples(CONFIDENCES, st.booleans()), min_size=1, max_size=60))
 def test_ece_agrees_with_a_slow_reading(pairs):
     confidence, correct = np.array([c for c, _ in pairs]), np.array([right for _, right in pairs])
-    assert expected_calibration_error(confidence, correct) == pytest.approx(
-        slow_ece(confidence, correct), abs=1e-9
-    )
+    assert expected_calibration_error(confidence, correct) == pytest.approx(slow_ece(confidence, correct), abs=1e-9)
 
 
 def test_a_bin_holds_its_upper_edge_in_single_precision_too():

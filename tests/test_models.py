@@ -116,9 +116,7 @@ def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
     torch.testing.assert_close(x_ours.grad, x_theirs.grad, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet20", "plain32", "resnet110", "resnet18", "plain18", "resnet50", "plain50"]
-)
+@pytest.mark.parametrize("name", ["resnet20", "plain32", "resnet110", "resnet18", "plain18", "resnet50", "plain50"])
 @pytest.mark.parametrize("option", [None, "B", "C"])
 def test_every_net_runs_and_every_parameter_gets_a_gradient(name: str, option: str | None) -> None:
     if name in PLAIN_TWINS and option:
@@ -140,9 +138,7 @@ def test_a_plain_twin_is_the_residual_net_without_its_shortcuts() -> None:
     block = residual.stages.stage1.block1
     expected = torch.relu(block.branch(x) + x)
     torch.testing.assert_close(block(x), expected)
-    torch.testing.assert_close(
-        plain.stages.stage1.block1(x), torch.relu(plain.stages.stage1.block1.branch(x))
-    )
+    torch.testing.assert_close(plain.stages.stage1.block1(x), torch.relu(plain.stages.stage1.block1.branch(x)))
 
 
 def test_option_a_subsamples_and_appends_zero_channels_without_parameters() -> None:
@@ -196,9 +192,7 @@ def test_initialisation_follows_its_rule() -> None:
 
 
 def test_stride_in_the_1x1_or_in_the_3x3() -> None:
-    paper, later = (
-        ResNet(named("resnet50", stride_in=s)).stages.stage2.block1.branch for s in ("1x1", "3x3")
-    )
+    paper, later = (ResNet(named("resnet50", stride_in=s)).stages.stage2.block1.branch for s in ("1x1", "3x3"))
     assert (paper.conv1.stride, paper.conv2.stride) == ((2, 2), (1, 1))
     assert (later.conv1.stride, later.conv2.stride) == ((1, 1), (2, 2))
 
@@ -336,9 +330,7 @@ def test_a_chain_of_identity_shortcuts_adds_up(order: str) -> None:
     seen: dict[str, torch.Tensor] = {}
     for name, block in net.blocks():
         block.branch.register_forward_hook(lambda _m, _i, F, name=name: seen.update({f"F {name}": F}))
-        block.register_forward_hook(
-            lambda _m, x, y, name=name: seen.update({f"x {name}": x[0], f"y {name}": y})
-        )
+        block.register_forward_hook(lambda _m, x, y, name=name: seen.update({f"x {name}": x[0], f"y {name}": y}))
     net(torch.randn(3, 3, 8, 8, dtype=torch.float64))
     stage = [f"stage1.block{i}" for i in range(1, 7)]
     total = sum(seen[f"F {name}"] for name in stage)
@@ -421,9 +413,7 @@ def forward_of(net: ResNet, planned: bool, *, checkpointing: bool = False) -> Fo
     return make_forward(net, compute, checkpointing=checkpointing)
 
 
-@pytest.mark.parametrize(
-    "choices", [{}, {"order": "preactivation"}, {"dropout": 0.3, "stochastic_depth": 0.3}]
-)
+@pytest.mark.parametrize("choices", [{}, {"order": "preactivation"}, {"dropout": 0.3, "stochastic_depth": 0.3}])
 def test_checkpointing_changes_no_number(choices: dict[str, object]) -> None:
     x = torch.randn(4, 3, 16, 16)
     outcomes = []

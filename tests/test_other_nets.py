@@ -173,9 +173,7 @@ def test_the_papers_unet() -> None:
 
 def test_adding_and_concatenating_differ_in_one_convolution_a_level_only() -> None:
     """Where two maps are laid side by side, the next 3×3 convolution reads 2c channels for c: 9c² weights more."""
-    added, joined, none = (
-        UNet(UNetSpec(width=4, levels=4, skips=skips)) for skips in ("add", "concatenate", "none")
-    )
+    added, joined, none = (UNet(UNetSpec(width=4, levels=4, skips=skips)) for skips in ("add", "concatenate", "none"))
     shapes = [{name: p.shape for name, p in net.named_parameters()} for net in (added, joined, none)]
     assert shapes[0] == shapes[2]  # adding costs no parameter
     differ = {name for name in shapes[0] if shapes[0][name] != shapes[1][name]}
@@ -251,8 +249,6 @@ def test_a_unet_starts_with_the_papers_weights() -> None:
     """Sec. 3: standard deviation √(2/N), N the numbers that enter one unit."""
     torch.manual_seed(0)
     net = UNet(UNetSpec(width=32, levels=3, normalise=False))
-    assert net.encoder.level2.convolutions.conv1.weight.std().item() == pytest.approx(
-        (2 / (9 * 32)) ** 0.5, rel=0.03
-    )
+    assert net.encoder.level2.convolutions.conv1.weight.std().item() == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.03)
     assert net.decoder.level2.up.weight.std().item() == pytest.approx((2 / 128) ** 0.5, rel=0.03)
     assert not any(p.any() for name, p in net.named_parameters() if name.endswith("bias"))

@@ -172,9 +172,7 @@ SIDES = st.integers(1, 5000)
 UNIT = st.floats(0, 1, exclude_max=True)
 
 
-@given(
-    SIDES, SIDES, st.integers(1, 400), st.sampled_from([AREA, SIDE]), st.lists(UNIT, min_size=5, max_size=5)
-)
+@given(SIDES, SIDES, st.integers(1, 400), st.sampled_from([AREA, SIDE]), st.lists(UNIT, min_size=5, max_size=5))
 @settings(max_examples=500, deadline=None)
 def test_never_fewer_pixels_than_the_view_has(
     width: int, height: int, size: int, augmentation: Augmentation, uniforms: list[float]

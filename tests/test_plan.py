@@ -215,9 +215,7 @@ class NoStrided1x1(TorchDispatchMode):
 def combinations() -> Iterator[NetSpec]:
     """Legal nets: every shortcut, order, block and stride, with the stems and ways of halving in turn."""
     stems = itertools.cycle(get_args(Stem))
-    others = itertools.cycle(
-        [{}, {"halving": "max-pool"}, {"projection_pool": True}, {"first_stage_halves": True}, {}]
-    )
+    others = itertools.cycle([{}, {"halving": "max-pool"}, {"projection_pool": True}, {"first_stage_halves": True}, {}])
     kinds = [{"block": "basic"}, {"block": "bottleneck"}, {"block": "bottleneck", "stride_in": "1x1"}]
     for shortcut, order, kind in itertools.product(get_args(Shortcut), get_args(Order), kinds):
         choices = {"shortcut": shortcut, "order": order, **kind, "stem": next(stems)}

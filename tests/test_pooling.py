@@ -120,9 +120,7 @@ def test_other_windows_are_left_to_torch(layer: nn.MaxPool2d | nn.AvgPool2d, sha
     data=st.data(),
     ceil_mode=st.booleans(),
 )
-def test_as_many_windows_as_torch_has(
-    side: int, k: int, stride: int, data: st.DataObject, ceil_mode: bool
-) -> None:
+def test_as_many_windows_as_torch_has(side: int, k: int, stride: int, data: st.DataObject, ceil_mode: bool) -> None:
     padding = data.draw(st.integers(0, k // 2))
     layer = nn.MaxPool2d(k, stride, padding, ceil_mode=ceil_mode)
     try:

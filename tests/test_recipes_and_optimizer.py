@@ -95,13 +95,9 @@ def test_quick_fits_any_number_of_pictures(n: int, epochs: int | None, batch: in
 
 
 @given(st.integers(1, 5000), st.floats(0.01, 0.9), st.floats(1e-3, 10))
-def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(
-    iterations: int, climb: float, peak: float
-) -> None:
+def test_one_cycle_climbs_to_its_peak_once_and_ends_near_zero(iterations: int, climb: float, peak: float) -> None:
     recipe = quick(CIFAR)
-    recipe = type(recipe)(
-        **{**recipe.__dict__, "iterations": iterations, "schedule": OneCycle(peak=peak, climb=climb)}
-    )
+    recipe = type(recipe)(**{**recipe.__dict__, "iterations": iterations, "schedule": OneCycle(peak=peak, climb=climb)})
     rates = [recipe.rate(step, False) for step in range(iterations)]
     assert all(0 < rate <= peak * (1 + 1e-9) for rate in rates)
     top = rates.index(max(rates))
@@ -166,9 +162,7 @@ def test_orthogonal_keeps_the_singular_vectors_and_evens_out_the_values(r: int, 
 
 def test_orthogonal_in_bfloat16_agrees_to_its_rounding() -> None:
     torch.manual_seed(0)
-    stacks = [
-        torch.randn(shape).bfloat16() for shape in [(1, 16, 27), (3, 16, 144), (2, 100, 48), (1, 130, 64)]
-    ]
+    stacks = [torch.randn(shape).bfloat16() for shape in [(1, 16, 27), (3, 16, 144), (2, 100, 48), (1, 130, 64)]]
     exact = orthogonal([stack.double() for stack in stacks])
     for found, expected in zip(orthogonal(stacks), exact, strict=True):
         assert found.dtype == torch.bfloat16

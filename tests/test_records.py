@@ -98,9 +98,7 @@ def test_an_old_run_is_evaluated(tmp_path: Path) -> None:
     ],
 )
 def test_old_folders_are_reported(names: list[str], said: str, tmp_path: Path) -> None:
-    page = Page(
-        write_report([OLD / name for name in names], tmp_path / "page.html").read_text(encoding="utf-8")
-    )
+    page = Page(write_report([OLD / name for name in names], tmp_path / "page.html").read_text(encoding="utf-8"))
     assert said in page.plain
 
 
@@ -147,9 +145,7 @@ def test_every_damage_is_one_clear_error(name: str, data: st.DataObject) -> None
     with pytest.raises(UserError) as error:
         from_json(content, FILES[name], name)
     assert error.value.what.startswith(f"{name} is not what residuum")
-    assert error.value.why.endswith(
-        UNSAID if isinstance(content, list) else "it was written by residuum 0.1.0"
-    )
+    assert error.value.why.endswith(UNSAID if isinstance(content, list) else "it was written by residuum 0.1.0")
     assert error.value.mend
 
 

@@ -75,9 +75,7 @@ def write_run(
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
     lines = _metrics(chance, epochs, skill)
-    (folder / "metrics.jsonl").write_text(
-        "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
-    )
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder
 
 
@@ -122,9 +120,7 @@ def _confusion(chance: np.random.Generator, size: int, images: int, skill: float
         wrong = chance.exponential(size=size) ** 4
         wrong[i] = 0
         own = min(0.995, max(0.2, skill + 0.08 * chance.standard_normal()))
-        rows.append(
-            chance.multinomial(images // size, (1 - own) * wrong / wrong.sum() + own * (np.arange(size) == i))
-        )
+        rows.append(chance.multinomial(images // size, (1 - own) * wrong / wrong.sum() + own * (np.arange(size) == i)))
     return np.array(rows)
 
 
@@ -237,9 +233,7 @@ def _metrics(chance: np.random.Generator, epochs: int, skill: float) -> list[Jso
                 "train_loss": 2.2 * math.exp(-3.5 * done) + 0.03,
                 "train_accuracy": min(0.99, 0.1 + (skill + 0.04) * learnt),
                 "validation_loss": 2.0 * math.exp(-3 * done) + 0.35 + 0.03 * chance.standard_normal(),
-                "validation_accuracy": min(
-                    0.99, 0.1 + (skill - 0.1) * learnt + 0.01 * chance.standard_normal()
-                ),
+                "validation_accuracy": min(0.99, 0.1 + (skill - 0.1) * learnt + 0.01 * chance.standard_normal()),
                 "seconds": 37.5,
                 "images_per_s": 1200 + 20 * chance.standard_normal(),
             }
@@ -309,9 +303,7 @@ def test_text_has_enough_contrast(scheme: int) -> None:
     style = files("residuum.reporting").joinpath("style.css").read_text(encoding="utf-8")
     block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[scheme]
     colours = {
-        name: tuple(int(value[i : i + 2], 16) for i in (1, 3, 5))
-        if value[0] == "#"
-        else tuple(map(int, value.split()))
+        name: tuple(int(value[i : i + 2], 16) for i in (1, 3, 5)) if value[0] == "#" else tuple(map(int, value.split()))
         for name, value in re.findall(r"--([\w-]+): ([^;]+);", block)
     }
     for back in ("paper", "panel", "soft"):
@@ -337,8 +329,7 @@ def test_hostile_names_are_shown_as_text(page: Page) -> None:
 
 
 names = st.lists(
-    st.text(st.characters(codec="utf-8"), max_size=12)
-    | st.sampled_from([HOSTILE, "</style>", "{{ 7*7 }}", "']"]),
+    st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from([HOSTILE, "</style>", "{{ 7*7 }}", "']"]),
     min_size=2,
     max_size=4,
     unique=True,
@@ -459,9 +450,7 @@ def test_the_confusion_map_is_the_matrix(tmp_path: Path) -> None:
     assert sum(path["d"].count("M") for path in drawn) == np.count_nonzero(matrix)
 
 
-@pytest.mark.parametrize(
-    ("size", "how"), [(2, "table"), (20, "table"), (21, "map"), (100, "map"), (101, "pairs")]
-)
+@pytest.mark.parametrize(("size", "how"), [(2, "table"), (20, "table"), (21, "map"), (100, "map"), (101, "pairs")])
 def test_each_size_of_confusion_has_its_form(tmp_path: Path, size: int, how: str) -> None:
     write_run(tmp_path / "run", [f"class {i}" for i in range(size)], epochs=2)
     found = report(tmp_path / "run")
@@ -495,15 +484,11 @@ def test_a_figure_that_is_not_a_number_leaves_a_gap(tmp_path: Path) -> None:
     path = tmp_path / "run" / "metrics.jsonl"
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     broken = [
-        line | {"train_loss": math.nan} if line.get("epoch") == 3 else line
-        for line in lines
-        if line["kind"] == "epoch"
+        line | {"train_loss": math.nan} if line.get("epoch") == 3 else line for line in lines if line["kind"] == "epoch"
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in broken))
     found = report(tmp_path / "run")
-    curve = next(
-        path for path in found.all("path") if path.get("class") == "curve c0 d0" and "29.0" not in path["d"]
-    )
+    curve = next(path for path in found.all("path") if path.get("class") == "curve c0 d0" and "29.0" not in path["d"])
     assert curve["d"].count("M") == 2
     assert curve["d"].count("L") == 3
     assert "The loss in 1 report of the training is not a finite number" in found.text
@@ -513,9 +498,7 @@ def test_a_figure_that_is_not_a_number_leaves_a_gap(tmp_path: Path) -> None:
     ("accuracy", "said"),
     [(0.7, "over-confident"), (0.895, "as right as it is sure"), (0.97, "under-confident")],
 )
-def test_confidence_is_weighed_against_accuracy(
-    six: Path, tmp_path: Path, accuracy: float, said: str
-) -> None:
+def test_confidence_is_weighed_against_accuracy(six: Path, tmp_path: Path, accuracy: float, said: str) -> None:
     run = Path(shutil.copytree(six, tmp_path / "run"))
     bins = [
         {"low": 0.0, "high": 0.5, "count": 0, "confidence": None, "accuracy": None},
@@ -607,9 +590,7 @@ def test_a_file_that_holds_something_else_is_refused(six: Path, tmp_path: Path, 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_damaged_figures_are_refused_or_make_a_whole_page(
-    six: Path, tmp_path: Path, data: st.DataObject
-) -> None:
+def test_damaged_figures_are_refused_or_make_a_whole_page(six: Path, tmp_path: Path, data: st.DataObject) -> None:
     run = Path(shutil.copytree(six, tmp_path / "run", dirs_exist_ok=True))
     name = data.draw(st.sampled_from(["evaluation.json", "mistakes.json", "data.json", "environment.json"]))
     tree = json.loads((run / name).read_text())
@@ -628,9 +609,7 @@ def test_damaged_figures_are_refused_or_make_a_whole_page(
         return
     assert may_stand_for(bad, old)
     assert not re.search(r"\b(nan|inf)\b", found.text, re.IGNORECASE)
-    assert not [
-        value for key in ("d", "x", "y", "width", "height") for value in found.values(key) if "nan" in value
-    ]
+    assert not [value for key in ("d", "x", "y", "width", "height") for value in found.values(key) if "nan" in value]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -638,9 +617,7 @@ def test_damaged_figures_are_refused_or_make_a_whole_page(
 def test_damaged_metrics_are_refused_or_leave_gaps(six: Path, tmp_path: Path, data: st.DataObject) -> None:
     run = Path(shutil.copytree(six, tmp_path / "run", dirs_exist_ok=True))
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    key = data.draw(
-        st.sampled_from(["epoch", "step", "loss", "lr", "train_loss", "validation_accuracy", "seconds"])
-    )
+    key = data.draw(st.sampled_from(["epoch", "step", "loss", "lr", "train_loss", "validation_accuracy", "seconds"]))
     bad: Any = data.draw(st.sampled_from([None, math.nan, math.inf, -1.0, 0, 1e300, "x", []]))
     which = data.draw(st.sets(st.integers(0, len(lines) - 1), min_size=1))
     damaged = [line | {key: bad} if i in which else line for i, line in enumerate(lines)]
@@ -654,9 +631,7 @@ def test_damaged_metrics_are_refused_or_leave_gaps(six: Path, tmp_path: Path, da
         return
     found = report(run)
     assert "Learning curves" in found.text
-    assert not [
-        value for name in ("d", "x", "y", "x1", "y1") for value in found.values(name) if "nan" in value
-    ]
+    assert not [value for name in ("d", "x", "y", "x1", "y1") for value in found.values(name) if "nan" in value]
 
 
 def _may_be(key: str, value: Any) -> bool:
@@ -705,11 +680,7 @@ def test_runs_are_set_side_by_side(three: list[Path], tmp_path: Path) -> None:
 
 def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path) -> None:
     found = report(*three, out=tmp_path / "all.html")
-    rows = {
-        row[0]: row[1:]
-        for row in found.cells
-        if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}
-    }
+    rows = {row[0]: row[1:] for row in found.cells if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}}
     assert rows == {
         "seed": ["0", "1", "2"],
         "depth": ["20", "20", "56"],
@@ -843,9 +814,7 @@ def test_a_browser_shows_it_without_complaint(three: list[Path], tmp_path: Path)
 def test_a_browser_refuses_any_other_script(ten: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed.html"
     html = write_report([ten]).read_text(encoding="utf-8")
-    changed.write_text(
-        html.replace("</body>", "<script>document.title = 'mine'</script></body>"), encoding="utf-8"
-    )
+    changed.write_text(html.replace("</body>", "<script>document.title = 'mine'</script></body>"), encoding="utf-8")
     dom, console = browse(changed, tmp_path / "profile")
     assert "<title>mine</title>" not in dom
     assert any("Content Security Policy" in line for line in console)

@@ -70,9 +70,7 @@ def test_a_plan_can_be_cut_anywhere(n: int, batch: int, seed: int, a: int, b: in
     whole = list(TrainingPlan(seed, n, batch, 0, stop))
     part = TrainingPlan(seed, n, batch, start, stop)
     assert [(e, r.tolist()) for e, r in part] == [(e, r.tolist()) for e, r in whole[start:]]
-    assert [(e, r.tolist()) for e, r in (part[i] for i in range(len(part)))] == [
-        (e, r.tolist()) for e, r in part
-    ]
+    assert [(e, r.tolist()) for e, r in (part[i] for i in range(len(part)))] == [(e, r.tolist()) for e, r in part]
     for epoch in {e for e, _ in whole}:
         rows = np.concatenate([r for e, r in whole if e == epoch])
         assert len(set(rows)) == len(rows)  # no picture twice in a pass

@@ -60,9 +60,7 @@ def test_metrics_survive_a_cut_off_last_line(tmp_path: Path) -> None:
     assert [line.step for line in runs.read_metrics(tmp_path)] == [1, 2]
 
 
-@pytest.mark.parametrize(
-    "damage", ["{", "[]", "null", '{"kind": "other"}', '{"kind": "step"}', "[" * 100_000]
-)
+@pytest.mark.parametrize("damage", ["{", "[]", "null", '{"kind": "other"}', '{"kind": "step"}', "[" * 100_000])
 def test_another_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
     for at in (1, 2):
         runs.append_metrics(tmp_path, made.step(at))

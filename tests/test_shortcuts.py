@@ -17,9 +17,7 @@ from residuum.models.spec import NetSpec
 
 def net(shortcut: Shortcut) -> ResNet:
     torch.manual_seed(0)
-    return ResNet(
-        NetSpec(stem="cifar", block="basic", blocks=(2, 2), widths=(4, 8), shortcut=shortcut, num_classes=3)
-    )
+    return ResNet(NetSpec(stem="cifar", block="basic", blocks=(2, 2), widths=(4, 8), shortcut=shortcut, num_classes=3))
 
 
 def block_of(shortcut: Shortcut, name: str) -> ResidualBlock:

@@ -78,9 +78,7 @@ def test_digits_are_scikit_learns_scans_each_in_one_split():
 
 def test_digits_test_split_is_stratified_and_fixed():
     test = digits().test
-    np.testing.assert_allclose(
-        np.bincount(test.labels) / 360, np.bincount(load_digits().target) / 1797, atol=1 / 360
-    )
+    np.testing.assert_allclose(np.bincount(test.labels) / 360, np.bincount(load_digits().target) / 1797, atol=1 / 360)
     assert test.pictures.indices[:10].tolist() == [5, 9, 12, 14, 15, 18, 29, 32, 36, 41]
 
 
@@ -236,9 +234,7 @@ def test_an_empty_folder_a_file_and_a_wrong_path_are_refused(tmp_path):
 # --- Parquet -----------------------------------------------------------------------------------
 
 
-def write(
-    path: Path, labels: list, names_in=None, *, image="image", label="label", struct=True, **more
-) -> None:
+def write(path: Path, labels: list, names_in=None, *, image="image", label="label", struct=True, **more) -> None:
     """Write a Parquet file with the labels given; the picture of row i has colour i."""
     encoded = [png(i) for i in range(len(labels))]
     pictures = [{"bytes": one, "path": None} for one in encoded] if struct else encoded

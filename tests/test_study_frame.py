@@ -67,14 +67,10 @@ def test_mean_and_spread_are_those_of_a_sample() -> None:
         (figure(math.nan, 1.0), 0.0, 0.0, None),
     ],
 )
-def test_two_standard_errors_decide(
-    a: Quantity, b: Quantity | float, by: float, expected: bool | None
-) -> None:
+def test_two_standard_errors_decide(a: Quantity, b: Quantity | float, by: float, expected: bool | None) -> None:
     other, q = (b, {"a": a}) if isinstance(b, float) else ("b", {"a": a, "b": b})
     assert [part.holds for part in above("a", other, by).parts(q)] == [expected]
-    assert [part.holds for part in not_above("a", other, by).parts(q)] == [
-        None if expected is None else not expected
-    ]
+    assert [part.holds for part in not_above("a", other, by).parts(q)] == [None if expected is None else not expected]
 
 
 def test_two_alike_are_neither_above_nor_below_each_other() -> None:
@@ -251,9 +247,7 @@ def test_every_study_is_told_whole() -> None:
 
 
 def test_the_list_needs_no_torch() -> None:
-    listing = (
-        "import sys; from residuum.studies.run import listed; print(len(listed()), 'torch' in sys.modules)"
-    )
+    listing = "import sys; from residuum.studies.run import listed; print(len(listed()), 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True)
     assert said.stdout.split() == ["20", "False"]
 
@@ -265,9 +259,7 @@ def test_every_study_has_its_texts_and_its_file() -> None:
 
 
 @pytest.mark.parametrize("missing", ["title.zh", "question.en", "source"])
-def test_a_text_that_is_missing_is_refused(
-    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_that_is_missing_is_refused(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = catalogue.TEXTS.read_text(encoding="utf-8").splitlines()
     lines.remove(next(line for line in lines if line.startswith(missing)))
     (tmp_path / "studies.toml").write_text("\n".join(lines), encoding="utf-8")
@@ -313,8 +305,7 @@ def test_the_words_of_a_rule_are_those_of_its_comparisons() -> None:
     )
     turned = Rule((below("a", "b"),), rule.words, given=())
     assert str(turned).endswith(
-        "it is the other way round. Each beyond two standard errors. Of one net given alone "
-        "nothing is decided."
+        "it is the other way round. Each beyond two standard errors. Of one net given alone nothing is decided."
     )
 
 
@@ -341,9 +332,7 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert one["mean"] == pytest.approx(sum(one["values"]) / 2)
     assert content["environment"]["cores"] >= 1
     assert len(content["runs"]) == 8  # two kinds, two depths, two seeds
-    assert all(
-        name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items()
-    )
+    assert all(name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items())
     assert str(studies) not in json.dumps(content["command"])
 
 

@@ -133,9 +133,7 @@ def test_responses_of_a_given_net_are_judged_by_its_branches() -> None:
     assert verdict.parts[0].words == "this net has not the median block's sd(F) / sd(h)"
 
 
-@pytest.mark.parametrize(
-    "choices", [{}, {"block": "bottleneck"}, {"order": "relu-before-addition"}, {"squeeze": 2}]
-)
+@pytest.mark.parametrize("choices", [{}, {"block": "bottleneck"}, {"order": "relu-before-addition"}, {"squeeze": 2}])
 def test_responses_are_what_bn_puts_out(choices: dict[str, object]) -> None:
     net, batches = net_of(**choices), batches_of(5, 3)
     outputs: dict[str, list[Tensor]] = {}
@@ -221,10 +219,7 @@ def test_propagation_is_judged_by_all_its_parts() -> None:
     assert propagation.RULE.judge(good).answer == "supported"
     for name in names:
         wrong = 1e-3 if name in names[:2] else 0.0 if name == "plain-small" else -9.0
-        assert (
-            propagation.RULE.judge(good | {name: quantity("no", (wrong,), exact=True)}).answer
-            == "contradicted"
-        )
+        assert propagation.RULE.judge(good | {name: quantity("no", (wrong,), exact=True)}).answer == "contradicted"
     assert propagation.RULE.judge(good | {"plain-fc": quantity("?", (-9.0, 9.0))}).answer == "undecided"
 
 
@@ -248,9 +243,7 @@ def test_gradient_norms_are_autograds() -> None:
     net, (batch,) = net_of().double(), batches_of(4)
     norms = propagation.gradient_norms(net, batch.images.double(), seed=3)
     inputs: list[Tensor] = []
-    handles = [
-        block.register_forward_pre_hook(lambda _m, args: inputs.append(args[0])) for _, block in net.blocks()
-    ]
+    handles = [block.register_forward_pre_hook(lambda _m, args: inputs.append(args[0])) for _, block in net.blocks()]
     logits = net(batch.images.double())
     for handle in handles:
         handle.remove()
@@ -383,10 +376,7 @@ def test_lesions_are_judged_against_the_plain_net() -> None:
         "undecided",
     ]
     for rise, answer in ((2.0, "supported"), (30.0, "contradicted")):
-        assert (
-            lesions.RULE.judge({"model-single": quantity("m", (rise,), exact=True)}, given=True).answer
-            == answer
-        )
+        assert lesions.RULE.judge({"model-single": quantity("m", (rise,), exact=True)}, given=True).answer == answer
     assert lesions.RULE.judge({"model-single": quantity("m", (2.0, 30.0))}, given=True).answer == "undecided"
 
 
@@ -468,9 +458,7 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
 
 
 def test_lesions_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
-    of_residual, of_plain = (
-        tiny(open_study("lesions"), studies, models[kind]) for kind in ("resnet", "plain")
-    )
+    of_residual, of_plain = (tiny(open_study("lesions"), studies, models[kind]) for kind in ("resnet", "plain"))
     for found in (of_residual, of_plain):
         assert found.quantities["model-single"].standard_error == 0
     assert len(lines(of_residual, "Error without one").popitem()[1]) == 9

@@ -25,10 +25,7 @@ from residuum.studies.verdict import Quantities
 
 def quantities(**means: float) -> Quantities:
     """Three seeds each, 0.01 around the mean."""
-    return {
-        name.replace("_", "-"): quantity(name, (mean - 0.01, mean, mean + 0.01))
-        for name, mean in means.items()
-    }
+    return {name.replace("_", "-"): quantity(name, (mean - 0.01, mean, mean + 0.01)) for name, mean in means.items()}
 
 
 def tiny(studies: Path, model: str | None = None) -> Setup:
@@ -214,10 +211,7 @@ def test_waveform_in_small(studies):
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
     assert all(
-        value % 5 == 0 and value <= 150
-        for name, one in q.items()
-        if name.startswith("until")
-        for value in one.values
+        value % 5 == 0 and value <= 150 for name, one in q.items() if name.startswith("until") for value in one.values
     )
     assert shown(findings)
 

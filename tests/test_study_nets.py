@@ -52,9 +52,7 @@ def tiny(study: Study, folder: Path) -> Findings:
 
 
 def with_each_above(names: list[str], base: str, gap: float) -> dict[str, Quantity]:
-    return figures(**{base: 10.0}) | {
-        f"{name}-test": one for name in names for one in figures(it=10.0 + gap).values()
-    }
+    return figures(**{base: 10.0}) | {f"{name}-test": one for name in names for one in figures(it=10.0 + gap).values()}
 
 
 # --- shortcut-options ---------------------------------------------------------------------------
@@ -192,9 +190,7 @@ def test_deep_nets_are_judged_against_each_other_and_against_guessing() -> None:
             q |= figures(**{f"original-{depth}-loss": original, f"preactivation-{depth}-loss": pre})
         return q
 
-    assert answers(
-        thousand_layers.RULE.judge, case(4.0, 1.5), case(1.0, 1.5), case(4.0, 2.8), case(1.5, 1.5)
-    ) == [
+    assert answers(thousand_layers.RULE.judge, case(4.0, 1.5), case(1.0, 1.5), case(4.0, 2.8), case(1.5, 1.5)) == [
         "supported",
         "contradicted",
         "contradicted",

@@ -505,9 +505,7 @@ def test_each_page_is_there_as_soon_as_its_study_is_done(four: Path) -> None:
 
 def test_an_index_of_nothing(tmp_path: Path) -> None:
     write_study_index(tmp_path)
-    assert (
-        "No study has been run here yet" in Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
-    )
+    assert "No study has been run here yet" in Page((tmp_path / "index.html").read_text(encoding="utf-8")).text
 
 
 # --- in a real browser --------------------------------------------------------------------------

@@ -135,9 +135,7 @@ def test_deeper_yet_cheaper_is_supported_and_can_be_contradicted(costs: Findings
         assert complexity.RULE.judge(changed).answer == "contradicted"
 
 
-def test_without_torchvision_the_counts_are_those_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_without_torchvision_the_counts_are_those_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(comparison, "find_spec", lambda name: None)
     assert complexity.cost_of("vgg16") == complexity.Cost(16, 138_357_544, 15_470_264_320, 2_347_496_708)
     assert complexity.cost_of("vgg19") == complexity.Cost(19, 143_667_240, 19_632_062_464, 2_514_482_436)
@@ -285,10 +283,7 @@ def test_rows_for_probes_are_disjoint_and_nested() -> None:
     labels = np.repeat(np.arange(4), [90, 50, 90, 12])
     data = ImageData("it", "it", "abcd", Split([b""] * len(labels), labels))
     rows = transfer.rows_of(data, ("b", "d"), (5, 20, 10), seed=3)
-    counts = {
-        name: np.bincount(labels[getattr(rows, name)], minlength=4).tolist()
-        for name in ("few", "many", "held")
-    }
+    counts = {name: np.bincount(labels[getattr(rows, name)], minlength=4).tolist() for name in ("few", "many", "held")}
     assert counts == {"few": [0, 5, 0, 5], "many": [0, 20, 0, 8], "held": [0, 10, 0, 4]}
     assert set(rows.few) <= set(rows.many)
     assert not set(rows.many) & set(rows.held)
@@ -334,9 +329,7 @@ def test_files_of_pictures_are_copied_as_they_are(cifar10: Path, tmp_path: Path)
     whole = open_data(str(cifar10))
     data = ImageData("some", whole.source, whole.classes, whole.train.take(np.arange(40)))
     read = open_data(str(folder_of_classes(data, ("frog", "truck"), tmp_path)))
-    rows = np.flatnonzero(
-        np.isin(data.train.labels, [data.classes.index(name) for name in ("frog", "truck")])
-    )
+    rows = np.flatnonzero(np.isin(data.train.labels, [data.classes.index(name) for name in ("frog", "truck")]))
     assert [read.train.pictures.encoded(i) for i in range(len(read.train))] == [
         data.train.pictures.encoded(int(row)) for row in rows
     ]

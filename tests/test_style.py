@@ -28,9 +28,7 @@ def faults(style: str) -> list[str]:
 
 def classes(style: str) -> set[str]:
     rules = [node for node in parsed(style) if node.type == "qualified-rule"]
-    return {
-        name for rule in rules for name in re.findall(r"\.([a-z][\w-]*)", tinycss2.serialize(rule.prelude))
-    }
+    return {name for rule in rules for name in re.findall(r"\.([a-z][\w-]*)", tinycss2.serialize(rule.prelude))}
 
 
 def test_every_rule_is_understood() -> None:

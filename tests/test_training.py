@@ -168,9 +168,7 @@ def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
         train(TrainSettings(resume=str(run)))
 
 
-def test_a_loss_that_is_not_finite_stops_before_the_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, before = tmp_path / "nan", {}
     real = loop.cross_entropy
     steps = 0
@@ -321,9 +319,7 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=broken.name):
         train(TrainSettings(str(photos), epochs=1, out=str(tmp_path / "run")))
     broken.unlink()
-    train(
-        TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run"))
-    )  # mended, the same line works
+    train(TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run")))  # mended, the same line works
 
 
 def test_the_users_pictures_are_not_touched(tmp_path: Path) -> None:
@@ -403,9 +399,7 @@ def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> Non
     assert [s.step for s in scalars] == [line.step for line in lines]
 
 
-def test_without_pictures_it_trains_on_the_built_in_digits(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_pictures_it_trains_on_the_built_in_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
     assert record.settings.settings["data"] == "digits"
     assert "built-in digits" in capsys.readouterr().err
@@ -414,9 +408,7 @@ def test_without_pictures_it_trains_on_the_built_in_digits(
 # --- any net of the family, and trained weights to begin with ------------------------------------
 
 
-def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choices = {"order": "preactivation", "blocks": (1, 2, 1), "dropout": 0.2, "stochastic_depth": 0.3}
     whole = train(quickly(tmp_path / "whole", **choices))
     resolved = whole.settings.resolved
@@ -434,8 +426,7 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(
 
 def test_checkpointing_trains_the_same_net(tmp_path: Path) -> None:
     records = [
-        train(quickly(tmp_path / str(on), epochs=1, checkpointing=on, order="preactivation"))
-        for on in (False, True)
+        train(quickly(tmp_path / str(on), epochs=1, checkpointing=on, order="preactivation")) for on in (False, True)
     ]
     assert same_tensors(records[0].path / runs.MODEL, records[1].path / runs.MODEL)
 
@@ -519,9 +510,7 @@ def test_a_target_of_recipe_fast_chooses_net_and_passes(tmp_path: Path) -> None:
         quickly(tmp_path, recipe="fast", target=96)
 
 
-def test_small_pictures_come_first_and_whole_ones_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_small_pictures_come_first_and_whole_ones_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = resolve(quickly(tmp_path, model=None, recipe="fast", epochs=6))
     recipe, images = resolved.recipe, torch.randn(4, 3, 32, 32)
     shown = [loop.at_size(recipe, step, images).shape[2] for step in range(recipe.iterations)]

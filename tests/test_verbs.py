@@ -185,9 +185,7 @@ def test_a_setting_that_nothing_reads_is_found() -> None:
 
 def test_training_is_composed_of_parts_that_share_no_field() -> None:
     parts = [part for part in TrainSettings.__mro__ if part.__module__ == setting_parts.__name__]
-    declared = [
-        name for part in parts for name in inspect.get_annotations(part) if name not in {"_", "group"}
-    ]
+    declared = [name for part in parts for name in inspect.get_annotations(part) if name not in {"_", "group"}]
     assert sorted(declared) == sorted(field.name for field in fields(TrainSettings))
     assert {vars(part)["group"] for part in parts} == {"Data", "Net", "Recipe", "Compute", "Run"}
 
@@ -246,9 +244,7 @@ def test_the_distributions_name_and_version_stand_in_one_place() -> None:
 
 def test_no_hint_installs_the_other_project_of_that_name() -> None:
     for path in [*SOURCE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "Makefile"]:
-        assert not re.search(
-            r"(pip install|uv add)[^\n]*\bresiduum(?!-nets)\b", path.read_text(encoding="utf-8")
-        ), path
+        assert not re.search(r"(pip install|uv add)[^\n]*\bresiduum(?!-nets)\b", path.read_text(encoding="utf-8")), path
 
 
 # --- README's Python, run and type-checked ------------------------------------------------------

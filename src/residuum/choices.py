@@ -3,18 +3,14 @@
 from typing import Literal
 
 Shortcut = Literal["none", "A", "B", "C", "constant", "exclusive-gating", "shortcut-gating", "1x1", "dropout"]
-Order = Literal[
-    "original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"
-]
+Order = Literal["original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"]
 Activation = Literal["relu", "gelu"]
 StrideIn = Literal["1x1", "3x3"]
 Stem = Literal["cifar", "imagenet", "deep", "whitening"]
 ZeroChannels = Literal["end", "both"]
 Interpolation = Literal["bilinear", "bicubic"]
 WeightLayout = Literal["torchvision", "timm"]
-RecipeName = Literal[
-    "quick", "fast", "fast_95", "fine_tune", "sgd_one_cycle", "he2015_cifar", "he2015_imagenet"
-]
+RecipeName = Literal["quick", "fast", "fast_95", "fine_tune", "sgd_one_cycle", "he2015_cifar", "he2015_imagenet"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels-last", "contiguous"]

@@ -53,9 +53,7 @@ def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
         verb.show(given, verb.run(given), json)
 
     command.__doc__ = verb.run.__doc__
-    named_alone = Parameter(
-        name="*", consume_multiple=True
-    )  # --epochs, not --settings.epochs; --blocks 3 5 9
+    named_alone = Parameter(name="*", consume_multiple=True)  # --epochs, not --settings.epochs; --blocks 3 5 9
     command.__annotations__ = {"settings": Annotated[grouped, named_alone], "json": Json}
     return command
 

@@ -96,9 +96,7 @@ def check_known(part: type, decided: type) -> None:
     """Raise TypeError unless `decided` knows every field of `part`: a setting that nobody heeds is our own slip."""
     known = {*dir(decided), *(field.name for field in fields(decided))}
     if unknown := [field.name for field in fields(part) if field.name not in known]:
-        raise TypeError(
-            f"{part.__name__} has {', '.join(unknown)}, of which {decided.__name__} knows nothing"
-        )
+        raise TypeError(f"{part.__name__} has {', '.join(unknown)}, of which {decided.__name__} knows nothing")
 
 
 def as_json(settings: Any) -> dict[str, Any]:

@@ -83,9 +83,7 @@ def print_trim(found: Trim, model: Path, report: Path) -> None:
     print(f"model    {model}\nreport   {report}")
 
 
-def print_models(
-    settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool
-) -> None:
+def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
     """Print a line for each net: for one picture, and what its activations take in a training step; or its plan."""
     if json:
         return print_json(found)

@@ -124,9 +124,7 @@ def _lines(run: Path) -> list[tuple[bytes, Line]]:
         return []
     *whole, last = path.read_bytes().split(b"\n")
     whole += [last] if _is_json(last) else []
-    return [
-        (raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)
-    ]
+    return [(raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)]
 
 
 def _is_json(line: bytes) -> bool:

@@ -24,9 +24,7 @@ from residuum.setting_parts import (
 
 
 @dataclass(frozen=True)
-class TrainSettings(
-    RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, NetChoices, WhichNet, DataChoices
-):
+class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, NetChoices, WhichNet, DataChoices):
     """What `residuum train` can be told. What is left alone (None, "auto") is chosen and printed.
 
     Python reads bases from the last to the first: the fields begin with the data.

@@ -85,9 +85,7 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
         try:
             signature.bind(*given, **named)
         except TypeError as error:
-            raise UserError(
-                f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})"
-            ) from error
+            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from error
         return function(*given, **named)
 
     return update_wrapper(call, function)
@@ -249,9 +247,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
 
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
-    return check_data(
-        open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking")
-    )
+    return check_data(open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking"))
 
 
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")

@@ -36,9 +36,7 @@ def augmented_batch(
     size, pad = images.shape[1], augmentation.pad
     uniforms = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((uniforms[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
-    mirrored = torch.from_numpy(
-        _mirrored(uniforms[:, 2], augmentation, rows, seed, epoch) & augmentation.flip
-    )
+    mirrored = torch.from_numpy(_mirrored(uniforms[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
     holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
     picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and crops.applies(images):
@@ -137,9 +135,7 @@ def augmented_views(
     return views, shifts
 
 
-def random_crop(
-    size: int, augmentation: Augmentation, uniforms: NDArray[np.float64], width: int, height: int
-) -> Box:
+def random_crop(size: int, augmentation: Augmentation, uniforms: NDArray[np.float64], width: int, height: int) -> Box:
     """Choose what an S×S view shows of a picture of this width and height; `uniforms` are (4,) or more in [0, 1)."""
     draws = uniforms[:4].tolist()
     if augmentation.shorter_side is not None:
@@ -154,9 +150,7 @@ def _resized(pixels: Tensor, size: int) -> Tensor:
     return resized[0].permute(1, 2, 0)
 
 
-def _crop_of_resized(
-    whole: tuple[int, int], size: int, shorter_side: tuple[int, int], uniforms: list[float]
-) -> Box:
+def _crop_of_resized(whole: tuple[int, int], size: int, shorter_side: tuple[int, int], uniforms: list[float]) -> Box:
     """He et al. 2015, sec. 3.4: shorter side drawn from [256, 480], then a random crop of S×S.
 
     The crop is returned as a box of the picture before it is resized.
@@ -182,16 +176,12 @@ def _crop_of_area(whole: tuple[int, int], area: tuple[float, float], uniforms: l
 
 
 # Krizhevsky et al. 2012, sec. 4.1: principal components of RGB over ImageNet (columns) and their weights (0..1).
-_RGB_COMPONENTS = np.array(
-    [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
-)
+_RGB_COMPONENTS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 _RGB_WEIGHTS = np.array([0.2175, 0.0188, 0.0045])
 
 
 def colour_shift(uniforms: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return the (3,) amount, in 0..255, added to one picture's channels; `uniforms` are (6,) in [0, 1)."""
-    normal = np.sqrt(-2.0 * np.log1p(-uniforms[:3])) * np.cos(
-        2.0 * np.pi * uniforms[3:]
-    )  # Box and Muller 1958
+    normal = np.sqrt(-2.0 * np.log1p(-uniforms[:3])) * np.cos(2.0 * np.pi * uniforms[3:])  # Box and Muller 1958
     shift: NDArray[np.float32] = (255.0 * _RGB_COMPONENTS @ (0.1 * normal * _RGB_WEIGHTS)).astype(np.float32)
     return shift

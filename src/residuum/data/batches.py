@@ -76,8 +76,7 @@ _order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
     """Return every row once, in order; the last batch may be short."""
     return [
-        (0, np.arange(start, min(start + batch_size, num_pictures)))
-        for start in range(0, num_pictures, batch_size)
+        (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
     ]
 
 
@@ -103,9 +102,7 @@ class Loader:
         count, side = len(self.split), self.preprocessing.image_size
         if count * side * side * 3 * 4 <= HELD_BYTES:
             return list(self)
-        say(
-            f"{count} pictures of {side} px do not fit in memory and are read in every round; --images takes fewer"
-        )
+        say(f"{count} pictures of {side} px do not fit in memory and are read in every round; --images takes fewer")
         return self
 
     def batches(self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0) -> Iterator[Batch]:
@@ -207,9 +204,7 @@ class _Steps(Dataset[tuple[Tensor, Tensor]]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch
-        )
+        views, shifts = augmented_views(self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 

@@ -119,9 +119,7 @@ def _digest(pictures: Pictures) -> NDArray[np.uint8]:
 def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """Map a stored uint8 array into memory, or return None if it is not there, not whole or not ours."""
     try:
-        array = np.lib.format.open_memmap(
-            path, mode="c"
-        )  # writable for torch's sake; nothing reaches the file
+        array = np.lib.format.open_memmap(path, mode="c")  # writable for torch's sake; nothing reaches the file
         whole = path.stat().st_size == array.offset + array.nbytes
     except (OSError, ValueError, EOFError):
         return None
@@ -179,9 +177,7 @@ def _store(path: Path, shape: tuple[int, ...], pieces: Callable[[], Iterator[NDA
             file.write(piece.data)
 
 
-def _in_memory(
-    shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]
-) -> NDArray[np.uint8]:
+def _in_memory(shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
     try:
         whole = np.empty(shape, np.uint8)
     except MemoryError as error:
@@ -216,9 +212,7 @@ def _decode_in_threads(
         )
 
 
-def _decode_rows(
-    pictures: Pictures, image_size: int, view: View, rows: range
-) -> tuple[NDArray[np.uint8], list[str]]:
+def _decode_rows(pictures: Pictures, image_size: int, view: View, rows: range) -> tuple[NDArray[np.uint8], list[str]]:
     """Return (n, S, S, 3) and the names of those of the n that cannot be read; these stay black."""
     views, unreadable = np.zeros((len(rows), image_size, image_size, 3), np.uint8), []
     for place, row in enumerate(rows):

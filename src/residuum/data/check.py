@@ -184,9 +184,7 @@ def _class_of(label: int, classes: Any) -> str:
 
 
 def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[str, Any]:
-    counts = dict.fromkeys(map(str, classes), 0) | Counter(
-        _class_of(label, classes) for label in split.labels.tolist()
-    )
+    counts = dict.fromkeys(map(str, classes), 0) | Counter(_class_of(label, classes) for label in split.labels.tolist())
     filled = [count for count in counts.values() if count]
     return {
         "pictures": len(split),

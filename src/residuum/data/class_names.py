@@ -17,9 +17,7 @@ def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
     # A number is compared by its length, then its digits: no number is too long for that.
     numbers = (part.lstrip("0") for part in parts)
-    key = [
-        (len(n), n) if i % 2 else (0, part) for i, (part, n) in enumerate(zip(parts, numbers, strict=True))
-    ]
+    key = [(len(n), n) if i % 2 else (0, part) for i, (part, n) in enumerate(zip(parts, numbers, strict=True))]
     return key, name
 
 

@@ -99,9 +99,7 @@ def _split_folders(root: Path) -> dict[SplitName, str]:
     for split, count in Counter(named.values()).items():
         if count > 1:
             said = listed(name for name in named if named[name] == split)
-            raise UserError(
-                f"{root} has more than one {split} split", f"{said} all mean {split}", "keep one of them"
-            )
+            raise UserError(f"{root} has more than one {split} split", f"{said} all mean {split}", "keep one of them")
     if "train" not in named.values():
         raise UserError(
             f"{root} has no training split",

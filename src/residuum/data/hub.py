@@ -111,9 +111,7 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
     return _fetch(wanted, target, lambda path: path.endswith(".parquet"), partial(_choose, wanted), progress)
 
 
-def fetch_model(
-    name: str, about: Sequence[str], weights: Sequence[str], progress: Progress | None = None
-) -> Path:
+def fetch_model(name: str, about: Sequence[str], weights: Sequence[str], progress: Progress | None = None) -> Path:
     """Fetch of a model the files `about` it that it has, and the first of `weights` that it has; return the folder.
 
     All is checked and kept in the cache as a data set's files are.

@@ -100,17 +100,13 @@ def stored_part(
     shape = -(-kept // scale), -(-frame.width // scale)
     shortened = encoded if kept == frame.height else _with_height(encoded, frame, kept)
     try:
-        rows = _decoded(
-            shortened, shape, {} if scale == 1 else {"min_height": shape[0], "min_width": shape[1]}
-        )
+        rows = _decoded(shortened, shape, {} if scale == 1 else {"min_height": shape[0], "min_width": shape[1]})
     except Exception:  # whatever the decoder does not like
         return None
     return None if rows is None else rows[top:bottom, left:right].copy()
 
 
-def _decoded(
-    encoded: bytes | bytearray, shape: tuple[int, int], least: dict[str, int]
-) -> NDArray[np.uint8] | None:
+def _decoded(encoded: bytes | bytearray, shape: tuple[int, int], least: dict[str, int]) -> NDArray[np.uint8] | None:
     """Decode a whole file to (*shape, 3), or nothing if it would not have this shape or is damaged at all.
 
     That rows are left over below the last one is a warning, which becomes an error after all has been decoded.

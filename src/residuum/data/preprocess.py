@@ -34,8 +34,7 @@ class Preprocessing:
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """(B, S, S, 3) uint8 or float 0..255 to (B, 3, S, S) float32, channels last in memory."""
     mean, std = (
-        _whole_rows(values, pixels.shape[2]).to(pixels.device)
-        for values in (preprocessing.mean, preprocessing.std)
+        _whole_rows(values, pixels.shape[2]).to(pixels.device) for values in (preprocessing.mean, preprocessing.std)
     )
     rows = pixels.to(torch.float32, copy=True).flatten(2)  # (B, S, 3·S): long rows are fast, triples are not
     return rows.sub_(mean).div_(std).view(pixels.shape).permute(0, 3, 1, 2)
@@ -46,9 +45,7 @@ def _whole_rows(values: NDArray[np.float32], side: int) -> Tensor:
     return torch.from_numpy(np.tile(values, side) if values.ndim == 1 else values.reshape(side, -1))
 
 
-def measure(
-    images: NDArray[np.uint8] | None, image_size: int, resize_to: int, recipe: Recipe
-) -> Preprocessing:
+def measure(images: NDArray[np.uint8] | None, image_size: int, resize_to: int, recipe: Recipe) -> Preprocessing:
     """Take mean and standard deviation from the training pictures (N, S, S, 3).
 
     Large pictures are never all in memory (images is None): ImageNet's mean colour and spread stand in.
@@ -62,9 +59,7 @@ def measure(
     return Preprocessing(image_size, resize_to, mean, std)
 
 
-def _mean_and_std(
-    images: NDArray[np.uint8], *, per_pixel: bool
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _mean_and_std(images: NDArray[np.uint8], *, per_pixel: bool) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Sum in whole numbers, so that the result does not depend on the order of addition."""
     total = np.zeros(images.shape[1:], np.int64)
     squares = np.zeros(3, np.int64)

@@ -77,9 +77,7 @@ def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -
     return _cut(len(labels), validation, share, seed, "kept aside in training")
 
 
-def _cut(
-    count: int, validation: NDArray[np.int64], share: float, seed: int, origin: str
-) -> ValidationCut | None:
+def _cut(count: int, validation: NDArray[np.int64], share: float, seed: int, origin: str) -> ValidationCut | None:
     training = np.setdiff1d(np.arange(count), validation)
     return ValidationCut(training, validation, share, seed, origin) if len(validation) else None
 

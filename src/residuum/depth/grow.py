@@ -41,9 +41,7 @@ def grow(settings: GrowSettings) -> Path:
     deeper = grown(classifier.net, blocks, settings.seed)
     path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors")
     now = machine.environment()
-    step = Grown(
-        date=now.date, from_=classifier.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed
-    )
+    step = Grown(date=now.date, from_=classifier.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed)
     about = structs.replace(classifier.about, lineage=(*classifier.about.lineage, step), versions=now)
     save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
@@ -117,9 +115,7 @@ def blocks_to_reach(spec: NetSpec, depth: int) -> tuple[int, ...]:
     if between:
         above = depth - between + a_block
         nearest = [f"--to {near}" for near in (above - a_block, above) if near > spec.depth]
-        raise UserError(
-            f"this net cannot have {depth} layers", f"a block has {a_block}", " or ".join(nearest)
-        )
+        raise UserError(f"this net cannot have {depth} layers", f"a block has {a_block}", " or ".join(nearest))
     fitting = [blocks for blocks in _shapes(spec, depth) if _holds(blocks, spec.blocks)]
     if not fitting:
         raise UserError(
@@ -149,9 +145,7 @@ def _layers(spec: NetSpec) -> int:
 
 def _wanted(settings: GrowSettings, spec: NetSpec) -> tuple[int, ...]:
     if (settings.to is None) == (settings.blocks is None):
-        raise UserError(
-            "how deep?", "either a depth or the blocks in each stage say it", "give --to or --blocks"
-        )
+        raise UserError("how deep?", "either a depth or the blocks in each stage say it", "give --to or --blocks")
     if settings.blocks == spec.blocks:
         raise _no_deeper(f"it has {_written(spec.blocks)} blocks already")
     return blocks_to_reach(spec, settings.to) if settings.to is not None else settings.blocks or ()

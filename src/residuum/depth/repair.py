@@ -17,9 +17,7 @@ RUN = "repair"
 UNREPAIRED = "model-unrepaired.safetensors"
 
 
-def repair(
-    settings: TrimSettings, opened: NetWithData, out: Path, original_test_accuracy: float | None
-) -> Repaired:
+def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test_accuracy: float | None) -> Repaired:
     """Train out/model-unrepaired.safetensors on and write out/model.safetensors; return figures for trim.json.
 
     Raises:

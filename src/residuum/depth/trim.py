@@ -124,16 +124,11 @@ def _curve(work: Work) -> Iterator[Point]:
         gone += [cut.deleted] if cut.deleted else []
         accuracy = score(work.recalibrated(gone), work.validation, compute).accuracy
         if cut.deleted:
-            say(
-                f"{len(gone)} of {most}: {cut.deleted}; "
-                f"accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}"
-            )
+            say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}")
         yield curve_point(spec, gone, cut, accuracy, work.image_size)
 
 
-def curve_point(
-    spec: NetSpec, gone: Sequence[str], cut: Cut, accuracy_recalibrated: float, image_size: int
-) -> Point:
+def curve_point(spec: NetSpec, gone: Sequence[str], cut: Cut, accuracy_recalibrated: float, image_size: int) -> Point:
     """Return one point of the curve; latencies are measured later, all together."""
     smaller = spec_without(spec, gone)
     return Point(

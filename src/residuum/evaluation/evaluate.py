@@ -93,9 +93,7 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     return found
 
 
-def judged(
-    net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str
-) -> Evaluation:
+def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str) -> Evaluation:
     """Return the figures of a net on a split that goes by this name."""
     answers = probabilities(net, loader, compute)
     how = protocol(loader.preprocessing)

@@ -159,9 +159,7 @@ def _check(probabilities: Probabilities, labels: NDArray[np.int64], classes: Seq
     assert probabilities.shape == (N, K), f"probabilities are {probabilities.shape}, not {(N, K)}"
     assert labels.shape == (N,), f"labels are {labels.shape}, not {(N,)}"
     if N == 0:
-        raise UserError(
-            "there are no images to judge", "the split is empty", "choose another split or add images"
-        )
+        raise UserError("there are no images to judge", "the split is empty", "choose another split or add images")
     if labels.min() < 0 or labels.max() >= K:
         raise UserError(
             f"the labels go from {labels.min()} to {labels.max()}, but there are {K} classes (0 to {K - 1})",
@@ -219,9 +217,7 @@ def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigure
     )
 
 
-def _macro_f1(
-    labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int
-) -> float:
+def _macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int) -> float:
     """Average F1 over the classes that occur or are predicted; `hit` is the class of a hit, K of a miss."""
     both = np.bincount(labels, minlength=K) + np.bincount(predicted, minlength=K)
     hits = np.bincount(hit, minlength=K + 1)[:K]

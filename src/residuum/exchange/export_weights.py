@@ -41,9 +41,7 @@ def export_weights(settings: ExportWeightsSettings) -> Exported:
         raise UserError(f"{path} is the model itself", "it is not written over", "choose another --out")
     tensors = theirs(dict(classifier.net.state_dict()), layout_for(spec, settings.layout))
     write_whole(path, save(tensors, metadata={"format": "pt"}))
-    load_it = (
-        f"from safetensors.torch import load_file; {build}; net.load_state_dict(load_file({str(path)!r}))"
-    )
+    load_it = f"from safetensors.torch import load_file; {build}; net.load_state_dict(load_file({str(path)!r}))"
     return Exported(path, load_it)
 
 

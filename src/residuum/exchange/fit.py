@@ -65,9 +65,7 @@ def fitted(spec: NetSpec, source: Renamed) -> tuple[ResNet, list[str]]:
 
 def _check(expected: Mapping[str, tuple[int, ...]], source: Renamed, absent: set[str]) -> None:
     tensors, layout = source.tensors, source.layout
-    missing = [
-        str(to_theirs(layout, name)) for name in expected if name not in tensors and name not in absent
-    ]
+    missing = [str(to_theirs(layout, name)) for name in expected if name not in tensors and name not in absent]
     extra = [str(to_theirs(layout, name)) for name in tensors if name not in expected]
     odd = [
         f"{to_theirs(layout, name)} is {shown(tuple(tensors[name].shape))}, needed {shown(shape)}"
@@ -95,13 +93,9 @@ def _check_numbers(source: Renamed) -> None:
         usable = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
         if not usable or not (tensor.is_floating_point() or name.endswith(COUNTER)):
             kind = str(tensor.dtype).removeprefix("torch.")
-            raise UserError(
-                f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers"
-            )
+            raise UserError(f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers")
         if not torch.isfinite(tensor).all():
-            raise UserError(
-                f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN"
-            )
+            raise UserError(f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN")
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -149,9 +149,7 @@ def _with_facts(spec: NetSpec, facts: Known, told: Known) -> NetSpec:
 def _classes(facts: Known, spec: NetSpec, origin: str) -> tuple[str, ...]:
     classes = facts.classes or ()
     if len(classes) != spec.num_classes:
-        raise UserError(
-            f"{len(classes)} class names for {origin}", f"its net tells {spec.num_classes} classes apart"
-        )
+        raise UserError(f"{len(classes)} class names for {origin}", f"its net tells {spec.num_classes} classes apart")
     return classes
 
 
@@ -194,9 +192,7 @@ def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
     if spec.shortcut == "A":
         said.append("no block projects: shortcuts are option A (a plain net has the same keys)")
     if layout == TIMM_V2 and spec.projection_pool:
-        said.append(
-            "projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first"
-        )
+        said.append("projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first")
     if layout in {TORCHVISION, TIMM}:
         said.append("nothing is blurred or dilated: such nets have the same keys")
     return said

@@ -77,11 +77,7 @@ def _unlike_torchvision(spec: NetSpec) -> Iterator[str]:
     expansion = 4 if spec.block == "bottleneck" else 1
     outputs = tuple(width * spec.expansion for width in spec.widths)
     regular = tuple(spec.widths[0] * 2**stage for stage in range(len(spec.widths)))
-    if (
-        outputs != tuple(width * expansion for width in _STAGES)
-        or spec.widths != regular
-        or spec.stem_channels != 64
-    ):
+    if outputs != tuple(width * expansion for width in _STAGES) or spec.widths != regular or spec.stem_channels != 64:
         yield f"its stages are 64, 128, 256 and 512 channels wide (times {expansion}), behind a stem of 64"
 
 
@@ -143,9 +139,7 @@ def _timm(spec: NetSpec) -> str:
     squeeze, attention = "", ""
     if spec.squeeze:
         squeeze = "from functools import partial; from timm.layers import SEModule; "
-        attention = (
-            f", block_args={{'attn_layer': partial(SEModule, rd_ratio=1 / {spec.squeeze}, rd_divisor=1)}}"
-        )
+        attention = f", block_args={{'attn_layer': partial(SEModule, rd_ratio=1 / {spec.squeeze}, rd_divisor=1)}}"
     return (
         f"{squeeze}from timm.models.resnet import ResNet, {block}; "
         f"net = ResNet({block}, {list(spec.blocks)}, {_written(given)}{attention})"

@@ -57,9 +57,7 @@ def open_file(path: Path) -> Opened:
         return unwrapped(_load(path), path)
     tensors, metadata = read_tensors(path)
     if "residuum" in metadata:
-        raise UserError(
-            f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA"
-        )
+        raise UserError(f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA")
     return Opened(tensors)
 
 
@@ -138,9 +136,7 @@ def unwrapped(content: Any, path: Path) -> Opened:
             chosen.append(f"of the sets of weights in it ({', '.join(present)}), {present[0]} is taken")
         content = content[present[0]]
     if not isinstance(content, Mapping) or not _is_state(content):
-        inside = (
-            ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no mapping at all"
-        )
+        inside = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no mapping at all"
         raise UserError(f"{path} holds no weights by name", f"it holds: {inside}")
     tensors = {str(name): value for name, value in content.items() if _is_weight(name, value)}
     left_out += [str(name) for name in content if str(name) not in tensors]

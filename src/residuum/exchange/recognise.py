@@ -54,9 +54,7 @@ def _layout(tensors: Mapping[str, Tensor], origin: str) -> Layout:
     if any(name.startswith(("resnet.embedder.", "embedder.embedder.")) for name in names):
         _need(names, "classifier.1.weight", origin)
         return transformers()
-    if any(name.startswith("stages.0.blocks.0.") for name in names) and any(
-        "stem." in name for name in names
-    ):
+    if any(name.startswith("stages.0.blocks.0.") for name in names) and any("stem." in name for name in names):
         _need(names, "head.fc.weight", origin)
         deep = "stem.conv1.weight" in names
         return timm_v2(deep=deep, pooled=deep)  # as all of timm's own with that stem

@@ -82,9 +82,7 @@ def _refuse(config: Mapping[str, Any], folder: Path) -> None:
             f"{folder} holds no ResNet of transformers or timm", f"its model_type is {kind!r}, not 'resnet'"
         )
     if config.get("hidden_act", "relu") != "relu":
-        raise UserError(
-            f"the net in {folder} has activation {config['hidden_act']}", "residuum's nets have ReLU"
-        )
+        raise UserError(f"the net in {folder} has activation {config['hidden_act']}", "residuum's nets have ReLU")
     if config.get("downsample_in_first_stage"):
         raise UserError(
             f"the net in {folder} halves the map in its first stage",

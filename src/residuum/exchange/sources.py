@@ -98,9 +98,7 @@ def from_torchvision(name: str) -> Source:
     net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
     net.load_state_dict(tensors)
     said = transforms_facts(weights.transforms(), weights.meta["categories"])
-    return Source(
-        f"torchvision:{name}:{weights.name}", name, Opened(tensors), _of_tensors(tensors), said, net
-    )
+    return Source(f"torchvision:{name}:{weights.name}", name, Opened(tensors), _of_tensors(tensors), said, net)
 
 
 def from_timm(name: str) -> Source:
@@ -108,9 +106,7 @@ def from_timm(name: str) -> Source:
     timm = _library("timm")
     net = _fetched(f"timm:{name}", lambda: timm.create_model(name, pretrained=True))
     tensors = net.state_dict()
-    return Source(
-        f"timm:{name}", name, Opened(tensors), _of_tensors(tensors), timm_facts(net.pretrained_cfg), net
-    )
+    return Source(f"timm:{name}", name, Opened(tensors), _of_tensors(tensors), timm_facts(net.pretrained_cfg), net)
 
 
 def from_hugging_face(name: str) -> Source:

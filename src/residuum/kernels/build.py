@@ -56,9 +56,7 @@ def call(name: str, *values: Tensor | float | None) -> None:
     function(*[value.data_ptr() if isinstance(value, Tensor) else value for value in values])
 
 
-def call_with_room(
-    name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: int
-) -> None:
+def call_with_room(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tuple[int, ...], *switches: int) -> None:
     """Call a compiled convolution, with as much room to work in as it says."""
     threads = torch.get_num_threads()
     work = torch.empty(_room(name, sizes, threads), dtype=torch.uint8)

@@ -46,9 +46,7 @@ def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, k: int, stride: int, padding: int, ceil_mode: bool, largest: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, k: int, stride: int, padding: int, ceil_mode: bool, largest: bool) -> Tensor:
         batch, channels, *sides = x.shape
         out = [windows(side, k, stride, padding, ceil_mode) for side in sides]
         y = torch.empty((batch, channels, *out), dtype=x.dtype, memory_format=torch.channels_last)

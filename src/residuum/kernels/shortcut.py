@@ -65,9 +65,7 @@ class _Every(torch.autograd.Function):
         return dx, None, None, None
 
 
-def _call(
-    name: str, one: Tensor, out: Tensor, shape: torch.Size, kept: torch.Size, before: int, stride: int
-) -> None:
+def _call(name: str, one: Tensor, out: Tensor, shape: torch.Size, kept: torch.Size, before: int, stride: int) -> None:
     """Call the compiled function; channels are counted in chunks."""
 
     def chunks(channels: int) -> int:

@@ -29,9 +29,7 @@ class ComparisonNet:
 COMPARISON_NETS: dict[str, ComparisonNet] = {
     "vgg16": ComparisonNet(16, 4096, {}),
     "vgg19": ComparisonNet(19, 4096, {}),
-    "googlenet": ComparisonNet(
-        22, 1024, {"aux_logits": False}
-    ),  # its two extra classifiers served training alone
+    "googlenet": ComparisonNet(22, 1024, {"aux_logits": False}),  # its two extra classifiers served training alone
 }
 
 

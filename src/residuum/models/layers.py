@@ -10,9 +10,7 @@ from residuum.kernels.shortcut import every
 from residuum.models.spec import NetSpec
 
 
-def convolution(
-    c_in: int, c_out: int, size: int, stride: int, *, groups: int = 1, bias: bool = False
-) -> nn.Conv2d:
+def convolution(c_in: int, c_out: int, size: int, stride: int, *, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution, padded to keep the map but for its stride; without bias where a BN after it has one."""
     kind = Pointwise if size == 1 and stride > 1 else nn.Conv2d
     return kind(c_in, c_out, size, stride, padding=size // 2, bias=bias, groups=groups)
@@ -35,9 +33,7 @@ def nonlinearity(spec: NetSpec) -> nn.Module:
 
 def activation(spec: NetSpec, channels: int) -> nn.Sequential:
     """BN, then ReLU, or what the net has in its place."""
-    return nn.Sequential(
-        OrderedDict([("bn", nn.BatchNorm2d(channels)), (spec.activation, nonlinearity(spec))])
-    )
+    return nn.Sequential(OrderedDict([("bn", nn.BatchNorm2d(channels)), (spec.activation, nonlinearity(spec))]))
 
 
 def average(stride: int) -> nn.AvgPool2d:

@@ -40,9 +40,7 @@ def _cardinal(groups: int, width: int, *blocks: int) -> NetSpec:
     """ResNeXt: `groups` groups of `width` channels in the first stage, output as wide as ResNet's."""
     widths = tuple(groups * width * 2**stage for stage in range(4))
     factor = 256 // widths[0]
-    return _imagenet(
-        "bottleneck", *blocks, widths=widths, stem_width=64, groups=groups, bottleneck_factor=factor
-    )
+    return _imagenet("bottleneck", *blocks, widths=widths, stem_width=64, groups=groups, bottleneck_factor=factor)
 
 
 def _wide_imagenet(*blocks: int) -> NetSpec:
@@ -72,10 +70,7 @@ _IMAGENET = {
     "resnet152": _imagenet("bottleneck", 3, 8, 36, 3),
 }
 _RESNET_200 = {"resnet200": _imagenet("bottleneck", 3, 24, 36, 3)}
-_DEEP = {
-    f"{name}d": replace(_IMAGENET[name], stem="deep", projection_pool=True)
-    for name in ("resnet50", "resnet101")
-}
+_DEEP = {f"{name}d": replace(_IMAGENET[name], stem="deep", projection_pool=True) for name in ("resnet50", "resnet101")}
 
 _FAST = NetSpec(
     stem="whitening",
@@ -123,8 +118,7 @@ def plain_name(name: str) -> str:
 
 
 PLAIN_TWINS: dict[str, NetSpec] = {
-    plain_name(name): replace(spec, shortcut="none", projection_pool=False)
-    for name, spec in RESIDUAL_NETS.items()
+    plain_name(name): replace(spec, shortcut="none", projection_pool=False) for name, spec in RESIDUAL_NETS.items()
 }
 
 NAMED_NETS: dict[str, NetSpec] = RESIDUAL_NETS | PLAIN_TWINS
@@ -137,9 +131,7 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
         UserError: no net has this name; a plain net was asked for with a shortcut; or the choices contradict.
     """
     if name not in NAMED_NETS:
-        raise UserError(
-            f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all"
-        )
+        raise UserError(f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all")
     if name in PLAIN_TWINS and choices.get("shortcut") not in {None, "none"}:
         residual = next(other for other in RESIDUAL_NETS if plain_name(other) == name)
         raise UserError(

@@ -54,9 +54,7 @@ def _norm_applies(norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None 
     return is_known and batch_norm.applies(x, norm, h, activation_of(act))
 
 
-def _norm(
-    norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None = None, *_: Tensor
-) -> tuple[Tensor, Tensor]:
+def _norm(norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None = None, *_: Tensor) -> tuple[Tensor, Tensor]:
     return batch_norm.batch_norm(x, norm, h, activation_of(act))
 
 
@@ -88,9 +86,7 @@ def _skipping(conv: Any, x: Tensor) -> Tensor:
 _CONVOLUTION = (nn.Conv2d,)
 _GATHERED = "torch, gathered_gradient.cpp"
 OPERATIONS = (
-    Operation(
-        "frozen convolution, activation", "frozen.cpp", (nn.Conv2d, ACTIVATION), _frozen_applies, _frozen
-    ),
+    Operation("frozen convolution, activation", "frozen.cpp", (nn.Conv2d, ACTIVATION), _frozen_applies, _frozen),
     Operation(
         "BN, addition, activation",
         "batch_norm.cpp",
@@ -109,9 +105,7 @@ OPERATIONS = (
     Operation("1×1 convolution", _GATHERED, _CONVOLUTION, gathered.pointwise_applies, gathered.pointwise),
     Operation("strided 3×3 convolution", _GATHERED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
     Operation("stem", _GATHERED, _CONVOLUTION, gathered.stem_applies, gathered.stem),
-    Operation(
-        "1×1 of every stride-th pixel", "shortcut.cpp, torch", (Pointwise,), _skipping_applies, _skipping
-    ),
+    Operation("1×1 of every stride-th pixel", "shortcut.cpp, torch", (Pointwise,), _skipping_applies, _skipping),
     Operation("option A", "shortcut.cpp", (ZeroPad,), _zeros_apply, _zeros),
     Operation("pooling", "pooling.cpp", ((nn.MaxPool2d, nn.AvgPool2d),), pooling.applies, pooling.pool),
 )

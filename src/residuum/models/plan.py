@@ -129,9 +129,7 @@ class Piece:
     def _row(self, at: int) -> list[nn.Module]:
         """Return the layer and those behind it, each reading first what the one before gave, which no other reads."""
         end = at + 1
-        while (
-            end < len(self.calls) and self.calls[end].reads[0].value == end and self.readers.count(end) == 1
-        ):
+        while end < len(self.calls) and self.calls[end].reads[0].value == end and self.readers.count(end) == 1:
             end += 1
         return self.layers[at:end]
 
@@ -201,9 +199,7 @@ class Plan:
         piece = Piece if compute.uses_kernels else _itself
         self.net, self.checkpointing, self.uses_kernels = net, checkpointing, compute.uses_kernels
         self.stem, self.end = piece(net.stem), piece(net.end)
-        self.stages = [
-            [(block, piece(block)) for block in stage.children()] for stage in net.stages.children()
-        ]
+        self.stages = [[(block, piece(block)) for block in stage.children()] for stage in net.stages.children()]
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""

@@ -80,9 +80,7 @@ def _wide(error: float, classes: int = 10) -> Published:
 
 
 def _quoted(error: float) -> Published:
-    return _cifar(
-        error, MEDIAN_OF_5, "Wide Residual Networks, as gahaalt's ResNets in TensorFlow 2 quotes it"
-    )
+    return _cifar(error, MEDIAN_OF_5, "Wide Residual Networks, as gahaalt's ResNets in TensorFlow 2 quotes it")
 
 
 CIFAR: dict[str, tuple[Published, ...]] = {

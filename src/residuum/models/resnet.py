@@ -136,9 +136,7 @@ def _stages(spec: NetSpec) -> nn.Sequential:
             activated = place == 0 and spec.first_activation == "stem"
             place += 1
             skipped = spec.stochastic_depth * place / last  # linear decay of survival (Huang et al., eq. 4)
-            blocks[f"block{index}"] = make_block(
-                spec, c_in, width, stride, activated=activated, skipped=skipped
-            )
+            blocks[f"block{index}"] = make_block(spec, c_in, width, stride, activated=activated, skipped=skipped)
             c_in = width * spec.expansion
         stages[f"stage{number}"] = nn.Sequential(blocks)
     return nn.Sequential(stages)

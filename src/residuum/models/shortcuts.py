@@ -30,9 +30,7 @@ class ShortcutKind:
         return self.projects == "everywhere" or (self.projects != "never" and changes_shape)
 
 
-_LEARNT = (
-    "is learnt in every block, so a branch of zero is not the identity; options A and B have the identity"
-)
+_LEARNT = "is learnt in every block, so a branch of zero is not the identity; options A and B have the identity"
 _GATED = "the gate scales the shortcut, so a branch of zero is not the identity"
 
 SHORTCUTS: dict[Shortcut, ShortcutKind] = {

@@ -101,10 +101,7 @@ def count_all() -> dict[str, dict[str, int]]:
     from residuum.models.count import costs
 
     rows = map(_what_it_is, (*NAMED_NETS, *COMPARISON_NETS))
-    return {
-        row["model"]: costs(*(row[key] for key in ("model", "classes", "image_size", "batch")))
-        for row in rows
-    }
+    return {row["model"]: costs(*(row[key] for key in ("model", "classes", "image_size", "batch"))) for row in rows}
 
 
 if __name__ == "__main__":

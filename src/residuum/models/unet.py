@@ -50,9 +50,7 @@ class UNet(nn.Module):
         widths = [spec.width * 2**level for level in range(spec.levels)]
         entries = [spec.in_channels, *widths]
         down = [_Down(spec, entries[i], width, halved=i > 0) for i, width in enumerate(widths)]
-        self.encoder = nn.Sequential(
-            OrderedDict((f"level{i}", level) for i, level in enumerate(down, start=1))
-        )
+        self.encoder = nn.Sequential(OrderedDict((f"level{i}", level) for i, level in enumerate(down, start=1)))
         up = [(f"level{i}", _Up(spec, widths[i - 1])) for i in range(spec.levels - 1, 0, -1)]
         self.decoder = nn.Sequential(OrderedDict(up))
         self.last = nn.Conv2d(spec.width, spec.classes, 1)
@@ -104,9 +102,7 @@ class _Up(nn.Module):
         super().__init__()
         self.up = nn.ConvTranspose2d(2 * width, width, 2, stride=2)
         self.merge = {"add": Add, "concatenate": Concatenate, "none": Forget}[spec.skips]()
-        self.convolutions = _two_convolutions(
-            spec, 2 * width if spec.skips == "concatenate" else width, width
-        )
+        self.convolutions = _two_convolutions(spec, 2 * width if spec.skips == "concatenate" else width, width)
 
     def forward(self, x: Tensor, h: Tensor) -> Tensor:
         return self.convolutions(self.merge(self.up(x), h, x))  # type: ignore[no-any-return]

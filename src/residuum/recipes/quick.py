@@ -27,9 +27,7 @@ def quick(task: Task) -> Recipe:
         iterations=task.iterations(batch_size, default=passes * per_epoch),
         batch_size=batch_size,
         schedule=OneCycle(peak=0.05, climb=0.25),
-        augmentation=Augmentation(
-            flip=task.mirrors, pad=max(1, round(task.image_size / 16)), area=(0.35, 1.0)
-        ),
+        augmentation=Augmentation(flip=task.mirrors, pad=max(1, round(task.image_size / 16)), area=(0.35, 1.0)),
         optimizer="muon",
         others_rate=2.0,
         weight_decay=0.0,

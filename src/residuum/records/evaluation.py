@@ -80,9 +80,7 @@ class Evaluation(Figures, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse a matrix that does not fit the classes (ValueError)."""
         if {len(self.per_class)} != {len(self.confusion), *map(len, self.confusion)}:
-            raise ValueError(
-                f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is"
-            )
+            raise ValueError(f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is")
 
     def figures(self) -> Figures:
         """Return the same without the long tables."""

@@ -71,9 +71,7 @@ class XAxis:
 EPOCH = XAxis("epoch", lambda x: f"epoch {svg.plain_format(x)}")
 
 
-def curves(
-    series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str]] = (), x: XAxis = EPOCH
-) -> Markup:
+def curves(series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str]] = (), x: XAxis = EPOCH) -> Markup:
     """Draw series against the epoch, or what else `x` says; `events` are (x, message) marks on the x axis."""
     ends = [(one, end) for one in series if (end := last(one.points))]
     series = [one for one, _ in ends]

@@ -97,9 +97,7 @@ def _cautions(runs: Sequence[OneRun]) -> list[str]:
     missing = [run.letter for run in runs if run.evaluation is None]
     made = [f"{', '.join(missing)}: no final figures yet."] if missing else []
     if len({_fingerprint(run) for run in runs}) > 1:
-        made.append(
-            "These runs did not use the same data (fingerprints differ): their figures do not compare."
-        )
+        made.append("These runs did not use the same data (fingerprints differ): their figures do not compare.")
     return made + _differences(judged)
 
 

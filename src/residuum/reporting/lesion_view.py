@@ -113,7 +113,5 @@ def _notes(found: Lesion) -> list[str]:
             "out for good."
         )
     if any(row.accuracy is None for row in found.blocks):
-        notes.append(
-            "A plain net's block that changes the shape leaves nothing in its place: it has no figure."
-        )
+        notes.append("A plain net's block that changes the shape leaves nothing in its place: it has no figure.")
     return notes

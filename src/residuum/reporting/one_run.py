@@ -101,18 +101,12 @@ class OneRun:
     @property
     def plain_settings(self) -> list[tuple[str, object]]:
         """Return the settings that are single values."""
-        return [
-            (key, value)
-            for key, value in self.record.settings.resolved.items()
-            if not isinstance(value, dict)
-        ]
+        return [(key, value) for key, value in self.record.settings.resolved.items() if not isinstance(value, dict)]
 
     @property
     def nested_settings(self) -> list[tuple[str, Json]]:
         """Return the settings that are groups of values."""
-        return [
-            (key, value) for key, value in self.record.settings.resolved.items() if isinstance(value, dict)
-        ]
+        return [(key, value) for key, value in self.record.settings.resolved.items() if isinstance(value, dict)]
 
     @property
     def data_rows(self) -> list[tuple[str, object]]:

@@ -99,9 +99,7 @@ def _notes_on_progress(record: RunRecord) -> list[str]:
         notes.append(f"Training was not complete: {progress(record)} done.")
     if broken:
         reports = counted(broken, "report")
-        notes.append(
-            f"The loss in {reports} of the training is not a finite number; the curves have gaps there."
-        )
+        notes.append(f"The loss in {reports} of the training is not a finite number; the curves have gaps there.")
     return notes
 
 
@@ -119,9 +117,7 @@ def _notes_on_pictures(record: RunRecord) -> list[str]:
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         notes.append(f"The final figures are for the validation pictures. {why} {guided}")
     if split == "train":
-        notes.append(
-            f"The final figures are for the training pictures. {why} They say nothing about new ones."
-        )
+        notes.append(f"The final figures are for the training pictures. {why} They say nothing about new ones.")
     return notes
 
 
@@ -134,7 +130,5 @@ def _notes_on_figures(found: Evaluation) -> list[str]:
         "not cover training again with another seed.",
     ]
     if few:
-        notes.append(
-            f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide."
-        )
+        notes.append(f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide.")
     return notes

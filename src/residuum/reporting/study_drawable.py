@@ -46,9 +46,7 @@ def _map(chart: Map) -> Map:
     height, width = len(chart.rows), len(chart.rows[0]) if chart.rows else 0
     down, across = (math.ceil(size / MOST_CELLS) or 1 for size in (height, width))
     rows = tuple(tuple(map(_gap, row[::across])) for row in chart.rows[::down])
-    return replace(
-        chart, rows=rows, x_range=_ends(chart.x_range, width), y_range=_ends(chart.y_range, height)
-    )
+    return replace(chart, rows=rows, x_range=_ends(chart.x_range, width), y_range=_ends(chart.y_range, height))
 
 
 def _ends(ends: tuple[float, float], size: int) -> tuple[float, float]:

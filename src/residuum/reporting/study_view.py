@@ -71,9 +71,7 @@ def view_study(study: StudyRecord) -> StudyView:
 
 
 def _row(one: Quantity) -> QuantityRow:
-    return QuantityRow(
-        one.label, quantity_words(one), one.unit, len(one.values), values_words(one), finite(one.mean)
-    )
+    return QuantityRow(one.label, quantity_words(one), one.unit, len(one.values), values_words(one), finite(one.mean))
 
 
 def _said(settings: Any) -> Any:
@@ -103,9 +101,7 @@ def counts(rows: Sequence[IndexRow]) -> list[tuple[str, str, int]]:
 def _beside(study: StudyRecord) -> str:
     """Say "at scale quick, 3 seeds", what was examined and how long it took."""
     parts = [f"at scale {study.scale}"]
-    parts += [
-        f"examining {isolated(study.examined)}" if study.examined else counted(len(study.seeds), "seed")
-    ]
+    parts += [f"examining {isolated(study.examined)}" if study.examined else counted(len(study.seeds), "seed")]
     if study.runs:
         trained = duration(sum(study.runs.values()))
         parts += [f"{counted(len(study.runs), 'net')} trained in {trained} in all"]

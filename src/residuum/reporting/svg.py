@@ -213,9 +213,7 @@ def tick(x: float, y: float, words: str) -> Markup:
     return line(x, y, x, y + 4, "axis") + text(x, y + 15, words, "middle", "tick")
 
 
-def axes(
-    frame: Frame, xs: Sequence[float], ys: Sequence[float], x_format: Format, y_format: Format
-) -> Markup:
+def axes(frame: Frame, xs: Sequence[float], ys: Sequence[float], x_format: Format, y_format: Format) -> Markup:
     """Return grid lines with their values at `ys`, and ticks with theirs at `xs`."""
     rows = [
         line(frame.left, frame.y(y), frame.right, frame.y(y), "grid")

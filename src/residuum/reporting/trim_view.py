@@ -133,9 +133,7 @@ def _repair_tiles(found: Trim) -> list[Tile]:
     tiles = [("After repair", after, f"{counted(repaired.epochs, 'epoch')} of training")]
     if repaired.test_accuracy is not None:
         of = f"of {count(repaired.test_images)} test pictures"
-        before = (
-            f"; {percent(repaired.original_test_accuracy)} before" if repaired.original_test_accuracy else ""
-        )
+        before = f"; {percent(repaired.original_test_accuracy)} before" if repaired.original_test_accuracy else ""
         tiles.append(("Test, after repair", percent(repaired.test_accuracy), of + before))
     return tiles
 
@@ -160,9 +158,7 @@ def _table(found: Trim) -> Table:
     heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, "speed"]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
-    lead = (
-        f"Each line is the net with one block less; blocks have the names of the whole net.{_columns(found)}"
-    )
+    lead = f"Each line is the net with one block less; blocks have the names of the whole net.{_columns(found)}"
     return Table("Which block went when", lead, heads, rows)
 
 

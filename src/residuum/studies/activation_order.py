@@ -94,7 +94,6 @@ def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
 
 def _against_depth(q: Quantities, ends: dict[str, int]) -> Lines:
     lines = tuple(
-        line_through(order, {depth: q[f"{order}-{end}-test"].values for end, depth in ends.items()})
-        for order in ORDERS
+        line_through(order, {depth: q[f"{order}-{end}-test"].values for end, depth in ends.items()}) for order in ORDERS
     )
     return Lines("Test error against depth", "layers", "error, %", lines)

@@ -25,9 +25,7 @@ def lines_of(nets: Mapping[str, Sequence[T]], points: Callable[[T], Points]) -> 
 
 def line_through(label: str, values: Mapping[X, Sequence[float]]) -> Line:
     """Return the curve through the values at each x, one for each seed in the seeds' order."""
-    return mean_line(
-        label, [tuple(zip(values, seed, strict=True)) for seed in zip(*values.values(), strict=True)]
-    )
+    return mean_line(label, [tuple(zip(values, seed, strict=True)) for seed in zip(*values.values(), strict=True)])
 
 
 def numbered(values: Iterable[float], first: int = 1) -> Points:

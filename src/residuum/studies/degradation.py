@@ -62,9 +62,7 @@ def _errors(found: Found, depths: tuple[int, ...]) -> dict[str, Quantity]:
 
 
 def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: str) -> Lines:
-    lines = [
-        line_through(kind, {depth: q[f"{kind}{depth}-{split}"].values for depth in depths}) for kind in KINDS
-    ]
+    lines = [line_through(kind, {depth: q[f"{kind}{depth}-{split}"].values for depth in depths}) for kind in KINDS]
     return Lines(title, "layers", "error, %", tuple(lines))
 
 

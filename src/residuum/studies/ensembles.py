@@ -73,9 +73,7 @@ def measure(setup: Setup) -> Findings:
         answers, labels = _answers(members, setup, compute)
         figures.append(_figures(answers, labels))
         pictures = len(labels)
-    q = {
-        name: quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]
-    }
+    q = {name: quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]}
     gain, crops, sized = (f"{q[f'{name}-change'].mean:+.2f}" for name in ("ensemble-6", "crops", "scales"))
     return Findings(
         q,

@@ -41,9 +41,7 @@ def measure_insertion(setup: Setup) -> dict[str, Quantity]:
     for model, kind in (("resnet20", "grown"), ("plain20", "inserted")):
         wanted = [net_settings(setup, model, seed) for seed in setup.seeds]
         records = trained(setup, wanted)
-        found[kind] = [
-            _deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)
-        ]
+        found[kind] = [_deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)]
     quantities: dict[str, Quantity] = {}
     for kind, label, deepened in zip(found, ("residual", "plain"), found.values(), strict=True):
         before, after = tuple(one.before for one in deepened), tuple(one.after for one in deepened)

@@ -223,12 +223,8 @@ def _charts(found: dict[str, list[Lesions]]) -> tuple[Lines, ...]:
 
     return (
         lines("Error without one block", "block deleted", lambda one: one.by_block),
-        lines(
-            "Error against the number of blocks deleted", "blocks deleted", lambda one: _points(one.deleted)
-        ),
-        lines(
-            "Error against the number of swaps", "pairs of blocks swapped", lambda one: _points(one.swapped)
-        ),
+        lines("Error against the number of blocks deleted", "blocks deleted", lambda one: _points(one.deleted)),
+        lines("Error against the number of swaps", "pairs of blocks swapped", lambda one: _points(one.swapped)),
     )
 
 
@@ -255,8 +251,7 @@ def _taus(found: dict[str, list[Lesions]]) -> Table:
     """Return how far swaps take the blocks from their order."""
     counts = list(next(iter(found.values()))[0].taus)
     rows = tuple(
-        (str(k), *(f"{statistics.fmean(one.taus[k] for one in nets):.2f}" for nets in found.values()))
-        for k in counts
+        (str(k), *(f"{statistics.fmean(one.taus[k] for one in nets):.2f}" for nets in found.values())) for k in counts
     )
     return Table("Kendall's τ of the blocks' order", ("swaps", *found), rows)
 

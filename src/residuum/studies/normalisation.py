@@ -63,9 +63,7 @@ def measure(setup: Setup) -> Findings:
     change = bias_change(*_untrained(setup))
     q = errors(variants, found) | {
         "logits": quantity("largest change of the logits by biases, relative", (change.logits,), exact=True),
-        "gradient": quantity(
-            "largest gradient of a bias, by the largest of a weight", (change.gradient,), exact=True
-        ),
+        "gradient": quantity("largest gradient of a bias, by the largest of a weight", (change.gradient,), exact=True),
     }
     return Findings(
         q,
@@ -128,9 +126,7 @@ def bias_change(net: ResNet, images: Tensor, labels: Tensor) -> BiasChange:
     logits = biased.train()(images)
     cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
     layers = tuple(
-        (_largest(conv.weight.grad), _largest(conv.bias.grad))
-        for conv in convolutions
-        if conv.bias is not None
+        (_largest(conv.weight.grad), _largest(conv.bias.grad)) for conv in convolutions if conv.bias is not None
     )
     return BiasChange(
         _largest(logits - expected) / _largest(expected),

@@ -216,9 +216,7 @@ def found_in(seen: Examined, seed: int) -> Found:
         UserError: it is a plain net.
     """
     if seen.net.spec.shortcut == "none":
-        raise UserError(
-            f"{seen.name} is a plain net", "only one path leads through it", "give a residual net"
-        )
+        raise UserError(f"{seen.name} is a plain net", "only one path leads through it", "give a residual net")
     return Found(path_norms(seen.net, seen.batches, seed))
 
 
@@ -241,8 +239,7 @@ def _quantities(found: list[Found], name: str, *, exact: bool = False) -> dict[s
         ),
     }
     q = {
-        key: quantity(f"{label}, {name}", values, unit, exact=exact)
-        for key, (label, unit, values) in measured.items()
+        key: quantity(f"{label}, {name}", values, unit, exact=exact) for key, (label, unit, values) in measured.items()
     }
     return q | {"typical": quantity(f"mean length of all paths, {name}", [found[0].n / 2], exact=True)}
 
@@ -279,9 +276,7 @@ def _lengths(found: list[Found]) -> Table:
     rows = []
     for number, one in enumerate(found, start=1):
         lengths = effective(one.gradient)
-        rows.append(
-            (str(number), f"{lengths[0]} to {lengths[-1]}", str(one.n), f"{one.share_of_paths:.3g} %")
-        )
+        rows.append((str(number), f"{lengths[0]} to {lengths[-1]}", str(one.n), f"{one.share_of_paths:.3g} %"))
     heads = ("net", "lengths that carry 95 %", "blocks", "share of all paths")
     return Table("Effective paths", heads, tuple(rows))
 

@@ -251,8 +251,7 @@ def _new(setup: Setup, size: Size, images: Tensor) -> dict[tuple[str, int], list
     for depth in size.depths:
         for name, kind in FULLY_CONNECTED.items():
             norms[f"{name}, fully connected", depth] = [
-                gradient_norms(fully_connected(kind, depth, size.units, seed), images, seed)
-                for seed in setup.seeds
+                gradient_norms(fully_connected(kind, depth, size.units, seed), images, seed) for seed in setup.seeds
             ]
         for name, net in CONVOLUTIONAL.items():
             spec = convolutional(net, depth, size.channels)
@@ -281,8 +280,7 @@ def _identities(setup: Setup, size: Size, images: Tensor) -> dict[str, Quantity]
     for name in ("preresnet20", "resnet20"):
         specs = [convolutional(name, depth, size.channels) for depth in size.identities]
         errors[name] = [
-            [identity_errors(untrained(spec, seed).double(), images) for spec in specs]
-            for seed in setup.seeds
+            [identity_errors(untrained(spec, seed).double(), images) for spec in specs] for seed in setup.seeds
         ]
 
     def worst(label: str, name: str, which: int) -> Quantity:
@@ -302,8 +300,7 @@ def _small_weights(setup: Setup, size: Size, images: Tensor) -> dict[str, Quanti
     for key in ("plain", "residual"):
         kind = FULLY_CONNECTED[f"{key}, without BN"]
         nets = [
-            gradient_norms(fully_connected(kind, MIDDLE, size.units, seed, SMALL), images, seed)
-            for seed in setup.seeds
+            gradient_norms(fully_connected(kind, MIDDLE, size.units, seed, SMALL), images, seed) for seed in setup.seeds
         ]
         q[f"{key}-small"] = _quantity(f"small weights, {key}, {MIDDLE} layers", nets)
     return q

@@ -49,9 +49,7 @@ def chosen(settings: StudySettings) -> list[str]:
         raise UserError("which study?", "", "residuum study --list shows them; residuum study NAME runs one")
     for name in settings.names:
         if name not in {*known, "all"}:
-            raise UserError(
-                f"there is no study {name!r}", nearest(name, known), "residuum study --list shows them"
-            )
+            raise UserError(f"there is no study {name!r}", nearest(name, known), "residuum study --list shows them")
     able = [name for name, told in known.items() if told.examines]
     if "all" in settings.names:
         return list(known) if settings.model is None else able

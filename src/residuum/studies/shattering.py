@@ -245,8 +245,7 @@ def _charts(
     found: dict[tuple[str, int], list[list[float]]], q: Quantities, size: Size, seeds: tuple[int, ...]
 ) -> tuple[Lines, ...]:
     against_depth = tuple(
-        line_through(name, {layers: q[f"{name}, {layers}"].values for layers in size.layers})
-        for name in KINDS
+        line_through(name, {layers: q[f"{name}, {layers}"].values for layers in size.layers}) for name in KINDS
     )
     brown = [_brown_noise(size, seed) for seed in seeds]
 

@@ -154,9 +154,7 @@ def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int])
         words = NAMES[name]
         quantities |= {
             f"{name}-iou": quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
-            f"{name}-pixels": quantity(
-                f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"
-            ),
+            f"{name}-pixels": quantity(f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"),
             f"{name}-parameters": quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
         }
     return quantities
@@ -178,8 +176,7 @@ def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetS
 
 def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) -> tuple[Bars | Map, ...]:
     answers = tuple(
-        _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS)
-        for name in ("add", "concatenate", "none")
+        _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS) for name in ("add", "concatenate", "none")
     )
     return (
         bars_of(

@@ -70,9 +70,7 @@ def resnet50_cost() -> dict[str, Quantity]:
     """Count the multiply-adds of ResNet-50 for one picture of 224 px with the stride in each place."""
     counts = {place: cost(named("resnet50", stride_in=place), 224)["multiply_adds"] for place in PLACES}
     quantities = {
-        f"{place}-resnet50": quantity(
-            f"multiply-adds of ResNet-50, stride in the {place}", (count,), exact=True
-        )
+        f"{place}-resnet50": quantity(f"multiply-adds of ResNet-50, stride in the {place}", (count,), exact=True)
         for place, count in counts.items()
     }
     more = 100 * (counts["3x3"] / counts["1x1"] - 1)

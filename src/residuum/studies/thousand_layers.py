@@ -55,10 +55,7 @@ RULE = Rule(
         below(tuple(f"preactivation-{depth}-loss" for depth in DEPTHS), "chance"),
     ),
     {
-        **{
-            f"preactivation-{depth}-loss": f"the loss of {depth} layers with pre-activation"
-            for depth in DEPTHS
-        },
+        **{f"preactivation-{depth}-loss": f"the loss of {depth} layers with pre-activation" for depth in DEPTHS},
         **{f"original-{depth}-loss": "that in the original order" for depth in DEPTHS},
         "chance": "that of guessing",
     },

@@ -55,9 +55,7 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
         return TrainSettings(setup.data or "digits", model=model, seed=seed, **choices)
     data = setup.data or PICTURES
     if setup.scale == "full":
-        return TrainSettings(
-            data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices}
-        )
+        return TrainSettings(data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices})
     short: dict[str, Any] = {"recipe": "sgd_one_cycle"}
     if open_pictures_of(data).name == PICTURES:
         short |= {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE}
@@ -86,9 +84,7 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
         Stopped: a signal came; every run was saved and goes on next time.
     """
     folders = [_folder(setup, settings) for settings in wanted]
-    missing = {
-        folder: settings for folder, settings in zip(folders, wanted, strict=True) if not _finished(folder)
-    }
+    missing = {folder: settings for folder, settings in zip(folders, wanted, strict=True) if not _finished(folder)}
     started = time.monotonic()
     if missing:
         _train(setup, missing)

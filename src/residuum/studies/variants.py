@@ -80,9 +80,7 @@ def cost_table(variants: Sequence[Variant], found: Found) -> Table:
     for variant in variants:
         net = found[variant.key][0].settings.summary
         rows.append((variant.label, f"{net.depth:,}", f"{net.parameters:,}", f"{net.multiply_adds:,}"))
-    return Table(
-        "What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows)
-    )
+    return Table("What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows))
 
 
 def settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:

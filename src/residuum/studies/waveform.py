@@ -201,9 +201,7 @@ def learn(net: nn.Module, x: Tensor, y: Tensor, plan: Plan) -> Course:
 
 def learnt_at(course: Course, place: int) -> int:
     """Return the first step at which the frequency at `place` was found learnt; the last one, if it never was."""
-    return next(
-        (step for step, errors in course.errors.items() if errors[place] < LEARNT), max(course.errors)
-    )
+    return next((step for step, errors in course.errors.items() if errors[place] < LEARNT), max(course.errors))
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -260,17 +258,13 @@ def _by_frequency(kind: str, courses: Sequence[Course], blocks: int) -> Lines:
 def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
     at = x.flatten().tolist()
     lines = [Line("the wave", tuple(zip(at, y.flatten().tolist(), strict=True)))]
-    lines += [
-        Line(f"step {step}", tuple(zip(at, curve, strict=True))) for step, curve in course.curves.items()
-    ]
+    lines += [Line(f"step {step}", tuple(zip(at, curve, strict=True))) for step, curve in course.curves.items()]
     return Lines(f"One residual net of {_depth(blocks)} layers as it learns", "x", "y", tuple(lines))
 
 
 def _by_depth(plan: Plan, q: Quantities) -> Lines:
     depths = [_depth(blocks) for blocks in plan.blocks]
-    lines = tuple(
-        line_through(kind, {depth: q[f"final-{kind}{depth}"].values for depth in depths}) for kind in KINDS
-    )
+    lines = tuple(line_through(kind, {depth: q[f"final-{kind}{depth}"].values for depth in depths}) for kind in KINDS)
     return Lines("Error at the end by depth", "layers", "relative error", lines, log_y=True)
 
 

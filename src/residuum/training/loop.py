@@ -56,9 +56,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
-    plan = TrainingPlan(
-        job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations
-    )
+    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
     report_every = max(1, job.recipe.iterations // 1000)
     last_save = last_report = started = time.monotonic()
     job.net.train()

@@ -38,9 +38,7 @@ class Muon:
         matrix_momentum: float,
         dtype: torch.dtype,
     ) -> None:
-        groups: list[dict[str, Any]] = [
-            {"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}
-        ]
+        groups: list[dict[str, Any]] = [{"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}]
         groups += [{**group, "is_matrix": False, "momentum": momentum} for group in others]
         self.param_groups = [{"lr": 0.1, "weight_decay": 0.0, **g} for g in groups if g["params"]]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
@@ -98,9 +96,7 @@ class Muon:
             direction(matrix(gradient), matrix(self._average(parameter)), momentum, out)
         return directions
 
-    def _move_others(
-        self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float
-    ) -> None:
+    def _move_others(self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float) -> None:
         gradients = [_gradient(p) for p in parameters]
         if weight_decay:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
@@ -139,8 +135,7 @@ def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
         for place, factor in zip(places, parts, strict=True):
             factors[place] = factor
     return [
-        _product(x, factor) if _is_tall(x) else _product(factor, x)
-        for x, factor in zip(stacks, factors, strict=True)
+        _product(x, factor) if _is_tall(x) else _product(factor, x) for x, factor in zip(stacks, factors, strict=True)
     ]
 
 

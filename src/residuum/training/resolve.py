@@ -70,9 +70,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         cut = cut_validation(data.train.labels, settings.validation, settings.seed)
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
-    model = (
-        settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
-    )
+    model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
     spec = _net(settings, start, model, len(data.classes))
     task = Task(
         num_pictures=num_training,
@@ -143,9 +141,7 @@ def _natural(data: ImageData) -> int:
 def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     """Call the recipe, then change what was asked for."""
     if task.num_pictures < 2:
-        raise UserError(
-            f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time"
-        )
+        raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
     return RECIPES[name](task).changed(**asked(RecipeChoices, settings))
 
 

@@ -49,9 +49,7 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None
         rows = [start.classes.index(name) for name in classes]
         weights |= {name: weights[name][rows] for name in ("fc.weight", "fc.bias")}
     else:
-        say(
-            f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes"
-        )
+        say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
         weights |= {name: net.state_dict()[name] for name in ("fc.weight", "fc.bias")}
     net.load_state_dict(weights)
 

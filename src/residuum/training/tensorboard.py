@@ -24,9 +24,7 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise UserError(
-            "--tensorboard needs a package that is not installed", "", "pip install tensorboard"
-        ) from error
+        raise UserError("--tensorboard needs a package that is not installed", "", "pip install tensorboard") from error
     with SummaryWriter(str(run / EVENTS)) as writer:
 
         def write(line: Line) -> None:
