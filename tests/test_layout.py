@@ -71,6 +71,7 @@ LADDER = {
 }
 
 LONGEST_FILE = 400
+LONGEST_FUNCTION = 50
 TEXT = {".py", ".html", ".css", ".js"}
 BLOCK_FILE = "models/block.py"
 VAGUE = {"utils", "helpers", "common", "manager", "core"}
@@ -171,6 +172,16 @@ def long_files(files: Files) -> list[str]:
     return [f"{path} has {n} lines" for path, n in lengths.items() if n > LONGEST_FILE]
 
 
+def long_functions(files: Files) -> list[str]:
+    return [
+        f"{path}:{node.lineno} {node.name} has {length} lines"
+        for path, tree in trees(files).items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
+    ]
+
+
 def deep_files(files: Files) -> list[str]:
     """Find files below a second folder level; residuum itself is the first."""
     return [f"{path} lies too deep" for path in files if len(Path(path).parts) > 2]
@@ -245,7 +256,7 @@ def unmapped(files: Files, readme: str) -> list[str]:
     return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", readme))
 
 
-CHECKS = [climbing, circles, long_files, deep_files, stray_blocks, vague_names, unsafe_uses]
+CHECKS = [climbing, circles, long_files, long_functions, deep_files, stray_blocks, vague_names, unsafe_uses]
 
 
 # --- the package passes ------------------------------------------------------------------------
@@ -344,6 +355,14 @@ def test_long_and_deep_files_are_found():
     assert long_files({"runs.py": "\n" * 400}) == []
     assert long_files({"runs.py": "\n" * 401}) == ["runs.py has 401 lines"]
     assert deep_files({"models/block.py": "", "models/blocks/basic.py": ""}) == ["models/blocks/basic.py lies too deep"]
+
+
+def test_long_functions_are_found():
+    text = "def f():\n" + "    x = 1\n" * 49
+    assert long_functions({"runs.py": text}) == []
+    assert long_functions({"runs.py": "class A:\n    " + text.replace("\n", "\n    ") + "    x = 1\n"}) == [
+        "runs.py:2 f has 51 lines"
+    ]
 
 
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PreActivationBottleneck"])
