@@ -2,16 +2,7 @@
 
 from residuum.records.study import Quantity, Words
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.variants import (
-    Found,
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Found, Variant, compared, errors, train_each
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 OPTIONS = ("none", "A", "B", "C")
@@ -41,22 +32,21 @@ def measure(setup: Setup) -> Findings:
     measured = errors(variants, found)
     q = measured | _room_left(measured) | _parameters(found)
     at = f"{depths[-1]} layers"
-    return Findings(
+    return compared(
+        variants,
+        found,
         q,
         Words(
             f"Test error at {at}: none {q['none-test']}, A {q['A-test']}, B {q['B-test']}, C {q['C-test']}.",
             f"{depths[-1]} 层时的测试误差：无捷径 {q['none-test']}，A {q['A-test']}，B {q['B-test']}，"
             f"C {q['C-test']}。",
         ),
-        (*error_bars(variants, q), loss_lines(variants, found)),
-        (cost_table(variants, found),),
         (
             "The paper's table is of 34 layers on ImageNet, where none is at 28.54 %, A 25.03, B 24.52, C 24.19. At 20 "
             "layers its own nets with and without shortcuts differ little.",
             "The order of A, B and C among themselves is measured but not judged: the paper's gaps of 0.3 to 0.5 "
             "points are below what few seeds can tell.",
         ),
-        settings_in_common(variants, found),
     )
 
 
