@@ -11,6 +11,7 @@ from residuum.studies.variants import Variant, compared, error_bars, errors, los
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 ORDERS: tuple[str, ...] = get_args(Order)
+DEPTHS = {"tiny": (8, 14), "quick": (20, 56), "full": (110, 164)}
 QUICK: dict[str, Any] = {"epochs": 1}
 """One pass, so that ten nets of up to 56 layers take minutes."""
 TINY: dict[str, Any] = {"batch_size": 128}
@@ -33,7 +34,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train the net in each order, at both depths, with every seed."""
-    depths = _depths(setup)
+    depths = DEPTHS[setup.scale]
     ends = dict(zip(("shallow", "deep"), depths, strict=True))
     groups = {end: [_variant(setup, order, end, depth) for order in ORDERS] for end, depth in ends.items()}
     variants = [variant for group in groups.values() for variant in group]
@@ -61,12 +62,6 @@ def measure(setup: Setup) -> Findings:
         ),
     )
     return replace(findings, charts=tuple(charts))
-
-
-def _depths(setup: Setup) -> tuple[int, int]:
-    if setup.scale == "tiny":
-        return (8, 14)
-    return setup.at_scale((20, 56), (110, 164))
 
 
 def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:

@@ -82,11 +82,8 @@ def notes_on_pictures(setup: Setup) -> tuple[str, ...]:
 # --- the nets of the degradation study, which other studies examine -----------------------------
 
 
-def depths(setup: Setup) -> tuple[int, ...]:
-    """Return the depths that plain and residual nets are compared at; quick has fewer, to stay within minutes."""
-    if setup.scale == "tiny":
-        return (20, 32)
-    return setup.at_scale((20, 56), (20, 32, 44, 56))
+DEPTHS: dict[Scale, tuple[int, ...]] = {"tiny": (20, 32), "quick": (20, 56), "full": (20, 32, 44, 56)}
+"""What plain and residual nets are compared at; quick has fewer, to stay within minutes."""
 
 
 def of_depth(setup: Setup, kind: str, depth: int, seed: int) -> TrainSettings:

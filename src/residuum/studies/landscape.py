@@ -20,10 +20,12 @@ from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Map, Points, Quantity, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import affordable, depths, opened, runs_of, training_batches
+from residuum.studies.examined import DEPTHS, affordable, opened, runs_of, training_batches
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Rule, below
 
+GRIDS = {"tiny": (5, 125), "quick": (11, 500), "full": (51, 2000)}
+"""Points along a side, an odd number, and pictures."""
 RING = 0.5
 """Where the rise is measured: over the points that lie within 0.09 of this radius."""
 ROUNDING = 1e-3
@@ -66,7 +68,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Draw the surface around each trained net, with every seed; or around the net given."""
-    points, images = _grid(setup)
+    points, images = GRIDS[setup.scale]
     if setup.model is not None:
         run = opened(setup.model, setup)
         kinds = {"given": [surface_of(run, points, affordable(run.classifier, images), 0)]}
@@ -104,15 +106,8 @@ def measure(setup: Setup) -> Findings:
     )
 
 
-def _grid(setup: Setup) -> tuple[int, int]:
-    """Points along a side, an odd number, and pictures."""
-    if setup.scale == "tiny":
-        return 5, 125
-    return setup.at_scale((11, 500), (51, 2000))
-
-
 def _trained_for_it(setup: Setup, points: int, images: int) -> dict[str, list[Surface]]:
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found = runs_of(setup, [("plain", depth), ("resnet", depth)])
     kinds: dict[str, list[Surface]] = {}
     for kind, name in (("plain", "plain"), ("residual", "resnet")):

@@ -18,7 +18,7 @@ from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, runs_of
+from residuum.studies.examined import DEPTHS, Examined, examine, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Rule, below
 
@@ -168,7 +168,7 @@ def measure(setup: Setup) -> Findings:
     """Lesion the deepest nets of the degradation study, or the net that was given."""
     if setup.model is not None:
         return _of_model(setup, setup.model)
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
     found = {
         kind: [

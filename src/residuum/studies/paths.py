@@ -20,7 +20,7 @@ from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.studies.charts import bars_of, mean_line, numbered
-from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, of_depth
+from residuum.studies.examined import DEPTHS, Examined, examine, notes_on_pictures, of_depth
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import test_error, trained
 from residuum.studies.verdict import Quantities, Rule, below, not_above
@@ -172,7 +172,7 @@ def measure(setup: Setup) -> Findings:
     """Follow the gradient through ordinary nets, and train others by their short paths; or examine the given net."""
     if setup.model is not None:
         return _of_model(setup, setup.model)
-    depth = 110 if setup.scale == "full" else depths(setup)[-1]
+    depth = 110 if setup.scale == "full" else DEPTHS[setup.scale][-1]
     ordinary, short = _train(setup, depth)
     found = [
         found_in(examine(setup, record.path, PICTURES[setup.scale]), seed)

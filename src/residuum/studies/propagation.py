@@ -20,7 +20,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import open_pictures_of
 from residuum.studies.verdict import Quantities, Rule, above, below
@@ -263,7 +263,7 @@ def _new(setup: Setup, size: Size, images: Tensor) -> dict[tuple[str, int], list
 
 def _trained(setup: Setup) -> tuple[int, dict[str, list[list[float]]]]:
     """Return depth and gradient norms of the deepest nets of the degradation study, BN by the batch as in training."""
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found: dict[str, list[list[float]]] = {}
     for (kind, _), records in runs_of(setup, [("plain", depth), ("resnet", depth)]).items():
         found[kind] = []

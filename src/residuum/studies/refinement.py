@@ -20,9 +20,9 @@ from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import lines_of
 from residuum.studies.examined import (
+    DEPTHS,
     IMAGES,
     affordable,
-    depths,
     notes_on_pictures,
     opened,
     runs_of,
@@ -97,7 +97,7 @@ def measure(setup: Setup) -> Findings:
 
 
 def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found = runs_of(setup, [("resnet", depth), ("plain", depth)])
     nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
     blocks = [block for block, _ in nets["resnet"][0].classifier.net.blocks()]

@@ -15,7 +15,7 @@ from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
 from residuum.runs import RunRecord
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, above, below
 
@@ -224,7 +224,7 @@ def measure(setup: Setup) -> Findings:
 
 def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
     """Return the correlation between neighbouring pixels of each net's gradient, new and trained, against depth."""
-    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in depths(setup)]
+    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in DEPTHS[setup.scale]]
     found = {
         net: [_of_run(setup, record, seed) for record, seed in zip(records, setup.seeds, strict=True)]
         for net, records in runs_of(setup, nets).items()
@@ -236,7 +236,7 @@ def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
             label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
             q[f"{kind}{depth}-{state}"] = quantity(label, values)
         for kind in ("plain", "resnet"):
-            against = {depth: q[f"{kind}{depth}-{state}"].values for depth in depths(setup)}
+            against = {depth: q[f"{kind}{depth}-{state}"].values for depth in DEPTHS[setup.scale]}
             lines.append(line_through(f"{kind}, {state}", against))
     return q, Lines("Gradients on pictures, neighbouring pixels", "layers", "correlation", tuple(lines))
 

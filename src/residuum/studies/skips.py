@@ -34,6 +34,13 @@ class Plan:
     steps: int
 
 
+PLANS = {
+    "tiny": Plan(4, 64, 32, 10),
+    "quick": Plan(8, 2000, 500, 800),
+    "full": Plan(16, 20_000, 2000, 10_000),
+}
+
+
 @dataclass(frozen=True)
 class Judged:
     """What one net gives: mean IoU, share of pixels right, and its answer (S, S) to the first test scene."""
@@ -58,7 +65,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train the four U-Nets with every seed; judge them on scenes of test digits."""
-    plan = _plan(setup)
+    plan = PLANS[setup.scale]
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
     data, specs = digits(), unets(plan.width)
     assert data.test is not None
@@ -92,12 +99,6 @@ def measure(setup: Setup) -> Findings:
             "width": plan.width,
         },
     )
-
-
-def _plan(setup: Setup) -> Plan:
-    if setup.scale == "tiny":
-        return Plan(4, 64, 32, 10)
-    return setup.at_scale(Plan(8, 2000, 500, 800), Plan(16, 20_000, 2000, 10_000))
 
 
 # --- the nets -----------------------------------------------------------------------------------

@@ -42,6 +42,13 @@ class Plan:
     every: int
 
 
+PLANS = {
+    "tiny": Plan((1, 4), (8, 64), 150, 5),
+    "quick": Plan((1, 4, 15, 31), (8, 32, 128, 512), 600, 5),
+    "full": Plan((1, 4, 15, 31), (8, 32, 128, 512, 2048, 8192), 10_000, 20),
+}
+
+
 @dataclass(frozen=True)
 class Course:
     """How one net learnt: by step, each frequency's error and the curve (N,); and the error at the end."""
@@ -65,7 +72,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Fit the wave with plain and residual nets of each depth and with shallow nets of each width, with every seed."""
-    plan = _plan(setup)
+    plan = PLANS[setup.scale]
     x, y = wave(choose_compute(setup.device, threads=setup.threads).device)
     deep = {
         (kind, blocks): [learn(deep_net(kind, blocks, seed), x, y, plan) for seed in setup.seeds]
@@ -107,14 +114,6 @@ def measure(setup: Setup) -> Findings:
             "rate": RATE,
         },
     )
-
-
-def _plan(setup: Setup) -> Plan:
-    if setup.scale == "tiny":
-        return Plan((1, 4), (8, 64), 150, 5)
-    if setup.scale == "quick":
-        return Plan((1, 4, 15, 31), (8, 32, 128, 512), 600, 5)
-    return Plan((1, 4, 15, 31), (8, 32, 128, 512, 2048, 8192), 10_000, 20)
 
 
 # --- the wave and its parts ---------------------------------------------------------------------
