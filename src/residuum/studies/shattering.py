@@ -114,21 +114,22 @@ def autocorrelation(signal: Tensor, lags: int) -> list[float]:
     return [float(around[: len(around) - lag] @ around[lag:]) / power for lag in range(lags + 1)]
 
 
-def _mean_autocorrelation(kind: Kind, layers: int, size: Size, seed: int) -> list[float]:
+def _mean_autocorrelation(signals: Iterable[Tensor]) -> list[float]:
+    """Return the mean over signals of equal length, at each lag."""
+    found = [autocorrelation(one, LAGS) for one in signals]
+    return [statistics.fmean(at_lag) for at_lag in zip(*found, strict=True)]
+
+
+def _of_nets(kind: Kind, layers: int, size: Size, seed: int) -> list[float]:
     """Return the mean over a seed's nets."""
-    of_nets = [
-        autocorrelation(slopes(line_net(kind, layers, size.units, seed * size.nets + i)), LAGS)
-        for i in range(size.nets)
-    ]
-    return [statistics.fmean(at_lag) for at_lag in zip(*of_nets, strict=True)]
+    seeds = range(seed * size.nets, (seed + 1) * size.nets)
+    return _mean_autocorrelation(slopes(line_net(kind, layers, size.units, one)) for one in seeds)
 
 
 def _brown_noise(size: Size, seed: int) -> list[float]:
     """Return what a random walk of as many steps has, for comparison."""
     chance = torch.Generator().manual_seed(seed)
-    walks = torch.randn(size.nets, POINTS, generator=chance).cumsum(1)
-    of_walks = [autocorrelation(walk, LAGS) for walk in walks]
-    return [statistics.fmean(at_lag) for at_lag in zip(*of_walks, strict=True)]
+    return _mean_autocorrelation(torch.randn(size.nets, POINTS, generator=chance).cumsum(1))
 
 
 # --- over pictures ------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def measure(setup: Setup) -> Findings:
     """Measure fully connected nets of one input along a line, and the nets of the degradation study on pictures."""
     size = SIZES[setup.scale]
     found = {
-        (name, layers): [_mean_autocorrelation(kind, layers, size, seed) for seed in setup.seeds]
+        (name, layers): [_of_nets(kind, layers, size, seed) for seed in setup.seeds]
         for name, kind in KINDS.items()
         for layers in size.layers
     }
