@@ -6,7 +6,6 @@ Letters: x_l is the input of block l, E a number made of the net's output, L the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +37,15 @@ SMALL = 0.1
 """Of He's initial weights: the small weights of the 2016 paper's remark on eq. 5."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of fully connected net."""
-
-    shortcut: Literal["identity", "none"]
-    normalise: bool
-
-
+PLAIN = MLPSpec(inputs=3 * SIDE * SIDE, width=1, blocks=1, outputs=CLASSES, shortcut="none")
+RESIDUAL = replace(PLAIN, shortcut="identity", order="preactivation")
 FULLY_CONNECTED = {
-    "plain, BN": Kind("none", True),
-    "plain, without BN": Kind("none", False),
-    "residual, BN": Kind("identity", True),
-    "residual, without BN": Kind("identity", False),
+    "plain, BN": PLAIN,
+    "plain, without BN": replace(PLAIN, normalise=False),
+    "residual, BN": RESIDUAL,
+    "residual, without BN": replace(RESIDUAL, normalise=False),
 }
+"""Their width and number of blocks are still to be said."""
 CONVOLUTIONAL = {"plain": "plain20", "residual": "resnet20", "pre-activation": "preresnet20"}
 
 
@@ -137,17 +131,9 @@ def _signals(net: ResNet | MLP, images: Tensor, seed: int) -> tuple[list[Tensor]
     return xs, list(torch.autograd.grad(logits, xs, direction))
 
 
-def fully_connected(kind: Kind, depth: int, units: int, seed: int, scale: float = 1.0) -> MLP:
+def fully_connected(kind: MLPSpec, depth: int, units: int, seed: int, scale: float = 1.0) -> MLP:
     """Return an untrained net in float64; all weights but the last layer's times `scale`."""
-    spec = MLPSpec(
-        inputs=3 * SIDE * SIDE,
-        width=units,
-        blocks=(depth - 2) // 2,
-        outputs=CLASSES,
-        shortcut=kind.shortcut,
-        order="original" if kind.shortcut == "none" else "preactivation",
-        normalise=kind.normalise,
-    )
+    spec = replace(kind, width=units, blocks=(depth - 2) // 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = MLP(spec).double()
