@@ -1,7 +1,7 @@
 """Nets of 1001 and 1202 layers, in the original order and with pre-activation: do they start to learn, at what cost?"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -12,13 +12,8 @@ from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of, mean_line
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import (
-    net_settings,
-    open_pictures_of,
-    test_error,
-    trained,
-    training_error,
-)
+from residuum.studies.trained import net_settings, open_pictures_of, test_error, trained, training_error
+from residuum.studies.variants import Variant
 from residuum.studies.verdict import Quantities, Rule, below
 
 DEPTHS = (1001, 1202)
@@ -33,21 +28,11 @@ LATE = 0.75
 """Where in the run the loss begins to count: its last quarter."""
 
 
-@dataclass(frozen=True)
-class Net:
-    """One of the deep nets; `key` begins the names of its quantities."""
-
-    key: str
-    label: str
-    model: str
-
-
 NETS = tuple(
-    Net(f"{order}-{depth}", f"{order}, {depth}", f"{prefix}{depth}")
+    Variant(f"{order}-{depth}", f"{order}, {depth}", f"{prefix}{depth}")
     for depth in DEPTHS
     for order, prefix in ORDERS.items()
 )
-
 
 RULE = Rule(
     (
@@ -120,33 +105,21 @@ def _settings(setup: Setup, model: str, seed: int) -> TrainSettings:
 
 
 def _trained_or_none(setup: Setup, wanted: list[TrainSettings]) -> list[RunRecord | None]:
-    """Return a run for each of the settings, None where its loss was no longer finite."""
+    """Return a run for each of the settings, None where its loss or gradient overflowed."""
     try:
         return list(trained(setup, wanted))
     except UserError as error:
-        if not _overflowed(error):
+        if "training stopped at step" not in str(error):  # a run in a process of its own says it in `why`
             raise
-    return [_alone(setup, settings) for settings in wanted]
-
-
-def _alone(setup: Setup, settings: TrainSettings) -> RunRecord | None:
-    try:
-        return trained(setup, [settings])[0]
-    except UserError as error:
-        if not _overflowed(error):
-            raise
-        return None
-
-
-def _overflowed(error: UserError) -> bool:
-    """Say whether training ended because loss or gradient overflowed; a run of its own says so in `why`."""
-    return "training stopped at step" in str(error)
+    if len(wanted) == 1:
+        return [None]
+    return [_trained_or_none(setup, [settings])[0] for settings in wanted]
 
 
 # --- what is told of them -----------------------------------------------------------------------
 
 
-def _quantities(net: Net, runs: list[RunRecord | None], chance: float, whole: bool) -> dict[str, Quantity]:
+def _quantities(net: Variant, runs: list[RunRecord | None], chance: float, whole: bool) -> dict[str, Quantity]:
     """Loss of the last quarter and error of the last pass; after a `whole` training the test error too.
 
     Before that BN's running statistics are still mostly their initial ones, wrong a thousand times over.
@@ -170,7 +143,7 @@ def late_loss(run: RunRecord) -> float:
     return fmean(loss for step, loss in points if step > LATE * points[-1][0])
 
 
-def _cost(net: Net, runs: list[RunRecord | None], short: list[RunRecord | None]) -> dict[str, Quantity]:
+def _cost(net: Variant, runs: list[RunRecord | None], short: list[RunRecord | None]) -> dict[str, Quantity]:
     """Seconds a step, and how many times the 20-layer net's; nothing where no run of either finished."""
     seconds = tuple(seconds_a_step(run) for run in runs if run is not None)
     shorter = [seconds_a_step(run) for run in short if run is not None]
