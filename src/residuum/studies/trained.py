@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -180,9 +180,6 @@ def _check(code: int, folder: Path) -> None:
 
 
 # --- what runs say ------------------------------------------------------------------------------
-
-
-Read = Callable[[runs.RunRecord], float]
 
 
 def test_error(run: runs.RunRecord) -> float:
