@@ -4,7 +4,6 @@ Letters: N pictures, K classes, V views.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
@@ -36,14 +35,8 @@ CENTRE, MIRRORED = 4, 9
 """Of the ten crops, the picture itself and its mirror image."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One net's (N, K) probabilities by each protocol; without mirror images where these show something else."""
-
-    single: Tensor
-    mirror: Tensor | None
-    crops: Tensor
-    scales: Tensor
+Answers = dict[str, Tensor]
+"""One net's (N, K) probabilities by protocol: single, crops, scales, and mirror where mirror images show the same."""
 
 
 RULE = Rule(
@@ -119,7 +112,7 @@ def _answers(members: Sequence[RunRecord], setup: Setup, compute: Compute) -> tu
         labels = torch.cat([batch.labels for batch in batches]).cpu()
         net, mirrors = run.classifier.net, run.data.mirrors
         shown = [answers_by_protocol(net, batch.images, compute, mirrors=mirrors) for batch in batches]
-        found.append(_joined(shown))
+        found.append({name: torch.cat([one[name] for one in shown]) for name in shown[0]})
     return found, labels
 
 
@@ -132,12 +125,8 @@ def answers_by_protocol(net: ResNet, images: Tensor, compute: Compute, *, mirror
     crops = torch.stack([_probabilities(net, view, compute) for view in views])
     single = crops[CENTRE]
     others = [_probabilities(net, view, compute) for view in scales(images, FACTORS)]
-    return Answers(
-        single,
-        (single + crops[MIRRORED]) / 2 if mirrors else None,
-        crops.mean(0),
-        torch.stack([single, *others]).mean(0),
-    )
+    mirror = {"mirror": (single + crops[MIRRORED]) / 2} if mirrors else {}
+    return {"single": single, "crops": crops.mean(0), "scales": torch.stack([single, *others]).mean(0), **mirror}
 
 
 def _probabilities(net: ResNet, images: Tensor, compute: Compute) -> Tensor:
@@ -148,28 +137,19 @@ def _probabilities(net: ResNet, images: Tensor, compute: Compute) -> Tensor:
         return torch.softmax(net(images).float(), dim=1).cpu()
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
-    mirrors = [one.mirror for one in parts if one.mirror is not None]
-    return Answers(
-        torch.cat([one.single for one in parts]),
-        torch.cat(mirrors) if mirrors else None,
-        torch.cat([one.crops for one in parts]),
-        torch.cat([one.scales for one in parts]),
-    )
-
-
 # --- figures ------------------------------------------------------------------------------------
 
 
 def _figures(answers: Sequence[Answers], labels: Tensor) -> dict[str, float]:
     """Return one seed's figures: errors in per cent, losses in nats, changes in points against the single net."""
-    single, crops = [one.single for one in answers], [one.crops for one in answers]
+    by_protocol = {name: [one[name] for one in answers] for name in answers[0]}
+    single = by_protocol["single"]
     found = {f"ensemble-{size}": of_ensembles(error, single, labels, size) for size in SIZES}
     found |= {f"loss-{size}": of_ensembles(loss, single, labels, size) for size in SIZES}
-    mirror = [one.mirror for one in answers if one.mirror is not None]
-    protocols = {"mirror": mirror, "crops": crops, "scales": [one.scales for one in answers]}
-    found |= {name: of_ensembles(error, each, labels, 1) for name, each in protocols.items() if each}
-    found["crops-ensemble-6"] = of_ensembles(error, crops, labels, 6)
+    for name in ("mirror", "crops", "scales"):
+        if name in by_protocol:
+            found[name] = of_ensembles(error, by_protocol[name], labels, 1)
+    found["crops-ensemble-6"] = of_ensembles(error, by_protocol["crops"], labels, 6)
     for name in ("ensemble-6", "mirror", "crops", "scales", "crops-ensemble-6"):
         if name in found:
             found[f"{name}-change"] = found[name] - found["ensemble-1"]
