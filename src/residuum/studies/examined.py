@@ -1,8 +1,9 @@
 """Nets to examine: those of the study's runs or the one it was given, and the pictures they are examined on."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.frame import Setup
-from residuum.studies.trained import net_settings, trained
+from residuum.studies.trained import net_settings, with_each_seed
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""
@@ -86,11 +87,11 @@ DEPTHS: dict[Scale, tuple[int, ...]] = {"tiny": (20, 32), "quick": (20, 56), "fu
 """What plain and residual nets are compared at; quick has fewer, to stay within minutes."""
 
 
-def of_depth(setup: Setup, kind: str, depth: int, seed: int) -> TrainSettings:
+def of_depth(setup: Setup, kind: str, depth: int, seed: int, **choices: Any) -> TrainSettings:
     """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
     n = (depth - 14) // 6
     size = {"blocks": (n, n, n)} if setup.scale == "tiny" else {}
-    return net_settings(setup, f"{kind}{depth}", seed, **size)
+    return net_settings(setup, f"{kind}{depth}", seed, **size, **choices)
 
 
 def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
@@ -99,9 +100,7 @@ def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, in
     Raises:
         UserError, Stopped: as `trained`.
     """
-    wanted = [(kind, depth, seed) for kind, depth in nets for seed in setup.seeds]
-    found = dict(zip(wanted, trained(setup, [of_depth(setup, *one) for one in wanted]), strict=True))
-    return {(kind, depth): [found[kind, depth, seed] for seed in setup.seeds] for kind, depth in nets}
+    return with_each_seed(setup, {net: partial(of_depth, setup, *net) for net in nets})
 
 
 def untrained(spec: NetSpec, seed: int) -> ResNet:

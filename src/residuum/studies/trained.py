@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from residuum import runs
 from residuum.compute import choose_compute
@@ -32,6 +32,8 @@ from residuum.settings import TrainSettings
 from residuum.studies.frame import Setup
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
+
+Key = TypeVar("Key")
 
 PICTURES = "cifar10"
 QUICK_EPOCHS = 2
@@ -92,6 +94,17 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
     return found
+
+
+def with_each_seed(setup: Setup, nets: Mapping[Key, Callable[[int], TrainSettings]]) -> dict[Key, list[runs.RunRecord]]:
+    """Return the runs of each net, one for each seed, from which its settings are made.
+
+    Raises:
+        UserError, Stopped: as `trained`.
+    """
+    wanted = {(key, seed): settings_of(seed) for key, settings_of in nets.items() for seed in setup.seeds}
+    found = dict(zip(wanted, trained(setup, list(wanted.values())), strict=True))
+    return {key: [found[key, seed] for seed in setup.seeds] for key in nets}
 
 
 def _folder(setup: Setup, settings: TrainSettings) -> Path:

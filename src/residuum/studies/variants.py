@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from residuum.records.study import Bars, Chart, Lines, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.studies.charts import bars_of, lines_of
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import loss_curve, net_settings, test_error, trained, training_error
+from residuum.studies.trained import loss_curve, net_settings, test_error, training_error, with_each_seed
 from residuum.studies.verdict import Quantities
 
 
@@ -34,13 +35,7 @@ def train_each(setup: Setup, variants: Sequence[Variant]) -> Found:
         UserError: a setting or the data are wrong, or training failed.
         Stopped: a signal came; every run was saved and goes on next time.
     """
-    wanted = {
-        (variant.key, seed): net_settings(setup, variant.model, seed, **variant.choices)
-        for variant in variants
-        for seed in setup.seeds
-    }
-    found = dict(zip(wanted, trained(setup, list(wanted.values())), strict=True))
-    return {variant.key: [found[variant.key, seed] for seed in setup.seeds] for variant in variants}
+    return with_each_seed(setup, {v.key: partial(net_settings, setup, v.model, **v.choices) for v in variants})
 
 
 def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
