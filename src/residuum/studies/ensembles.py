@@ -17,7 +17,7 @@ from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.evaluation.views import five_crop, scales, ten_crop
 from residuum.loading import load
 from residuum.models.resnet import ResNet
-from residuum.records.study import Chart, Lines, Table, Words
+from residuum.records.study import Chart, Lines, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of, line_through
@@ -66,7 +66,7 @@ def measure(setup: Setup) -> Findings:
         answers, labels = _answers(members, setup, compute)
         figures.append(_figures(answers, labels))
         pictures = len(labels)
-    q = {name: quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]}
+    q = {name: _quantity(name, [one[name] for one in figures]) for name in figures[0]}
     gain, crops, sized = (f"{q[f'{name}-change'].mean:+.2f}" for name in ("ensemble-6", "crops", "scales"))
     return Findings(
         q,
@@ -192,20 +192,15 @@ PROTOCOLS = {
 """What each is called, and how many passes of one net over one picture it costs."""
 
 
-def _label(name: str) -> str:
+def _quantity(name: str, values: Sequence[float]) -> Quantity:
+    """Say what a figure of this name is, and in which unit."""
     if name == "six-against-two":
-        return "change of error from two nets to six"
+        return quantity("change of error from two nets to six", values, "points")
     if name.endswith("-change"):
-        return f"change of error, {PROTOCOLS[name.removesuffix('-change')][0]}"
+        return quantity(f"change of error, {PROTOCOLS[name.removesuffix('-change')][0]}", values, "points")
     if name.startswith("loss-"):
-        return f"loss, {PROTOCOLS[name.replace('loss', 'ensemble')][0]}"
-    return f"error, {PROTOCOLS[name][0]}"
-
-
-def _unit(name: str) -> str:
-    if name.startswith("loss-"):
-        return "nats"
-    return "points" if name.endswith("-change") or name == "six-against-two" else "%"
+        return quantity(f"loss, {PROTOCOLS[name.replace('loss', 'ensemble')][0]}", values, "nats")
+    return quantity(f"error, {PROTOCOLS[name][0]}", values, "%")
 
 
 def _charts(q: Quantities) -> tuple[Chart, ...]:
@@ -229,11 +224,8 @@ def _protocols(q: Quantities) -> Table:
         return words, str(q[name]), str(q.get(f"{name}-change") or ""), cost
 
     rows = tuple(row(name, *texts) for name, texts in PROTOCOLS.items() if name in q)
-    return Table(
-        "Each protocol's error and price",
-        ("protocol", "error", "against one net", "passes over a picture"),
-        rows,
-    )
+    heads = ("protocol", "error", "against one net", "passes over a picture")
+    return Table("Each protocol's error and price", heads, rows)
 
 
 def _notes(pictures: int) -> tuple[str, ...]:
