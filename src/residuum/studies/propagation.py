@@ -6,6 +6,7 @@ Letters: x_l is the input of block l, E a number made of the net's output, L the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -96,14 +97,11 @@ def identity_errors(net: ResNet, images: Tensor) -> tuple[float, float]:
 
 def _runs(blocks: Sequence[ResidualBlock]) -> list[tuple[int, int]]:
     """Return first and last + 1 of each longest row of blocks whose shortcut is the identity."""
-    rows, first = [], None
-    for place, block in enumerate([*blocks, None]):
-        passes = block is not None and isinstance(block.shortcut, nn.Identity) and not block.shared
-        if passes and first is None:
-            first = place
-        elif not passes and first is not None:
+    rows, place = [], 0
+    for passes, row in groupby(isinstance(block.shortcut, nn.Identity) and not block.shared for block in blocks):
+        first, place = place, place + len(list(row))
+        if passes:
             rows.append((first, place))
-            first = None
     return rows
 
 
@@ -194,10 +192,12 @@ def measure(setup: Setup) -> Findings:
     q["plain-conv"] = q[f"plain, convolutional, {MIDDLE}"]
     q["plain-deep"] = q[f"plain, without BN, fully connected, {size.depths[-1]}"]
     q["residual-deep"] = q[f"residual, BN, fully connected, {size.depths[-1]}"]
+    profiles = lines_of({f"{kind}{depth}": nets for kind, nets in of_trained.items()}, _profile)
+    by_block = Lines(f"Block by block, trained, {depth} layers", "block", "log10 of gradient norm", profiles)
     return Findings(
         q,
         _words(q, size.depths[-1], depth),
-        (*_charts(norms, q, size), _chart_of_trained(depth, of_trained)),
+        (*_charts(norms, q, size), by_block),
         notes=(
             "New nets see pictures of 8 px, trained ones their own validation pictures, all in float64; E is a random "
             "weighting of the logits, so that no gradient is small because a loss is.",
@@ -315,11 +315,6 @@ def _charts(norms: dict[tuple[str, int], list[list[float]]], q: Quantities, size
             Lines(f"Block by block, {group}, {MIDDLE} layers", "block", y, by_block),
         ]
     return charts
-
-
-def _chart_of_trained(depth: int, found: dict[str, list[list[float]]]) -> Lines:
-    lines = lines_of({f"{kind}{depth}": nets for kind, nets in found.items()}, _profile)
-    return Lines(f"Block by block, trained, {depth} layers", "block", "log10 of gradient norm", lines)
 
 
 def _profile(norms: Sequence[float]) -> Points:
