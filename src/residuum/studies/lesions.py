@@ -223,8 +223,8 @@ def _charts(found: dict[str, list[Lesions]]) -> tuple[Lines, ...]:
 
     return (
         lines("Error without one block", "block deleted", lambda one: one.by_block),
-        lines("Error against the number of blocks deleted", "blocks deleted", lambda one: _points(one.deleted)),
-        lines("Error against the number of swaps", "pairs of blocks swapped", lambda one: _points(one.swapped)),
+        lines("Error against the number of blocks deleted", "blocks deleted", lambda one: tuple(one.deleted.items())),
+        lines("Error against the number of swaps", "pairs of blocks swapped", lambda one: tuple(one.swapped.items())),
     )
 
 
@@ -232,19 +232,12 @@ def _whole_and_less(found: dict[str, list[Lesions]]) -> Bars:
     bars = []
     for name, nets in found.items():
         less = tuple(one.intact + one.median_rise for one in nets)
-        bars += [
-            Bar(f"{name}, whole", tuple(one.intact for one in nets)),
-            Bar(f"{name}, less the median block", less),
-        ]
+        bars += [Bar(f"{name}, whole", tuple(one.intact for one in nets)), Bar(f"{name}, less the median block", less)]
     return Bars("Error of the whole net and less the median block", "error, %", tuple(bars))
 
 
 def _points_zh(rise: Quantity) -> str:
     return str(rise).replace("points", "个百分点")
-
-
-def _points(values: dict[int, float]) -> Points:
-    return tuple((float(k), value) for k, value in values.items())
 
 
 def _taus(found: dict[str, list[Lesions]]) -> Table:
