@@ -2,8 +2,7 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,21 +29,15 @@ BIAS = 0.1
 PICTURES = {"tiny": 50, "quick": 250, "full": 1000}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of fully connected net with one input and one output."""
-
-    shortcut: Literal["identity", "none"]
-    normalise: bool = True
-    branch: float = 1.0
-    """What F is multiplied by: the paper's β."""
-
-
+Kind = tuple[MLPSpec, float]
+"""A fully connected net, its size still to be said, and what F is multiplied by: the paper's β."""
+PLAIN = MLPSpec(inputs=1, width=1, blocks=1, outputs=1, layers=1, shortcut="none", order="preactivation")
+RESIDUAL = replace(PLAIN, shortcut="identity")
 KINDS = {
-    "plain": Kind("none"),
-    "residual": Kind("identity"),
-    "residual, F × 0.1": Kind("identity", branch=0.1),
-    "plain, not centred": Kind("none", normalise=False),
+    "plain": (PLAIN, 1.0),
+    "residual": (RESIDUAL, 1.0),
+    "residual, F × 0.1": (RESIDUAL, 0.1),
+    "plain, not centred": (replace(PLAIN, normalise=False), 1.0),
 }
 
 
@@ -69,24 +62,15 @@ SIZES = {
 
 def line_net(kind: Kind, layers: int, units: int, seed: int) -> MLP:
     """Return an untrained net of `layers` hidden layers in blocks of one, each BN and ReLU, then its weights."""
-    spec = MLPSpec(
-        inputs=1,
-        width=units,
-        blocks=layers,
-        outputs=1,
-        layers=1,
-        shortcut=kind.shortcut,
-        order="preactivation",
-        normalise=kind.normalise,
-    )
+    spec, branch = kind
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        net = MLP(spec)
+        net = MLP(replace(spec, width=units, blocks=layers))
         for name, weight in net.stages.named_parameters():
             if name.endswith("fc1.weight"):
-                weight.mul_(kind.branch)
+                weight.mul_(branch)
         for layer in net.modules():
-            if isinstance(layer, nn.Linear) and layer is not net.fc and not kind.normalise:
+            if isinstance(layer, nn.Linear) and layer is not net.fc and not spec.normalise:
                 nn.init.normal_(layer.bias, std=BIAS)
     return net
 
