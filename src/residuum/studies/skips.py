@@ -51,10 +51,7 @@ class Judged:
 
 
 RULE = Rule(
-    (
-        above(("add-iou", "concatenate-iou"), "none-iou"),
-        not_above("concatenate-iou", "add-iou", by=0.02),
-    ),
+    (above(("add-iou", "concatenate-iou"), "none-iou"), not_above("concatenate-iou", "add-iou", by=0.02)),
     {
         "add-iou": "the mean IoU of adding",
         "concatenate-iou": "that of concatenating",
@@ -91,13 +88,7 @@ def measure(setup: Setup) -> Findings:
             "Scenes are made of real digits; those tested on hold test digits alone.",
             "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
         ),
-        settings={
-            "steps": plan.steps,
-            "batch": BATCH,
-            "rate": RATE,
-            "scenes": plan.learnt,
-            "width": plan.width,
-        },
+        settings={"steps": plan.steps, "batch": BATCH, "rate": RATE, "scenes": plan.learnt, "width": plan.width},
     )
 
 
@@ -141,24 +132,17 @@ def judged(net: UNet, test: Scenes) -> Judged:
 
 # --- figures ------------------------------------------------------------------------------------
 
-NAMES = {
-    "add": "adding",
-    "concatenate": "concatenating",
-    "none": "no skips",
-    "matched": "concatenating, narrower",
-}
+NAMES = {"add": "adding", "concatenate": "concatenating", "none": "no skips", "matched": "concatenating, narrower"}
 
 
 def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int]) -> dict[str, Quantity]:
-    quantities: dict[str, Quantity] = {}
+    q: dict[str, Quantity] = {}
     for name, nets in found.items():
         words = NAMES[name]
-        quantities |= {
-            f"{name}-iou": quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
-            f"{name}-pixels": quantity(f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"),
-            f"{name}-parameters": quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
-        }
-    return quantities
+        q[f"{name}-iou"] = quantity(f"mean IoU, {words}", [net.iou for net in nets])
+        q[f"{name}-pixels"] = quantity(f"pixels right, {words}", [100 * net.pixels for net in nets], "%")
+        q[f"{name}-parameters"] = quantity(f"parameters, {words}", (float(sizes[name]),), exact=True)
+    return q
 
 
 def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
@@ -179,13 +163,9 @@ def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) 
     answers = tuple(
         _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS) for name in ("add", "concatenate", "none")
     )
+    scores = {NAMES[name]: f"{name}-iou" for name in found}
     return (
-        bars_of(
-            "Mean intersection over union on test scenes",
-            "mean IoU",
-            q,
-            {NAMES[name]: f"{name}-iou" for name in found},
-        ),
+        bars_of("Mean intersection over union on test scenes", "mean IoU", q, scores),
         _map("A test scene", test.pictures[0, 0].cpu(), "ink"),
         _map("What it shows", test.masks[0].cpu(), _CLASS),
         *answers,

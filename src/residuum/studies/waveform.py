@@ -8,6 +8,7 @@ Letters: N points, evenly spaced.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -106,13 +107,7 @@ def measure(setup: Setup) -> Findings:
             "Without BN each branch's last layer begins at zero: otherwise every block would double the variance.",
             f"A frequency never learnt counts as learnt at the last of {plan.steps} steps.",
         ),
-        settings={
-            "frequencies": FREQUENCIES,
-            "points": POINTS,
-            "width": WIDTH,
-            "steps": plan.steps,
-            "rate": RATE,
-        },
+        settings={"frequencies": FREQUENCIES, "points": POINTS, "width": WIDTH, "steps": plan.steps, "rate": RATE},
     )
 
 
@@ -147,16 +142,8 @@ def deep_net(kind: str, blocks: int, seed: int) -> MLP:
     The first layer's biases put its units' kinks all over the interval; at zero they would all lie at x = 0.
     """
     torch.manual_seed(seed)
-    net = MLP(
-        MLPSpec(
-            inputs=1,
-            width=WIDTH,
-            blocks=blocks,
-            outputs=1,
-            shortcut="none" if kind == "plain" else "identity",
-            normalise=kind == WITH_BN,
-        )
-    )
+    shortcut: Literal["identity", "none"] = "none" if kind == "plain" else "identity"
+    net = MLP(MLPSpec(inputs=1, width=WIDTH, blocks=blocks, outputs=1, shortcut=shortcut, normalise=kind == WITH_BN))
     if kind == WITH_BN:
         return net
     first = net.stem.get_submodule("fc")
@@ -243,15 +230,12 @@ def _depth(blocks: int) -> int:
 
 
 def _by_frequency(kind: str, courses: Sequence[Course], blocks: int) -> Lines:
-    lines = tuple(
-        mean_line(
-            f"frequency {f}",
-            [tuple((step, errors[place]) for step, errors in one.errors.items()) for one in courses],
-        )
-        for place, f in enumerate(FREQUENCIES)
-    )
+    lines = []
+    for place, f in enumerate(FREQUENCIES):
+        of_seeds = [tuple((step, errors[place]) for step, errors in one.errors.items()) for one in courses]
+        lines.append(mean_line(f"frequency {f}", of_seeds))
     title = f"Still to learn: {kind}, {_depth(blocks)} layers"
-    return Lines(title, "step", "error of the amplitude", lines)
+    return Lines(title, "step", "error of the amplitude", tuple(lines))
 
 
 def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
