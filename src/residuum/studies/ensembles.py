@@ -40,11 +40,7 @@ Answers = dict[str, Tensor]
 
 
 RULE = Rule(
-    (
-        below("ensemble-6-change", 0.0),
-        not_above("six-against-two", 0.0),
-        not_above("crops-change", 0.0),
-    ),
+    (below("ensemble-6-change", 0.0), not_above("six-against-two", 0.0), not_above("crops-change", 0.0)),
     {
         "ensemble-6-change": "the change of error from single nets to six averaged",
         "six-against-two": "that from two averaged to six",

@@ -31,10 +31,7 @@ NOTHING = 1e-9
 
 
 RULE = Rule(
-    (
-        not_above("without-test", "dropout-test", by=MARGIN, unit="points"),
-        below(("logits", "gradient"), NOTHING),
-    ),
+    (not_above("without-test", "dropout-test", by=MARGIN, unit="points"), below(("logits", "gradient"), NOTHING)),
     {
         "without-test": "the test error without dropout",
         "dropout-test": "that with it",
