@@ -36,8 +36,7 @@ from residuum.training.signals import stop_requests
 Key = TypeVar("Key")
 
 PICTURES = "cifar10"
-QUICK_EPOCHS = 2
-QUICK_SIDE = 16
+QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
 TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
 ON_A_GPU = 4
@@ -60,7 +59,7 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
         return TrainSettings(data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices})
     short: dict[str, Any] = {"recipe": "sgd_one_cycle"}
     if open_pictures_of(data).name == PICTURES:
-        short |= {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE}
+        short |= QUICK
     return TrainSettings(data, model=model, seed=seed, **{**short, **choices})
 
 
