@@ -60,26 +60,15 @@ def _variant(option: str, depth: int, deepest: bool) -> Variant:
 
 def _room_left(q: Quantities) -> dict[str, Quantity]:
     """What is left of half of A's gain over none when a projection's gain over A is taken off, in each seed."""
-    return {
-        f"{option}-room": quantity(
-            f"half of A's gain over none, less {option}'s gain over A",
-            tuple(
-                SHARE * (none - a) - (a - projected)
-                for none, a, projected in zip(
-                    q["none-test"].values, q["A-test"].values, q[f"{option}-test"].values, strict=True
-                )
-            ),
-            "points",
-        )
-        for option in ("B", "C")
-    }
+    room = {}
+    for option in ("B", "C"):
+        errors_of_seeds = zip(*(q[f"{one}-test"].values for one in ("none", "A", option)), strict=True)
+        values = [SHARE * (none - a) - (a - projected) for none, a, projected in errors_of_seeds]
+        room[f"{option}-room"] = quantity(f"half of A's gain over none, less {option}'s gain over A", values, "points")
+    return room
 
 
 def _parameters(found: Found) -> dict[str, Quantity]:
     """Parameters at the greatest depth: none and A have equally many, so that they compare fairly."""
-    return {
-        f"{option}-parameters": quantity(
-            f"parameters, {option}", (found[option][0].settings.summary.parameters,), exact=True
-        )
-        for option in OPTIONS
-    }
+    counts = {option: found[option][0].settings.summary.parameters for option in OPTIONS}
+    return {f"{one}-parameters": quantity(f"parameters, {one}", (n,), exact=True) for one, n in counts.items()}
