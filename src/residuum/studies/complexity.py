@@ -220,8 +220,7 @@ def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str,
 
 def _charts(q: Quantities, side: int, batch: int) -> tuple[Chart, ...]:
     def bars(title: str, y: str, key: str) -> Bars:
-        measured = {called(name): full for name in NETS if (full := f"{name}-{key}") in q}
-        return bars_of(title, y, q, measured)
+        return bars_of(title, y, q, {called(name): full for name in NETS if (full := f"{name}-{key}") in q})
 
     return (
         _error_against_cost(q, "error", "Published error, ten crops (He et al. 2015, table 3)"),

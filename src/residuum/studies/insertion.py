@@ -90,12 +90,8 @@ def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepe
         seed=settings.seed,
         validation=settings.validation,
     )
-    return Deepened(
-        before=score(net, batches, run.compute).loss,
-        after=score(deeper, batches, run.compute).loss,
-        difference=logit_difference(net, deeper, batches),
-        then=then,
-    )
+    before, after = (score(one, batches, run.compute).loss for one in (net, deeper))
+    return Deepened(before, after, logit_difference(net, deeper, batches), then)
 
 
 def inserted(net: ResNet, blocks: Sequence[int], seed: int) -> ResNet:

@@ -181,8 +181,7 @@ def _losses(run: RunRecord) -> Points:
 
 
 def _bars(title: str, y: str, what: str, q: Quantities) -> Bars:
-    measured = {net.label: name for net in NETS if (name := f"{net.key}-{what}") in q}
-    return bars_of(title, y, q, measured)
+    return bars_of(title, y, q, {net.label: name for net in NETS if (name := f"{net.key}-{what}") in q})
 
 
 def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:
