@@ -242,26 +242,23 @@ def _error_against_cost(q: Quantities, key: str, title: str) -> Lines:
 
 
 def _one_row_a_net(q: Quantities, costs: Costs) -> Table:
-    def text(key: str, form: str = "{:.2f}") -> str:
-        return form.format(median(q[key].values)) if key in q else ""
+    columns = {
+        "activations, GiB": ("memory", 2),
+        "one picture, s": ("seconds", 4),
+        "batch, s": ("seconds-batch", 4),
+        "top-5 error, ten crops, %": ("error", 2),
+        "top-5 error, one crop, %": ("error-one-crop", 2),
+    }
+
+    def text(name: str, key: str, digits: int) -> str:
+        return f"{median(q[f'{name}-{key}'].values):.{digits}f}" if f"{name}-{key}" in q else ""
 
     rows = tuple(
-        (
-            called(name),
-            str(one["depth"]),
-            f"{one['parameters']:,}",
-            f"{one['multiply_adds']:,}",
-            text(f"{name}-memory"),
-            text(f"{name}-seconds", "{:.4f}"),
-            text(f"{name}-seconds-batch", "{:.4f}"),
-            text(f"{name}-error"),
-            text(f"{name}-error-one-crop"),
-        )
+        (called(name), *(f"{one[key]:,}" for key in COSTS[:3]), *(text(name, *how) for how in columns.values()))
         for name, one in costs.items()
     )
-    heads = ("net", "layers", "parameters", "multiply-adds", "activations, GiB", "one picture, s", "batch, s")
-    errors = ("top-5 error, ten crops, %", "top-5 error, one crop, %")
-    return Table("Cost and published error; times are medians", (*heads, *errors), rows)
+    heads = ("net", "layers", "parameters", "multiply-adds", *columns)
+    return Table("Cost and published error; times are medians", heads, rows)
 
 
 def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tuple[str, ...]:
