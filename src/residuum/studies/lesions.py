@@ -14,7 +14,6 @@ from residuum.depth.lesion import lesions
 from residuum.depth.measure import identity, shortcut_alone
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
-from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
 from residuum.studies.charts import lines_of
@@ -75,17 +74,16 @@ def lesioned(seen: Examined, draws: int, seed: int) -> Lesions:
     if not free:
         raise UserError("no block of this net can be left out", "each changes the shape, and has no shortcut")
     error = partial(error_of_steps, seen)
-    whole = _error(intact.accuracy)
+    whole, blocks = _error(intact.accuracy), dict(seen.net.blocks())
     deleted, swapped, taus = {0: whole}, {0: whole}, {0: 1.0}
     for k in (k for k in DELETED if k <= len(free)):
         sets = [without(free, k, seed, draw) for draw in range(draws)]
         deleted[k] = statistics.fmean(error(deletion(seen.net, gone)) for gone in sets)
     for k in SWAPS if _pairs(free) else ():
         orders = [swaps(seen.net, free, k, seed, draw) for draw in range(draws)]
-        swapped[k] = statistics.fmean(error(_in_order(seen.net, names)) for names in orders)
+        swapped[k] = statistics.fmean(error([blocks[name] for name in names]) for names in orders)
         taus[k] = statistics.fmean(kendall_tau(seen.net, names) for names in orders)
-    blocks = tuple(name for name, _ in seen.net.blocks())
-    return Lesions(whole, blocks, single, free, deleted, swapped, taus)
+    return Lesions(whole, tuple(blocks), single, free, deleted, swapped, taus)
 
 
 @torch.inference_mode()
@@ -132,11 +130,6 @@ def swaps(net: ResNet, free: Sequence[str], k: int, seed: int, draw: int) -> lis
 def _pairs(free: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of blocks within one stage."""
     return [(a, b) for i, a in enumerate(free) for b in free[i + 1 :] if a.split(".")[0] == b.split(".")[0]]
-
-
-def _in_order(net: ResNet, names: Sequence[str]) -> list[Step]:
-    blocks: dict[str, ResidualBlock] = dict(net.blocks())
-    return [blocks[name] for name in names]
 
 
 def kendall_tau(net: ResNet, names: Sequence[str]) -> float:

@@ -133,11 +133,6 @@ class Found:
         return len(self.norms) - 1
 
     @property
-    def slope(self) -> float:
-        """Return by how much ln of the norm changes with one more branch on the path."""
-        return slope(self.norms)
-
-    @property
     def gradient(self) -> list[float]:
         """Return the share of the gradient that the paths of each length carry."""
         return shares_of_gradient(self.n, self.norms)
@@ -217,7 +212,7 @@ def found_in(seen: Examined, seed: int) -> Found:
 
 def _quantities(found: list[Found], name: str, *, exact: bool = False) -> dict[str, Quantity]:
     measured = {
-        "slope": ("change of ln gradient norm by one more branch on the path", "", [one.slope for one in found]),
+        "slope": ("change of ln gradient norm by one more branch on the path", "", [slope(one.norms) for one in found]),
         "length": ("mean length of the paths that the gradient takes", "", [one.mean_length for one in found]),
         "share": ("share of paths that carry 95 % of the gradient", "%", [one.share_of_paths for one in found]),
     }
