@@ -216,13 +216,12 @@ def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
     }
     q, lines = {}, []
     for which, state in enumerate(("new", "trained")):
-        for kind, depth in nets:
-            values = tuple(pair[which] for pair in found[kind, depth])
-            label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
-            q[f"{kind}{depth}-{state}"] = quantity(label, values)
         for kind in ("plain", "resnet"):
-            against = {depth: q[f"{kind}{depth}-{state}"].values for depth in DEPTHS[setup.scale]}
+            against = {depth: [pair[which] for pair in found[kind, depth]] for depth in DEPTHS[setup.scale]}
             lines.append(line_through(f"{kind}, {state}", against))
+            for depth, values in against.items():
+                label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
+                q[f"{kind}{depth}-{state}"] = quantity(label, values)
     return q, Lines("Gradients on pictures, neighbouring pixels", "layers", "correlation", tuple(lines))
 
 
