@@ -24,9 +24,6 @@ IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""
 LARGE, FEWER = 64, 8
 """Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
-NOT_KEPT_ASIDE = (
-    "At scale full nets are trained on all training pictures; a tenth of these is what they are examined on."
-)
 
 
 def opened(path: Path | str, setup: Setup) -> NetWithData:
@@ -77,7 +74,9 @@ def examine(setup: Setup, model: str | Path, images: int | None = None) -> Exami
 
 def notes_on_pictures(setup: Setup) -> tuple[str, ...]:
     """Return what a study has to say of its pictures at this scale."""
-    return (NOT_KEPT_ASIDE,) if setup.scale == "full" and setup.model is None else ()
+    if setup.scale != "full" or setup.model is not None:
+        return ()
+    return ("At scale full nets are trained on all training pictures; a tenth of these is what they are examined on.",)
 
 
 # --- the nets of the degradation study, which other studies examine -----------------------------

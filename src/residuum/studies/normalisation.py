@@ -78,11 +78,9 @@ def _untrained(setup: Setup) -> tuple[ResNet, Tensor, Tensor]:
     """Return the net of the first seed as training would begin with it, in float64, with pictures and labels."""
     seed = setup.seeds[0]
     resolved = resolve(replace(net_settings(setup, NET, seed), device="cpu", threads=setup.threads))
-    plan = one_pass(PICTURES, PICTURES)
-    batch = next(iter(open_loaders(resolved)["train"].batches(plan)))
+    batch = next(iter(open_loaders(resolved)["train"].batches(one_pass(PICTURES, PICTURES))))
     torch.manual_seed(seed)
-    net = ResNet(resolved.spec).double().train()
-    return net, batch.images.double(), batch.labels
+    return ResNet(resolved.spec).double().train(), batch.images.double(), batch.labels
 
 
 # --- biases before BN ---------------------------------------------------------------------------
@@ -108,8 +106,7 @@ def bias_change(net: ResNet, images: Tensor, labels: Tensor) -> BiasChange:
     convolutions = list(before_bn(biased))
     chance = torch.Generator().manual_seed(0)
     for conv in convolutions:
-        values = torch.randn(conv.out_channels, generator=chance, dtype=conv.weight.dtype)
-        conv.bias = nn.Parameter(values)
+        conv.bias = nn.Parameter(torch.randn(conv.out_channels, generator=chance, dtype=conv.weight.dtype))
     with torch.no_grad():
         expected = net.train()(images)
     logits = biased.train()(images)

@@ -29,8 +29,7 @@ class Scenes:
 
     def to(self, compute: Compute) -> "Scenes":
         """Return the same where, and in the order of axes in which, nets compute."""
-        channels_last = compute.layout == "channels-last"
-        order = torch.channels_last if channels_last else torch.contiguous_format
+        order = torch.channels_last if compute.layout == "channels-last" else torch.contiguous_format
         return Scenes(self.pictures.to(compute.device, memory_format=order), self.masks.to(compute.device))
 
 
