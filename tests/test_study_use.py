@@ -28,6 +28,7 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.study import Quantity
 from residuum.studies import complexity, ensembles, transfer
+from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy, ridge
 from residuum.studies.some_classes import folder_of_classes
@@ -355,7 +356,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
     pixels = np.stack([decode(digits.pictures.encoded(row), "") for row in range(64)])
     feeds = {"statistics": open_loader(digits, how, compute.device, 0, 250, pixels)}
     spec = small_net().spec
-    net, again = (transfer.untrained(spec, 7, feeds, compute) for _ in range(2))
+    net, again = (untrained_on(spec, 7, (b.images for b in feeds["statistics"]), compute) for _ in range(2))
     torch.manual_seed(7)
     assert torch.equal(net.stem.conv.weight, ResNet(spec).stem.conv.weight)
     assert torch.equal(net.fc.weight, again.fc.weight)

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from residuum.choices import Scale
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
+from residuum.depth.recalibrate import recalibrate
 from residuum.evaluation.opening import BATCH, NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load
 from residuum.models.resnet import ResNet
@@ -107,3 +109,12 @@ def untrained(spec: NetSpec, seed: int) -> ResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ResNet(spec)
+
+
+def untrained_on(spec: NetSpec, seed: int, images: Iterable[Tensor], compute: Compute) -> ResNet:
+    """Return such a net placed and in evaluation mode, its BN statistics measured on batches (B, C, S, S)."""
+    net = untrained(spec, seed)
+    compute.place(net)
+    with compute.autocast():
+        recalibrate(net, images)
+    return net.eval()

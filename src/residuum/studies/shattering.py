@@ -9,12 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from residuum.data.batches import Batch
-from residuum.depth.recalibrate import recalibrate
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
 from residuum.runs import RunRecord
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, above, below
 
@@ -146,10 +145,7 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 def _of_run(setup: Setup, record: RunRecord, seed: int) -> tuple[float, float]:
     """Return the correlation in the net when it was new and when it was trained."""
     seen = examine(setup, record.path, PICTURES[setup.scale])
-    new = untrained(seen.net.spec, seed)
-    seen.compute.place(new)
-    new.eval()
-    recalibrate(new, (batch.images for batch in seen.batches))
+    new = untrained_on(seen.net.spec, seed, (batch.images for batch in seen.batches), seen.compute)
     return neighbour_correlation(new, seen.batches), neighbour_correlation(seen.net, seen.batches)
 
 

@@ -15,16 +15,14 @@ from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Loader, open_loader
 from residuum.data.contract import ImageData
 from residuum.data.rng import order
-from residuum.depth.recalibrate import recalibrate
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NetSpec
 from residuum.records.study import Bars, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of
-from residuum.studies.examined import untrained as new_net
+from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.some_classes import folder_of_classes
@@ -165,22 +163,14 @@ def _figures(
     }
     compute.place(model.net)
     found = {"own": 1 - test_error(record) / 100}
-    for prefix, net in (("", model.net), ("untrained-", untrained(model.net.spec, seed, loaders, compute))):
+    twin = untrained_on(model.net.spec, seed, _images(loaders["statistics"]), compute)
+    for prefix, net in (("", model.net), ("untrained-", twin)):
         x, held_x = (features(net, _images(loaders[name]), compute) for name in ("many", "held"))
         labels, held_labels = (_numbers(data, other, some) for some in (rows.many, rows.held))
         among = torch.from_numpy(np.isin(rows.many, rows.few))
         found[f"{prefix}many"] = probe_accuracy(x, labels, held_x, held_labels)
         found[f"{prefix}few"] = probe_accuracy(x[among], labels[among], held_x, held_labels)
     return found
-
-
-def untrained(spec: NetSpec, seed: int, loaders: dict[str, Loader], compute: Compute) -> ResNet:
-    """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` pictures."""
-    net = new_net(spec, seed)
-    compute.place(net)
-    with compute.autocast():
-        recalibrate(net, _images(loaders["statistics"]))
-    return net.eval()
 
 
 @torch.inference_mode()
