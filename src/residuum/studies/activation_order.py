@@ -14,7 +14,6 @@ ORDERS: tuple[str, ...] = get_args(Order)
 DEPTHS = {"tiny": (8, 14), "quick": (20, 56), "full": (110, 164)}
 QUICK: dict[str, Any] = {"epochs": 1}
 """One pass, so that ten nets of up to 56 layers take minutes."""
-TINY: dict[str, Any] = {"batch_size": 128}
 
 
 RULE = Rule(
@@ -69,7 +68,7 @@ def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
     model = f"resnet{depth}"
     if setup.scale == "tiny":
         n = (depth - 2) // 6
-        model, choices = "resnet20", {**choices, **TINY, "blocks": (n, n, n)}
+        model, choices = "resnet20", {**choices, "batch_size": 128, "blocks": (n, n, n)}
     elif setup.scale == "quick":
         choices = {**choices, **QUICK}
     return Variant(f"{order}-{end}", f"{order}, {depth}", model, choices)

@@ -193,12 +193,9 @@ def rise(surface: Surface) -> float:
 def violations(surface: Surface) -> float:
     """Return the share of second differences along rows and columns that are negative: a convex surface has none."""
     found: list[bool] = []
-    for lines in (surface.rows, tuple(zip(*surface.rows, strict=True))):
-        for line in lines:
-            found += [
-                here - (before + after) / 2 > ROUNDING
-                for before, here, after in zip(line, line[1:], line[2:], strict=False)
-            ]
+    for line in (*surface.rows, *zip(*surface.rows, strict=True)):
+        threes = zip(line, line[1:], line[2:], strict=False)
+        found += [here - (before + after) / 2 > ROUNDING for before, here, after in threes]
     return sum(found) / len(found)
 
 

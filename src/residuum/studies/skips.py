@@ -83,7 +83,7 @@ def measure(setup: Setup) -> Findings:
             f"参数量与相加相当的拼接 {q['matched-iou']}。",
         ),
         _charts(found, q, test),
-        (_table(found, q, specs),),
+        (_table(q, specs),),
         notes=(
             "Scenes are made of real digits; those tested on hold test digits alone.",
             "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
@@ -145,18 +145,12 @@ def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int])
     return q
 
 
-def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
-    rows = tuple(
-        (
-            NAMES[name],
-            str(specs[name].width),
-            f"{q[f'{name}-parameters'].mean:,.0f}",
-            str(q[f"{name}-iou"]),
-            str(q[f"{name}-pixels"]),
-        )
-        for name in found
-    )
-    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), rows)
+def _table(q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
+    rows = []
+    for name, spec in specs.items():
+        size, iou, pixels = (q[f"{name}-{what}"] for what in ("parameters", "iou", "pixels"))
+        rows.append((NAMES[name], str(spec.width), f"{size.mean:,.0f}", str(iou), str(pixels)))
+    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), tuple(rows))
 
 
 def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) -> tuple[Bars | Map, ...]:

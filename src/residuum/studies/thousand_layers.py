@@ -62,13 +62,13 @@ def measure(setup: Setup) -> Findings:
     for net in NETS:
         q |= _quantities(net, runs[net.model], chance, setup.scale == "full")
         q |= _cost(net, finished[net.model], finished[SHORT])
-    loss = {net.key: q[f"{net.key}-loss"] for net in NETS}
-    chinese = (f"{n} 层，原始顺序 {loss[f'original-{n}']}，预激活 {loss[f'preactivation-{n}']}" for n in DEPTHS)
+    losses = [(depth, q[f"original-{depth}-loss"], q[f"preactivation-{depth}-loss"]) for depth in DEPTHS]
+    english = (f"{depth} layers, original {old}, preactivation {new}" for depth, old, new in losses)
+    chinese = (f"{depth} 层，原始顺序 {old}，预激活 {new}" for depth, old, new in losses)
     return Findings(
         q,
         Words(
-            f"Training loss over the last quarter of training: {_listed(loss, 1001)}; {_listed(loss, 1202)}. "
-            f"Guessing has {chance:.3g}.",
+            f"Training loss over the last quarter of training: {'; '.join(english)}. Guessing has {chance:.3g}.",
             f"训练最后四分之一的训练损失：{'；'.join(chinese)}。随机猜测为 {chance:.3g}。",
         ),
         (
@@ -152,10 +152,6 @@ def _cost(net: Variant, runs: list[RunRecord], short: list[RunRecord]) -> dict[s
 def seconds_a_step(run: RunRecord) -> float:
     """Return the mean time of a training step of a run, in seconds."""
     return sum(line.seconds for line in run.epochs) / run.epochs[-1].step
-
-
-def _listed(loss: dict[str, Quantity], depth: int) -> str:
-    return f"{depth} layers, " + ", ".join(f"{order} {loss[f'{order}-{depth}']}" for order in ORDERS)
 
 
 def _curves(depth: int, runs: dict[str, list[RunRecord]]) -> Lines:
