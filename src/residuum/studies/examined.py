@@ -1,6 +1,6 @@
 """Nets to examine: those of the study's runs or the one it was given, and the pictures they are examined on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,6 +72,14 @@ def examine(setup: Setup, model: str | Path, images: int | None = None) -> Exami
     run = opened(model, setup)
     count = affordable(run.classifier, images or IMAGES[setup.scale])
     return Examined(run.classifier.name, run.classifier.net, run.validation_loader(count).held(), run.compute)
+
+
+def examine_each(
+    setup: Setup, records: Sequence[RunRecord], images: int | None = None
+) -> Iterator[tuple[Examined, int]]:
+    """Open one run after another, one for each seed, as `examine` does; give each net with its seed."""
+    for record, seed in zip(records, setup.seeds, strict=True):
+        yield examine(setup, record.path, images), seed
 
 
 def notes_on_pictures(setup: Setup) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from residuum.errors import UserError
 from residuum.models.resnet import ResNet
 from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import DEPTHS, Examined, examine, notes_on_pictures, runs_of
+from residuum.studies.examined import DEPTHS, Examined, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Rule, below
 
@@ -164,10 +164,7 @@ def measure(setup: Setup) -> Findings:
     depth = DEPTHS[setup.scale][-1]
     runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
     found = {
-        kind: [
-            lesioned(examine(setup, record.path), DRAWS[setup.scale], seed)
-            for record, seed in zip(records, setup.seeds, strict=True)
-        ]
+        kind: [lesioned(seen, DRAWS[setup.scale], seed) for seen, seed in examine_each(setup, records)]
         for (kind, _), records in runs.items()
     }
     named = {f"{kind}{depth}": nets for kind, nets in found.items()}

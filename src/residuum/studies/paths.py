@@ -20,7 +20,7 @@ from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Points, Quantity, Table, Words
 from residuum.studies.charts import bars_of, mean_line, numbered
-from residuum.studies.examined import DEPTHS, Examined, examine, notes_on_pictures, of_depth
+from residuum.studies.examined import DEPTHS, Examined, examine, examine_each, notes_on_pictures, of_depth
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import test_error, with_each_seed
 from residuum.studies.verdict import Quantities, Rule, below, not_above
@@ -171,10 +171,7 @@ def measure(setup: Setup) -> Findings:
     usual = partial(of_depth, setup, "resnet", depth)
     runs = with_each_seed(setup, {"ordinary": usual, "short": partial(usual, stochastic_depth=DROPPED)})
     ordinary, short = runs["ordinary"], runs["short"]
-    found = [
-        found_in(examine(setup, record.path, PICTURES[setup.scale]), seed)
-        for record, seed in zip(ordinary, setup.seeds, strict=True)
-    ]
+    found = [found_in(seen, seed) for seen, seed in examine_each(setup, ordinary, PICTURES[setup.scale])]
     q = _quantities(found, f"resnet{depth}")
     q["ordinary"] = quantity(f"test error, resnet{depth}", list(map(test_error, ordinary)), "%")
     label = f"test error, resnet{depth} trained with stochastic depth"

@@ -20,7 +20,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, examine_each, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import open_pictures_of
 from residuum.studies.verdict import Quantities, Rule, above, below
@@ -253,8 +253,7 @@ def _trained(setup: Setup) -> tuple[int, dict[str, list[list[float]]]]:
     found: dict[str, list[list[float]]] = {}
     for (kind, _), records in runs_of(setup, [("plain", depth), ("resnet", depth)]).items():
         found[kind] = []
-        for record, seed in zip(records, setup.seeds, strict=True):
-            seen = examine(setup, record.path, TRAINED_ON)
+        for seen, seed in examine_each(setup, records, TRAINED_ON):
             images = next(iter(seen.batches)).images.cpu().double()
             found[kind].append(gradient_norms(seen.net.cpu().double(), images, seed))
     return depth, found

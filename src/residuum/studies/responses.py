@@ -13,7 +13,7 @@ from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of
+from residuum.studies.examined import DEPTHS, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, below
 
@@ -112,8 +112,8 @@ def measure(setup: Setup) -> Findings:
     nets = [(kind, depth) for kind in of for depth in of[kind]]
     found: dict[str, list[Responses]] = {}
     for (kind, depth), records in runs_of(setup, nets).items():
-        examined = [examine(setup, record.path) for record in records]
-        found[f"{kind}{depth}"] = [responses(seen.net, seen.batches) for seen in examined]
+        each = examine_each(setup, records)
+        found[f"{kind}{depth}"] = [responses(seen.net, seen.batches) for seen, _ in each]
     q = _quantities(found)
     plain, same = (f"{kind}{common[-1]}" for kind in of)
     deep, shallow = f"resnet{of['resnet'][-1]}", f"resnet{common[0]}"

@@ -11,9 +11,8 @@ from torch.nn.functional import cross_entropy
 from residuum.data.batches import Batch
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
-from residuum.runs import RunRecord
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import DEPTHS, examine, notes_on_pictures, runs_of, untrained_on
+from residuum.studies.examined import DEPTHS, Examined, examine_each, notes_on_pictures, runs_of, untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, above, below
 
@@ -142,9 +141,8 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return found
 
 
-def _of_run(setup: Setup, record: RunRecord, seed: int) -> tuple[float, float]:
+def _new_and_trained(seen: Examined, seed: int) -> tuple[float, float]:
     """Return the correlation in the net when it was new and when it was trained."""
-    seen = examine(setup, record.path, PICTURES[setup.scale])
     new = untrained_on(seen.net.spec, seed, (batch.images for batch in seen.batches), seen.compute)
     return neighbour_correlation(new, seen.batches), neighbour_correlation(seen.net, seen.batches)
 
@@ -207,7 +205,7 @@ def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
     """Return the correlation between neighbouring pixels of each net's gradient, new and trained, against depth."""
     nets = [(kind, depth) for kind in ("plain", "resnet") for depth in DEPTHS[setup.scale]]
     found = {
-        net: [_of_run(setup, record, seed) for record, seed in zip(records, setup.seeds, strict=True)]
+        net: [_new_and_trained(seen, seed) for seen, seed in examine_each(setup, records, PICTURES[setup.scale])]
         for net, records in runs_of(setup, nets).items()
     }
     q, lines = {}, []
