@@ -516,7 +516,7 @@ def test_the_slope_is_the_decay_by_one_branch() -> None:
 def test_decay_makes_paths_binomial_with_other_odds() -> None:
     found = paths.Found({k: 0.25**k for k in range(11)})  # each branch passes a quarter, a shortcut all
     assert found.mean_length == pytest.approx(10 * 0.2)
-    assert found.slope == pytest.approx(math.log(0.25))
+    assert paths.slope(found.norms) == pytest.approx(math.log(0.25))
 
 
 @pytest.mark.parametrize(

@@ -61,15 +61,15 @@ def _round(
 
 
 def _milliseconds(net: ResNet, route: Route, images: Tensor, compute: Compute) -> float:
-    _wait(compute.device)
+    wait_for(compute.device)
     began = time.perf_counter()
     with compute.autocast():
         finish(net, route, net.stem(images))
-    _wait(compute.device)
+    wait_for(compute.device)
     return (time.perf_counter() - began) * 1000
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
     """Let the device finish what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -43,7 +43,9 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
     if isinstance(chart, Map):
         drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
-    return Picture(chart.title, _bars(chart), note=_bars_note(chart))
+    several = any(len(bar.values) > 1 for bar in chart.bars)
+    note = "Bar: mean. Dots: every value. Whisker: ± one standard deviation." if several else ""
+    return Picture(chart.title, _bars(chart), note=note)
 
 
 # --- lines --------------------------------------------------------------------------------------
@@ -180,8 +182,3 @@ def _whisker(bar: Bar) -> tuple[float, float]:
 
 def _reading(bar: Bar) -> str:
     return spread(fmean(bar.values), _sd(bar)) if bar.values else "no figure"
-
-
-def _bars_note(chart: Bars) -> str:
-    several = any(len(bar.values) > 1 for bar in chart.bars)
-    return "Bar: mean. Dots: every value. Whisker: ± one standard deviation." if several else ""

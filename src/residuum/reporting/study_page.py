@@ -26,9 +26,8 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: there is no study.json, it is not a study's, or the page cannot be written.
     """
-    place = out or folder / runs.REPORT
     page = filled("study.html", view=view_study(_read(folder)), name=folder.resolve().name)
-    return write_page(place, page)
+    return write_page(out or folder / runs.REPORT, page)
 
 
 def write_study_index(folder: Path) -> Path:
@@ -39,10 +38,8 @@ def write_study_index(folder: Path) -> Path:
     Raises:
         UserError: the page cannot be written.
     """
-    found = sorted(path.parent for path in folder.glob(f"*/{runs.STUDY}"))
-    rows = [_row(one) for one in found]
-    place = folder / INDEX
-    return write_page(place, filled("studies.html", rows=rows, counts=counts(rows)))
+    rows = [_row(path.parent) for path in sorted(folder.glob(f"*/{runs.STUDY}"))]
+    return write_page(folder / INDEX, filled("studies.html", rows=rows, counts=counts(rows)))
 
 
 def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:

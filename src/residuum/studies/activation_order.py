@@ -1,26 +1,19 @@
 """Five placements of BN and ReLU around the addition, at two depths."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 from residuum.choices import Order
-from residuum.records.study import Lines, Words
+from residuum.records.study import Chart, Lines, Words
 from residuum.studies.charts import line_through
 from residuum.studies.frame import Findings, Setup
-from residuum.studies.variants import (
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Variant, compared, error_bars, errors, loss_lines, train_each
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 ORDERS: tuple[str, ...] = get_args(Order)
+DEPTHS = {"tiny": (8, 14), "quick": (20, 56), "full": (110, 164)}
 QUICK: dict[str, Any] = {"epochs": 1}
 """One pass, so that ten nets of up to 56 layers take minutes."""
-TINY: dict[str, Any] = {"batch_size": 128}
 
 
 RULE = Rule(
@@ -40,45 +33,34 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train the net in each order, at both depths, with every seed."""
-    depths = _depths(setup)
+    depths = DEPTHS[setup.scale]
     ends = dict(zip(("shallow", "deep"), depths, strict=True))
     groups = {end: [_variant(setup, order, end, depth) for order in ORDERS] for end, depth in ends.items()}
     variants = [variant for group in groups.values() for variant in group]
     found = train_each(setup, variants)
     q = errors(variants, found)
     deep = {order: q[f"{order}-deep-test"] for order in ORDERS}
-    pictures = [
-        (
-            *error_bars(group, q, f", {ends[end]} layers")[:1],
-            loss_lines(group, found, f", {ends[end]} layers"),
-        )
-        for end, group in groups.items()
-    ]
-    return Findings(
+    charts: list[Chart] = [_against_depth(q, ends)]
+    for end, group in groups.items():
+        where = f", {ends[end]} layers"
+        charts += [error_bars(group, q, where)[0], loss_lines(group, found, where)]
+    findings = compared(
+        variants,
+        found,
         q,
         Words(
-            f"Test error at {depths[-1]} layers: "
-            + ", ".join(f"{order} {quantity}" for order, quantity in deep.items())
-            + ".",
+            f"Test error at {depths[-1]} layers: {', '.join(f'{order} {error}' for order, error in deep.items())}.",
             f"{depths[-1]} 层时的测试误差：原始顺序 {deep['original']}，加法之后 BN {deep['bn-after-addition']}，"
             f"加法之前 ReLU {deep['relu-before-addition']}，仅 ReLU 预激活 {deep['relu-only-preactivation']}，"
             f"完全预激活 {deep['preactivation']}。",
         ),
-        (_against_depth(q, ends), *(chart for pair in pictures for chart in pair)),
-        (cost_table(variants, found),),
         (
             "The paper's nets have 110 and 164 layers, as scale full has; of the 164-layer ones the blocks are "
             "bottlenecks. It finds 6.61 and 5.93 % for the original order, 6.37 and 5.46 for full pre-activation.",
             "ReLU-only pre-activation is measured but not judged: the paper finds it as good as the original order.",
         ),
-        settings_in_common(variants, found),
     )
-
-
-def _depths(setup: Setup) -> tuple[int, int]:
-    if setup.scale == "tiny":
-        return (8, 14)
-    return setup.at_scale((20, 56), (110, 164))
+    return replace(findings, charts=tuple(charts))
 
 
 def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
@@ -86,7 +68,7 @@ def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
     model = f"resnet{depth}"
     if setup.scale == "tiny":
         n = (depth - 2) // 6
-        model, choices = "resnet20", {**choices, **TINY, "blocks": (n, n, n)}
+        model, choices = "resnet20", {**choices, "batch_size": 128, "blocks": (n, n, n)}
     elif setup.scale == "quick":
         choices = {**choices, **QUICK}
     return Variant(f"{order}-{end}", f"{order}, {depth}", model, choices)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
+from residuum.depth.latency import wait_for
 from residuum.models.comparison import COMPARISON_NETS, comparison_net, installed
 from residuum.models.count import activation_bytes, cost
 from residuum.models.named import named
@@ -35,15 +36,10 @@ GOOGLENET_TOP_5 = 9.15
 """He et al. 2015, Table 3, ten crops; it gives no top-1 error of GoogLeNet."""
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What one net costs at 224 px: layers, parameters, multiply-adds of a picture, bytes of a training step."""
-
-    depth: int
-    parameters: int
-    multiply_adds: int
-    activation_bytes: int
-
+COSTS = ("depth", "parameters", "multiply_adds", "activation_bytes")
+"""What is counted at 224 px: layers, parameters, multiply-adds of a picture, bytes of a training step."""
+Costs = dict[str, dict[str, int]]
+"""By the names of nets and of COSTS."""
 
 RULE = Rule(
     (
@@ -100,27 +96,27 @@ def spec_of(name: str) -> NetSpec:
     return replace(spec, stride_in="1x1") if spec.block == "bottleneck" else spec
 
 
-def cost_of(name: str) -> Cost:
-    """Count a net; of one of torchvision's, return what was counted of it."""
+def cost_of(name: str) -> dict[str, int]:
+    """Return the COSTS of a net; of one of torchvision's, what was counted of it."""
     if name in COMPARISON_NETS:
         row = table(ModelsSettings(), (name,))[0]
-        return Cost(row["depth"], row["parameters"], row["multiply_adds"], row["activation_bytes"])
+        return {key: row[key] for key in COSTS}
     spec = spec_of(name)
-    return Cost(**cost(spec, SIDE), activation_bytes=activation_bytes(spec, SIDE, BATCH))
+    return {**cost(spec, SIDE), "activation_bytes": activation_bytes(spec, SIDE, BATCH)}
 
 
-def _counts(costs: dict[str, Cost]) -> dict[str, Quantity]:
+def _counts(costs: Costs) -> dict[str, Quantity]:
     q = {}
     for name, one in costs.items():
         figures = (
-            ("depth", "layers", one.depth, ""),
-            ("parameters", "parameters", one.parameters / 1e6, "×10⁶"),
-            ("multiply-adds", "multiply-adds", one.multiply_adds / 1e9, "×10⁹"),
-            ("memory", "activation memory", one.activation_bytes / 2**30, "GiB"),
+            ("depth", "layers", one["depth"], ""),
+            ("parameters", "parameters", one["parameters"] / 1e6, "×10⁶"),
+            ("multiply-adds", "multiply-adds", one["multiply_adds"] / 1e9, "×10⁹"),
+            ("memory", "activation memory", one["activation_bytes"] / 2**30, "GiB"),
         )
         for key, words, value, unit in figures:
             q[f"{name}-{key}"] = quantity(f"{words}, {called(name)}", (value,), unit, exact=True)
-    share = costs["resnet34"].multiply_adds / costs["vgg19"].multiply_adds
+    share = costs["resnet34"]["multiply_adds"] / costs["vgg19"]["multiply_adds"]
     q["resnet34-of-vgg19"] = quantity("multiply-adds of ResNet-34 over VGG-19's", (share,), exact=True)
     return q
 
@@ -139,10 +135,7 @@ def _errors() -> dict[str, Quantity]:
     for name in NETS:
         of_paper = GOOGLENET_TOP_5 if name == "googlenet" else _top_5(name, f"{HE_2015}, Table 3", "10 crops")
         of_torchvision = _top_5(name, TORCHVISION, "IMAGENET1K_V1")
-        for key, crops, value in (
-            ("error", "ten crops", of_paper),
-            ("error-one-crop", "one crop", of_torchvision),
-        ):
+        for key, crops, value in (("error", "ten crops", of_paper), ("error-one-crop", "one crop", of_torchvision)):
             if value is not None:
                 words = f"top-5 error, {crops}, {called(name)}"
                 q[f"{name}-{key}"] = quantity(words, (value,), "%", exact=True)
@@ -207,18 +200,11 @@ def _pictures(size: int, side: int, compute: Compute) -> Tensor:
 
 def _once(net: nn.Module, images: Tensor, device: torch.device) -> float:
     """Time one pass, the device's work included."""
-    _wait(device)
+    wait_for(device)
     began = time.perf_counter()
     net(images)
-    _wait(device)
+    wait_for(device)
     return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str, Quantity]:
@@ -234,8 +220,7 @@ def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str,
 
 def _charts(q: Quantities, side: int, batch: int) -> tuple[Chart, ...]:
     def bars(title: str, y: str, key: str) -> Bars:
-        measured = {called(name): full for name in NETS if (full := f"{name}-{key}") in q}
-        return bars_of(title, y, q, measured)
+        return bars_of(title, y, q, {called(name): full for name in NETS if (full := f"{name}-{key}") in q})
 
     return (
         _error_against_cost(q, "error", "Published error, ten crops (He et al. 2015, table 3)"),
@@ -256,27 +241,24 @@ def _error_against_cost(q: Quantities, key: str, title: str) -> Lines:
     return Lines(title, "multiply-adds, ×10⁹", "top-5 error, %", lines)
 
 
-def _one_row_a_net(q: Quantities, costs: dict[str, Cost]) -> Table:
-    def text(key: str, form: str = "{:.2f}") -> str:
-        return form.format(median(q[key].values)) if key in q else ""
+def _one_row_a_net(q: Quantities, costs: Costs) -> Table:
+    columns = {
+        "activations, GiB": ("memory", 2),
+        "one picture, s": ("seconds", 4),
+        "batch, s": ("seconds-batch", 4),
+        "top-5 error, ten crops, %": ("error", 2),
+        "top-5 error, one crop, %": ("error-one-crop", 2),
+    }
+
+    def text(name: str, key: str, digits: int) -> str:
+        return f"{median(q[f'{name}-{key}'].values):.{digits}f}" if f"{name}-{key}" in q else ""
 
     rows = tuple(
-        (
-            called(name),
-            str(one.depth),
-            f"{one.parameters:,}",
-            f"{one.multiply_adds:,}",
-            text(f"{name}-memory"),
-            text(f"{name}-seconds", "{:.4f}"),
-            text(f"{name}-seconds-batch", "{:.4f}"),
-            text(f"{name}-error"),
-            text(f"{name}-error-one-crop"),
-        )
+        (called(name), *(f"{one[key]:,}" for key in COSTS[:3]), *(text(name, *how) for how in columns.values()))
         for name, one in costs.items()
     )
-    heads = ("net", "layers", "parameters", "multiply-adds", "activations, GiB", "one picture, s", "batch, s")
-    errors = ("top-5 error, ten crops, %", "top-5 error, one crop, %")
-    return Table("Cost and published error; times are medians", (*heads, *errors), rows)
+    heads = ("net", "layers", "parameters", "multiply-adds", *columns)
+    return Table("Cost and published error; times are medians", heads, rows)
 
 
 def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tuple[str, ...]:

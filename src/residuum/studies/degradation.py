@@ -11,6 +11,7 @@ from residuum.studies.variants import Found, Variant, errors
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 KINDS = ("plain", "resnet")
+DEPTHS = {"tiny": (20, 32), "quick": (20, 32, 44, 56), "full": (20, 32, 44, 56, 110)}
 
 RULE = Rule(
     (above("plain-deep", "plain-shallow"), not_above("resnet-deep", "resnet-shallow")),
@@ -25,7 +26,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train both kinds at every depth, with every seed."""
-    depths = _depths(setup)
+    depths = DEPTHS[setup.scale]
     runs = runs_of(setup, [(kind, depth) for kind in KINDS for depth in depths])
     found = {f"{kind}{depth}": records for (kind, depth), records in runs.items()}
     q = _errors(found, depths)
@@ -69,12 +70,6 @@ def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: st
 def _over_time(found: Found, kind: str) -> Lines:
     nets = {net: records for net, records in found.items() if net.startswith(kind)}
     return Lines(f"Training loss, {kind}", "passes", "loss, nats", lines_of(nets, loss_curve))
-
-
-def _depths(setup: Setup) -> tuple[int, ...]:
-    if setup.scale == "tiny":
-        return (20, 32)
-    return (20, 32, 44, 56) if setup.scale == "quick" else (20, 32, 44, 56, 110)
 
 
 def _by_pass(found: Found, kind: str, ends: tuple[int, int]) -> Lines:

@@ -4,7 +4,6 @@ Letters: N pictures, K classes, V views.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
@@ -18,7 +17,7 @@ from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.evaluation.views import five_crop, scales, ten_crop
 from residuum.loading import load
 from residuum.models.resnet import ResNet
-from residuum.records.study import Chart, Lines, Table, Words
+from residuum.records.study import Chart, Lines, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of, line_through
@@ -36,22 +35,12 @@ CENTRE, MIRRORED = 4, 9
 """Of the ten crops, the picture itself and its mirror image."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """One net's (N, K) probabilities by each protocol; without mirror images where these show something else."""
-
-    single: Tensor
-    mirror: Tensor | None
-    crops: Tensor
-    scales: Tensor
+Answers = dict[str, Tensor]
+"""One net's (N, K) probabilities by protocol: single, crops, scales, and mirror where mirror images show the same."""
 
 
 RULE = Rule(
-    (
-        below("ensemble-6-change", 0.0),
-        not_above("six-against-two", 0.0),
-        not_above("crops-change", 0.0),
-    ),
+    (below("ensemble-6-change", 0.0), not_above("six-against-two", 0.0), not_above("crops-change", 0.0)),
     {
         "ensemble-6-change": "the change of error from single nets to six averaged",
         "six-against-two": "that from two averaged to six",
@@ -73,7 +62,7 @@ def measure(setup: Setup) -> Findings:
         answers, labels = _answers(members, setup, compute)
         figures.append(_figures(answers, labels))
         pictures = len(labels)
-    q = {name: quantity(_label(name), tuple(one[name] for one in figures), _unit(name)) for name in figures[0]}
+    q = {name: _quantity(name, [one[name] for one in figures]) for name in figures[0]}
     gain, crops, sized = (f"{q[f'{name}-change'].mean:+.2f}" for name in ("ensemble-6", "crops", "scales"))
     return Findings(
         q,
@@ -119,7 +108,7 @@ def _answers(members: Sequence[RunRecord], setup: Setup, compute: Compute) -> tu
         labels = torch.cat([batch.labels for batch in batches]).cpu()
         net, mirrors = run.classifier.net, run.data.mirrors
         shown = [answers_by_protocol(net, batch.images, compute, mirrors=mirrors) for batch in batches]
-        found.append(_joined(shown))
+        found.append({name: torch.cat([one[name] for one in shown]) for name in shown[0]})
     return found, labels
 
 
@@ -132,12 +121,8 @@ def answers_by_protocol(net: ResNet, images: Tensor, compute: Compute, *, mirror
     crops = torch.stack([_probabilities(net, view, compute) for view in views])
     single = crops[CENTRE]
     others = [_probabilities(net, view, compute) for view in scales(images, FACTORS)]
-    return Answers(
-        single,
-        (single + crops[MIRRORED]) / 2 if mirrors else None,
-        crops.mean(0),
-        torch.stack([single, *others]).mean(0),
-    )
+    mirror = {"mirror": (single + crops[MIRRORED]) / 2} if mirrors else {}
+    return {"single": single, "crops": crops.mean(0), "scales": torch.stack([single, *others]).mean(0), **mirror}
 
 
 def _probabilities(net: ResNet, images: Tensor, compute: Compute) -> Tensor:
@@ -148,28 +133,19 @@ def _probabilities(net: ResNet, images: Tensor, compute: Compute) -> Tensor:
         return torch.softmax(net(images).float(), dim=1).cpu()
 
 
-def _joined(parts: Sequence[Answers]) -> Answers:
-    mirrors = [one.mirror for one in parts if one.mirror is not None]
-    return Answers(
-        torch.cat([one.single for one in parts]),
-        torch.cat(mirrors) if mirrors else None,
-        torch.cat([one.crops for one in parts]),
-        torch.cat([one.scales for one in parts]),
-    )
-
-
 # --- figures ------------------------------------------------------------------------------------
 
 
 def _figures(answers: Sequence[Answers], labels: Tensor) -> dict[str, float]:
     """Return one seed's figures: errors in per cent, losses in nats, changes in points against the single net."""
-    single, crops = [one.single for one in answers], [one.crops for one in answers]
+    by_protocol = {name: [one[name] for one in answers] for name in answers[0]}
+    single = by_protocol["single"]
     found = {f"ensemble-{size}": of_ensembles(error, single, labels, size) for size in SIZES}
     found |= {f"loss-{size}": of_ensembles(loss, single, labels, size) for size in SIZES}
-    mirror = [one.mirror for one in answers if one.mirror is not None]
-    protocols = {"mirror": mirror, "crops": crops, "scales": [one.scales for one in answers]}
-    found |= {name: of_ensembles(error, each, labels, 1) for name, each in protocols.items() if each}
-    found["crops-ensemble-6"] = of_ensembles(error, crops, labels, 6)
+    for name in ("mirror", "crops", "scales"):
+        if name in by_protocol:
+            found[name] = of_ensembles(error, by_protocol[name], labels, 1)
+    found["crops-ensemble-6"] = of_ensembles(error, by_protocol["crops"], labels, 6)
     for name in ("ensemble-6", "mirror", "crops", "scales", "crops-ensemble-6"):
         if name in found:
             found[f"{name}-change"] = found[name] - found["ensemble-1"]
@@ -212,20 +188,15 @@ PROTOCOLS = {
 """What each is called, and how many passes of one net over one picture it costs."""
 
 
-def _label(name: str) -> str:
+def _quantity(name: str, values: Sequence[float]) -> Quantity:
+    """Say what a figure of this name is, and in which unit."""
     if name == "six-against-two":
-        return "change of error from two nets to six"
+        return quantity("change of error from two nets to six", values, "points")
     if name.endswith("-change"):
-        return f"change of error, {PROTOCOLS[name.removesuffix('-change')][0]}"
+        return quantity(f"change of error, {PROTOCOLS[name.removesuffix('-change')][0]}", values, "points")
     if name.startswith("loss-"):
-        return f"loss, {PROTOCOLS[name.replace('loss', 'ensemble')][0]}"
-    return f"error, {PROTOCOLS[name][0]}"
-
-
-def _unit(name: str) -> str:
-    if name.startswith("loss-"):
-        return "nats"
-    return "points" if name.endswith("-change") or name == "six-against-two" else "%"
+        return quantity(f"loss, {PROTOCOLS[name.replace('loss', 'ensemble')][0]}", values, "nats")
+    return quantity(f"error, {PROTOCOLS[name][0]}", values, "%")
 
 
 def _charts(q: Quantities) -> tuple[Chart, ...]:
@@ -249,11 +220,8 @@ def _protocols(q: Quantities) -> Table:
         return words, str(q[name]), str(q.get(f"{name}-change") or ""), cost
 
     rows = tuple(row(name, *texts) for name, texts in PROTOCOLS.items() if name in q)
-    return Table(
-        "Each protocol's error and price",
-        ("protocol", "error", "against one net", "passes over a picture"),
-        rows,
-    )
+    heads = ("protocol", "error", "against one net", "passes over a picture")
+    return Table("Each protocol's error and price", heads, rows)
 
 
 def _notes(pictures: int) -> tuple[str, ...]:

@@ -1,15 +1,18 @@
 """Nets to examine: those of the study's runs or the one it was given, and the pictures they are examined on."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from residuum.choices import Scale
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
+from residuum.depth.recalibrate import recalibrate
 from residuum.evaluation.opening import BATCH, NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load
 from residuum.models.resnet import ResNet
@@ -17,15 +20,12 @@ from residuum.models.spec import NetSpec
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.frame import Setup
-from residuum.studies.trained import net_settings, trained
+from residuum.studies.trained import net_settings, with_each_seed
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
 """Validation pictures that a net is examined on, where there are so many."""
 LARGE, FEWER = 64, 8
 """Of pictures wider than so many pixels, which cost so much more, only one in so many is taken."""
-NOT_KEPT_ASIDE = (
-    "At scale full nets are trained on all training pictures; a tenth of these is what they are examined on."
-)
 
 
 def opened(path: Path | str, setup: Setup) -> NetWithData:
@@ -74,26 +74,33 @@ def examine(setup: Setup, model: str | Path, images: int | None = None) -> Exami
     return Examined(run.classifier.name, run.classifier.net, run.validation_loader(count).held(), run.compute)
 
 
+def examine_each(
+    setup: Setup, records: Sequence[RunRecord], images: int | None = None
+) -> Iterator[tuple[Examined, int]]:
+    """Open one run after another, one for each seed, as `examine` does; give each net with its seed."""
+    for record, seed in zip(records, setup.seeds, strict=True):
+        yield examine(setup, record.path, images), seed
+
+
 def notes_on_pictures(setup: Setup) -> tuple[str, ...]:
     """Return what a study has to say of its pictures at this scale."""
-    return (NOT_KEPT_ASIDE,) if setup.scale == "full" and setup.model is None else ()
+    if setup.scale != "full" or setup.model is not None:
+        return ()
+    return ("At scale full nets are trained on all training pictures; a tenth of these is what they are examined on.",)
 
 
 # --- the nets of the degradation study, which other studies examine -----------------------------
 
 
-def depths(setup: Setup) -> tuple[int, ...]:
-    """Return the depths that plain and residual nets are compared at; quick has fewer, to stay within minutes."""
-    if setup.scale == "tiny":
-        return (20, 32)
-    return setup.at_scale((20, 56), (20, 32, 44, 56))
+DEPTHS: dict[Scale, tuple[int, ...]] = {"tiny": (20, 32), "quick": (20, 56), "full": (20, 32, 44, 56)}
+"""What plain and residual nets are compared at; quick has fewer, to stay within minutes."""
 
 
-def of_depth(setup: Setup, kind: str, depth: int, seed: int) -> TrainSettings:
+def of_depth(setup: Setup, kind: str, depth: int, seed: int, **choices: Any) -> TrainSettings:
     """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
     n = (depth - 14) // 6
     size = {"blocks": (n, n, n)} if setup.scale == "tiny" else {}
-    return net_settings(setup, f"{kind}{depth}", seed, **size)
+    return net_settings(setup, f"{kind}{depth}", seed, **size, **choices)
 
 
 def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:
@@ -102,9 +109,7 @@ def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, in
     Raises:
         UserError, Stopped: as `trained`.
     """
-    wanted = [(kind, depth, seed) for kind, depth in nets for seed in setup.seeds]
-    found = dict(zip(wanted, trained(setup, [of_depth(setup, *one) for one in wanted]), strict=True))
-    return {(kind, depth): [found[kind, depth, seed] for seed in setup.seeds] for kind, depth in nets}
+    return with_each_seed(setup, {net: partial(of_depth, setup, *net) for net in nets})
 
 
 def untrained(spec: NetSpec, seed: int) -> ResNet:
@@ -112,3 +117,12 @@ def untrained(spec: NetSpec, seed: int) -> ResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ResNet(spec)
+
+
+def untrained_on(spec: NetSpec, seed: int, images: Iterable[Tensor], compute: Compute) -> ResNet:
+    """Return such a net placed and in evaluation mode, its BN statistics measured on batches (B, C, S, S)."""
+    net = untrained(spec, seed)
+    compute.place(net)
+    with compute.autocast():
+        recalibrate(net, images)
+    return net.eval()

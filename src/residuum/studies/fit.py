@@ -6,14 +6,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-
 
 def fit(
     module: nn.Module,
     x: Tensor,
     y: Tensor,
-    loss: Loss,
+    loss: Callable[[Tensor, Tensor], Tensor],
     *,
     steps: int,
     rate: float = 1e-3,

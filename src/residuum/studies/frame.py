@@ -10,18 +10,12 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from residuum.choices import Device, Scale
 from residuum.records.codec import Record
 from residuum.records.study import Chart, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.studies.verdict import Quantities, Rule
-
-Choice = TypeVar("Choice")
-
-
-def _nobody(_used: Sequence[RunRecord], _waited: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -38,12 +32,8 @@ class Setup:
     """A run or model file to examine in place of nets trained for the study."""
     device: Device = "auto"
     threads: int | None = None
-    watch: Callable[[Sequence[RunRecord], float], None] = _nobody
+    watch: Callable[[Sequence[RunRecord], float], None] = lambda _used, _waited: None
     """Told which runs `trained` gives, and for how many seconds their training was waited for."""
-
-    def at_scale(self, quick: Choice, full: Choice) -> Choice:
-        """Return the one of the two that goes with the scale."""
-        return quick if self.scale == "quick" else full
 
 
 def quantity(label: str, values: Sequence[float], unit: str = "", *, exact: bool = False) -> Quantity:

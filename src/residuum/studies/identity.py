@@ -216,11 +216,10 @@ def _curves(found: dict[tuple[str, int], list[Added]], shallow: Sequence[Shallow
 
 
 def _bars(q: Quantities, added: Sequence[int]) -> tuple[Bars, ...]:
-    wanted = {
-        "steps": ("Back at the shallow net's training loss", "steps"),
-        "taught": ("Taught the identity and nothing else", "distance from it, relative"),
-    }
-    nets = [(kind, _depth(many)) for many in added for kind in KINDS]
+    def by_depth(title: str, y: str, name: str) -> Bars:
+        nets = [(kind, _depth(many)) for many in added for kind in KINDS]
+        return bars_of(title, y, q, {f"{kind}, {depth} layers": f"{name}-{kind}{depth}" for kind, depth in nets})
+
     losses = {
         "residual": "shallow-residual-loss",
         "residual, grown": "grown-loss",
@@ -228,9 +227,7 @@ def _bars(q: Quantities, added: Sequence[int]) -> tuple[Bars, ...]:
         "plain, layers inserted": "inserted-loss",
     }
     return (
-        *(
-            bars_of(title, y, q, {f"{kind}, {depth} layers": f"{name}-{kind}{depth}" for kind, depth in nets})
-            for name, (title, y) in wanted.items()
-        ),
+        by_depth("Back at the shallow net's training loss", "steps", "steps"),
+        by_depth("Taught the identity and nothing else", "distance from it, relative", "taught"),
         bars_of("Convolutional nets before and after growing", "validation loss, nats", q, losses),
     )

@@ -37,24 +37,19 @@ class Deepened:
 
 def measure_insertion(setup: Setup) -> dict[str, Quantity]:
     """Grow residual nets and insert ordinary layers into plain ones, with every seed; then train each for a pass."""
-    found = {}
-    for model, kind in (("resnet20", "grown"), ("plain20", "inserted")):
+    found: dict[str, list[Deepened]] = {}
+    quantities: dict[str, Quantity] = {}
+    for model, label, kind in (("resnet20", "residual", "grown"), ("plain20", "plain", "inserted")):
         wanted = [net_settings(setup, model, seed) for seed in setup.seeds]
         records = trained(setup, wanted)
-        found[kind] = [_deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)]
-    quantities: dict[str, Quantity] = {}
-    for kind, label, deepened in zip(found, ("residual", "plain"), found.values(), strict=True):
-        before, after = tuple(one.before for one in deepened), tuple(one.after for one in deepened)
-        moved = tuple(one.difference for one in deepened)
+        nets = [_deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)]
+        change = f"largest change of a logit, as a share of the largest, {label} net {kind}"
         quantities |= {
-            f"shallow-{label}-loss": quantity(f"validation loss, {label} net", before, "nats"),
-            f"{kind}-loss": quantity(f"validation loss, {label} net {kind}", after, "nats"),
-            f"{kind}-difference": quantity(
-                f"largest change of a logit, as a share of the largest, {label} net {kind}",
-                moved,
-                exact=kind == "grown",
-            ),
+            f"shallow-{label}-loss": quantity(f"validation loss, {label} net", [one.before for one in nets], "nats"),
+            f"{kind}-loss": quantity(f"validation loss, {label} net {kind}", [one.after for one in nets], "nats"),
+            f"{kind}-difference": quantity(change, [one.difference for one in nets], exact=kind == "grown"),
         }
+        found[kind] = nets
     return quantities | _trained_on(setup, found)
 
 
@@ -95,12 +90,8 @@ def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepe
         seed=settings.seed,
         validation=settings.validation,
     )
-    return Deepened(
-        before=score(net, batches, run.compute).loss,
-        after=score(deeper, batches, run.compute).loss,
-        difference=logit_difference(net, deeper, batches),
-        then=then,
-    )
+    before, after = (score(one, batches, run.compute).loss for one in (net, deeper))
+    return Deepened(before, after, logit_difference(net, deeper, batches), then)
 
 
 def inserted(net: ResNet, blocks: Sequence[int], seed: int) -> ResNet:

@@ -6,7 +6,7 @@ statistics of training.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,12 +18,14 @@ from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
-from residuum.records.study import Lines, Map, Points, Quantity, Words
+from residuum.records.study import Lines, Map, Quantity, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import affordable, depths, opened, runs_of, training_batches
+from residuum.studies.examined import DEPTHS, affordable, opened, runs_of, training_batches
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Rule, below
 
+GRIDS = {"tiny": (5, 125), "quick": (11, 500), "full": (51, 2000)}
+"""Points along a side, an odd number, and pictures."""
 RING = 0.5
 """Where the rise is measured: over the points that lie within 0.09 of this radius."""
 ROUNDING = 1e-3
@@ -66,11 +68,11 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Draw the surface around each trained net, with every seed; or around the net given."""
-    points, images = _grid(setup)
+    points, images = GRIDS[setup.scale]
     if setup.model is not None:
         run = opened(setup.model, setup)
         kinds = {"given": [surface_of(run, points, affordable(run.classifier, images), 0)]}
-        q = _quantities("given", kinds["given"], exact=True)
+        q = _quantities(kinds, exact=True)
         words = Words(
             f"At radius 0.5 the loss is higher by {q['given-rise']}; {q['given-violations']} of the second differences "
             "are against convexity.",
@@ -78,11 +80,7 @@ def measure(setup: Setup) -> Findings:
         )
     else:
         kinds = _trained_for_it(setup, points, images)
-        q = {
-            name: one
-            for kind, surfaces in kinds.items()
-            for name, one in _quantities(kind, surfaces, exact=False).items()
-        }
+        q = _quantities(kinds)
         words = Words(
             f"At radius 0.5 the loss is higher by {q['plain-rise']} around plain nets and by {q['residual-rise']} "
             f"around residual ones; {q['plain-violations']} and {q['residual-violations']} of the second differences "
@@ -93,7 +91,7 @@ def measure(setup: Setup) -> Findings:
     return Findings(
         q,
         words,
-        (*(map_of(kind, surfaces[0]) for kind, surfaces in kinds.items()), *_cuts(kinds)),
+        (*(map_of(kind, surfaces[0]) for kind, surfaces in kinds.items()), _cut(kinds)),
         notes=(
             f"A grid of {points}×{points} points and {images} training pictures as evaluation shows them; Li et al. "
             "took finer grids and all pictures.",
@@ -104,15 +102,8 @@ def measure(setup: Setup) -> Findings:
     )
 
 
-def _grid(setup: Setup) -> tuple[int, int]:
-    """Points along a side, an odd number, and pictures."""
-    if setup.scale == "tiny":
-        return 5, 125
-    return setup.at_scale((11, 500), (51, 2000))
-
-
 def _trained_for_it(setup: Setup, points: int, images: int) -> dict[str, list[Surface]]:
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found = runs_of(setup, [("plain", depth), ("resnet", depth)])
     kinds: dict[str, list[Surface]] = {}
     for kind, name in (("plain", "plain"), ("residual", "resnet")):
@@ -202,12 +193,9 @@ def rise(surface: Surface) -> float:
 def violations(surface: Surface) -> float:
     """Return the share of second differences along rows and columns that are negative: a convex surface has none."""
     found: list[bool] = []
-    for lines in (surface.rows, tuple(zip(*surface.rows, strict=True))):
-        for line in lines:
-            found += [
-                here - (before + after) / 2 > ROUNDING
-                for before, here, after in zip(line, line[1:], line[2:], strict=False)
-            ]
+    for line in (*surface.rows, *zip(*surface.rows, strict=True)):
+        threes = zip(line, line[1:], line[2:], strict=False)
+        found += [here - (before + after) / 2 > ROUNDING for before, here, after in threes]
     return sum(found) / len(found)
 
 
@@ -220,20 +208,17 @@ def flat_share(surface: Surface) -> float:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _quantities(kind: str, surfaces: Sequence[Surface], *, exact: bool) -> dict[str, Quantity]:
-    measured = {
-        "centre": ("loss of the net itself", [one.centre for one in surfaces], "nats"),
-        "rise": ("rise of the loss at radius 0.5", [rise(one) for one in surfaces], "nats"),
-        "violations": (
-            "second differences against convexity",
-            [100 * violations(one) for one in surfaces],
-            "%",
-        ),
-        "flat": ("points within 1 nat of the centre", [100 * flat_share(one) for one in surfaces], "%"),
+def _quantities(kinds: Mapping[str, Sequence[Surface]], *, exact: bool = False) -> dict[str, Quantity]:
+    measured: dict[str, tuple[str, Callable[[Surface], float], str]] = {
+        "centre": ("loss of the net itself", lambda one: one.centre, "nats"),
+        "rise": ("rise of the loss at radius 0.5", rise, "nats"),
+        "violations": ("second differences against convexity", lambda one: 100 * violations(one), "%"),
+        "flat": ("points within 1 nat of the centre", lambda one: 100 * flat_share(one), "%"),
     }
     return {
-        f"{kind}-{name}": quantity(f"{words}, {kind}", values, unit, exact=exact)
-        for name, (words, values, unit) in measured.items()
+        f"{kind}-{name}": quantity(f"{words}, {kind}", list(map(figure, surfaces)), unit, exact=exact)
+        for kind, surfaces in kinds.items()
+        for name, (words, figure, unit) in measured.items()
     }
 
 
@@ -244,8 +229,6 @@ def map_of(kind: str, surface: Surface) -> Map:
     return Map(f"Loss around one net, {kind}", "a", "b", rows, (-1, 1), (1, -1), "log10 of the loss in nats")
 
 
-def _cuts(kinds: Mapping[str, Sequence[Surface]]) -> tuple[Lines, ...]:
-    def along_a(surface: Surface) -> Points:
-        return tuple(zip(surface.at, surface.rows[len(surface.at) // 2], strict=True))
-
-    return (Lines("Loss along one direction", "a", "loss, nats", lines_of(kinds, along_a), log_y=True),)
+def _cut(kinds: Mapping[str, Sequence[Surface]]) -> Lines:
+    lines = lines_of(kinds, lambda one: tuple(zip(one.at, one.rows[len(one.at) // 2], strict=True)))
+    return Lines("Loss along one direction", "a", "loss, nats", lines, log_y=True)

@@ -14,11 +14,10 @@ from residuum.depth.lesion import lesions
 from residuum.depth.measure import identity, shortcut_alone
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
-from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Bar, Bars, Lines, Points, Quantity, Table, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, runs_of
+from residuum.studies.examined import DEPTHS, Examined, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Rule, below
 
@@ -75,17 +74,16 @@ def lesioned(seen: Examined, draws: int, seed: int) -> Lesions:
     if not free:
         raise UserError("no block of this net can be left out", "each changes the shape, and has no shortcut")
     error = partial(error_of_steps, seen)
-    whole = _error(intact.accuracy)
+    whole, blocks = _error(intact.accuracy), dict(seen.net.blocks())
     deleted, swapped, taus = {0: whole}, {0: whole}, {0: 1.0}
     for k in (k for k in DELETED if k <= len(free)):
         sets = [without(free, k, seed, draw) for draw in range(draws)]
         deleted[k] = statistics.fmean(error(deletion(seen.net, gone)) for gone in sets)
     for k in SWAPS if _pairs(free) else ():
         orders = [swaps(seen.net, free, k, seed, draw) for draw in range(draws)]
-        swapped[k] = statistics.fmean(error(_in_order(seen.net, names)) for names in orders)
+        swapped[k] = statistics.fmean(error([blocks[name] for name in names]) for names in orders)
         taus[k] = statistics.fmean(kendall_tau(seen.net, names) for names in orders)
-    blocks = tuple(name for name, _ in seen.net.blocks())
-    return Lesions(whole, blocks, single, free, deleted, swapped, taus)
+    return Lesions(whole, tuple(blocks), single, free, deleted, swapped, taus)
 
 
 @torch.inference_mode()
@@ -134,11 +132,6 @@ def _pairs(free: Sequence[str]) -> list[tuple[str, str]]:
     return [(a, b) for i, a in enumerate(free) for b in free[i + 1 :] if a.split(".")[0] == b.split(".")[0]]
 
 
-def _in_order(net: ResNet, names: Sequence[str]) -> list[Step]:
-    blocks: dict[str, ResidualBlock] = dict(net.blocks())
-    return [blocks[name] for name in names]
-
-
 def kendall_tau(net: ResNet, names: Sequence[str]) -> float:
     """Return the share of pairs of blocks in their own order, less the share in the other."""
     place = {name: i for i, (name, _) in enumerate(net.blocks())}
@@ -168,13 +161,10 @@ def measure(setup: Setup) -> Findings:
     """Lesion the deepest nets of the degradation study, or the net that was given."""
     if setup.model is not None:
         return _of_model(setup, setup.model)
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
     found = {
-        kind: [
-            lesioned(examine(setup, record.path), DRAWS[setup.scale], seed)
-            for record, seed in zip(records, setup.seeds, strict=True)
-        ]
+        kind: [lesioned(seen, DRAWS[setup.scale], seed) for seen, seed in examine_each(setup, records)]
         for (kind, _), records in runs.items()
     }
     named = {f"{kind}{depth}": nets for kind, nets in found.items()}
@@ -223,8 +213,8 @@ def _charts(found: dict[str, list[Lesions]]) -> tuple[Lines, ...]:
 
     return (
         lines("Error without one block", "block deleted", lambda one: one.by_block),
-        lines("Error against the number of blocks deleted", "blocks deleted", lambda one: _points(one.deleted)),
-        lines("Error against the number of swaps", "pairs of blocks swapped", lambda one: _points(one.swapped)),
+        lines("Error against the number of blocks deleted", "blocks deleted", lambda one: tuple(one.deleted.items())),
+        lines("Error against the number of swaps", "pairs of blocks swapped", lambda one: tuple(one.swapped.items())),
     )
 
 
@@ -232,19 +222,12 @@ def _whole_and_less(found: dict[str, list[Lesions]]) -> Bars:
     bars = []
     for name, nets in found.items():
         less = tuple(one.intact + one.median_rise for one in nets)
-        bars += [
-            Bar(f"{name}, whole", tuple(one.intact for one in nets)),
-            Bar(f"{name}, less the median block", less),
-        ]
+        bars += [Bar(f"{name}, whole", tuple(one.intact for one in nets)), Bar(f"{name}, less the median block", less)]
     return Bars("Error of the whole net and less the median block", "error, %", tuple(bars))
 
 
 def _points_zh(rise: Quantity) -> str:
     return str(rise).replace("points", "个百分点")
-
-
-def _points(values: dict[int, float]) -> Points:
-    return tuple((float(k), value) for k, value in values.items())
 
 
 def _taus(found: dict[str, list[Lesions]]) -> Table:

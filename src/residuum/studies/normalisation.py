@@ -15,15 +15,7 @@ from residuum.records.study import Line, Lines, Words
 from residuum.studies.charts import numbered
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import net_settings
-from residuum.studies.variants import (
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Variant, compared, errors, train_each
 from residuum.studies.verdict import Rule, below, not_above
 from residuum.training.loaders import open_loaders
 from residuum.training.resolve import resolve
@@ -39,10 +31,7 @@ NOTHING = 1e-9
 
 
 RULE = Rule(
-    (
-        not_above("without-test", "dropout-test", by=MARGIN, unit="points"),
-        below(("logits", "gradient"), NOTHING),
-    ),
+    (not_above("without-test", "dropout-test", by=MARGIN, unit="points"), below(("logits", "gradient"), NOTHING)),
     {
         "without-test": "the test error without dropout",
         "dropout-test": "that with it",
@@ -65,7 +54,9 @@ def measure(setup: Setup) -> Findings:
         "logits": quantity("largest change of the logits by biases, relative", (change.logits,), exact=True),
         "gradient": quantity("largest gradient of a bias, by the largest of a weight", (change.gradient,), exact=True),
     }
-    return Findings(
+    return compared(
+        variants,
+        found,
         q,
         Words(
             f"Test error without dropout {q['without-test']}, with it {q['dropout-test']}. Biases before BN "
@@ -73,15 +64,13 @@ def measure(setup: Setup) -> Findings:
             f"测试误差：不用随机失活 {q['without-test']}，使用随机失活 {q['dropout-test']}。BN 之前的偏置只使输出改变 "
             f"{change.logits:.1g}（相对值），其梯度为权重梯度的 {change.gradient:.1g}。",
         ),
-        (*error_bars(variants, q), loss_lines(variants, found), _gradients(change)),
-        (cost_table(variants, found),),
         (
             "A short training does not overfit, and where nothing is overfitted dropout can only harm: scale quick "
             "says little of the papers' 164 passes.",
             "The biases' effect is that of training, where BN subtracts the batch's own mean, in float64, on an "
             "untrained net.",
         ),
-        settings_in_common(variants, found),
+        (_gradients(change),),
     )
 
 
@@ -89,11 +78,9 @@ def _untrained(setup: Setup) -> tuple[ResNet, Tensor, Tensor]:
     """Return the net of the first seed as training would begin with it, in float64, with pictures and labels."""
     seed = setup.seeds[0]
     resolved = resolve(replace(net_settings(setup, NET, seed), device="cpu", threads=setup.threads))
-    plan = one_pass(PICTURES, PICTURES)
-    batch = next(iter(open_loaders(resolved)["train"].batches(plan)))
+    batch = next(iter(open_loaders(resolved)["train"].batches(one_pass(PICTURES, PICTURES))))
     torch.manual_seed(seed)
-    net = ResNet(resolved.spec).double().train()
-    return net, batch.images.double(), batch.labels
+    return ResNet(resolved.spec).double().train(), batch.images.double(), batch.labels
 
 
 # --- biases before BN ---------------------------------------------------------------------------
@@ -119,8 +106,7 @@ def bias_change(net: ResNet, images: Tensor, labels: Tensor) -> BiasChange:
     convolutions = list(before_bn(biased))
     chance = torch.Generator().manual_seed(0)
     for conv in convolutions:
-        values = torch.randn(conv.out_channels, generator=chance, dtype=conv.weight.dtype)
-        conv.bias = nn.Parameter(values)
+        conv.bias = nn.Parameter(torch.randn(conv.out_channels, generator=chance, dtype=conv.weight.dtype))
     with torch.no_grad():
         expected = net.train()(images)
     logits = biased.train()(images)

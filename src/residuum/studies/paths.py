@@ -6,7 +6,8 @@ Letters: n blocks; a path goes through the branch of k of them and the shortcut 
 import math
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -18,11 +19,10 @@ from residuum.errors import UserError
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Points, Quantity, Table, Words
-from residuum.runs import RunRecord
 from residuum.studies.charts import bars_of, mean_line, numbered
-from residuum.studies.examined import Examined, depths, examine, notes_on_pictures, of_depth
+from residuum.studies.examined import DEPTHS, Examined, examine, examine_each, notes_on_pictures, of_depth
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import test_error, trained
+from residuum.studies.trained import test_error, with_each_seed
 from residuum.studies.verdict import Quantities, Rule, below, not_above
 
 MOST = 0.95
@@ -133,11 +133,6 @@ class Found:
         return len(self.norms) - 1
 
     @property
-    def slope(self) -> float:
-        """Return by how much ln of the norm changes with one more branch on the path."""
-        return slope(self.norms)
-
-    @property
     def gradient(self) -> list[float]:
         """Return the share of the gradient that the paths of each length carry."""
         return shares_of_gradient(self.n, self.norms)
@@ -172,12 +167,11 @@ def measure(setup: Setup) -> Findings:
     """Follow the gradient through ordinary nets, and train others by their short paths; or examine the given net."""
     if setup.model is not None:
         return _of_model(setup, setup.model)
-    depth = 110 if setup.scale == "full" else depths(setup)[-1]
-    ordinary, short = _train(setup, depth)
-    found = [
-        found_in(examine(setup, record.path, PICTURES[setup.scale]), seed)
-        for record, seed in zip(ordinary, setup.seeds, strict=True)
-    ]
+    depth = 110 if setup.scale == "full" else DEPTHS[setup.scale][-1]
+    usual = partial(of_depth, setup, "resnet", depth)
+    runs = with_each_seed(setup, {"ordinary": usual, "short": partial(usual, stochastic_depth=DROPPED)})
+    ordinary, short = runs["ordinary"], runs["short"]
+    found = [found_in(seen, seed) for seen, seed in examine_each(setup, ordinary, PICTURES[setup.scale])]
     q = _quantities(found, f"resnet{depth}")
     q["ordinary"] = quantity(f"test error, resnet{depth}", list(map(test_error, ordinary)), "%")
     label = f"test error, resnet{depth} trained with stochastic depth"
@@ -202,13 +196,6 @@ def measure(setup: Setup) -> Findings:
     )
 
 
-def _train(setup: Setup, depth: int) -> tuple[list[RunRecord], list[RunRecord]]:
-    """Return the runs of the net as it is and with stochastic depth, one for each seed."""
-    usual = [of_depth(setup, "resnet", depth, seed) for seed in setup.seeds]
-    found = trained(setup, [*usual, *(replace(one, stochastic_depth=DROPPED) for one in usual)])
-    return found[: len(usual)], found[len(usual) :]
-
-
 def found_in(seen: Examined, seed: int) -> Found:
     """Follow the gradient through one net.
 
@@ -222,21 +209,9 @@ def found_in(seen: Examined, seed: int) -> Found:
 
 def _quantities(found: list[Found], name: str, *, exact: bool = False) -> dict[str, Quantity]:
     measured = {
-        "slope": (
-            "change of ln gradient norm by one more branch on the path",
-            "",
-            [one.slope for one in found],
-        ),
-        "length": (
-            "mean length of the paths that the gradient takes",
-            "",
-            [one.mean_length for one in found],
-        ),
-        "share": (
-            "share of paths that carry 95 % of the gradient",
-            "%",
-            [one.share_of_paths for one in found],
-        ),
+        "slope": ("change of ln gradient norm by one more branch on the path", "", [slope(one.norms) for one in found]),
+        "length": ("mean length of the paths that the gradient takes", "", [one.mean_length for one in found]),
+        "share": ("share of paths that carry 95 % of the gradient", "%", [one.share_of_paths for one in found]),
     }
     q = {
         key: quantity(f"{label}, {name}", values, unit, exact=exact) for key, (label, unit, values) in measured.items()

@@ -6,7 +6,7 @@ Letters: x_l is the input of block l, E a number made of the net's output, L the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, examine_each, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import open_pictures_of
 from residuum.studies.verdict import Quantities, Rule, above, below
@@ -38,20 +38,15 @@ SMALL = 0.1
 """Of He's initial weights: the small weights of the 2016 paper's remark on eq. 5."""
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of fully connected net."""
-
-    shortcut: Literal["identity", "none"]
-    normalise: bool
-
-
+PLAIN = MLPSpec(inputs=3 * SIDE * SIDE, width=1, blocks=1, outputs=CLASSES, shortcut="none")
+RESIDUAL = replace(PLAIN, shortcut="identity", order="preactivation")
 FULLY_CONNECTED = {
-    "plain, BN": Kind("none", True),
-    "plain, without BN": Kind("none", False),
-    "residual, BN": Kind("identity", True),
-    "residual, without BN": Kind("identity", False),
+    "plain, BN": PLAIN,
+    "plain, without BN": replace(PLAIN, normalise=False),
+    "residual, BN": RESIDUAL,
+    "residual, without BN": replace(RESIDUAL, normalise=False),
 }
+"""Their width and number of blocks are still to be said."""
 CONVOLUTIONAL = {"plain": "plain20", "residual": "resnet20", "pre-activation": "preresnet20"}
 
 
@@ -102,14 +97,11 @@ def identity_errors(net: ResNet, images: Tensor) -> tuple[float, float]:
 
 def _runs(blocks: Sequence[ResidualBlock]) -> list[tuple[int, int]]:
     """Return first and last + 1 of each longest row of blocks whose shortcut is the identity."""
-    rows, first = [], None
-    for place, block in enumerate([*blocks, None]):
-        passes = block is not None and isinstance(block.shortcut, nn.Identity) and not block.shared
-        if passes and first is None:
-            first = place
-        elif not passes and first is not None:
+    rows, place = [], 0
+    for passes, row in groupby(isinstance(block.shortcut, nn.Identity) and not block.shared for block in blocks):
+        first, place = place, place + len(list(row))
+        if passes:
             rows.append((first, place))
-            first = None
     return rows
 
 
@@ -137,17 +129,9 @@ def _signals(net: ResNet | MLP, images: Tensor, seed: int) -> tuple[list[Tensor]
     return xs, list(torch.autograd.grad(logits, xs, direction))
 
 
-def fully_connected(kind: Kind, depth: int, units: int, seed: int, scale: float = 1.0) -> MLP:
+def fully_connected(kind: MLPSpec, depth: int, units: int, seed: int, scale: float = 1.0) -> MLP:
     """Return an untrained net in float64; all weights but the last layer's times `scale`."""
-    spec = MLPSpec(
-        inputs=3 * SIDE * SIDE,
-        width=units,
-        blocks=(depth - 2) // 2,
-        outputs=CLASSES,
-        shortcut=kind.shortcut,
-        order="original" if kind.shortcut == "none" else "preactivation",
-        normalise=kind.normalise,
-    )
+    spec = replace(kind, width=units, blocks=(depth - 2) // 2)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = MLP(spec).double()
@@ -208,10 +192,12 @@ def measure(setup: Setup) -> Findings:
     q["plain-conv"] = q[f"plain, convolutional, {MIDDLE}"]
     q["plain-deep"] = q[f"plain, without BN, fully connected, {size.depths[-1]}"]
     q["residual-deep"] = q[f"residual, BN, fully connected, {size.depths[-1]}"]
+    profiles = lines_of({f"{kind}{depth}": nets for kind, nets in of_trained.items()}, _profile)
+    by_block = Lines(f"Block by block, trained, {depth} layers", "block", "log10 of gradient norm", profiles)
     return Findings(
         q,
         _words(q, size.depths[-1], depth),
-        (*_charts(norms, q, size), _chart_of_trained(depth, of_trained)),
+        (*_charts(norms, q, size), by_block),
         notes=(
             "New nets see pictures of 8 px, trained ones their own validation pictures, all in float64; E is a random "
             "weighting of the logits, so that no gradient is small because a loss is.",
@@ -263,12 +249,11 @@ def _new(setup: Setup, size: Size, images: Tensor) -> dict[tuple[str, int], list
 
 def _trained(setup: Setup) -> tuple[int, dict[str, list[list[float]]]]:
     """Return depth and gradient norms of the deepest nets of the degradation study, BN by the batch as in training."""
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found: dict[str, list[list[float]]] = {}
     for (kind, _), records in runs_of(setup, [("plain", depth), ("resnet", depth)]).items():
         found[kind] = []
-        for record, seed in zip(records, setup.seeds, strict=True):
-            seen = examine(setup, record.path, TRAINED_ON)
+        for seen, seed in examine_each(setup, records, TRAINED_ON):
             images = next(iter(seen.batches)).images.cpu().double()
             found[kind].append(gradient_norms(seen.net.cpu().double(), images, seed))
     return depth, found
@@ -329,11 +314,6 @@ def _charts(norms: dict[tuple[str, int], list[list[float]]], q: Quantities, size
             Lines(f"Block by block, {group}, {MIDDLE} layers", "block", y, by_block),
         ]
     return charts
-
-
-def _chart_of_trained(depth: int, found: dict[str, list[list[float]]]) -> Lines:
-    lines = lines_of({f"{kind}{depth}": nets for kind, nets in found.items()}, _profile)
-    return Lines(f"Block by block, trained, {depth} layers", "block", "log10 of gradient norm", lines)
 
 
 def _profile(norms: Sequence[float]) -> Points:

@@ -18,16 +18,8 @@ from residuum.errors import UserError
 from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Points, Quantity, Words
-from residuum.studies.charts import lines_of
-from residuum.studies.examined import (
-    IMAGES,
-    affordable,
-    depths,
-    notes_on_pictures,
-    opened,
-    runs_of,
-    training_batches,
-)
+from residuum.studies.charts import lines_of, numbered
+from residuum.studies.examined import DEPTHS, IMAGES, affordable, notes_on_pictures, opened, runs_of, training_batches
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.verdict import Rule, above
@@ -69,12 +61,10 @@ def measure(setup: Setup) -> Findings:
         blocks = [name for name, _ in run.classifier.net.blocks()]
     else:
         kinds, blocks = _trained_for_it(setup)
-    quantities = _quantities(kinds["residual"], exact=setup.model is not None)
+    q = _quantities(kinds["residual"], exact=setup.model is not None)
     if "plain" in kinds:
-        quantities["plain-probe-end"] = quantity(
-            "probe behind the last block, plain", tuple(100 * one.probe[-1] for one in kinds["plain"]), "%"
-        )
-    q = quantities
+        plain = [100 * one.probe[-1] for one in kinds["plain"]]
+        q["plain-probe-end"] = quantity("probe behind the last block, plain", plain, "%")
     cosines_by_stage = ", ".join(str(one) for name, one in q.items() if name.startswith("cosine-stage"))
     return Findings(
         q,
@@ -97,7 +87,7 @@ def measure(setup: Setup) -> Findings:
 
 
 def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
-    depth = depths(setup)[-1]
+    depth = DEPTHS[setup.scale][-1]
     found = runs_of(setup, [("resnet", depth), ("plain", depth)])
     nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
     blocks = [block for block, _ in nets["resnet"][0].classifier.net.blocks()]
@@ -241,23 +231,14 @@ def _mean(values: Iterable[float]) -> float:
 def _charts(kinds: Mapping[str, Sequence[Seen]], blocks: Sequence[str]) -> tuple[Lines, ...]:
     number = {name: place for place, name in enumerate(blocks, start=1)}
 
-    def probe(one: Seen) -> Points:
-        return tuple((place, 100 * share) for place, share in enumerate(one.probe))
+    def at_blocks(values: Mapping[str, float], times: float = 1.0) -> Points:
+        return tuple((number[name], times * value) for name, value in values.items())
 
-    def own(one: Seen) -> Points:
-        return tuple((number[name], 100 * share) for name, share in one.own.items())
-
-    def cosine(one: Seen) -> Points:
-        return tuple((number[name], value) for name, value in one.cosine.items())
-
-    residual = {"residual": kinds["residual"]}
+    probe = lines_of(kinds, lambda one: numbered((100 * share for share in one.probe), first=0))
+    own = lines_of(kinds, lambda one: at_blocks(one.own, 100))
+    cosine = lines_of({"residual": kinds["residual"]}, lambda one: at_blocks(one.cosine))
     return (
-        Lines("What a linear probe finds behind each block", "block", "accuracy, %", lines_of(kinds, probe)),
-        Lines(
-            "The net's own head behind each block of the last stage",
-            "block",
-            "accuracy, %",
-            lines_of(kinds, own),
-        ),
-        Lines("Does F point down the loss?", "block", "cosine of F and −∂L/∂x", lines_of(residual, cosine)),
+        Lines("What a linear probe finds behind each block", "block", "accuracy, %", probe),
+        Lines("The net's own head behind each block of the last stage", "block", "accuracy, %", own),
+        Lines("Does F point down the loss?", "block", "cosine of F and −∂L/∂x", cosine),
     )

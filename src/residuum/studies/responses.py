@@ -13,7 +13,7 @@ from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of
+from residuum.studies.examined import DEPTHS, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, below
 
@@ -107,13 +107,13 @@ def measure(setup: Setup) -> Findings:
     """Examine plain and residual nets of every depth, or the net that was given."""
     if setup.model is not None:
         return _of_model(setup, setup.model)
-    common = depths(setup)
+    common = DEPTHS[setup.scale]
     of = {"plain": common, "resnet": (*common, 110) if setup.scale == "full" else common}
     nets = [(kind, depth) for kind in of for depth in of[kind]]
     found: dict[str, list[Responses]] = {}
     for (kind, depth), records in runs_of(setup, nets).items():
-        examined = [examine(setup, record.path) for record in records]
-        found[f"{kind}{depth}"] = [responses(seen.net, seen.batches) for seen in examined]
+        each = examine_each(setup, records)
+        found[f"{kind}{depth}"] = [responses(seen.net, seen.batches) for seen, _ in each]
     q = _quantities(found)
     plain, same = (f"{kind}{common[-1]}" for kind in of)
     deep, shallow = f"resnet{of['resnet'][-1]}", f"resnet{common[0]}"

@@ -111,14 +111,9 @@ def record(
         notes=findings.notes,
         settings=dict(findings.settings),
         seconds=round(seconds, 1),
-        runs={run.path.name: _seconds(run) for run in used},
+        runs={run.path.name: round(sum(line.seconds for line in run.epochs), 1) for run in used},
         environment=machine.environment(),
     )
-
-
-def _seconds(run: runs.RunRecord) -> float:
-    """Return how long the training of a run took; on a processor that is of one core."""
-    return round(sum(line.seconds for line in run.epochs), 1)
 
 
 def rounded(charts: Any) -> Any:

@@ -29,8 +29,7 @@ class Scenes:
 
     def to(self, compute: Compute) -> "Scenes":
         """Return the same where, and in the order of axes in which, nets compute."""
-        channels_last = compute.layout == "channels-last"
-        order = torch.channels_last if channels_last else torch.contiguous_format
+        order = torch.channels_last if compute.layout == "channels-last" else torch.contiguous_format
         return Scenes(self.pictures.to(compute.device, memory_format=order), self.masks.to(compute.device))
 
 
@@ -48,13 +47,8 @@ def scenes(split: Split, count: int, seed: int) -> Scenes:
 
     for scene in range(count):
         digits = 2 + draw(2, 1)[0]
-        places = zip(
-            draw(len(scans), digits),
-            draw(SIDE - size + 1, digits),
-            draw(SIDE - size + 1, digits),
-            strict=True,
-        )
-        for row, top, left in places:
+        rows, tops, lefts = (draw(below, digits) for below in (len(scans), SIDE - size + 1, SIDE - size + 1))
+        for row, top, left in zip(rows, tops, lefts, strict=True):
             window = (slice(top, top + size), slice(left, left + size))
             ink = scans[row] > INK
             pictures[scene, 0][window] = torch.where(ink, scans[row], pictures[scene, 0][window])
@@ -68,8 +62,7 @@ def overlap(answers: Tensor, masks: Tensor) -> tuple[float, float]:
 
     Both are (N, S, S) class numbers. A class that is in neither counts nowhere.
     """
-    pairs = torch.bincount((masks * CLASSES + answers).flatten(), minlength=CLASSES**2).view(CLASSES, CLASSES)
-    pairs = pairs.cpu()
+    pairs = torch.bincount((masks * CLASSES + answers).flatten(), minlength=CLASSES**2).view(CLASSES, CLASSES).cpu()
     both = pairs.diagonal().double()
     either = pairs.sum(0) + pairs.sum(1) - both
     there = either > 0

@@ -2,20 +2,17 @@
 
 import statistics
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from residuum.data.batches import Batch
-from residuum.depth.recalibrate import recalibrate
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
-from residuum.runs import RunRecord
 from residuum.studies.charts import line_through, lines_of, numbered
-from residuum.studies.examined import depths, examine, notes_on_pictures, runs_of, untrained
+from residuum.studies.examined import DEPTHS, Examined, examine_each, notes_on_pictures, runs_of, untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, above, below
 
@@ -30,21 +27,15 @@ BIAS = 0.1
 PICTURES = {"tiny": 50, "quick": 250, "full": 1000}
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of fully connected net with one input and one output."""
-
-    shortcut: Literal["identity", "none"]
-    normalise: bool = True
-    branch: float = 1.0
-    """What F is multiplied by: the paper's β."""
-
-
+Kind = tuple[MLPSpec, float]
+"""A fully connected net, its size still to be said, and what F is multiplied by: the paper's β."""
+PLAIN = MLPSpec(inputs=1, width=1, blocks=1, outputs=1, layers=1, shortcut="none", order="preactivation")
+RESIDUAL = replace(PLAIN, shortcut="identity")
 KINDS = {
-    "plain": Kind("none"),
-    "residual": Kind("identity"),
-    "residual, F × 0.1": Kind("identity", branch=0.1),
-    "plain, not centred": Kind("none", normalise=False),
+    "plain": (PLAIN, 1.0),
+    "residual": (RESIDUAL, 1.0),
+    "residual, F × 0.1": (RESIDUAL, 0.1),
+    "plain, not centred": (replace(PLAIN, normalise=False), 1.0),
 }
 
 
@@ -69,24 +60,15 @@ SIZES = {
 
 def line_net(kind: Kind, layers: int, units: int, seed: int) -> MLP:
     """Return an untrained net of `layers` hidden layers in blocks of one, each BN and ReLU, then its weights."""
-    spec = MLPSpec(
-        inputs=1,
-        width=units,
-        blocks=layers,
-        outputs=1,
-        layers=1,
-        shortcut=kind.shortcut,
-        order="preactivation",
-        normalise=kind.normalise,
-    )
+    spec, branch = kind
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        net = MLP(spec)
+        net = MLP(replace(spec, width=units, blocks=layers))
         for name, weight in net.stages.named_parameters():
             if name.endswith("fc1.weight"):
-                weight.mul_(kind.branch)
+                weight.mul_(branch)
         for layer in net.modules():
-            if isinstance(layer, nn.Linear) and layer is not net.fc and not kind.normalise:
+            if isinstance(layer, nn.Linear) and layer is not net.fc and not spec.normalise:
                 nn.init.normal_(layer.bias, std=BIAS)
     return net
 
@@ -114,21 +96,22 @@ def autocorrelation(signal: Tensor, lags: int) -> list[float]:
     return [float(around[: len(around) - lag] @ around[lag:]) / power for lag in range(lags + 1)]
 
 
-def _mean_autocorrelation(kind: Kind, layers: int, size: Size, seed: int) -> list[float]:
+def _mean_autocorrelation(signals: Iterable[Tensor]) -> list[float]:
+    """Return the mean over signals of equal length, at each lag."""
+    found = [autocorrelation(one, LAGS) for one in signals]
+    return [statistics.fmean(at_lag) for at_lag in zip(*found, strict=True)]
+
+
+def _of_nets(kind: Kind, layers: int, size: Size, seed: int) -> list[float]:
     """Return the mean over a seed's nets."""
-    of_nets = [
-        autocorrelation(slopes(line_net(kind, layers, size.units, seed * size.nets + i)), LAGS)
-        for i in range(size.nets)
-    ]
-    return [statistics.fmean(at_lag) for at_lag in zip(*of_nets, strict=True)]
+    seeds = range(seed * size.nets, (seed + 1) * size.nets)
+    return _mean_autocorrelation(slopes(line_net(kind, layers, size.units, one)) for one in seeds)
 
 
 def _brown_noise(size: Size, seed: int) -> list[float]:
     """Return what a random walk of as many steps has, for comparison."""
     chance = torch.Generator().manual_seed(seed)
-    walks = torch.randn(size.nets, POINTS, generator=chance).cumsum(1)
-    of_walks = [autocorrelation(walk, LAGS) for walk in walks]
-    return [statistics.fmean(at_lag) for at_lag in zip(*of_walks, strict=True)]
+    return _mean_autocorrelation(torch.randn(size.nets, POINTS, generator=chance).cumsum(1))
 
 
 # --- over pictures ------------------------------------------------------------------------------
@@ -158,13 +141,9 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return found
 
 
-def _of_run(setup: Setup, record: RunRecord, seed: int) -> tuple[float, float]:
+def _new_and_trained(seen: Examined, seed: int) -> tuple[float, float]:
     """Return the correlation in the net when it was new and when it was trained."""
-    seen = examine(setup, record.path, PICTURES[setup.scale])
-    new = untrained(seen.net.spec, seed)
-    seen.compute.place(new)
-    new.eval()
-    recalibrate(new, (batch.images for batch in seen.batches))
+    new = untrained_on(seen.net.spec, seed, (batch.images for batch in seen.batches), seen.compute)
     return neighbour_correlation(new, seen.batches), neighbour_correlation(seen.net, seen.batches)
 
 
@@ -185,7 +164,7 @@ def measure(setup: Setup) -> Findings:
     """Measure fully connected nets of one input along a line, and the nets of the degradation study on pictures."""
     size = SIZES[setup.scale]
     found = {
-        (name, layers): [_mean_autocorrelation(kind, layers, size, seed) for seed in setup.seeds]
+        (name, layers): [_of_nets(kind, layers, size, seed) for seed in setup.seeds]
         for name, kind in KINDS.items()
         for layers in size.layers
     }
@@ -224,20 +203,19 @@ def measure(setup: Setup) -> Findings:
 
 def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
     """Return the correlation between neighbouring pixels of each net's gradient, new and trained, against depth."""
-    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in depths(setup)]
+    nets = [(kind, depth) for kind in ("plain", "resnet") for depth in DEPTHS[setup.scale]]
     found = {
-        net: [_of_run(setup, record, seed) for record, seed in zip(records, setup.seeds, strict=True)]
+        net: [_new_and_trained(seen, seed) for seen, seed in examine_each(setup, records, PICTURES[setup.scale])]
         for net, records in runs_of(setup, nets).items()
     }
     q, lines = {}, []
     for which, state in enumerate(("new", "trained")):
-        for kind, depth in nets:
-            values = tuple(pair[which] for pair in found[kind, depth])
-            label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
-            q[f"{kind}{depth}-{state}"] = quantity(label, values)
         for kind in ("plain", "resnet"):
-            against = {depth: q[f"{kind}{depth}-{state}"].values for depth in depths(setup)}
+            against = {depth: [pair[which] for pair in found[kind, depth]] for depth in DEPTHS[setup.scale]}
             lines.append(line_through(f"{kind}, {state}", against))
+            for depth, values in against.items():
+                label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
+                q[f"{kind}{depth}-{state}"] = quantity(label, values)
     return q, Lines("Gradients on pictures, neighbouring pixels", "layers", "correlation", tuple(lines))
 
 

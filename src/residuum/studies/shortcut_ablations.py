@@ -2,15 +2,7 @@
 
 from residuum.records.study import Words
 from residuum.studies.frame import Findings, Setup
-from residuum.studies.variants import (
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Variant, compared, errors, train_each
 from residuum.studies.verdict import Rule, above
 
 MANIPULATIONS = {
@@ -39,18 +31,17 @@ def measure(setup: Setup) -> Findings:
     variants += [Variant(name, label, net, {"shortcut": name}) for name, label in MANIPULATIONS.items()]
     found = train_each(setup, variants)
     q = errors(variants, found)
-    return Findings(
+    listed = ", ".join(f"{label} {q[f'{name}-test']}" for name, label in MANIPULATIONS.items())
+    return compared(
+        variants,
+        found,
         q,
         Words(
-            f"Test error of {net}: identity {q['identity-test']}, "
-            + ", ".join(f"{label} {q[f'{name}-test']}" for name, label in MANIPULATIONS.items())
-            + ".",
+            f"Test error of {net}: identity {q['identity-test']}, {listed}.",
             f"{net} 的测试误差：恒等捷径 {q['identity-test']}，捷径乘 0.5、F 乘 0.5：{q['constant-test']}，"
             f"独占门控 {q['exclusive-gating-test']}，仅捷径门控 {q['shortcut-gating-test']}，"
             f"1×1 卷积 {q['1x1-test']}，随机失活 0.5 {q['dropout-test']}。",
         ),
-        (*error_bars(variants, q), loss_lines(variants, found)),
-        (cost_table(variants, found),),
         (
             "The paper has 110 layers, as scale full has. A factor on each shortcut acts as often as there are blocks: "
             "54 times there, 9 times in 20 layers, where little of the harm need show.",
@@ -58,5 +49,4 @@ def measure(setup: Setup) -> Findings:
             "and for shortcut-only gating one at which it lost 0.3 points.",
             "Option A stands where the shape changes, in every variant but the 1×1 convolution, as in the paper.",
         ),
-        settings_in_common(variants, found),
     )

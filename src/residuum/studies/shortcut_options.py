@@ -2,16 +2,7 @@
 
 from residuum.records.study import Quantity, Words
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.variants import (
-    Found,
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Found, Variant, compared, errors, train_each
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 OPTIONS = ("none", "A", "B", "C")
@@ -41,22 +32,21 @@ def measure(setup: Setup) -> Findings:
     measured = errors(variants, found)
     q = measured | _room_left(measured) | _parameters(found)
     at = f"{depths[-1]} layers"
-    return Findings(
+    return compared(
+        variants,
+        found,
         q,
         Words(
             f"Test error at {at}: none {q['none-test']}, A {q['A-test']}, B {q['B-test']}, C {q['C-test']}.",
             f"{depths[-1]} 层时的测试误差：无捷径 {q['none-test']}，A {q['A-test']}，B {q['B-test']}，"
             f"C {q['C-test']}。",
         ),
-        (*error_bars(variants, q), loss_lines(variants, found)),
-        (cost_table(variants, found),),
         (
             "The paper's table is of 34 layers on ImageNet, where none is at 28.54 %, A 25.03, B 24.52, C 24.19. At 20 "
             "layers its own nets with and without shortcuts differ little.",
             "The order of A, B and C among themselves is measured but not judged: the paper's gaps of 0.3 to 0.5 "
             "points are below what few seeds can tell.",
         ),
-        settings_in_common(variants, found),
     )
 
 
@@ -70,26 +60,15 @@ def _variant(option: str, depth: int, deepest: bool) -> Variant:
 
 def _room_left(q: Quantities) -> dict[str, Quantity]:
     """What is left of half of A's gain over none when a projection's gain over A is taken off, in each seed."""
-    return {
-        f"{option}-room": quantity(
-            f"half of A's gain over none, less {option}'s gain over A",
-            tuple(
-                SHARE * (none - a) - (a - projected)
-                for none, a, projected in zip(
-                    q["none-test"].values, q["A-test"].values, q[f"{option}-test"].values, strict=True
-                )
-            ),
-            "points",
-        )
-        for option in ("B", "C")
-    }
+    room = {}
+    for option in ("B", "C"):
+        errors_of_seeds = zip(*(q[f"{one}-test"].values for one in ("none", "A", option)), strict=True)
+        values = [SHARE * (none - a) - (a - projected) for none, a, projected in errors_of_seeds]
+        room[f"{option}-room"] = quantity(f"half of A's gain over none, less {option}'s gain over A", values, "points")
+    return room
 
 
 def _parameters(found: Found) -> dict[str, Quantity]:
     """Parameters at the greatest depth: none and A have equally many, so that they compare fairly."""
-    return {
-        f"{option}-parameters": quantity(
-            f"parameters, {option}", (found[option][0].settings.summary.parameters,), exact=True
-        )
-        for option in OPTIONS
-    }
+    counts = {option: found[option][0].settings.summary.parameters for option in OPTIONS}
+    return {f"{one}-parameters": quantity(f"parameters, {one}", (n,), exact=True) for one, n in counts.items()}

@@ -34,6 +34,13 @@ class Plan:
     steps: int
 
 
+PLANS = {
+    "tiny": Plan(4, 64, 32, 10),
+    "quick": Plan(8, 2000, 500, 800),
+    "full": Plan(16, 20_000, 2000, 10_000),
+}
+
+
 @dataclass(frozen=True)
 class Judged:
     """What one net gives: mean IoU, share of pixels right, and its answer (S, S) to the first test scene."""
@@ -44,10 +51,7 @@ class Judged:
 
 
 RULE = Rule(
-    (
-        above(("add-iou", "concatenate-iou"), "none-iou"),
-        not_above("concatenate-iou", "add-iou", by=0.02),
-    ),
+    (above(("add-iou", "concatenate-iou"), "none-iou"), not_above("concatenate-iou", "add-iou", by=0.02)),
     {
         "add-iou": "the mean IoU of adding",
         "concatenate-iou": "that of concatenating",
@@ -58,7 +62,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train the four U-Nets with every seed; judge them on scenes of test digits."""
-    plan = _plan(setup)
+    plan = PLANS[setup.scale]
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
     data, specs = digits(), unets(plan.width)
     assert data.test is not None
@@ -79,25 +83,13 @@ def measure(setup: Setup) -> Findings:
             f"参数量与相加相当的拼接 {q['matched-iou']}。",
         ),
         _charts(found, q, test),
-        (_table(found, q, specs),),
+        (_table(q, specs),),
         notes=(
             "Scenes are made of real digits; those tested on hold test digits alone.",
             "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
         ),
-        settings={
-            "steps": plan.steps,
-            "batch": BATCH,
-            "rate": RATE,
-            "scenes": plan.learnt,
-            "width": plan.width,
-        },
+        settings={"steps": plan.steps, "batch": BATCH, "rate": RATE, "scenes": plan.learnt, "width": plan.width},
     )
-
-
-def _plan(setup: Setup) -> Plan:
-    if setup.scale == "tiny":
-        return Plan(4, 64, 32, 10)
-    return setup.at_scale(Plan(8, 2000, 500, 800), Plan(16, 20_000, 2000, 10_000))
 
 
 # --- the nets -----------------------------------------------------------------------------------
@@ -140,51 +132,34 @@ def judged(net: UNet, test: Scenes) -> Judged:
 
 # --- figures ------------------------------------------------------------------------------------
 
-NAMES = {
-    "add": "adding",
-    "concatenate": "concatenating",
-    "none": "no skips",
-    "matched": "concatenating, narrower",
-}
+NAMES = {"add": "adding", "concatenate": "concatenating", "none": "no skips", "matched": "concatenating, narrower"}
 
 
 def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int]) -> dict[str, Quantity]:
-    quantities: dict[str, Quantity] = {}
+    q: dict[str, Quantity] = {}
     for name, nets in found.items():
         words = NAMES[name]
-        quantities |= {
-            f"{name}-iou": quantity(f"mean IoU, {words}", tuple(net.iou for net in nets)),
-            f"{name}-pixels": quantity(f"pixels right, {words}", tuple(100 * net.pixels for net in nets), "%"),
-            f"{name}-parameters": quantity(f"parameters, {words}", (float(sizes[name]),), exact=True),
-        }
-    return quantities
+        q[f"{name}-iou"] = quantity(f"mean IoU, {words}", [net.iou for net in nets])
+        q[f"{name}-pixels"] = quantity(f"pixels right, {words}", [100 * net.pixels for net in nets], "%")
+        q[f"{name}-parameters"] = quantity(f"parameters, {words}", (float(sizes[name]),), exact=True)
+    return q
 
 
-def _table(found: Mapping[str, object], q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
-    rows = tuple(
-        (
-            NAMES[name],
-            str(specs[name].width),
-            f"{q[f'{name}-parameters'].mean:,.0f}",
-            str(q[f"{name}-iou"]),
-            str(q[f"{name}-pixels"]),
-        )
-        for name in found
-    )
-    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), rows)
+def _table(q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
+    rows = []
+    for name, spec in specs.items():
+        size, iou, pixels = (q[f"{name}-{what}"] for what in ("parameters", "iou", "pixels"))
+        rows.append((NAMES[name], str(spec.width), f"{size.mean:,.0f}", str(iou), str(pixels)))
+    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), tuple(rows))
 
 
 def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) -> tuple[Bars | Map, ...]:
     answers = tuple(
         _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS) for name in ("add", "concatenate", "none")
     )
+    scores = {NAMES[name]: f"{name}-iou" for name in found}
     return (
-        bars_of(
-            "Mean intersection over union on test scenes",
-            "mean IoU",
-            q,
-            {NAMES[name]: f"{name}-iou" for name in found},
-        ),
+        bars_of("Mean intersection over union on test scenes", "mean IoU", q, scores),
         _map("A test scene", test.pictures[0, 0].cpu(), "ink"),
         _map("What it shows", test.masks[0].cpu(), _CLASS),
         *answers,

@@ -4,15 +4,7 @@ from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.records.study import Bar, Bars, Quantity, Words
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.variants import (
-    Variant,
-    cost_table,
-    error_bars,
-    errors,
-    loss_lines,
-    settings_in_common,
-    train_each,
-)
+from residuum.studies.variants import Variant, compared, errors, train_each
 from residuum.studies.verdict import Rule, above, below
 
 NET = "resnet164"
@@ -47,7 +39,9 @@ def measure(setup: Setup) -> Findings:
         "billions a picture",
         tuple(Bar(v.label, (q[f"{v.key}-resnet50"].mean / 1e9,)) for v in variants),
     )
-    return Findings(
+    return compared(
+        variants,
+        found,
         q,
         Words(
             f"Test error: stride in the 1×1 {q['1x1-test']}, in the 3×3 {q['3x3-test']}. ResNet-50 takes "
@@ -55,14 +49,12 @@ def measure(setup: Setup) -> Findings:
             f"测试误差：步幅在 1×1 卷积 {q['1x1-test']}，在 3×3 卷积 {q['3x3-test']}。"
             f"步幅在 3×3 卷积时，ResNet-50 的乘加运算多 {q['more'].mean:.2f} %。",
         ),
-        (*error_bars(variants, q), loss_lines(variants, found), counts),
-        (cost_table(variants, found),),
         (
             "The claim is about ResNet-50 on ImageNet, where three of 16 blocks halve the map. Here bottleneck nets "
             "for CIFAR-10 stand in, where two blocks do: of 6 at scale quick, of 54 at scale full.",
             "A 1×1 convolution of stride 2 reads one pixel in four and never sees the others; the 3×3 sees them all.",
         ),
-        settings_in_common(variants, found),
+        (counts,),
     )
 
 

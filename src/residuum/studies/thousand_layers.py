@@ -1,7 +1,7 @@
 """Nets of 1001 and 1202 layers, in the original order and with pre-activation: do they start to learn, at what cost?"""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -10,15 +10,10 @@ from residuum.plain_data import explicit
 from residuum.records.study import Bars, Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.studies.charts import bars_of, mean_line
+from residuum.studies.charts import bars_of, lines_of
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import (
-    net_settings,
-    open_pictures_of,
-    test_error,
-    trained,
-    training_error,
-)
+from residuum.studies.trained import net_settings, open_pictures_of, test_error, trained, training_error
+from residuum.studies.variants import Variant
 from residuum.studies.verdict import Quantities, Rule, below
 
 DEPTHS = (1001, 1202)
@@ -33,21 +28,11 @@ LATE = 0.75
 """Where in the run the loss begins to count: its last quarter."""
 
 
-@dataclass(frozen=True)
-class Net:
-    """One of the deep nets; `key` begins the names of its quantities."""
-
-    key: str
-    label: str
-    model: str
-
-
 NETS = tuple(
-    Net(f"{order}-{depth}", f"{order}, {depth}", f"{prefix}{depth}")
+    Variant(f"{order}-{depth}", f"{order}, {depth}", f"{prefix}{depth}")
     for depth in DEPTHS
     for order, prefix in ORDERS.items()
 )
-
 
 RULE = Rule(
     (
@@ -69,32 +54,29 @@ def measure(setup: Setup) -> Findings:
     wanted = {(model, seed): _settings(setup, model, seed) for model in models for seed in setup.seeds}
     found = dict(zip(wanted, _trained_or_none(setup, list(wanted.values())), strict=True))
     runs = {model: [found[model, seed] for seed in setup.seeds] for model in models}
+    finished = {model: [run for run in of_seeds if run is not None] for model, of_seeds in runs.items()}
     first = wanted[models[0], setup.seeds[0]]
     assert first.data is not None
     chance = math.log(len(open_pictures_of(first.data).classes))
     q: dict[str, Quantity] = {"chance": quantity("loss of guessing", (chance,), "nats", exact=True)}
     for net in NETS:
         q |= _quantities(net, runs[net.model], chance, setup.scale == "full")
-        q |= _cost(net, runs[net.model], runs[SHORT])
-    loss = {net.key: q[f"{net.key}-loss"] for net in NETS}
+        q |= _cost(net, finished[net.model], finished[SHORT])
+    losses = [(depth, q[f"original-{depth}-loss"], q[f"preactivation-{depth}-loss"]) for depth in DEPTHS]
+    english = (f"{depth} layers, original {old}, preactivation {new}" for depth, old, new in losses)
+    chinese = (f"{depth} 层，原始顺序 {old}，预激活 {new}" for depth, old, new in losses)
     return Findings(
         q,
         Words(
-            f"Training loss over the last quarter of training: {_listed(loss, 1001)}; {_listed(loss, 1202)}. "
-            f"Guessing has {chance:.3g}.",
-            "训练最后四分之一的训练损失："
-            + "；".join(
-                f"{depth} 层，原始顺序 {loss[f'original-{depth}']}，预激活 {loss[f'preactivation-{depth}']}"
-                for depth in DEPTHS
-            )
-            + f"。随机猜测为 {chance:.3g}。",
+            f"Training loss over the last quarter of training: {'; '.join(english)}. Guessing has {chance:.3g}.",
+            f"训练最后四分之一的训练损失：{'；'.join(chinese)}。随机猜测为 {chance:.3g}。",
         ),
         (
-            *(_curves(depth, runs) for depth in DEPTHS),
+            *(_curves(depth, finished) for depth in DEPTHS),
             _bars("Training loss, last quarter", "loss, nats", "loss", q),
             _bars("Time of a step", "seconds", "step", q),
         ),
-        (_table(q, runs),),
+        (_table(q, finished, len(setup.seeds)),),
         (
             "A net whose loss is no longer finite did not train; it counts with the loss of guessing.",
             "Scale quick ends after one pass over the digits, 80 steps of 16 pictures of 8 px; the papers train for "
@@ -116,37 +98,22 @@ def _settings(setup: Setup, model: str, seed: int) -> TrainSettings:
     return net_settings(on_digits, model, seed, **choices)
 
 
-# --- nets that may not train --------------------------------------------------------------------
-
-
 def _trained_or_none(setup: Setup, wanted: list[TrainSettings]) -> list[RunRecord | None]:
-    """Return a run for each of the settings, None where its loss was no longer finite."""
+    """Return a run for each of the settings, None where its loss or gradient overflowed."""
     try:
         return list(trained(setup, wanted))
     except UserError as error:
-        if not _overflowed(error):
+        if "training stopped at step" not in str(error):  # a run in a process of its own says it in `why`
             raise
-    return [_alone(setup, settings) for settings in wanted]
-
-
-def _alone(setup: Setup, settings: TrainSettings) -> RunRecord | None:
-    try:
-        return trained(setup, [settings])[0]
-    except UserError as error:
-        if not _overflowed(error):
-            raise
-        return None
-
-
-def _overflowed(error: UserError) -> bool:
-    """Say whether training ended because loss or gradient overflowed; a run of its own says so in `why`."""
-    return "training stopped at step" in str(error)
+    if len(wanted) == 1:
+        return [None]
+    return [_trained_or_none(setup, [settings])[0] for settings in wanted]
 
 
 # --- what is told of them -----------------------------------------------------------------------
 
 
-def _quantities(net: Net, runs: list[RunRecord | None], chance: float, whole: bool) -> dict[str, Quantity]:
+def _quantities(net: Variant, runs: list[RunRecord | None], chance: float, whole: bool) -> dict[str, Quantity]:
     """Loss of the last quarter and error of the last pass; after a `whole` training the test error too.
 
     Before that BN's running statistics are still mostly their initial ones, wrong a thousand times over.
@@ -170,17 +137,15 @@ def late_loss(run: RunRecord) -> float:
     return fmean(loss for step, loss in points if step > LATE * points[-1][0])
 
 
-def _cost(net: Net, runs: list[RunRecord | None], short: list[RunRecord | None]) -> dict[str, Quantity]:
+def _cost(net: Variant, runs: list[RunRecord], short: list[RunRecord]) -> dict[str, Quantity]:
     """Seconds a step, and how many times the 20-layer net's; nothing where no run of either finished."""
-    seconds = tuple(seconds_a_step(run) for run in runs if run is not None)
-    shorter = [seconds_a_step(run) for run in short if run is not None]
-    if not seconds or not shorter:
+    if not runs or not short:
         return {}
+    seconds, shorter = list(map(seconds_a_step, runs)), fmean(map(seconds_a_step, short))
+    times = [one / shorter for one in seconds]
     return {
         f"{net.key}-step": quantity(f"time of a step, {net.label}", seconds, "s"),
-        f"{net.key}-times": quantity(
-            f"time of a step, {net.label}, by {SHORT}'s", tuple(one / fmean(shorter) for one in seconds)
-        ),
+        f"{net.key}-times": quantity(f"time of a step, {net.label}, by {SHORT}'s", times),
     }
 
 
@@ -189,18 +154,10 @@ def seconds_a_step(run: RunRecord) -> float:
     return sum(line.seconds for line in run.epochs) / run.epochs[-1].step
 
 
-def _listed(loss: dict[str, Quantity], depth: int) -> str:
-    return f"{depth} layers, " + ", ".join(f"{order} {loss[f'{order}-{depth}']}" for order in ORDERS)
-
-
-def _curves(depth: int, runs: dict[str, list[RunRecord | None]]) -> Lines:
+def _curves(depth: int, runs: dict[str, list[RunRecord]]) -> Lines:
     """Loss over the steps of the nets of one depth that trained."""
-    lines = []
-    for order, prefix in ORDERS.items():
-        points = [_losses(run) for run in runs[f"{prefix}{depth}"] if run is not None]
-        if points:
-            lines.append(mean_line(order, points))
-    return Lines(f"Training loss, {depth} layers", "step", "loss, nats", tuple(lines), log_y=True)
+    nets = {order: present for order, prefix in ORDERS.items() if (present := runs[f"{prefix}{depth}"])}
+    return Lines(f"Training loss, {depth} layers", "step", "loss, nats", lines_of(nets, _losses), log_y=True)
 
 
 def _losses(run: RunRecord) -> Points:
@@ -208,18 +165,16 @@ def _losses(run: RunRecord) -> Points:
 
 
 def _bars(title: str, y: str, what: str, q: Quantities) -> Bars:
-    measured = {net.label: name for net in NETS if (name := f"{net.key}-{what}") in q}
-    return bars_of(title, y, q, measured)
+    return bars_of(title, y, q, {net.label: name for net in NETS if (name := f"{net.key}-{what}") in q})
 
 
-def _table(q: Quantities, runs: dict[str, list[RunRecord | None]]) -> Table:
+def _table(q: Quantities, runs: dict[str, list[RunRecord]], seeds: int) -> Table:
     rows = []
     for net in NETS:
-        present = [run for run in runs[net.model] if run is not None]
+        present = runs[net.model]
         layers = f"{present[0].settings.summary.depth:,}" if present else "–"
         parameters = f"{present[0].settings.summary.parameters:,}" if present else "–"
         step, times = (str(q.get(f"{net.key}-{what}", "–")) for what in ("step", "times"))
-        trained_of = f"{len(present)} of {len(runs[net.model])}"
-        rows.append((net.label, layers, parameters, step, times, trained_of))
+        rows.append((net.label, layers, parameters, step, times, f"{len(present)} of {seeds}"))
     heads = ("net", "layers", "parameters", "time of a step", f"by {SHORT}'s", "seeds that trained")
     return Table("What it costs", heads, tuple(rows))

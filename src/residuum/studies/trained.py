@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from residuum import runs
 from residuum.compute import choose_compute
@@ -33,9 +33,10 @@ from residuum.studies.frame import Setup
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 
+Key = TypeVar("Key")
+
 PICTURES = "cifar10"
-QUICK_EPOCHS = 2
-QUICK_SIDE = 16
+QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
 TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
 ON_A_GPU = 4
@@ -58,7 +59,7 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
         return TrainSettings(data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices})
     short: dict[str, Any] = {"recipe": "sgd_one_cycle"}
     if open_pictures_of(data).name == PICTURES:
-        short |= {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE}
+        short |= QUICK
     return TrainSettings(data, model=model, seed=seed, **{**short, **choices})
 
 
@@ -92,6 +93,17 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
     return found
+
+
+def with_each_seed(setup: Setup, nets: Mapping[Key, Callable[[int], TrainSettings]]) -> dict[Key, list[runs.RunRecord]]:
+    """Return the runs of each net, one for each seed, from which its settings are made.
+
+    Raises:
+        UserError, Stopped: as `trained`.
+    """
+    wanted = {(key, seed): settings_of(seed) for key, settings_of in nets.items() for seed in setup.seeds}
+    found = dict(zip(wanted, trained(setup, list(wanted.values())), strict=True))
+    return {key: [found[key, seed] for seed in setup.seeds] for key in nets}
 
 
 def _folder(setup: Setup, settings: TrainSettings) -> Path:
@@ -180,9 +192,6 @@ def _check(code: int, folder: Path) -> None:
 
 
 # --- what runs say ------------------------------------------------------------------------------
-
-
-Read = Callable[[runs.RunRecord], float]
 
 
 def test_error(run: runs.RunRecord) -> float:

@@ -15,28 +15,18 @@ from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Loader, open_loader
 from residuum.data.contract import ImageData
 from residuum.data.rng import order
-from residuum.depth.recalibrate import recalibrate
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NetSpec
 from residuum.records.study import Bars, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of
-from residuum.studies.examined import untrained as new_net
+from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.some_classes import folder_of_classes
-from residuum.studies.trained import (
-    PICTURES,
-    QUICK_EPOCHS,
-    QUICK_SIDE,
-    net_settings,
-    open_pictures_of,
-    test_error,
-    trained,
-)
+from residuum.studies.trained import PICTURES, QUICK, net_settings, open_pictures_of, test_error, trained
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 BATCH = 250
@@ -80,11 +70,12 @@ def measure(setup: Setup) -> Findings:
     wanted = [_settings(setup, data, str(folder), net, seed) for net in nets for seed in setup.seeds]
     records = trained(setup, wanted)
     compute = choose_compute(setup.device, threads=setup.threads)
-    found: dict[str, list[float]] = {}
+    found: dict[tuple[str | None, str], list[float]] = {}
     for record, asked in zip(records, wanted, strict=True):
         for name, share in _figures(record, asked.seed, data, (learned, other), setup, compute).items():
-            found.setdefault(f"{asked.model}-{name}", []).append(100 * share)
-    q = {name: quantity(_label(name), tuple(values), "%") for name, values in found.items()}
+            found.setdefault((asked.model, name), []).append(100 * share)
+    q = {f"{net}-{name}": quantity(f"{KINDS[name]}, {net}", shares, "%") for (net, name), shares in found.items()}
+    own = bars_of("Accuracy on the nets' own classes", "accuracy, %", q, {net: f"{net}-own" for net in nets})
     return Findings(
         q,
         Words(
@@ -95,7 +86,7 @@ def measure(setup: Setup) -> Findings:
             f"（未训练时 {q['resnet56-untrained-many']}），ResNet-20 为 {q['resnet20-many']}，"
             f"56 层普通网络为 {q['plain56-many']}。",
         ),
-        (_bars(q, nets, "many"), _bars(q, nets, "few"), _own(q, nets)),
+        (_bars(q, nets, "many"), _bars(q, nets, "few"), own),
         tables=(_table(q, nets),),
         notes=_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)),
         settings={"learned": list(learned), "probed": list(other), "nets": list(nets)},
@@ -128,7 +119,7 @@ def _settings(setup: Setup, data: ImageData, folder: str, net: str, seed: int) -
         return net_settings(setup, net, seed, blocks=(2, 2, 2) if "56" in net else (1, 1, 1), **mirrors)
     if setup.scale == "full":
         return net_settings(setup, net, seed, validation=0.1, **mirrors)
-    short = {"epochs": QUICK_EPOCHS, "image_size": QUICK_SIDE} if data.name == PICTURES else {}
+    short = QUICK if data.name == PICTURES else {}
     return net_settings(setup, net, seed, **short, **mirrors)
 
 
@@ -172,22 +163,14 @@ def _figures(
     }
     compute.place(model.net)
     found = {"own": 1 - test_error(record) / 100}
-    for prefix, net in (("", model.net), ("untrained-", untrained(model.net.spec, seed, loaders, compute))):
+    twin = untrained_on(model.net.spec, seed, _images(loaders["statistics"]), compute)
+    for prefix, net in (("", model.net), ("untrained-", twin)):
         x, held_x = (features(net, _images(loaders[name]), compute) for name in ("many", "held"))
         labels, held_labels = (_numbers(data, other, some) for some in (rows.many, rows.held))
         among = torch.from_numpy(np.isin(rows.many, rows.few))
         found[f"{prefix}many"] = probe_accuracy(x, labels, held_x, held_labels)
         found[f"{prefix}few"] = probe_accuracy(x[among], labels[among], held_x, held_labels)
     return found
-
-
-def untrained(spec: NetSpec, seed: int, loaders: dict[str, Loader], compute: Compute) -> ResNet:
-    """Return a net with the weights chance begins with, its BN statistics measured on the `statistics` pictures."""
-    net = new_net(spec, seed)
-    compute.place(net)
-    with compute.autocast():
-        recalibrate(net, _images(loaders["statistics"]))
-    return net.eval()
 
 
 @torch.inference_mode()
@@ -222,11 +205,6 @@ KINDS = {
 }
 
 
-def _label(name: str) -> str:
-    net, kind = name.split("-", 1)
-    return f"{KINDS[kind]}, {net}"
-
-
 def _bars(q: Quantities, nets: Sequence[str], amount: str) -> Bars:
     named = {
         f"{net}{words}": f"{net}-{prefix}{amount}"
@@ -234,11 +212,6 @@ def _bars(q: Quantities, nets: Sequence[str], amount: str) -> Bars:
         for prefix, words in (("", ""), ("untrained-", ", untrained"))
     }
     return bars_of(f"Linear probe on the other classes, {amount} pictures", "accuracy, %", q, named)
-
-
-def _own(q: Quantities, nets: Sequence[str]) -> Bars:
-    named = {net: f"{net}-own" for net in nets}
-    return bars_of("Accuracy on the nets' own classes", "accuracy, %", q, named)
 
 
 def _table(q: Quantities, nets: Sequence[str]) -> Table:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from residuum.records.study import Bars, Lines, Quantity, Table
+from residuum.records.study import Bars, Chart, Lines, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.studies.charts import bars_of, lines_of
-from residuum.studies.frame import Setup, quantity
-from residuum.studies.trained import loss_curve, net_settings, test_error, trained, training_error
+from residuum.studies.frame import Findings, Setup, quantity
+from residuum.studies.trained import loss_curve, net_settings, test_error, training_error, with_each_seed
 from residuum.studies.verdict import Quantities
 
 
@@ -34,23 +35,14 @@ def train_each(setup: Setup, variants: Sequence[Variant]) -> Found:
         UserError: a setting or the data are wrong, or training failed.
         Stopped: a signal came; every run was saved and goes on next time.
     """
-    wanted = {
-        (variant.key, seed): net_settings(setup, variant.model, seed, **variant.choices)
-        for variant in variants
-        for seed in setup.seeds
-    }
-    found = dict(zip(wanted, trained(setup, list(wanted.values())), strict=True))
-    return {variant.key: [found[variant.key, seed] for seed in setup.seeds] for variant in variants}
+    return with_each_seed(setup, {v.key: partial(net_settings, setup, v.model, **v.choices) for v in variants})
 
 
 def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
     """Return KEY-train and KEY-test of each variant, in per cent."""
     quantities = {}
     for variant in variants:
-        for split, words, error in (
-            ("train", "training", training_error),
-            ("test", "test", test_error),
-        ):
+        for split, words, error in (("train", "training", training_error), ("test", "test", test_error)):
             values = tuple(error(record) for record in found[variant.key])
             quantities[f"{variant.key}-{split}"] = quantity(f"{words} error, {variant.label}", values, "%")
     return quantities
@@ -58,14 +50,11 @@ def errors(variants: Sequence[Variant], found: Found) -> dict[str, Quantity]:
 
 def error_bars(variants: Sequence[Variant], q: Quantities, where: str = "") -> tuple[Bars, Bars]:
     """Return test and training error of the variants side by side; `where` is added to the titles."""
+    test, train = ({v.label: f"{v.key}-{split}" for v in variants} for split in ("test", "train"))
     return (
-        _bars("Test error" + where, "test", variants, q),
-        _bars("Training error" + where, "train", variants, q),
+        bars_of(f"Test error{where}", "error, %", q, test),
+        bars_of(f"Training error{where}", "error, %", q, train),
     )
-
-
-def _bars(title: str, split: str, variants: Sequence[Variant], q: Quantities) -> Bars:
-    return bars_of(title, "error, %", q, {v.label: f"{v.key}-{split}" for v in variants})
 
 
 def loss_lines(variants: Sequence[Variant], found: Found, where: str = "") -> Lines:
@@ -74,7 +63,7 @@ def loss_lines(variants: Sequence[Variant], found: Found, where: str = "") -> Li
     return Lines("Training loss" + where, "pass", "loss, nats", lines_of(nets, loss_curve))
 
 
-def cost_table(variants: Sequence[Variant], found: Found) -> Table:
+def _cost_table(variants: Sequence[Variant], found: Found) -> Table:
     """Return what each variant has: layers, parameters, multiply-adds for one picture."""
     rows = []
     for variant in variants:
@@ -83,7 +72,20 @@ def cost_table(variants: Sequence[Variant], found: Found) -> Table:
     return Table("What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows))
 
 
-def settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:
+def compared(
+    variants: Sequence[Variant],
+    found: Found,
+    q: Quantities,
+    measured: Words,
+    notes: tuple[str, ...],
+    charts: tuple[Chart, ...] = (),
+) -> Findings:
+    """Return the figures of variants with what is shown of all such: errors, losses, costs; then `charts`."""
+    shown = (*error_bars(variants, q), loss_lines(variants, found), *charts)
+    return Findings(q, measured, shown, (_cost_table(variants, found),), notes, _settings_in_common(variants, found))
+
+
+def _settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:
     """Return how the first variant was trained: what all have in common but for the choice under study."""
     record = found[variants[0].key][0]
     settings = record.settings.settings

@@ -146,15 +146,10 @@ ALONE = Part("one net alone is not compared with another", None)
 def _part(a: Quantity, relation: Relation, b: Quantity | float, by: float) -> Part:
     """Compare two figures, in the words of what was measured."""
     mean = b if isinstance(b, int | float) else b.mean
-    if relation == "above":
-        gap, alike = a.mean - mean - by, None
-    elif relation == "below":
-        gap, alike = mean - by - a.mean, None
-    else:
-        gap, alike = mean + by - a.mean, True
+    gap = {"above": a.mean - mean - by, "below": mean - by - a.mean, "not above": mean + by - a.mean}[relation]
     error = a.standard_error if isinstance(b, int | float) else math.hypot(a.standard_error, b.standard_error)
     words = f"{_named(a)} {relation} {_named(b)}" + (f" by more than {by:g}" if by else "")
-    return Part(words, _beyond(gap, error, alike))
+    return Part(words, _beyond(gap, error, True if relation == "not above" else None))
 
 
 def _beyond(gap: float, error: float, alike: bool | None) -> bool | None:

@@ -8,6 +8,7 @@ Letters: N points, evenly spaced.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,13 @@ class Plan:
     every: int
 
 
+PLANS = {
+    "tiny": Plan((1, 4), (8, 64), 150, 5),
+    "quick": Plan((1, 4, 15, 31), (8, 32, 128, 512), 600, 5),
+    "full": Plan((1, 4, 15, 31), (8, 32, 128, 512, 2048, 8192), 10_000, 20),
+}
+
+
 @dataclass(frozen=True)
 class Course:
     """How one net learnt: by step, each frequency's error and the curve (N,); and the error at the end."""
@@ -65,7 +73,7 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Fit the wave with plain and residual nets of each depth and with shallow nets of each width, with every seed."""
-    plan = _plan(setup)
+    plan = PLANS[setup.scale]
     x, y = wave(choose_compute(setup.device, threads=setup.threads).device)
     deep = {
         (kind, blocks): [learn(deep_net(kind, blocks, seed), x, y, plan) for seed in setup.seeds]
@@ -99,22 +107,8 @@ def measure(setup: Setup) -> Findings:
             "Without BN each branch's last layer begins at zero: otherwise every block would double the variance.",
             f"A frequency never learnt counts as learnt at the last of {plan.steps} steps.",
         ),
-        settings={
-            "frequencies": FREQUENCIES,
-            "points": POINTS,
-            "width": WIDTH,
-            "steps": plan.steps,
-            "rate": RATE,
-        },
+        settings={"frequencies": FREQUENCIES, "points": POINTS, "width": WIDTH, "steps": plan.steps, "rate": RATE},
     )
-
-
-def _plan(setup: Setup) -> Plan:
-    if setup.scale == "tiny":
-        return Plan((1, 4), (8, 64), 150, 5)
-    if setup.scale == "quick":
-        return Plan((1, 4, 15, 31), (8, 32, 128, 512), 600, 5)
-    return Plan((1, 4, 15, 31), (8, 32, 128, 512, 2048, 8192), 10_000, 20)
 
 
 # --- the wave and its parts ---------------------------------------------------------------------
@@ -148,16 +142,8 @@ def deep_net(kind: str, blocks: int, seed: int) -> MLP:
     The first layer's biases put its units' kinks all over the interval; at zero they would all lie at x = 0.
     """
     torch.manual_seed(seed)
-    net = MLP(
-        MLPSpec(
-            inputs=1,
-            width=WIDTH,
-            blocks=blocks,
-            outputs=1,
-            shortcut="none" if kind == "plain" else "identity",
-            normalise=kind == WITH_BN,
-        )
-    )
+    shortcut: Literal["identity", "none"] = "none" if kind == "plain" else "identity"
+    net = MLP(MLPSpec(inputs=1, width=WIDTH, blocks=blocks, outputs=1, shortcut=shortcut, normalise=kind == WITH_BN))
     if kind == WITH_BN:
         return net
     first = net.stem.get_submodule("fc")
@@ -244,15 +230,12 @@ def _depth(blocks: int) -> int:
 
 
 def _by_frequency(kind: str, courses: Sequence[Course], blocks: int) -> Lines:
-    lines = tuple(
-        mean_line(
-            f"frequency {f}",
-            [tuple((step, errors[place]) for step, errors in one.errors.items()) for one in courses],
-        )
-        for place, f in enumerate(FREQUENCIES)
-    )
+    lines = []
+    for place, f in enumerate(FREQUENCIES):
+        of_seeds = [tuple((step, errors[place]) for step, errors in one.errors.items()) for one in courses]
+        lines.append(mean_line(f"frequency {f}", of_seeds))
     title = f"Still to learn: {kind}, {_depth(blocks)} layers"
-    return Lines(title, "step", "error of the amplitude", lines)
+    return Lines(title, "step", "error of the amplitude", tuple(lines))
 
 
 def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
