@@ -7,10 +7,11 @@ import numpy as np
 
 from residuum.compute import Compute
 from residuum.data.batches import Batch
-from residuum.depth.measure import Score, batch_statistics, identity, recalibrated, score, scores_without
+from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
 from residuum.depth.remove import still_removable
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.depth import Score
 
 
 @dataclass(frozen=True)

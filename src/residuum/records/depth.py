@@ -56,8 +56,8 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
         return str(self.__struct_config__.tag)
 
 
-class Intact(Record, frozen=True, kw_only=True):
-    """The whole net's figures."""
+class Score(Record, frozen=True, kw_only=True):
+    """How good a net is."""
 
     loss: Amount
     """Mean negative log-likelihood, in nats, here and below."""
@@ -97,7 +97,8 @@ class LesionRow(Record, frozen=True, kw_only=True):
 class Lesion(Measured, frozen=True, kw_only=True, tag="lesion"):
     """lesion.json: the net without each of its blocks."""
 
-    intact: Intact
+    intact: Score
+    """The whole net's."""
     blocks: tuple[LesionRow, ...]
     """In the net's order."""
 
