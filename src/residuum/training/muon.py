@@ -72,7 +72,7 @@ class Muon:
         parameters = self._parameters()
         for place, slots in state["state"].items():
             parameter = parameters[place]
-            self.state[parameter] = {name: value.to(parameter) for name, value in slots.items()}
+            self.state[parameter] = {name: laid_out(value.to(parameter), parameter) for name, value in slots.items()}
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
@@ -97,26 +97,20 @@ class Muon:
         return directions
 
     def _move_others(self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float) -> None:
+        """v = momentum · v + g; w = w − rate · (g + momentum · v), where g has the decay in it."""
         gradients = [_gradient(p) for p in parameters]
         if weight_decay:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
-        torch._foreach_add_(parameters, self._nesterov(parameters, gradients, momentum), alpha=-rate)
-
-    def _nesterov(self, parameters: list[Tensor], gradients: list[Tensor], momentum: float) -> list[Tensor]:
-        """v = momentum · v + g; the direction is g + momentum · v."""
         averages = [self._average(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
-        return list(torch._foreach_add(gradients, averages, alpha=momentum))
+        torch._foreach_add_(parameters, torch._foreach_add(gradients, averages, alpha=momentum), alpha=-rate)
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
-        state = self.state.setdefault(parameter, {})
-        state["momentum_buffer"] = (
-            laid_out(state["momentum_buffer"], parameter) if state else torch.zeros_like(parameter)
-        )
-        average: Tensor = state["momentum_buffer"]
-        return average
+        if parameter not in self.state:
+            self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+        return self.state[parameter]["momentum_buffer"]
 
 
 def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
