@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from residuum.choices import RecipeName
+from residuum.choices import Device, RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
@@ -44,7 +44,7 @@ class Resolved:
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or f"{Path(self.settings.start or '').stem or 'net'}"
+        return self.settings.model or Path(self.settings.start or "").stem or "net"
 
     @property
     def num_training(self) -> int:
@@ -89,7 +89,11 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
-            **_of_compute(settings, compute),
+            device=cast(Device, compute.device.type),
+            precision=compute.precision,
+            layout=compute.layout,
+            threads=compute.threads,
+            workers=compute.threads if settings.workers is None else settings.workers,
         ),
         data=data,
         cut=cut,
@@ -156,14 +160,4 @@ def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> 
         "epochs": recipe.iterations // steps_an_epoch if whole_epochs else settings.epochs,
         "batch_size": recipe.batch_size,
         "flip": recipe.augmentation.flip,
-    }
-
-
-def _of_compute(settings: TrainSettings, compute: Compute) -> dict[str, Any]:
-    return {
-        "device": compute.device.type,
-        "precision": compute.precision,
-        "layout": compute.layout,
-        "threads": compute.threads,
-        "workers": compute.threads if settings.workers is None else settings.workers,
     }
