@@ -47,10 +47,8 @@ def keeps_shape(spec: NetSpec, name: str) -> bool:
 
 
 def _may_go(spec: NetSpec, name: str) -> bool:
-    owns_its_activation = not (
-        name == "stage1.block1" and spec.order == "preactivation" and spec.first_activation == "stem"
-    )
-    return keeps_shape(spec, name) and owns_its_activation
+    in_stem = name == "stage1.block1" and spec.order == "preactivation" and spec.first_activation == "stem"
+    return keeps_shape(spec, name) and not in_stem  # whose activation is there
 
 
 def _stages(spec: NetSpec) -> Iterator[list[str]]:
@@ -69,10 +67,11 @@ def without(net: ResNet, names: Collection[str]) -> ResNet:
         UserError: there is no such block, or it cannot be taken out.
     """
     _check(net.spec, names)
-    new_names = _renumbered(net.spec, names)
-    spec = spec_without(net.spec, names)
+    new_names: dict[str, str] = {}
+    for stage in _stages(net.spec):
+        new_names |= zip((name for name in stage if name not in names), stage, strict=False)
     with torch.device("meta"):
-        smaller = ResNet(spec)
+        smaller = ResNet(spec_without(net.spec, names))
     weights = {}
     for key, tensor in net.state_dict().items():
         part, *path = key.split(".")
@@ -89,15 +88,6 @@ def spec_without(spec: NetSpec, names: Collection[str]) -> NetSpec:
     """Return the specification of the net without the named blocks."""
     blocks = tuple(sum(name not in names for name in stage) for stage in _stages(spec))
     return replace(spec, blocks=blocks)
-
-
-def _renumbered(spec: NetSpec, gone: Collection[str]) -> dict[str, str]:
-    """Return each remaining block's old and new name."""
-    renumbered: dict[str, str] = {}
-    for stage in _stages(spec):
-        left = [name for name in stage if name not in gone]
-        renumbered |= dict(zip(left, stage, strict=False))
-    return renumbered
 
 
 def _check(spec: NetSpec, names: Collection[str]) -> None:
