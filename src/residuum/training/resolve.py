@@ -58,7 +58,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     Raises:
         UserError: no such data or model, or too few pictures.
     """
-    named_recipe = _recipe_name(settings)
+    named_recipe = recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
     start = load(settings.start) if settings.start is not None else None
     if settings.model is not None or start is not None:
         _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
@@ -90,9 +90,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
             device=cast(Device, compute.device.type),
-            precision=compute.precision,
-            layout=compute.layout,
-            threads=compute.threads,
+            **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.threads if settings.workers is None else settings.workers,
         ),
         data=data,
@@ -104,10 +102,6 @@ def resolve(settings: TrainSettings) -> Resolved:
         image_size=image_size,
         resize_to=_resize_to(image_size, start),
     )
-
-
-def _recipe_name(settings: TrainSettings) -> RecipeName:
-    return recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
