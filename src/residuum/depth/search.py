@@ -61,11 +61,7 @@ def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
 
 
 def accuracies(
-    net: ResNet,
-    order: Sequence[str],
-    validation: Iterable[Batch],
-    training: Iterable[Batch],
-    compute: Compute,
+    net: ResNet, order: Sequence[str], validation: Iterable[Batch], training: Iterable[Batch], compute: Compute
 ) -> tuple[list[float], list[float]]:
     """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated."""
     firsts = [order[:k] for k in range(1, len(order) + 1)]

@@ -87,7 +87,10 @@ def trim(settings: TrimSettings) -> Path:
     deleted = [point.deleted for point in record.curve if point.deleted]
     for draw in _random_draws(work, record.curve[0]):
         keep(random=(*record.random, draw))
-    keep(**_timed(work, deleted, record.curve))
+    say("timing all nets side by side")
+    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
+    points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
+    keep(curve=tuple(points), latency_protocol=how)
     removed, why = choose(target, record.curve)
     say(f"{removed} blocks taken out: {why}")
     keep(chosen=Chosen(removed=removed, why=why))
@@ -147,13 +150,6 @@ def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
         )
 
 
-def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Point]) -> dict[str, Any]:
-    say("timing all nets side by side")
-    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
-    points = tuple(structs.replace(one, latency_ms=ms) for one, ms in zip(curve, figures, strict=True))
-    return {"curve": points, "latency_protocol": how}
-
-
 # --- the smaller model --------------------------------------------------------------------------
 
 
@@ -169,12 +165,8 @@ def _write_model(work: Work, gone: Sequence[str]) -> None:
         blocks_before=work.net.spec.blocks,
         blocks=net.spec.blocks,
     )
-    about = structs.replace(
-        classifier.about,
-        lineage=(*classifier.about.lineage, step),
-        metrics=found.figures(),
-        versions=now,
-    )
+    lineage = (*classifier.about.lineage, step)
+    about = structs.replace(classifier.about, lineage=lineage, metrics=found.figures(), versions=now)
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)
     save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about)
 
