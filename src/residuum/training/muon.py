@@ -79,9 +79,11 @@ class Muon:
 
     def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
-        groups = list(_by_shape(parameters))
-        directions = orthogonal([self._directions(alike, momentum) for alike in groups])
-        weights = [matrix(p) for alike in groups for p in alike]
+        groups: dict[tuple[int, int], list[Tensor]] = {}
+        for parameter in parameters:
+            groups.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+        directions = orthogonal([self._directions(alike, momentum) for alike in groups.values()])
+        weights = [matrix(p) for alike in groups.values() for p in alike]
         norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12).tolist()
         moves = [by for alike in directions for by in alike]
         for weight, by, norm in zip(weights, moves, norms, strict=True):
@@ -180,13 +182,6 @@ def matrix(weight: Tensor) -> Tensor:
     """
     rows = weight if weight.is_contiguous() else weight.permute(0, 2, 3, 1)
     return (rows if rows.is_contiguous() else weight).flatten(1)
-
-
-def _by_shape(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
-    alike: dict[tuple[int, int], list[Tensor]] = {}
-    for parameter in parameters:
-        alike.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
-    return alike.values()
 
 
 def _gradient(parameter: Tensor) -> Tensor:

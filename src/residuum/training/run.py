@@ -79,8 +79,7 @@ def _train_net(
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
         say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    seed = resolved.settings.seed
-    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed)
+    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
     tensorboard = events(run, wanted=resolved.settings.tensorboard)
     with shown(state.step, resolved.recipe.iterations) as show, tensorboard as log:
         callbacks = Callbacks(
