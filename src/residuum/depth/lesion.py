@@ -17,7 +17,7 @@ from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.depth.described import measured_on
 from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
-from residuum.depth.remove import keeps_shape, removable
+from residuum.depth.remove import keeps_shape, still_removable
 from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.loading import load_for
 from residuum.models.count import multiply_adds, parameters
@@ -75,7 +75,7 @@ def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | 
 
 def _block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tuple[LesionRow, ...]:
     """Return one row a block, in order: what it costs and what the net does without it."""
-    may_go, costs = removable(net), block_costs(net.spec, image_size)
+    may_go, costs = still_removable(net.spec), block_costs(net.spec, image_size)
     return tuple(
         LesionRow(
             name=name,

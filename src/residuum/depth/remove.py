@@ -13,13 +13,8 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
 
-def removable(net: ResNet) -> list[str]:
-    """Return the names of the blocks that may be taken out, one at a time: "stage1.block2"."""
-    return still_removable(net.spec, ())
-
-
-def still_removable(spec: NetSpec, gone: Collection[str]) -> list[str]:
-    """Return the blocks that may be taken out next, in order, once those `gone` are out.
+def still_removable(spec: NetSpec, gone: Collection[str] = ()) -> list[str]:
+    """Return the blocks ("stage1.block2") that may be taken out next, in order, once those `gone` are out.
 
     A block may go if its output has the shape of its input and its stage keeps another. But the very first block of
     an order-preactivation net stays where the stem's BN and ReLU stand in for its own: the next block would bring a
