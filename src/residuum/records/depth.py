@@ -12,20 +12,16 @@ Target = dict[Aim, Amount]
 
 
 class MeasuredNet(Record, frozen=True, kw_only=True):
-    """The whole net."""
+    """The whole net, its choices as in models/spec.py and its cost as in records/run.py."""
 
     name: str
     shortcut: str
     order: str
-    """Where BN and ReLU stand."""
     activation: str
     blocks: tuple[Count, ...]
-    """In each stage."""
     depth: Count
-    """Weighted layers."""
     parameters: Count
     multiply_adds: Count
-    """For one picture."""
 
 
 class MeasuredData(Record, frozen=True, kw_only=True):
