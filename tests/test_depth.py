@@ -29,7 +29,7 @@ from residuum.depth.latency import latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
 from residuum.depth.measure import batch_statistics, identity, score, scores_without
 from residuum.depth.recalibrate import recalibrate
-from residuum.depth.remove import most_removable, removable, still_removable, without
+from residuum.depth.remove import most_removable, still_removable, without
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.trim import trim
 from residuum.errors import UserError
@@ -298,7 +298,7 @@ SHAPES = [
 @pytest.mark.parametrize("choices", SHAPES)
 def test_a_net_without_blocks_is_the_net_with_identities(choices: dict[str, object]) -> None:
     spec = tiny((3, 3), **choices)
-    for names in ([removable(ResNet(spec))[0]], ["stage1.block2", "stage2.block2", "stage2.block3"]):
+    for names in ([still_removable(spec)[0]], ["stage1.block2", "stage2.block2", "stage2.block3"]):
         net, x = lived_in(spec), pictures(3)
         kept = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         smaller = without(net, names)
@@ -313,14 +313,14 @@ def test_a_net_without_blocks_is_the_net_with_identities(choices: dict[str, obje
 
 
 def test_what_may_be_taken_out() -> None:
-    assert removable(ResNet(tiny((2, 2)))) == ["stage1.block1", "stage1.block2", "stage2.block2"]
-    assert removable(ResNet(tiny((1, 2)))) == ["stage2.block2"]
-    assert removable(ResNet(tiny((2, 1), block="bottleneck", shortcut="B"))) == ["stage1.block2"]
-    assert removable(ResNet(tiny((2, 1), stem_width=8))) == ["stage1.block2"]
+    assert still_removable(tiny((2, 2))) == ["stage1.block1", "stage1.block2", "stage2.block2"]
+    assert still_removable(tiny((1, 2))) == ["stage2.block2"]
+    assert still_removable(tiny((2, 1), block="bottleneck", shortcut="B")) == ["stage1.block2"]
+    assert still_removable(tiny((2, 1), stem_width=8)) == ["stage1.block2"]
     first_in_stem = tiny((2, 2), order="preactivation")
-    assert removable(ResNet(first_in_stem)) == ["stage1.block2", "stage2.block2"]
+    assert still_removable(first_in_stem) == ["stage1.block2", "stage2.block2"]
     in_block = replace(first_in_stem, first_activation="block")
-    assert removable(ResNet(in_block)) == ["stage1.block1", "stage1.block2", "stage2.block2"]
+    assert still_removable(in_block) == ["stage1.block1", "stage1.block2", "stage2.block2"]
     assert still_removable(tiny((3, 2)), ["stage1.block1", "stage1.block3"]) == ["stage2.block2"]
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from msgspec import structs
 from torch import Tensor, nn
 
 from residuum import runs
@@ -64,13 +65,8 @@ def load(path: str | Path) -> Classifier:
     file = model_path(Path(path))
     model = read_model(file)
     about, tensors = model.about, model.preprocessing
-    preprocessing = Preprocessing(
-        image_size=about.preprocessing.image_size,
-        resize_to=about.preprocessing.resize_to,
-        mean=tensors["mean"].numpy(),
-        std=tensors["std"].numpy(),
-        interpolation=about.preprocessing.interpolation,
-    )
+    mean, std = (tensors[name].numpy() for name in ("mean", "std"))
+    preprocessing = Preprocessing(**structs.asdict(about.preprocessing), mean=mean, std=std)
     net = build_net(model, file).eval()
     return Classifier(net, model.spec, about.classes, preprocessing, about, file)
 
@@ -108,15 +104,8 @@ def save_classifier(
     about = About(
         **{name: getattr(provenance, name) for name in Provenance.__struct_fields__},
         classes=classes,
-        preprocessing=View(
-            image_size=preprocessing.image_size,
-            resize_to=preprocessing.resize_to,
-            interpolation=preprocessing.interpolation,
-        ),
+        preprocessing=View(**{name: getattr(preprocessing, name) for name in View.__struct_fields__}),
         net=spec.as_json(),
     )
-    tensors = {
-        "mean": torch.from_numpy(preprocessing.mean),
-        "std": torch.from_numpy(preprocessing.std),
-    }
+    tensors = {name: torch.from_numpy(getattr(preprocessing, name)) for name in ("mean", "std")}
     write_model(path, ModelFile(dict(net.state_dict()), tensors, about))

@@ -21,10 +21,6 @@ class OneCycle:
             return self.peak * (step + 1) / (top + 1)
         return self.peak * (iterations - step) / max(iterations - top, 1)
 
-    def with_peak(self, peak: float) -> "OneCycle":
-        """Return the same course with another highest rate."""
-        return replace(self, peak=peak)
-
     def is_warm(self, training_error: float) -> bool:
         """Say whether the warm-up is over, of which there is none."""
         return True
@@ -51,10 +47,6 @@ class Steps:
         if self.warm_rate is not None and not warmed_up:
             return self.warm_rate
         return self.base * 0.1 ** sum(step >= milestone for milestone in self.milestones)
-
-    def with_peak(self, peak: float) -> "Steps":
-        """Return the same course with another highest rate."""
-        return replace(self, base=peak)
 
     def is_warm(self, training_error: float) -> bool:
         """Say whether the training error is low enough for the warm-up to end."""
@@ -146,7 +138,9 @@ class Recipe:
 
     def changed(self, lr: float | None = None, **others: Any) -> "Recipe":
         """Return the recipe with another highest learning rate, None leaving it alone, and other fields."""
-        schedule = self.schedule if lr is None else self.schedule.with_peak(lr)
+        schedule = self.schedule
+        if lr is not None:
+            schedule = replace(schedule, peak=lr) if isinstance(schedule, OneCycle) else replace(schedule, base=lr)
         return replace(self, schedule=schedule, **others)
 
 

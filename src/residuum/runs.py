@@ -231,12 +231,11 @@ def only_writer(run: Path) -> Iterator[None]:
 
 def _alive(holder: Lock) -> bool:
     """Say whether the lock's process lives; one on another machine is taken to."""
-    if holder.host != socket.gethostname():
-        return True
     try:
-        os.kill(holder.pid, 0)
+        if holder.host == socket.gethostname():
+            os.kill(holder.pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except PermissionError:  # it is another user's, and lives
         return True
     return True

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from typing import get_args
 
 from residuum.depth.remove import most_removable
 from residuum.errors import UserError
@@ -17,11 +18,7 @@ LATENCY_BATCH = 32
 
 def asked(settings: TrimSettings) -> Target:
     """Return the one target: keep, max_drop or speedup; keep 0.75 where none was given."""
-    targets: dict[Aim, float | None] = {
-        "keep": settings.keep,
-        "max_drop": settings.max_drop,
-        "speedup": settings.speedup,
-    }
+    targets = {name: getattr(settings, name) for name in get_args(Aim)}
     return {name: value for name, value in targets.items() if value is not None} or {"keep": KEEP}
 
 
@@ -63,8 +60,7 @@ def check_possible(target: Target, spec: NetSpec) -> None:
 
 def _by_keep(keep: float, curve: Sequence[Point]) -> tuple[int, str]:
     blocks = sum(curve[0].blocks)
-    removed = removed_to_keep(keep, blocks, len(curve) - 1)
-    return removed, f"--keep {keep:g} of {blocks} blocks"
+    return removed_to_keep(keep, blocks, len(curve) - 1), f"--keep {keep:g} of {blocks} blocks"
 
 
 def _by_drop(points: float, curve: Sequence[Point]) -> tuple[int, str]:

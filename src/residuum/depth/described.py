@@ -11,9 +11,10 @@ from residuum.models.spec import NetSpec
 
 def measured_on(opened: NetWithData, images: int) -> Json:
     """Return what a report says of the net, the pictures and how they were shown."""
-    how, data = opened.classifier.preprocessing, opened.data
+    how, data, spec = opened.classifier.preprocessing, opened.data, opened.classifier.spec
+    kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
     return {
-        "model": described(opened.classifier.spec, how.image_size),
+        "model": {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, how.image_size)},
         "data": {
             "name": data.name,
             "split": "validation",
@@ -24,12 +25,6 @@ def measured_on(opened: NetWithData, images: int) -> Json:
         "protocol": protocol(how),
         "environment": machine.environment(),
     }
-
-
-def described(spec: NetSpec, image_size: int) -> Json:
-    """Return what a report says of a net: name, blocks in each stage, cost for one picture of `image_size` px."""
-    kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
-    return {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, image_size)}
 
 
 def net_name(spec: NetSpec) -> str:

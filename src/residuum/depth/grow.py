@@ -37,7 +37,6 @@ def grow(settings: GrowSettings) -> Path:
     if why := why_not_grown(spec):
         raise UserError("this net cannot be grown without changing its answers", why)
     blocks = _wanted(settings, spec)
-    check_blocks(spec, blocks)
     deeper = grown(classifier.net, blocks, settings.seed)
     path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors")
     now = machine.environment()
@@ -60,7 +59,7 @@ def grown(net: ResNet, blocks: tuple[int, ...], seed: int = 0) -> ResNet:
     """
     if why := why_not_grown(net.spec):
         raise UserError("this net cannot be grown without changing its answers", why)
-    check_blocks(net.spec, blocks)
+    _check_blocks(net.spec, blocks)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         deeper = ResNet(replace(net.spec, blocks=blocks))
@@ -151,14 +150,11 @@ def _wanted(settings: GrowSettings, spec: NetSpec) -> tuple[int, ...]:
     return blocks_to_reach(spec, settings.to) if settings.to is not None else settings.blocks or ()
 
 
-def check_blocks(spec: NetSpec, blocks: tuple[int, ...]) -> None:
+def _check_blocks(spec: NetSpec, blocks: tuple[int, ...]) -> None:
     """Refuse other stages, and fewer blocks than the net has (UserError)."""
     if len(blocks) != len(spec.blocks):
-        raise UserError(
-            f"{len(blocks)} block counts were given",
-            f"the net has {len(spec.blocks)} stages",
-            "give one for each",
-        )
+        given = f"{len(blocks)} block counts were given"
+        raise UserError(given, f"the net has {len(spec.blocks)} stages", "give one for each")
     if not _holds(blocks, spec.blocks):
         raise _no_deeper(
             f"{_written(blocks)} blocks are not as many in each stage as the {_written(spec.blocks)} it has"

@@ -42,16 +42,13 @@ def latencies(
     while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() - began < seconds):
         rounds.append(_round(net, routes, batches, compute, turns))
     median = np.median(np.stack(rounds), axis=0)
-    figures = [{size: float(ms) for size, ms in zip(BATCHES, row, strict=True)} for row in median]
-    return figures, _protocol(len(rounds), compute)
+    figures = [dict(zip(BATCHES, row, strict=True)) for row in median.tolist()]
+    where = f"{compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads"
+    return figures, f"forward pass of a batch in memory, median of {len(rounds)}, all nets in turn; {where}"
 
 
 def _round(
-    net: ResNet,
-    routes: Sequence[Route],
-    batches: Sequence[Tensor],
-    compute: Compute,
-    turns: np.random.Generator,
+    net: ResNet, routes: Sequence[Route], batches: Sequence[Tensor], compute: Compute, turns: np.random.Generator
 ) -> NDArray[np.float64]:
     """Return the milliseconds of every net (row) and batch (column), each timed once."""
     times = np.empty((len(routes), len(batches)))
@@ -75,8 +72,3 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize()
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _protocol(rounds: int, compute: Compute) -> str:
-    where = f"{compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads"
-    return f"forward pass of a batch in memory, median of {rounds}, all nets in turn; {where}"

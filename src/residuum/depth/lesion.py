@@ -16,8 +16,8 @@ from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.depth.described import measured_on
-from residuum.depth.measure import Score, StandIn, identity, scores_without, shortcut_alone
-from residuum.depth.remove import keeps_shape, removable
+from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
+from residuum.depth.remove import keeps_shape, still_removable
 from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.loading import load_for
 from residuum.models.count import multiply_adds, parameters
@@ -25,7 +25,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 from residuum.records.codec import write_record
-from residuum.records.depth import Intact, Lesion, LesionRow
+from residuum.records.depth import Lesion, LesionRow, Score
 from residuum.settings import LesionSettings
 
 
@@ -46,8 +46,8 @@ def lesion(settings: LesionSettings) -> Path:
     intact, scores = lesions(net, loader.held(), compute)
     found = Lesion(
         **measured_on(opened, images),
-        intact=Intact(loss=intact.loss, accuracy=intact.accuracy),
-        blocks=block_rows(net, scores, classifier.preprocessing.image_size),
+        intact=intact,
+        blocks=_block_rows(net, scores, classifier.preprocessing.image_size),
     )
     write_record(out / runs.LESION, found)
     return out
@@ -73,9 +73,9 @@ def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | 
     return "identity" if passes and keeps_shape(spec, name) else "shortcut"
 
 
-def block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tuple[LesionRow, ...]:
+def _block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tuple[LesionRow, ...]:
     """Return one row a block, in order: what it costs and what the net does without it."""
-    may_go, costs = removable(net), block_costs(net.spec, image_size)
+    may_go, costs = still_removable(net.spec), block_costs(net.spec, image_size)
     return tuple(
         LesionRow(
             name=name,

@@ -6,7 +6,6 @@ Letters: N pictures, B of them in a batch, n blocks.
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,20 +18,15 @@ from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
+from residuum.records.depth import Score
 
 MOST_LOSS = -math.log(SMALLEST)
 """What one picture costs at most, in nats, as in `evaluation.metrics.judge`: the mean stays finite."""
 
 StandIn = Callable[[ResidualBlock, Tensor], Tensor]
 """What a block's input (N, C_in, H, W) becomes when something else stands in the block's place."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean negative log-likelihood in nats, and the share of pictures called right."""
-
-    loss: float
-    accuracy: float
+Tally = tuple[Tensor, Tensor]
+"""A batch's summed losses and its hits, left on the device until all batches are done."""
 
 
 def identity(block: ResidualBlock, x: Tensor) -> Tensor:
@@ -64,17 +58,30 @@ def scores_without(
     stand-in, then takes the block itself: about n²/2 blocks a batch, where n + 1 whole nets would cost n².
     """
     blocks = blocks_left(net, gone)
-    intact, tallies = _Tally(), {name: _Tally() for name in stand_ins}
+    count, intact, tallies = 0, list[Tally](), {name: list[Tally]() for name in stand_ins}
     for batch in batches:
         with compute.autocast():
             x = net.stem(batch.images)
             for place, (name, block) in enumerate(blocks):
                 if name in stand_ins:
                     logits = finish(net, blocks[place + 1 :], stand_ins[name](block, x))
-                    tallies[name].add(logits, batch.labels)
+                    tallies[name].append(_tally(logits, batch.labels))
                 x = block(x)
-            intact.add(finish(net, (), x), batch.labels)
-    return intact.score(), {name: tally.score() for name, tally in tallies.items()}
+            intact.append(_tally(net.head(x), batch.labels))
+        count += len(batch.labels)
+    return _score(intact, count), {name: _score(tally, count) for name, tally in tallies.items()}
+
+
+def _tally(logits: Tensor, labels: Tensor) -> Tally:
+    logits = logits.float()
+    losses = cross_entropy(logits, labels, reduction="none")
+    return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), (logits.argmax(1) == labels).sum()
+
+
+def _score(tallies: Sequence[Tally], count: int) -> Score:
+    """Divide the sums over the batches by the `count` of their pictures."""
+    loss, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in zip(*tallies, strict=True))
+    return Score(loss=loss / count, accuracy=hits / count)
 
 
 @contextmanager
@@ -114,23 +121,3 @@ def finish(net: ResNet, blocks: Sequence[tuple[str, ResidualBlock]], x: Tensor) 
     for _, block in blocks:
         x = block(x)
     return net.head(x)
-
-
-class _Tally:
-    """Sums over batches, kept on the device until all are done."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-        self.hits: list[Tensor] = []
-        self.count = 0
-
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        logits = logits.float()
-        losses = cross_entropy(logits, labels, reduction="none")
-        self.losses.append(losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum())
-        self.hits.append((logits.argmax(1) == labels).sum())
-        self.count += len(labels)
-
-    def score(self) -> Score:
-        losses, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in (self.losses, self.hits))
-        return Score(losses / self.count, hits / self.count)

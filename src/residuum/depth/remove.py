@@ -13,13 +13,8 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
 
-def removable(net: ResNet) -> list[str]:
-    """Return the names of the blocks that may be taken out, one at a time: "stage1.block2"."""
-    return still_removable(net.spec, ())
-
-
-def still_removable(spec: NetSpec, gone: Collection[str]) -> list[str]:
-    """Return the blocks that may be taken out next, in order, once those `gone` are out.
+def still_removable(spec: NetSpec, gone: Collection[str] = ()) -> list[str]:
+    """Return the blocks ("stage1.block2") that may be taken out next, in order, once those `gone` are out.
 
     A block may go if its output has the shape of its input and its stage keeps another. But the very first block of
     an order-preactivation net stays where the stem's BN and ReLU stand in for its own: the next block would bring a
@@ -47,10 +42,8 @@ def keeps_shape(spec: NetSpec, name: str) -> bool:
 
 
 def _may_go(spec: NetSpec, name: str) -> bool:
-    owns_its_activation = not (
-        name == "stage1.block1" and spec.order == "preactivation" and spec.first_activation == "stem"
-    )
-    return keeps_shape(spec, name) and owns_its_activation
+    in_stem = name == "stage1.block1" and spec.order == "preactivation" and spec.first_activation == "stem"
+    return keeps_shape(spec, name) and not in_stem  # whose activation is there
 
 
 def _stages(spec: NetSpec) -> Iterator[list[str]]:
@@ -69,10 +62,11 @@ def without(net: ResNet, names: Collection[str]) -> ResNet:
         UserError: there is no such block, or it cannot be taken out.
     """
     _check(net.spec, names)
-    new_names = _renumbered(net.spec, names)
-    spec = spec_without(net.spec, names)
+    new_names: dict[str, str] = {}
+    for stage in _stages(net.spec):
+        new_names |= zip((name for name in stage if name not in names), stage, strict=False)
     with torch.device("meta"):
-        smaller = ResNet(spec)
+        smaller = ResNet(spec_without(net.spec, names))
     weights = {}
     for key, tensor in net.state_dict().items():
         part, *path = key.split(".")
@@ -89,15 +83,6 @@ def spec_without(spec: NetSpec, names: Collection[str]) -> NetSpec:
     """Return the specification of the net without the named blocks."""
     blocks = tuple(sum(name not in names for name in stage) for stage in _stages(spec))
     return replace(spec, blocks=blocks)
-
-
-def _renumbered(spec: NetSpec, gone: Collection[str]) -> dict[str, str]:
-    """Return each remaining block's old and new name."""
-    renumbered: dict[str, str] = {}
-    for stage in _stages(spec):
-        left = [name for name in stage if name not in gone]
-        renumbered |= dict(zip(left, stage, strict=False))
-    return renumbered
 
 
 def _check(spec: NetSpec, names: Collection[str]) -> None:

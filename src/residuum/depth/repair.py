@@ -1,14 +1,12 @@
 """Training after the cut: the smaller net learns again, the same pictures kept aside."""
 
 from pathlib import Path
-from typing import Any
 
 from residuum import runs
 from residuum.evaluation.opening import NetWithData
 from residuum.files import write_whole
 from residuum.loading import model_path
 from residuum.records.depth import Repaired
-from residuum.runs import RunRecord
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
 
@@ -24,19 +22,25 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test
         UserError: training could not go on; the unrepaired model is there all the same.
         Stopped: a signal came; the run in out/repair can be gone on with.
     """
-    run = train(repair_settings(settings, opened, out))
+    run = train(_settings(settings, opened, out))
     write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
-    return repaired_figures(settings.repair, run, original_test_accuracy)
+    test = run.evaluation if run.evaluation and run.evaluation.split == "test" else None
+    return Repaired(
+        epochs=settings.repair,
+        validation_accuracy=run.epochs[-1].validation_accuracy,
+        test_accuracy=test.top1.value if test else None,
+        test_images=test.images if test else None,
+        original_test_accuracy=original_test_accuracy,
+    )
 
 
-def repair_settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSettings:
+def _settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSettings:
     """Return what training is told.
 
     Where validation pictures are cut from the training pictures, share and seed are the cut's: with another seed the
     net would be trained on pictures that it is judged on.
     """
     cut = opened.cut
-    again: dict[str, Any] = {"validation": cut.share, "seed": cut.seed} if cut else {"seed": settings.seed}
     return TrainSettings(
         opened.data.source,
         start=str(out / UNREPAIRED),
@@ -46,17 +50,6 @@ def repair_settings(settings: TrimSettings, opened: NetWithData, out: Path) -> T
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
-        **again,
-    )
-
-
-def repaired_figures(epochs: int, run: RunRecord, original_test_accuracy: float | None) -> Repaired:
-    """Return the last validation accuracy and, if the run was judged on test pictures, that figure."""
-    test = run.evaluation if run.evaluation and run.evaluation.split == "test" else None
-    return Repaired(
-        epochs=epochs,
-        validation_accuracy=run.epochs[-1].validation_accuracy,
-        test_accuracy=test.top1.value if test else None,
-        test_images=test.images if test else None,
-        original_test_accuracy=original_test_accuracy,
+        validation=cut.share if cut else TrainSettings.validation,
+        seed=cut.seed if cut else settings.seed,
     )

@@ -7,10 +7,11 @@ import numpy as np
 
 from residuum.compute import Compute
 from residuum.data.batches import Batch
-from residuum.depth.measure import Score, batch_statistics, identity, recalibrated, score, scores_without
+from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
 from residuum.depth.remove import still_removable
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.depth import Score
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,7 @@ def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
 
 
 def accuracies(
-    net: ResNet,
-    order: Sequence[str],
-    validation: Iterable[Batch],
-    training: Iterable[Batch],
-    compute: Compute,
+    net: ResNet, order: Sequence[str], validation: Iterable[Batch], training: Iterable[Batch], compute: Compute
 ) -> tuple[list[float], list[float]]:
     """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated."""
     firsts = [order[:k] for k in range(1, len(order) + 1)]

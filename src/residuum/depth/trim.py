@@ -18,16 +18,14 @@ from residuum.depth.latency import latencies
 from residuum.depth.measure import recalibrated, score
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
-from residuum.depth.search import Cut, accuracies, least_harmful_first, random_order
+from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.evaluation.evaluate import judged, probabilities, scores
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load_for, save_classifier
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet
-from residuum.models.spec import NetSpec
 from residuum.records.codec import write_record
-from residuum.records.depth import Chosen, Draw, Point, Target, Trim
-from residuum.records.evaluation import Figures
+from residuum.records.depth import Chosen, Draw, Point, Trim
 from residuum.records.model import Trimmed
 from residuum.settings import TrimSettings
 
@@ -69,7 +67,15 @@ def trim(settings: TrimSettings) -> Path:
     target = asked(settings)
     check_possible(target, classifier.spec)
     work = _prepare(settings, classifier)
-    record = _new_record(work, target)
+    record = Trim(
+        **measured_on(work.opened, len(work.loader.split)),
+        latency_protocol="",
+        asked=target,
+        curve=(),
+        random=(),
+        chosen=None,
+        repaired=None,
+    )
 
     def keep(**parts: Any) -> None:
         nonlocal record
@@ -81,7 +87,10 @@ def trim(settings: TrimSettings) -> Path:
     deleted = [point.deleted for point in record.curve if point.deleted]
     for draw in _random_draws(work, record.curve[0]):
         keep(random=(*record.random, draw))
-    keep(**_timed(work, deleted, record.curve))
+    say("timing all nets side by side")
+    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
+    points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
+    keep(curve=tuple(points), latency_protocol=how)
     removed, why = choose(target, record.curve)
     say(f"{removed} blocks taken out: {why}")
     keep(chosen=Chosen(removed=removed, why=why))
@@ -103,18 +112,6 @@ def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     return Work(settings, out, opened, loader, loader.held(), training.held())
 
 
-def _new_record(work: Work, target: Target) -> Trim:
-    return Trim(
-        **measured_on(work.opened, len(work.loader.split)),
-        latency_protocol="",
-        asked=target,
-        curve=(),
-        random=(),
-        chosen=None,
-        repaired=None,
-    )
-
-
 def _curve(work: Work) -> Iterator[Point]:
     """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time."""
     spec, compute = work.net.spec, work.opened.compute
@@ -125,23 +122,18 @@ def _curve(work: Work) -> Iterator[Point]:
         accuracy = score(work.recalibrated(gone), work.validation, compute).accuracy
         if cut.deleted:
             say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}")
-        yield curve_point(spec, gone, cut, accuracy, work.image_size)
-
-
-def curve_point(spec: NetSpec, gone: Sequence[str], cut: Cut, accuracy_recalibrated: float, image_size: int) -> Point:
-    """Return one point of the curve; latencies are measured later, all together."""
-    smaller = spec_without(spec, gone)
-    return Point(
-        removed=len(gone),
-        deleted=cut.deleted,
-        blocks=smaller.blocks,
-        **cost(smaller, image_size),
-        loss=cut.score.loss,
-        loss_batch_statistics=cut.searched,
-        accuracy=cut.score.accuracy,
-        accuracy_recalibrated=accuracy_recalibrated,
-        latency_ms=None,
-    )
+        smaller = spec_without(spec, gone)
+        yield Point(
+            removed=len(gone),
+            deleted=cut.deleted,
+            blocks=smaller.blocks,
+            **cost(smaller, work.image_size),
+            loss=cut.score.loss,
+            loss_batch_statistics=cut.searched,
+            accuracy=cut.score.accuracy,
+            accuracy_recalibrated=accuracy,
+            latency_ms=None,  # measured later, all together
+        )
 
 
 def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
@@ -158,19 +150,13 @@ def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
         )
 
 
-def _timed(work: Work, deleted: Sequence[str], curve: Sequence[Point]) -> dict[str, Any]:
-    say("timing all nets side by side")
-    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
-    points = tuple(structs.replace(one, latency_ms=ms) for one, ms in zip(curve, figures, strict=True))
-    return {"curve": points, "latency_protocol": how}
-
-
 # --- the smaller model --------------------------------------------------------------------------
 
 
 def _write_model(work: Work, gone: Sequence[str]) -> None:
-    """Write the net without the blocks `gone`, recalibrated; its figures are those of the validation pictures."""
+    """Write the net without the blocks `gone`, recalibrated, judged on validation pictures as `evaluate` would."""
     classifier, net = work.opened.classifier, work.recalibrated(gone) if gone else work.net
+    found = judged(net, work.loader, exactly(work.opened.compute), classifier.classes, "validation")
     now = machine.environment()
     step = Trimmed(
         date=now.date,
@@ -179,20 +165,10 @@ def _write_model(work: Work, gone: Sequence[str]) -> None:
         blocks_before=work.net.spec.blocks,
         blocks=net.spec.blocks,
     )
-    about = structs.replace(
-        classifier.about,
-        lineage=(*classifier.about.lineage, step),
-        metrics=_metrics(work, net),
-        versions=now,
-    )
+    lineage = (*classifier.about.lineage, step)
+    about = structs.replace(classifier.about, lineage=lineage, metrics=found.figures(), versions=now)
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)
     save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about)
-
-
-def _metrics(work: Work, net: ResNet) -> Figures:
-    """Judge on the validation pictures, as `residuum evaluate` would."""
-    classes = work.opened.classifier.classes
-    return judged(net, work.loader, exactly(work.opened.compute), classes, "validation").figures()
 
 
 def _original_test_accuracy(work: Work) -> float | None:

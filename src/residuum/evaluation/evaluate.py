@@ -89,7 +89,15 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
         fingerprint=opened.fingerprint,
         same_data_as_training=opened.same,
     )
-    _keep(Path(settings.run), found, settings, classifier.file.name)
+    run = Path(settings.run)
+    if runs.is_run(run):  # kept beside the run, never over the run's own evaluation
+        kept = KeptEvaluation(
+            **structs.asdict(found),
+            model=classifier.file.name,
+            settings=as_json(settings),
+            environment=machine.environment(),
+        )
+        write_record(run / runs.EVALUATIONS / f"{found.split}-{found.fingerprint[:12]}.json", kept)
     return found
 
 
@@ -113,16 +121,3 @@ def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str,
             f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"
         )
     return name, present[name]
-
-
-def _keep(run: Path, found: DataEvaluation, settings: EvaluateSettings, model: str) -> None:
-    """Write the figures beside the run, never over the run's own evaluation."""
-    if not runs.is_run(run):
-        return
-    kept = KeptEvaluation(
-        **structs.asdict(found),
-        model=model,
-        settings=as_json(settings),
-        environment=machine.environment(),
-    )
-    write_record(run / runs.EVALUATIONS / f"{found.split}-{found.fingerprint[:12]}.json", kept)

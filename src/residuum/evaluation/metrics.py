@@ -22,6 +22,7 @@ from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure
 Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 
 BINS = 15
+EDGES = np.arange(BINS + 1) / BINS
 RESAMPLES = 1000
 NORMAL_95 = 1.959963984540054  # the normal quantile at 0.975
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -110,26 +111,17 @@ def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], K:
     return np.bincount(labels * K + predicted, minlength=K * K).reshape(K, K)
 
 
-def expected_calibration_error(confidence: Probabilities, correct: NDArray[np.bool_]) -> float:
-    """Return the mean distance between confidence and accuracy (Guo et al. 2017, eq. 3).
-
-    Both are (N,). 15 equal bins of the confidence, a bin holding its upper edge; each counts by its images.
-    """
-    return _ece(_bin_of(confidence), correct - confidence.astype(np.float64))
-
-
 def _ece(bins: NDArray[np.int64], gaps: NDArray[np.float64]) -> float:
-    """Do the same from each image's bin, and what is right less what is claimed."""
+    """Return the mean distance between confidence and accuracy (Guo et al. 2017, eq. 3); a bin counts by its images.
+
+    From each image's bin, and what is right less what is claimed, (N,) both.
+    """
     return float(np.abs(np.bincount(bins, weights=gaps, minlength=BINS)).sum() / len(bins))
 
 
-def _edges() -> NDArray[np.float64]:
-    return np.arange(BINS + 1) / BINS
-
-
 def _bin_of(confidence: Probabilities) -> NDArray[np.int64]:
-    """Number each confidence's bin. Edges take its type: a float32 0.2 is 3/15, not a hair above it."""
-    inner = _edges()[1:-1].astype(confidence.dtype)
+    """Number each confidence's bin, which holds its upper edge; a float32 0.2 is 3/15, not a hair above it."""
+    inner = EDGES[1:-1].astype(confidence.dtype)
     return np.searchsorted(inner, confidence, side="left").astype(np.int64)
 
 
@@ -138,11 +130,10 @@ def _calibration(confidence: Probabilities, correct: NDArray[np.bool_]) -> tuple
     counts = np.bincount(bins, minlength=BINS)
     sums = np.bincount(bins, weights=confidence, minlength=BINS)
     hits = np.bincount(bins, weights=correct, minlength=BINS)
-    edges = _edges()
     return tuple(
         Bin(
-            low=float(edges[b]),
-            high=float(edges[b + 1]),
+            low=float(EDGES[b]),
+            high=float(EDGES[b + 1]),
             count=int(counts[b]),
             confidence=float(sums[b] / counts[b]) if counts[b] else None,
             accuracy=float(hits[b] / counts[b]) if counts[b] else None,

@@ -28,13 +28,8 @@ def most_confident_mistakes(
 ) -> list[Mistake]:
     """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
 
-    Args:
-        probabilities: (N, K), float32 or float64.
-        labels: (N,) class numbers.
-        classes: the K names.
-        name_of: what a person calls image i.
-        pixels_of: image i as (H, W, 3) uint8; asked only for the images returned.
-        limit: how many at most.
+    `probabilities` are (N, K), float32 or float64, `labels` (N,) class numbers. `name_of` says what a person calls
+    image i, and `pixels_of` gives it as (H, W, 3) uint8; it is asked only for the images returned.
     """
     assert probabilities.shape == (len(labels), len(classes)), probabilities.shape
     assert limit >= 0, limit

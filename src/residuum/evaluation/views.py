@@ -71,10 +71,8 @@ def scales(images: Tensor, factors: Sequence[float]) -> list[Tensor]:
     Sides are rounded to whole pixels, at least one; at factor 1 the pictures are left alone. Nets that average over
     all places of the last map take any of these sizes.
     """
-    return [_resized(images, factor) for factor in factors]
-
-
-def _resized(images: Tensor, factor: float) -> Tensor:
-    before = (images.shape[2], images.shape[3])
-    size = (max(1, round(factor * before[0])), max(1, round(factor * before[1])))
-    return images if size == before else interpolate(images, size, mode="bilinear", antialias=True)
+    sizes = [[max(1, round(factor * side)) for side in images.shape[2:]] for factor in factors]
+    return [
+        images if size == list(images.shape[2:]) else interpolate(images, size, mode="bilinear", antialias=True)
+        for size in sizes
+    ]

@@ -8,37 +8,30 @@ from residuum.records.numbers import Amount, Count, Milliseconds, Share
 
 Aim = Literal["keep", "max_drop", "speedup"]
 Target = dict[Aim, Amount]
-"""Share of the blocks kept, points of accuracy lost at most, or times as fast at least."""
+"""One of them: share of the blocks kept, points of accuracy lost at most, or times as fast at least."""
 
 
 class MeasuredNet(Record, frozen=True, kw_only=True):
-    """The whole net."""
+    """The whole net, its choices as in models/spec.py and its cost as in records/run.py."""
 
     name: str
     shortcut: str
     order: str
-    """Where BN and ReLU stand."""
     activation: str
     blocks: tuple[Count, ...]
-    """In each stage."""
     depth: Count
-    """Weighted layers."""
     parameters: Count
     multiply_adds: Count
-    """For one picture."""
 
 
 class MeasuredData(Record, frozen=True, kw_only=True):
-    """The pictures it was measured on."""
+    """The pictures it was measured on; what a field means is said in records/run.py."""
 
     name: str
     split: str
     images: Count
-    """How many."""
     fingerprint: str
-    """What the pictures, labels and class names of the data set are."""
     validation_from: str
-    """Where the validation pictures are from, in words."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
@@ -56,8 +49,8 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
         return str(self.__struct_config__.tag)
 
 
-class Intact(Record, frozen=True, kw_only=True):
-    """The whole net's figures."""
+class Score(Record, frozen=True, kw_only=True):
+    """How good a net is."""
 
     loss: Amount
     """Mean negative log-likelihood, in nats, here and below."""
@@ -66,7 +59,7 @@ class Intact(Record, frozen=True, kw_only=True):
 
 
 class LesionRow(Record, frozen=True, kw_only=True):
-    """The net with one block's branch left out."""
+    """The net with one block's branch left out; parameters and multiply-adds (for one picture) are the block's."""
 
     name: str
     """The block's: "stage1.block2"."""
@@ -79,9 +72,7 @@ class LesionRow(Record, frozen=True, kw_only=True):
     loss: Amount | None
     accuracy: Share | None
     parameters: Count
-    """The block's."""
     multiply_adds: Count
-    """The block's, for one picture."""
 
     def __post_init__(self) -> None:
         """Refuse figures of nothing, and something without figures (ValueError)."""
@@ -97,7 +88,8 @@ class LesionRow(Record, frozen=True, kw_only=True):
 class Lesion(Measured, frozen=True, kw_only=True, tag="lesion"):
     """lesion.json: the net without each of its blocks."""
 
-    intact: Intact
+    intact: Score
+    """The whole net's."""
     blocks: tuple[LesionRow, ...]
     """In the net's order."""
 
@@ -138,21 +130,18 @@ class Draw(Record, frozen=True, kw_only=True):
 
 
 class Chosen(Record, frozen=True, kw_only=True):
-    """The net that was chosen."""
+    """The net that was chosen: how many blocks are gone, and why so many."""
 
     removed: Count
-    """Blocks taken out."""
     why: str
 
 
 class Repaired(Record, frozen=True, kw_only=True):
-    """The chosen net after training on."""
+    """The chosen net after training on; a figure is None where there are no such pictures."""
 
     epochs: Count
     validation_accuracy: Share | None
-    """None where there are no validation pictures."""
     test_accuracy: Share | None
-    """None where there are no test pictures, as below."""
     test_images: Count | None
     original_test_accuracy: Share | None
     """The whole net's."""
@@ -164,7 +153,6 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim"):
     latency_protocol: str
     """How the passes were timed; empty until they are."""
     asked: Target
-    """The one target."""
     curve: tuple[Point, ...]
     """The whole net, then one block less each time."""
     random: tuple[Draw, ...]

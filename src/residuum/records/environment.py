@@ -22,6 +22,5 @@ class Environment(Record, frozen=True, kw_only=True):
     system: str
     """Operating system and instruction set."""
     processor: str
-    """The processor's own name."""
     cores: Count
     """How many of its cores could be used."""

@@ -16,17 +16,13 @@ class Measure(Record, frozen=True, kw_only=True):
 
 
 class ClassFigures(Record, frozen=True, kw_only=True):
-    """How one class fared."""
+    """How one class of so many images fared."""
 
     name: str
     images: Count
-    """Pictures of the class."""
     precision: Measure
-    """Of the pictures called so, the share that are."""
     recall: Measure
-    """Of the class's pictures, the share that are called so."""
     f1: Measure
-    """The harmonic mean of both."""
 
 
 class Bin(Record, frozen=True, kw_only=True):
@@ -54,13 +50,10 @@ class Figures(Record, frozen=True, kw_only=True):
     protocol: str
     """How each was shown to the net."""
     images: Count
-    """How many."""
     top1: Measure
-    """The share called right."""
     top5: Measure | None
     """The share whose class is among the five likeliest; None for up to five classes."""
     macro_f1: Measure
-    """The mean of the classes' F1."""
     ece: Measure
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
     loss: Amount
@@ -93,7 +86,6 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True):
     data: str
     """Where the pictures lie."""
     fingerprint: str
-    """What the pictures and labels are."""
     same_data_as_training: bool | None
     """None for a model that was not trained here."""
 
@@ -114,10 +106,8 @@ class Mistake(Record, frozen=True, kw_only=True):
     name: str
     """What a person calls the picture."""
     truth: str
-    """The name of its class."""
     predicted: str
-    """The name of the class it was taken for."""
     confidence: Amount
-    """The probability of that class; rounding may put it a hair above 1."""
+    """The probability of the predicted class; rounding may put it a hair above 1."""
     thumbnail: str
     """The picture made small, as a PNG data URI."""

@@ -88,7 +88,6 @@ class Provenance(Record, frozen=True, kw_only=True):
     metrics: Figures | None = None
     """How it was judged last."""
     data: Data | None = None
-    """What it was trained on."""
     settings: dict[str, Any] | None = None
     """How, as in settings.json."""
     versions: Environment | None = None

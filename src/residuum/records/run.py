@@ -15,16 +15,13 @@ class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
     data: str | None
     """Where the pictures lie."""
     model: str
-    """What the net is called."""
     recipe: str
-    """How it was trained."""
     epochs: Count | None
     """Passes over the training pictures, where they are whole."""
     seed: Count
     depth: Count
     """Weighted layers."""
     parameters: Count
-    """Numbers learned."""
     multiply_adds: Count
     """For one picture."""
 
@@ -85,46 +82,40 @@ class SplitRows(Record, frozen=True, kw_only=True):
 
 
 class Step(Record, frozen=True, kw_only=True, tag_field="kind", tag="step"):
-    """A line of metrics.jsonl: one step of training."""
+    """A line of metrics.jsonl: one step of training.
+
+    In each kind of line `step` and `epoch` are the steps and the passes over the training pictures done by then.
+    """
 
     step: Count
-    """Steps done."""
     epoch: Amount
-    """Passes done over the training pictures."""
     loss: float
     """Mean over the step's pictures, in nats; old runs may have one that is not finite."""
     lr: Amount
-    """Learning rate."""
     images_per_s: Amount
-    """Training speed since the pass began, pictures a second."""
+    """Speed of training since the pass began."""
 
 
 class Epoch(Record, frozen=True, kw_only=True, tag_field="kind", tag="epoch", omit_defaults=True):
     """A line of metrics.jsonl: one pass over the training pictures."""
 
     epoch: Amount
-    """Passes done."""
     step: Count
-    """Steps done."""
     train_loss: float
     """Mean over the pass, while the net changed, in nats."""
     train_accuracy: Share
-    """The share called right meanwhile."""
     validation_loss: float | None = None
     """Mean over the validation pictures after the pass, in nats; left out where there are none, as the next."""
     validation_accuracy: Share | None = None
-    """The share of the validation pictures called right."""
     seconds: Amount
     """Time the pass took, without validation."""
     images_per_s: Amount
-    """Training speed over the pass, pictures a second."""
 
 
 class Event(Record, frozen=True, kw_only=True, tag_field="kind", tag="event"):
     """A line of metrics.jsonl: something that happened on the way."""
 
     step: Count
-    """Steps done by then."""
     message: str
 
 
@@ -132,8 +123,7 @@ Line = Step | Epoch | Event
 
 
 class Lock(Record, frozen=True, kw_only=True):
-    """lock.json: the process that writes the run."""
+    """lock.json: the process that writes the run, and the name of its machine."""
 
     pid: Annotated[int, Meta(gt=0, lt=2**31)]
     host: str
-    """Its machine's name."""

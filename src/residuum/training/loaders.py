@@ -25,11 +25,10 @@ def open_loaders(resolved: Resolved) -> Loaders:
     images = pixels_if_small(train.pictures, size, resize, interpolation)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
-    loaders: Loaders = {"train": open_loader(train, how, device, workers, EVALUATION_BATCH, images)}
-    others: dict[SplitName, Split | None] = {"validation": validation, "test": resolved.data.test}
-    return loaders | {
-        name: open_loader(split, how, device, workers, EVALUATION_BATCH)
-        for name, split in others.items()
+    splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
+    return {
+        name: open_loader(split, how, device, workers, EVALUATION_BATCH, images if name == "train" else None)
+        for name, split in splits.items()
         if split is not None
     }
 

@@ -72,16 +72,18 @@ class Muon:
         parameters = self._parameters()
         for place, slots in state["state"].items():
             parameter = parameters[place]
-            self.state[parameter] = {name: value.to(parameter) for name, value in slots.items()}
+            self.state[parameter] = {name: laid_out(value.to(parameter), parameter) for name, value in slots.items()}
 
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
-        groups = list(_by_shape(parameters))
-        directions = orthogonal([self._directions(alike, momentum) for alike in groups])
-        weights = [matrix(p) for alike in groups for p in alike]
+        groups: dict[tuple[int, int], list[Tensor]] = {}
+        for parameter in parameters:
+            groups.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
+        directions = orthogonal([self._directions(alike, momentum) for alike in groups.values()])
+        weights = [matrix(p) for alike in groups.values() for p in alike]
         norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12).tolist()
         moves = [by for alike in directions for by in alike]
         for weight, by, norm in zip(weights, moves, norms, strict=True):
@@ -97,26 +99,20 @@ class Muon:
         return directions
 
     def _move_others(self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float) -> None:
+        """v = momentum · v + g; w = w − rate · (g + momentum · v), where g has the decay in it."""
         gradients = [_gradient(p) for p in parameters]
         if weight_decay:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
-        torch._foreach_add_(parameters, self._nesterov(parameters, gradients, momentum), alpha=-rate)
-
-    def _nesterov(self, parameters: list[Tensor], gradients: list[Tensor], momentum: float) -> list[Tensor]:
-        """v = momentum · v + g; the direction is g + momentum · v."""
         averages = [self._average(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
-        return list(torch._foreach_add(gradients, averages, alpha=momentum))
+        torch._foreach_add_(parameters, torch._foreach_add(gradients, averages, alpha=momentum), alpha=-rate)
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
-        state = self.state.setdefault(parameter, {})
-        state["momentum_buffer"] = (
-            laid_out(state["momentum_buffer"], parameter) if state else torch.zeros_like(parameter)
-        )
-        average: Tensor = state["momentum_buffer"]
-        return average
+        if parameter not in self.state:
+            self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+        return self.state[parameter]["momentum_buffer"]
 
 
 def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
@@ -186,13 +182,6 @@ def matrix(weight: Tensor) -> Tensor:
     """
     rows = weight if weight.is_contiguous() else weight.permute(0, 2, 3, 1)
     return (rows if rows.is_contiguous() else weight).flatten(1)
-
-
-def _by_shape(parameters: list[Tensor]) -> Iterable[list[Tensor]]:
-    alike: dict[tuple[int, int], list[Tensor]] = {}
-    for parameter in parameters:
-        alike.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
-    return alike.values()
 
 
 def _gradient(parameter: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The update: which parameters decay, and at what rate each moves."""
 
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -9,27 +9,8 @@ from torch import nn
 from residuum.recipe import ParameterGroup, Recipe
 from residuum.training.muon import Muon
 
-
-class Optimizer(Protocol):
-    """What the loop and the checkpoint need of an optimiser: torch's have it, and Muon."""
-
-    param_groups: list[dict[str, Any]]
-
-    def step(self) -> Any:
-        """Move every parameter that has a gradient."""
-        ...
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that going on needs."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any], /) -> None:
-        """Take back what `state_dict` gave."""
-        ...
+Optimizer = torch.optim.SGD | Muon
+"""What the loop and the checkpoint drive."""
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32) -> Optimizer:
@@ -49,10 +30,9 @@ def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
     normalised = _normalised_convolutions(net)
     apart: dict[nn.Parameter, ParameterGroup] = {}
     for module in net.modules():
-        moves = recipe.norms if isinstance(module, nn.BatchNorm2d) else None
-        moves = recipe.head if isinstance(module, nn.Linear) else moves
-        if moves is not None:
-            apart |= dict.fromkeys(module.parameters(), moves)
+        for kind, moves in ((nn.BatchNorm2d, recipe.norms), (nn.Linear, recipe.head)):
+            if moves is not None and isinstance(module, kind):
+                apart |= dict.fromkeys(module.parameters(), moves)
     matrices = [cast(nn.Parameter, layer.weight) for layer in normalised]
     others = [{**group, "times": recipe.others_rate} for group in _decaying(net, recipe, {*matrices, *apart})]
     for moves in dict.fromkeys(apart.values()):

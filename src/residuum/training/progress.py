@@ -20,21 +20,17 @@ def shown(done: int, iterations: int) -> Iterator[Report]:
     """Yield the function that shows each metrics line, from step `done` on."""
     console = Console(stderr=True)
     if console.is_terminal:
-        with _bar(console) as bar:
+        columns = (
+            TextColumn("epoch {task.fields[epoch]:.1f}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  ETA"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        with Progress(*columns, console=console) as bar:
             yield _on_bar(bar, done, iterations)
     else:
         yield _in_lines(done, iterations)
-
-
-def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("epoch {task.fields[epoch]:.1f}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  ETA"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-    )
 
 
 def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
@@ -56,14 +52,15 @@ def _in_lines(done: int, iterations: int) -> Report:
         nonlocal last
         now = time.monotonic()
         if isinstance(line, Epoch):
-            say(f"{_epoch_text(line)}  {_remaining(started, now, done, line.step, iterations)}")
-            last = now
+            text = _epoch_text(line)
         elif isinstance(line, Step) and now - last >= PLAIN_SECONDS:
-            say(
-                f"step {line.step}/{iterations}  loss {line.loss:.3f}  {line.images_per_s:,.0f} images/s  "
-                f"{_remaining(started, now, done, line.step, iterations)}"
-            )
-            last = now
+            text = f"step {line.step}/{iterations}  loss {line.loss:.3f}  {line.images_per_s:,.0f} images/s"
+        else:
+            return
+        left = (now - started) / max(line.step - done, 1) * (iterations - line.step)
+        minutes, seconds = divmod(round(left), 60)
+        say(f"{text}  ETA {minutes}:{seconds:02d}")
+        last = now
 
     return show
 
@@ -73,9 +70,3 @@ def _epoch_text(line: Epoch) -> str:
     if line.validation_accuracy is not None:
         text += f"; validation loss {line.validation_loss:.3f}, {line.validation_accuracy:.1%}"
     return f"{text}; {line.images_per_s:,.0f} images/s"
-
-
-def _remaining(started: float, now: float, done: int, step: int, iterations: int) -> str:
-    seconds = round((now - started) / max(step - done, 1) * (iterations - step))
-    minutes, seconds = divmod(seconds, 60)
-    return f"ETA {minutes}:{seconds:02d}"

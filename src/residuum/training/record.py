@@ -22,19 +22,17 @@ def run_name(resolved: Resolved) -> str:
 
 def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
     """Write settings, environment and the rows cut for validation."""
-    recipe = as_json(resolved.recipe)
-    numbers = cost(resolved.spec, resolved.image_size)
-    settings = replace(resolved.settings, out=None, resume=None)
+    settings = as_json(replace(resolved.settings, out=None, resume=None))
     written = RunSettings(
         command=command(asked),
         asked=explicit(asked),
-        settings=as_json(settings),
+        settings=settings,
         resolved={
-            **as_json(settings),
-            **numbers,
+            **settings,
+            **cost(resolved.spec, resolved.image_size),
             "model": resolved.model,
             "net": resolved.spec.as_json(),
-            "recipe_details": recipe,
+            "recipe_details": as_json(resolved.recipe),
             "fused": resolved.compute.uses_kernels,
         },
     )
@@ -48,19 +46,17 @@ def record_data(run: Path, resolved: Resolved) -> None:
     """Write what the data are, so that figures can be traced to them."""
     data, cut = resolved.data, resolved.cut
     _, validation = training_and_validation(data, cut)
-    source = cut.origin if cut else "the data's own validation split" if validation else "none"
-    counts = Counts(
-        train=resolved.num_training,
-        validation=len(validation) if validation else None,
-        test=len(data.test) if data.test else None,
-    )
     described = Data(
         name=data.name,
         source=data.source,
         classes=tuple(data.classes),
         fingerprint=fingerprint(data),
-        counts=counts,
-        validation_from=source,
+        counts=Counts(
+            train=resolved.num_training,
+            validation=len(validation) if validation else None,
+            test=len(data.test) if data.test else None,
+        ),
+        validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
     )
     write_record(run / runs.DATA, described)

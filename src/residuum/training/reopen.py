@@ -32,7 +32,10 @@ def reopen(settings: TrainSettings) -> Resolved:
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
     if not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    resolved = resolve(_as_begun(run, TrainSettings(**record.settings.settings)))
+    again = TrainSettings(**record.settings.settings)
+    if again.start is not None:  # the run's own copy stands in for the original
+        again = replace(again, start=str(run / runs.START))
+    resolved = resolve(again)
     if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
@@ -40,8 +43,3 @@ def reopen(settings: TrainSettings) -> Resolved:
             "bring the old data back, or start a new run",
         )
     return resolved
-
-
-def _as_begun(run: Path, settings: TrainSettings) -> TrainSettings:
-    """The run's own copy of its starting model stands in for the original."""
-    return replace(settings, start=str(run / runs.START)) if settings.start is not None else settings

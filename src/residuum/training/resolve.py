@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from residuum.choices import RecipeName
+from residuum.choices import Device, RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
@@ -44,7 +44,7 @@ class Resolved:
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or f"{Path(self.settings.start or '').stem or 'net'}"
+        return self.settings.model or Path(self.settings.start or "").stem or "net"
 
     @property
     def num_training(self) -> int:
@@ -58,7 +58,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     Raises:
         UserError: no such data or model, or too few pictures.
     """
-    named_recipe = _recipe_name(settings)
+    named_recipe = recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
     start = load(settings.start) if settings.start is not None else None
     if settings.model is not None or start is not None:
         _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
@@ -89,7 +89,9 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
-            **_of_compute(settings, compute),
+            device=cast(Device, compute.device.type),
+            **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
+            workers=compute.threads if settings.workers is None else settings.workers,
         ),
         data=data,
         cut=cut,
@@ -100,10 +102,6 @@ def resolve(settings: TrainSettings) -> Resolved:
         image_size=image_size,
         resize_to=_resize_to(image_size, start),
     )
-
-
-def _recipe_name(settings: TrainSettings) -> RecipeName:
-    return recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
@@ -156,14 +154,4 @@ def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> 
         "epochs": recipe.iterations // steps_an_epoch if whole_epochs else settings.epochs,
         "batch_size": recipe.batch_size,
         "flip": recipe.augmentation.flip,
-    }
-
-
-def _of_compute(settings: TrainSettings, compute: Compute) -> dict[str, Any]:
-    return {
-        "device": compute.device.type,
-        "precision": compute.precision,
-        "layout": compute.layout,
-        "threads": compute.threads,
-        "workers": compute.threads if settings.workers is None else settings.workers,
     }

@@ -1,7 +1,6 @@
 """`residuum train`, as a sentence: settings, data, net, loop, judgement, model file."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from residuum.errors import Stopped
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
-from residuum.files import write_json
+from residuum.files import write_json, write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
 from residuum.records.codec import read_record, to_json, write_record
@@ -29,7 +28,7 @@ from residuum.training.record import describe, record_data, record_start, run_na
 from residuum.training.reopen import reopen
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import keep_start, lineage, make_net, whiten_stem
+from residuum.training.start import lineage, make_net, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 from residuum.training.tensorboard import events
 
@@ -46,13 +45,12 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
-    with ExitStack() as stack:
-        stack.enter_context(runs.only_writer(run))
-        asked_to_stop = stack.enter_context(stop_requests())
+    with runs.only_writer(run), stop_requests() as asked_to_stop:
         if not going_on:
             if loaders["train"].images is None:
                 say("reading every picture once for the fingerprint of the data; later runs remember it")
-            keep_start(run, resolved)
+            if resolved.start is not None:  # so that the run can go on without the original
+                write_whole(run / runs.START, resolved.start.file.read_bytes())
             record_data(run, resolved)
             record_start(run, settings, resolved)
         job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
@@ -81,11 +79,9 @@ def _train_net(
         state = restore_checkpoint(run, net, optimizer, warn=say)
         runs.cut_metrics(run, state.step)
         say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    seed = resolved.settings.seed
-    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, seed)
-    with ExitStack() as stack:
-        show = stack.enter_context(shown(state.step, resolved.recipe.iterations))
-        log = stack.enter_context(events(run, wanted=resolved.settings.tensorboard))
+    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
+    tensorboard = events(run, wanted=resolved.settings.tensorboard)
+    with shown(state.step, resolved.recipe.iterations) as show, tensorboard as log:
         callbacks = Callbacks(
             report=_report(run, show, log),
             save=lambda now: save_checkpoint(run, net, optimizer, now),

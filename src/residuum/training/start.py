@@ -9,7 +9,7 @@ from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.rng import order
-from residuum.files import short_digest, write_whole
+from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
@@ -52,12 +52,6 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
         weights |= {name: net.state_dict()[name] for name in ("fc.weight", "fc.bias")}
     net.load_state_dict(weights)
-
-
-def keep_start(run: Path, resolved: Resolved) -> None:
-    """Copy the starting model into the run folder, so that the run can go on without the original."""
-    if resolved.start is not None:
-        write_whole(run / runs.START, resolved.start.file.read_bytes())
 
 
 def lineage(run: Path, resolved: Resolved) -> Lineage:
