@@ -1,6 +1,6 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.exchange.fit import Renamed, check_same, fitted, renamed
-from residuum.exchange.infer import infer
+from residuum.exchange.fit import check_same, fitted, renamed
+from residuum.exchange.infer import Renamed, infer
 from residuum.exchange.known import Guess, Known, guess, relevant, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
@@ -60,16 +60,8 @@ def import_weights(settings: ImportSettings) -> Imported:
 
 
 def _told(settings: ImportSettings) -> Known:
-    return Known(
-        mean=settings.mean,
-        std=settings.std,
-        image_size=settings.image_size,
-        resize_to=settings.resize_to,
-        interpolation=settings.interpolation,
-        stride_in=settings.stride_in,
-        zero_channels=settings.zero_channels,
-        classes=_read_names(Path(settings.classes)) if settings.classes else None,
-    )
+    told = {field.name: getattr(settings, field.name) for field in fields(Known)}
+    return Known(**told | {"classes": _read_names(Path(settings.classes)) if settings.classes else None})
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
@@ -107,19 +99,15 @@ def _destination(settings: ImportSettings, source: Source) -> Path:
 
 def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Known, list[str]]:
     """The net, all facts about its use, and a sentence for each that was guessed."""
-    spec = _of_colour(infer(found.found()), source.name)
+    spec = infer(found)
+    if spec.in_channels != 3:
+        raise UserError(
+            f"the net of {source.name} takes {spec.in_channels} channels",
+            "pictures are shown in red, green and blue",
+        )
     guessed = guess(found.layout.name, spec)
     facts, sentences = settle(*_in_proportion(told, source.said, guessed), relevant(spec))
     return _with_facts(spec, facts, told), facts, sentences
-
-
-def _of_colour(spec: NetSpec, origin: str) -> NetSpec:
-    if spec.in_channels != 3:
-        raise UserError(
-            f"the net of {origin} takes {spec.in_channels} channels",
-            "pictures are shown in red, green and blue",
-        )
-    return spec
 
 
 def _in_proportion(told: Known, said: Known, guessed: Guess) -> tuple[Known, Known, Guess]:
