@@ -43,9 +43,7 @@ _HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 _V1 = {"image_size": 224, "resize_to": 256, "interpolation": "bilinear", "stride_in": "3x3"}
 _SMALL = {"image_size": 32, "resize_to": 32, "interpolation": "bilinear", "stride_in": "3x3"}
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     TORCHVISION: (

@@ -17,7 +17,7 @@ def how_torchvision_builds(spec: NetSpec) -> str:
     Raises:
         UserError: torchvision has no such net.
     """
-    _refuse(spec, "torchvision", [*_unlike_both(spec), *_unlike_torchvision(spec)])
+    _refuse("torchvision", [*_unlike_both(spec), *_unlike_torchvision(spec)])
     block = "Bottleneck" if spec.block == "bottleneck" else "BasicBlock"
     given = {"num_classes": spec.num_classes}
     if spec.block == "bottleneck":
@@ -36,11 +36,11 @@ def how_timm_builds(spec: NetSpec) -> str:
     """
     preactivated = spec.order == "preactivation"
     unlike = _unlike_timm_v2(spec) if preactivated else _unlike_timm(spec)
-    _refuse(spec, "timm", [*_unlike_both(spec), *unlike])
+    _refuse("timm", [*_unlike_both(spec), *unlike])
     return _timm_v2(spec) if preactivated else _timm(spec)
 
 
-def _refuse(spec: NetSpec, library: str, unlike: list[str]) -> None:
+def _refuse(library: str, unlike: list[str]) -> None:
     if unlike:
         raise UserError(
             f"{library} has no such net, so its names would not help",
@@ -127,12 +127,9 @@ def _unlike_timm_v2(spec: NetSpec) -> Iterator[str]:
 
 def _timm(spec: NetSpec) -> str:
     block = "Bottleneck" if spec.block == "bottleneck" else "BasicBlock"
-    given: dict[str, object] = {"num_classes": spec.num_classes, "in_chans": spec.in_channels}
-    planes = _planes(spec)
-    if spec.block == "bottleneck" and planes is not None:
+    given: dict[str, object] = {"num_classes": spec.num_classes, "in_chans": spec.in_channels, "channels": spec.widths}
+    if spec.block == "bottleneck" and (planes := _planes(spec)):
         given |= {"channels": planes[0], "base_width": planes[1], "cardinality": spec.groups}
-    else:
-        given["channels"] = spec.widths
     if spec.stem == "deep":
         given |= {"stem_type": "deep", "stem_width": spec.stem_channels // 2}
     given["avg_down"] = spec.projection_pool
