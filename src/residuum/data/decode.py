@@ -40,10 +40,6 @@ _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 class BrokenPicture(UserError):  # noqa: N818 - it names the picture's state
     """A file that is no picture, is damaged, or is too large; `why` holds the cause."""
 
-    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
-        """Stay a BrokenPicture on the way out of a worker process."""
-        return BrokenPicture, (self.what, self.why, self.mend)
-
 
 @dataclass(frozen=True)
 class Header:
