@@ -34,14 +34,6 @@ HIDDEN = -1
 """The label that stands for "not published"."""
 
 
-@dataclass(frozen=True)
-class RowGroup:
-    """A piece of a Parquet file that is read as a whole."""
-
-    path: str
-    number: int
-
-
 @dataclass
 class _Kept:
     """What one process has read: row groups by number, the oldest first."""
@@ -63,7 +55,7 @@ class ParquetPictures:
 
     split: SplitName
     column: str  # "img.bytes" where the column is a struct
-    groups: Sequence[RowGroup]
+    groups: Sequence[tuple[str, int]]  # the file and number of each piece that is read as a whole
     starts: Sequence[int]  # the first row of each group, and the number of rows at the end
     _kept: _Kept = field(default_factory=_Kept, repr=False, compare=False)
 
@@ -90,7 +82,7 @@ class ParquetPictures:
 
     def files(self) -> list[str]:
         """See Pictures."""
-        return list(dict.fromkeys(group.path for group in self.groups))
+        return list(dict.fromkeys(path for path, _ in self.groups))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process without the pictures; it reads what it needs."""
@@ -100,9 +92,9 @@ class ParquetPictures:
         with self._kept.lock_here():
             groups = self._kept.groups
             if number not in groups:
-                group = self.groups[number]
-                with _opened(group.path) as file:
-                    table = file.read_row_group(group.number, columns=[self.column], use_threads=False)
+                path, place = self.groups[number]
+                with _opened(path) as file:
+                    table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
@@ -216,7 +208,7 @@ def _pictures(files: list[Path], columns: Columns, split: SplitName) -> ParquetP
     for path in files:
         with _opened(path) as file:
             for number in range(file.num_row_groups):
-                groups.append(RowGroup(str(path), number))
+                groups.append((str(path), number))
                 starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
     return ParquetPictures(split, columns.picture, groups, starts)
 
