@@ -1,6 +1,6 @@
 """Foreign tensors under residuum's names: all of them fit the net, or none is taken."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +66,7 @@ def _check(expected: Mapping[str, tuple[int, ...]], source: Renamed, absent: set
         )
 
 
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 

@@ -1,6 +1,6 @@
 """What net the tensors belong to, told by their names and shapes alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -99,7 +99,7 @@ def _squeeze(found: Renamed) -> int:
 
 def _shortcut(found: Renamed, counts: tuple[int, ...], channels: list[int]) -> Shortcut:
     """Option B projects where the shape changes, C everywhere, A nowhere; `channels` stand between the stages."""
-    places = list(_places(counts))
+    places = [(stage, block) for stage, count in enumerate(counts, start=1) for block in range(1, count + 1)]
     changing = {p for p in places if p[1] == 1 and (p[0] > 1 or channels[0] != channels[1])}
     projecting = {p for p in places if f"{_BLOCK.format(*p)}.shortcut.conv.weight" in found.tensors}
     if not projecting:
@@ -113,8 +113,3 @@ def _shortcut(found: Renamed, counts: tuple[int, ...], channels: list[int]) -> S
         f"{found.origin} projects in some blocks and not in others",
         f"neither where the shape changes alone (option B) nor everywhere (C): unlike B in {odd}",
     )
-
-
-def _places(counts: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    for stage, count in enumerate(counts, start=1):
-        yield from ((stage, block) for block in range(1, count + 1))
