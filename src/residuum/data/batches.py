@@ -165,11 +165,8 @@ def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:
     """
     starts = np.linspace(0, len(split) - 1, places).astype(int)
     rows = np.unique(np.minimum(starts[:, None] + np.arange(neighbours), len(split) - 1))
-    sides = []
-    for row in rows:
-        seen = header(split.pictures.encoded(int(row)), split.pictures.name(int(row)))
-        sides.append(min(seen.width, seen.height))
-    return int(np.median(sides))
+    headers = (header(split.pictures.encoded(row), split.pictures.name(row)) for row in rows.tolist())
+    return int(np.median([min(seen.width, seen.height) for seen in headers]))
 
 
 # --- small pictures -----------------------------------------------------------------------------

@@ -60,7 +60,6 @@ class ParquetPictures:
     _kept: _Kept = field(default_factory=_Kept, repr=False, compare=False)
 
     def __len__(self) -> int:
-        """See Pictures."""
         return self.starts[-1]
 
     def encoded(self, index: int) -> bytes:
@@ -186,11 +185,8 @@ def _check_complete(files: list[Path]) -> None:
         match = re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", file.name)
         beside = {other.name for other in files if other.parent == file.parent}
         if match and len([name for name in beside if name.startswith(match[1])]) < int(match[4]):
-            raise UserError(
-                f"some of the {int(match[4])} files {match[1]}*{match[3]} in {file.parent} are missing",
-                "",
-                "fetch the data again",
-            )
+            what = f"some of the {int(match[4])} files {match[1]}*{match[3]} in {file.parent} are missing"
+            raise UserError(what, "", "fetch the data again")
 
 
 @contextmanager
