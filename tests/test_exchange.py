@@ -253,7 +253,7 @@ def test_a_library_net_is_known_by_its_keys_and_shapes(name: str) -> None:
         state = LIBRARY_NETS[name][0]().state_dict()
     layout = recognise(state, name)
     assert layout.name == LIBRARY_NETS[name][1]
-    spec = infer(renamed(state, layout, name).found())
+    spec = infer(renamed(state, layout, name))
     assert spec == named(LIKE_OURS[name], spec.num_classes)
 
 

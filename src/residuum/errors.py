@@ -25,7 +25,7 @@ class UserError(Exception):
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """Survive the trip out of a worker process with all three parts."""
-        return UserError, (self.what, self.why, self.mend)
+        return type(self), (self.what, self.why, self.mend)
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it

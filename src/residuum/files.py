@@ -64,11 +64,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"there is no {path}", "", "check the path") from error
-    except (
-        ValueError,
-        RecursionError,
-        IsADirectoryError,
-    ) as error:  # no JSON, no text, too deep, too long a number
+    except (ValueError, RecursionError, IsADirectoryError) as error:  # no JSON, no text, too deep, too long a number
         raise UserError(f"{path} is not a JSON file", str(error)) from error
 
 

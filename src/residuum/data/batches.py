@@ -111,9 +111,10 @@ class Loader:
         Raises:
             BrokenPicture: a streamed picture cannot be read; the message names it.
         """
-        if self.images is not None:
-            return _from_memory(self, self.images, plan, augmentation, seed)
-        return _streamed(self, plan, augmentation, seed)
+        serve = _streamed if self.images is None else _from_memory
+        labels = torch.from_numpy(self.split.labels)
+        for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
+            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -134,11 +135,11 @@ def open_loader(
 
     A decoded array is shared on a CPU, copied to a GPU.
     """
-    how = preprocessing
     if images is None:
+        how = preprocessing
         images = pixels_if_small(split.pictures, how.image_size, how.resize_to, how.interpolation)
     held = None if images is None else torch.from_numpy(images).to(device)
-    return Loader(split, how, held, device, workers, batch_size)
+    return Loader(split, preprocessing, held, device, workers, batch_size)
 
 
 def pixels_if_small(
@@ -164,26 +165,21 @@ def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:
     """
     starts = np.linspace(0, len(split) - 1, places).astype(int)
     rows = np.unique(np.minimum(starts[:, None] + np.arange(neighbours), len(split) - 1))
-    sides = []
-    for row in rows:
-        seen = header(split.pictures.encoded(int(row)), split.pictures.name(int(row)))
-        sides.append(min(seen.width, seen.height))
-    return int(np.median(sides))
+    headers = (header(split.pictures.encoded(row), split.pictures.name(row)) for row in rows.tolist())
+    return int(np.median([min(seen.width, seen.height) for seen in headers]))
 
 
 # --- small pictures -----------------------------------------------------------------------------
 
 
-def _from_memory(
-    loader: Loader, images: Tensor, plan: Plan, augmentation: Augmentation | None, seed: int
-) -> Iterator[Batch]:
-    labels = torch.from_numpy(loader.split.labels)
+def _from_memory(loader: Loader, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Tensor]:
+    images = loader.images
+    assert images is not None
     for epoch, rows in plan:
         if augmentation is None:
-            view = normalise(images[torch.from_numpy(rows).to(images.device)], loader.preprocessing)
+            yield normalise(images[torch.from_numpy(rows).to(images.device)], loader.preprocessing)
         else:
-            view = augmented_batch(images, rows, augmentation, loader.preprocessing, seed, epoch)
-        yield Batch(view, labels[torch.from_numpy(rows)].to(loader.device), rows, epoch)
+            yield augmented_batch(images, rows, augmentation, loader.preprocessing, seed, epoch)
 
 
 # --- large pictures -----------------------------------------------------------------------------
@@ -214,7 +210,7 @@ def _evaluated(pictures: Pictures, row: int, how: Preprocessing) -> NDArray[np.u
     return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
 
-def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Batch]:
+def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Tensor]:
     workers = DataLoader(
         _Steps(loader, augmentation, seed),
         sampler=plan,
@@ -222,17 +218,11 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    labels = torch.from_numpy(loader.split.labels)
-    for (epoch, rows), (views, shifts) in zip(plan, workers, strict=True):
+    for views, shifts in workers:
         pixels = views.to(loader.device)
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
-        yield Batch(
-            normalise(pixels, loader.preprocessing),
-            labels[torch.from_numpy(rows)].to(loader.device),
-            rows,
-            epoch,
-        )
+        yield normalise(pixels, loader.preprocessing)
 
 
 def _quiet_worker(_number: int) -> None:

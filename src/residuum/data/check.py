@@ -60,39 +60,30 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
 # --- looking at every picture ------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """What is kept of a readable picture."""
-
-    header: Header
-    digest: bytes  # of shape and pixels
+_Seen = tuple[Header, bytes]
+"""What is kept of a readable picture: its header, and the digest of shape and pixels."""
 
 
 @dataclass
 class _Tally:
     """What is kept of a split while its pictures stream by; `digests` has a None for each broken one."""
 
-    widths: list[int] = field(default_factory=list)
-    heights: list[int] = field(default_factory=list)
-    modes: Counter[str] = field(default_factory=Counter)
-    formats: Counter[str] = field(default_factory=Counter)
-    notes: Counter[str] = field(default_factory=Counter)
+    headers: Counter[Header] = field(default_factory=Counter)
     broken: list[dict[str, str]] = field(default_factory=list)
     digests: list[bytes | None] = field(default_factory=list)
 
-    def add(self, name: str, seen: "_Seen | str") -> None:
+    def add(self, name: str, seen: _Seen | str) -> None:
         """Count one picture, or note why it is broken."""
         if isinstance(seen, str):
             self.broken.append({"name": name, "reason": seen})
             self.digests.append(None)
-            return
-        self.widths.append(seen.header.width)
-        self.heights.append(seen.header.height)
-        self.modes[seen.header.mode] += 1
-        self.formats[seen.header.format] += 1
-        for note in ("turned", "several", "deep"):
-            self.notes[note] += getattr(seen.header, note)
-        self.digests.append(seen.digest)
+        else:
+            self.headers[seen[0]] += 1
+            self.digests.append(seen[1])
+
+    def all(self, fact: str) -> list[Any]:
+        """Return one fact of the header of each readable picture."""
+        return [getattr(seen, fact) for seen in self.headers.elements()]
 
 
 def _examine_all(splits: dict[str, Split], progress: Callable[[int, int], None] | None) -> dict[str, _Tally]:
@@ -127,7 +118,7 @@ def _look(pictures: Pictures, row: int) -> _Seen | str:
         return str(error)
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    return _Seen(head, digest.digest())
+    return head, digest.digest()
 
 
 # --- identical pictures ------------------------------------------------------------------------
@@ -191,14 +182,14 @@ def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[s
         "per_class": counts,
         "empty_classes": [name for name, count in counts.items() if count == 0],
         "imbalance": max(filled) / min(filled) if filled else 1.0,
-        "width": _spread(tally.widths),
-        "height": _spread(tally.heights),
-        "modes": dict(tally.modes.most_common()),
-        "formats": dict(tally.formats.most_common()),
+        "width": _spread(tally.all("width")),
+        "height": _spread(tally.all("height")),
+        "modes": dict(Counter(tally.all("mode")).most_common()),
+        "formats": dict(Counter(tally.all("format")).most_common()),
         "broken": tally.broken,
-        "turned": tally.notes["turned"],
-        "several_frames": tally.notes["several"],
-        "deep": tally.notes["deep"],
+        "turned": sum(tally.all("turned")),
+        "several_frames": sum(tally.all("several")),
+        "deep": sum(tally.all("deep")),
         "repeats": repeats,
     }
 

@@ -13,19 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    ExifTags,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    PpmImagePlugin,
-    TiffImagePlugin,
-    UnidentifiedImageError,
-    WebPImagePlugin,
-)
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
@@ -37,19 +25,10 @@ Pixels = NDArray[np.uint8]
 MAX_PIXELS = 100_000_000
 """A picture whose header announces more is refused before any of it is decoded."""
 
-# Named one by one, so that Pillow tries these alone (never EPS, which runs a program) and imports no others.
-FORMATS = [
-    plugin.format
-    for plugin in (
-        PngImagePlugin.PngImageFile,
-        JpegImagePlugin.JpegImageFile,
-        WebPImagePlugin.WebPImageFile,
-        BmpImagePlugin.BmpImageFile,
-        GifImagePlugin.GifImageFile,
-        TiffImagePlugin.TiffImageFile,
-        PpmImagePlugin.PpmImageFile,
-    )
-]
+# Named one by one, so that Pillow tries these alone (never EPS, which runs a program). It imports five of their
+# plugins itself, and the other two are imported here: else it would go through all that it has.
+_WEBP, _TIFF = WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format
+FORMATS = ["PNG", "JPEG", _WEBP, "BMP", "GIF", _TIFF, "PPM"]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
@@ -60,10 +39,6 @@ _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 class BrokenPicture(UserError):  # noqa: N818 - it names the picture's state
     """A file that is no picture, is damaged, or is too large; `why` holds the cause."""
-
-    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
-        """Stay a BrokenPicture on the way out of a worker process."""
-        return BrokenPicture, (self.what, self.why, self.mend)
 
 
 @dataclass(frozen=True)

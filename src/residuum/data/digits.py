@@ -22,7 +22,6 @@ class Scans:
     pixels: NDArray[np.uint8]
 
     def __len__(self) -> int:
-        """See Pictures."""
         return len(self.pixels)
 
     def encoded(self, index: int) -> NDArray[np.uint8]:

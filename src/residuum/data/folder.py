@@ -38,7 +38,6 @@ class FolderPictures:
     paths: Sequence[str]
 
     def __len__(self) -> int:
-        """See Pictures."""
         return len(self.paths)
 
     def encoded(self, index: int) -> bytes:
@@ -101,13 +100,9 @@ def _split_folders(root: Path) -> dict[SplitName, str]:
             said = listed(name for name in named if named[name] == split)
             raise UserError(f"{root} has more than one {split} split", f"{said} all mean {split}", "keep one of them")
     if "train" not in named.values():
-        raise UserError(
-            f"{root} has no training split",
-            f"there is only {listed(named)}",
-            "call the training folder train",
-        )
-    folders = {split: name for name, split in named.items()}
-    return {split: folders[split] for split in get_args(SplitName) if split in folders}
+        only = f"there is only {listed(named)}"
+        raise UserError(f"{root} has no training split", only, "call the training folder train")
+    return {split: name for split in get_args(SplitName) for name in named if named[name] == split}
 
 
 def _find_classes(root: Path, split_folder: str) -> Found:

@@ -85,12 +85,11 @@ def hub_name(name: str) -> HubName | None:
 
 def fetched_folder(name: str) -> Path | None:
     """Return the folder of a data set that was fetched as a whole, or None."""
-    wanted = hub_name(name)
-    folder = _place(wanted) if wanted else None
-    files = _read_manifest(folder) if folder else None
-    if folder is None or files is None:
+    if (wanted := hub_name(name)) is None:
         return None
-    whole = all(_size(folder / file.path) == file.size for file in files)
+    folder = _place(wanted)
+    files = _read_manifest(folder)
+    whole = files is not None and all(_size(folder / file.path) == file.size for file in files)
     return folder if whole else None
 
 

@@ -38,7 +38,7 @@ def decoded_region(
     left, top, right, bottom = box
     x, y = max(0, left - _BESIDE) // _MCU * _MCU, max(0, top - _BESIDE)
     width, height = min(size[0], right + _BESIDE) - x, min(size[1], bottom + _BESIDE) - y
-    handle, pointer = _handle(functions), _address(encoded)
+    handle, pointer = _handle(functions), ctypes.c_void_p(np.frombuffer(encoded, np.uint8).ctypes.data)
     if functions.tj3DecompressHeader(handle, pointer, len(encoded)):
         return None
     if (functions.tj3Get(handle, _WIDTH), functions.tj3Get(handle, _HEIGHT)) != size:
@@ -49,11 +49,6 @@ def decoded_region(
     failed = functions.tj3Decompress8(handle, pointer, len(encoded), pixels.ctypes.data, 3 * width, _RGB)
     said = functions.tj3GetErrorStr(handle).decode(errors="replace") if failed else ""
     return pixels[top - y : bottom - y, left - x : right - x], said
-
-
-def _address(encoded: bytes | bytearray) -> ctypes.c_void_p:
-    whole = np.frombuffer(encoded, np.uint8)
-    return ctypes.c_void_p(whole.ctypes.data)
 
 
 _own = threading.local()
@@ -71,8 +66,7 @@ def _handle(functions: ctypes.CDLL) -> ctypes.c_void_p:
 def _library() -> ctypes.CDLL | None:
     for place in _places():
         try:
-            functions = ctypes.CDLL(place)
-            return _declared(functions)
+            return _declared(ctypes.CDLL(place))
         except (OSError, AttributeError):  # not for this system, or older than version 3
             continue
     return None

@@ -61,11 +61,8 @@ def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:
             f"check the path; for the hub's data set, first run `residuum data fetch {wanted}`",
         )
     if not fetch_allowed:
-        raise UserError(
-            f"{source} is not on this machine",
-            "",
-            f"run `residuum data fetch {source}`, or give a folder",
-        )
+        mend = f"run `residuum data fetch {source}`, or give a folder"
+        raise UserError(f"{source} is not on this machine", "", mend)
 
 
 def _short_name(source: str, wanted: HubName) -> str:

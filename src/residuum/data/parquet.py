@@ -34,14 +34,6 @@ HIDDEN = -1
 """The label that stands for "not published"."""
 
 
-@dataclass(frozen=True)
-class RowGroup:
-    """A piece of a Parquet file that is read as a whole."""
-
-    path: str
-    number: int
-
-
 @dataclass
 class _Kept:
     """What one process has read: row groups by number, the oldest first."""
@@ -63,12 +55,11 @@ class ParquetPictures:
 
     split: SplitName
     column: str  # "img.bytes" where the column is a struct
-    groups: Sequence[RowGroup]
+    groups: Sequence[tuple[str, int]]  # the file and number of each piece that is read as a whole
     starts: Sequence[int]  # the first row of each group, and the number of rows at the end
     _kept: _Kept = field(default_factory=_Kept, repr=False, compare=False)
 
     def __len__(self) -> int:
-        """See Pictures."""
         return self.starts[-1]
 
     def encoded(self, index: int) -> bytes:
@@ -90,7 +81,7 @@ class ParquetPictures:
 
     def files(self) -> list[str]:
         """See Pictures."""
-        return list(dict.fromkeys(group.path for group in self.groups))
+        return list(dict.fromkeys(path for path, _ in self.groups))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process without the pictures; it reads what it needs."""
@@ -100,9 +91,9 @@ class ParquetPictures:
         with self._kept.lock_here():
             groups = self._kept.groups
             if number not in groups:
-                group = self.groups[number]
-                with _opened(group.path) as file:
-                    table = file.read_row_group(group.number, columns=[self.column], use_threads=False)
+                path, place = self.groups[number]
+                with _opened(path) as file:
+                    table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
@@ -194,11 +185,8 @@ def _check_complete(files: list[Path]) -> None:
         match = re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", file.name)
         beside = {other.name for other in files if other.parent == file.parent}
         if match and len([name for name in beside if name.startswith(match[1])]) < int(match[4]):
-            raise UserError(
-                f"some of the {int(match[4])} files {match[1]}*{match[3]} in {file.parent} are missing",
-                "",
-                "fetch the data again",
-            )
+            what = f"some of the {int(match[4])} files {match[1]}*{match[3]} in {file.parent} are missing"
+            raise UserError(what, "", "fetch the data again")
 
 
 @contextmanager
@@ -216,7 +204,7 @@ def _pictures(files: list[Path], columns: Columns, split: SplitName) -> ParquetP
     for path in files:
         with _opened(path) as file:
             for number in range(file.num_row_groups):
-                groups.append(RowGroup(str(path), number))
+                groups.append((str(path), number))
                 starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
     return ParquetPictures(split, columns.picture, groups, starts)
 

@@ -15,7 +15,7 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
     SplitMix64 (Steele et al. 2014, OOPSLA, Fig. 15) as a hash of the four counters.
     """
     with np.errstate(over="ignore"):  # wrapping round is what a hash does
-        key = _mix(_mix(_as_uint64(seed) + _GOLDEN) + _as_uint64(epoch) + _GOLDEN)
+        key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + np.array([epoch], np.uint64) + _GOLDEN)
         each = _mix(key ^ _mix(samples.astype(np.uint64) + _GOLDEN))
         bits = _mix(each[:, None] + _GOLDEN * np.arange(1, draws + 1, dtype=np.uint64))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -25,10 +25,6 @@ def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     """Return the permutation of range(num_samples) in which epoch `epoch` sees the samples."""
     numbers = uniform(seed, epoch, np.arange(num_samples), 1)[:, 0]
     return np.argsort(numbers, kind="stable")
-
-
-def _as_uint64(number: int) -> NDArray[np.uint64]:
-    return np.array([number], dtype=np.uint64)
 
 
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -12,22 +12,16 @@ from residuum.data.rng import order
 from residuum.errors import UserError
 from residuum.files import read_json
 
-COMMON_NAMES: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
+_NAMES: dict[SplitName, set[str]] = {
+    "train": {"train", "training"},
+    "validation": {"val", "valid", "validation", "dev"},
+    "test": {"test", "testing", "eval"},
 }
 
 
 def split_called(name: str) -> SplitName | None:
     """Return the split that goes by `name`, in any case, or None."""
-    return COMMON_NAMES.get(name.casefold())
+    return next((split for split, names in _NAMES.items() if name.casefold() in names), None)
 
 
 def configuration(file: PurePath) -> str:

@@ -1,34 +1,18 @@
 """Foreign tensors under residuum's names: all of them fit the net, or none is taken."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from residuum.errors import UserError
-from residuum.exchange.infer import Found, shown
+from residuum.exchange.infer import Renamed, shown
 from residuum.exchange.layouts import Layout, to_ours, to_theirs
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
 COUNTER = "num_batches_tracked"
 SHOWN = 4
-
-
-@dataclass(frozen=True)
-class Renamed:
-    """Tensors under residuum's names, and the keys that have none."""
-
-    origin: str
-    layout: Layout
-    tensors: dict[str, Tensor]
-    strangers: tuple[str, ...]
-
-    def found(self) -> Found:
-        """Return the names and shapes alone."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
-        return Found(self.origin, self.layout, shapes)
 
 
 def renamed(tensors: Mapping[str, Tensor], layout: Layout, origin: str) -> Renamed:
@@ -82,8 +66,7 @@ def _check(expected: Mapping[str, tuple[int, ...]], source: Renamed, absent: set
         )
 
 
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
+def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
 
 

@@ -1,6 +1,6 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +8,9 @@ import numpy as np
 from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.exchange.fit import Renamed, check_same, fitted, renamed
-from residuum.exchange.infer import infer
-from residuum.exchange.known import Guess, Known, guess, relevant, settle
+from residuum.exchange.fit import check_same, fitted, renamed
+from residuum.exchange.infer import Renamed, infer
+from residuum.exchange.known import Guess, Known, guess, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
 from residuum.exchange.sources import Source, open_source
@@ -40,11 +40,12 @@ def import_weights(settings: ImportSettings) -> Imported:
     """
     if settings.source is None:
         raise UserError("which weights?", "", "residuum import FILE")
-    told = _told(settings)
+    told = {field.name: getattr(settings, field.name) for field in fields(Known)}
+    told["classes"] = _read_names(Path(settings.classes)) if settings.classes else None
     source = open_source(str(settings.source))
     tensors = without_prefixes(source.opened.tensors)
     found = renamed(tensors, recognise(tensors, source.name), source.name)
-    spec, facts, guessed = _settled(found, source, told)
+    spec, facts, guessed = _settled(found, source, Known(**told))
     net, notes = fitted(spec, found)
     if source.net is not None:
         check_same(net, source.net, source.name)
@@ -57,19 +58,6 @@ def import_weights(settings: ImportSettings) -> Imported:
 
 
 # --- what the user says -------------------------------------------------------------------------
-
-
-def _told(settings: ImportSettings) -> Known:
-    return Known(
-        mean=settings.mean,
-        std=settings.std,
-        image_size=settings.image_size,
-        resize_to=settings.resize_to,
-        interpolation=settings.interpolation,
-        stride_in=settings.stride_in,
-        zero_channels=settings.zero_channels,
-        classes=_read_names(Path(settings.classes)) if settings.classes else None,
-    )
 
 
 def _read_names(path: Path) -> tuple[str, ...]:
@@ -94,11 +82,8 @@ def _destination(settings: ImportSettings, source: Source) -> Path:
         try:
             read_model(path)
         except UserError as error:
-            raise UserError(
-                f"{path} is there already and is not a residuum model",
-                "it is not written over",
-                "choose --out",
-            ) from error
+            what = f"{path} is there already and is not a residuum model"
+            raise UserError(what, "it is not written over", "choose --out") from error
     return path
 
 
@@ -107,19 +92,13 @@ def _destination(settings: ImportSettings, source: Source) -> Path:
 
 def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Known, list[str]]:
     """The net, all facts about its use, and a sentence for each that was guessed."""
-    spec = _of_colour(infer(found.found()), source.name)
-    guessed = guess(found.layout.name, spec)
-    facts, sentences = settle(*_in_proportion(told, source.said, guessed), relevant(spec))
-    return _with_facts(spec, facts, told), facts, sentences
-
-
-def _of_colour(spec: NetSpec, origin: str) -> NetSpec:
+    spec = infer(found)
     if spec.in_channels != 3:
-        raise UserError(
-            f"the net of {origin} takes {spec.in_channels} channels",
-            "pictures are shown in red, green and blue",
-        )
-    return spec
+        what = f"the net of {source.name} takes {spec.in_channels} channels"
+        raise UserError(what, "pictures are shown in red, green and blue")
+    guessed = guess(found.layout.name, spec)
+    facts, sentences = settle(*_in_proportion(told, source.said, guessed), spec)
+    return _with_facts(spec, facts, told), facts, sentences
 
 
 def _in_proportion(told: Known, said: Known, guessed: Guess) -> tuple[Known, Known, Guess]:
@@ -156,19 +135,11 @@ def _classes(facts: Known, spec: NetSpec, origin: str) -> tuple[str, ...]:
 def _preprocessing(facts: Known) -> Preprocessing:
     image_size, resize_to = facts.image_size or 224, facts.resize_to or 224
     if resize_to < image_size:
-        raise UserError(
-            f"pictures of {resize_to} px have no central square of {image_size} px",
-            "",
-            f"--resize-to must be at least --image-size, {image_size}",
-        )
+        what = f"pictures of {resize_to} px have no central square of {image_size} px"
+        raise UserError(what, "", f"--resize-to must be at least --image-size, {image_size}")
     mean, std = (np.array(colour, np.float64) * 255 for colour in (facts.mean, facts.std))
-    return Preprocessing(
-        image_size,
-        resize_to,
-        mean.astype(np.float32),
-        std.astype(np.float32),
-        facts.interpolation or "bilinear",
-    )
+    colours = mean.astype(np.float32), std.astype(np.float32)
+    return Preprocessing(image_size, resize_to, *colours, facts.interpolation or "bilinear")
 
 
 # --- what is said of it -------------------------------------------------------------------------

@@ -43,9 +43,7 @@ _HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 _V1 = {"image_size": 224, "resize_to": 256, "interpolation": "bilinear", "stride_in": "3x3"}
 _SMALL = {"image_size": 32, "resize_to": 32, "interpolation": "bilinear", "stride_in": "3x3"}
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     TORCHVISION: (
@@ -122,28 +120,21 @@ def guess(layout: str, spec: NetSpec) -> Guess:
     return Guess(Known(**facts), why)
 
 
-def settle(told: Known, said: Known, guessed: Guess, relevant: frozenset[str]) -> tuple[Known, list[str]]:
+def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Known, list[str]]:
     """Take each fact from the first that knows it: the user, the weights themselves, their layout.
 
-    Returns the facts, and a sentence for each relevant one that was only guessed.
+    Returns the facts, and a sentence for each that was only guessed and makes a difference for this net.
     """
     facts: dict[str, Any] = {}
     sentences = []
+    idle = {"stride_in": spec.block == "basic", "zero_channels": spec.shortcut != "A"}
     for field in fields(Known):
         name = field.name
         sure = next((getattr(k, name) for k in (told, said) if getattr(k, name) is not None), None)
         facts[name] = getattr(guessed.facts, name) if sure is None else sure
-        if sure is None and name in relevant:
+        if sure is None and not idle.get(name):
             sentences.append(_sentence(name, facts[name], guessed.why.get(name, "")))
     return Known(**facts), sentences
-
-
-def relevant(spec: NetSpec) -> frozenset[str]:
-    """Name the facts that make a difference for this net."""
-    without = {"stride_in"} if spec.block == "basic" else set()
-    if spec.shortcut != "A":
-        without.add("zero_channels")
-    return frozenset(field.name for field in fields(Known)) - without
 
 
 def _sentence(name: str, value: Any, why: str) -> str:

@@ -32,12 +32,7 @@ class Layout:
 
 
 def torchvision_like(
-    name: str = TORCHVISION,
-    *,
-    head: str = "fc",
-    shortcut: str = "downsample",
-    deep: bool = False,
-    pooled: bool = False,
+    name: str = TORCHVISION, *, head: str = "fc", shortcut: str = "downsample", deep: bool = False, pooled: bool = False
 ) -> Layout:
     """Names as torchvision has them; timm and the CIFAR nets differ in a word here and there.
 
@@ -57,8 +52,7 @@ def torchvision_like(
         ("fc", head),
     ]
     if deep:
-        for number, (conv, bn) in enumerate([(0, 1), (3, 4)], start=1):
-            rows += [(f"stem.conv{number}", f"conv1.{conv}"), (f"stem.bn{number}", f"conv1.{bn}")]
+        rows += [("stem.conv1", "conv1.0"), ("stem.bn1", "conv1.1"), ("stem.conv2", "conv1.3"), ("stem.bn2", "conv1.4")]
     return Layout(name, tuple(rows), projection_pool=pooled)
 
 
@@ -76,14 +70,7 @@ def timm_v2(*, deep: bool = False, pooled: bool = False) -> Layout:
         ("end.bn", "norm"),
         ("fc", "head.fc"),
     )
-    return Layout(
-        TIMM_V2,
-        rows,
-        order="preactivation",
-        first_activation="block",
-        projection_pool=pooled,
-        head_is_convolution=True,
-    )
+    return Layout(TIMM_V2, rows, "preactivation", "block", projection_pool=pooled, head_is_convolution=True)
 
 
 def transformers() -> Layout:

@@ -17,15 +17,11 @@ def how_torchvision_builds(spec: NetSpec) -> str:
     Raises:
         UserError: torchvision has no such net.
     """
-    _refuse(spec, "torchvision", [*_unlike_both(spec), *_unlike_torchvision(spec)])
-    block = "Bottleneck" if spec.block == "bottleneck" else "BasicBlock"
+    _refuse("torchvision", [*_unlike_both(spec), *_unlike_torchvision(spec)])
     given = {"num_classes": spec.num_classes}
     if spec.block == "bottleneck":
         given |= {"groups": spec.groups, "width_per_group": spec.widths[0] // spec.groups}
-    return (
-        f"from torchvision.models.resnet import ResNet, {block}; "
-        f"net = ResNet({block}, {list(spec.blocks)}, {_written(given)})"
-    )
+    return _resnet("torchvision", spec, _written(given))
 
 
 def how_timm_builds(spec: NetSpec) -> str:
@@ -36,11 +32,11 @@ def how_timm_builds(spec: NetSpec) -> str:
     """
     preactivated = spec.order == "preactivation"
     unlike = _unlike_timm_v2(spec) if preactivated else _unlike_timm(spec)
-    _refuse(spec, "timm", [*_unlike_both(spec), *unlike])
+    _refuse("timm", [*_unlike_both(spec), *unlike])
     return _timm_v2(spec) if preactivated else _timm(spec)
 
 
-def _refuse(spec: NetSpec, library: str, unlike: list[str]) -> None:
+def _refuse(library: str, unlike: list[str]) -> None:
     if unlike:
         raise UserError(
             f"{library} has no such net, so its names would not help",
@@ -125,25 +121,24 @@ def _unlike_timm_v2(spec: NetSpec) -> Iterator[str]:
 # --- the Python that builds them ----------------------------------------------------------------
 
 
-def _timm(spec: NetSpec) -> str:
+def _resnet(library: str, spec: NetSpec, given: str) -> str:
     block = "Bottleneck" if spec.block == "bottleneck" else "BasicBlock"
-    given: dict[str, object] = {"num_classes": spec.num_classes, "in_chans": spec.in_channels}
-    planes = _planes(spec)
-    if spec.block == "bottleneck" and planes is not None:
+    net = f"ResNet({block}, {list(spec.blocks)}, {given})"
+    return f"from {library}.models.resnet import ResNet, {block}; net = {net}"
+
+
+def _timm(spec: NetSpec) -> str:
+    given: dict[str, object] = {"num_classes": spec.num_classes, "in_chans": spec.in_channels, "channels": spec.widths}
+    if spec.block == "bottleneck" and (planes := _planes(spec)):
         given |= {"channels": planes[0], "base_width": planes[1], "cardinality": spec.groups}
-    else:
-        given["channels"] = spec.widths
     if spec.stem == "deep":
         given |= {"stem_type": "deep", "stem_width": spec.stem_channels // 2}
     given["avg_down"] = spec.projection_pool
-    squeeze, attention = "", ""
-    if spec.squeeze:
-        squeeze = "from functools import partial; from timm.layers import SEModule; "
-        attention = f", block_args={{'attn_layer': partial(SEModule, rd_ratio=1 / {spec.squeeze}, rd_divisor=1)}}"
-    return (
-        f"{squeeze}from timm.models.resnet import ResNet, {block}; "
-        f"net = ResNet({block}, {list(spec.blocks)}, {_written(given)}{attention})"
-    )
+    if not spec.squeeze:
+        return _resnet("timm", spec, _written(given))
+    attention = f"block_args={{'attn_layer': partial(SEModule, rd_ratio=1 / {spec.squeeze}, rd_divisor=1)}}"
+    squeeze = "from functools import partial; from timm.layers import SEModule; "
+    return squeeze + _resnet("timm", spec, f"{_written(given)}, {attention}")
 
 
 def _timm_v2(spec: NetSpec) -> str:

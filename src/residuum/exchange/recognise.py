@@ -26,10 +26,9 @@ KNOWN = "known are torchvision, timm's resnet and resnetv2, transformers' ResNet
 
 def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Take off the prefixes that every key has."""
-    names, kept = list(tensors), list(tensors.values())
-    while prefix := next((p for p in PREFIXES if names and all(n.startswith(p) for n in names)), ""):
-        names = [name.removeprefix(prefix) for name in names]
-    return dict(zip(names, kept, strict=True))
+    while prefix := next((p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return dict(tensors)
 
 
 def recognise(tensors: Mapping[str, Tensor], origin: str) -> Layout:

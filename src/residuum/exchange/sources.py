@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,10 +28,9 @@ PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
-_Result = TypeVar("_Result")
-
-
 NOTHING = Known()
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -113,8 +112,7 @@ def from_hugging_face(name: str) -> Source:
     """Fetch OWNER/NAME from Hugging Face's hub: the settings and one file of weights, the safe one if there is one."""
     folder = fetch_model(name, (CONFIG, PROCESSOR), WEIGHT_FILES, show_progress("fetching"))
     stem = re.sub(r"[^\w.-]", "-", name.rpartition("/")[2])
-    source = _folder(folder, stem)
-    return Source(f"hf:{name}", stem, source.opened, source.digest, source.said)
+    return replace(_folder(folder, stem), name=f"hf:{name}")
 
 
 FETCHERS: dict[str, Callable[[str], Source]] = {
@@ -128,11 +126,8 @@ def _library(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise UserError(
-            f"fetching by this name needs {module.partition('.')[0]}",
-            str(error),
-            f"pip install {module.partition('.')[0]}",
-        ) from error
+        package = module.partition(".")[0]
+        raise UserError(f"fetching by this name needs {package}", str(error), f"pip install {package}") from error
 
 
 def _fetched(name: str, fetch: Callable[[], _Result]) -> _Result:
