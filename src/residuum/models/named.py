@@ -26,13 +26,7 @@ def _wide_cifar(depth: int, k: int) -> NetSpec:
 
 def _imagenet(block: Literal["basic", "bottleneck"], *blocks: int, **choices: Any) -> NetSpec:
     """Table 1 of 2015: four stages; option B, as the paper's 50/101/152 and all public weights."""
-    net = {
-        "stem": "imagenet",
-        "block": block,
-        "blocks": blocks,
-        "widths": (64, 128, 256, 512),
-        "shortcut": "B",
-    }
+    net = {"stem": "imagenet", "block": block, "blocks": blocks, "widths": (64, 128, 256, 512), "shortcut": "B"}
     return NetSpec(**{**net, **choices})
 
 

@@ -69,9 +69,7 @@ def _table_5(top1: float, top5: float, protocol: str = "one crop of 320 px") -> 
 
 def _reproduced(error: float, spread: float) -> Published:
     return _cifar(
-        error,
-        f"single view, mean of 5 runs, ± {spread}; the paper prints no figure",
-        "nabla0001/resnet, README",
+        error, f"single view, mean of 5 runs, ± {spread}; the paper prints no figure", "nabla0001/resnet, README"
     )
 
 
@@ -117,11 +115,7 @@ IMAGENET: dict[str, tuple[Published, ...]] = {
         *_torch7((30.43, 10.76), (28.22, 9.42)),
         _torchvision(30.242, 10.922, 1),
     ),
-    "resnet34": (
-        _table_3(24.52, 7.46),
-        *_torch7((26.73, 8.74), (24.76, 7.35)),
-        _torchvision(26.686, 8.580, 1),
-    ),
+    "resnet34": (_table_3(24.52, 7.46), *_torch7((26.73, 8.74), (24.76, 7.35)), _torchvision(26.686, 8.580, 1)),
     "resnet50": (
         _table_3(22.85, 6.71, V1 + "10 crops of 224 px"),
         _imagenet(24.7, 7.8, V1 + "one crop", CAFFE),
@@ -162,11 +156,7 @@ IMAGENET: dict[str, tuple[Published, ...]] = {
         _torchvision(18.802, None, 2),
     ),
     "wide-resnet50-2": (_imagenet(21.9, 5.79, "as the authors give it", WIDE), _torchvision(18.398, None, 2)),
-    "vgg16": (
-        _table_3(28.07, 9.33),
-        _imagenet(28.5, 9.9, "one crop", CAFFE),
-        _torchvision(28.408, 9.618, 1),
-    ),
+    "vgg16": (_table_3(28.07, 9.33), _imagenet(28.5, 9.9, "one crop", CAFFE), _torchvision(28.408, 9.618, 1)),
     "vgg19": (_torchvision(27.624, 9.124, 1),),
     "googlenet": (_torchvision(30.222, 10.470, 1),),
 }
