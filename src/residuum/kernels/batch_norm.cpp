@@ -71,8 +71,7 @@ inline void scaled(const T* x, const T* h, T* y, const float* scale, const float
     }
 }
 
-// How the work is divided, and the room that it takes: for each thread two sums a channel, then factors of each
-// channel.
+// How the work is divided, and the room it takes: for each thread two sums a channel, then factors of each channel.
 template <class T> struct Work {
     Shape shape;
     int64_t M, C, W, tile;
