@@ -50,10 +50,7 @@ class Compute:
 
 
 def choose_compute(
-    device: Device = "auto",
-    precision: Precision = "auto",
-    layout: Layout = "auto",
-    threads: int | None = None,
+    device: Device = "auto", precision: Precision = "auto", layout: Layout = "auto", threads: int | None = None
 ) -> Compute:
     """Resolve "auto": a GPU if there is one, bfloat16 where the hardware multiplies it, channels last.
 

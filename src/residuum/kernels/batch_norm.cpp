@@ -31,13 +31,6 @@ template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
 template <class Body> inline void downwards(Rows r, int64_t tile, Body body) {
     for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i, -tile);
 }
-inline float number(float x) { return x; }
-inline float number(bfloat16 x) {
-    uint32_t bits = (uint32_t)x.bits << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
-}
 // Read 16 numbers, and ask for those of the tile that comes next: a processor does not foresee rows read in parts.
 template <class T> inline Floats load(const T* from, int64_t next) {
     __builtin_prefetch(from + next, 0, 2);
@@ -71,8 +64,7 @@ inline void scaled(const T* x, const T* h, T* y, const float* scale, const float
     }
 }
 
-// How the work is divided, and the room that it takes: for each thread two sums a channel, then factors of each
-// channel.
+// How the work is divided, and the room it takes: for each thread two sums a channel, then factors of each channel.
 template <class T> struct Work {
     Shape shape;
     int64_t M, C, W, tile;

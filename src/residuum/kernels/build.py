@@ -66,8 +66,7 @@ def call_with_room(name: str, one: Tensor, other: Tensor, out: Tensor, sizes: tu
 @cache
 def _room(name: str, sizes: tuple[int, ...], threads: int) -> int:
     """Return how many bytes a compiled convolution works in."""
-    room: int = getattr(library(), f"{name}_room")(*sizes, threads)
-    return room
+    return getattr(library(), f"{name}_room")(*sizes, threads)  # type: ignore[no-any-return]
 
 
 def _compiled(compiler: str) -> Path:

@@ -3,12 +3,10 @@
 // A band of rows is copied with zeros around it, so that 16 neighbouring pixels of one tap are a tile's rows as they
 // lie: no matrix of patches is ever written. What a tile product wants is arranged by the shape:
 // - 32 channels fill a row of a tile. Of 16, 48, ... channels, two neighbouring pixels are taken as one of twice as
-// many, in
-//   and out (`fold`); a row of taps then has 2 pixels instead of 3, and a quarter of the weights is zero. (A NaN then
-//   reaches a pixel further than the taps do.)
+//   many, in and out (`fold`); a row of taps then has 2 pixels instead of 3, and a quarter of the weights is zero. (A
+//   NaN then reaches a pixel further than the taps do.)
 // - 16 pixels fill a tile. Pictures with rows of 8, 4, ... pixels are taken 16 / W at a time, pixel by pixel side by
-// side
-//   (`P`); other widths run through the zeros from row to row, and what comes out there is dropped.
+//   side (`P`); other widths run through the zeros from row to row, and what comes out there is dropped.
 // Between the products, one band's sums are rounded and stored and the next band is copied: neither alone keeps the
 // matrix units busy, and the copy waits for memory.
 //
@@ -24,15 +22,13 @@
 
 namespace {
 
-constexpr int64_t BAND_BYTES = 24576,
-                  BAND_ROWS = 8;          // a band has at least the one or the other: it stays in the cache
-constexpr int64_t WIDEST_BAND = 262144;   // numbers
-constexpr int64_t BLOCK = 2 * TILE;       // pixels, and channels out, that are summed at a time
+constexpr int64_t BAND_BYTES = 24576, BAND_ROWS = 8;   // a band has one of them at least: it stays in the cache
+constexpr int64_t WIDEST_BAND = 262144;                // numbers
+constexpr int64_t BLOCK = 2 * TILE;                    // pixels, and channels out, that are summed at a time
 
 struct Layer {
     int64_t B, H, W, Ci, Co, fold, D, E, taps, columns, P, across, R, bands, steps;
-    // D and E: channels in and out of a folded pixel, E with what fills the last block; across: pixels of a bordered
-    // row
+    // D, E: channels in and out of a folded pixel, E with what fills the last block; across: pixels of a bordered row
     Layer(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co) : B(B), H(H), W(W), Ci(Ci), Co(Co) {
         fold = Ci % DEEP ? 2 : 1;
         D = fold * Ci;
@@ -82,15 +78,14 @@ struct Room {
     }
 };
 
-// Round 16 x 16 weights of one tap to half a tile: pairs of channels in, by channels out. w is (Co, 3, 3, Ci) in
-// memory.
+// Round 16 x 16 weights of one tap to half a tile: pairs of channels in, by channels out. w is (Co, 3, 3, Ci).
 void pack(const float* w, int64_t Ci, half* to) {
     __m512i rows[16];
     for (int64_t co = 0; co < TILE; ++co) rows[co] = _mm512_zextsi256_si512(sixteen(w + co * 9 * Ci));
     transpose(rows);
     for (int64_t i = 0; i < TILE / 2; ++i) _mm512_store_si512(to + 32 * i, rows[i]);
 }
-// The same with in and out exchanged: w is (Ci, 3, 3, Co) in memory.
+// The same with in and out exchanged: w is (Ci, 3, 3, Co).
 void pack_turned(const float* w, int64_t Co, half* to) {
     for (int64_t i = 0; i < TILE / 2; ++i, w += 18 * Co)
         _mm512_store_si512(to + 32 * i, paired(sixteen(w), sixteen(w + 9 * Co)));
@@ -195,7 +190,7 @@ inline void store(const Block& b, int64_t from, int64_t to) {
 // copied.
 void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& room, const Band& band, half* y,
               Band& next) {
-    int64_t stride = 2 * l.D, share = parts(BLOCK, l.steps), turn = 0;
+    int64_t share = parts(BLOCK, l.steps), turn = 0;
     int64_t every = std::max<int64_t>(1, l.E / BLOCK * parts(tiles, 2) * l.steps / std::max<int64_t>(1, next.all)),
             wait = every;
     Block last{nullptr, {}, y, 0, false};
@@ -204,19 +199,11 @@ void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& roo
         for (int64_t t = 0; t < tiles; t += 2) {
             int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
             const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;
-            _tile_zero(0);
-            _tile_zero(1);
-            _tile_zero(2);
-            _tile_zero(3);
+            float* at = room.sums + turn * BLOCK * BLOCK;
+            float* sums[4] = {at, at + 256, at + 512, at + 768};
+            begin<4>(sums, true);
             for (int64_t s = 0; s < l.steps; ++s, b += 1024) {
-                _tile_loadd(4, a0 + room.shifts[s], stride);
-                _tile_loadd(6, b, 64);
-                _tile_loadd(5, a1 + room.shifts[s], stride);
-                _tile_loadd(7, b + 512, 64);
-                _tile_dpbf16ps(0, 4, 6);
-                _tile_dpbf16ps(1, 4, 7);
-                _tile_dpbf16ps(2, 5, 6);
-                _tile_dpbf16ps(3, 5, 7);
+                add_products(a0 + room.shifts[s], a1 + room.shifts[s], 2 * l.D, b, b + 512);
                 int64_t until = std::min(BLOCK, stored + share);
                 store(last, stored, until);
                 stored = until;
@@ -225,12 +212,8 @@ void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& roo
                     if (next.done < next.all) next.copy();
                 }
             }
-            float* sums = room.sums + turn * BLOCK * BLOCK;
-            _tile_stored(0, sums, 64);
-            _tile_stored(1, sums + 256, 64);
-            _tile_stored(2, sums + 512, 64);
-            _tile_stored(3, sums + 768, 64);
-            last = {sums, {room.places + n0, room.places + n1}, y, (int32_t)e, past_cache};
+            finish<4>(sums);
+            last = {at, {room.places + n0, room.places + n1}, y, (int32_t)e, past_cache};
             turn ^= 1;
         }
     store(last, 0, BLOCK);

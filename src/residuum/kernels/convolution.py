@@ -29,11 +29,10 @@ def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
     The weights' gradient comes in float32, where torch's is rounded to bfloat16.
     """
-    result: Tensor = _Convolution.apply(x, conv.weight)
-    return result
+    return _Convolution.apply(x, conv.weight)  # type: ignore[no-any-return]
 
 
-def has_own_pass(c_in: int, c_out: int, side: tuple[int, int]) -> bool:
+def has_own_pass(c_in: int, c_out: int, side: tuple[int, ...]) -> bool:
     """Say whether a pass over x (or, from c_out to c_in channels, over dy) is ours, if the weights' gradient is."""
     fills_blocks = c_out % (2 * BLOCK) == 0 or c_in % (2 * BLOCK) != 0
     is_medium = max(side) <= 2 * SMALL_MAP or side[1] % BLOCK == 0
@@ -46,7 +45,7 @@ class _Convolution(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
         c_out, c_in = weight.shape[:2]
-        if has_own_pass(c_in, c_out, _side(x)):
+        if has_own_pass(c_in, c_out, x.shape[2:]):
             return _pass(x, weight, c_out, turned=False)
         return conv2d(x, weight.to(x.dtype), padding=1)
 
@@ -62,14 +61,14 @@ class _Convolution(torch.autograd.Function):
 
 def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
     """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
-    y = torch.empty((x.shape[0], channels, *_side(x)), dtype=x.dtype, memory_format=torch.channels_last)
+    y = torch.empty((x.shape[0], channels, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
     call_with_room("convolution", x, weight, y, _sizes(x, y), turned)
     return y
 
 
 def _input_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     c_out, c_in = weight.shape[:2]
-    if has_own_pass(c_out, c_in, _side(x)):
+    if has_own_pass(c_out, c_in, x.shape[2:]):
         return _pass(dy, weight, c_in, turned=True)
     return input_gradient(x, dy, weight.to(x.dtype), 1, 1)
 
@@ -78,10 +77,6 @@ def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     dw = torch.empty_like(weight)
     call_with_room("weight_gradient", x, dy, dw, _sizes(x, dy))
     return dw
-
-
-def _side(x: Tensor) -> tuple[int, int]:
-    return x.shape[2], x.shape[3]
 
 
 def _sizes(x: Tensor, y: Tensor) -> tuple[int, ...]:

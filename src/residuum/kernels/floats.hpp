@@ -16,6 +16,13 @@ typedef uint32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
 
 struct bfloat16 { uint16_t bits; };
+inline float number(float x) { return x; }
+inline float number(bfloat16 x) {
+    uint32_t bits = (uint32_t)x.bits << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
 
 inline Floats load(const float* from) {
     Floats v;

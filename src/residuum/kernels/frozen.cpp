@@ -20,29 +20,11 @@ namespace {
 struct Frozen {
     int64_t B, H, W, C, OH, OW, Co, k, stride, padding;
     int64_t width() const { return (W + 2 * padding) * C; }   // numbers in a bordered row
-    int64_t room() const {
-        return up((H + 2 * padding) * width() + DEEP + TILE * stride * C, LINE);
-    }   // and what a tile reads beyond
+    // a bordered picture, and what a tile reads beyond
+    int64_t room() const { return up((H + 2 * padding) * width() + DEEP + TILE * stride * C, LINE); }
     int64_t blocks() const { return Co / TILE; }
     int64_t weights() const { return k * blocks() * TILE * DEEP; }
 };
-
-// Tiles of weights: for each row of taps and 16 channels of y, pairs of the run's numbers by channels.
-void lay(const Frozen& f, const float* w, half* to) {
-    int64_t run = f.k * f.C;
-    for (int64_t row = 0; row < f.k; ++row)
-        for (int64_t co = 0; co < f.Co; ++co)
-            for (int64_t i = 0; i < DEEP; ++i) {
-                bfloat16 number = {0};
-                if (i < run) {
-                    Floats v = Floats{} + w[(co * f.k + row) * run + i];
-                    bfloat16 all[LANES];
-                    store(all, v);
-                    number = all[0];
-                }
-                to[((row * f.blocks() + co / TILE) * TILE + i / 2) * DEEP + 2 * (co % TILE) + i % 2] = number.bits;
-            }
-}
 
 inline void copy_row(const half* from, half* to, int64_t n) { std::memcpy(to, from, 2 * n); }
 inline void copy_row(const float* from, half* to, int64_t n) {
@@ -50,6 +32,18 @@ inline void copy_row(const float* from, half* to, int64_t n) {
         __mmask16 there = n - i < LANES ? (1 << (n - i)) - 1 : 0xffff;
         _mm256_mask_storeu_epi16(to + i, there, (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(there, from + i)));
     }
+}
+
+// Tiles of weights: for each row of taps and 16 channels of y, pairs of the run's numbers by channels.
+void lay(const Frozen& f, const float* w, half* to) {
+    int64_t run = f.k * f.C;
+    for (int64_t row = 0; row < f.k; ++row)
+        for (int64_t co = 0; co < f.Co; ++co) {
+            half numbers[DEEP] = {};
+            copy_row(w + (co * f.k + row) * run, numbers, run);
+            for (int64_t i = 0; i < DEEP; ++i)
+                to[((row * f.blocks() + co / TILE) * TILE + i / 2) * DEEP + 2 * (co % TILE) + i % 2] = numbers[i];
+        }
 }
 
 template <class T, bool past_cache>

@@ -30,8 +30,7 @@ def pointwise_applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return conv(x) of a 1×1 convolution; the pixels that its stride skips are dropped first."""
-    result: Tensor = _Pointwise.apply(every(x, conv.stride[0], compiled=True), conv.weight)
-    return result
+    return _Pointwise.apply(every(x, conv.stride[0], compiled=True), conv.weight)  # type: ignore[no-any-return]
 
 
 def strided_applies(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -42,8 +41,7 @@ def strided_applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return conv(x), with as many taps, strides and padding down as across."""
-    result: Tensor = _Strided.apply(x, conv.weight, conv.stride[0], conv.padding[0])
-    return result
+    return _Strided.apply(x, conv.weight, conv.stride[0], conv.padding[0], False)  # type: ignore[no-any-return]
 
 
 def stem_applies(conv: nn.Conv2d, x: Tensor) -> bool:
@@ -64,8 +62,8 @@ def stem_applies(conv: nn.Conv2d, x: Tensor) -> bool:
 
 def stem(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """Return conv(x) of pictures x of few channels, which need no gradient, in bfloat16."""
-    result: Tensor = _Stem.apply(x, conv.weight, conv.stride[0], conv.padding[0])
-    return result
+    bordered = _bordered(x, int(conv.padding[0]))
+    return _Strided.apply(bordered, conv.weight, conv.stride[0], 0, True)  # type: ignore[no-any-return]
 
 
 class _Pointwise(torch.autograd.Function):
@@ -95,44 +93,27 @@ def _product(x: Tensor, matrix: Tensor) -> Tensor:
 
 class _Strided(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int, by_rows: bool) -> Tensor:
         rounded = weight.to(x.dtype)
         ctx.save_for_backward(x, weight, rounded)
-        ctx.stride, ctx.padding = stride, padding
+        ctx.stride, ctx.padding, ctx.by_rows = stride, padding, by_rows
         return conv2d(x, rounded, None, stride, padding)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         x, weight, rounded = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = input_gradient(x, dy, rounded, ctx.stride, ctx.padding) if ctx.needs_input_grad[0] else None
-        dw = _gathered_gradient(x, dy, weight, ctx.stride, ctx.padding) if ctx.needs_input_grad[1] else None
-        return dx, dw, None, None
-
-
-class _Stem(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-        bordered = _bordered(x, padding)
-        ctx.save_for_backward(bordered, weight)
-        ctx.stride = stride
-        return conv2d(bordered, weight.to(bordered.dtype), None, stride)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[None, Tensor, None, None]:
-        bordered, weight = ctx.saved_tensors
-        dy = dy.contiguous(memory_format=torch.channels_last)
-        return None, _gathered_gradient(bordered, dy, weight, ctx.stride, 0, by_rows=True), None, None
+        how = (ctx.stride, ctx.padding)
+        dx = input_gradient(x, dy, rounded, *how) if ctx.needs_input_grad[0] else None
+        dw = _gathered_gradient(x, dy, weight, *how, by_rows=ctx.by_rows) if ctx.needs_input_grad[1] else None
+        return dx, dw, None, None, None
 
 
 def input_gradient(x: Tensor, dy: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """Return the gradient of a convolution's input, by torch; the weight is in dy's precision."""
-    strides, paddings, ones, zeros = [stride] * 2, [padding] * 2, [1, 1], [0, 0]
-    how = (None, strides, paddings, ones, False, zeros, 1, [True, False, False])
-    dx: Tensor = torch.ops.aten.convolution_backward(dy, x, weight, *how)[0]
-    return dx
+    how = (None, [stride] * 2, [padding] * 2, [1, 1], False, [0, 0], 1, [True, False, False])
+    return torch.ops.aten.convolution_backward(dy, x, weight, *how)[0]  # type: ignore[no-any-return]
 
 
 def _gathered_gradient(

@@ -20,13 +20,11 @@
 namespace {
 
 constexpr int64_t BATCH = 8;   // steps of 32 pixels that are packed at a time
-constexpr int64_t APART =
-    512 *
-    (BATCH + 1);   // from the tiles of one 16 channels to the next; a power of two would crowd few sets of the cache
+// From the tiles of one 16 channels to the next; a power of two would crowd few sets of the cache.
+constexpr int64_t APART = 512 * (BATCH + 1);
 
 struct Shape {
-    int64_t B, H, W, C, OH, OW, Co, stride, padding, rows, columns,
-        run;   // rows, columns: of taps; run: numbers of each
+    int64_t B, H, W, C, OH, OW, Co, stride, padding, rows, columns, run;   // rows and columns of taps, numbers of each
     int64_t taps() const { return rows * columns; }
     int64_t pixels() const { return B * OH * OW; }
     int64_t steps() const { return parts(pixels(), DEEP); }
@@ -59,12 +57,7 @@ struct Room {
 void pack_g(const Shape& s, const half* g, int64_t first, const half* zeros, half* to) {
     const half* at[DEEP];
     for (int64_t k = 0; k < DEEP; ++k) at[k] = first + k < s.pixels() ? g + (first + k) * s.Co : zeros;
-    for (int64_t c = 0; c < s.Co; c += TILE, to += APART) {
-        __m512i rows[16];
-        for (int64_t k = 0; k < 16; ++k) rows[k] = paired(sixteen(at[2 * k] + c), sixteen(at[2 * k + 1] + c));
-        transpose(rows);
-        for (int64_t k = 0; k < 16; ++k) _mm512_store_si512(to + 32 * k, rows[k]);
-    }
+    for (int64_t c = 0; c < s.Co; c += TILE, to += APART) pack_pairs<true>(at, c, to);
 }
 
 // Where the first tap of 32 pixels reads: row and column in the picture, and the place in x.
@@ -99,9 +92,7 @@ void pack_x(const Shape& s, const half* x, int64_t first, const half* zeros, hal
                     (uint64_t)(p.y[k] + row) < (uint64_t)s.H && (uint64_t)(p.x[k] + column) < (uint64_t)s.W;
                 at[k] = is_inside ? x + p.at[k] + (row * s.W + column) * s.C : zeros;
             }
-            for (int64_t c = 0; c < s.wide(); c += TILE, to += APART)
-                for (int64_t k = 0; k < 16; ++k)
-                    _mm512_store_si512(to + 32 * k, paired(sixteen(at[2 * k] + c), sixteen(at[2 * k + 1] + c)));
+            for (int64_t c = 0; c < s.wide(); c += TILE, to += APART) pack_pairs<false>(at, c, to);
         }
 }
 
@@ -114,32 +105,12 @@ Ahead ahead(const Shape& s, const half* x, const half* g, int64_t first, int64_t
 // Add up 32 by 32 products over the packed steps.
 void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps,
                bool is_first, Ahead& next) {
-    if (is_first) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, sums[0], 64);
-        _tile_loadd(1, sums[1], 64);
-        _tile_loadd(2, sums[2], 64);
-        _tile_loadd(3, sums[3], 64);
-    }
+    begin<4>(sums, is_first);
     for (int64_t step = 0; step < steps * 512; step += 512) {
-        _tile_loadd(4, g0 + step, 64);
-        _tile_loadd(6, x0 + step, 64);
-        _tile_loadd(5, g1 + step, 64);
-        _tile_loadd(7, x1 + step, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
+        add_products(g0 + step, g1 + step, 64, x0 + step, x1 + step);
         next.fetch();
     }
-    _tile_stored(0, sums[0], 64);
-    _tile_stored(1, sums[1], 64);
-    _tile_stored(2, sums[2], 64);
-    _tile_stored(3, sums[3], 64);
+    finish<4>(sums);
 }
 
 // Add the products of a batch to the sums, [down][across][16][16]. An odd last tile is worked on twice.
@@ -178,9 +149,7 @@ void work_through(const Shape& s, const half* x, const half* g, int64_t first, i
 void join(const Shape& s, const char* work, int threads, int64_t co, int64_t tap, float* dw) {
     for (int64_t i = 0; i < s.run; i += TILE) {
         int64_t at = (co / TILE * s.across() + (tap * s.wide() + i) / TILE) * 256 + co % TILE * TILE;
-        __m512 sum = _mm512_setzero_ps();
-        for (int t = 0; t < threads; ++t)
-            sum = _mm512_add_ps(sum, _mm512_load_ps((const float*)(work + t * Room::bytes(s)) + at));
+        __m512 sum = joined(work, Room::bytes(s), threads, at);
         _mm512_mask_storeu_ps(dw + i, s.run - i < TILE ? (1u << (s.run - i)) - 1 : 0xffff, sum);
     }
 }

@@ -69,7 +69,5 @@ def has_matrix_units() -> bool:
 
 @cache
 def _has_room() -> bool:
-    functions = library()
-    if functions is None or not hasattr(functions, "convolution_room"):
-        return False
-    return bool(functions.convolution_room(1, 1, 1, BLOCK, BLOCK, 1) > 0)
+    room = getattr(library(), "convolution_room", None)
+    return room is not None and bool(room(1, 1, 1, BLOCK, BLOCK, 1) > 0)

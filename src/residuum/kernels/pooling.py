@@ -40,8 +40,7 @@ def applies(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> bool:
 def pool(layer: nn.MaxPool2d | nn.AvgPool2d, x: Tensor) -> Tensor:
     """Return layer(x), (N, C, H, W) to (N, C, H', W'); only what computes it differs. Means agree to rounding."""
     window = (layer.kernel_size, layer.stride, layer.padding)
-    result: Tensor = _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))
-    return result
+    return _Pool.apply(x, *window, layer.ceil_mode, isinstance(layer, nn.MaxPool2d))  # type: ignore[no-any-return]
 
 
 class _Pool(torch.autograd.Function):

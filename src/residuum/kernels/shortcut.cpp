@@ -1,10 +1,8 @@
-// Option A's shortcut where the shape changes, and its gradient: every stride-th pixel, then zero channels around its
-// own.
+// Option A's shortcut where the shape changes, and its gradient: every stride-th pixel, zero channels around its own.
 //
 // Pixels are handled in chunks of 32 bytes, whatever numbers these hold. One sweep writes each tensor, zeros included.
 //
-// Letters: B pictures, H rows, W columns of x; OH, OW of y; a pixel of x is C chunks, one of y D, the first F of them
-// zero.
+// Letters: B pictures, H rows, W columns of x; OH, OW of y; a pixel of x is C chunks, one of y D, the first F zero.
 
 #include <cstdint>
 #include <cstring>

@@ -34,8 +34,7 @@ def every(x: Tensor, stride: int, zeros: tuple[int, int] = (0, 0), *, compiled: 
     (N, C, H, W) to (N, zeros[0] + C + zeros[1], ⌈H/stride⌉, ⌈W/stride⌉). Negative zeros cut channels off."""
     if stride == 1 and zeros == (0, 0):
         return x
-    result: Tensor = _Every.apply(x, stride, zeros, compiled)
-    return result
+    return _Every.apply(x, stride, zeros, compiled)  # type: ignore[no-any-return]
 
 
 class _Every(torch.autograd.Function):
@@ -67,10 +66,7 @@ class _Every(torch.autograd.Function):
 
 def _call(name: str, one: Tensor, out: Tensor, shape: torch.Size, kept: torch.Size, before: int, stride: int) -> None:
     """Call the compiled function; channels are counted in chunks."""
-
-    def chunks(channels: int) -> int:
-        return channels * one.element_size() // CHUNK
-
     batch, channels, height, width = shape
-    sizes = (batch, height, width, chunks(channels), *kept[2:], chunks(kept[1]), chunks(before), stride)
+    chunk = CHUNK // one.element_size()
+    sizes = (batch, height, width, channels // chunk, *kept[2:], kept[1] // chunk, before // chunk, stride)
     call(name, one, out, *sizes, torch.get_num_threads())

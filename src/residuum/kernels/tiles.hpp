@@ -108,6 +108,60 @@ public:
 
 inline void put(half* to, __m256i v) { _mm256_storeu_si256((__m256i*)to, v); }
 
+// Pair 32 rows two by two, 16 numbers of each from c on: a tile of the right side or, transposed, of the left one.
+template <bool transposed> inline void pack_pairs(const half* const* rows, int64_t c, half* to) {
+    __m512i pairs[16];
+    for (int64_t k = 0; k < 16; ++k) pairs[k] = paired(sixteen(rows[2 * k] + c), sixteen(rows[2 * k + 1] + c));
+    if (transposed) transpose(pairs);
+    for (int64_t k = 0; k < 16; ++k) _mm512_store_si512(to + 32 * k, pairs[k]);
+}
+
+// The first N tiles, 3, 4 or 6, hold sums: cleared or, where some were stored before, fetched; and stored.
+template <int N> inline void begin(float* const* sums, bool is_first) {
+    if (is_first) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        if (N > 3) _tile_zero(3);
+        if (N > 4) _tile_zero(4);
+        if (N > 4) _tile_zero(5);
+    } else {
+        _tile_loadd(0, sums[0], 64);
+        _tile_loadd(1, sums[1], 64);
+        _tile_loadd(2, sums[2], 64);
+        if (N > 3) _tile_loadd(3, sums[3], 64);
+        if (N > 4) _tile_loadd(4, sums[4], 64);
+        if (N > 4) _tile_loadd(5, sums[5], 64);
+    }
+}
+template <int N> inline void finish(float* const* sums) {
+    _tile_stored(0, sums[0], 64);
+    _tile_stored(1, sums[1], 64);
+    _tile_stored(2, sums[2], 64);
+    if (N > 3) _tile_stored(3, sums[3], 64);
+    if (N > 4) _tile_stored(4, sums[4], 64);
+    if (N > 4) _tile_stored(5, sums[5], 64);
+}
+
+// Add the products of two tiles by two to the first four.
+inline void add_products(const half* a0, const half* a1, int64_t a_bytes, const half* b0, const half* b1) {
+    _tile_loadd(4, a0, a_bytes);
+    _tile_loadd(6, b0, 64);
+    _tile_loadd(5, a1, a_bytes);
+    _tile_loadd(7, b1, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+}
+
+// Sixteen of the threads' sums, added up in the order of the threads; each works in so many bytes.
+inline __m512 joined(const char* work, int64_t each, int threads, int64_t at) {
+    __m512 sum = _mm512_setzero_ps();
+    for (int t = 0; t < threads; ++t) sum = _mm512_add_ps(sum, _mm512_load_ps((const float*)(work + t * each) + at));
+    return sum;
+}
+
 }   // namespace
 
 #endif

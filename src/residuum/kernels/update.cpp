@@ -3,9 +3,7 @@
 //
 // Letters: w weights, g gradient, v momentum, d direction, o the orthogonal matrix to move by; n numbers in each.
 
-#include <cstdint>
-#include <cstring>
-#include <omp.h>
+#include "floats.hpp"
 
 namespace {
 
@@ -14,12 +12,6 @@ inline uint16_t rounded(float value) {
     std::memcpy(&bits, &value, 4);
     if (value != value) return 0x7fc0;
     return (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);   // to the nearest bfloat16, ties to even
-}
-inline float widened(uint16_t half) {
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    std::memcpy(&value, &bits, 4);
-    return value;
 }
 constexpr int64_t SMALLEST_SHARE = 16384;   // fewer numbers than this are not worth a second thread
 
@@ -36,7 +28,7 @@ extern "C" void muon_direction(const float* g, float* v, uint16_t* d, float m, i
 }
 
 // w = scale w - rate o.
-extern "C" void muon_move(float* w, const uint16_t* o, float scale, float rate, int64_t n, int threads) {
+extern "C" void muon_move(float* w, const bfloat16* o, float scale, float rate, int64_t n, int threads) {
 #pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
-    for (int64_t i = 0; i < n; ++i) w[i] = scale * w[i] - rate * widened(o[i]);
+    for (int64_t i = 0; i < n; ++i) w[i] = scale * w[i] - rate * number(o[i]);
 }

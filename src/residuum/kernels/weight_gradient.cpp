@@ -18,10 +18,8 @@
 
 namespace {
 
-constexpr int64_t SHORT =
-    4;   // pairs of a row: longer ones lose less by what is between them than by being interleaved
-constexpr int64_t PACKED_BYTES =
-    262144;   // packed at a time, or as many as there are bytes of sums to be fetched each time
+constexpr int64_t SHORT = 4;               // pairs of a row: longer ones lose less by gaps than by being interleaved
+constexpr int64_t PACKED_BYTES = 262144;   // at a time, or as many as there are bytes of sums to be fetched each time
 
 // A batch of `G` groups of `P` pictures, or of a band of `R` rows of one group, is packed and multiplied at a time.
 struct Batch {
@@ -78,12 +76,7 @@ void plan(const Batch& b, int64_t rows, int64_t pictures, int32_t* pixels) {
 void pack_g(const Batch& b, const half* g, const int32_t* pixels, const half* zeros, half* to) {
     const half* at[DEEP];
     for (int64_t k = 0; k < DEEP; ++k) at[k] = pixels[k] < 0 ? zeros : g + pixels[k] * b.Co;
-    for (int64_t c = 0; c < b.Co; c += TILE, to += b.each_g()) {
-        __m512i rows[16];
-        for (int64_t k = 0; k < 16; ++k) rows[k] = paired(sixteen(at[2 * k] + c), sixteen(at[2 * k + 1] + c));
-        transpose(rows);
-        for (int64_t k = 0; k < 16; ++k) _mm512_store_si512(to + 32 * k, rows[k]);
-    }
+    for (int64_t c = 0; c < b.Co; c += TILE, to += b.each_g()) pack_pairs<true>(at, c, to);
 }
 
 // Pair the W pixels of one row of one picture, from the place of the first pair's first channels on.
@@ -130,25 +123,7 @@ Ahead ahead(const Batch& b, const half* x, const half* g, int64_t item, int64_t 
 template <int N>
 void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first,
               Ahead& next) {
-    if (is_first) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        if (N > 3) {
-            _tile_zero(3);
-            _tile_zero(4);
-            _tile_zero(5);
-        }
-    } else {
-        _tile_loadd(0, sums[0], 64);
-        _tile_loadd(1, sums[1], 64);
-        _tile_loadd(2, sums[2], 64);
-        if (N > 3) {
-            _tile_loadd(3, sums[3], 64);
-            _tile_loadd(4, sums[4], 64);
-            _tile_loadd(5, sums[5], 64);
-        }
-    }
+    begin<N>(sums, is_first);
     for (int64_t group = 0; group < groups; ++group)
         for (int64_t row = 0; row < b.steps / b.run; ++row) {
             int64_t at = (group * b.pairs + row * b.across) * DEEP;
@@ -170,14 +145,7 @@ void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* 
                 _tile_dpbf16ps(5, 6, 7);
             }
         }
-    _tile_stored(0, sums[0], 64);
-    _tile_stored(1, sums[1], 64);
-    _tile_stored(2, sums[2], 64);
-    if (N > 3) {
-        _tile_stored(3, sums[3], 64);
-        _tile_stored(4, sums[4], 64);
-        _tile_stored(5, sums[5], 64);
-    }
+    finish<N>(sums);
 }
 
 // Add the products to the sums, [tap][Co/16][Ci/16][16][16]: six taps of odd pairs, then three of even ones, so that
@@ -247,10 +215,7 @@ extern "C" void weight_gradient(const uint16_t* x, const uint16_t* g, float* dw,
             for (int64_t tap = 0; tap < 9; ++tap)
                 for (int64_t ci = 0; ci < Ci; ci += TILE) {
                     int64_t at = ((tap * (Co / TILE) + co / TILE) * (Ci / TILE) + ci / TILE) * 256 + co % TILE * TILE;
-                    __m512 sum = _mm512_setzero_ps();
-                    for (int t = 0; t < threads; ++t)
-                        sum = _mm512_add_ps(sum, _mm512_load_ps((float*)(work + t * each) + at));
-                    _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, sum);
+                    _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, joined(work, each, threads, at));
                 }
     }
 }

@@ -33,9 +33,7 @@ def checkpointed(blocks: Sequence[Block], x: Any) -> Any:
     return x
 
 
-def _contexts(
-    blocks: Sequence[nn.Module],
-) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+def _contexts(blocks: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
     return nullcontext(), _running_statistics_kept(blocks)
 
 

@@ -26,13 +26,7 @@ def _wide_cifar(depth: int, k: int) -> NetSpec:
 
 def _imagenet(block: Literal["basic", "bottleneck"], *blocks: int, **choices: Any) -> NetSpec:
     """Table 1 of 2015: four stages; option B, as the paper's 50/101/152 and all public weights."""
-    net = {
-        "stem": "imagenet",
-        "block": block,
-        "blocks": blocks,
-        "widths": (64, 128, 256, 512),
-        "shortcut": "B",
-    }
+    net = {"stem": "imagenet", "block": block, "blocks": blocks, "widths": (64, 128, 256, 512), "shortcut": "B"}
     return NetSpec(**{**net, **choices})
 
 
@@ -53,14 +47,8 @@ def _renamed(prefix: str, nets: dict[str, NetSpec], **choices: Any) -> dict[str,
 
 
 _CIFAR = {
-    "resnet20": _cifar(3),
-    "resnet32": _cifar(5),
-    "resnet44": _cifar(7),
-    "resnet56": _cifar(9),
-    "resnet110": _cifar(18),
-    "resnet1202": _cifar(200),
-    "resnet164": _cifar(18, "bottleneck"),
-    "resnet1001": _cifar(111, "bottleneck"),
+    **{f"resnet{6 * n + 2}": _cifar(n) for n in (3, 5, 7, 9, 18, 200)},  # resnet20, 32, 44, 56, 110, 1202
+    **{f"resnet{9 * n + 2}": _cifar(n, "bottleneck") for n in (18, 111)},  # resnet164, 1001
 }
 _IMAGENET = {
     "resnet18": _imagenet("basic", 2, 2, 2, 2),

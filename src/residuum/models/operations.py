@@ -58,26 +58,6 @@ def _norm(norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None = None, 
     return batch_norm.batch_norm(x, norm, h, activation_of(act))
 
 
-def _frozen_applies(conv: Any, act: Any, x: Tensor) -> bool:
-    return frozen.applies(x, conv, activation_of(act))
-
-
-def _frozen(conv: Any, act: Any, x: Tensor) -> Tensor:
-    return frozen.activated(x, conv, activation_of(act))
-
-
-def _zeros_apply(pad: Any, x: Tensor) -> bool:
-    return shortcut.applies(x, pad.zeros)
-
-
-def _zeros(pad: Any, x: Tensor) -> Tensor:
-    return shortcut.every(x, pad.stride, pad.zeros, compiled=True)
-
-
-def _skipping_applies(conv: Any, x: Tensor) -> bool:
-    return shortcut.applies(x)
-
-
 def _skipping(conv: Any, x: Tensor) -> Tensor:
     kept = shortcut.every(x, conv.stride[0], compiled=True)
     return nn.functional.conv2d(kept, conv.weight, conv.bias, groups=conv.groups)
@@ -85,8 +65,15 @@ def _skipping(conv: Any, x: Tensor) -> Tensor:
 
 _CONVOLUTION = (nn.Conv2d,)
 _GATHERED = "torch, gathered_gradient.cpp"
+_OWN = "convolution.cpp, weight_gradient.cpp"
 OPERATIONS = (
-    Operation("frozen convolution, activation", "frozen.cpp", (nn.Conv2d, ACTIVATION), _frozen_applies, _frozen),
+    Operation(
+        "frozen convolution, activation",
+        "frozen.cpp",
+        (nn.Conv2d, ACTIVATION),
+        lambda conv, act, x: frozen.applies(x, conv, activation_of(act)),
+        lambda conv, act, x: frozen.activated(x, conv, activation_of(act)),
+    ),
     Operation(
         "BN, addition, activation",
         "batch_norm.cpp",
@@ -95,18 +82,24 @@ OPERATIONS = (
         _norm,
         optional=2,
     ),
-    Operation(
-        "3×3 convolution",
-        "convolution.cpp, weight_gradient.cpp",
-        _CONVOLUTION,
-        convolution.applies,
-        convolution.convolution,
-    ),
+    Operation("3×3 convolution", _OWN, _CONVOLUTION, convolution.applies, convolution.convolution),
     Operation("1×1 convolution", _GATHERED, _CONVOLUTION, gathered.pointwise_applies, gathered.pointwise),
     Operation("strided 3×3 convolution", _GATHERED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
     Operation("stem", _GATHERED, _CONVOLUTION, gathered.stem_applies, gathered.stem),
-    Operation("1×1 of every stride-th pixel", "shortcut.cpp, torch", (Pointwise,), _skipping_applies, _skipping),
-    Operation("option A", "shortcut.cpp", (ZeroPad,), _zeros_apply, _zeros),
+    Operation(
+        "1×1 of every stride-th pixel",
+        "shortcut.cpp, torch",
+        (Pointwise,),
+        lambda conv, x: shortcut.applies(x),
+        _skipping,
+    ),
+    Operation(
+        "option A",
+        "shortcut.cpp",
+        (ZeroPad,),
+        lambda pad, x: shortcut.applies(x, pad.zeros),
+        lambda pad, x: shortcut.every(x, pad.stride, pad.zeros, compiled=True),
+    ),
     Operation("pooling", "pooling.cpp", ((nn.MaxPool2d, nn.AvgPool2d),), pooling.applies, pooling.pool),
 )
 """In the order in which they are tried: the first that applies is taken."""

@@ -196,7 +196,7 @@ class Plan:
     """
 
     def __init__(self, net: ResNet, compute: Compute, checkpointing: bool = False) -> None:
-        piece = Piece if compute.uses_kernels else _itself
+        piece: Callable[[Any], Callable[[Any], Any]] = Piece if compute.uses_kernels else lambda module: module
         self.net, self.checkpointing, self.uses_kernels = net, checkpointing, compute.uses_kernels
         self.stem, self.end = piece(net.stem), piece(net.end)
         self.stages = [[(block, piece(block)) for block in stage.children()] for stage in net.stages.children()]
@@ -210,10 +210,6 @@ class Plan:
         for number, stage in enumerate(self.stages):
             y = (checkpointed if number < last_kept else in_turn)(stage, y)
         return self.net.classify(_twice(self.end(y))[0])
-
-
-def _itself(module: nn.Module) -> Callable[[Any], Any]:
-    return module
 
 
 def plans(settings: ModelsSettings) -> dict[str, list[str]]:

@@ -44,8 +44,7 @@ SHORTCUTS: dict[Shortcut, ShortcutKind] = {
     "C": ShortcutKind(h="projection", projects="everywhere", changes=f"option C's shortcut {_LEARNT}"),
     "1x1": ShortcutKind(h="convolution", projects="everywhere", changes=f"the 1×1 shortcut {_LEARNT}"),
     "constant": ShortcutKind(
-        addition="scaled",
-        changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity",
+        addition="scaled", changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity"
     ),
     "exclusive-gating": ShortcutKind(addition="exclusive gate", changes=_GATED),
     "shortcut-gating": ShortcutKind(addition="shortcut gate", changes=_GATED),

@@ -98,8 +98,7 @@ class NetSpec:
         """
         if len(self.blocks) != len(self.widths) or not self.blocks:
             raise UserError(
-                f"{len(self.blocks)} block counts for {len(self.widths)} widths",
-                "each stage has one of each",
+                f"{len(self.blocks)} block counts for {len(self.widths)} widths", "each stage has one of each"
             )
         counts = (*self.blocks, *self.widths, self.in_channels, self.num_classes, self.stem_channels)
         if min(*counts, self.groups, self.bottleneck_factor) < 1:
@@ -141,10 +140,7 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
     if spec.block == "basic" and spec.groups != 1:
         yield "a basic block cannot have groups", "ResNeXt groups the 3×3 convolution of a bottleneck"
     if any(width % spec.groups for width in spec.widths):
-        yield (
-            f"{spec.groups} groups do not divide the widths {spec.widths}",
-            "each group has equally many channels",
-        )
+        yield (f"{spec.groups} groups do not divide the widths {spec.widths}", "each group has equally many channels")
     if spec.projection_pool and not (projects or spec.shortcut == "A"):
         yield (
             f"shortcut {spec.shortcut} cannot average before its projection",
@@ -155,27 +151,17 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
             f"a plain net has no order {spec.order}",
             "it has no addition to be before or after: it is the plain net of order original",
         )
-    if spec.shortcut == "1x1" and spec.order in {
-        "bn-after-addition",
-        "relu-only-preactivation",
-        "preactivation",
-    }:
+    if spec.shortcut == "1x1" and spec.order in {"bn-after-addition", "relu-only-preactivation", "preactivation"}:
         yield (
             f"shortcut 1x1 in order {spec.order} is option C",
             "in that order option C's projection has no BN either; use shortcut C",
         )
     if spec.first_activation == "block" and not spec.preactivated:
-        yield (
-            f"order {spec.order} has its first activation in the stem",
-            "only pre-activation nets have the choice",
-        )
+        yield (f"order {spec.order} has its first activation in the stem", "only pre-activation nets have the choice")
     if spec.zero_init and (why := _why_no_zero_bn(spec)):
         yield f"order {spec.order} cannot start its branches at zero with BN", why
     if spec.zero_init and spec.shortcut == "none":
-        yield (
-            "a plain net cannot start its branches at zero",
-            "without shortcuts nothing would pass through it",
-        )
+        yield ("a plain net cannot start its branches at zero", "without shortcuts nothing would pass through it")
     for name in ("shortcut_dropout", "dropout", "stochastic_depth"):
         if not 0 <= getattr(spec, name) < 1:
             yield f"{name} {getattr(spec, name)} is out of range", "it must be at least 0 and below 1"
@@ -186,10 +172,7 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
 def _contradictions_of_maps(spec: NetSpec) -> Iterator[tuple[str, str]]:
     """Yield those about the stem and how maps are halved."""
     if spec.halving == "max-pool" and spec.block == "bottleneck":
-        yield (
-            "a bottleneck cannot halve the map by max-pooling",
-            "its halving convolution says how: stride_in",
-        )
+        yield ("a bottleneck cannot halve the map by max-pooling", "its halving convolution says how: stride_in")
     if spec.stem == "whitening" and spec.first_activation == "stem" and spec.preactivated:
         yield "a whitening stem has no BN for a pre-activation net to share", "choose first_activation block"
     if spec.stem == "whitening" and spec.dirac_init and spec.stem_channels > WHITENING_FILTERS:

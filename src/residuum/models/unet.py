@@ -49,7 +49,7 @@ class UNet(nn.Module):
         self.spec = spec
         widths = [spec.width * 2**level for level in range(spec.levels)]
         entries = [spec.in_channels, *widths]
-        down = [_Down(spec, entries[i], width, halved=i > 0) for i, width in enumerate(widths)]
+        down = [_down(spec, entries[i], width, halved=i > 0) for i, width in enumerate(widths)]
         self.encoder = nn.Sequential(OrderedDict((f"level{i}", level) for i, level in enumerate(down, start=1)))
         up = [(f"level{i}", _Up(spec, widths[i - 1])) for i in range(spec.levels - 1, 0, -1)]
         self.decoder = nn.Sequential(OrderedDict(up))
@@ -83,16 +83,10 @@ class UNet(nn.Module):
             )
 
 
-class _Down(nn.Module):
+def _down(spec: UNetSpec, c_in: int, width: int, *, halved: bool) -> nn.Sequential:
     """(N, C_in, H, W) to (N, c, H/2, W/2), or to (N, c, H, W) where nothing is `halved`."""
-
-    def __init__(self, spec: UNetSpec, c_in: int, width: int, *, halved: bool) -> None:
-        super().__init__()
-        self.pool = nn.MaxPool2d(2) if halved else nn.Identity()
-        self.convolutions = _two_convolutions(spec, c_in, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.convolutions(self.pool(x))  # type: ignore[no-any-return]
+    pool = nn.MaxPool2d(2) if halved else nn.Identity()
+    return nn.Sequential(OrderedDict(pool=pool, convolutions=_two_convolutions(spec, c_in, width)))
 
 
 class _Up(nn.Module):
