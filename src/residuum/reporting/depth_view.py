@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from residuum.records.depth import Measured
-from residuum.reporting.one_run import Chart
+from residuum.reporting.charts import Picture
 from residuum.reporting.wording import NBSP, NONE, count, counted, percent, short
 
 Tile = tuple[str, str, str]  # what it is, the figure, a note
@@ -42,7 +42,7 @@ class DepthView:
     notes: list[str]
     title: str
     lead: str
-    charts: list[Chart]
+    charts: list[Picture]
     table: Table
     how: list[tuple[str, object]]
     tiles: list[Tile] = field(default_factory=list)

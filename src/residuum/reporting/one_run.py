@@ -4,7 +4,7 @@ import base64
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -15,7 +15,7 @@ from residuum.records.codec import to_json
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Epoch, RunSummary, Step
 from residuum.reporting import charts, sentences
-from residuum.reporting.charts import Series
+from residuum.reporting.charts import Picture, Series
 from residuum.reporting.points import last, points, thin
 from residuum.reporting.wording import shown
 from residuum.runs import RunRecord
@@ -48,15 +48,6 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A drawing and, where it has several lines, what they are."""
-
-    title: str
-    drawing: Markup
-    legend: list[Series] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class OneRun:
     """All that the page shows of one run. `key` starts its ids; `letter` names it among several."""
 
@@ -70,7 +61,7 @@ class OneRun:
     baseline: float | None
     verdict_line: Markup
     calibration: str
-    charts: list[Chart]
+    charts: list[Picture]
     events: list[str]
     confusion: Confusion | None
     reliability: Markup
@@ -164,7 +155,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
 # --- learning curves ----------------------------------------------------------------------------
 
 
-def _charts(record: RunRecord) -> list[Chart]:
+def _charts(record: RunRecord) -> list[Picture]:
     """Draw what was measured during training; a chart with nothing to show is left out."""
     marks = _events(record)
     loss = _pair(record, "loss") + _step_loss(record)
@@ -179,7 +170,7 @@ def _charts(record: RunRecord) -> list[Chart]:
         ("Speed", speed, charts.SPEED),
     ]
     return [
-        Chart(title, charts.curves(series, quantity, marks), series if len(series) > 1 else [])
+        Picture(title, charts.curves(series, quantity, marks), series if len(series) > 1 else [])
         for title, lines, quantity in wanted
         if (series := [one for one in lines if last(one.points)])
     ]
