@@ -92,11 +92,7 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def verb(
-    settings: Callable[P, S],
-    show: Callable[[S, R, bool], None],
-    *,
-    name: str | None = None,
-    announced: bool = False,
+    settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
 ) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
     """Declare a verb by the function below, whose docstring is the help."""
     return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)

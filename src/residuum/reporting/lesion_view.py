@@ -16,17 +16,7 @@ from residuum.reporting.depth_view import (
 )
 from residuum.reporting.wording import counted, isolated, percent
 
-HEADS = [
-    "#",
-    "block",
-    "points lost",
-    "accuracy",
-    "loss",
-    "kind",
-    "in its place",
-    "parameters",
-    "multiply-adds",
-]
+HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
 
 
 def view_lesion(found: Lesion) -> DepthView:

@@ -25,12 +25,7 @@ def filled(template: str, **values: object) -> str:
     return (
         _environment()
         .get_template(template)
-        .render(
-            **values,
-            style=Markup(_part("style.css")),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-        )
+        .render(**values, style=Markup(_part("style.css")), script=Markup(script), script_hash=f"sha256-{digest}")
     )
 
 
@@ -45,11 +40,7 @@ def write_page(place: Path, page: str) -> Path:
 def _environment() -> Environment:
     """Everything a template prints is escaped unless a chart made it."""
     made = Environment(
-        loader=FunctionLoader(_part),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
     made.filters |= {
