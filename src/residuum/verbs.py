@@ -188,7 +188,7 @@ def grow(settings: GrowSettings) -> Path:
     return grow_model(settings)
 
 
-@verb(LesionSettings, printing.print_lesion_folder, announced=True)
+@verb(LesionSettings, printing.print_lesion, announced=True)
 def lesion(settings: LesionSettings) -> Path:
     """Show what each block is worth: how much is lost when it alone is taken out."""
     from residuum.depth.lesion import lesion as lesion_model
@@ -201,7 +201,7 @@ def lesion(settings: LesionSettings) -> Path:
     return folder
 
 
-@verb(TrimSettings, printing.print_trim_folder, announced=True)
+@verb(TrimSettings, printing.print_trim, announced=True)
 def trim(settings: TrimSettings) -> Path:
     """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
 
