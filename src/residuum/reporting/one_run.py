@@ -58,7 +58,6 @@ class OneRun:
     names: Sequence[str]
     verdict: str
     scale: str
-    baseline: float | None
     verdict_line: Markup
     calibration: str
     charts: list[Picture]
@@ -141,7 +140,6 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         names=names,
         verdict=sentences.verdict(found) if found else sentences.unfinished(record),
         scale=sentences.scale(baseline),
-        baseline=share,
         verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),

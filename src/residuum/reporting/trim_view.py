@@ -6,18 +6,7 @@ from statistics import mean
 
 from residuum.records.depth import Point, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
-from residuum.reporting.depth_view import (
-    DepthView,
-    Table,
-    TableRow,
-    Tile,
-    count_cell,
-    milliseconds,
-    pictures,
-    share_cell,
-    short_cell,
-    time_cell,
-)
+from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures
 from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
 
 
@@ -91,15 +80,12 @@ def _random_words(found: Trim, chosen: Point) -> list[str]:
     values = random_at(found, chosen.removed)
     if not values or not chosen.removed:
         return []
-    return [f"as many blocks drawn at random leave {_spread(values)}"]
+    spread = f" on average ({_extremes(values)} over {len(values)} draws)" if len(values) > 1 else " (one draw)"
+    return [f"as many blocks drawn at random leave {percent(mean(values))}{spread}"]
 
 
-def _spread(values: list[float]) -> str:
-    """Write "85.2 % on average (78.0–89.9 % over 5 draws)"."""
-    if len(values) == 1:
-        return f"{percent(values[0])} (one draw)"
-    low, high = percent_figure(min(values)), percent(max(values))
-    return f"{percent(mean(values))} on average ({low}–{high} over {len(values)} draws)"
+def _extremes(values: list[float]) -> str:
+    return f"{percent_figure(min(values))}–{percent(max(values))}"
 
 
 # --- tiles and table ----------------------------------------------------------------------------
@@ -142,7 +128,7 @@ def _random_tiles(found: Trim, chosen: Point) -> list[Tile]:
     values = random_at(found, chosen.removed)
     if not values or not chosen.removed:
         return []
-    spread = f"{percent_figure(min(values))}–{percent(max(values))} over {counted(len(values), 'draw')}"
+    spread = f"{_extremes(values)} over {counted(len(values), 'draw')}"
     return [("Random blocks instead", percent(mean(values)), f"mean, recalibrated; {spread}")]
 
 
@@ -171,14 +157,14 @@ def _columns(found: Trim) -> str:
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
     ratio = found.speed(point, found.batches[-1]) if found.batches else None
     cells = [
-        share_cell(point.accuracy_recalibrated),
-        share_cell(point.accuracy),
-        *[share_cell(value) for value in chance[point.removed : point.removed + 1]],
-        *[time_cell((point.latency_ms or {})[size]) for size in found.batches],
+        cell(percent, point.accuracy_recalibrated),
+        cell(percent, point.accuracy),
+        *[cell(percent, value) for value in chance[point.removed : point.removed + 1]],
+        *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.batches],
         (NONE if ratio is None else f"{ratio:.2f}×", ratio),
-        count_cell(point.depth),
-        short_cell(point.parameters),
-        short_cell(point.multiply_adds),
+        cell(count, point.depth),
+        cell(short, point.parameters),
+        cell(short, point.multiply_adds),
         (", ".join(map(str, point.blocks)), float(sum(point.blocks))),
     ]
     chosen = found.chosen is not None and point.removed == found.chosen.removed
