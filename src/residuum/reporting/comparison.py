@@ -27,6 +27,12 @@ class Repeats:
     mean: float
     deviation: float
 
+    @property
+    def words(self) -> str:
+        """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
+        spread = f"standard deviation {100 * self.deviation:.2f}{NBSP}points"
+        return f"mean {percent(self.mean, 2)}, {spread} over {counted(len(self.letters), 'run')}"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -192,11 +198,3 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 def _spread(found: Sequence[ClassFigures | None]) -> float:
     values = [one.recall.value for one in found if one]
     return max(values) - min(values) if values else 0.0
-
-
-def seed_words(group: Repeats) -> str:
-    """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
-    return (
-        f"mean {percent(group.mean, 2)}, standard deviation {100 * group.deviation:.2f}{NBSP}points "
-        f"over {counted(len(group.letters), 'run')}"
-    )

@@ -10,7 +10,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from residuum.files import Json
 from residuum.records.codec import to_json
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Epoch, RunSummary, Step
@@ -87,16 +86,6 @@ class OneRun:
         data = self.record.data.name if self.record.data else self.summary.data
         parts = [data, self.summary.model, self.summary.recipe]
         return " · ".join(shown(part) for part in parts if part is not None)
-
-    @property
-    def plain_settings(self) -> list[tuple[str, object]]:
-        """Return the settings that are single values."""
-        return [(key, value) for key, value in self.record.settings.resolved.items() if not isinstance(value, dict)]
-
-    @property
-    def nested_settings(self) -> list[tuple[str, Json]]:
-        """Return the settings that are groups of values."""
-        return [(key, value) for key, value in self.record.settings.resolved.items() if isinstance(value, dict)]
 
     @property
     def data_rows(self) -> list[tuple[str, object]]:

@@ -96,19 +96,15 @@ def _tiles(found: Trim) -> list[Tile]:
         return []
     before, after = found.curve[0], found.curve[found.chosen.removed]
     trained = f"{percent(after.accuracy)} with BN as trained"
+    parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
     return [
         ("Accuracy before", percent(before.accuracy), f"of {pictures(found)}"),
         ("After recalibration", percent(after.accuracy_recalibrated), trained),
         *_repair_tiles(found),
         *_random_tiles(found, after),
         *[_speed_tile(found, after, size) for size in found.batches],
-        ("Multiply-adds", short(after.multiply_adds), _sizes(before, after)),
+        ("Multiply-adds", short(after.multiply_adds), f"{short(before.multiply_adds)} before; {parameters}"),
     ]
-
-
-def _sizes(before: Point, after: Point) -> str:
-    parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
-    return f"{short(before.multiply_adds)} before; {parameters}"
 
 
 def _repair_tiles(found: Trim) -> list[Tile]:
@@ -144,14 +140,10 @@ def _table(found: Trim) -> Table:
     heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, "speed"]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
-    lead = f"Each line is the net with one block less; blocks have the names of the whole net.{_columns(found)}"
+    lead = "Each line is the net with one block less; blocks have the names of the whole net."
+    lead += " Random: the mean of the draws, recalibrated." if found.random else ""
+    lead += f" Speed: how many times as fast, {_at_once(found.batches[-1])}." if found.batches else ""
     return Table("Which block went when", lead, heads, rows)
-
-
-def _columns(found: Trim) -> str:
-    chance = " Random: the mean of the draws, recalibrated." if found.random else ""
-    fast = f" Speed: how many times as fast, {_at_once(found.batches[-1])}." if found.batches else ""
-    return chance + fast
 
 
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
