@@ -14,13 +14,7 @@ from residuum import verbs
 from residuum.choices import Device, Scale
 from residuum.errors import Stopped, UserError
 from residuum.runs import RunRecord
-from residuum.settings import (
-    ModelsSettings,
-    PredictSettings,
-    ReportSettings,
-    StudySettings,
-    TrainSettings,
-)
+from residuum.settings import ModelsSettings, PredictSettings, ReportSettings, StudySettings, TrainSettings
 from residuum.verbs import for_people
 from residuum.version import VERSION
 

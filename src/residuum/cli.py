@@ -92,11 +92,7 @@ def _launch(
         if print_config:
             return print_json(as_json(_settings_of(tokens)))
         app(tokens, exit_on_error=False, print_error=False)
-    except UserError as error:
-        if debug:
-            raise
-        _fail(f"error: {error}", 2)
-    except CycloptsError as error:
+    except (UserError, CycloptsError) as error:
         if debug:
             raise
         _fail(f"error: {error}", 2)

@@ -38,12 +38,8 @@ def print_figures(figures: Figures | None) -> None:
     if figures is None:
         return
     print(f"judged   {figures.images:,} {figures.split} pictures, {figures.protocol}")
-    for label, one in (
-        ("top-1", figures.top1),
-        ("top-5", figures.top5),
-        ("macro F1", figures.macro_f1),
-        ("ECE", figures.ece),
-    ):
+    labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
+    for label, one in labelled.items():
         if one is not None:
             print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%})")
 
@@ -57,17 +53,23 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
-def print_lesion(found: Lesion, report: Path) -> None:
-    """Print the blocks that matter most and least."""
+def print_lesion(settings: object, folder: Path, json: bool) -> None:
+    """Print the blocks that matter most and least, from a lesion's folder."""
+    found = read_record(folder / LESION, Lesion)
+    if json:
+        return print_json(to_json(found))
     print(f"intact   {found.intact.accuracy:.2%} of {found.data.images:,} {found.data.split} pictures")
     for row in sorted(found.blocks, key=lambda row: row.loss or 0.0, reverse=True):
         if (lost := found.lost(row)) is not None:
             print(f"{row.name:<20}{0 - lost:+8.2f} points without it")
-    print(f"report   {report}")
+    return print(f"report   {folder / REPORT}")
 
 
-def print_trim(found: Trim, model: Path, report: Path) -> None:
-    """Print what was taken out and what that cost."""
+def print_trim(settings: object, folder: Path, json: bool) -> None:
+    """Print what was taken out and what that cost, from a trim's folder."""
+    found = read_record(folder / TRIM, Trim)
+    if json:
+        return print_json(to_json(found))
     assert found.chosen is not None
     whole, chosen = found.curve[0], found.curve[found.chosen.removed]
     print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
@@ -80,7 +82,7 @@ def print_trim(found: Trim, model: Path, report: Path) -> None:
         print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
     for size in found.batches[-1:]:
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
-    print(f"model    {model}\nreport   {report}")
+    return print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
 
 
 def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
@@ -88,7 +90,7 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
     if json:
         return print_json(found)
     if isinstance(found, dict):
-        return _print_plans(found)
+        return print("\n".join("\n".join([name, *lines]) for name, lines in found.items()))
     print(
         f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
         f"{'activations, batch':>21}   published top-1 error"
@@ -101,28 +103,6 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
     return None
-
-
-def _print_plans(plans: dict[str, list[str]]) -> None:
-    """Print each net's steps."""
-    for name, lines in plans.items():
-        print("\n".join([name, *lines]))
-
-
-def print_studies(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each study and its question; a star where it can examine a given model."""
-    for row in rows:
-        print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
-    print("\n* takes --model, a run or model file of your own")
-
-
-def print_verdicts(found: Sequence[dict[str, Any]], folders: Sequence[Path], index: Path) -> None:
-    """Print what each study answered."""
-    for study, folder in zip(found, folders, strict=True):
-        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
-        print(f"{'':<20}{study['measured']['en']}")
-        print(f"{'':<20}{folder / REPORT}")
-    print(f"index    {index}")
 
 
 def _published(row: dict[str, Any]) -> str:
@@ -185,26 +165,19 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
 
 
-def print_lesion_folder(settings: object, folder: Path, json: bool) -> None:
-    """Print what a lesion's folder holds."""
-    found = read_record(folder / LESION, Lesion)
-    return print_json(to_json(found)) if json else print_lesion(found, folder / REPORT)
-
-
-def print_trim_folder(settings: object, folder: Path, json: bool) -> None:
-    """Print what a trim's folder holds."""
-    found = read_record(folder / TRIM, Trim)
-    return print_json(to_json(found)) if json else print_trim(found, folder / MODEL, folder / REPORT)
-
-
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
     """Print the list of studies, or what those that were run answered."""
+    if json:
+        return print_json([{name: value for name, value in study.items() if name != "folder"} for study in found])
     if settings.list:
-        return print_json(found) if json else print_studies(found)
-    folders = [Path(study["folder"]) for study in found]
-    written = [{name: value for name, value in study.items() if name != "folder"} for study in found]
-    index = Path(settings.out) / "index.html"
-    return print_json(written) if json else print_verdicts(written, folders, index)
+        for row in found:  # a star where a study can examine a given model
+            print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
+        return print("\n* takes --model, a run or model file of your own")
+    for study in found:
+        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
+        print(f"{'':<20}{study['measured']['en']}")
+        print(f"{'':<20}{Path(study['folder']) / REPORT}")
+    return print(f"index    {Path(settings.out) / 'index.html'}")
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:

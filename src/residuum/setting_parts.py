@@ -3,17 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated, ClassVar
 
-from residuum.choices import (
-    Activation,
-    Device,
-    Layout,
-    Order,
-    Precision,
-    RecipeName,
-    Shortcut,
-    Stem,
-    StrideIn,
-)
+from residuum.choices import Activation, Device, Layout, Order, Precision, RecipeName, Shortcut, Stem, StrideIn
 from residuum.plain_data import Place, Range, Settings
 
 Seed = Annotated[int, Range(0, 2**31 - 1)]

@@ -92,11 +92,7 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def verb(
-    settings: Callable[P, S],
-    show: Callable[[S, R, bool], None],
-    *,
-    name: str | None = None,
-    announced: bool = False,
+    settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
 ) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
     """Declare a verb by the function below, whose docstring is the help."""
     return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
@@ -192,7 +188,7 @@ def grow(settings: GrowSettings) -> Path:
     return grow_model(settings)
 
 
-@verb(LesionSettings, printing.print_lesion_folder, announced=True)
+@verb(LesionSettings, printing.print_lesion, announced=True)
 def lesion(settings: LesionSettings) -> Path:
     """Show what each block is worth: how much is lost when it alone is taken out."""
     from residuum.depth.lesion import lesion as lesion_model
@@ -205,7 +201,7 @@ def lesion(settings: LesionSettings) -> Path:
     return folder
 
 
-@verb(TrimSettings, printing.print_trim_folder, announced=True)
+@verb(TrimSettings, printing.print_trim, announced=True)
 def trim(settings: TrimSettings) -> Path:
     """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
 

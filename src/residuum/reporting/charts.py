@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
 
@@ -31,6 +31,16 @@ class Series:
     style: int
     short: str = ""
     faint: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart as the page shows it, with what its lines are if they are several; without a drawing if it is empty."""
+
+    title: str
+    drawing: Markup
+    legend: list[Series] = field(default_factory=list)
+    note: str = ""
 
 
 # --- curves -------------------------------------------------------------------------------------

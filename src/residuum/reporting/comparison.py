@@ -8,8 +8,8 @@ from statistics import mean, stdev
 
 from residuum.records.evaluation import ClassFigures, Evaluation, Measure
 from residuum.reporting import charts, recall_chart
-from residuum.reporting.charts import Series
-from residuum.reporting.one_run import Chart, OneRun, flat
+from residuum.reporting.charts import Picture, Series
+from residuum.reporting.one_run import OneRun, flat
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
 
@@ -27,6 +27,12 @@ class Repeats:
     mean: float
     deviation: float
 
+    @property
+    def words(self) -> str:
+        """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
+        spread = f"standard deviation {100 * self.deviation:.2f}{NBSP}points"
+        return f"mean {percent(self.mean, 2)}, {spread} over {counted(len(self.letters), 'run')}"
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -35,10 +41,10 @@ class Comparison:
     runs: list[OneRun]
     verdict: str
     cautions: list[str]
-    charts: list[Chart]
+    charts: list[Picture]
     differing: list[tuple[str, list[str]]]
     repeats: list[Repeats]
-    recall: list[Chart]
+    recall: list[Picture]
     recall_note: str
 
 
@@ -60,7 +66,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
         charts=_charts(runs),
         differing=differing_settings(runs),
         repeats=repeats(runs),
-        recall=[Chart("", recall_chart.recall_plot(panel, labels, low)) for panel in panels],
+        recall=[Picture("", recall_chart.recall_plot(panel, labels, low)) for panel in panels],
         recall_note=note,
     )
 
@@ -117,7 +123,7 @@ def _differences(judged: Sequence[tuple[OneRun, Evaluation]]) -> list[str]:
 # --- curves -------------------------------------------------------------------------------------
 
 
-def _charts(runs: Sequence[OneRun]) -> list[Chart]:
+def _charts(runs: Sequence[OneRun]) -> list[Picture]:
     wanted = (
         ("Validation accuracy", "validation_accuracy", charts.ACCURACY),
         ("Validation loss", "validation_loss", charts.LOSS),
@@ -129,7 +135,7 @@ def _charts(runs: Sequence[OneRun]) -> list[Chart]:
         series = [Series(run.letter, points(run.record.epochs, key), run.place, run.letter) for run in runs]
         series = [one for one in series if last(one.points)]
         if series:
-            made.append(Chart(title, charts.curves(series, quantity), series))
+            made.append(Picture(title, charts.curves(series, quantity), series))
     return made
 
 
@@ -192,11 +198,3 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 def _spread(found: Sequence[ClassFigures | None]) -> float:
     values = [one.recall.value for one in found if one]
     return max(values) - min(values) if values else 0.0
-
-
-def seed_words(group: Repeats) -> str:
-    """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
-    return (
-        f"mean {percent(group.mean, 2)}, standard deviation {100 * group.deviation:.2f}{NBSP}points "
-        f"over {counted(len(group.letters), 'run')}"
-    )

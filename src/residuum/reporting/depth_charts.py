@@ -10,9 +10,8 @@ from markupsafe import Markup
 
 from residuum.records.depth import Lesion, LesionRow, Trim
 from residuum.reporting import svg
-from residuum.reporting.charts import ACCURACY, Series, XAxis, curves
+from residuum.reporting.charts import ACCURACY, Picture, Series, XAxis, curves
 from residuum.reporting.depth_view import milliseconds, points
-from residuum.reporting.one_run import Chart
 from residuum.reporting.points import Points, last
 from residuum.reporting.svg import Frame, Scale
 from residuum.reporting.wording import counted, isolated, percent
@@ -38,13 +37,13 @@ class BlockBar:
         return 0 if self.row.removable else 1 if self.row.changes_shape else 3
 
 
-def lesion_charts(found: Lesion) -> list[Chart]:
+def lesion_charts(found: Lesion) -> list[Picture]:
     """Draw all blocks, and again those that may go where others dwarf them."""
     may_go = tuple(row for row in found.blocks if row.removable)
     titles = {"Every block": found.blocks}
     if may_go and any(row.accuracy is not None for row in found.blocks if not row.removable):
         titles["The blocks that can be taken out"] = may_go
-    return [Chart(title, drawn) for title, rows in titles.items() if (drawn := _bars(found, rows))]
+    return [Picture(title, drawn) for title, rows in titles.items() if (drawn := _bars(found, rows))]
 
 
 def _bars(found: Lesion, rows: Sequence[LesionRow]) -> Markup | None:
@@ -119,7 +118,7 @@ def points_lost(value: float) -> str:
 GONE = XAxis("blocks taken out", lambda x: f"{counted(int(x), 'block')} taken out")
 
 
-def trim_charts(found: Trim) -> list[Chart]:
+def trim_charts(found: Trim) -> list[Picture]:
     """Draw accuracy against blocks gone, close to the whole net's once more, and against each batch's latency."""
     series = _by_removed(found)
     events = [(float(found.chosen.removed), "the net that was chosen")] if found.chosen else []
@@ -130,11 +129,11 @@ def trim_charts(found: Trim) -> list[Chart]:
 
 def _accuracy_chart(
     title: str, series: Sequence[Series], events: Sequence[tuple[float, str]], x: XAxis = GONE
-) -> Chart | None:
+) -> Picture | None:
     if not any(not math.isnan(y) for one in series for _, y in one.points):
         return None
     legend = [one for one in reversed(series) if one.label and last(one.points)]
-    return Chart(title, curves(series, ACCURACY, events, x), legend)
+    return Picture(title, curves(series, ACCURACY, events, x), legend)
 
 
 def _by_removed(found: Trim) -> list[Series]:
@@ -170,7 +169,7 @@ def _repaired(found: Trim, x: float | None = None) -> list[Series]:
     return [Series("after repair", [(float(found.chosen.removed) if x is None else x, after)], 3)]
 
 
-def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[float, str]]) -> Chart | None:
+def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[float, str]]) -> Picture | None:
     """Draw only what lies near the whole net's accuracy; nothing if that is all there is."""
     whole = found.curve[0].accuracy if found.curve else 0.0
     if all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
@@ -182,7 +181,7 @@ def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[floa
     return _accuracy_chart("The same, close to the whole net", near, marks) if reach >= 2 else None
 
 
-def _latency_chart(found: Trim, size: int) -> Chart | None:
+def _latency_chart(found: Trim, size: int) -> Picture | None:
     """Draw accuracy against the milliseconds of a batch; the whole net is the slowest."""
     timed = [(point.latency_ms[size], point) for point in found.curve if point.latency_ms]
     gone = {ms: point.removed for ms, point in timed}

@@ -1,10 +1,11 @@
 """What the page about depth is made of, whichever of the two files it is about."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from residuum.records.depth import Measured
-from residuum.reporting.one_run import Chart
-from residuum.reporting.wording import NBSP, NONE, count, counted, percent, short
+from residuum.reporting.charts import Picture
+from residuum.reporting.wording import NBSP, NONE, counted
 
 Tile = tuple[str, str, str]  # what it is, the figure, a note
 Cell = tuple[str, float | None]  # what is shown, and what it is sorted by
@@ -42,7 +43,7 @@ class DepthView:
     notes: list[str]
     title: str
     lead: str
-    charts: list[Chart]
+    charts: list[Picture]
     table: Table
     how: list[tuple[str, object]]
     tiles: list[Tile] = field(default_factory=list)
@@ -55,35 +56,17 @@ def pictures(measured: Measured) -> str:
     return counted(measured.data.images, f"{measured.data.split} picture")
 
 
-def share_cell(value: float | None) -> Cell:
-    """Show a share as percent."""
-    return percent(value), value
+def cell(write: Callable[[float | None], str], value: float | None) -> Cell:
+    """Show a value as `write` writes it."""
+    return write(value), value
 
 
-def points_cell(value: float | None) -> Cell:
-    """Show points of accuracy."""
-    return (NONE if value is None else points(value)), value
-
-
-def points(value: float) -> str:
-    """Write a loss as "0.42", a gain as "−0.42"."""
+def points(value: float | None) -> str:
+    """Write points of accuracy: a loss as "0.42", a gain as "−0.42"."""
+    if value is None:
+        return NONE
     text = f"{abs(value):.2f}"
     return "−" + text if value < 0 and float(text) else text
-
-
-def short_cell(value: float | None) -> Cell:
-    """Show a large number in three figures."""
-    return short(value), value
-
-
-def count_cell(value: float | None) -> Cell:
-    """Show a whole number."""
-    return count(value), value
-
-
-def time_cell(value: float | None) -> Cell:
-    """Show milliseconds."""
-    return milliseconds(value), value
 
 
 def milliseconds(value: float | None) -> str:

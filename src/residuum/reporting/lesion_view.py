@@ -4,29 +4,10 @@ from statistics import median
 
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
-from residuum.reporting.depth_view import (
-    DepthView,
-    Table,
-    TableRow,
-    pictures,
-    points,
-    points_cell,
-    share_cell,
-    short_cell,
-)
-from residuum.reporting.wording import counted, isolated, percent
+from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points
+from residuum.reporting.wording import counted, isolated, percent, short
 
-HEADS = [
-    "#",
-    "block",
-    "points lost",
-    "accuracy",
-    "loss",
-    "kind",
-    "in its place",
-    "parameters",
-    "multiply-adds",
-]
+HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
 
 
 def view_lesion(found: Lesion) -> DepthView:
@@ -56,13 +37,13 @@ def view_lesion(found: Lesion) -> DepthView:
 def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
     loss = "–" if row.loss is None else f"{row.loss:.4g}"
     cells = [
-        points_cell(value),
-        share_cell(row.accuracy),
+        cell(points, value),
+        cell(percent, row.accuracy),
         (loss, row.loss),
         (_kind(row), None),
         (f"the {row.left}" if row.left else "nothing", None),
-        short_cell(row.parameters),
-        short_cell(row.multiply_adds),
+        cell(short, row.parameters),
+        cell(short, row.multiply_adds),
     ]
     return TableRow(number, row.name, cells)
 

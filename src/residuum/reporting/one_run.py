@@ -4,18 +4,17 @@ import base64
 import re
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from markupsafe import Markup
 
-from residuum.files import Json
 from residuum.records.codec import to_json
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Epoch, RunSummary, Step
 from residuum.reporting import charts, sentences
-from residuum.reporting.charts import Series
+from residuum.reporting.charts import Picture, Series
 from residuum.reporting.points import last, points, thin
 from residuum.reporting.wording import shown
 from residuum.runs import RunRecord
@@ -48,15 +47,6 @@ class Confusion:
 
 
 @dataclass(frozen=True)
-class Chart:
-    """A drawing and, where it has several lines, what they are."""
-
-    title: str
-    drawing: Markup
-    legend: list[Series] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class OneRun:
     """All that the page shows of one run. `key` starts its ids; `letter` names it among several."""
 
@@ -67,10 +57,9 @@ class OneRun:
     names: Sequence[str]
     verdict: str
     scale: str
-    baseline: float | None
     verdict_line: Markup
     calibration: str
-    charts: list[Chart]
+    charts: list[Picture]
     events: list[str]
     confusion: Confusion | None
     reliability: Markup
@@ -97,16 +86,6 @@ class OneRun:
         data = self.record.data.name if self.record.data else self.summary.data
         parts = [data, self.summary.model, self.summary.recipe]
         return " · ".join(shown(part) for part in parts if part is not None)
-
-    @property
-    def plain_settings(self) -> list[tuple[str, object]]:
-        """Return the settings that are single values."""
-        return [(key, value) for key, value in self.record.settings.resolved.items() if not isinstance(value, dict)]
-
-    @property
-    def nested_settings(self) -> list[tuple[str, Json]]:
-        """Return the settings that are groups of values."""
-        return [(key, value) for key, value in self.record.settings.resolved.items() if isinstance(value, dict)]
 
     @property
     def data_rows(self) -> list[tuple[str, object]]:
@@ -150,7 +129,6 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         names=names,
         verdict=sentences.verdict(found) if found else sentences.unfinished(record),
         scale=sentences.scale(baseline),
-        baseline=share,
         verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),
@@ -164,7 +142,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
 # --- learning curves ----------------------------------------------------------------------------
 
 
-def _charts(record: RunRecord) -> list[Chart]:
+def _charts(record: RunRecord) -> list[Picture]:
     """Draw what was measured during training; a chart with nothing to show is left out."""
     marks = _events(record)
     loss = _pair(record, "loss") + _step_loss(record)
@@ -179,7 +157,7 @@ def _charts(record: RunRecord) -> list[Chart]:
         ("Speed", speed, charts.SPEED),
     ]
     return [
-        Chart(title, charts.curves(series, quantity, marks), series if len(series) > 1 else [])
+        Picture(title, charts.curves(series, quantity, marks), series if len(series) > 1 else [])
         for title, lines, quantity in wanted
         if (series := [one for one in lines if last(one.points)])
     ]

@@ -8,11 +8,7 @@ from residuum.reporting.wording import NBSP, count, counted, interval, isolated,
 from residuum.runs import RunRecord
 
 FEW_IMAGES = 30  # pictures of a class below which its figures are wide
-SPLITS = {
-    "test": "it never saw",
-    "validation": "kept aside from training",
-    "train": "it was trained on",
-}
+SPLITS = {"test": "it never saw", "validation": "kept aside from training", "train": "it was trained on"}
 
 
 def verdict(found: Evaluation) -> str:

@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import pairwise
 from statistics import fmean, stdev
 
@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
 from residuum.reporting import svg
-from residuum.reporting.charts import Series, XAxis, YAxis, curves
+from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
 from residuum.reporting.points import last
 from residuum.reporting.study_map import draw_field
 from residuum.reporting.study_wording import axis_figure, figure, spread
@@ -24,16 +24,6 @@ MOST_ENDS = 10  # lines that are named at their ends
 BESIDE = 22  # letters up to which a bar's name stands beside it; longer ones stand above, in two lines
 ABOVE = 62
 TOP = 22.0  # of the first bar's row
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A chart as the page shows it; one with nothing to draw has no drawing."""
-
-    title: str
-    drawing: Markup
-    legend: list[Series] = field(default_factory=list)
-    note: str = ""
 
 
 def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from residuum.records.study import Answer, Part, Quantity, StudyRecord
-from residuum.reporting.study_charts import Picture, picture
+from residuum.reporting.charts import Picture
+from residuum.reporting.study_charts import picture
 from residuum.reporting.study_drawable import drawable
 from residuum.reporting.study_wording import HOLDS, MARKS, finite, quantity_words, values_words
 from residuum.reporting.wording import counted, duration, isolated

@@ -236,12 +236,7 @@ def cells(boxes: Sequence[tuple[float, float, float]], height: float, class_: st
 
 
 def hover(
-    frame: Frame,
-    edges: Sequence[float],
-    x: float,
-    words: Sequence[str],
-    dots: Sequence[Markup] = (),
-    low: bool = False,
+    frame: Frame, edges: Sequence[float], x: float, words: Sequence[str], dots: Sequence[Markup] = (), low: bool = False
 ) -> Markup:
     """Return a strip between two `edges` that, pointed at, shows a hairline at x, `dots` and a box of words.
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from residuum.files import write_whole
-from residuum.reporting import charts, comparison, wording
+from residuum.reporting import charts, wording
 from residuum.reporting.one_run import flat, is_picture, is_small
 
 WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated")
@@ -22,16 +22,8 @@ def filled(template: str, **values: object) -> str:
     """Return a whole page: one file that needs nothing else."""
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return (
-        _environment()
-        .get_template(template)
-        .render(
-            **values,
-            style=Markup(_part("style.css")),
-            script=Markup(script),
-            script_hash=f"sha256-{digest}",
-        )
-    )
+    around = {"style": Markup(_part("style.css")), "script": Markup(script), "script_hash": f"sha256-{digest}"}
+    return _environment().get_template(template).render(**values, **around)
 
 
 def write_page(place: Path, page: str) -> Path:
@@ -45,18 +37,13 @@ def write_page(place: Path, page: str) -> Path:
 def _environment() -> Environment:
     """Everything a template prints is escaped unless a chart made it."""
     made = Environment(
-        loader=FunctionLoader(_part),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
         "json": lambda raw: json.dumps(raw, separators=(",", ":"), ensure_ascii=False),
         "swatch": _swatch,
-        "repeats": comparison.seed_words,
         "flat": flat,
         "is_picture": is_picture,
         "is_small": is_small,

@@ -6,18 +6,7 @@ from statistics import mean
 
 from residuum.records.depth import Point, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
-from residuum.reporting.depth_view import (
-    DepthView,
-    Table,
-    TableRow,
-    Tile,
-    count_cell,
-    milliseconds,
-    pictures,
-    share_cell,
-    short_cell,
-    time_cell,
-)
+from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures
 from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
 
 
@@ -91,15 +80,12 @@ def _random_words(found: Trim, chosen: Point) -> list[str]:
     values = random_at(found, chosen.removed)
     if not values or not chosen.removed:
         return []
-    return [f"as many blocks drawn at random leave {_spread(values)}"]
+    spread = f" on average ({_extremes(values)} over {len(values)} draws)" if len(values) > 1 else " (one draw)"
+    return [f"as many blocks drawn at random leave {percent(mean(values))}{spread}"]
 
 
-def _spread(values: list[float]) -> str:
-    """Write "85.2 % on average (78.0–89.9 % over 5 draws)"."""
-    if len(values) == 1:
-        return f"{percent(values[0])} (one draw)"
-    low, high = percent_figure(min(values)), percent(max(values))
-    return f"{percent(mean(values))} on average ({low}–{high} over {len(values)} draws)"
+def _extremes(values: list[float]) -> str:
+    return f"{percent_figure(min(values))}–{percent(max(values))}"
 
 
 # --- tiles and table ----------------------------------------------------------------------------
@@ -110,19 +96,15 @@ def _tiles(found: Trim) -> list[Tile]:
         return []
     before, after = found.curve[0], found.curve[found.chosen.removed]
     trained = f"{percent(after.accuracy)} with BN as trained"
+    parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
     return [
         ("Accuracy before", percent(before.accuracy), f"of {pictures(found)}"),
         ("After recalibration", percent(after.accuracy_recalibrated), trained),
         *_repair_tiles(found),
         *_random_tiles(found, after),
         *[_speed_tile(found, after, size) for size in found.batches],
-        ("Multiply-adds", short(after.multiply_adds), _sizes(before, after)),
+        ("Multiply-adds", short(after.multiply_adds), f"{short(before.multiply_adds)} before; {parameters}"),
     ]
-
-
-def _sizes(before: Point, after: Point) -> str:
-    parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
-    return f"{short(before.multiply_adds)} before; {parameters}"
 
 
 def _repair_tiles(found: Trim) -> list[Tile]:
@@ -142,7 +124,7 @@ def _random_tiles(found: Trim, chosen: Point) -> list[Tile]:
     values = random_at(found, chosen.removed)
     if not values or not chosen.removed:
         return []
-    spread = f"{percent_figure(min(values))}–{percent(max(values))} over {counted(len(values), 'draw')}"
+    spread = f"{_extremes(values)} over {counted(len(values), 'draw')}"
     return [("Random blocks instead", percent(mean(values)), f"mean, recalibrated; {spread}")]
 
 
@@ -158,27 +140,23 @@ def _table(found: Trim) -> Table:
     heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, "speed"]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
-    lead = f"Each line is the net with one block less; blocks have the names of the whole net.{_columns(found)}"
+    lead = "Each line is the net with one block less; blocks have the names of the whole net."
+    lead += " Random: the mean of the draws, recalibrated." if found.random else ""
+    lead += f" Speed: how many times as fast, {_at_once(found.batches[-1])}." if found.batches else ""
     return Table("Which block went when", lead, heads, rows)
-
-
-def _columns(found: Trim) -> str:
-    chance = " Random: the mean of the draws, recalibrated." if found.random else ""
-    fast = f" Speed: how many times as fast, {_at_once(found.batches[-1])}." if found.batches else ""
-    return chance + fast
 
 
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
     ratio = found.speed(point, found.batches[-1]) if found.batches else None
     cells = [
-        share_cell(point.accuracy_recalibrated),
-        share_cell(point.accuracy),
-        *[share_cell(value) for value in chance[point.removed : point.removed + 1]],
-        *[time_cell((point.latency_ms or {})[size]) for size in found.batches],
+        cell(percent, point.accuracy_recalibrated),
+        cell(percent, point.accuracy),
+        *[cell(percent, value) for value in chance[point.removed : point.removed + 1]],
+        *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.batches],
         (NONE if ratio is None else f"{ratio:.2f}×", ratio),
-        count_cell(point.depth),
-        short_cell(point.parameters),
-        short_cell(point.multiply_adds),
+        cell(count, point.depth),
+        cell(short, point.parameters),
+        cell(short, point.multiply_adds),
         (", ".join(map(str, point.blocks)), float(sum(point.blocks))),
     ]
     chosen = found.chosen is not None and point.removed == found.chosen.removed
