@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from residuum import verbs
 from residuum.choices import Device, Scale
 from residuum.errors import Stopped, UserError
-from residuum.runs import RunRecord
 from residuum.settings import ModelsSettings, PredictSettings, ReportSettings, StudySettings, TrainSettings
 from residuum.verbs import for_people
 from residuum.version import VERSION
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.predict import Answer
+    from residuum.runs import RunRecord
 
 __all__ = [
     "Answer",
@@ -126,6 +126,7 @@ def __getattr__(name: str) -> Any:
         "Classifier": "residuum.loading",
         "Exported": "residuum.exchange.export_weights",
         "Imported": "residuum.exchange.import_weights",
+        "RunRecord": "residuum.runs",
     }
     if name not in homes:
         raise AttributeError(f"module residuum has no attribute {name}")

@@ -7,7 +7,6 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 import inspect
 import json as json_format
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -117,6 +116,8 @@ def _fail(message: str, code: int) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Read settings: a JSON or TOML table, or a run folder's settings.json."""
+    import tomllib  # slow to import
+
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text) if path.suffix == ".toml" else json_format.loads(text)

@@ -1,4 +1,6 @@
-"""What the command prints: figures on stdout, settings on stderr."""
+"""What the command prints: figures on stdout, settings on stderr. The records are imported when there is one to print,
+so that help is instant.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
 from residuum.plain_data import by_place
-from residuum.records.codec import read_record, to_json
-from residuum.records.depth import Lesion, Trim
-from residuum.records.evaluation import DataEvaluation, Figures
-from residuum.runs import LESION, MODEL, REPORT, TRIM
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.prediction.predict import Answer
+    from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.runs import RunRecord
     from residuum.settings import EvaluateSettings, StudySettings
 
@@ -29,8 +28,10 @@ def say_settings(verb: str, settings: Any) -> None:
 
 
 def print_json(content: Any) -> None:
-    """Print for scripts."""
-    print(json_format.dumps(content, ensure_ascii=False, indent=1))
+    """Print a record, or plain data, for scripts."""
+    from residuum.records.codec import to_json
+
+    print(json_format.dumps(to_json(content), ensure_ascii=False, indent=1))
 
 
 def print_figures(figures: Figures | None) -> None:
@@ -55,9 +56,13 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
 
 def print_lesion(settings: object, folder: Path, json: bool) -> None:
     """Print the blocks that matter most and least, from a lesion's folder."""
+    from residuum.records.codec import read_record
+    from residuum.records.depth import Lesion
+    from residuum.runs import LESION, REPORT
+
     found = read_record(folder / LESION, Lesion)
     if json:
-        return print_json(to_json(found))
+        return print_json(found)
     print(f"intact   {found.intact.accuracy:.2%} of {found.data.images:,} {found.data.split} pictures")
     for row in sorted(found.blocks, key=lambda row: row.loss or 0.0, reverse=True):
         if (lost := found.lost(row)) is not None:
@@ -67,9 +72,13 @@ def print_lesion(settings: object, folder: Path, json: bool) -> None:
 
 def print_trim(settings: object, folder: Path, json: bool) -> None:
     """Print what was taken out and what that cost, from a trim's folder."""
+    from residuum.records.codec import read_record
+    from residuum.records.depth import Trim
+    from residuum.runs import MODEL, REPORT, TRIM
+
     found = read_record(folder / TRIM, Trim)
     if json:
-        return print_json(to_json(found))
+        return print_json(found)
     assert found.chosen is not None
     whole, chosen = found.curve[0], found.curve[found.chosen.removed]
     print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
@@ -118,6 +127,9 @@ def _published(row: dict[str, Any]) -> str:
 
 def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
+    from residuum.records.codec import to_json
+    from residuum.runs import MODEL
+
     if json:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
@@ -130,7 +142,7 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
 def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bool) -> None:
     """Print how a net was judged, and whether on pictures that have changed since it was trained."""
     if json:
-        return print_json(to_json(found))
+        return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
     return print_figures(found)
@@ -167,6 +179,8 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
     """Print the list of studies, or what those that were run answered."""
+    from residuum.runs import REPORT
+
     if json:
         return print_json([{name: value for name, value in study.items() if name != "folder"} for study in found])
     if settings.list:

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from residuum import printing
 from residuum.console import show_progress
 from residuum.errors import UserError, nearest
-from residuum.files import read_json
-from residuum.runs import STUDY
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
@@ -163,7 +161,9 @@ def study(settings: StudySettings) -> list[dict[str, Any]]:
 
     Examples: residuum study --list    residuum study degradation    residuum study lesions --model RUN
     """
+    from residuum.files import read_json
     from residuum.reporting.study_page import write_study_pages
+    from residuum.runs import STUDY
     from residuum.studies.run import listed, run_studies
 
     if settings.list:
