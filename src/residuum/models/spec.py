@@ -11,6 +11,7 @@ import msgspec
 
 from residuum.choices import Activation, Order, Shortcut, Stem, StrideIn
 from residuum.errors import UserError
+from residuum.models.shortcuts import SHORTCUTS
 
 WHITENING_FILTERS = 2 * 3 * 3 * 3
 """Each principal component of a 3×3 patch of three colours, as it is and negated."""
@@ -134,7 +135,7 @@ class NetSpec:
 
 def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
     """Yield (what, why) of choices that do not go together."""
-    projects = spec.shortcut in {"B", "C"}
+    projects = SHORTCUTS[spec.shortcut].h == "projection"
     if spec.block == "basic" and spec.stride_in == "1x1":
         yield "a basic block cannot stride in a 1×1 convolution", "it has none; a bottleneck has"
     if spec.block == "basic" and spec.groups != 1:
