@@ -142,14 +142,14 @@ def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | 
 
 
 def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
-    match SHORTCUTS[spec.shortcut].addition:
-        case "sum":
-            return Add()
-        case "scaled":
+    match spec.shortcut:
+        case "constant":
             return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
-        case "exclusive gate" | "shortcut gate" as how:
+        case "exclusive-gating" | "shortcut-gating":
             gate = convolution(c_in, c_out, 1, stride, bias=True)
-            return GatedAdd(gate, spec.gate_bias, exclusive=how == "exclusive gate")
+            return GatedAdd(gate, spec.gate_bias, exclusive=spec.shortcut == "exclusive-gating")
+        case _:
+            return Add()
 
 
 class Add(nn.Module):

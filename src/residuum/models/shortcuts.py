@@ -1,4 +1,6 @@
-"""The shortcuts h of the family, a row each: what h is, how F joins it, and what follows for growing and lesions.
+"""The shortcuts h of the family, a row each: what h is, and what follows for growing and lesions.
+
+How F joins it, other than by F + h, is said where it is built: `_addition` in models/block.py.
 
 Options A, B, C: He et al. 2015 (arXiv 1512.03385), sec. 3.3. The others: 2016 (arXiv 1603.05027), fig. 2, Table 1.
 """
@@ -18,8 +20,6 @@ class ShortcutKind:
     The identity has zero channels where they grow."""
     projects: Literal["never", "where the shape changes", "everywhere"] = "never"
     """Where a 1×1 convolution stands in the identity's place."""
-    addition: Literal["sum", "scaled", "exclusive gate", "shortcut gate"] = "sum"
-    """How F and h become what enters `after`."""
     changes: str | None = None
     """Why a block whose branch gives zero is not the identity, in training; None: it is, where the shape stays."""
     passes: bool = False
@@ -44,10 +44,10 @@ SHORTCUTS: dict[Shortcut, ShortcutKind] = {
     "C": ShortcutKind(h="projection", projects="everywhere", changes=f"option C's shortcut {_LEARNT}"),
     "1x1": ShortcutKind(h="convolution", projects="everywhere", changes=f"the 1×1 shortcut {_LEARNT}"),
     "constant": ShortcutKind(
-        addition="scaled", changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity"
+        changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity"
     ),
-    "exclusive-gating": ShortcutKind(addition="exclusive gate", changes=_GATED),
-    "shortcut-gating": ShortcutKind(addition="shortcut gate", changes=_GATED),
+    "exclusive-gating": ShortcutKind(changes=_GATED),
+    "shortcut-gating": ShortcutKind(changes=_GATED),
     "dropout": ShortcutKind(
         h="dropout",
         changes="dropout on the shortcut changes it in training, so a branch of zero is not the identity",
