@@ -22,6 +22,22 @@ def settings_json(**resolved: Any) -> dict[str, Any]:
     return {"command": command, "asked": {}, "settings": {}, "resolved": {**known, **cost, **resolved}}
 
 
+def environment_json(date: str, processor: str, cores: int) -> dict[str, Any]:
+    """environment.json of a run, or the same part of another file."""
+    return {
+        "date": date,
+        "residuum": "0.1.0",
+        "python": "3.12.3",
+        "torch": "2.15.0",
+        "numpy": "2.4.6",
+        "pillow": "13.0.0",
+        "scikit-learn": "1.9.1",
+        "system": "Linux x86_64",
+        "processor": processor,
+        "cores": cores,
+    }
+
+
 def data(source: str = "digits", fingerprint: str = "0" * 64, classes: int = 10) -> Data:
     return Data(
         name=source,

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_records import environment_json
 from page_reading import Page, browse, in_browser, leaves, may_stand_for, page_or_refusal
 
 from residuum.errors import UserError
@@ -46,18 +47,7 @@ def measured(blocks: list[int]) -> Json:
             "validation_from": "kept aside in training",
         },
         "protocol": "single view, 32×32",
-        "environment": {
-            "date": "2026-11-24T10:11:12+00:00",
-            "residuum": "0.1.0",
-            "python": "3.12.3",
-            "torch": "2.15.0",
-            "numpy": "2.4.6",
-            "pillow": "13.0.0",
-            "scikit-learn": "1.9.1",
-            "system": "Linux x86_64",
-            "processor": "A processor",
-            "cores": 2,
-        },
+        "environment": environment_json("2026-11-24T10:11:12+00:00", "A processor", 2),
     }
 
 

@@ -1,6 +1,5 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
-import itertools
 from collections import Counter
 from pathlib import Path
 from typing import get_args
@@ -10,9 +9,8 @@ import pytest
 import torch
 import torchvision
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from residuum.choices import Order, Shortcut, Stem, StrideIn
+from residuum.choices import Order, Shortcut
 from residuum.compute import Compute
 from residuum.errors import UserError
 from residuum.models.count import cost, multiply_adds, parameters
@@ -643,46 +641,3 @@ def test_the_whitening_stem_makes_neighbouring_pixels_independent() -> None:
     assert (variances < 1.01).all()
     torch.testing.assert_close(conv.weight[kept : 2 * kept], -conv.weight[:kept])
     assert not conv.weight[2 * kept :].any()
-
-
-# --- strided 1×1 convolutions -------------------------------------------------------------------
-
-
-class NoStridedPointwise(TorchFunctionMode):
-    """Fail on any 1×1 convolution with a stride: torch 2.15's writes outside its memory on AVX2."""
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in {torch.conv2d, torch.nn.functional.conv2d}:
-            weight = kwargs.get("weight", args[1] if len(args) > 1 else None) if kwargs else args[1]
-            stride = (kwargs or {}).get("stride", args[3] if len(args) > 3 else 1)
-            strides = {stride} if isinstance(stride, int) else set(stride)
-            assert weight.shape[2:] != (1, 1) or strides == {1}, f"strided 1×1: {tuple(weight.shape)}"
-        return func(*args, **(kwargs or {}))
-
-
-def legal_small_nets():
-    """Every legal combination of the choices that decide which convolutions a net has."""
-    for stem, block, shortcut, order, stride_in, pools, halves in itertools.product(
-        get_args(Stem), ("basic", "bottleneck"), get_args(Shortcut), get_args(Order), get_args(StrideIn),
-        (False, True), (False, True),
-    ):  # fmt: skip
-        try:
-            yield NetSpec(
-                stem=stem, block=block, blocks=(2, 1), widths=(4, 8), shortcut=shortcut, order=order,
-                stride_in=stride_in, projection_pool=pools, first_stage_halves=halves, num_classes=3,
-                first_activation="block" if stem == "whitening" and "preactivation" in order else "stem",
-            )  # fmt: skip
-        except UserError:
-            continue
-
-
-def test_no_strided_pointwise_convolution_reaches_torch():
-    nets = list(legal_small_nets())
-    assert len(nets) > 400
-    images = torch.zeros(2, 3, 16, 16)
-    for spec in nets:
-        net = ResNet(spec)
-        with NoStridedPointwise(), torch.no_grad():
-            net(images)
-    with pytest.raises(AssertionError, match="strided 1×1"), NoStridedPointwise():
-        nn.Conv2d(4, 8, 1, 2)(torch.zeros(1, 4, 8, 8))

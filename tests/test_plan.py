@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from residuum.choices import Order, Shortcut, Stem
+from residuum.choices import Order, Shortcut, Stem, StrideIn
 from residuum.cli import main
 from residuum.compute import Compute
 from residuum.errors import UserError
@@ -233,6 +233,32 @@ def test_the_watch_sees_one() -> None:
     conv, x = nn.Conv2d(16, 16, 1, 2), torch.randn(1, 16, 4, 4)
     with NoStrided1x1(), pytest.raises(AssertionError, match="reached torch"):
         conv(x)
+
+
+def legal_small_nets() -> Iterator[NetSpec]:
+    """Every legal combination of the choices that decide which convolutions a net has."""
+    for stem, block, shortcut, order, stride_in, pools, halves in itertools.product(
+        get_args(Stem), ("basic", "bottleneck"), get_args(Shortcut), get_args(Order), get_args(StrideIn),
+        (False, True), (False, True),
+    ):  # fmt: skip
+        try:
+            yield NetSpec(
+                stem=stem, block=block, blocks=(2, 1), widths=(4, 8), shortcut=shortcut, order=order,
+                stride_in=stride_in, projection_pool=pools, first_stage_halves=halves, num_classes=3,
+                first_activation="block" if stem == "whitening" and "preactivation" in order else "stem",
+            )  # fmt: skip
+        except UserError:
+            continue
+
+
+def test_no_net_computes_a_strided_1x1_convolution() -> None:
+    nets = list(legal_small_nets())
+    assert len(nets) > 400
+    images = torch.zeros(2, 3, 16, 16)
+    for spec in nets:
+        net = ResNet(spec)
+        with NoStrided1x1(), torch.no_grad():
+            net(images)
 
 
 def test_no_strided_1x1_convolution_reaches_torch() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_records import settings_json
+from made_up_records import environment_json, settings_json
 from page_reading import Page, browse, in_browser, leaves, may_stand_for, page_or_refusal
 from PIL import Image, ImageDraw
 
@@ -48,18 +48,7 @@ def write_run(
     confusion = _confusion(chance, len(names), images, skill)
     files = {
         "settings.json": _settings(seed, epochs),
-        "environment.json": {
-            "date": "2026-11-12T10:11:12+00:00",
-            "residuum": "0.1.0",
-            "python": "3.12.3",
-            "torch": "2.15.0",
-            "numpy": "2.4.6",
-            "pillow": "13.0.0",
-            "scikit-learn": "1.9.1",
-            "system": "Linux x86_64",
-            "processor": "A processor with a long name @ 2.50GHz",
-            "cores": 8,
-        },
+        "environment.json": environment_json("2026-11-12T10:11:12+00:00", "A processor with a long name @ 2.50GHz", 8),
         "data.json": {
             "name": "animals",
             "source": "pictures/animals",
