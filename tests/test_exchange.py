@@ -31,9 +31,8 @@ from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.exchange.export_weights import export_weights, layout_for, theirs
-from residuum.exchange.fit import renamed
+from residuum.exchange.fit import infer, renamed
 from residuum.exchange.import_weights import Imported, import_weights
-from residuum.exchange.infer import infer
 from residuum.exchange.layouts import timm_v2, to_ours, to_theirs, torchvision_like, transformers
 from residuum.exchange.libraries import how_timm_builds, how_torchvision_builds
 from residuum.exchange.opening import open_file

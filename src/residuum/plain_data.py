@@ -83,8 +83,7 @@ def explicit(settings: Any) -> dict[str, Any]:
 
 def asked(part: type, settings: Any) -> dict[str, Any]:
     """Return those fields of `part`, a class that `settings` is composed of, that were given a value."""
-    values = {field.name: getattr(settings, field.name) for field in fields(part)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in read_off(part, settings).items() if value is not None}
 
 
 def read_off(part: type, decided: Any) -> dict[str, Any]:

@@ -37,7 +37,9 @@ def augmented_batch(
     uniforms = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((uniforms[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
     mirrored = torch.from_numpy(_mirrored(uniforms[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
-    holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
+    # (B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside
+    corners = torch.from_numpy(np.floor(uniforms[:, 3:] * size).astype(np.int64) - augmentation.cut // 2)
+    holes = corners if augmentation.cut else None
     picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and crops.applies(images):
         how = (holes, augmentation.cut)
@@ -61,11 +63,6 @@ def _reflected(places: Tensor, size: int) -> Tensor:
     period = max(1, 2 * size - 2)
     folded = places.abs() % period
     return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
-
-
-def _holes(uniforms: NDArray[np.float64], size: int, side: int) -> Tensor:
-    """(B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside."""
-    return torch.from_numpy(np.floor(uniforms * size).astype(np.int64) - side // 2)
 
 
 def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:

@@ -89,8 +89,7 @@ def fetched_folder(name: str) -> Path | None:
         return None
     folder = _place(wanted)
     files = _read_manifest(folder)
-    whole = files is not None and all(_size(folder / file.path) == file.size for file in files)
-    return folder if whole else None
+    return folder if files and all(_size(folder / file.path) == file.size for file in files) else None
 
 
 def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -157,14 +156,14 @@ def _place(wanted: HubName) -> Path:
     return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
-def _read_manifest(folder: Path) -> list[RemoteFile] | None:
-    """Return the files of a fetch that was finished, or None."""
+def _read_manifest(folder: Path) -> list[RemoteFile]:
+    """Return the files of a fetch that was finished, none of another."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = [RemoteFile(**file) for file in manifest["files"]]
-        return files if manifest["complete"] and all(_is_safe(file.path) for file in files) else None
+        return files if manifest["complete"] and all(_is_safe(file.path) for file in files) else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return []
 
 
 def _write_manifest(folder: Path, wanted: HubName, files: list[RemoteFile], *, complete: bool) -> None:

@@ -8,8 +8,7 @@ import numpy as np
 from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.exchange.fit import check_same, fitted, renamed
-from residuum.exchange.infer import Renamed, infer
+from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.known import Guess, Known, guess, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes

@@ -12,11 +12,7 @@ _STAGES = (64, 128, 256, 512)
 
 
 def how_torchvision_builds(spec: NetSpec) -> str:
-    """Return Python that builds the net as `net`.
-
-    Raises:
-        UserError: torchvision has no such net.
-    """
+    """Return Python that builds the net as `net` (UserError if torchvision has no such net)."""
     _refuse("torchvision", [*_unlike_both(spec), *_unlike_torchvision(spec)])
     given = {"num_classes": spec.num_classes}
     if spec.block == "bottleneck":
@@ -25,11 +21,7 @@ def how_torchvision_builds(spec: NetSpec) -> str:
 
 
 def how_timm_builds(spec: NetSpec) -> str:
-    """Return Python that builds the net as `net`.
-
-    Raises:
-        UserError: timm has no such net.
-    """
+    """Return Python that builds the net as `net` (UserError if timm has no such net)."""
     preactivated = spec.order == "preactivation"
     unlike = _unlike_timm_v2(spec) if preactivated else _unlike_timm(spec)
     _refuse("timm", [*_unlike_both(spec), *unlike])

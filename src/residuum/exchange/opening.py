@@ -118,11 +118,7 @@ def _asked_for(path: Path, message: str) -> list[str]:
 
 
 def unwrapped(content: Any, path: Path) -> Opened:
-    """Find the tensors inside {"state_dict": …, "epoch": …} and the like.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Find the tensors inside {"state_dict": …, "epoch": …} and the like (UserError if there are none)."""
     left_out: list[str] = []
     chosen: list[str] = []
     for _ in range(3):

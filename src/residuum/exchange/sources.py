@@ -3,16 +3,14 @@
 All ways end in the same `Source`; nothing but the fetching itself needs the network.
 """
 
-import hashlib
 import importlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from residuum import runs
 from residuum.console import show_progress
@@ -22,6 +20,7 @@ from residuum.exchange.known import Known
 from residuum.exchange.opening import Opened, open_file
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
 from residuum.files import short_digest
+from residuum.models.file import digest
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
@@ -97,7 +96,7 @@ def from_torchvision(name: str) -> Source:
     net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
     net.load_state_dict(tensors)
     said = transforms_facts(weights.transforms(), weights.meta["categories"])
-    return Source(f"torchvision:{name}:{weights.name}", name, Opened(tensors), _of_tensors(tensors), said, net)
+    return Source(f"torchvision:{name}:{weights.name}", name, Opened(tensors), digest(tensors)[:16], said, net)
 
 
 def from_timm(name: str) -> Source:
@@ -105,7 +104,7 @@ def from_timm(name: str) -> Source:
     timm = _library("timm")
     net = _fetched(f"timm:{name}", lambda: timm.create_model(name, pretrained=True))
     tensors = net.state_dict()
-    return Source(f"timm:{name}", name, Opened(tensors), _of_tensors(tensors), timm_facts(net.pretrained_cfg), net)
+    return Source(f"timm:{name}", name, Opened(tensors), digest(tensors)[:16], timm_facts(net.pretrained_cfg), net)
 
 
 def from_hugging_face(name: str) -> Source:
@@ -141,11 +140,3 @@ def _fetched(name: str, fetch: Callable[[], _Result]) -> _Result:
             f"{type(error).__name__}: {cause}",
             "check the name and the network; or fetch the file elsewhere and import it by its path",
         ) from error
-
-
-def _of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    seal = hashlib.sha256()
-    for name in sorted(tensors):
-        seal.update(name.encode())
-        seal.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return seal.hexdigest()[:16]
