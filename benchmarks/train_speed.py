@@ -46,11 +46,10 @@ from residuum import runs
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.settings import TrainSettings
-from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved, resolve
-from residuum.training.start import make_net
+from residuum.training.start import Loaders, make_net, open_loaders
 from residuum.training.state import State
 
 Turn = Callable[[int], float]

@@ -124,8 +124,7 @@ def unwrapped(content: Any, path: Path) -> Opened:
     for _ in range(3):
         if not isinstance(content, Mapping) or _is_state(content):
             break
-        present = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
-        if not present:
+        if not (present := [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]):
             break
         left_out += [str(name) for name in content if name != present[0]]
         if len(present) > 1:

@@ -20,14 +20,13 @@ from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
-from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, Report, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.progress import events, shown
 from residuum.training.record import describe, record_data, record_start, run_name
 from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import lineage, make_net, whiten_stem
+from residuum.training.start import Loaders, lineage, make_net, open_loaders, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 
 
