@@ -17,7 +17,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -119,16 +119,10 @@ def _lines(run: Path) -> list[tuple[bytes, Line]]:
     if not path.exists():
         return []
     *whole, last = path.read_bytes().split(b"\n")
-    whole += [last] if _is_json(last) else []
+    with suppress(ValueError):  # cut off by a crash
+        json.loads(last)
+        whole.append(last)
     return [(raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)]
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
 
 
 def read_run(path: Path) -> RunRecord:

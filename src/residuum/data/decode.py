@@ -330,8 +330,7 @@ def _from_integers(image: ImageFile.ImageFile) -> Pixels:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         return _stretched(values)
-    eight_bits: Pixels = (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
-    return eight_bits
+    return (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
 
 
 def _from_floats(values: NDArray[np.float32], name: str) -> Pixels:

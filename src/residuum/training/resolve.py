@@ -63,9 +63,8 @@ def resolve(settings: TrainSettings) -> Resolved:
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    cut = None
-    if data.validation is None and settings.validation != 0:
-        cut = cut_validation(data.train.labels, settings.validation, settings.seed)
+    is_cut = data.validation is None and settings.validation != 0
+    cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
