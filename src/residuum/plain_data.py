@@ -3,7 +3,7 @@
 from dataclasses import Field, asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from residuum.errors import UserError, nearest
 
@@ -24,7 +24,15 @@ class Range:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a verb can be told. A field's type, and the Range it is annotated with, are checked when it is built."""
+    """What a verb can be told. A field's type, and the Range it is annotated with, are checked when it is built.
+
+    `group` heads the fields that a class adds in the help.
+    """
+
+    group: ClassVar[str] = ""
+
+    def __init_subclass__(cls, group: str = "") -> None:
+        cls.group = group
 
     def __post_init__(self) -> None:
         """Take paths as text and lists, which JSON has, as tuples.
