@@ -6,7 +6,7 @@ All ways end in the same `Source`; nothing but the fetching itself needs the net
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,8 +27,6 @@ PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
-NOTHING = Known()
-
 _Result = TypeVar("_Result")
 
 
@@ -43,7 +41,7 @@ class Source:
     opened: Opened
     digest: str
     """16 hexadecimal digits of a SHA-256: of the file, or of the tensors where there was none."""
-    said: Known = NOTHING
+    said: Known = field(default_factory=Known)
     net: nn.Module | None = None
     """The library's own net with these weights, to compare with."""
 
@@ -88,15 +86,13 @@ def from_torchvision(name: str) -> Source:
     name, _, which = name.partition(":")
     if not name.startswith(FAMILIES):
         raise UserError(f"torchvision's {name} is not a residual net of this family", "", "resnet50, for one")
-    weights = _fetched(f"torchvision:{name}", lambda: models.get_model_weights(name)[which or "DEFAULT"])
-    tensors = _fetched(
-        f"torchvision:{name}",
-        lambda: weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu"),
-    )
+    called, how = f"torchvision:{name}", {"check_hash": True, "weights_only": True, "map_location": "cpu"}
+    weights = _fetched(called, lambda: models.get_model_weights(name)[which or "DEFAULT"])
+    tensors = _fetched(called, lambda: weights.get_state_dict(**how))
     net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
     net.load_state_dict(tensors)
     said = transforms_facts(weights.transforms(), weights.meta["categories"])
-    return Source(f"torchvision:{name}:{weights.name}", name, Opened(tensors), digest(tensors)[:16], said, net)
+    return Source(f"{called}:{weights.name}", name, Opened(tensors), digest(tensors)[:16], said, net)
 
 
 def from_timm(name: str) -> Source:
