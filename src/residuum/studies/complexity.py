@@ -1,17 +1,16 @@
 """Complexity: what the ResNets, VGG and GoogLeNet cost at 224 px, counted and timed, beside their published errors."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
-from residuum.depth.latency import wait_for
+from residuum.depth.latency import in_turn
 from residuum.models.comparison import COMPARISON_NETS, comparison_net, installed
 from residuum.models.count import activation_bytes, cost
 from residuum.models.named import named
@@ -159,24 +158,16 @@ def _timed_names(setup: Setup) -> tuple[str, ...]:
 def timed(
     names: Sequence[str], side: int, batches: Sequence[int], rounds: int, compute: Compute
 ) -> dict[tuple[str, int], list[float]]:
-    """Return the seconds of a forward pass of each net over each batch, one value a round.
-
-    A round times every net, in an order drawn anew, so that a machine that is busy now and then slows all alike.
-    """
-    nets = {name: compute.place(net_with_weights(name)).eval() for name in names}
-    images = {size: _pictures(size, side, compute) for size in batches}
-    found: dict[tuple[str, int], list[float]] = {(name, size): [] for name in names for size in images}
-    turns = np.random.default_rng(0)
-    for turn in range(rounds + 1):
-        if turn:
-            say(f"timing, round {turn} of {rounds}")
-        for place in turns.permutation(len(names)):
-            name = names[place]
-            for size, some in images.items():
-                seconds = _once(nets[name], some, compute.device)
-                if turn:  # the first pass over each net prepares it
-                    found[name, size].append(seconds)
-    return found
+    """Return the seconds of a forward pass of each net over each batch, one value a round, all nets in turn."""
+    nets = [compute.place(net_with_weights(name)).eval() for name in names]
+    images = [compute.lay_out(torch.rand(size, 3, side, side)) for size in batches]
+    turns, found = in_turn(nets, images, compute.device), []
+    next(turns)
+    for turn in range(1, rounds + 1):
+        say(f"timing, round {turn} of {rounds}")
+        found.append(next(turns))
+    times = np.stack(found, axis=-1).tolist()
+    return {(name, size): times[i][j] for i, name in enumerate(names) for j, size in enumerate(batches)}
 
 
 def net_with_weights(name: str) -> nn.Module:
@@ -189,22 +180,6 @@ def net_with_weights(name: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
     return net
-
-
-def _pictures(size: int, side: int, compute: Compute) -> Tensor:
-    images = torch.rand(size, 3, side, side, device=compute.device)
-    if compute.layout == "channels-last":
-        images = images.contiguous(memory_format=torch.channels_last)
-    return images
-
-
-def _once(net: nn.Module, images: Tensor, device: torch.device) -> float:
-    """Time one pass, the device's work included."""
-    wait_for(device)
-    began = time.perf_counter()
-    net(images)
-    wait_for(device)
-    return time.perf_counter() - began
 
 
 def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str, Quantity]:

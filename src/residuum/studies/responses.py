@@ -12,7 +12,7 @@ from residuum.data.batches import Batch
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
-from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.charts import lines_by, lines_of, numbered
 from residuum.studies.examined import DEPTHS, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, below
@@ -167,14 +167,11 @@ def _charts(
     """Draw the shallowest and the deepest net of each kind, which was examined at the depths `of` it."""
     ends = {f"{kind}{depth}": found[f"{kind}{depth}"] for kind in of for depth in (of[kind][0], of[kind][-1])}
     by_size = lines_of(ends, lambda one: numbered(sorted(one.layers, reverse=True)))
-    against_depth = tuple(
-        line_through(kind, {depth: q[f"{kind}{depth}-response"].values for depth in depths})
-        for kind, depths in of.items()
-    )
+    against_depth = {kind: {depth: f"{kind}{depth}-response" for depth in depths} for kind, depths in of.items()}
     return (
         _layers(ends),
         Lines("Responses, by size", "layer, strongest response first", "standard deviation", by_size),
-        Lines("Mean response against depth", "layers", "standard deviation", against_depth),
+        lines_by("Mean response against depth", "layers", "standard deviation", q, against_depth),
         _ratios({net: nets for net, nets in found.items() if nets[0].ratios}),
     )
 
