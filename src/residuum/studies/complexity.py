@@ -64,11 +64,14 @@ RULE = Rule(
 def measure(setup: Setup) -> Findings:
     """Count every net, time those that can be built here, and look their errors up."""
     costs = {name: cost_of(name) for name in NETS}
-    names = _timed_names(setup)
+    wanted = ("resnet18", "vgg16") if setup.scale == "tiny" else NETS
+    names = [name for name in wanted if installed() or name in RESNETS]
     side, batch, rounds = TIMED[setup.scale]
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
-    times = timed(names, side, (1, batch), rounds, compute)
-    q = _counts(costs) | _errors() | _seconds(times, batch)
+    q = _counts(costs) | _errors()
+    for (name, size), seconds in timed(names, side, (1, batch), rounds, compute).items():
+        key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
+        q[f"{name}-{key}"] = quantity(f"time of {words}, {called(name)}", seconds, "s")
     return Findings(
         q,
         Words(
@@ -149,11 +152,6 @@ def _top_5(name: str, source: str, protocol: str) -> float | None:
 # --- timed --------------------------------------------------------------------------------------
 
 
-def _timed_names(setup: Setup) -> tuple[str, ...]:
-    names = ("resnet18", "vgg16") if setup.scale == "tiny" else NETS
-    return names if installed() else tuple(name for name in names if name in RESNETS)
-
-
 @torch.inference_mode()
 def timed(
     names: Sequence[str], side: int, batches: Sequence[int], rounds: int, compute: Compute
@@ -180,14 +178,6 @@ def net_with_weights(name: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
     return net
-
-
-def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str, Quantity]:
-    q = {}
-    for (name, size), values in times.items():
-        key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
-        q[f"{name}-{key}"] = quantity(f"time of {words}, {called(name)}", tuple(values), "s")
-    return q
 
 
 # --- what is shown ------------------------------------------------------------------------------

@@ -69,13 +69,13 @@ def lesioned(seen: Examined, draws: int, seed: int) -> Lesions:
         UserError: no block can be left out.
     """
     intact, scores = lesions(seen.net, seen.batches, seen.compute)
-    single = {name: _error(score.accuracy) for name, score in scores.items()}
+    whole = 100 * (1 - intact.accuracy)
+    single = {name: 100 * (1 - score.accuracy) for name, score in scores.items()}
     free = tuple(name for name in single if keeps_shape(seen.net.spec, name)) or tuple(single)
     if not free:
         raise UserError("no block of this net can be left out", "each changes the shape, and has no shortcut")
     error = partial(error_of_steps, seen)
-    whole, blocks = _error(intact.accuracy), dict(seen.net.blocks())
-    deleted, swapped, taus = {0: whole}, {0: whole}, {0: 1.0}
+    blocks, deleted, swapped, taus = dict(seen.net.blocks()), {0: whole}, {0: whole}, {0: 1.0}
     for k in (k for k in DELETED if k <= len(free)):
         sets = [without(free, k, seed, draw) for draw in range(draws)]
         deleted[k] = statistics.fmean(error(deletion(seen.net, gone)) for gone in sets)
@@ -99,10 +99,6 @@ def error_of_steps(seen: Examined, steps: Sequence[Step]) -> float:
         wrong += int((called != batch.labels).sum())
         count += len(batch.labels)
     return 100 * wrong / count
-
-
-def _error(accuracy: float) -> float:
-    return 100 * (1 - accuracy)
 
 
 def without(free: Sequence[str], k: int, seed: int, draw: int) -> frozenset[str]:

@@ -5,7 +5,7 @@ Letters: N pictures, B of them in a batch, x_l the input of block l, F = x_{l+1}
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, split
@@ -32,6 +32,8 @@ PIXELS = 125 * 64 * 64
 class Seen:
     """One net's figures. Accuracies are shares of the validation pictures."""
 
+    blocks: tuple[str, ...]
+    """The blocks' names, in order."""
     probe: tuple[float, ...]
     """Accuracy of a linear probe of the stem's output and of each block's."""
     own: Mapping[str, float]
@@ -58,9 +60,13 @@ def measure(setup: Setup) -> Findings:
         run = opened(setup.model, setup)
         check_examinable(run.classifier.net)
         kinds = {"residual": [look(run, setup)]}
-        blocks = [name for name, _ in run.classifier.net.blocks()]
     else:
-        kinds, blocks = _trained_for_it(setup)
+        depth = DEPTHS[setup.scale][-1]
+        runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
+        kinds = {
+            name: [look(opened(record.path, setup), setup) for record in runs[kind, depth]]
+            for name, kind in (("residual", "resnet"), ("plain", "plain"))
+        }
     q = _quantities(kinds["residual"], exact=setup.model is not None)
     if "plain" in kinds:
         plain = [100 * one.probe[-1] for one in kinds["plain"]]
@@ -75,7 +81,7 @@ def measure(setup: Setup) -> Findings:
             f"F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}。网络自身的分类层接在最后阶段第一个残差块之后，"
             f"准确率为 {q['own-start']}，接在最后一个残差块之后为 {q['own-end']}。",
         ),
-        _charts(kinds, blocks),
+        _charts(kinds),
         notes=(
             "F is all that a block changes, what stands after the addition included.",
             "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged "
@@ -84,15 +90,6 @@ def measure(setup: Setup) -> Findings:
             *notes_on_pictures(setup),
         ),
     )
-
-
-def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
-    depth = DEPTHS[setup.scale][-1]
-    found = runs_of(setup, [("resnet", depth), ("plain", depth)])
-    nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
-    blocks = [block for block, _ in nets["resnet"][0].classifier.net.blocks()]
-    names = {"residual": "resnet", "plain": "plain"}
-    return {name: [look(run, setup) for run in nets[kind]] for name, kind in names.items()}, blocks
 
 
 def check_examinable(net: ResNet) -> None:
@@ -117,7 +114,7 @@ def look(run: NetWithData, setup: Setup) -> Seen:
     batches = list(run.validation_loader(images))
     probe = probes(pooled(net, training_batches(run, 2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
-    return Seen(probe, own_head(net, batches), cosine)
+    return Seen(tuple(name for name, _ in net.blocks()), probe, own_head(net, batches), cosine)
 
 
 # --- what is measured ---------------------------------------------------------------------------
@@ -212,24 +209,16 @@ def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
         name: quantity(label, [100 * value for value in values], "%", exact=exact)
         for name, (label, values) in shares.items()
     }
-    for stage in dict.fromkeys(_stage(name) for name in seen[0].cosine):
-        values = [_mean(v for name, v in one.cosine.items() if _stage(name) == stage) for one in seen]
+    for stage, group in groupby(seen[0].cosine, key=lambda block: block.partition(".")[0]):
+        names = list(group)
+        values = [sum(one.cosine[name] for name in names) / len(names) for one in seen]
         quantities[f"cosine-{stage}"] = quantity(f"cosine of F and −∂L/∂x, {stage}", values, exact=exact)
         quantities["cosine-last"] = quantities[f"cosine-{stage}"]
     return quantities
 
 
-def _stage(block: str) -> str:
-    return block.partition(".")[0]
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
-
-
-def _charts(kinds: Mapping[str, Sequence[Seen]], blocks: Sequence[str]) -> tuple[Lines, ...]:
-    number = {name: place for place, name in enumerate(blocks, start=1)}
+def _charts(kinds: Mapping[str, Sequence[Seen]]) -> tuple[Lines, ...]:
+    number = {name: place for place, name in enumerate(kinds["residual"][0].blocks, start=1)}
 
     def at_blocks(values: Mapping[str, float], times: float = 1.0) -> Points:
         return tuple((number[name], times * value) for name, value in values.items())

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from residuum.data.batches import Batch
-from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
 from residuum.studies.charts import lines_by, lines_of, numbered
@@ -42,8 +41,10 @@ def responses(net: ResNet, batches: Iterable[Batch]) -> Responses:
         for _, block in net.blocks():
             more, F = _through(block.branch, block.before(x))
             answers += more
-            if block.shortcut is not None:
-                of_pair += _as_added(block, F, x)
+            if block.shortcut is not None:  # F and h as the addition takes them, scaled or gated: each beside a zero
+                h = block.shortcut(block.before(x) if block.shared else x)
+                nothing = torch.zeros_like(h)
+                of_pair += [block.add(F, nothing, x), block.add(nothing, h, x)]
             x = block(x)
         layers.append(torch.stack([_sums(one) for one in answers]))
         if of_pair:
@@ -63,14 +64,6 @@ def _through(layers: nn.Module, x: Tensor) -> tuple[list[Tensor], Tensor]:
         elif isinstance(layer, nn.BatchNorm2d):
             answers[-1] = x
     return answers, x
-
-
-def _as_added(block: ResidualBlock, F: Tensor, x: Tensor) -> list[Tensor]:
-    """Return F and h as the addition takes them, scaled or gated: the one with a zero in place of the other."""
-    assert block.shortcut is not None
-    h = block.shortcut(block.before(x) if block.shared else x)
-    nothing = torch.zeros_like(h)
-    return [block.add(F, nothing, x), block.add(nothing, h, x)]
 
 
 def _sums(x: Tensor) -> Tensor:
