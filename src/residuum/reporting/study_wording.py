@@ -2,10 +2,11 @@
 
 import math
 
-from residuum.records.study import Answer, Quantity
+from residuum.records.study import Quantity
 from residuum.reporting.wording import NONE, short
 
-MARKS: dict[Answer, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+NO_VERDICT = "no verdict"
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", NO_VERDICT: NONE}
 HOLDS = {True: ("✓", "yes"), False: ("✗", "no"), None: ("?", "figures do not say")}
 
 
