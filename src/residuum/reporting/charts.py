@@ -256,13 +256,16 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     upper = Frame(x, Scale(0.0, 1.0, 222, 22))
     lower = Frame(x, svg.round_scale(0.0, most, most / 2, 312, 258))
     used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
-    points, gaps, marks = [], list[Markup](), list[Markup]()
+    points, gaps, marks, bars = [], list[Markup](), list[Markup](), list[Markup]()
     for one in used:
         confidence, accuracy = one.confidence or 0.0, one.accuracy or 0.0
         at, y = upper.x(confidence), upper.y(accuracy)
         points.append((at, y))
         gaps.append(svg.line(at, upper.y(confidence), at, y, "gap"))  # how far its confidence is off
         marks.append(svg.marker(at, y, 0, "hollow" if one.count < FEW else "", size=3.4))
+    for one in bins:
+        left, right, top = lower.x(one.low) + 1, lower.x(one.high) - 1, lower.y(float(one.count))
+        bars.append(svg.rect(left, top, right - left, lower.bottom - top, "bar"))
     whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
     return svg.drawing(
         344,
@@ -276,14 +279,9 @@ def reliability(bins: Sequence[Bin]) -> Markup:
         *gaps,
         svg.path(points, "curve c0 d0"),
         *marks,
-        *[_bin_bar(lower, one) for one in bins],
+        *bars,
         *[svg.hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), _bin_words(b)) for b in bins],
     )
-
-
-def _bin_bar(frame: Frame, one: Bin) -> Markup:
-    left, right, top = frame.x(one.low) + 1, frame.x(one.high) - 1, frame.y(float(one.count))
-    return svg.rect(left, top, right - left, frame.bottom - top, "bar")
 
 
 def _bin_words(one: Bin) -> list[str]:
