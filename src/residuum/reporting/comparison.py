@@ -1,5 +1,6 @@
 """What the page says of several runs together."""
 
+import math
 import string
 from collections import defaultdict
 from collections.abc import Sequence
@@ -50,14 +51,16 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     """Work out everything the page says of these runs together."""
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
-    labels, low = [run.letter for run in runs], recall_chart.recall_floor(rows)
+    labels = [run.letter for run in runs]
+    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
+    floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
         verdict=_verdict(runs),
         cautions=_cautions(runs),
         charts=_charts(runs),
         differing=differing_settings(runs),
         repeats=repeats(runs),
-        recall=[Picture("", recall_chart.recall_plot(panel, labels, low)) for panel in panels],
+        recall=[Picture("", recall_chart.recall_plot(panel, labels, floor)) for panel in panels],
         recall_note=note,
     )
 

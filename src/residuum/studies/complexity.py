@@ -1,6 +1,6 @@
 """Complexity: what the ResNets, VGG and GoogLeNet cost at 224 px, counted and timed, beside their published errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -84,7 +84,7 @@ def measure(setup: Setup) -> Findings:
         ),
         _charts(q, side, batch),
         tables=(_one_row_a_net(q, costs),),
-        notes=_notes(compute, names, side, batch),
+        notes=tuple(_notes(compute, side, batch)),
         settings={"image_size": side, "batch": batch, "rounds": rounds, "threads": compute.threads},
     )
 
@@ -226,8 +226,8 @@ def _one_row_a_net(q: Quantities, costs: Costs) -> Table:
     return Table("Cost and published error; times are medians", heads, rows)
 
 
-def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tuple[str, ...]:
-    notes = [
+def _notes(compute: Compute, side: int, batch: int) -> Iterator[str]:
+    yield from (
         "Multiply-adds are not time: how fast they go depends on the shapes of the layers, on memory and on the "
         f"library. Times are those of this machine ({compute.device.type}, threads: {compute.threads}, float32, "
         f"pictures of {side} px, batches of 1 and {batch}), each net in turn; their values are the rounds.",
@@ -236,12 +236,11 @@ def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tup
         "Bottlenecks stride in their first 1×1, as in the paper; torchvision's weights, in the one-crop column, have "
         "the stride in the 3×3 and about 0.2 ×10⁹ multiply-adds more, and were trained by another recipe.",
         "Compare errors within one column. The paper's table 3 has no VGG-19 and no ResNet-18.",
-    ]
+    )
     if not installed():
-        notes.append(
+        yield (
             "torchvision is not installed: VGG and GoogLeNet have counts kept from it, and no times "
             "(pip install torchvision)."
         )
     if side != SIDE:
-        notes.append("At this scale two nets are timed, on small pictures.")
-    return tuple(notes)
+        yield "At this scale two nets are timed, on small pictures."
