@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -125,14 +126,13 @@ def swaps(net: ResNet, free: Sequence[str], k: int, seed: int, draw: int) -> lis
 
 def _pairs(free: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of blocks within one stage."""
-    return [(a, b) for i, a in enumerate(free) for b in free[i + 1 :] if a.split(".")[0] == b.split(".")[0]]
+    return [(a, b) for a, b in combinations(free, 2) if a.split(".")[0] == b.split(".")[0]]
 
 
 def kendall_tau(net: ResNet, names: Sequence[str]) -> float:
     """Return the share of pairs of blocks in their own order, less the share in the other."""
     place = {name: i for i, (name, _) in enumerate(net.blocks())}
-    ranks = [place[name] for name in names]
-    signs = [1 if b > a else -1 for i, a in enumerate(ranks) for b in ranks[i + 1 :]]
+    signs = [1 if place[b] > place[a] else -1 for a, b in combinations(names, 2)]
     return statistics.fmean(signs) if signs else 1.0
 
 
