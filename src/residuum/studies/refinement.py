@@ -3,7 +3,7 @@
 Letters: N pictures, B of them in a batch, x_l the input of block l, F = x_{l+1} − x_l what a block adds, L the loss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -12,7 +12,6 @@ from torch import Tensor, split
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from residuum.data.batches import Batch
-from residuum.depth.measure import finish
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
 from residuum.evaluation.opening import NetWithData
@@ -120,17 +119,22 @@ def look(run: NetWithData, setup: Setup) -> Seen:
 # --- what is measured ---------------------------------------------------------------------------
 
 
+def walked(net: ResNet, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield what the stem and each block give, (B, C, H, W), by its name."""
+    x = net.stem(images)
+    yield "stem", x
+    for name, block in net.blocks():
+        x = block(x)
+        yield name, x
+
+
 @torch.no_grad()
 def pooled(net: ResNet, batches: Iterable[Batch]) -> tuple[list[Tensor], Tensor]:
     """Return, behind the stem and each block, the mean of every map (N, C), on the CPU; and the labels (N,)."""
     rows: list[list[Tensor]] = []
     labels: list[Tensor] = []
     for batch in batches:
-        x = net.stem(batch.images)
-        rows.append([x.mean((2, 3)).cpu()])
-        for _, block in net.blocks():
-            x = block(x)
-            rows[-1].append(x.mean((2, 3)).cpu())
+        rows.append([x.mean((2, 3)).cpu() for _, x in walked(net, batch.images)])
         labels.append(batch.labels.cpu())
     return [torch.cat(parts) for parts in zip(*rows, strict=True)], torch.cat(labels)
 
@@ -150,13 +154,10 @@ def own_head(net: ResNet, batches: Iterable[Batch]) -> dict[str, float]:
     hits: dict[str, int] = {}
     count = 0
     for batch in batches:
-        x = net.stem(batch.images)
         count += len(batch.labels)
-        for name, block in net.blocks():
-            x = block(x)
+        for name, x in walked(net, batch.images):
             if name.startswith(last):
-                answers = finish(net, (), x).argmax(1)
-                hits[name] = hits.get(name, 0) + int((answers == batch.labels).sum())
+                hits[name] = hits.get(name, 0) + int((net.head(x).argmax(1) == batch.labels).sum())
     return {name: right / count for name, right in hits.items()}
 
 
@@ -176,18 +177,13 @@ def _cosines(net: ResNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
     The loss is summed over pictures, which do not see each other in evaluation, so each has its own gradient.
     """
-    inputs: dict[str, Tensor] = {}
-    x = net.stem(images).detach().requires_grad_()
-    outputs: dict[str, Tensor] = {}
-    for name, block in net.blocks():
-        inputs[name], x = x, block(x)
-        outputs[name] = x
-    loss = cross_entropy(net.head(x), labels, reduction="sum")
-    gradients = torch.autograd.grad(loss, list(inputs.values()))
+    names, xs = zip(*walked(net, images), strict=True)
+    loss = cross_entropy(net.head(xs[-1]), labels, reduction="sum")
+    gradients = torch.autograd.grad(loss, xs[:-1])
     found = {}
-    for (name, before), gradient in zip(inputs.items(), gradients, strict=True):
+    for name, (x, after), gradient in zip(names[1:], pairwise(xs), gradients, strict=True):
         if keeps_shape(net.spec, name):
-            F = (outputs[name] - before).detach().flatten(1)
+            F = (after - x).detach().flatten(1)
             found[name] = cosine_similarity(F, -gradient.flatten(1), eps=1e-20)
     return found
 
