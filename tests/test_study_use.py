@@ -366,6 +366,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
     assert not net.training
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     found = transfer.measure(tiny)
     q = found.quantities
