@@ -2,6 +2,7 @@
 
 import json
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from residuum.errors import UserError
 from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge, wilson
 
 Floats = NDArray[np.float64]
+few_resamples = mock.patch("residuum.evaluation.metrics.RESAMPLES", 100)  # where their number is of no account
 SIZES = [(1, 2), (7, 3), (60, 5), (200, 6), (400, 10), (300, 40)]
 
 
@@ -151,6 +153,7 @@ def tied_answers(draw):
     return (table / table.sum(axis=1, keepdims=True)).astype(kind), np.array(labels)
 
 
+@few_resamples
 @settings(max_examples=40, deadline=None)
 @given(tied_answers())
 def test_every_value_lies_in_its_interval_and_in_0_to_1(case):
@@ -175,6 +178,7 @@ def test_rounding_above_1_is_no_confidence_above_1():
     assert ours["loss"] == 0
 
 
+@few_resamples
 @settings(max_examples=25, deadline=None)
 @given(tied_answers(), st.randoms(use_true_random=False))
 def test_the_order_of_the_images_changes_nothing(case, random):
@@ -184,6 +188,7 @@ def test_the_order_of_the_images_changes_nothing(case, random):
     assert judged(probabilities, labels) == judged(probabilities[order], labels[order])
 
 
+@few_resamples
 @settings(max_examples=25, deadline=None)
 @given(tied_answers())
 def test_top1_is_the_share_on_the_diagonal(case):
