@@ -77,8 +77,8 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from residuum.data import digits
     from residuum.studies import trained
 
-    read, remembered = digits._rows, (trained.open_pictures_of, trained._fingerprint)
-    monkeypatch.setattr(digits, "_rows", lambda: read()[::3].copy())
+    remembered = trained.open_pictures_of, trained._fingerprint
+    monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
     for function in remembered:
