@@ -283,6 +283,7 @@ def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     assert "batch-size" in script
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
