@@ -168,7 +168,9 @@ def test_evaluate_repeats_the_runs_own_figures(
     assert json.loads(out)["images"] == 1437
     code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
     validation = json.loads(out)
-    assert validation["top1"]["value"] == pytest.approx(runs.read_run(run).epochs[-1].validation_accuracy)
+    # training looked in its own precision, by its plan: a picture on the edge may fall to either side
+    last = runs.read_run(run).epochs[-1].validation_accuracy
+    assert validation["top1"]["value"] == pytest.approx(last, abs=1.5 / validation["images"])
     # the same pictures by their name: cut as training did
     _, out, _ = command(["evaluate", run, "digits", "--split", "validation", "--json"], capsys, monkeypatch)
     assert json.loads(out) == validation
