@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from residuum.data.batches import Batch
 from residuum.data.digits import digits
-from residuum.depth.grow import grown
+from residuum.depth.grow import grown, inserted
 from residuum.errors import UserError
 from residuum.models.count import parameters
 from residuum.models.named import named
@@ -157,7 +157,7 @@ def test_grown_nets_answer_the_same_and_inserted_layers_do_not():
     net = small_net(20, blocks=(1, 1, 1))
     assert insertion.logit_difference(net, grown(net, (3, 3, 3)), pictures) == 0
     plain = ResNet(named("plain20", 10, widths=(4, 8, 16), blocks=(1, 1, 1))).eval()
-    deeper = insertion.inserted(plain, (3, 3, 3), 0)
+    deeper = inserted(plain, (3, 3, 3), 0)
     assert deeper.spec.blocks == (3, 3, 3)
     assert torch.equal(deeper.stem.conv.weight, plain.stem.conv.weight)
     assert torch.equal(deeper.fc.weight, plain.fc.weight)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from residuum import machine
 from residuum.choices import Device, Layout, Precision
@@ -31,6 +31,11 @@ class Compute:
         if self.layout == "channels-last":
             net.to(memory_format=torch.channels_last)
         return net
+
+    def lay_out(self, images: Tensor) -> Tensor:
+        """Return pictures (N, C, H, W) on the device, in the layout."""
+        order = torch.channels_last if self.layout == "channels-last" else torch.contiguous_format
+        return images.to(self.device, memory_format=order)
 
     @property
     def uses_kernels(self) -> bool:

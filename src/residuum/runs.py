@@ -17,7 +17,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -123,16 +123,10 @@ def _lines(run: Path) -> list[tuple[bytes, Line]]:
     if not path.exists():
         return []
     *whole, last = path.read_bytes().split(b"\n")
-    whole += [last] if _is_json(last) else []
+    with suppress(ValueError):  # a last line that a crash cut off is no JSON
+        json.loads(last)
+        whole.append(last)
     return [(raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)]
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
 
 
 def read_run(path: Path) -> RunRecord:
@@ -182,7 +176,9 @@ def new_folder(
     Raises:
         UserError: it exists and is not empty (`why` and `mend` are said), or cannot be made.
     """
-    path = Path(wanted) if wanted else _unused(Path(f"{name}-{datetime.now():%Y%m%d-%H%M%S}"))
+    now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
+    path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path} exists and is not an empty folder", why, mend)
     try:
@@ -198,12 +194,6 @@ def new_file(wanted: str | Path | None, name: str) -> Path:
     if path.exists():
         raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
     return path
-
-
-def _unused(path: Path) -> Path:
-    """Two runs that start in the same second get two folders."""
-    candidates = (path.with_name(f"{path.name}-{i}") for i in range(2, 1000))
-    return path if not path.exists() else next(p for p in candidates if not p.exists())
 
 
 @contextmanager

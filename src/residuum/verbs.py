@@ -196,9 +196,7 @@ def lesion(settings: LesionSettings) -> Path:
 
     if settings.model is None:
         raise UserError("which model?", "", "residuum lesion MODEL DATA")
-    folder = lesion_model(settings)
-    write_depth_report(folder)
-    return folder
+    return write_depth_report(lesion_model(settings)).parent
 
 
 @verb(TrimSettings, printing.print_trim, announced=True)
@@ -212,9 +210,7 @@ def trim(settings: TrimSettings) -> Path:
 
     if settings.model is None:
         raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
-    folder = trim_model(settings)
-    write_depth_report(folder)
-    return folder
+    return write_depth_report(trim_model(settings)).parent
 
 
 # --- nets and pictures --------------------------------------------------------------------------

@@ -30,7 +30,8 @@ def choose(target: Target, curve: Sequence[Point]) -> tuple[int, str]:
     """
     ((name, value),) = target.items()
     if name == "keep":
-        return _by_keep(value, curve)
+        blocks = sum(curve[0].blocks)
+        return removed_to_keep(value, blocks, len(curve) - 1), f"--keep {value:g} of {blocks} blocks"
     return _by_drop(value, curve) if name == "max_drop" else _by_speedup(value, curve)
 
 
@@ -56,11 +57,6 @@ def check_possible(target: Target, spec: NetSpec) -> None:
         )
     if "keep" in target:
         removed_to_keep(target["keep"], sum(spec.blocks), most)
-
-
-def _by_keep(keep: float, curve: Sequence[Point]) -> tuple[int, str]:
-    blocks = sum(curve[0].blocks)
-    return removed_to_keep(keep, blocks, len(curve) - 1), f"--keep {keep:g} of {blocks} blocks"
 
 
 def _by_drop(points: float, curve: Sequence[Point]) -> tuple[int, str]:

@@ -60,13 +60,22 @@ def grown(net: ResNet, blocks: tuple[int, ...], seed: int = 0) -> ResNet:
     if why := why_not_grown(net.spec):
         raise UserError("this net cannot be grown without changing its answers", why)
     _check_blocks(net.spec, blocks)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        deeper = ResNet(replace(net.spec, blocks=blocks))
+    deeper = inserted(net, blocks, seed)
     old = {name for name, _ in net.blocks()}
     for name, block in deeper.blocks():
         if name not in old:
             _make_identity(block)
+    return deeper
+
+
+def inserted(net: ResNet, blocks: tuple[int, ...], seed: int) -> ResNet:
+    """Return the net with so many blocks in each stage, the new ones with ordinary initial weights, as training has.
+
+    The new BN statistics are still those of no picture at all.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        deeper = ResNet(replace(net.spec, blocks=blocks))
     deeper.load_state_dict({**deeper.state_dict(), **net.state_dict()})
     like = net.fc.weight
     return deeper.to(like.device, like.dtype).train(net.training)

@@ -1,7 +1,8 @@
 """How long nets of several depths take, measured side by side."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,8 +17,6 @@ from residuum.models.resnet import ResNet
 BATCHES = (1, 32)
 LEAST_ROUNDS, MOST_ROUNDS = 5, 100
 
-Route = Sequence[tuple[str, ResidualBlock]]
-
 
 @torch.inference_mode()
 def latencies(
@@ -25,48 +24,52 @@ def latencies(
 ) -> tuple[list[dict[int, float]], str]:
     """Return the milliseconds of one pass without the first k blocks `deleted`, k from 0, and how they were measured.
 
-    Each is the median over rounds. A round times every net once for each batch size, in an order drawn anew, so that
-    a machine that slows down, or is busy now and then, slows all alike. There are 100 rounds, or fewer (5 at least)
-    once `seconds` are over.
+    Each is the median over rounds, of which there are 100, or fewer (5 at least) once `seconds` are over.
     """
     net.eval()
-    routes = [blocks_left(net, deleted[:k]) for k in range(len(deleted) + 1)]
+
+    def walk(blocks: Sequence[tuple[str, ResidualBlock]], images: Tensor) -> Tensor:
+        with compute.autocast():
+            return finish(net, blocks, net.stem(images))
+
+    passes = [partial(walk, blocks_left(net, deleted[:k])) for k in range(len(deleted) + 1)]
     shape = (net.spec.in_channels, image_size, image_size)
-    batches = [torch.rand(size, *shape, device=compute.device) for size in BATCHES]
-    if compute.layout == "channels-last":
-        batches = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
-    turns = np.random.default_rng(0)
-    _round(net, routes, batches, compute, turns)  # the first pass over each net prepares it
+    turns = in_turn(passes, [compute.lay_out(torch.rand(size, *shape)) for size in BATCHES], compute.device)
+    next(turns)
     rounds: list[NDArray[np.float64]] = []
     began = time.monotonic()
     while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() - began < seconds):
-        rounds.append(_round(net, routes, batches, compute, turns))
+        rounds.append(1000 * next(turns))
     median = np.median(np.stack(rounds), axis=0)
     figures = [dict(zip(BATCHES, row, strict=True)) for row in median.tolist()]
     where = f"{compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads"
     return figures, f"forward pass of a batch in memory, median of {len(rounds)}, all nets in turn; {where}"
 
 
-def _round(
-    net: ResNet, routes: Sequence[Route], batches: Sequence[Tensor], compute: Compute, turns: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return the milliseconds of every net (row) and batch (column), each timed once."""
-    times = np.empty((len(routes), len(batches)))
-    for k in turns.permutation(len(routes)):
-        times[k] = [_milliseconds(net, routes[k], batch, compute) for batch in batches]
-    return times
+def in_turn(
+    passes: Sequence[Callable[[Tensor], object]], batches: Sequence[Tensor], device: torch.device
+) -> Iterator[NDArray[np.float64]]:
+    """Yield round by round the seconds of each pass (row) over each batch (column); the first round prepares them.
+
+    The order is drawn anew each time, so that a machine that slows down, or is busy now and then, slows all alike.
+    """
+    turns = np.random.default_rng(0)
+    while True:
+        times = np.empty((len(passes), len(batches)))
+        for k in turns.permutation(len(passes)):
+            times[k] = [_seconds(passes[k], images, device) for images in batches]
+        yield times
 
 
-def _milliseconds(net: ResNet, route: Route, images: Tensor, compute: Compute) -> float:
-    wait_for(compute.device)
+def _seconds(walk: Callable[[Tensor], object], images: Tensor, device: torch.device) -> float:
+    _wait_for(device)
     began = time.perf_counter()
-    with compute.autocast():
-        finish(net, route, net.stem(images))
-    wait_for(compute.device)
-    return (time.perf_counter() - began) * 1000
+    walk(images)
+    _wait_for(device)
+    return time.perf_counter() - began
 
 
-def wait_for(device: torch.device) -> None:
+def _wait_for(device: torch.device) -> None:
     """Let the device finish what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize()

@@ -190,21 +190,16 @@ def _proportion(successes: Any, trials: int) -> Measure:
     return Measure(value=successes / trials if trials else 0.0, low=low, high=high)
 
 
-def _f1(hits: int, united: int) -> Measure:
-    """Return F1 = 2J / (1 + J), J = hits / united; `united` images are of the class or are called so."""
-    J = _proportion(hits, united)
-    value, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
-    return Measure(value=value, low=low, high=high)
-
-
 def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
     hits, images, called = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
+    J = _proportion(hits, images + called - hits)  # of the images that are of the class or are called so
+    f1, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
     return ClassFigures(
         name=name,
         images=images,
         precision=_proportion(hits, called),
         recall=_proportion(hits, images),
-        f1=_f1(hits, images + called - hits),
+        f1=Measure(value=f1, low=low, high=high),
     )
 
 

@@ -86,7 +86,10 @@ def curves(series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str
     ends = [(one, end) for one in series if (end := last(one.points))]
     series = [one for one, _ in ends]
     frame = _frame(series, y, x)
-    ticks = x.ticks or (_epoch_ticks(frame.x) if x.from_zero else frame.x.ticks(6))
+    ticks = x.ticks or frame.x.ticks(6)
+    if x.from_zero and not x.ticks:  # whole epochs, where there are at least two
+        whole = [tick for tick in ticks if tick == int(tick)]
+        ticks = whole if len(whole) > 1 else ticks
     said = [f"{one.label} ends at {y.reading(b)} ({x.reading(a)})" for one, (a, b) in ends if one.label]
     return svg.drawing(
         240,
@@ -128,13 +131,6 @@ def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
     return svg.even_scale(ys)
 
 
-def _epoch_ticks(x: Scale) -> list[float]:
-    """Return whole epochs where there are at least two."""
-    ticks = x.ticks(6)
-    whole = [tick for tick in ticks if tick == int(tick)]
-    return whole if len(whole) > 1 else ticks
-
-
 def _curve(frame: Frame, one: Series) -> Markup:
     placed = [(frame.x(x), frame.y(y)) for x, y in thin(one.points, MOST_POINTS)]
     marks = [] if one.faint else [(x, y) for x, y in thin(placed, 7) if not math.isnan(y)]
@@ -148,10 +144,11 @@ def _curve_class(style: int, faint: bool) -> str:
     return f"curve c{style % svg.STYLES} d{dash % svg.STYLES}" + (" faint" if faint else "")
 
 
-def sample(style: int, faint: bool = False) -> Markup:
-    """Return a piece of a series' line, 30 by 10, for a legend."""
-    drawn = svg.path([(1, 5), (29, 5)], _curve_class(style, faint))
-    return drawn if faint else drawn + svg.marker(15, 5, style)
+def swatch(style: int, faint: bool = False) -> Markup:
+    """Return the piece of line that stands for a series in a legend."""
+    line = svg.path([(1, 5), (29, 5)], _curve_class(style, faint))
+    mark = "" if faint else svg.marker(15, 5, style)
+    return Markup('<svg class="swatch" viewBox="0 0 30 10" aria-hidden="true">{}{}</svg>').format(line, mark)
 
 
 def _end_labels(frame: Frame, ends: list[tuple[Series, float]]) -> list[Markup]:
@@ -259,13 +256,16 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     upper = Frame(x, Scale(0.0, 1.0, 222, 22))
     lower = Frame(x, svg.round_scale(0.0, most, most / 2, 312, 258))
     used = [one for one in bins if one.count and one.accuracy is not None and one.confidence is not None]
-    points, gaps, marks = [], list[Markup](), list[Markup]()
+    points, gaps, marks, bars = [], list[Markup](), list[Markup](), list[Markup]()
     for one in used:
         confidence, accuracy = one.confidence or 0.0, one.accuracy or 0.0
         at, y = upper.x(confidence), upper.y(accuracy)
         points.append((at, y))
         gaps.append(svg.line(at, upper.y(confidence), at, y, "gap"))  # how far its confidence is off
         marks.append(svg.marker(at, y, 0, "hollow" if one.count < FEW else "", size=3.4))
+    for one in bins:
+        left, right, top = lower.x(one.low) + 1, lower.x(one.high) - 1, lower.y(float(one.count))
+        bars.append(svg.rect(left, top, right - left, lower.bottom - top, "bar"))
     whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
     return svg.drawing(
         344,
@@ -279,14 +279,9 @@ def reliability(bins: Sequence[Bin]) -> Markup:
         *gaps,
         svg.path(points, "curve c0 d0"),
         *marks,
-        *[_bin_bar(lower, one) for one in bins],
+        *bars,
         *[svg.hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), _bin_words(b)) for b in bins],
     )
-
-
-def _bin_bar(frame: Frame, one: Bin) -> Markup:
-    left, right, top = frame.x(one.low) + 1, frame.x(one.high) - 1, frame.y(float(one.count))
-    return svg.rect(left, top, right - left, frame.bottom - top, "bar")
 
 
 def _bin_words(one: Bin) -> list[str]:

@@ -1,12 +1,13 @@
 """What the page says of several runs together."""
 
+import math
 import string
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from residuum.records.evaluation import ClassFigures, Evaluation, Measure
+from residuum.records.evaluation import ClassFigures, Evaluation
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.one_run import OneRun, flat
@@ -20,25 +21,17 @@ PANEL = 10  # classes in one drawing
 
 @dataclass(frozen=True)
 class Repeats:
-    """Runs that differ only by seed, with the mean and sample standard deviation of their top-1."""
+    """Runs that differ only by seed, with the mean and sample standard deviation of their top-1 in words."""
 
     letters: list[str]
     model: str
-    mean: float
-    deviation: float
-
-    @property
-    def words(self) -> str:
-        """Write "mean 91.2 %, standard deviation 0.3 points over 3 runs"."""
-        spread = f"standard deviation {100 * self.deviation:.2f}{NBSP}points"
-        return f"mean {percent(self.mean, 2)}, {spread} over {counted(len(self.letters), 'run')}"
+    words: str
 
 
 @dataclass(frozen=True)
 class Comparison:
     """All that the page shows of several runs together."""
 
-    runs: list[OneRun]
     verdict: str
     cautions: list[str]
     charts: list[Picture]
@@ -58,15 +51,16 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     """Work out everything the page says of these runs together."""
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
-    labels, low = [run.letter for run in runs], recall_chart.recall_floor(rows)
+    labels = [run.letter for run in runs]
+    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
+    floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
-        runs=list(runs),
         verdict=_verdict(runs),
         cautions=_cautions(runs),
         charts=_charts(runs),
         differing=differing_settings(runs),
         repeats=repeats(runs),
-        recall=[Picture("", recall_chart.recall_plot(panel, labels, low)) for panel in panels],
+        recall=[Picture("", recall_chart.recall_plot(panel, labels, floor)) for panel in panels],
         recall_note=note,
     )
 
@@ -85,16 +79,11 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     if len(judged) == 1:
         return f"Only {named} has final figures: it names {with_interval(best)} correctly."
     start = f"{named} names the most pictures correctly: {with_interval(best)}."
-    return f"{start} {_doubt(best, judged[1:])}"
-
-
-def _doubt(best: Measure, others: Sequence[tuple[Measure, OneRun]]) -> str:
-    """Say whether the intervals of the others reach that of the best."""
-    rivals = [run.letter for found, run in others if found.high >= best.low]
+    rivals = [run.letter for found, run in judged[1:] if found.high >= best.low]
     if not rivals:
-        return "Its interval lies above those of the other runs."
+        return f"{start} Its interval lies above those of the other runs."
     reached = f"Its interval overlaps with that of {', '.join(rivals)}"
-    return f"{reached}: this many pictures does not settle which is better."
+    return f"{start} {reached}: this many pictures does not settle which is better."
 
 
 def _cautions(runs: Sequence[OneRun]) -> list[str]:
@@ -104,16 +93,12 @@ def _cautions(runs: Sequence[OneRun]) -> list[str]:
     made = [f"{', '.join(missing)}: no final figures yet."] if missing else []
     if len({_fingerprint(run) for run in runs}) > 1:
         made.append("These runs did not use the same data (fingerprints differ): their figures do not compare.")
-    return made + _differences(judged)
-
-
-def _differences(judged: Sequence[tuple[OneRun, Evaluation]]) -> list[str]:
     aspects = {
         "judged on different splits": {one.letter: found.split for one, found in judged},
         "judged on different numbers of pictures": {one.letter: f"{found.images:,}" for one, found in judged},
         "judged in different ways": {one.letter: found.protocol for one, found in judged},
     }
-    return [
+    return made + [
         f"These runs were {what}: {', '.join(f'{one} {isolated(value)}' for one, value in values.items())}."
         for what, values in aspects.items()
         if len(set(values.values())) > 1
@@ -156,16 +141,14 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
     for run in runs:
         if run.evaluation:
             groups[_identity(run, run.evaluation)].append((run, run.evaluation.top1.value))
-    return [
-        Repeats(
-            letters=[run.letter for run, _ in group],
-            model=group[0][0].summary.model,
-            mean=mean(value for _, value in group),
-            deviation=stdev(value for _, value in group),
-        )
-        for group in groups.values()
-        if len({run.summary.seed for run, _ in group}) == len(group) > 1
-    ]
+    found = []
+    for group in groups.values():
+        if len({run.summary.seed for run, _ in group}) == len(group) > 1:
+            values = [value for _, value in group]
+            spread = f"standard deviation {100 * stdev(values):.2f}{NBSP}points"
+            words = f"mean {percent(mean(values), 2)}, {spread} over {counted(len(group), 'run')}"
+            found.append(Repeats([run.letter for run, _ in group], group[0][0].summary.model, words))
+    return found
 
 
 def _identity(run: OneRun, evaluation: Evaluation) -> object:
@@ -186,7 +169,7 @@ def _fingerprint(run: OneRun) -> str | None:
 def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
     """Return each class's figures in each run, and a note on which classes are shown."""
     each = [{one.name: one for one in run.evaluation.per_class} if run.evaluation else {} for run in runs]
-    names = list(dict.fromkeys(name for classes in each for name in classes))
+    names = dict.fromkeys(name for classes in each for name in classes)
     rows = [(name, [classes.get(name) for classes in each]) for name in names]
     if len(rows) <= MOST_CLASSES:
         return rows, ""

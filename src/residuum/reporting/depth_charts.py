@@ -95,22 +95,14 @@ def _bar(frame: Frame, bar: BlockBar) -> Markup:
 
 
 def _bar_strip(frame: Frame, bar: BlockBar) -> Markup:
-    words = [isolated(bar.row.name), *_bar_words(bar)]
-    is_high = bar.lost is not None and frame.y(bar.lost) < (frame.top + frame.bottom) / 2
+    words, is_high = [isolated(bar.row.name), "cannot be left out"], False
+    if bar.lost is not None:
+        written, is_high = points(bar.lost), frame.y(bar.lost) < (frame.top + frame.bottom) / 2
+        points_lost = f"{written.removeprefix('−')} points {'gained' if written[0] == '−' else 'lost'}"
+        words[1:] = [points_lost, f"accuracy {percent(bar.row.accuracy)}"]
+    if not bar.row.removable:
+        words.append("changes the shape" if bar.row.changes_shape else "has to stay")
     return svg.hover(frame, (bar.start, bar.end), (bar.start + bar.end) / 2, words, low=is_high)
-
-
-def _bar_words(bar: BlockBar) -> list[str]:
-    why = [] if bar.row.removable else ["changes the shape" if bar.row.changes_shape else "has to stay"]
-    if bar.lost is None:
-        return ["cannot be left out", *why]
-    return [points_lost(bar.lost), f"accuracy {percent(bar.row.accuracy)}", *why]
-
-
-def points_lost(value: float) -> str:
-    """Write "0.42 points lost", or gained."""
-    written = points(value)
-    return f"{written.removeprefix('−')} points {'gained' if written[0] == '−' else 'lost'}"
 
 
 # --- trim: accuracy against blocks gone, and against time ---------------------------------------

@@ -6,15 +6,9 @@ from residuum import runs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.depth import Lesion, Trim
-from residuum.reporting.depth_view import DepthView
 from residuum.reporting.lesion_view import view_lesion
 from residuum.reporting.template import filled, write_page
 from residuum.reporting.trim_view import view_trim
-
-
-def holds_depth_figures(folder: Path) -> bool:
-    """Say whether `lesion` or `trim` left this folder."""
-    return any((folder / name).is_file() for name in (runs.TRIM, runs.LESION))
 
 
 def write_depth_report(folder: Path, out: Path | None = None) -> Path:
@@ -23,18 +17,14 @@ def write_depth_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: there is neither, it cannot be read, or the page cannot be written.
     """
-    place = out or folder / runs.REPORT
-    page = filled("depth.html", view=_view(folder), name=folder.resolve().name)
-    return write_page(place, page)
-
-
-def _view(folder: Path) -> DepthView:
     if (folder / runs.TRIM).is_file():
-        return view_trim(read_record(folder / runs.TRIM, Trim))
-    if (folder / runs.LESION).is_file():
-        return view_lesion(read_record(folder / runs.LESION, Lesion))
-    raise UserError(
-        f"{folder} holds neither {runs.LESION} nor {runs.TRIM}",
-        "the page is made from one of them",
-        "give the folder that `residuum lesion` or `residuum trim` printed",
-    )
+        view = view_trim(read_record(folder / runs.TRIM, Trim))
+    elif (folder / runs.LESION).is_file():
+        view = view_lesion(read_record(folder / runs.LESION, Lesion))
+    else:
+        raise UserError(
+            f"{folder} holds neither {runs.LESION} nor {runs.TRIM}",
+            "the page is made from one of them",
+            "give the folder that `residuum lesion` or `residuum trim` printed",
+        )
+    return write_page(out or folder / runs.REPORT, filled("depth.html", view=view, name=folder.resolve().name))

@@ -1,5 +1,6 @@
 """What the page says of a lesion: one block left out at a time, everything else as it is."""
 
+from collections.abc import Iterator
 from statistics import median
 
 from residuum.records.depth import Lesion, LesionRow
@@ -12,14 +13,13 @@ HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place"
 
 def view_lesion(found: Lesion) -> DepthView:
     """Work out everything the page says."""
-    rows = [(row, found.lost(row)) for row in found.blocks]
     return DepthView(
         measured=found,
         heading=f"{found.model.name} without each of its blocks",
         headline=percent(found.intact.accuracy),
         beside="accuracy of the whole net",
-        verdict=_verdict(found, rows),
-        notes=_notes(found),
+        verdict=_verdict(found),
+        notes=list(_notes(found)),
         title="What each block is worth",
         lead="Point at a bar to read it. A bar below the line is a gain.",
         charts=lesion_charts(found),
@@ -28,7 +28,7 @@ def view_lesion(found: Lesion) -> DepthView:
             "Block by block",
             "Press a heading to sort.",
             HEADS,
-            [_table_row(number, *one) for number, one in enumerate(rows, start=1)],
+            [_table_row(number, row, found.lost(row)) for number, row in enumerate(found.blocks, start=1)],
         ),
         how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
     )
@@ -40,7 +40,7 @@ def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
         cell(points, value),
         cell(percent, row.accuracy),
         (loss, row.loss),
-        (_kind(row), None),
+        ("can go" if row.removable else "changes the shape" if row.changes_shape else "has to stay", None),
         (f"the {row.left}" if row.left else "nothing", None),
         cell(short, row.parameters),
         cell(short, row.multiply_adds),
@@ -48,13 +48,9 @@ def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
     return TableRow(number, row.name, cells)
 
 
-def _kind(row: LesionRow) -> str:
-    return "can go" if row.removable else "changes the shape" if row.changes_shape else "has to stay"
-
-
-def _verdict(found: Lesion, rows: list[tuple[LesionRow, float | None]]) -> str:
+def _verdict(found: Lesion) -> str:
     """Say in one sentence what one block costs: in the middle, the most, the least."""
-    measured = [(value, row) for row, value in rows if value is not None]
+    measured = [(value, row) for row in found.blocks if (value := found.lost(row)) is not None]
     if not measured:
         return "No block was left out: there is nothing to compare."
     values = [value for value, _ in measured]
@@ -79,20 +75,19 @@ def _kinds(found: Lesion) -> list[tuple[int, str]]:
     return [(style, words) for style, words, occurs in kinds if occurs]
 
 
-def _notes(found: Lesion) -> list[str]:
-    plain = found.model.shortcut == "none"
-    notes = [
-        "In a block's place stands the identity; nothing is trained or recalibrated."
-        if plain
-        else "A block is left out by leaving out its branch: its shortcut stands in its place, and what follows the "
-        "addition stays. Nothing is trained or recalibrated.",
-        "A negative figure is a gain. Losses of two blocks do not add up to the loss of both.",
-    ]
+def _notes(found: Lesion) -> Iterator[str]:
+    if found.model.shortcut == "none":
+        yield "In a block's place stands the identity; nothing is trained or recalibrated."
+    else:
+        yield (
+            "A block is left out by leaving out its branch: its shortcut stands in its place, and what follows the "
+            "addition stays. Nothing is trained or recalibrated."
+        )
+    yield "A negative figure is a gain. Losses of two blocks do not add up to the loss of both."
     if any(row.changes_shape and row.accuracy is not None for row in found.blocks):
-        notes.append(
+        yield (
             "Where the shape changes, what remains is a shortcut that changes it too; such a block cannot be taken "
             "out for good."
         )
     if any(row.accuracy is None for row in found.blocks):
-        notes.append("A plain net's block that changes the shape leaves nothing in its place: it has no figure.")
-    return notes
+        yield "A plain net's block that changes the shape leaves nothing in its place: it has no figure."

@@ -40,7 +40,7 @@ class Confusion:
 
     levels: list[list[int]]
     map: Markup
-    sparse: list[list[int]]
+    sparse: list[list[int]]  # [column, count, column, count, …] of each row's cells that are not zero
     pairs: list[Pair]
     mistakes: int
     confused: int  # how many pairs of classes are ever confused
@@ -121,6 +121,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
     names = [one.name for one in found.per_class] if found else record.data.classes if record.data else []
     baseline = sentences.commonest(found)
     share = baseline[1] if baseline else None
+    placed = [f"epoch {epoch:.4g}: {message}" for epoch, message in _events(record)]
     return OneRun(
         key=key,
         letter=letter,
@@ -132,7 +133,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),
-        events=_event_words(record),
+        events=placed or [f"step {event.step}: {shown(event.message)}" for event in record.events],
         confusion=_confusion(names, found.confusion) if found else None,
         reliability=charts.reliability(found.calibration) if found else Markup(""),
         notes=sentences.notes(record),
@@ -145,8 +146,9 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
 def _charts(record: RunRecord) -> list[Picture]:
     """Draw what was measured during training; a chart with nothing to show is left out."""
     marks = _events(record)
-    loss = _pair(record, "loss") + _step_loss(record)
-    accuracy = _pair(record, "accuracy")
+    loss, accuracy = _pair(record, "loss"), _pair(record, "accuracy")
+    if len(record.epochs) < 5:  # so few that the loss between them is worth seeing
+        loss.append(Series("training, step by step", thin(points(record.steps, "loss"), 200), 2, faint=True))
     rate = [Series("learning rate", thin(points(record.steps, "lr"), 200), 0)]
     speed_lines = record.epochs if len(record.epochs) > 1 else record.steps
     speed = [Series("pictures a second", thin(points(speed_lines, "images_per_s"), 200), 0)]
@@ -170,13 +172,6 @@ def _pair(record: RunRecord, key: str) -> list[Series]:
     ]
 
 
-def _step_loss(record: RunRecord) -> list[Series]:
-    """Show the loss between epochs while there are few of them."""
-    if len(record.epochs) >= 5:
-        return []
-    return [Series("training, step by step", thin(points(record.steps, "loss"), 200), 2, faint=True)]
-
-
 def _events(record: RunRecord) -> list[tuple[float, str]]:
     """Return (epoch, message); an event knows only its step, so its epoch is worked out from the others."""
     lines: list[Epoch | Step] = [*record.epochs, *record.steps]
@@ -184,42 +179,26 @@ def _events(record: RunRecord) -> list[tuple[float, str]]:
     return [(epoch / step * event.step, shown(event.message)) for event in record.events] if step else []
 
 
-def _event_words(record: RunRecord) -> list[str]:
-    """Say each event with its epoch, or with its step where that is all that is known."""
-    placed = [f"epoch {epoch:.4g}: {message}" for epoch, message in _events(record)]
-    return placed or [f"step {event.step}: {shown(event.message)}" for event in record.events]
-
-
 # --- confusion ----------------------------------------------------------------------------------
 
 
 def _confusion(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Confusion:
-    pairs = _pairs(names, matrix)
-    small, mapped = len(names) <= COUNTS_IN_CELLS, COUNTS_IN_CELLS < len(names) <= MOST_MAPPED
-    return Confusion(
-        levels=charts.levels(matrix) if small else [],
-        map=charts.confusion_map(names, matrix) if mapped else Markup(""),
-        sparse=[_sparse(row) for row in matrix] if mapped else [],
-        pairs=pairs[: 10 if small else 30],
-        mistakes=sum(pair.count for pair in pairs),
-        confused=len(pairs),
-    )
-
-
-def _pairs(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[Pair]:
-    """Return all confused pairs, the most frequent first."""
-    found = [
+    pairs = [
         Pair(names[i], names[j], cell, cell / sum(row))
         for i, row in enumerate(matrix)
         for j, cell in enumerate(row)
         if i != j and cell > 0
     ]
-    return sorted(found, key=lambda pair: -pair.count)
-
-
-def _sparse(row: Sequence[int]) -> list[int]:
-    """Return [column, count, column, count, …] of the cells that are not zero."""
-    return [value for j, cell in enumerate(row) if cell for value in (j, cell)]
+    pairs.sort(key=lambda pair: -pair.count)
+    small, mapped = len(names) <= COUNTS_IN_CELLS, COUNTS_IN_CELLS < len(names) <= MOST_MAPPED
+    return Confusion(
+        levels=charts.levels(matrix) if small else [],
+        map=charts.confusion_map(names, matrix) if mapped else Markup(""),
+        sparse=[[n for j, cell in enumerate(row) if cell for n in (j, cell)] for row in matrix] if mapped else [],
+        pairs=pairs[: 10 if small else 30],
+        mistakes=sum(pair.count for pair in pairs),
+        confused=len(pairs),
+    )
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The chart of several runs: each class's recall side by side."""
 
-import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -11,12 +10,6 @@ from residuum.reporting.svg import Scale
 from residuum.reporting.wording import with_interval
 
 Row = tuple[str, list[ClassFigures | None]]  # a class and its figures in each run
-
-
-def recall_floor(rows: Sequence[Row]) -> float:
-    """Return the round share from which all recalls and their intervals can be drawn."""
-    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
-    return min(math.floor(lowest * 10) / 10, 0.9)
 
 
 def recall_plot(rows: Sequence[Row], labels: Sequence[str], low: float) -> Markup:

@@ -1,6 +1,7 @@
 """The sentences: what the figures say, and what someone should know before quoting them."""
 
 import math
+from collections.abc import Iterator
 
 from residuum.records.evaluation import Evaluation
 from residuum.reporting.points import last, points
@@ -78,53 +79,45 @@ def calibration(found: Evaluation) -> str:
 
 def notes(record: RunRecord) -> list[str]:
     """Say what someone should know before quoting a figure."""
-    return [
-        *_notes_on_progress(record),
-        *_notes_on_pictures(record),
-        *(_notes_on_figures(record.evaluation) if record.evaluation else []),
-    ]
+    on_figures = _notes_on_figures(record.evaluation) if record.evaluation else ()
+    return [*_notes_on_progress(record), *_notes_on_pictures(record), *on_figures]
 
 
-def _notes_on_progress(record: RunRecord) -> list[str]:
+def _notes_on_progress(record: RunRecord) -> Iterator[str]:
     asked = record.settings.summary.epochs
     losses = [line.loss for line in record.steps]
     losses += [line.train_loss + (line.validation_loss or 0.0) for line in record.epochs]
     broken = sum(not math.isfinite(loss) for loss in losses)
-    notes = []
     if record.evaluation and asked and _done(record) < asked:
-        notes.append(f"Training was not complete: {progress(record)} done.")
+        yield f"Training was not complete: {progress(record)} done."
     if broken:
         reports = counted(broken, "report")
-        notes.append(f"The loss in {reports} of the training is not a finite number; the curves have gaps there.")
-    return notes
+        yield f"The loss in {reports} of the training is not a finite number; the curves have gaps there."
 
 
-def _notes_on_pictures(record: RunRecord) -> list[str]:
+def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     tested = record.data.counts.test if record.data else None
     unused = f"The {count(tested)} test pictures were not used for them." if tested else ""
     why = "The data has no test pictures." if record.data and not tested else unused
     split = record.evaluation.split if record.evaluation else ""
-    notes = []
     if record.data and record.data.counts.validation:
-        notes.append(f"Validation pictures: {shown(record.data.validation_from)}.")
+        yield f"Validation pictures: {shown(record.data.validation_from)}."
     elif record.data:
-        notes.append("No pictures were kept for validation.")
+        yield "No pictures were kept for validation."
     if split == "validation":
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
-        notes.append(f"The final figures are for the validation pictures. {why} {guided}")
+        yield f"The final figures are for the validation pictures. {why} {guided}"
     if split == "train":
-        notes.append(f"The final figures are for the training pictures. {why} They say nothing about new ones.")
-    return notes
+        yield f"The final figures are for the training pictures. {why} They say nothing about new ones."
 
 
-def _notes_on_figures(found: Evaluation) -> list[str]:
+def _notes_on_figures(found: Evaluation) -> Iterator[str]:
     few = sum(one.images < FEW_IMAGES for one in found.per_class)
     classes = counted(len(found.per_class), "class", "classes")
-    notes = [
-        f"How the pictures were shown to the model: {shown(found.protocol)}.",
+    yield f"How the pictures were shown to the model: {shown(found.protocol)}."
+    yield (
         "The intervals say how far the figures could differ had other pictures of the same kind been drawn. They do "
-        "not cover training again with another seed.",
-    ]
+        "not cover training again with another seed."
+    )
     if few:
-        notes.append(f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide.")
-    return notes
+        yield f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide."

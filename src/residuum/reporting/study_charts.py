@@ -116,7 +116,9 @@ def _bars(chart: Bars) -> Markup:
     name_lines = max(len(_wrapped(bar.label)) for bar in chart.bars) if widest > BESIDE else 0
     step = 23.0 + 13 * name_lines
     bottom = TOP + step * len(chart.bars) + 4
-    x = _scale(chart, 10.0 if name_lines else 14 + widest * LETTER)
+    right = 392 - max(text_width(_reading(bar)) for bar in chart.bars) * LETTER - 6
+    ends = [end for bar in chart.bars if bar.values for end in (*bar.values, *_whisker(bar))]
+    x = replace(svg.even_scale(ends), start=10.0 if name_lines else 14 + widest * LETTER, end=right)
     parts = [svg.line(x(tick), TOP, x(tick), bottom, "grid") for tick in x.ticks(5)]
     parts += [svg.text(x(at), bottom + 14, axis_figure(at), "middle", "tick") for at in x.ticks(5)]
     parts.append(svg.line(x(0), TOP, x(0), bottom, "axis"))
@@ -129,12 +131,6 @@ def _bars(chart: Bars) -> Markup:
     said = "; ".join(f"{isolated(bar.label)} {_reading(bar)}" for bar in chart.bars)
     title = _axis_title(chart.y)
     return svg.drawing(bottom + 22, f"{title}: {said}", svg.title(11, title), *parts)
-
-
-def _scale(chart: Bars, left: float) -> Scale:
-    right = 392 - max(text_width(_reading(bar)) for bar in chart.bars) * LETTER - 6
-    ends = [end for bar in chart.bars if bar.values for end in (*bar.values, *_whisker(bar))]
-    return replace(svg.even_scale(ends), start=left, end=right)
 
 
 def _name_above(label: str, middle: float) -> list[Markup]:

@@ -14,7 +14,10 @@ MOST_CELLS = 128  # rows or columns of a field that are kept
 def drawable(chart: Chart) -> Chart:
     """Return the chart without what cannot be drawn: a gap in a line or a field, a value less in a bar."""
     if isinstance(chart, Lines):
-        return replace(chart, lines=tuple(map(_line, chart.lines)))
+        return replace(
+            chart,
+            lines=tuple(Line(one.label, _points(one.points), tuple(map(_points, one.seeds))) for one in chart.lines),
+        )
     if isinstance(chart, Bars):
         return replace(chart, bars=tuple(Bar(one.label, _without_gaps(one.values)) for one in chart.bars))
     return _map(chart)
@@ -29,10 +32,6 @@ def _gap(value: float) -> float:
 
 def _without_gaps(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(value for value in map(_gap, values) if not math.isnan(value))
-
-
-def _line(line: Line) -> Line:
-    return Line(line.label, _points(line.points), tuple(map(_points, line.seeds)))
 
 
 def _points(points: Points) -> Points:

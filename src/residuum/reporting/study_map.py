@@ -20,7 +20,7 @@ WIDEST, TALLEST, LEAST = 270.0, 270.0, 18.0  # of the field; of a row, where the
 
 @dataclass(frozen=True)
 class _Levels:
-    """Which values have which colour: the range is parted evenly, or the values are `named` one by one."""
+    """Which values have which colour: the range is parted evenly, or a few whole values are `named` one by one."""
 
     low: float
     high: float
@@ -52,7 +52,9 @@ def draw_field(field: Map, beside: Sequence[Map] = ()) -> Markup:
     """
     if not _values([field]):
         return Markup("")
-    levels = _levels(_values([field, *(one for one in beside if one.reading == field.reading)]))
+    distinct = sorted(set(_values([field, *(one for one in beside if one.reading == field.reading)])))
+    are_named = len(distinct) == 1 or (len(distinct) <= COLOURS and all(v == int(v) for v in distinct))
+    levels = _Levels(distinct[0], distinct[-1], distinct if are_named else [])
     width, height = _cell(field)
     right, bottom = LEFT + width * len(field.rows[0]), TOP + height * len(field.rows)
     size = f"{len(field.rows)} rows and {len(field.rows[0])} columns"
@@ -76,13 +78,6 @@ def draw_field(field: Map, beside: Sequence[Map] = ()) -> Markup:
 
 def _values(fields: Sequence[Map]) -> list[float]:
     return [value for field in fields for row in field.rows for value in row if not math.isnan(value)]
-
-
-def _levels(values: Sequence[float]) -> _Levels:
-    """Name the values where they are a few whole numbers, as a mask's; else part the range evenly."""
-    distinct = sorted(set(values))
-    are_named = len(distinct) == 1 or (len(distinct) <= COLOURS and all(v == int(v) for v in distinct))
-    return _Levels(distinct[0], distinct[-1], distinct if are_named else [])
 
 
 def _cell(field: Map) -> tuple[float, float]:

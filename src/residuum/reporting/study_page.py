@@ -9,15 +9,10 @@ from residuum import runs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.study import StudyRecord
-from residuum.reporting.study_view import IndexRow, counts, view_row, view_study
+from residuum.reporting.study_view import IndexRow, counts, view_study
 from residuum.reporting.template import filled, write_page
 
 INDEX = "index.html"
-
-
-def holds_study(folder: Path) -> bool:
-    """Say whether `study` left this folder."""
-    return (folder / runs.STUDY).is_file()
 
 
 def write_study_report(folder: Path, out: Path | None = None) -> Path:
@@ -26,7 +21,14 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
     Raises:
         UserError: there is no study.json, it is not a study's, or the page cannot be written.
     """
-    page = filled("study.html", view=view_study(_read(folder)), name=folder.resolve().name)
+    path = folder / runs.STUDY
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no {runs.STUDY}",
+            "the page is made from it",
+            "give the folder that `residuum study` made for the study",
+        )
+    page = filled("study.html", view=view_study(read_record(path, StudyRecord)), name=folder.resolve().name)
     return write_page(out or folder / runs.REPORT, page)
 
 
@@ -56,21 +58,10 @@ def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:
     return done
 
 
-def _read(folder: Path) -> StudyRecord:
-    path = folder / runs.STUDY
-    if not path.is_file():
-        raise UserError(
-            f"{folder} holds no {runs.STUDY}",
-            "the page is made from it",
-            "give the folder that `residuum study` made for the study",
-        )
-    return read_record(path, StudyRecord)
-
-
 def _row(folder: Path) -> IndexRow:
     has_page = (folder / runs.REPORT).is_file()
     link = f"{quote(os.fsencode(folder.name))}/{runs.REPORT}" if has_page else ""
     try:
-        return view_row(folder.name, link, _read(folder))
+        return IndexRow(folder.name, link, read_record(folder / runs.STUDY, StudyRecord))
     except UserError as error:
         return IndexRow(folder.name, link, None, fault=f"{runs.STUDY} cannot be read: {error.why}")

@@ -4,40 +4,24 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
-from residuum.records.study import Answer, Part, Quantity, StudyRecord
+from residuum.records.study import Quantity, StudyRecord
 from residuum.reporting.charts import Picture
 from residuum.reporting.study_charts import picture
 from residuum.reporting.study_drawable import drawable
-from residuum.reporting.study_wording import HOLDS, MARKS, finite, quantity_words, values_words
+from residuum.reporting.study_wording import MARKS, NO_VERDICT
 from residuum.reporting.wording import counted, duration, isolated
-
-NO_VERDICT, NO_MARK = "no verdict", "–"
-
-
-@dataclass(frozen=True)
-class QuantityRow:
-    """One quantity; `value` is what the table is sorted by."""
-
-    label: str
-    words: str
-    unit: str
-    count: int
-    values: str
-    value: float | None
 
 
 @dataclass(frozen=True)
 class StudyView:
-    """All that a study's page shows; `parts` are (part, mark, word) each."""
+    """All that a study's page shows."""
 
     study: StudyRecord
-    mark: str
     beside: str
-    parts: list[tuple[Part, str, str]]
     pictures: list[Picture]
-    quantities: list[QuantityRow]
+    quantities: list[Quantity]
     settings: Any
     environment: Any
 
@@ -49,10 +33,12 @@ class IndexRow:
     name: str
     link: str
     study: StudyRecord | None
-    answer: str = NO_VERDICT
-    mark: str = NO_MARK
-    seeds: str = "–"
     fault: str = ""
+
+    @property
+    def answer(self) -> str:
+        """Return its verdict, if it has one."""
+        return self.study.verdict.answer if self.study else NO_VERDICT
 
 
 def view_study(study: StudyRecord) -> StudyView:
@@ -61,18 +47,12 @@ def view_study(study: StudyRecord) -> StudyView:
     once = {repr(one): one for one in study.quantities.values()}  # a rule may give one a second name
     return StudyView(
         study=study,
-        mark=MARKS[study.verdict.answer],
         beside=_beside(study),
-        parts=[(part, *HOLDS[part.holds]) for part in study.verdict.parts],
         pictures=[picture(chart, charts) for chart in charts],
-        quantities=[_row(one) for one in once.values()],
+        quantities=list(once.values()),
         settings=_said(study.settings),
         environment=_said(study.environment),
     )
-
-
-def _row(one: Quantity) -> QuantityRow:
-    return QuantityRow(one.label, quantity_words(one), one.unit, len(one.values), values_words(one), finite(one.mean))
 
 
 def _said(settings: Any) -> Any:
@@ -86,17 +66,10 @@ def _said(settings: Any) -> Any:
     return settings
 
 
-def view_row(name: str, link: str, study: StudyRecord) -> IndexRow:
-    """Work out a study's row among all."""
-    answer, seeds = study.verdict.answer, "–" if study.examined else str(len(study.seeds))
-    return IndexRow(name, link, study, answer, MARKS[answer], seeds)
-
-
-def counts(rows: Sequence[IndexRow]) -> list[tuple[str, str, int]]:
-    """Return (verdict, its sign, how many); those not reached are counted only where there are any."""
+def counts(rows: Sequence[IndexRow]) -> list[tuple[str, int]]:
+    """Return (verdict, how many); those not reached are counted only where there are any."""
     found = Counter(row.answer for row in rows)
-    reached = [(answer, MARKS[answer], found[answer]) for answer in get_args(Answer)]
-    return reached + [(NO_VERDICT, NO_MARK, found[NO_VERDICT])] * (found[NO_VERDICT] > 0)
+    return [(answer, found[answer]) for answer in MARKS if answer in found or answer != NO_VERDICT]
 
 
 def _beside(study: StudyRecord) -> str:

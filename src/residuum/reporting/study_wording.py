@@ -2,10 +2,11 @@
 
 import math
 
-from residuum.records.study import Answer, Quantity
+from residuum.records.study import Quantity
 from residuum.reporting.wording import NONE, short
 
-MARKS: dict[Answer, str] = {"supported": "✓", "contradicted": "✗", "undecided": "?"}
+NO_VERDICT = "no verdict"
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", NO_VERDICT: NONE}
 HOLDS = {True: ("✓", "yes"), False: ("✗", "no"), None: ("?", "figures do not say")}
 
 
@@ -27,7 +28,9 @@ def axis_figure(value: float) -> str:
 
 def spread(mean: float | None, sd: float | None) -> str:
     """Write "9.12 ± 0.21"."""
-    return figure(mean) + ("" if sd is None or mean is None else f" ± {_three(sd)}")
+    if sd is None or mean is None:
+        return figure(mean)
+    return f"{figure(mean)} ± {f'{sd:.3g}' if abs(sd) < 1000 else figure(sd)}"
 
 
 def quantity_words(one: Quantity) -> str:
@@ -43,7 +46,3 @@ def values_words(one: Quantity) -> str:
 def finite(value: float | None) -> float | None:
     """Return the value where it is a finite number."""
     return value if value is not None and math.isfinite(value) else None
-
-
-def _three(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else figure(value)

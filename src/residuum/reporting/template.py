@@ -12,9 +12,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from residuum.files import write_whole
-from residuum.reporting import charts, wording
+from residuum.reporting import charts, study_wording, wording
 from residuum.reporting.one_run import flat, is_picture, is_small
 
+STUDY_WORDING = ("quantity_words", "values_words", "finite")
 WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated")
 
 
@@ -40,22 +41,18 @@ def _environment() -> Environment:
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
+    made.filters |= {name: getattr(study_wording, name) for name in STUDY_WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
         "json": lambda raw: json.dumps(raw, separators=(",", ":"), ensure_ascii=False),
-        "swatch": _swatch,
+        "swatch": charts.swatch,
         "flat": flat,
         "is_picture": is_picture,
         "is_small": is_small,
     }
     made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
+    made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS}
     return made
-
-
-def _swatch(style: int, faint: bool = False) -> Markup:
-    """Return the piece of line that stands for a series in a legend."""
-    drawn = charts.sample(style, faint)
-    return Markup('<svg class="swatch" viewBox="0 0 30 10" aria-hidden="true">{}</svg>').format(drawn)
 
 
 def _part(name: str) -> str:

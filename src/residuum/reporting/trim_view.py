@@ -1,10 +1,10 @@
 """What the page says of a trim: what was taken out, what that cost and saved, and how chance would have done."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import mean
 
-from residuum.records.depth import Point, Trim
+from residuum.records.depth import Point, Repaired, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
 from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures
 from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
@@ -19,24 +19,19 @@ def view_trim(found: Trim) -> DepthView:
         headline=f"{chosen.removed} of {total}" if chosen else NONE,
         beside="blocks taken out" if chosen else "nothing chosen yet",
         verdict=_verdict(found),
-        notes=_notes(found),
+        notes=list(_notes(found)),
         title="What it costs and what it saves",
         lead="The dashed line marks the net that was chosen. Point at a chart to read its values.",
         charts=trim_charts(found),
         table=_table(found),
-        how=_how(found),
-        tiles=_tiles(found),
+        how=[
+            ("shown to the net", found.protocol),
+            ("timed", found.latency_protocol or NONE),
+            *[(f"--{name.replace('_', '-')}", value) for name, value in found.asked.items()],
+            ("chosen", chosen.why if chosen else NONE),
+        ],
+        tiles=list(_tiles(found)),
     )
-
-
-def _how(found: Trim) -> list[tuple[str, object]]:
-    asked = [(f"--{name.replace('_', '-')}", value) for name, value in found.asked.items()]
-    return [
-        ("shown to the net", found.protocol),
-        ("timed", found.latency_protocol or NONE),
-        *asked,
-        ("chosen", found.chosen.why if found.chosen else NONE),
-    ]
 
 
 # --- the sentence -------------------------------------------------------------------------------
@@ -48,7 +43,13 @@ def _verdict(found: Trim) -> str:
         done = counted(len(found.curve), "net")
         return f"This trim has not chosen a net: it was stopped, or is still going. {done} measured so far."
     chosen = found.curve[found.chosen.removed]
-    parts = [_accuracy_words(found, chosen), *_speed_words(found, chosen), *_random_words(found, chosen)]
+    parts = [_accuracy_words(found, chosen)]
+    if found.batches:
+        each = [f"{found.speed(chosen, size):.2f} times as fast {_at_once(size)}" for size in found.batches]
+        parts.append(f"it is {' and '.join(each)}")
+    if chosen.removed and (values := random_at(found, chosen.removed)):
+        spread = f" on average ({_extremes(values)} over {len(values)} draws)" if len(values) > 1 else " (one draw)"
+        parts.append(f"as many blocks drawn at random leave {percent(mean(values))}{spread}")
     return "; ".join(parts) + "."
 
 
@@ -67,21 +68,8 @@ def _accuracy_words(found: Trim, chosen: Point) -> str:
     )
 
 
-def _speed_words(found: Trim, chosen: Point) -> list[str]:
-    each = [f"{found.speed(chosen, size):.2f} times as fast {_at_once(size)}" for size in found.batches]
-    return [f"it is {' and '.join(each)}"] if each else []
-
-
 def _at_once(size: int) -> str:
     return "with one picture" if size == 1 else f"with {size} at once"
-
-
-def _random_words(found: Trim, chosen: Point) -> list[str]:
-    values = random_at(found, chosen.removed)
-    if not values or not chosen.removed:
-        return []
-    spread = f" on average ({_extremes(values)} over {len(values)} draws)" if len(values) > 1 else " (one draw)"
-    return [f"as many blocks drawn at random leave {percent(mean(values))}{spread}"]
 
 
 def _extremes(values: list[float]) -> str:
@@ -91,47 +79,32 @@ def _extremes(values: list[float]) -> str:
 # --- tiles and table ----------------------------------------------------------------------------
 
 
-def _tiles(found: Trim) -> list[Tile]:
+def _tiles(found: Trim) -> Iterator[Tile]:
     if found.chosen is None:
-        return []
+        return
     before, after = found.curve[0], found.curve[found.chosen.removed]
     trained = f"{percent(after.accuracy)} with BN as trained"
     parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
-    return [
-        ("Accuracy before", percent(before.accuracy), f"of {pictures(found)}"),
-        ("After recalibration", percent(after.accuracy_recalibrated), trained),
-        *_repair_tiles(found),
-        *_random_tiles(found, after),
-        *[_speed_tile(found, after, size) for size in found.batches],
-        ("Multiply-adds", short(after.multiply_adds), f"{short(before.multiply_adds)} before; {parameters}"),
-    ]
+    yield "Accuracy before", percent(before.accuracy), f"of {pictures(found)}"
+    yield "After recalibration", percent(after.accuracy_recalibrated), trained
+    yield from _repair_tiles(found.repaired) if found.repaired else ()
+    if after.removed and (values := random_at(found, after.removed)):
+        spread = f"mean, recalibrated; {_extremes(values)} over {counted(len(values), 'draw')}"
+        yield "Random blocks instead", percent(mean(values)), spread
+    for size in found.batches:
+        now, then = (milliseconds((point.latency_ms or {})[size]) for point in (after, before))
+        name = "One picture" if size == 1 else f"{size} pictures at once"
+        yield name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {then}"
+    yield "Multiply-adds", short(after.multiply_adds), f"{short(before.multiply_adds)} before; {parameters}"
 
 
-def _repair_tiles(found: Trim) -> list[Tile]:
-    repaired = found.repaired
-    if repaired is None:
-        return []
-    after = percent(repaired.validation_accuracy)
-    tiles = [("After repair", after, f"{counted(repaired.epochs, 'epoch')} of training")]
+def _repair_tiles(repaired: Repaired) -> Iterator[Tile]:
+    epochs = f"{counted(repaired.epochs, 'epoch')} of training"
+    yield "After repair", percent(repaired.validation_accuracy), epochs
     if repaired.test_accuracy is not None:
         of = f"of {count(repaired.test_images)} test pictures"
         before = f"; {percent(repaired.original_test_accuracy)} before" if repaired.original_test_accuracy else ""
-        tiles.append(("Test, after repair", percent(repaired.test_accuracy), of + before))
-    return tiles
-
-
-def _random_tiles(found: Trim, chosen: Point) -> list[Tile]:
-    values = random_at(found, chosen.removed)
-    if not values or not chosen.removed:
-        return []
-    spread = f"{_extremes(values)} over {counted(len(values), 'draw')}"
-    return [("Random blocks instead", percent(mean(values)), f"mean, recalibrated; {spread}")]
-
-
-def _speed_tile(found: Trim, after: Point, size: int) -> Tile:
-    now, before = (milliseconds((point.latency_ms or {})[size]) for point in (after, found.curve[0]))
-    name = "One picture" if size == 1 else f"{size} pictures at once"
-    return name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {before}"
+        yield "Test, after repair", percent(repaired.test_accuracy), of + before
 
 
 def _table(found: Trim) -> Table:
@@ -166,28 +139,26 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 # --- notes --------------------------------------------------------------------------------------
 
 
-def _notes(found: Trim) -> list[str]:
-    notes = [
+def _notes(found: Trim) -> Iterator[str]:
+    yield (
         "The same validation pictures decided which blocks went and how many, so these figures flatter the smaller "
         "net a little: expect somewhat less on new pictures."
-    ]
+    )
     if found.curve and (images := found.data.images):
         accuracy = found.curve[0].accuracy
         points = 196 * math.sqrt(accuracy * (1 - accuracy) / images)
-        notes.append(
+        yield (
             f"{pictures(found).capitalize()} leave an accuracy uncertain by about ±{points:.1f} points "
             f"(95{NBSP}%); between nets judged on the same pictures, differences are surer than that."
         )
-    notes.append(
+    yield (
         "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
-        "batch. Recalibrated: BN statistics measured anew on "
-        "training pictures, nothing trained."
+        "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained."
     )
     if found.random:
-        notes.append(
+        yield (
             f"Random orders take out the same kinds of block, {counted(len(found.random), 'draw')}, and are "
             "recalibrated too; where few blocks are left to choose from, all orders meet."
         )
     if not found.batches:
-        notes.append("The nets were not timed.")
-    return notes
+        yield "The nets were not timed."

@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from residuum.choices import Order
-from residuum.records.study import Chart, Lines, Words
-from residuum.studies.charts import line_through
+from residuum.records.study import Chart, Words
+from residuum.studies.charts import lines_by
 from residuum.studies.frame import Findings, Setup
 from residuum.studies.variants import Variant, compared, error_bars, errors, loss_lines, train_each
-from residuum.studies.verdict import Quantities, Rule, above, below
+from residuum.studies.verdict import Rule, above, below
 
 ORDERS: tuple[str, ...] = get_args(Order)
 DEPTHS = {"tiny": (8, 14), "quick": (20, 56), "full": (110, 164)}
@@ -40,7 +40,8 @@ def measure(setup: Setup) -> Findings:
     found = train_each(setup, variants)
     q = errors(variants, found)
     deep = {order: q[f"{order}-deep-test"] for order in ORDERS}
-    charts: list[Chart] = [_against_depth(q, ends)]
+    by_depth = {order: {depth: f"{order}-{end}-test" for end, depth in ends.items()} for order in ORDERS}
+    charts: list[Chart] = [lines_by("Test error against depth", "layers", "error, %", q, by_depth)]
     for end, group in groups.items():
         where = f", {ends[end]} layers"
         charts += [error_bars(group, q, where)[0], loss_lines(group, found, where)]
@@ -64,18 +65,8 @@ def measure(setup: Setup) -> Findings:
 
 
 def _variant(setup: Setup, order: str, end: str, depth: int) -> Variant:
-    choices: dict[str, Any] = {} if order == "original" else {"order": order}
-    model = f"resnet{depth}"
-    if setup.scale == "tiny":
-        n = (depth - 2) // 6
-        model, choices = "resnet20", {**choices, "batch_size": 128, "blocks": (n, n, n)}
-    elif setup.scale == "quick":
-        choices = {**choices, **QUICK}
+    n = (depth - 2) // 6
+    of_scale: dict[str, Any] = {"tiny": {"batch_size": 128, "blocks": (n, n, n)}, "quick": QUICK}.get(setup.scale, {})
+    choices = of_scale if order == "original" else {"order": order, **of_scale}
+    model = "resnet20" if setup.scale == "tiny" else f"resnet{depth}"
     return Variant(f"{order}-{end}", f"{order}, {depth}", model, choices)
-
-
-def _against_depth(q: Quantities, ends: dict[str, int]) -> Lines:
-    lines = tuple(
-        line_through(order, {depth: q[f"{order}-{end}-test"].values for end, depth in ends.items()}) for order in ORDERS
-    )
-    return Lines("Test error against depth", "layers", "error, %", lines)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from residuum.records.study import Bar, Bars, Line, Points
+from residuum.records.study import Bar, Bars, Line, Lines, Points
 from residuum.studies.verdict import Quantities
 
 T = TypeVar("T")
@@ -23,9 +23,15 @@ def lines_of(nets: Mapping[str, Sequence[T]], points: Callable[[T], Points]) -> 
     return tuple(mean_line(name, [points(one) for one in of_seeds]) for name, of_seeds in nets.items())
 
 
-def line_through(label: str, values: Mapping[X, Sequence[float]]) -> Line:
-    """Return the curve through the values at each x, one for each seed in the seeds' order."""
-    return mean_line(label, [tuple(zip(values, seed, strict=True)) for seed in zip(*values.values(), strict=True)])
+def lines_by(
+    title: str, x: str, y: str, q: Quantities, named: Mapping[str, Mapping[X, str]], *, log_y: bool = False
+) -> Lines:
+    """Return a curve for each label, through the quantities named at each x."""
+    lines = []
+    for label, at in named.items():
+        seeds = zip(*(q[name].values for name in at.values()), strict=True)
+        lines.append(mean_line(label, [tuple(zip(at, seed, strict=True)) for seed in seeds]))
+    return Lines(title, x, y, tuple(lines), log_y=log_y)
 
 
 def numbered(values: Iterable[float], first: int = 1) -> Points:

@@ -1,17 +1,16 @@
 """Complexity: what the ResNets, VGG and GoogLeNet cost at 224 px, counted and timed, beside their published errors."""
 
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from statistics import median
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
-from residuum.depth.latency import wait_for
+from residuum.depth.latency import in_turn
 from residuum.models.comparison import COMPARISON_NETS, comparison_net, installed
 from residuum.models.count import activation_bytes, cost
 from residuum.models.named import named
@@ -65,11 +64,14 @@ RULE = Rule(
 def measure(setup: Setup) -> Findings:
     """Count every net, time those that can be built here, and look their errors up."""
     costs = {name: cost_of(name) for name in NETS}
-    names = _timed_names(setup)
+    wanted = ("resnet18", "vgg16") if setup.scale == "tiny" else NETS
+    names = [name for name in wanted if installed() or name in RESNETS]
     side, batch, rounds = TIMED[setup.scale]
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
-    times = timed(names, side, (1, batch), rounds, compute)
-    q = _counts(costs) | _errors() | _seconds(times, batch)
+    q = _counts(costs) | _errors()
+    for (name, size), seconds in timed(names, side, (1, batch), rounds, compute).items():
+        key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
+        q[f"{name}-{key}"] = quantity(f"time of {words}, {called(name)}", seconds, "s")
     return Findings(
         q,
         Words(
@@ -82,7 +84,7 @@ def measure(setup: Setup) -> Findings:
         ),
         _charts(q, side, batch),
         tables=(_one_row_a_net(q, costs),),
-        notes=_notes(compute, names, side, batch),
+        notes=tuple(_notes(compute, side, batch)),
         settings={"image_size": side, "batch": batch, "rounds": rounds, "threads": compute.threads},
     )
 
@@ -150,33 +152,20 @@ def _top_5(name: str, source: str, protocol: str) -> float | None:
 # --- timed --------------------------------------------------------------------------------------
 
 
-def _timed_names(setup: Setup) -> tuple[str, ...]:
-    names = ("resnet18", "vgg16") if setup.scale == "tiny" else NETS
-    return names if installed() else tuple(name for name in names if name in RESNETS)
-
-
 @torch.inference_mode()
 def timed(
     names: Sequence[str], side: int, batches: Sequence[int], rounds: int, compute: Compute
 ) -> dict[tuple[str, int], list[float]]:
-    """Return the seconds of a forward pass of each net over each batch, one value a round.
-
-    A round times every net, in an order drawn anew, so that a machine that is busy now and then slows all alike.
-    """
-    nets = {name: compute.place(net_with_weights(name)).eval() for name in names}
-    images = {size: _pictures(size, side, compute) for size in batches}
-    found: dict[tuple[str, int], list[float]] = {(name, size): [] for name in names for size in images}
-    turns = np.random.default_rng(0)
-    for turn in range(rounds + 1):
-        if turn:
-            say(f"timing, round {turn} of {rounds}")
-        for place in turns.permutation(len(names)):
-            name = names[place]
-            for size, some in images.items():
-                seconds = _once(nets[name], some, compute.device)
-                if turn:  # the first pass over each net prepares it
-                    found[name, size].append(seconds)
-    return found
+    """Return the seconds of a forward pass of each net over each batch, one value a round, all nets in turn."""
+    nets = [compute.place(net_with_weights(name)).eval() for name in names]
+    images = [compute.lay_out(torch.rand(size, 3, side, side)) for size in batches]
+    turns, found = in_turn(nets, images, compute.device), []
+    next(turns)
+    for turn in range(1, rounds + 1):
+        say(f"timing, round {turn} of {rounds}")
+        found.append(next(turns))
+    times = np.stack(found, axis=-1).tolist()
+    return {(name, size): times[i][j] for i, name in enumerate(names) for j, size in enumerate(batches)}
 
 
 def net_with_weights(name: str) -> nn.Module:
@@ -189,30 +178,6 @@ def net_with_weights(name: str) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_running_stats()
     return net
-
-
-def _pictures(size: int, side: int, compute: Compute) -> Tensor:
-    images = torch.rand(size, 3, side, side, device=compute.device)
-    if compute.layout == "channels-last":
-        images = images.contiguous(memory_format=torch.channels_last)
-    return images
-
-
-def _once(net: nn.Module, images: Tensor, device: torch.device) -> float:
-    """Time one pass, the device's work included."""
-    wait_for(device)
-    began = time.perf_counter()
-    net(images)
-    wait_for(device)
-    return time.perf_counter() - began
-
-
-def _seconds(times: dict[tuple[str, int], list[float]], batch: int) -> dict[str, Quantity]:
-    q = {}
-    for (name, size), values in times.items():
-        key, words = ("seconds", "one picture") if size != batch else ("seconds-batch", f"{size} pictures")
-        q[f"{name}-{key}"] = quantity(f"time of {words}, {called(name)}", tuple(values), "s")
-    return q
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -261,8 +226,8 @@ def _one_row_a_net(q: Quantities, costs: Costs) -> Table:
     return Table("Cost and published error; times are medians", heads, rows)
 
 
-def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tuple[str, ...]:
-    notes = [
+def _notes(compute: Compute, side: int, batch: int) -> Iterator[str]:
+    yield from (
         "Multiply-adds are not time: how fast they go depends on the shapes of the layers, on memory and on the "
         f"library. Times are those of this machine ({compute.device.type}, threads: {compute.threads}, float32, "
         f"pictures of {side} px, batches of 1 and {batch}), each net in turn; their values are the rounds.",
@@ -271,12 +236,11 @@ def _notes(compute: Compute, names: Sequence[str], side: int, batch: int) -> tup
         "Bottlenecks stride in their first 1×1, as in the paper; torchvision's weights, in the one-crop column, have "
         "the stride in the 3×3 and about 0.2 ×10⁹ multiply-adds more, and were trained by another recipe.",
         "Compare errors within one column. The paper's table 3 has no VGG-19 and no ResNet-18.",
-    ]
+    )
     if not installed():
-        notes.append(
+        yield (
             "torchvision is not installed: VGG and GoogLeNet have counts kept from it, and no times "
             "(pip install torchvision)."
         )
     if side != SIDE:
-        notes.append("At this scale two nets are timed, on small pictures.")
-    return tuple(notes)
+        yield "At this scale two nets are timed, on small pictures."

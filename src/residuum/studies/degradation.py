@@ -3,7 +3,7 @@
 from residuum.models.published import PUBLISHED
 from residuum.records.study import Lines, Points, Quantity, Table, Words
 from residuum.runs import RunRecord
-from residuum.studies.charts import line_through, lines_of, mean_line
+from residuum.studies.charts import lines_by, lines_of, mean_line
 from residuum.studies.examined import runs_of
 from residuum.studies.frame import Findings, Setup
 from residuum.studies.trained import loss_curve
@@ -29,8 +29,10 @@ def measure(setup: Setup) -> Findings:
     depths = DEPTHS[setup.scale]
     runs = runs_of(setup, [(kind, depth) for kind in KINDS for depth in depths])
     found = {f"{kind}{depth}": records for (kind, depth), records in runs.items()}
-    q = _errors(found, depths)
+    q = errors([Variant(net, net, net) for net in found], found)
     shallow, deep = depths[0], depths[-1]
+    for kind in KINDS:
+        q |= {f"{kind}-shallow": q[f"{kind}{shallow}-train"], f"{kind}-deep": q[f"{kind}{deep}-train"]}
     return Findings(
         q,
         Words(
@@ -43,7 +45,7 @@ def measure(setup: Setup) -> Findings:
             _against_depth(q, depths, "train", "Training error against depth"),
             _against_depth(q, depths, "test", "Test error against depth"),
             *(_over_time(found, kind) for kind in KINDS),
-            *(_by_pass(found, kind, (depths[0], depths[-1])) for kind in KINDS),
+            *(_by_pass(found, kind, (shallow, deep)) for kind in KINDS),
         ),
         tables=(_beside_the_paper(setup, q),),
         notes=(
@@ -54,17 +56,9 @@ def measure(setup: Setup) -> Findings:
     )
 
 
-def _errors(found: Found, depths: tuple[int, ...]) -> dict[str, Quantity]:
-    """Return training and test error of each net, and the training error of each kind's shallowest and deepest."""
-    q = errors([Variant(net, net, net) for net in found], found)
-    for kind in KINDS:
-        q |= {f"{kind}-{end}": q[f"{kind}{depths[i]}-train"] for end, i in (("shallow", 0), ("deep", -1))}
-    return q
-
-
 def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: str) -> Lines:
-    lines = [line_through(kind, {depth: q[f"{kind}{depth}-{split}"].values for depth in depths}) for kind in KINDS]
-    return Lines(title, "layers", "error, %", tuple(lines))
+    nets = {kind: {depth: f"{kind}{depth}-{split}" for depth in depths} for kind in KINDS}
+    return lines_by(title, "layers", "error, %", q, nets)
 
 
 def _over_time(found: Found, kind: str) -> Lines:

@@ -4,6 +4,7 @@ Letters: N pictures, K classes, V views.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 from statistics import fmean
 
@@ -20,9 +21,9 @@ from residuum.models.resnet import ResNet
 from residuum.records.study import Chart, Lines, Quantity, Table, Words
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.studies.charts import bars_of, line_through
+from residuum.studies.charts import bars_of, lines_by
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import net_settings, trained
+from residuum.studies.trained import net_settings, with_each_seed
 from residuum.studies.verdict import Quantities, Rule, below, not_above
 
 DEPTHS = (20, 26, 32, 38, 44, 56)
@@ -52,13 +53,11 @@ RULE = Rule(
 
 def measure(setup: Setup) -> Findings:
     """Train six nets with every seed; judge them alone and together on the pictures their seed kept aside."""
-    wanted = [_settings(setup, depth, seed) for seed in setup.seeds for depth in DEPTHS]
-    records = trained(setup, wanted)
+    runs = with_each_seed(setup, {depth: partial(_settings, setup, depth) for depth in DEPTHS})
     compute = choose_compute(setup.device, threads=setup.threads)
     figures: list[dict[str, float]] = []
     pictures = 0
-    for place in range(len(setup.seeds)):
-        members = records[place * len(DEPTHS) : (place + 1) * len(DEPTHS)]
+    for members in zip(*runs.values(), strict=True):
         answers, labels = _answers(members, setup, compute)
         figures.append(_figures(answers, labels))
         pictures = len(labels)
@@ -127,10 +126,8 @@ def answers_by_protocol(net: ResNet, images: Tensor, compute: Compute, *, mirror
 
 def _probabilities(net: ResNet, images: Tensor, compute: Compute) -> Tensor:
     """(N, C, H, W) to (N, K) on the processor; the net is in evaluation mode."""
-    if compute.layout == "channels-last":
-        images = images.contiguous(memory_format=torch.channels_last)
     with compute.autocast():
-        return torch.softmax(net(images).float(), dim=1).cpu()
+        return torch.softmax(net(compute.lay_out(images)).float(), dim=1).cpu()
 
 
 # --- figures ------------------------------------------------------------------------------------
@@ -201,9 +198,8 @@ def _quantity(name: str, values: Sequence[float]) -> Quantity:
 
 def _charts(q: Quantities) -> tuple[Chart, ...]:
     def by_size(what: str, y: str, name: str) -> Lines:
-        values = {size: q[f"{name}-{size}"].values for size in SIZES}
-        line = line_through("mean over all ensembles of that size", values)
-        return Lines(f"{what} against the number of nets", "nets averaged", y, (line,))
+        sizes = {"mean over all ensembles of that size": {size: f"{name}-{size}" for size in SIZES}}
+        return lines_by(f"{what} against the number of nets", "nets averaged", y, q, sizes)
 
     errors = {words: name for name, (words, _) in PROTOCOLS.items() if name in q}
     changes = {words: full for words, name in errors.items() if (full := f"{name}-change") in q}

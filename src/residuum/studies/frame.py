@@ -38,13 +38,9 @@ class Setup:
 
 def quantity(label: str, values: Sequence[float], unit: str = "", *, exact: bool = False) -> Quantity:
     """Return a figure of one value for each seed, with mean and standard deviation."""
-    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), _sd(values), len(values))
-
-
-def _sd(values: Sequence[float]) -> float | None:
-    if not all(map(math.isfinite, values)):
-        return math.nan
-    return statistics.stdev(values) if len(values) > 1 else None
+    are_finite, several = all(map(math.isfinite, values)), len(values) > 1
+    sd = math.nan if not are_finite else statistics.stdev(values) if several else None
+    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), sd, len(values))
 
 
 @dataclass(frozen=True)

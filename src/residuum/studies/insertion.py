@@ -1,12 +1,12 @@
 """Blocks added to trained convolutional nets: as the identity, by depth/grow.py, or as ordinary new layers."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 
 from residuum.data.batches import Batch
-from residuum.depth.grow import grown
+from residuum.depth.grow import grown, inserted
 from residuum.depth.measure import score
 from residuum.depth.recalibrate import recalibrate
 from residuum.loading import save_classifier
@@ -17,7 +17,7 @@ from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.examined import opened, training_batches
 from residuum.studies.frame import Setup, quantity
-from residuum.studies.trained import net_settings, test_error, trained, training_error
+from residuum.studies.trained import net_settings, test_error, trained, training_error, with_each_seed
 
 MORE = 2
 """Blocks added to each stage, one alone at scale tiny: 20 layers become 32."""
@@ -37,32 +37,22 @@ class Deepened:
 
 def measure_insertion(setup: Setup) -> dict[str, Quantity]:
     """Grow residual nets and insert ordinary layers into plain ones, with every seed; then train each for a pass."""
-    found: dict[str, list[Deepened]] = {}
+    then: dict[str, Callable[[int], TrainSettings]] = {}
     quantities: dict[str, Quantity] = {}
     for model, label, kind in (("resnet20", "residual", "grown"), ("plain20", "plain", "inserted")):
         wanted = [net_settings(setup, model, seed) for seed in setup.seeds]
-        records = trained(setup, wanted)
-        nets = [_deepened(setup, settings, record) for settings, record in zip(wanted, records, strict=True)]
+        nets = [_deepened(setup, *run) for run in zip(wanted, trained(setup, wanted), strict=True)]
         change = f"largest change of a logit, as a share of the largest, {label} net {kind}"
         quantities |= {
             f"shallow-{label}-loss": quantity(f"validation loss, {label} net", [one.before for one in nets], "nats"),
             f"{kind}-loss": quantity(f"validation loss, {label} net {kind}", [one.after for one in nets], "nats"),
             f"{kind}-difference": quantity(change, [one.difference for one in nets], exact=kind == "grown"),
         }
-        found[kind] = nets
-    return quantities | _trained_on(setup, found)
-
-
-def _trained_on(setup: Setup, found: dict[str, list[Deepened]]) -> dict[str, Quantity]:
-    """Train each deepened net for one more pass."""
-    records = trained(setup, [one.then for deepened in found.values() for one in deepened])
-    count = len(setup.seeds)
-    quantities = {}
-    for place, kind in enumerate(found):
-        own = records[place * count : (place + 1) * count]
+        then[kind] = {one.then.seed: one.then for one in nets}.__getitem__
+    for kind, own in with_each_seed(setup, then).items():
         for name, error in (("training", training_error), ("test", test_error)):
-            values = tuple(error(record) for record in own)
-            quantities[f"{kind}-{name}"] = quantity(f"{name} error, {kind}, one pass later", values, "%")
+            label = f"{name} error, {kind}, one pass later"
+            quantities[f"{kind}-{name}"] = quantity(label, list(map(error, own)), "%")
     return quantities
 
 
@@ -92,19 +82,6 @@ def _deepened(setup: Setup, settings: TrainSettings, record: RunRecord) -> Deepe
     )
     before, after = (score(one, batches, run.compute).loss for one in (net, deeper))
     return Deepened(before, after, logit_difference(net, deeper, batches), then)
-
-
-def inserted(net: ResNet, blocks: Sequence[int], seed: int) -> ResNet:
-    """Return the net with so many blocks in each stage, the new ones with ordinary initial weights, as training has.
-
-    The new BN statistics are still those of no picture at all.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        deeper = ResNet(replace(net.spec, blocks=tuple(blocks)))
-    deeper.load_state_dict({**deeper.state_dict(), **net.state_dict()})
-    like = net.fc.weight
-    return deeper.to(like.device, like.dtype).train(net.training)
 
 
 @torch.no_grad()

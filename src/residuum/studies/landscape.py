@@ -88,10 +88,12 @@ def measure(setup: Setup) -> Findings:
             f"半径 0.5 处，普通网络的损失升高 {q['plain-rise']}，残差网络升高 {q['residual-rise']}；"
             f"违反凸性的二阶差分分别占 {q['plain-violations']} 和 {q['residual-violations']}。",
         )
+    middle = lines_of(kinds, lambda one: tuple(zip(one.at, one.rows[points // 2], strict=True)))
+    cut = Lines("Loss along one direction", "a", "loss, nats", middle, log_y=True)
     return Findings(
         q,
         words,
-        (*(map_of(kind, surfaces[0]) for kind, surfaces in kinds.items()), _cut(kinds)),
+        (*(map_of(kind, surfaces[0]) for kind, surfaces in kinds.items()), cut),
         notes=(
             f"A grid of {points}×{points} points and {images} training pictures as evaluation shows them; Li et al. "
             "took finer grids and all pictures.",
@@ -227,8 +229,3 @@ def map_of(kind: str, surface: Surface) -> Map:
     upwards = reversed(surface.rows)  # a map's first row is its uppermost
     rows = tuple(tuple(math.log10(max(loss, 1e-6)) for loss in row) for row in upwards)
     return Map(f"Loss around one net, {kind}", "a", "b", rows, (-1, 1), (1, -1), "log10 of the loss in nats")
-
-
-def _cut(kinds: Mapping[str, Sequence[Surface]]) -> Lines:
-    lines = lines_of(kinds, lambda one: tuple(zip(one.at, one.rows[len(one.at) // 2], strict=True)))
-    return Lines("Loss along one direction", "a", "loss, nats", lines, log_y=True)

@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -69,13 +70,13 @@ def lesioned(seen: Examined, draws: int, seed: int) -> Lesions:
         UserError: no block can be left out.
     """
     intact, scores = lesions(seen.net, seen.batches, seen.compute)
-    single = {name: _error(score.accuracy) for name, score in scores.items()}
+    whole = 100 * (1 - intact.accuracy)
+    single = {name: 100 * (1 - score.accuracy) for name, score in scores.items()}
     free = tuple(name for name in single if keeps_shape(seen.net.spec, name)) or tuple(single)
     if not free:
         raise UserError("no block of this net can be left out", "each changes the shape, and has no shortcut")
     error = partial(error_of_steps, seen)
-    whole, blocks = _error(intact.accuracy), dict(seen.net.blocks())
-    deleted, swapped, taus = {0: whole}, {0: whole}, {0: 1.0}
+    blocks, deleted, swapped, taus = dict(seen.net.blocks()), {0: whole}, {0: whole}, {0: 1.0}
     for k in (k for k in DELETED if k <= len(free)):
         sets = [without(free, k, seed, draw) for draw in range(draws)]
         deleted[k] = statistics.fmean(error(deletion(seen.net, gone)) for gone in sets)
@@ -99,10 +100,6 @@ def error_of_steps(seen: Examined, steps: Sequence[Step]) -> float:
         wrong += int((called != batch.labels).sum())
         count += len(batch.labels)
     return 100 * wrong / count
-
-
-def _error(accuracy: float) -> float:
-    return 100 * (1 - accuracy)
 
 
 def without(free: Sequence[str], k: int, seed: int, draw: int) -> frozenset[str]:
@@ -129,14 +126,13 @@ def swaps(net: ResNet, free: Sequence[str], k: int, seed: int, draw: int) -> lis
 
 def _pairs(free: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of blocks within one stage."""
-    return [(a, b) for i, a in enumerate(free) for b in free[i + 1 :] if a.split(".")[0] == b.split(".")[0]]
+    return [(a, b) for a, b in combinations(free, 2) if a.split(".")[0] == b.split(".")[0]]
 
 
 def kendall_tau(net: ResNet, names: Sequence[str]) -> float:
     """Return the share of pairs of blocks in their own order, less the share in the other."""
     place = {name: i for i, (name, _) in enumerate(net.blocks())}
-    ranks = [place[name] for name in names]
-    signs = [1 if b > a else -1 for i, a in enumerate(ranks) for b in ranks[i + 1 :]]
+    signs = [1 if place[b] > place[a] else -1 for a, b in combinations(names, 2)]
     return statistics.fmean(signs) if signs else 1.0
 
 

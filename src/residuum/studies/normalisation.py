@@ -50,6 +50,8 @@ def measure(setup: Setup) -> Findings:
     ]
     found = train_each(setup, variants)
     change = bias_change(*_untrained(setup))
+    weights, biases = (numbered(max(one, 1e-20) for one in each) for each in zip(*change.layers, strict=True))
+    lines = (Line("weights", weights), Line("biases", biases))  # zero is drawn at 1e-20, which a logarithm can show
     q = errors(variants, found) | {
         "logits": quantity("largest change of the logits by biases, relative", (change.logits,), exact=True),
         "gradient": quantity("largest gradient of a bias, by the largest of a weight", (change.gradient,), exact=True),
@@ -70,7 +72,7 @@ def measure(setup: Setup) -> Findings:
             "The biases' effect is that of training, where BN subtracts the batch's own mean, in float64, on an "
             "untrained net.",
         ),
-        (_gradients(change),),
+        (Lines("Largest gradient in each convolution before a BN", "convolution", "gradient", lines, log_y=True),),
     )
 
 
@@ -133,13 +135,3 @@ def before_bn(net: nn.Module) -> Iterator[nn.Conv2d]:
 def _largest(values: Tensor | None) -> float:
     assert values is not None
     return float(values.detach().abs().max())
-
-
-def _gradients(change: BiasChange) -> Lines:
-    """Gradients of exactly zero are drawn at 1e-20, which a logarithmic axis can show."""
-    lines = tuple(
-        Line(label, numbered(max(pair[which], 1e-20) for pair in change.layers))
-        for which, label in enumerate(("weights", "biases"))
-    )
-    title = "Largest gradient in each convolution before a BN"
-    return Lines(title, "convolution", "gradient", lines, log_y=True)

@@ -19,7 +19,7 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.study import Lines, Points, Quantity, Words
-from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.charts import lines_by, lines_of, numbered
 from residuum.studies.examined import DEPTHS, examine_each, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import open_pictures_of
@@ -304,13 +304,10 @@ def _charts(norms: dict[tuple[str, int], list[list[float]]], q: Quantities, size
     y, charts = "log10 of gradient norm", []
     for group in ("fully connected", "convolutional"):
         names = {name.removesuffix(f", {group}"): name for name, _ in norms if name.endswith(group)}
-        against = tuple(
-            line_through(label, {depth: q[f"{name}, {depth}"].values for depth in size.depths})
-            for label, name in names.items()
-        )
+        against = {label: {depth: f"{name}, {depth}" for depth in size.depths} for label, name in names.items()}
         by_block = lines_of({label: norms[name, MIDDLE] for label, name in names.items()}, _profile)
         charts += [
-            Lines(f"First block over last, {group}", "layers", y, against),
+            lines_by(f"First block over last, {group}", "layers", y, q, against),
             Lines(f"Block by block, {group}, {MIDDLE} layers", "block", y, by_block),
         ]
     return charts

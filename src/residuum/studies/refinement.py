@@ -3,16 +3,15 @@
 Letters: N pictures, B of them in a batch, x_l the input of block l, F = x_{l+1} − x_l what a block adds, L the loss.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, split
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from residuum.data.batches import Batch
-from residuum.depth.measure import finish
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError
 from residuum.evaluation.opening import NetWithData
@@ -32,6 +31,8 @@ PIXELS = 125 * 64 * 64
 class Seen:
     """One net's figures. Accuracies are shares of the validation pictures."""
 
+    blocks: tuple[str, ...]
+    """The blocks' names, in order."""
     probe: tuple[float, ...]
     """Accuracy of a linear probe of the stem's output and of each block's."""
     own: Mapping[str, float]
@@ -58,9 +59,13 @@ def measure(setup: Setup) -> Findings:
         run = opened(setup.model, setup)
         check_examinable(run.classifier.net)
         kinds = {"residual": [look(run, setup)]}
-        blocks = [name for name, _ in run.classifier.net.blocks()]
     else:
-        kinds, blocks = _trained_for_it(setup)
+        depth = DEPTHS[setup.scale][-1]
+        runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
+        kinds = {
+            name: [look(opened(record.path, setup), setup) for record in runs[kind, depth]]
+            for name, kind in (("residual", "resnet"), ("plain", "plain"))
+        }
     q = _quantities(kinds["residual"], exact=setup.model is not None)
     if "plain" in kinds:
         plain = [100 * one.probe[-1] for one in kinds["plain"]]
@@ -75,7 +80,7 @@ def measure(setup: Setup) -> Findings:
             f"F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}。网络自身的分类层接在最后阶段第一个残差块之后，"
             f"准确率为 {q['own-start']}，接在最后一个残差块之后为 {q['own-end']}。",
         ),
-        _charts(kinds, blocks),
+        _charts(kinds),
         notes=(
             "F is all that a block changes, what stands after the addition included.",
             "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged "
@@ -84,15 +89,6 @@ def measure(setup: Setup) -> Findings:
             *notes_on_pictures(setup),
         ),
     )
-
-
-def _trained_for_it(setup: Setup) -> tuple[dict[str, list[Seen]], list[str]]:
-    depth = DEPTHS[setup.scale][-1]
-    found = runs_of(setup, [("resnet", depth), ("plain", depth)])
-    nets = {kind: [opened(record.path, setup) for record in records] for (kind, _), records in found.items()}
-    blocks = [block for block, _ in nets["resnet"][0].classifier.net.blocks()]
-    names = {"residual": "resnet", "plain": "plain"}
-    return {name: [look(run, setup) for run in nets[kind]] for name, kind in names.items()}, blocks
 
 
 def check_examinable(net: ResNet) -> None:
@@ -117,10 +113,19 @@ def look(run: NetWithData, setup: Setup) -> Seen:
     batches = list(run.validation_loader(images))
     probe = probes(pooled(net, training_batches(run, 2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
-    return Seen(probe, own_head(net, batches), cosine)
+    return Seen(tuple(name for name, _ in net.blocks()), probe, own_head(net, batches), cosine)
 
 
 # --- what is measured ---------------------------------------------------------------------------
+
+
+def walked(net: ResNet, images: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield what the stem and each block give, (B, C, H, W), by its name."""
+    x = net.stem(images)
+    yield "stem", x
+    for name, block in net.blocks():
+        x = block(x)
+        yield name, x
 
 
 @torch.no_grad()
@@ -129,11 +134,7 @@ def pooled(net: ResNet, batches: Iterable[Batch]) -> tuple[list[Tensor], Tensor]
     rows: list[list[Tensor]] = []
     labels: list[Tensor] = []
     for batch in batches:
-        x = net.stem(batch.images)
-        rows.append([x.mean((2, 3)).cpu()])
-        for _, block in net.blocks():
-            x = block(x)
-            rows[-1].append(x.mean((2, 3)).cpu())
+        rows.append([x.mean((2, 3)).cpu() for _, x in walked(net, batch.images)])
         labels.append(batch.labels.cpu())
     return [torch.cat(parts) for parts in zip(*rows, strict=True)], torch.cat(labels)
 
@@ -153,13 +154,10 @@ def own_head(net: ResNet, batches: Iterable[Batch]) -> dict[str, float]:
     hits: dict[str, int] = {}
     count = 0
     for batch in batches:
-        x = net.stem(batch.images)
         count += len(batch.labels)
-        for name, block in net.blocks():
-            x = block(x)
+        for name, x in walked(net, batch.images):
             if name.startswith(last):
-                answers = finish(net, (), x).argmax(1)
-                hits[name] = hits.get(name, 0) + int((answers == batch.labels).sum())
+                hits[name] = hits.get(name, 0) + int((net.head(x).argmax(1) == batch.labels).sum())
     return {name: right / count for name, right in hits.items()}
 
 
@@ -179,18 +177,13 @@ def _cosines(net: ResNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
     The loss is summed over pictures, which do not see each other in evaluation, so each has its own gradient.
     """
-    inputs: dict[str, Tensor] = {}
-    x = net.stem(images).detach().requires_grad_()
-    outputs: dict[str, Tensor] = {}
-    for name, block in net.blocks():
-        inputs[name], x = x, block(x)
-        outputs[name] = x
-    loss = cross_entropy(net.head(x), labels, reduction="sum")
-    gradients = torch.autograd.grad(loss, list(inputs.values()))
+    names, xs = zip(*walked(net, images), strict=True)
+    loss = cross_entropy(net.head(xs[-1]), labels, reduction="sum")
+    gradients = torch.autograd.grad(loss, xs[:-1])
     found = {}
-    for (name, before), gradient in zip(inputs.items(), gradients, strict=True):
+    for name, (x, after), gradient in zip(names[1:], pairwise(xs), gradients, strict=True):
         if keeps_shape(net.spec, name):
-            F = (outputs[name] - before).detach().flatten(1)
+            F = (after - x).detach().flatten(1)
             found[name] = cosine_similarity(F, -gradient.flatten(1), eps=1e-20)
     return found
 
@@ -212,24 +205,16 @@ def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
         name: quantity(label, [100 * value for value in values], "%", exact=exact)
         for name, (label, values) in shares.items()
     }
-    for stage in dict.fromkeys(_stage(name) for name in seen[0].cosine):
-        values = [_mean(v for name, v in one.cosine.items() if _stage(name) == stage) for one in seen]
+    for stage, group in groupby(seen[0].cosine, key=lambda block: block.partition(".")[0]):
+        names = list(group)
+        values = [sum(one.cosine[name] for name in names) / len(names) for one in seen]
         quantities[f"cosine-{stage}"] = quantity(f"cosine of F and −∂L/∂x, {stage}", values, exact=exact)
         quantities["cosine-last"] = quantities[f"cosine-{stage}"]
     return quantities
 
 
-def _stage(block: str) -> str:
-    return block.partition(".")[0]
-
-
-def _mean(values: Iterable[float]) -> float:
-    found = list(values)
-    return sum(found) / len(found)
-
-
-def _charts(kinds: Mapping[str, Sequence[Seen]], blocks: Sequence[str]) -> tuple[Lines, ...]:
-    number = {name: place for place, name in enumerate(blocks, start=1)}
+def _charts(kinds: Mapping[str, Sequence[Seen]]) -> tuple[Lines, ...]:
+    number = {name: place for place, name in enumerate(kinds["residual"][0].blocks, start=1)}
 
     def at_blocks(values: Mapping[str, float], times: float = 1.0) -> Points:
         return tuple((number[name], times * value) for name, value in values.items())

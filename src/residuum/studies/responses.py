@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from residuum.data.batches import Batch
-from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Quantity, Words
-from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.charts import lines_by, lines_of, numbered
 from residuum.studies.examined import DEPTHS, examine, examine_each, notes_on_pictures, runs_of
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, below
@@ -42,8 +41,10 @@ def responses(net: ResNet, batches: Iterable[Batch]) -> Responses:
         for _, block in net.blocks():
             more, F = _through(block.branch, block.before(x))
             answers += more
-            if block.shortcut is not None:
-                of_pair += _as_added(block, F, x)
+            if block.shortcut is not None:  # F and h as the addition takes them, scaled or gated: each beside a zero
+                h = block.shortcut(block.before(x) if block.shared else x)
+                nothing = torch.zeros_like(h)
+                of_pair += [block.add(F, nothing, x), block.add(nothing, h, x)]
             x = block(x)
         layers.append(torch.stack([_sums(one) for one in answers]))
         if of_pair:
@@ -63,14 +64,6 @@ def _through(layers: nn.Module, x: Tensor) -> tuple[list[Tensor], Tensor]:
         elif isinstance(layer, nn.BatchNorm2d):
             answers[-1] = x
     return answers, x
-
-
-def _as_added(block: ResidualBlock, F: Tensor, x: Tensor) -> list[Tensor]:
-    """Return F and h as the addition takes them, scaled or gated: the one with a zero in place of the other."""
-    assert block.shortcut is not None
-    h = block.shortcut(block.before(x) if block.shared else x)
-    nothing = torch.zeros_like(h)
-    return [block.add(F, nothing, x), block.add(nothing, h, x)]
 
 
 def _sums(x: Tensor) -> Tensor:
@@ -167,14 +160,11 @@ def _charts(
     """Draw the shallowest and the deepest net of each kind, which was examined at the depths `of` it."""
     ends = {f"{kind}{depth}": found[f"{kind}{depth}"] for kind in of for depth in (of[kind][0], of[kind][-1])}
     by_size = lines_of(ends, lambda one: numbered(sorted(one.layers, reverse=True)))
-    against_depth = tuple(
-        line_through(kind, {depth: q[f"{kind}{depth}-response"].values for depth in depths})
-        for kind, depths in of.items()
-    )
+    against_depth = {kind: {depth: f"{kind}{depth}-response" for depth in depths} for kind, depths in of.items()}
     return (
         _layers(ends),
         Lines("Responses, by size", "layer, strongest response first", "standard deviation", by_size),
-        Lines("Mean response against depth", "layers", "standard deviation", against_depth),
+        lines_by("Mean response against depth", "layers", "standard deviation", q, against_depth),
         _ratios({net: nets for net, nets in found.items() if nets[0].ratios}),
     )
 

@@ -76,15 +76,11 @@ def _run(study: Study, setup: Setup) -> Path:
     findings = study.measure(replace(setup, watch=watch))
     seconds = time.monotonic() - started - sum(waits)
     found = record(study, setup, findings, seconds, used)
-    folder = setup.folder / _folder_name(study, setup)
+    of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
+    folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
     write_record(folder / runs.STUDY, found)
     say(f"{study.name}: {found.verdict.answer} at this scale. {findings.measured.en}")
     return folder
-
-
-def _folder_name(study: Study, setup: Setup) -> str:
-    of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
-    return study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}")
 
 
 def record(

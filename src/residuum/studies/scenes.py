@@ -29,8 +29,7 @@ class Scenes:
 
     def to(self, compute: Compute) -> "Scenes":
         """Return the same where, and in the order of axes in which, nets compute."""
-        order = torch.channels_last if compute.layout == "channels-last" else torch.contiguous_format
-        return Scenes(self.pictures.to(compute.device, memory_format=order), self.masks.to(compute.device))
+        return Scenes(compute.lay_out(self.pictures), self.masks.to(compute.device))
 
 
 def scenes(split: Split, count: int, seed: int) -> Scenes:

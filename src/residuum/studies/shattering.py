@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from residuum.data.batches import Batch
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
-from residuum.studies.charts import line_through, lines_of, numbered
+from residuum.studies.charts import lines_by, lines_of, numbered
 from residuum.studies.examined import DEPTHS, Examined, examine_each, notes_on_pictures, runs_of, untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.verdict import Quantities, Rule, above, below
@@ -208,23 +208,19 @@ def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:
         net: [_new_and_trained(seen, seed) for seen, seed in examine_each(setup, records, PICTURES[setup.scale])]
         for net, records in runs_of(setup, nets).items()
     }
-    q, lines = {}, []
+    q, named = dict[str, Quantity](), dict[str, dict[int, str]]()
     for which, state in enumerate(("new", "trained")):
-        for kind in ("plain", "resnet"):
-            against = {depth: [pair[which] for pair in found[kind, depth]] for depth in DEPTHS[setup.scale]}
-            lines.append(line_through(f"{kind}, {state}", against))
-            for depth, values in against.items():
-                label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
-                q[f"{kind}{depth}-{state}"] = quantity(label, values)
-    return q, Lines("Gradients on pictures, neighbouring pixels", "layers", "correlation", tuple(lines))
+        for (kind, depth), pairs in found.items():
+            label = f"correlation of the gradient at neighbouring pixels, {kind}{depth}, {state}"
+            q[f"{kind}{depth}-{state}"] = quantity(label, [pair[which] for pair in pairs])
+            named.setdefault(f"{kind}, {state}", {})[depth] = f"{kind}{depth}-{state}"
+    return q, lines_by("Gradients on pictures, neighbouring pixels", "layers", "correlation", q, named)
 
 
 def _charts(
     found: dict[tuple[str, int], list[list[float]]], q: Quantities, size: Size, seeds: tuple[int, ...]
 ) -> tuple[Lines, ...]:
-    against_depth = tuple(
-        line_through(name, {layers: q[f"{name}, {layers}"].values for layers in size.layers}) for name in KINDS
-    )
+    by_depth = {name: {layers: f"{name}, {layers}" for layers in size.layers} for name in KINDS}
     brown = [_brown_noise(size, seed) for seed in seeds]
 
     def by_lag(layers: int) -> Lines:
@@ -233,9 +229,8 @@ def _charts(
         title = f"Autocorrelation of the gradient, {layers} layers"
         return Lines(title, "lag, in 256ths of the line", "autocorrelation", lines)
 
-    title = f"Autocorrelation at lag {LAG} against depth"
     return (
-        Lines(title, "hidden layers", "autocorrelation", against_depth),
+        lines_by(f"Autocorrelation at lag {LAG} against depth", "hidden layers", "autocorrelation", q, by_depth),
         by_lag(size.layers[-1]),
         by_lag(size.layers[0]),
     )

@@ -2,7 +2,7 @@
 
 from residuum.records.study import Quantity, Words
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.variants import Found, Variant, compared, errors, train_each
+from residuum.studies.variants import Variant, compared, errors, train_each
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 OPTIONS = ("none", "A", "B", "C")
@@ -30,7 +30,9 @@ def measure(setup: Setup) -> Findings:
     variants = [_variant(option, depth, depth == depths[-1]) for depth in depths for option in OPTIONS]
     found = train_each(setup, variants)
     measured = errors(variants, found)
-    q = measured | _room_left(measured) | _parameters(found)
+    parameters = {option: found[option][0].settings.summary.parameters for option in OPTIONS}  # none and A have as many
+    q = measured | _room_left(measured)
+    q |= {f"{one}-parameters": quantity(f"parameters, {one}", (n,), exact=True) for one, n in parameters.items()}
     at = f"{depths[-1]} layers"
     return compared(
         variants,
@@ -66,9 +68,3 @@ def _room_left(q: Quantities) -> dict[str, Quantity]:
         values = [SHARE * (none - a) - (a - projected) for none, a, projected in errors_of_seeds]
         room[f"{option}-room"] = quantity(f"half of A's gain over none, less {option}'s gain over A", values, "points")
     return room
-
-
-def _parameters(found: Found) -> dict[str, Quantity]:
-    """Parameters at the greatest depth: none and A have equally many, so that they compare fairly."""
-    counts = {option: found[option][0].settings.summary.parameters for option in OPTIONS}
-    return {f"{one}-parameters": quantity(f"parameters, {one}", (n,), exact=True) for one, n in counts.items()}

@@ -74,6 +74,10 @@ def measure(setup: Setup) -> Findings:
             found[name].append(judged(learnt(spec, train, seed, plan.steps, compute), test))
     sizes = {name: parameters(UNet(spec)) for name, spec in specs.items()}
     q = _quantities(found, sizes)
+    rows = []
+    for name, spec in specs.items():
+        size, iou, pixels = (q[f"{name}-{what}"] for what in ("parameters", "iou", "pixels"))
+        rows.append((NAMES[name], str(spec.width), f"{size.mean:,.0f}", str(iou), str(pixels)))
     return Findings(
         q,
         Words(
@@ -83,7 +87,7 @@ def measure(setup: Setup) -> Findings:
             f"参数量与相加相当的拼接 {q['matched-iou']}。",
         ),
         _charts(found, q, test),
-        (_table(q, specs),),
+        (Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), tuple(rows)),),
         notes=(
             "Scenes are made of real digits; those tested on hold test digits alone.",
             "A small U-Net of three levels with BN and padding, not the paper's five of width 64.",
@@ -145,24 +149,13 @@ def _quantities(found: Mapping[str, Sequence[Judged]], sizes: Mapping[str, int])
     return q
 
 
-def _table(q: Quantities, specs: Mapping[str, UNetSpec]) -> Table:
-    rows = []
-    for name, spec in specs.items():
-        size, iou, pixels = (q[f"{name}-{what}"] for what in ("parameters", "iou", "pixels"))
-        rows.append((NAMES[name], str(spec.width), f"{size.mean:,.0f}", str(iou), str(pixels)))
-    return Table("The nets", ("skips", "width", "parameters", "mean IoU", "pixels right"), tuple(rows))
-
-
 def _charts(found: Mapping[str, Sequence[Judged]], q: Quantities, test: Scenes) -> tuple[Bars | Map, ...]:
-    answers = tuple(
-        _map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS) for name in ("add", "concatenate", "none")
-    )
     scores = {NAMES[name]: f"{name}-iou" for name in found}
     return (
         bars_of("Mean intersection over union on test scenes", "mean IoU", q, scores),
         _map("A test scene", test.pictures[0, 0].cpu(), "ink"),
         _map("What it shows", test.masks[0].cpu(), _CLASS),
-        *answers,
+        *(_map(f"Answer, {NAMES[name]}", found[name][0].answer, _CLASS) for name in ("add", "concatenate", "none")),
     )
 
 
@@ -170,5 +163,5 @@ _CLASS = "0 the ground, d + 1 the digit d"
 
 
 def _map(title: str, values: Tensor, reading: str) -> Map:
-    rows = tuple(tuple(float(value) for value in row) for row in values)
+    rows = tuple(map(tuple, values.double().tolist()))
     return Map(title, "column, px", "row, px", rows, (0, SIDE), (0, SIDE), reading)

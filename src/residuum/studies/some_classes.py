@@ -28,12 +28,8 @@ def folder_of_classes(data: ImageData, classes: Sequence[str], below: Path) -> P
     deciding = "\n".join([fingerprint(data), *classes])
     folder = below / f"{data.name}-{hashlib.sha256(deciding.encode()).hexdigest()[:12]}"
     file = folder / "train.parquet"
-    if not file.is_file():
-        _write(data, classes, file)
-    return folder
-
-
-def _write(data: ImageData, classes: Sequence[str], file: Path) -> None:
+    if file.is_file():
+        return folder
     numbers = [list(data.classes).index(name) for name in classes]
     rows = np.flatnonzero(np.isin(data.train.labels, numbers))
     schema = pa.schema({"image": pa.binary(), "label": pa.string()})
@@ -43,6 +39,7 @@ def _write(data: ImageData, classes: Sequence[str], file: Path) -> None:
             pictures = [_file_of(data.train.pictures.encoded(int(row))) for row in some]
             names = [data.classes[number] for number in data.train.labels[some]]
             writer.write_table(pa.table({"image": pictures, "label": names}, schema))
+    return folder
 
 
 def _file_of(encoded: bytes | NDArray[np.uint8]) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum.compute import Compute, choose_compute
-from residuum.data.batches import Loader, open_loader
+from residuum.data.batches import open_loader
 from residuum.data.contract import ImageData
 from residuum.data.rng import order
 from residuum.errors import UserError
@@ -75,6 +75,7 @@ def measure(setup: Setup) -> Findings:
         for name, share in _figures(record, asked.seed, data, (learned, other), setup, compute).items():
             found.setdefault((asked.model, name), []).append(100 * share)
     q = {f"{net}-{name}": quantity(f"{KINDS[name]}, {net}", shares, "%") for (net, name), shares in found.items()}
+    rows = [(net, *(str(q[f"{net}-{kind}"]) for kind in KINDS)) for net in nets]
     own = bars_of("Accuracy on the nets' own classes", "accuracy, %", q, {net: f"{net}-own" for net in nets})
     return Findings(
         q,
@@ -87,7 +88,7 @@ def measure(setup: Setup) -> Findings:
             f"56 层普通网络为 {q['plain56-many']}。",
         ),
         (_bars(q, nets, "many"), _bars(q, nets, "few"), own),
-        tables=(_table(q, nets),),
+        tables=(Table("Accuracies", ("net", *KINDS.values()), tuple(rows)),),
         notes=_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)),
         settings={"learned": list(learned), "probed": list(other), "nets": list(nets)},
     )
@@ -161,13 +162,16 @@ def _figures(
         name: open_loader(data.train.take(some), how, device, compute.threads, BATCH)
         for name, some in (("statistics", statistics), ("many", rows.many), ("held", rows.held))
     }
+    numbers = [list(data.classes).index(name) for name in other]
+    labels, held_labels = (
+        torch.from_numpy(np.searchsorted(numbers, data.train.labels[some])) for some in (rows.many, rows.held)
+    )
+    among = torch.from_numpy(np.isin(rows.many, rows.few))
     compute.place(model.net)
     found = {"own": 1 - test_error(record) / 100}
-    twin = untrained_on(model.net.spec, seed, _images(loaders["statistics"]), compute)
+    twin = untrained_on(model.net.spec, seed, (batch.images for batch in loaders["statistics"]), compute)
     for prefix, net in (("", model.net), ("untrained-", twin)):
-        x, held_x = (features(net, _images(loaders[name]), compute) for name in ("many", "held"))
-        labels, held_labels = (_numbers(data, other, some) for some in (rows.many, rows.held))
-        among = torch.from_numpy(np.isin(rows.many, rows.few))
+        x, held_x = (features(net, (one.images for one in loaders[name]), compute) for name in ("many", "held"))
         found[f"{prefix}many"] = probe_accuracy(x, labels, held_x, held_labels)
         found[f"{prefix}few"] = probe_accuracy(x[among], labels[among], held_x, held_labels)
     return found
@@ -182,16 +186,6 @@ def features(net: ResNet, batches: Iterable[Tensor], compute: Compute) -> Tensor
         with compute.autocast():
             parts.append(net.pool(net.end(net.stages(net.stem(images)))).flatten(1).float().cpu())
     return torch.cat(parts)
-
-
-def _images(loader: Loader) -> Iterable[Tensor]:
-    return (batch.images for batch in loader)
-
-
-def _numbers(data: ImageData, classes: Sequence[str], rows: NDArray[np.int64]) -> Tensor:
-    """Return the labels of rows of these classes, numbered from 0 within them."""
-    numbers = [list(data.classes).index(name) for name in classes]
-    return torch.from_numpy(np.searchsorted(numbers, data.train.labels[rows]))
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -212,11 +206,6 @@ def _bars(q: Quantities, nets: Sequence[str], amount: str) -> Bars:
         for prefix, words in (("", ""), ("untrained-", ", untrained"))
     }
     return bars_of(f"Linear probe on the other classes, {amount} pictures", "accuracy, %", q, named)
-
-
-def _table(q: Quantities, nets: Sequence[str]) -> Table:
-    rows = tuple((net, *(str(q[f"{net}-{kind}"]) for kind in KINDS)) for net in nets)
-    return Table("Accuracies", ("net", *KINDS.values()), rows)
 
 
 def _notes(learned: Sequence[str], other: Sequence[str], rows: Rows) -> tuple[str, ...]:

@@ -63,15 +63,6 @@ def loss_lines(variants: Sequence[Variant], found: Found, where: str = "") -> Li
     return Lines("Training loss" + where, "pass", "loss, nats", lines_of(nets, loss_curve))
 
 
-def _cost_table(variants: Sequence[Variant], found: Found) -> Table:
-    """Return what each variant has: layers, parameters, multiply-adds for one picture."""
-    rows = []
-    for variant in variants:
-        net = found[variant.key][0].settings.summary
-        rows.append((variant.label, f"{net.depth:,}", f"{net.parameters:,}", f"{net.multiply_adds:,}"))
-    return Table("What each net costs", ("net", "layers", "parameters", "multiply-adds a picture"), tuple(rows))
-
-
 def compared(
     variants: Sequence[Variant],
     found: Found,
@@ -80,15 +71,18 @@ def compared(
     notes: tuple[str, ...],
     charts: tuple[Chart, ...] = (),
 ) -> Findings:
-    """Return the figures of variants with what is shown of all such: errors, losses, costs; then `charts`."""
+    """Return the figures of variants with what is shown of all such: errors, losses, costs; then `charts`.
+
+    The settings are those of the first variant, which all have in common but for the choice under study.
+    """
     shown = (*error_bars(variants, q), loss_lines(variants, found), *charts)
-    return Findings(q, measured, shown, (_cost_table(variants, found),), notes, _settings_in_common(variants, found))
-
-
-def _settings_in_common(variants: Sequence[Variant], found: Found) -> dict[str, object]:
-    """Return how the first variant was trained: what all have in common but for the choice under study."""
-    record = found[variants[0].key][0]
-    settings = record.settings.settings
-    assert record.data is not None
+    rows = []
+    for variant in variants:
+        net = found[variant.key][0].settings.summary
+        rows.append((variant.label, f"{net.depth:,}", f"{net.parameters:,}", f"{net.multiply_adds:,}"))
+    heads = ("net", "layers", "parameters", "multiply-adds a picture")
+    first = found[variants[0].key][0]
+    assert first.data is not None
     kept = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", "validation", "precision")
-    return {"data": record.data.name, **{name: settings[name] for name in kept}}
+    settings = {"data": first.data.name, **{name: first.settings.settings[name] for name in kept}}
+    return Findings(q, measured, shown, (Table("What each net costs", heads, tuple(rows)),), notes, settings)

@@ -17,10 +17,10 @@ from torch.nn.functional import mse_loss
 from residuum.compute import choose_compute
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Line, Lines, Quantity, Words
-from residuum.studies.charts import line_through, mean_line
+from residuum.studies.charts import lines_by, mean_line
 from residuum.studies.fit import fit
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.verdict import Quantities, Rule, below
+from residuum.studies.verdict import Rule, below
 
 FREQUENCIES = (1, 2, 4, 8, 16)
 PHASES = (0.0, 1.0, 2.0, 3.0, 4.0)
@@ -85,6 +85,8 @@ def measure(setup: Setup) -> Findings:
     q = _quantities(plan, deep, wide) | _steps(WITH_BN, normalised, plan.blocks[1])
     most = plan.blocks[-1]
     low, high = q["until-lowest"], q["until-highest"]
+    by_depth = {kind: {_depth(n): f"final-{kind}{_depth(n)}" for n in plan.blocks} for kind in KINDS}
+    by_width = {"one hidden layer": {units: f"final-width{units}" for units in plan.widths}}
     return Findings(
         q,
         Words(
@@ -99,8 +101,8 @@ def measure(setup: Setup) -> Findings:
             *(_by_frequency(kind, deep[kind, most], most) for kind in KINDS),
             _by_frequency(WITH_BN, normalised, plan.blocks[1]),
             _fits(x, y, deep["residual", most][0], most),
-            _by_depth(plan, q),
-            _by_width(plan, q),
+            lines_by("Error at the end by depth", "layers", "relative error", q, by_depth, log_y=True),
+            lines_by("Error at the end by width, one hidden layer", "units", "relative error", q, by_width),
         ),
         notes=(
             "Every step sees all points; where there is BN, its statistics are those of all of them.",
@@ -243,14 +245,3 @@ def _fits(x: Tensor, y: Tensor, course: Course, blocks: int) -> Lines:
     lines = [Line("the wave", tuple(zip(at, y.flatten().tolist(), strict=True)))]
     lines += [Line(f"step {step}", tuple(zip(at, curve, strict=True))) for step, curve in course.curves.items()]
     return Lines(f"One residual net of {_depth(blocks)} layers as it learns", "x", "y", tuple(lines))
-
-
-def _by_depth(plan: Plan, q: Quantities) -> Lines:
-    depths = [_depth(blocks) for blocks in plan.blocks]
-    lines = tuple(line_through(kind, {depth: q[f"final-{kind}{depth}"].values for depth in depths}) for kind in KINDS)
-    return Lines("Error at the end by depth", "layers", "relative error", lines, log_y=True)
-
-
-def _by_width(plan: Plan, q: Quantities) -> Lines:
-    line = line_through("one hidden layer", {units: q[f"final-width{units}"].values for units in plan.widths})
-    return Lines("Error at the end by width, one hidden layer", "units", "relative error", (line,))
