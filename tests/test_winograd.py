@@ -1,6 +1,7 @@
 """float32 3×3 convolutions by winograd.cpp: against float64 and torch, at any shape; and where they are taken."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -160,7 +161,8 @@ def test_tiles_cover_the_pictures() -> None:
 @compiled
 def test_a_net_trains_with_it_as_without(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    net = ResNet(named("resnet20")).train().to(memory_format=CHANNELS_LAST)
+    smooth = replace(named("resnet20"), activation="gelu")  # at a ReLU's kink the least difference counts
+    net = ResNet(smooth).train().to(memory_format=CHANNELS_LAST)
     x, target = torch.randn(8, 3, 32, 32).to(memory_format=CHANNELS_LAST), torch.arange(8)
 
     def gradients() -> list[Tensor]:
@@ -176,4 +178,4 @@ def test_a_net_trains_with_it_as_without(monkeypatch: pytest.MonkeyPatch) -> Non
     without = gradients()
     assert len(used) == 11
     for one, other in zip(with_it, without, strict=True):
-        assert float((one - other).norm()) <= 1e-3 * float(other.norm()) + 1e-6
+        assert float((one - other).norm()) <= 1e-4 * float(other.norm()) + 1e-6
