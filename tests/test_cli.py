@@ -379,3 +379,13 @@ def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    command = [sys.executable, "-m", "residuum", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
