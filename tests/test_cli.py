@@ -168,7 +168,9 @@ def test_evaluate_repeats_the_runs_own_figures(
     assert json.loads(out)["images"] == 1437
     code, out, _ = command(["evaluate", run, "--split", "validation", "--json"], capsys, monkeypatch)
     validation = json.loads(out)
-    assert validation["top1"]["value"] == pytest.approx(runs.read_run(run).epochs[-1].validation_accuracy)
+    # training looked in its own precision, by its plan: a picture on the edge may fall to either side
+    last = runs.read_run(run).epochs[-1].validation_accuracy
+    assert validation["top1"]["value"] == pytest.approx(last, abs=1.5 / validation["images"])
     # the same pictures by their name: cut as training did
     _, out, _ = command(["evaluate", run, "digits", "--split", "validation", "--json"], capsys, monkeypatch)
     assert json.loads(out) == validation
@@ -378,3 +380,13 @@ def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    command = [sys.executable, "-m", "residuum", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

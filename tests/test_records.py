@@ -13,6 +13,7 @@ from typing import Any
 import made_up_records as made
 import msgspec
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_records import as_file
@@ -22,6 +23,7 @@ from safetensors.numpy import load_file
 from residuum import machine, runs
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.kernels.matrix_units import has_matrix_units
 from residuum.loading import load
 from residuum.records.codec import UNSAID, VERSION, from_json, read_record, with_version, write_record
 from residuum.records.depth import Lesion, Trim
@@ -113,7 +115,8 @@ def test_an_old_run_is_gone_on_with_to_the_bit(tmp_path: Path) -> None:
     assert record.evaluation.top1.value == pytest.approx(0.9056, abs=0.05)
     here, there = machine.environment(), record.environment
     assert there is not None
-    if (here.processor, here.torch) == (there.processor, there.torch):  # elsewhere runs differ in rounding
+    is_whole = torch.backends.cpu.get_cpu_capability() == "AVX512" and has_matrix_units()  # not kept from its best
+    if is_whole and (here.processor, here.torch) == (there.processor, there.torch):  # elsewhere rounding differs
         digest = hashlib.sha256()
         for name, tensor in sorted(load_file(run / runs.MODEL).items()):
             digest.update(name.encode() + tensor.tobytes())

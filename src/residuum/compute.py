@@ -100,7 +100,7 @@ def _device(wanted: Device) -> str:
 def _multiplies_bfloat16(kind: str) -> bool:
     if kind == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if kind == "cpu":
+    if kind == "cpu" and not machine.is_kept_to_avx2():
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

@@ -32,6 +32,11 @@ def cache_folder() -> Path:
     return Path(chosen).absolute() if chosen else platformdirs.user_cache_path("residuum", appauthor=False)
 
 
+def is_kept_to_avx2() -> bool:
+    """Say whether torch is told to compute as on a processor with AVX2 and nothing above it, to try such a one here."""
+    return os.environ.get("ATEN_CPU_CAPABILITY") == "avx2"
+
+
 def cores() -> int:
     """Count the cores this process may use, not those the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-// ReLU and GELU of sixteen numbers at a time, and their gradients; activation.py has their numbers.
+// ReLU and GELU of some numbers at a time, and their gradients; activation.py has their numbers.
 
 #pragma once
 #include "floats.hpp"

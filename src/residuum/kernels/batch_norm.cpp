@@ -17,6 +17,8 @@
 namespace {
 
 constexpr int TILE_BYTES = 32768;
+constexpr int MANY = 4;   // vectors taken at a time, where rows have as many
+constexpr int64_t WIDE = LANES * MANY;
 
 struct Rows { int64_t first, last; };
 inline Rows share(int64_t rows, int thread, int threads) {
@@ -31,7 +33,7 @@ template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
 template <class Body> inline void downwards(Rows r, int64_t tile, Body body) {
     for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i, -tile);
 }
-// Read 16 numbers, and ask for those of the tile that comes next: a processor does not foresee rows read in parts.
+// Read some numbers, and ask for those of the tile that comes next: a processor does not foresee rows read in parts.
 template <class T> inline Floats load(const T* from, int64_t next) {
     __builtin_prefetch(from + next, 0, 2);
     return load(from);
@@ -39,7 +41,7 @@ template <class T> inline Floats load(const T* from, int64_t next) {
 
 // Rows narrower than K vectors are taken several at a time, as one row of more channels; `fold` says how many.
 struct Shape { int64_t rows, channels, fold; };
-inline Shape folded(int64_t M, int64_t C, int wide) {
+inline Shape folded(int64_t M, int64_t C, int64_t wide) {
     int64_t fold = C < wide && wide % C == 0 && M % (wide / C) == 0 ? wide / C : 1;
     return {M / fold, C * fold, fold};
 }
@@ -72,8 +74,8 @@ template <class T> struct Work {
     double* totals;
     float *scale, *shift;
     Work(int64_t M, int64_t C, int threads, double* room)
-        : shape(folded(M, C, 64)), M(M), C(C), W(shape.channels), tile(TILE_BYTES / (W * sizeof(T))), threads(threads),
-          totals(room), scale((float*)(room + 2 * W * threads)), shift(scale + W) {
+        : shape(folded(M, C, WIDE)), M(M), C(C), W(shape.channels), tile(TILE_BYTES / (W * sizeof(T))),
+          threads(threads), totals(room), scale((float*)(room + 2 * W * threads)), shift(scale + W) {
         if (tile < 1) tile = 1;
     }
     float* more(int n) const { return shift + n * W; }
@@ -273,11 +275,11 @@ void backward(const T* dy, const T* dy2, const T* x, const T* saved, T* dx, T* d
 // Call with a number of the type that memory holds, how many vectors are taken at a time, and whether y is written
 // past the cache.
 template <class T, class Call> void dispatch(const T* out, int64_t M, int64_t C, Call call) {
-    using four = std::integral_constant<int, 4>;
+    using many = std::integral_constant<int, MANY>;
     using one = std::integral_constant<int, 1>;
-    if (folded(M, C, 64).channels % 64 != 0) call(T(), one(), std::false_type());
-    else if (streams(out, M * C)) call(T(), four(), std::true_type());
-    else call(T(), four(), std::false_type());
+    if (folded(M, C, WIDE).channels % WIDE != 0) call(T(), one(), std::false_type());
+    else if (streams(out, M * C)) call(T(), many(), std::true_type());
+    else call(T(), many(), std::false_type());
 }
 template <class Call> void dispatch(bool half, const void* out, int64_t M, int64_t C, Call call) {
     if (half) dispatch((const bfloat16*)out, M, C, call);

@@ -24,7 +24,7 @@ from residuum.console import say
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC")
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-Wno-psabi")
 SECONDS = 120.0
 """Longest time a compiler may take."""
 
@@ -81,11 +81,16 @@ def _compiled(compiler: str) -> Path:
         # the two share one pool.
         parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
         for source, part in zip(SOURCES, parts, strict=True):
-            _run([compiler, *FLAGS, "-fopenmp", "-c", str(source), "-o", part])
+            _run([compiler, *FLAGS, f"-march={_architecture()}", "-fopenmp", "-c", str(source), "-o", part])
         whole = Path(unfinished) / "whole.so"
         _run([compiler, "-shared", *parts, "-o", str(whole)])
         whole.replace(target)
     return target
+
+
+def _architecture() -> str:
+    """Name what to compile for: this machine, or a lesser one where torch computes as on it."""
+    return "x86-64-v3" if machine.is_kept_to_avx2() else "native"
 
 
 def _run(command: list[str]) -> None:
@@ -101,7 +106,7 @@ def _key(compiler: str) -> str:
     parts = [
         *(source.read_bytes() for source in (*SOURCES, *HEADERS)),
         version,
-        *map(str.encode, (*FLAGS, platform.machine(), flags, torch.__version__)),
+        *map(str.encode, (*FLAGS, _architecture(), platform.machine(), flags, torch.__version__)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-// Sixteen numbers at a time, computed with in float32 whatever memory holds: float32 or bfloat16.
+// A register of numbers at a time, computed with in float32 whatever memory holds: float32 or bfloat16.
 
 #pragma once
 #include <cstdint>
@@ -9,7 +9,14 @@
 
 namespace {
 
+// As many as a register holds of the processor compiled for: compilers take wider ones apart in memory.
+#if defined(__AVX512F__)
 constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES)));

@@ -16,16 +16,16 @@ namespace {
 
 constexpr int64_t MOST = 64;   // pixels of a window
 
-// 16 numbers as memory holds them, taken as whole numbers.
+// A register of numbers as memory holds them, taken as whole numbers.
 template <class T> struct Bits;
 template <> struct Bits<float> {
     typedef int32_t One;
-    typedef int32_t V __attribute__((vector_size(64)));
+    typedef int32_t V __attribute__((vector_size(4 * LANES)));
     static constexpr int32_t ALL = 0x7fffffff, INFINITE = 0x7f800000;
 };
 template <> struct Bits<bfloat16> {
     typedef int16_t One;
-    typedef int16_t V __attribute__((vector_size(32)));
+    typedef int16_t V __attribute__((vector_size(2 * LANES)));
     static constexpr int16_t ALL = 0x7fff, INFINITE = 0x7f80;
 };
 typedef uint8_t Bytes __attribute__((vector_size(LANES)));

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from residuum.kernels import batch_norm, convolution, frozen, gathered, pooling, shortcut
+from residuum.kernels import batch_norm, convolution, frozen, gathered, pooling, shortcut, winograd
 from residuum.kernels.activation import ACTIVATIONS, activation_of
 from residuum.models.block import Add
 from residuum.models.layers import Pointwise, ZeroPad
@@ -83,6 +83,7 @@ OPERATIONS = (
         optional=2,
     ),
     Operation("3×3 convolution", _OWN, _CONVOLUTION, convolution.applies, convolution.convolution),
+    Operation("3×3 convolution", "winograd.cpp", _CONVOLUTION, winograd.applies, winograd.convolution),
     Operation("1×1 convolution", _GATHERED, _CONVOLUTION, gathered.pointwise_applies, gathered.pointwise),
     Operation("strided 3×3 convolution", _GATHERED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
     Operation("stem", _GATHERED, _CONVOLUTION, gathered.stem_applies, gathered.stem),

@@ -1,0 +1,82 @@
+"""3×3 convolutions of stride 1 in float32 with a quarter of the multiplications; winograd.cpp says how.
+
+The sums are float32's and off by some millionths of their spread, five times a direct convolution's rounding. So
+training's steps are computed with it, and nothing else: what a net scores is computed as everywhere.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from residuum.kernels.build import call_with_room, library
+from residuum.kernels.matrix_units import BLOCK, square_shape
+
+LEAST_TILES = 64
+"""With fewer tiles of 4×4 pixels the filters' own transform takes what is spared."""
+MOST_SUMS = 2**26
+"""The threads' sums of the weights' gradient may be so many numbers, 256 MiB, together."""
+
+
+def applies(conv: nn.Conv2d, x: Tensor) -> bool:
+    """Say whether this is a 3×3 convolution of stride 1 that trains in float32, of whole blocks of channels."""
+    weight = conv.weight
+    return (
+        square_shape(conv, x) == (3, 1, 1)
+        and torch.is_grad_enabled()
+        and weight.requires_grad
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and x.device.type == "cpu"
+        and not (conv.in_channels % BLOCK or conv.out_channels % BLOCK)
+        and all(t.is_contiguous(memory_format=torch.channels_last) for t in (x, weight))
+        and tiles(x) >= LEAST_TILES
+        and 36 * conv.in_channels * conv.out_channels * torch.get_num_threads() <= MOST_SUMS
+        and library() is not None
+    )
+
+
+def tiles(x: Tensor) -> int:
+    """Count the tiles of 4×4 pixels that cover the pictures x, (N, C, H, W)."""
+    batch, _, height, width = x.shape
+    return batch * -(-height // 4) * -(-width // 4)
+
+
+def convolution(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """Return conv(x), (N, C_in, H, W) to (N, C_out, H, W)."""
+    return _Winograd.apply(x, conv.weight)  # type: ignore[no-any-return]
+
+
+class _Winograd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _pass(x, weight, weight.shape[0], turned=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        dy = dy.contiguous(memory_format=torch.channels_last)
+        dx = _pass(dy, weight, weight.shape[1], turned=True) if ctx.needs_input_grad[0] else None
+        dw = _weight_gradient(x, dy, weight) if ctx.needs_input_grad[1] else None
+        return dx, dw
+
+
+def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
+    """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
+    y = torch.empty((x.shape[0], channels, *x.shape[2:]), memory_format=torch.channels_last)
+    call_with_room("winograd", x, weight, y, _sizes(x, y), turned)
+    return y
+
+
+def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+    dw = torch.empty_like(weight)
+    call_with_room("winograd_gradient", x, dy, dw, _sizes(x, dy))
+    return dw
+
+
+def _sizes(x: Tensor, y: Tensor) -> tuple[int, ...]:
+    batch, c_in, height, width = x.shape
+    return batch, height, width, c_in, y.shape[1]
