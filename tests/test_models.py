@@ -432,7 +432,8 @@ def test_the_plan_agrees_with_the_nets_own_forward(order: str, shortcut: str) ->
     if refusal(order, shortcut, "basic", "3x3"):
         pytest.skip("there is no such net")
     torch.manual_seed(0)
-    widths, x = (16, 32, 48), torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    # three pictures: too few tiles for winograd.cpp (test_winograd.py), whose rounding meets more of ReLU's kinks
+    widths, x = (16, 32, 48), torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
     for planned in (False, True):
         torch.manual_seed(1)
