@@ -59,7 +59,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
     plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
     report_every = max(1, job.recipe.iterations // 1000)
     last_save = last_report = started = time.monotonic()
-    job.net.train()
+    _to_training(job)
     for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
         rate = job.recipe.rate(state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
@@ -75,7 +75,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
             last_report = now
         if state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations:
             callbacks.report(_epoch_line(state, plan, callbacks.validate()))
-            job.net.train()
+            _to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
@@ -85,6 +85,14 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> No
             raise Stopped(f"stopped after step {state.step}; everything is saved", code)
         started = time.monotonic()
     callbacks.save(state)
+
+
+def _to_training(job: Job) -> None:
+    """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics."""
+    job.net.train()
+    for module in job.net.modules():
+        if job.recipe.frozen_statistics and isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _seed(compute: Compute, seed: int) -> None:
