@@ -101,10 +101,8 @@ class _Regression:
         self.mean, sd = x.mean(0), x.std(0)
         self.sd = np.where(sd > 0, sd, np.inf)  # what never varies counts for nothing
         z = (x - self.mean) / self.sd
-        # the penalty does not change when features are rotated: more of them than pictures become as many as these
-        self.axes: Numbers
-        self.axes, coordinates = np.linalg.qr(z.T) if len(z) < z.shape[1] else (np.eye(z.shape[1]), z.T)
-        self.z = coordinates.T
+        self.axes = _axes(z) if len(z) < z.shape[1] else np.eye(z.shape[1])
+        self.z = z @ self.axes
         self.model = LogisticRegression(max_iter=1000, tol=1e-6, warm_start=True)
 
     def fitted(self, strength: float) -> tuple[Numbers, Numbers]:
@@ -124,3 +122,13 @@ class _Regression:
         weight[self.present] = found @ self.axes.T / self.sd
         bias[self.present] = shift - weight[self.present] @ self.mean
         return weight, bias
+
+
+def _axes(z: Numbers) -> Numbers:
+    """Return orthonormal axes, (D, at most n), of what n < D pictures span.
+
+    The penalty does not change when features are rotated, and fewer are fitted sooner.
+    """
+    squares, basis = np.linalg.eigh(z @ z.T)
+    spanned = squares > 1e-10 * squares.max(initial=1e-10)
+    return z.T @ (basis[:, spanned] / np.sqrt(squares[spanned]))  # type: ignore[no-any-return]
