@@ -4,12 +4,16 @@ Tests with `on_a_gpu` need one, and are skipped elsewhere.
 """
 
 import contextlib
+import importlib.util
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from residuum.data.digits import digits
 from residuum.data.preprocess import Preprocessing
 from residuum.data.rng import uniform, uniform_there
 from residuum.errors import Stopped, UserError
+from residuum.files import read_json
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
@@ -46,6 +51,7 @@ from residuum.training.start import make_net
 from residuum.training.state import State
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no NVIDIA GPU here")
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "gpu.py"
 DEVICES = [pytest.param("cpu"), pytest.param("cuda", marks=on_a_gpu)]
 
 # --- pictures ------------------------------------------------------------------------------------
@@ -406,3 +412,64 @@ def test_wrong_gradients_of_bn_are_noticed_at_the_start(monkeypatch: pytest.Monk
         choose_compute("mps")
     monkeypatch.setattr(compute, "_gradients_of_batch_norm", lambda device, order: right("cpu", order))
     assert choose_compute("mps").layout == "contiguous"
+
+
+# --- the benchmark -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("gpu", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_data_in_parts_are_put_together_or_refused(
+    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, parts = tmp_path / "cifar10", tmp_path / "parts"
+    (data / "plain_text").mkdir(parents=True)
+    content = np.random.default_rng(0).bytes(100_000)
+    (data / "plain_text" / "train.parquet").write_bytes(content)
+    monkeypatch.setattr(benchmark, "PART_BYTES", 9_000)
+    benchmark.split(data, parts)
+    sizes = [part.stat().st_size for part in parts.iterdir()]
+    assert len(sizes) > 10  # so that 10 comes after 9
+    assert max(sizes) <= 9_000
+    (tmp_path / "place").mkdir()
+    found = Path(benchmark.joined(str(parts), tmp_path / "place"))
+    assert (found / "plain_text" / "train.parquet").read_bytes() == content
+    assert found.name == "cifar10"
+    assert benchmark.joined(str(data), tmp_path) == str(data)  # whole already
+    assert benchmark.joined("digits", tmp_path) == "digits"
+    next(parts.iterdir()).unlink()
+    with pytest.raises(SystemExit, match=r"holds \d+ parts, not the \d+ of one archive"):
+        benchmark.joined(str(parts), tmp_path)
+
+
+def test_only_what_is_missing_is_installed_and_only_from_the_folder(
+    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda words, check: asked.append(words))
+    benchmark.install(Path("wheels"))
+    assert asked == []
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None if name == "msgspec" else name)
+    benchmark.install(Path("wheels"))
+    assert asked[0][-4:] == ["--no-index", "--find-links", "wheels", "msgspec"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_in_its_small_form(tmp_path: Path) -> None:
+    words = [sys.executable, str(BENCHMARK), "digits", "--small", "--results", str(tmp_path)]
+    subprocess.run(words, check=True)
+    written = {path.name: read_json(path) for path in tmp_path.iterdir()}
+    assert set(written) == {
+        f"gpu-{name}.json" for name in ("speed-resnet20", "speed-resnet50", "seeds", "fast", "paper")
+    }
+    assert all(content["small"] for content in written.values())
+    assert [run["model"] for run in written["gpu-paper.json"]["runs"]] == ["resnet20", "plain20"]
+    assert set(written["gpu-speed-resnet50.json"]["ratio_of_ours"]) == {"ours, by timing", "usual", "library"}
