@@ -1,8 +1,8 @@
 """The parts of gpu.py, each in a process of its own: python benchmarks/gpu_parts.py speed DATA --seconds 150
 
 speed: training steps a second, turn by turn on one device, data and augmentation included but for the library's:
-- ours: as `residuum train` takes them (training/captured.py), and once more with cuDNN's algorithms chosen by timing,
-  which are faster but other ones each time;
+- ours: as `residuum train` takes them (training/captured.py); once more with cuDNN's algorithms chosen by timing, which
+  are faster but other ones each time; and launched kernel by kernel;
 - usual: eager float32 (TF32, as torch has it) in torch's default layout, pictures transformed one by one in a
   DataLoader's processes. The transforms are written out here, without torchvision, which may be missing; they do less
   work than its own;
@@ -46,7 +46,7 @@ from residuum.records.codec import to_json
 from residuum.settings import TrainSettings
 from residuum.training.captured import captured
 from residuum.training.loaders import Loaders, open_loaders
-from residuum.training.loop import Callbacks, Job, Taken, fit
+from residuum.training.loop import Callbacks, Job, Steps, Taken, fit, one_by_one
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import resolve
 from residuum.training.start import make_net, whiten_stem
@@ -155,10 +155,9 @@ def placed(net: ResNet, recipe: Recipe, loader: Loader, compute: Compute, seed: 
     return Job(net, make_forward(net, compute), optimizer, recipe, loader, compute, seed)
 
 
-def steps_of(job: Job, stop: int) -> Iterator[Taken]:
+def steps_of(job: Job, stop: int, steps: Steps = captured) -> Iterator[Taken]:
     """Take our steps from the first to `stop`."""
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, 0, stop)
-    return captured(job, State(), plan)
+    return steps(job, State(), TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, 0, stop))
 
 
 @contextlib.contextmanager
@@ -252,11 +251,15 @@ def speed_of(part: Part, net: Net, compute: Compute) -> dict[str, Any]:
     spec = named(net.name, 10, **net.choices)
     task = Task(num_pictures=len(pixels), image_size=side, depth=spec.depth, batch_size=net.batch)
     recipe = RECIPES["he2015_cifar"](task)
-    ours, timed = (steps_of(placed(ResNet(spec), recipe, loader, compute, seed=0), stop=10**6) for _ in range(2))
+    ours, timed, single = (
+        steps_of(placed(ResNet(spec), recipe, loader, compute, seed=0), 10**6, steps)
+        for steps in (captured, captured, one_by_one)
+    )
     pictures = UsualPictures(pixels, loader.split.labels)
     sides = {
         "ours": (ours, contextlib.nullcontext),
         "ours, by timing": (timed, lambda: chosen_by_timing(allow_tf32=False)),
+        "ours, not recorded": (single, contextlib.nullcontext),
         "usual": (usual_steps(ResNet(spec), pictures, net.batch, part.form.workers, compute.device), chosen_by_timing),
         "library": (library_steps(ResNet(spec), net.batch, side, compute.device), chosen_by_timing),
     }
@@ -273,6 +276,7 @@ def speed_of(part: Part, net: Net, compute: Compute) -> dict[str, Any]:
         print(net.name, {name: round(values[-1]) for name, values in speeds.items()}, flush=True)
         if time.monotonic() > part.until and turn >= 0:
             break
+    sides["usual"][0].close()  # its threads must not ask anything of the device while another step is recorded
     kept = {name: values[1:] for name, values in speeds.items()}
     return {
         "model": net.name,
@@ -399,6 +403,7 @@ def paper(part: Part) -> None:
         if kept:
             for turn, taken in enumerate(walk):
                 if turn % 500 == 0:
+                    synchronised()
                     for _, read in taken:
                         read()  # a loss that is not finite ends the part
             synchronised()

@@ -123,9 +123,7 @@ class _Kind:
             self._step()
 
     def _step(self) -> None:
-        images = self.images
-        if self.side != images.shape[2]:
-            images = self.job.compute.lay_out(resized(images, self.side))
+        images = self.images if self.side == self.images.shape[2] else resized(self.images, self.side)
         loss, correct, norm = forward_and_backward(self.job, images, self.labels)
         self.job.optimizer.step()
         self.job.optimizer.zero_grad()

@@ -12,7 +12,7 @@ from residuum.loading import Classifier
 from residuum.training.resolve import Resolved
 
 EVALUATION_BATCH = 250
-EVALUATION_BATCH_THERE = 2000
+EVALUATION_BATCH_THERE = 1000
 """On a GPU, of small pictures that lie there: a batch of few would take no less time."""
 
 Loaders = dict[SplitName, Loader]

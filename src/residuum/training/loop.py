@@ -162,8 +162,10 @@ def side_at(recipe: Recipe, step: int, side: int) -> int:
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """(B, 3, S, S) to (B, 3, side, side)."""
-    return interpolate(images, (side, side), mode="bilinear", antialias=True)
+    """(B, 3, S, S) to (B, 3, side, side), in the same layout."""
+    smaller = interpolate(images, (side, side), mode="bilinear", antialias=True)
+    is_last = images.is_contiguous(memory_format=torch.channels_last)
+    return smaller.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def warm_up(recipe: Recipe, state: State) -> None:
