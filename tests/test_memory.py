@@ -36,7 +36,7 @@ def compiler(folder: Path, name: str, *flags: str) -> dict[str, str]:
     wrapper = folder / "compiler"
     wrapper.write_text(f'#!/bin/sh\nexec {path} "$@" {" ".join(flags)}\n')
     wrapper.chmod(0o755)
-    return {"CXX": str(wrapper)}
+    return {"CXX": str(wrapper), "RESIDUUM_CACHE": str(folder)}  # other flags are not known to the cache
 
 
 def sanitized(folder: Path) -> dict[str, str]:
