@@ -34,9 +34,11 @@ class Strided(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        if input.shape[3] + 2 * int(self.padding[1]) - self.kernel_size[1] >= self.stride[1]:
-            return super()._conv_forward(input, weight, bias)
-        y = super()._conv_forward(pad(input, (0, self.stride[1])), weight, bias)
+        is_one = input.shape[3] + 2 * int(self.padding[1]) - self.kernel_size[1] < self.stride[1]
+        x = pad(input, (0, self.stride[1])) if is_one else input
+        y = conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
+        if not is_one:
+            return y
         is_last = y.is_contiguous(memory_format=torch.channels_last)
         return y[..., :1].contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
