@@ -30,12 +30,16 @@ from residuum import compute
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.exchange.export_weights import export_weights, layout_for, theirs
-from residuum.exchange.fit import renamed
+from residuum.exchange.export_weights import (
+    export_weights,
+    how_timm_builds,
+    how_torchvision_builds,
+    layout_for,
+    theirs,
+)
+from residuum.exchange.fit import infer, renamed
 from residuum.exchange.import_weights import Imported, import_weights
-from residuum.exchange.infer import infer
 from residuum.exchange.layouts import timm_v2, to_ours, to_theirs, torchvision_like, transformers
-from residuum.exchange.libraries import how_timm_builds, how_torchvision_builds
 from residuum.exchange.opening import open_file
 from residuum.exchange.recognise import recognise
 from residuum.loading import Classifier, load, save_classifier
@@ -163,7 +167,7 @@ def imported(tensors: Any, **flags: Any) -> Imported:
     return import_weights(ImportSettings("theirs.pth", out="ours.safetensors", **flags))
 
 
-def assert_same_answers(theirs: nn.Module, ours: nn.Module, side: int = 64) -> None:
+def assert_same_answers(theirs: nn.Module, ours: nn.Module, side: int = 40) -> None:
     x = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = []
     for net in (theirs, ours):
@@ -284,7 +288,7 @@ def exported_answers_and_tensors(exchange: Exchange, classifier: Classifier) -> 
     with torch.device("meta"):  # the weights are read below: nothing need be filled in
         exec(exported.how_to_load.partition("; net.load")[0], made)
     made["net"].to_empty(device="cpu").load_state_dict(load_file(out), strict=True)
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, 40, 40)
     with torch.inference_mode():
         torch.testing.assert_close(made["net"].eval()(x), exchange.theirs(x), rtol=0, atol=0)
     again = import_weights(ImportSettings(str(out), out=str(exchange.folder / "again.safetensors")))

@@ -6,6 +6,7 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 
 import inspect
 import json as json_format
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -62,8 +63,8 @@ def _grouped(settings: Any) -> Any:
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
         part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
-        if heading := vars(part).get("group"):
-            group = groups.setdefault(heading, Group(heading, sort_key=place))
+        if part.group:
+            group = groups.setdefault(part.group, Group(part.group, sort_key=place))
             hints[field.name] = Annotated[field.type, Parameter(group=group)]
     in_order = {field.name: field for field in by_place(settings)}
     return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})
@@ -136,5 +137,10 @@ def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the command line."""
-    app.meta(sys.argv[1:])
+    """Run the command line. A reader that has seen enough (`| head`) ends it without a word."""
+    try:
+        app.meta(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would write the rest at its end
+        raise SystemExit(141) from None  # as a command that SIGPIPE ended
