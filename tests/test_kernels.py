@@ -1,6 +1,7 @@
 """The compiled operation against torch's, and what happens where it cannot be compiled."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -284,6 +285,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Give what a process with such an environment says: whether there is a library, the smallest of BN and ReLU."""
 
     def run(environment: dict[str, str]) -> str:
+        monkeypatch.delenv("RESIDUUM_KERNELS", raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         build.library.cache_clear()
@@ -317,6 +319,28 @@ def test_it_can_be_turned_off(run_with: RunWith, tmp_path: Path) -> None:
     said = run_with({"RESIDUUM_KERNELS": "off", "RESIDUUM_CACHE": str(tmp_path)})
     assert said.startswith("False 0.0")
     assert not list(tmp_path.iterdir())
+
+
+def test_on_windows_torch_does_the_work_and_that_is_said(run_with: RunWith, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    said = run_with({})
+    assert "False 0.0" in said
+    assert said.count("on Windows") == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "kept", "flag"),
+    [("x86_64", "", "-march=native"), ("x86_64", "avx2", "-march=x86-64-v3"), ("arm64", "", "-mcpu=native")],
+)
+def test_what_is_compiled_for(machine: str, kept: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", kept)
+    assert build._architecture() == flag
+
+
+def test_threads_are_torchs_and_no_compilers() -> None:
+    for source in (*build.SOURCES, *build.HEADERS):
+        assert not re.search(r"^#pragma omp|^#include <omp", source.read_text(encoding="utf-8"), re.MULTILINE), source
 
 
 @compiled
