@@ -18,6 +18,7 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.optimizer import Optimizer, set_rate
+from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
 
 Report = Callable[[Line], None]
@@ -49,6 +50,7 @@ class Callbacks:
     asked_to_stop: Callable[[], int | None]
 
 
+@sharing_cores()
 def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> None:
     """Train from `state` to the recipe's last step.
 
