@@ -32,16 +32,8 @@ WORDS = {
         "`results/studies/`. [中文](claims.zh.md)",
         "none": "There are no results yet. `residuum study --list` shows the studies; `residuum study all` runs them.",
         "counts": "{supported} supported, {contradicted} contradicted, {undecided} undecided.",
-        "heads": (
-            "study and question",
-            "claim, source",
-            "measured",
-            "verdict",
-            "scale",
-            "seeds",
-            "training, minutes of one core",
-            "measuring, minutes",
-        ),
+        "head": "| study and question | claim, source | measured | verdict | scale | seeds "
+        "| training, minutes of one core | measuring, minutes |",
         "supported": "supported",
         "contradicted": "contradicted",
         "undecided": "undecided",
@@ -61,16 +53,7 @@ WORDS = {
         "`results/studies/` 中的文件写出。[English](claims.md)",
         "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",
         "counts": "{supported} 项支持，{contradicted} 项不支持，{undecided} 项尚不能判断。",
-        "heads": (
-            "研究与问题",
-            "结论与出处",
-            "测量结果",
-            "判断",
-            "规模",
-            "种子数",
-            "训练，单核分钟",
-            "测量，分钟",
-        ),
+        "head": "| 研究与问题 | 结论与出处 | 测量结果 | 判断 | 规模 | 种子数 | 训练，单核分钟 | 测量，分钟 |",
         "supported": "支持",
         "contradicted": "不支持",
         "undecided": "尚不能判断",
@@ -91,8 +74,8 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     if not results:
         return "\n\n".join([*parts, words["none"]]) + "\n"
     answers = [result.verdict.answer for result in results]
-    heads = words["heads"]
-    table = [_line(heads), "|" + "---|" * len(heads), *(_line(_row(one, words)) for one in results)]
+    head = words["head"]
+    table = [head, "|" + "---|" * (head.count("|") - 1), *(_row(one, words) for one in results)]
     commands = ["```", *(result.command for result in results), "```"]
     parts += [
         words["counts"].format(**{answer: answers.count(answer) for answer in ANSWERS}),
@@ -105,22 +88,21 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _row(result: StudyRecord, words: dict[str, Any]) -> list[str]:
-    language = words["language"]
-    return [
-        f"[{result.name}](../results/studies/{_file_name(result)}) {_cell(getattr(result.question, language))}",
-        f"{_cell(getattr(result.claim, language))} {_cell(result.source)}",
-        _cell(getattr(result.measured, language)),
+def _row(result: StudyRecord, words: dict[str, Any]) -> str:
+    question, claim, measured = (
+        _cell(getattr(text, words["language"])) for text in (result.question, result.claim, result.measured)
+    )
+    cells = [
+        f"[{result.name}](../results/studies/{_file_name(result)}) {question}",
+        f"{claim} {_cell(result.source)}",
+        measured,
         f"**{words[result.verdict.answer]}**",
         result.scale,
         str(len(result.seeds)),
         _minutes(sum(result.runs.values())),
         _minutes(result.seconds),
     ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _file_name(result: StudyRecord) -> str:

@@ -10,34 +10,29 @@ first two do not count. Peak memory is that of a process.
 Writes results/depth-price.json. Run it on an otherwise idle machine.
 """
 
-import argparse
 import json
 import os
 import statistics
 import subprocess
 import sys
-import time
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import torch
+from cyclopts import Parameter
+from figures import Figures, asked, ratios, seconds_of, spread, write
 
-from residuum import machine
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch
-from residuum.files import write_json
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.recipe import Task
 from residuum.recipes.quick import quick
-from residuum.records.codec import to_json
 from residuum.training.loop import Job, train_step
 from residuum.training.optimizer import make_optimizer, set_rate
 
-RESULTS = Path(__file__).parent.parent / "results"
 FITTED = ("resnet20", "resnet56", "resnet110", "resnet218", "resnet434", "resnet1202")
 DEEPEST = ("resnet1202", "preresnet1001")
 BATCH = 128
@@ -71,43 +66,33 @@ def batch() -> Batch:
     return Batch(images, torch.randint(0, CLASSES, (BATCH,)), np.arange(BATCH), epoch=0)
 
 
-def seconds(job: Job, pictures: Batch) -> float:
-    started = time.perf_counter()
-    train_step(job, pictures, 0, 0.001)
-    return time.perf_counter() - started
-
-
-def steps_of(name: str, checkpointing: bool) -> dict[str, Any]:
+def steps_of(name: str, checkpointing: bool) -> Figures:
     """Seconds of each step that counts."""
     job, pictures = job_of(name, checkpointing), batch()
-    return {"seconds": [seconds(job, pictures) for _ in range(UNCOUNTED + STEPS)][UNCOUNTED:]}
+    times = [seconds_of(lambda: train_step(job, pictures, 0, 0.001)) for _ in range(UNCOUNTED + STEPS)]
+    return {"seconds": times[UNCOUNTED:]}
 
 
-def both_ways(name: str, rounds: int) -> dict[str, Any]:
+def both_ways(name: str, rounds: int) -> Figures:
     """Seconds a picture and peak memory without and with checkpointing, and the median of the steps' ratios."""
     turns = [[alone("--net", name, *flag) for flag in ([], ["--checkpointing"])] for _ in range(rounds)]
     plain, checkpointed = ([turn[way] for turn in turns] for way in (0, 1))
     times = [[second for one in way for second in one["seconds"]] for way in (plain, checkpointed)]
-    ratios = [more / less for less, more in zip(*times, strict=True)]
     return {
         "layers": spec_of(name).depth,
-        "steps": len(ratios),
+        "steps": len(times[0]),
         "seconds_a_picture": statistics.median(times[0]) / BATCH,
         "seconds_a_picture_checkpointed": statistics.median(times[1]) / BATCH,
-        "overhead": {
-            "median": round(statistics.median(ratios), 3),
-            "min": round(min(ratios), 3),
-            "max": round(max(ratios), 3),
-        },
+        "overhead": spread(ratios(times[1], times[0])),
         "peak_memory_mib": [max(one["peak_memory_mib"] for one in way) for way in (plain, checkpointed)],
     }
 
 
-def alone(*words: str) -> dict[str, Any]:
+def alone(*words: str) -> Figures:
     """Run this file on one net in a process of its own; return what it printed, and its peak memory in MiB."""
     process = subprocess.Popen([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    found: dict[str, Any] = json.loads(process.stdout.read())
+    found: Figures = json.loads(process.stdout.read())
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0
     return {**found, "peak_memory_mib": round(usage.ru_maxrss / 1024)}
@@ -127,8 +112,8 @@ def line_through(points: list[tuple[int, float]]) -> dict[str, float]:
     }
 
 
-def whole(rounds: int) -> dict[str, Any]:
-    steps: dict[str, Any] = {}
+def whole(rounds: int) -> Figures:
+    steps: Figures = {}
     for name in dict.fromkeys([*FITTED, *DEEPEST]):
         steps[name] = both_ways(name, 1 if name in DEEPEST else rounds)
         print(name, steps[name], flush=True)
@@ -136,24 +121,22 @@ def whole(rounds: int) -> dict[str, Any]:
     return {"batch_size": BATCH, "steps": steps, "fit": line_through(points)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--net", help=argparse.SUPPRESS)
-    parser.add_argument("--checkpointing", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.net:
-        print(json.dumps(steps_of(options.net, options.checkpointing)))
+Hidden = Parameter(show=False)  # how this file asks itself for one net
+
+
+def main(
+    *,
+    rounds: int = 2,
+    net: Annotated[str | None, Hidden] = None,
+    checkpointing: Annotated[bool, Hidden] = False,
+) -> None:
+    if net:
+        print(json.dumps(steps_of(net, checkpointing)))
         return
-    found = {
-        "command": "python benchmarks/depth_price.py",
-        "environment": to_json(machine.environment()),
-        "compute": {"precision": choose_compute().precision},
-        **whole(options.rounds),
-    }
-    write_json(RESULTS / "depth-price.json", found)
+    found = {"compute": {"precision": choose_compute().precision}, **whole(rounds)}
+    write("depth-price", "python benchmarks/depth_price.py", found)
     print(json.dumps(found["fit"], indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    asked(main)

@@ -10,29 +10,22 @@ for forward hooks; in bfloat16 the two are the same.
 Writes results/family-speed.json, row by row. Run it on an otherwise idle machine.
 """
 
-import argparse
 import itertools
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 import torchvision
+from figures import Figures, asked, ratios, seconds_of, write
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.functional import cross_entropy
 
-from residuum import machine
 from residuum.compute import choose_compute
-from residuum.files import write_json
 from residuum.models.named import named
 from residuum.models.plan import Forward, make_forward
 from residuum.models.resnet import ResNet
-from residuum.records.codec import to_json
 
-PATH = Path(__file__).parent.parent / "results" / "family-speed.json"
 ROWS = (("resnet20", 128, 32), ("resnet110", 128, 32), ("resnet50", 16, 224))
 SETTINGS = (("float32", "contiguous"), ("bfloat16", "channels-last"))
 
@@ -99,7 +92,7 @@ def step_of(net: nn.Module, forward: Forward, images: Tensor, labels: Tensor, pr
     return step
 
 
-def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: int) -> dict[str, Any]:
+def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: int) -> Figures:
     """Alternate single steps of all sides; their order within a round changes from round to round."""
     precision, layout = setting
     torch.manual_seed(0)
@@ -118,10 +111,9 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
     for turn in range(-2, rounds):
         order = list(steps)
         for side in order[turn % 3 :] + order[: turn % 3]:
-            started = time.perf_counter()
-            steps[side]()
+            taken = seconds_of(steps[side])
             if turn >= 0:
-                seconds[side].append(time.perf_counter() - started)
+                seconds[side].append(taken)
     return {
         "model": name,
         "batch_size": batch,
@@ -130,36 +122,28 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
         "layout": layout,
         "rounds": rounds,
         "images_per_s": {side: round(batch / statistics.median(times), 2) for side, times in seconds.items()},
-        "ratio": ratio(seconds["reference"], seconds["ours"]),
-        "ratio_watched": ratio(seconds["reference"], seconds["watched"]),
+        "ratio": quartiles(ratios(seconds["reference"], seconds["ours"])),
+        "ratio_watched": quartiles(ratios(seconds["reference"], seconds["watched"])),
     }
 
 
-def ratio(theirs: list[float], ours: list[float]) -> dict[str, float]:
+def quartiles(values: list[float]) -> dict[str, float]:
     """Return median and quartiles of how many times as fast we are, round by round."""
-    ratios = sorted(a / b for a, b in zip(theirs, ours, strict=True))
-    quarter = len(ratios) // 4
-    return {
-        "median": round(statistics.median(ratios), 3),
-        "low_quartile": round(ratios[quarter], 3),
-        "high_quartile": round(ratios[-1 - quarter], 3),
-    }
+    ordered, quarter = sorted(values), len(values) // 4
+    found = {"median": statistics.median(ordered), "low_quartile": ordered[quarter]}
+    return {name: round(value, 3) for name, value in {**found, "high_quartile": ordered[-1 - quarter]}.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="for each row")
-    options = parser.parse_args()
-    done: list[dict[str, Any]] = []
-    for name, batch, size in ROWS:
-        for setting in SETTINGS:
-            quick = measure(name, batch, size, setting, rounds=2)
-            each = sum(batch / speed for speed in quick["images_per_s"].values())
-            done.append(measure(name, batch, size, setting, rounds=max(9, int(options.seconds / each))))
-            print(done[-1], flush=True)
-            command = "python benchmarks/family_speed.py"
-            write_json(PATH, {"command": command, "environment": to_json(machine.environment()), "rows": done})
+def main(*, seconds: float = 60) -> None:
+    """Measure each row for so many seconds."""
+    done: list[Figures] = []
+    for (name, batch, size), setting in itertools.product(ROWS, SETTINGS):
+        quick = measure(name, batch, size, setting, rounds=2)
+        each = sum(batch / speed for speed in quick["images_per_s"].values())
+        done.append(measure(name, batch, size, setting, rounds=max(9, int(seconds / each))))
+        print(done[-1], flush=True)
+        write("family-speed", "python benchmarks/family_speed.py", {"rows": done})
 
 
 if __name__ == "__main__":
-    main()
+    asked(main)

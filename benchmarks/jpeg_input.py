@@ -13,35 +13,30 @@ Every round draws other crops on every side. `pillow_decode` and `turbo_decode`:
 Writes results/jpeg-input.json (jpeg-input-x4.json). Run it on one core of an otherwise idle machine.
 """
 
-import argparse
 import importlib.metadata
 import io
 import json
 import os
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 import torch
+from figures import asked, ratios, seconds_of, spread, write
 from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import io as torchvision_io
 from torchvision import transforms
 from torchvision.transforms import v2
 
-from residuum import machine
 from residuum.data.augment import augmented_views
-from residuum.data.batches import Loader
+from residuum.data.batches import Loader, one_pass
 from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from residuum.files import write_json
 from residuum.recipe import Augmentation
-from residuum.records.codec import to_json
 
-RESULTS = Path(__file__).parent.parent / "results"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIZE, BATCH = 224, 64
 AUGMENTATION = Augmentation(area=(0.08, 1.0))
@@ -112,8 +107,8 @@ def reference(files: Files, _epoch: int) -> None:
 
 
 def reference_batches(files: Files, _epoch: int) -> None:
-    for start in range(0, len(files), BATCH):
-        default_collate([reference_one(encoded) for encoded in files[start : start + BATCH]])
+    for rows in steps(files):
+        default_collate([reference_one(files[row]) for row in rows])
 
 
 def torchvision_uint8(files: Files, _epoch: int) -> None:
@@ -133,8 +128,7 @@ def turbo_decode(files: Files, _epoch: int) -> None:
 
 
 def steps(files: Files) -> list[np.ndarray]:
-    rows = np.arange(len(files))
-    return [rows[start : start + BATCH] for start in range(0, len(files), BATCH)]
+    return [rows for _, rows in one_pass(len(files), BATCH)]
 
 
 def ours_views(files: Files, epoch: int) -> None:
@@ -175,9 +169,7 @@ def measure(files: Files, rounds: int) -> dict[str, object]:
         side(files[:8], 0)  # warm-up
     for epoch in range(rounds):
         for name, side in SIDES.items():
-            started = time.perf_counter()
-            side(files, epoch)
-            speeds[name].append(len(files) / (time.perf_counter() - started))
+            speeds[name].append(len(files) / seconds_of(lambda side=side, epoch=epoch: side(files, epoch)))
         print({name: round(values[-1]) for name, values in speeds.items()}, flush=True)
     return {
         "simplejpeg": simplejpeg.__version__,
@@ -187,42 +179,21 @@ def measure(files: Files, rounds: int) -> dict[str, object]:
         "size": SIZE,
         "batch_size": BATCH,
         "rounds": rounds,
-        "images_per_s": {name: summary(values) for name, values in speeds.items()},
-        "ratio_to_reference": {name: summary(ratios(speeds, name, "reference")) for name in SIDES},
-        "batches_to_reference_batches": summary(ratios(speeds, "batches", "reference_batches")),
+        "images_per_s": {name: spread(values) for name, values in speeds.items()},
+        "ratio_to_reference": {name: spread(ratios(speeds[name], speeds["reference"])) for name in SIDES},
+        "batches_to_reference_batches": spread(ratios(speeds["batches"], speeds["reference_batches"])),
     }
 
 
-def ratios(speeds: dict[str, list[float]], one: str, other: str) -> list[float]:
-    return [a / b for a, b in zip(speeds[one], speeds[other], strict=True)]
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Return median and range."""
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--enlarge", type=int, default=1)
-    options = parser.parse_args()
+def main(folder: Path, *, rounds: int = 9, enlarge: int = 1) -> None:
     cores = os.sched_getaffinity(0)
     if len(cores) > 1:  # every side on the same one core
         os.sched_setaffinity(0, {max(cores)})
-    found = measure(photographs(options.folder, options.enlarge), options.rounds)
-    suffix, option = (f"-x{options.enlarge}", f" --enlarge {options.enlarge}") if options.enlarge > 1 else ("", "")
-    path = RESULTS / f"jpeg-input{suffix}.json"
-    command = f"python benchmarks/jpeg_input.py FOLDER{option}"
-    write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})
+    found = measure(photographs(folder, enlarge), rounds)
     print(json.dumps(found, indent=1))
-    print(f"written to {path}")
+    suffix, option = (f"-x{enlarge}", f" --enlarge {enlarge}") if enlarge > 1 else ("", "")
+    write(f"jpeg-input{suffix}", f"python benchmarks/jpeg_input.py FOLDER{option}", found)
 
 
 if __name__ == "__main__":
-    main()
+    asked(main)

@@ -75,99 +75,87 @@ WORDS = {
 def tables(page: str) -> str:
     """Return the results part of one page, made from the files alone."""
     words = WORDS[page]
-    accuracy = [_read(path) for path in sorted(RESULTS.glob("accuracy-*.json"))]
-    speed = [_read(path) for path in sorted(RESULTS.glob("train-speed-*.json"))]
-    lines = [words["accuracy"], "|---|---|---|---|", *(_accuracy_row(r, words) for r in accuracy), ""]
-    fast = [_read(RESULTS / f"{name}.json") for name in ("fast", "fast-control", "fast-95")]
-    lines += [words["fast"], "|---|---|---|---|---|---|", *(_fast_row(r) for r in fast), ""]
-    lines += [words["speed"], "|---|---|---|---|---|---|---|---|", *(_speed_row(r, words) for r in speed), ""]
-    for path in RESULTS.glob("parity-*.json"):
-        parity = _read(path)
-        lines += [words["parity"].format(**parity), "|---|---|---|---|---|", _parity_row(parity), ""]
-    for path in RESULTS.glob("depth-price.json"):
-        lines += [words["depth"], "|---|---|---|---|---|", *_depth_rows(_read(path)), ""]
-        fit = _read(path)["fit"]
+    accuracy, speed = _read("accuracy-*"), _read("train-speed-*")
+    lines = _table(words["accuracy"], [_accuracy_row(one, words) for one in accuracy])
+    lines += _table(
+        words["fast"], [_fast_row(one) for name in ("fast", "fast-control", "fast-95") for one in _read(name)]
+    )
+    lines += _table(words["speed"], [_speed_row(one, words) for one in speed])
+    for parity in _read("parity-*"):
+        lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
+    for price in _read("depth-price"):
+        lines += _table(words["depth"], [_depth_row(name, net) for name, net in price["steps"].items()])
+        fit = price["fit"]
         lines += [words["fit"].format(**fit, percent=100 * fit["largest_relative_error"]), ""]
-    jpeg = zip(words["jpeg_names"], ("jpeg-input", "jpeg-input-x4"), strict=True)
-    rows = [_jpeg_row(name, _read(RESULTS / f"{file}.json")) for name, file in jpeg]
-    lines += [words["jpeg"], "|---|---|---|---|---|", *rows, ""]
-    family = [row for path in RESULTS.glob("family-speed.json") for row in _read(path)["rows"]]
-    lines += [words["family"], "|---|---|---|---|---|", *(_family_row(r) for r in family), ""]
-    trims = [_read(path) for path in sorted(RESULTS.glob("trim-*.json"), reverse=True)]
-    lines += [words["trim"], "|---|---|---|---|---|---|", *(_trim_row(r, words) for r in trims), ""]
+    jpeg = zip(words["jpeg_names"], [*_read("jpeg-input"), *_read("jpeg-input-x4")], strict=True)
+    lines += _table(words["jpeg"], [_jpeg_row(name, one) for name, one in jpeg])
+    lines += _table(words["family"], [_family_row(row) for one in _read("family-speed") for row in one["rows"]])
+    lines += _table(words["trim"], [_trim_row(one, words) for one in reversed(_read("trim-*"))])
     environment = (accuracy[0]["runs"][0] if accuracy else speed[0])["environment"]
     note = words["note"].format(**{**environment, "date": environment["date"][:10]})
     return "\n".join([*lines, note, ""])
 
 
+def _read(name: str) -> list[dict[str, Any]]:
+    """Return what the files of this name, or pattern, hold."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob(f"{name}.json"))]
+
+
+def _table(head: str, rows: list[str]) -> list[str]:
+    return [head, "|" + "---|" * (head.count("|") - 1), *rows, ""]
+
+
+def _row(script: str, *cells: str) -> str:
+    """Return a row of these cells, and the benchmark that measured it."""
+    return f"| {' | '.join(cells)} | [{script}](benchmarks/{script}) |"
+
+
 def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
     accuracy = result["summary"]["test_accuracy"]
     what = f"{result['data']}, {result['model']}, {result['recipe']}, {words['epochs'].format(**result)}"
-    spread = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} %"
-    file = f"[{result['written_by'].removeprefix('benchmarks/')}]({result['written_by']})"
-    return f"| {what} | {spread} | {accuracy['n']} | {file} |"
+    return _row("accuracy.py", what, _mean(accuracy), str(accuracy["n"]))
 
 
 def _fast_row(result: dict[str, Any]) -> str:
     found = result["summary"]
     accuracy, seconds, share = (found.get(name) for name in ("accuracy", "seconds", "of_time_to_beat"))
-    right = f"{100 * accuracy['mean']:.2f} ± {100 * accuracy['sd']:.2f} % ({100 * accuracy['min']:.2f})"
+    right = f"{_mean(accuracy)} ({_percent(accuracy['min'])})"
     time = f"{seconds['mean']:.0f} ({seconds['min']:.0f}–{seconds['max']:.0f})"
     part = f"{share['mean']:.2f} ({share['min']:.2f}–{share['max']:.2f})" if share else "–"
     spec = from_json(result["runs"][0]["net"])
     net = next(name for name, named in NAMED_NETS.items() if named == spec)
-    net += "" if share else ", `--target 95`"
-    file = "[fast.py](benchmarks/fast.py)"
-    return f"| {net} | {right} | {time} | {part} | {found['n']} | {file} |"
+    return _row("fast.py", net if share else f"{net}, `--target 95`", right, time, part, str(found["n"]))
 
 
 def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:
-    ratios = [_ratio(result[name]) for name in ("ratio", "ratio_library", "ratio_limit")]
+    usual, library, limit = (_ratio(result[name]) for name in ("ratio", "ratio_library", "ratio_limit"))
     what = f"{result['model']}, {result['image_size']} px, batch {result['batch_size']}"
     what += f", {words['without']}" if result.get("instructions_up_to") else ""
-    return (
-        f"| {what} | {result['images_per_s']['ours']['median']:.0f} | {ratios[0]} | {ratios[1]} "
-        f"| {ratios[2].replace('×', '')} | {result['first_steps_s']:.1f} s | {result['peak_memory_mib']:,} MiB "
-        "| [train_speed.py](benchmarks/train_speed.py) |"
-    )
-
-
-def _ratio(ratio: dict[str, float]) -> str:
-    return f"{ratio['median']:.2f}× ({ratio['min']:.2f}–{ratio['max']:.2f})"
+    speed = f"{result['images_per_s']['ours']['median']:.0f}"
+    needs = f"{result['first_steps_s']:.1f} s", f"{result['peak_memory_mib']:,} MiB"
+    return _row("train_speed.py", what, speed, usual, library, limit.replace("×", ""), *needs)
 
 
 def _parity_row(result: dict[str, Any]) -> str:
     ways = [result["summary"][way] for way in ("fast", "plain")]
-    figures = [f"{100 * way['mean']:.2f} ± {100 * way['sd']:.2f} %" for way in ways]
-    file = "[parity.py](benchmarks/parity.py)"
-    return f"| {result['model']} | {figures[0]} | {figures[1]} | {ways[0]['n']} | {file} |"
+    return _row("parity.py", result["model"], *map(_mean, ways), str(ways[0]["n"]))
 
 
-def _depth_rows(result: dict[str, Any]) -> list[str]:
-    rows = []
-    for name, net in result["steps"].items():
-        memory = ", ".join(f"{peak / 1024:.1f}" for peak in net["peak_memory_mib"]) + " GiB"
-        rows.append(
-            f"| {name} | {1000 * net['seconds_a_picture']:.2f} ms | {_ratio(net['overhead'])} | {memory} "
-            "| [depth_price.py](benchmarks/depth_price.py) |"
-        )
-    return rows
+def _depth_row(name: str, net: dict[str, Any]) -> str:
+    memory = ", ".join(f"{peak / 1024:.1f}" for peak in net["peak_memory_mib"]) + " GiB"
+    return _row("depth_price.py", name, f"{1000 * net['seconds_a_picture']:.2f} ms", _ratio(net["overhead"]), memory)
 
 
 def _jpeg_row(name: str, result: dict[str, Any]) -> str:
-    views = result["images_per_s"]["views"]["median"]
-    file = "[jpeg_input.py](benchmarks/jpeg_input.py)"
-    alone = _ratio(result["ratio_to_reference"]["views"])
-    together = _ratio(result["batches_to_reference_batches"])
-    return f"| {name} | {views:.0f} | {alone} | {together} | {file} |"
+    speed = f"{result['images_per_s']['views']['median']:.0f}"
+    alone, together = result["ratio_to_reference"]["views"], result["batches_to_reference_batches"]
+    return _row("jpeg_input.py", name, speed, _ratio(alone), _ratio(together))
 
 
 def _family_row(row: dict[str, Any]) -> str:
-    speed, ratio = row["images_per_s"], row["ratio"]
     what = f"{row['model']}, {row['image_size']} px, {row['precision']}, batch {row['batch_size']}"
-    spread = f"{ratio['median']:.2f}× ({ratio['low_quartile']:.2f}–{ratio['high_quartile']:.2f})"
-    file = "[family_speed.py](benchmarks/family_speed.py)"
-    return f"| {what} | {speed['ours']:.1f} | {speed['reference']:.1f} | {spread} | {file} |"
+    speeds = [f"{row['images_per_s'][side]:.1f}" for side in ("ours", "reference")]
+    return _row("family_speed.py", what, *speeds, _ratio(row["ratio"], "low_quartile", "high_quartile"))
 
 
 def _trim_row(result: dict[str, Any], words: dict[str, str]) -> str:
@@ -177,22 +165,25 @@ def _trim_row(result: dict[str, Any], words: dict[str, str]) -> str:
     what = f"{result['model']['name']}: {removed} / {sum(whole['blocks'])}"
     validation = [whole["accuracy"], cut["accuracy_recalibrated"], repaired["validation_accuracy"]]
     test = [repaired["original_test_accuracy"], repaired["test_accuracy"]]
+    judged = f"{', '.join(map(_percent, validation))} % (n = {result['data']['images']:,})"
     spread = f"{_percent(statistics.fmean(random))} ({_percent(min(random))}–{_percent(max(random))})"
-    draws = words["draws"].format(n=len(random))
-    faster = whole["latency_ms"]["32"] / cut["latency_ms"]["32"]
-    return (
-        f"| {what} | {', '.join(map(_percent, validation))} % (n = {result['data']['images']:,}) | {spread} %, {draws} "
-        f"| {', '.join(map(_percent, test))} % | {faster:.2f}× | [trim_curve.py](benchmarks/trim_curve.py) |"
-    )
+    draws = f"{spread} %, {words['draws'].format(n=len(random))}"
+    faster = f"{whole['latency_ms']['32'] / cut['latency_ms']['32']:.2f}×"
+    return _row("trim_curve.py", what, judged, draws, f"{', '.join(map(_percent, test))} %", faster)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f}"
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _mean(found: dict[str, float | None]) -> str:
+    """Write the mean of some accuracies with their spread, which one alone has not."""
+    spread = "" if found["sd"] is None else f" ± {_percent(found['sd'])}"
+    return f"{_percent(found['mean'])}{spread} %"
+
+
+def _ratio(ratio: dict[str, float], low: str = "min", high: str = "max") -> str:
+    return f"{ratio['median']:.2f}× ({ratio[low]:.2f}–{ratio[high]:.2f})"
 
 
 def with_tables(page: str, text: str) -> str:

@@ -15,7 +15,6 @@ With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) com
 Writes results/train-speed-MODEL.json. Run it on an otherwise idle machine.
 """
 
-import argparse
 import dataclasses
 import itertools
 import json
@@ -33,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from figures import Figures, asked, flags, ratios, seconds_of, spread, write
 from numpy.typing import NDArray
 from PIL import Image
 from timm.optim import create_optimizer_v2
@@ -42,20 +42,16 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from residuum import machine, runs
-from residuum.files import write_json
+from residuum import runs
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
-from residuum.records.codec import to_json
 from residuum.settings import TrainSettings
-from residuum.training.loaders import Loaders, open_loaders
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved, resolve
-from residuum.training.start import make_net
+from residuum.training.start import Loaders, make_net, open_loaders
 from residuum.training.state import State
 
-RESULTS = Path(__file__).parent.parent / "results"
 Turn = Callable[[int], float]
 """Does so many steps and returns the seconds they took."""
 STARTING = 2
@@ -213,14 +209,7 @@ def convolutions(resolved: Resolved) -> Counter[tuple[object, ...]]:
 # --- measuring ----------------------------------------------------------------------------------
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """Return how long the call takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
-def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
+def measure(resolved: Resolved, rounds: int, steps: int) -> Figures:
     """Alternate the sides and return images/s of each turn, and our ratio to the others turn by turn."""
     loaders = open_loaders(resolved)
     usual, library = usual_steps(resolved, loaders), library_steps(resolved)
@@ -240,43 +229,26 @@ def measure(resolved: Resolved, rounds: int, steps: int) -> dict[str, object]:
             speeds[name].append(batch * steps / side(steps))
         speeds["limit"].append(batch / limit.steps(1))
         print({name: round(values[-1], 1) for name, values in speeds.items()}, flush=True)
-    ratios = {
-        name: summary([a / b for a, b in zip(speeds["ours"], speeds[name], strict=True)])
-        for name in ("usual", "library", "limit")
-    }
+    compared = {name: spread(ratios(speeds["ours"], speeds[name])) for name in ("usual", "library", "limit")}
     return {
         "model": resolved.model,
         "image_size": resolved.image_size,
         "batch_size": batch,
         "rounds": rounds,
         "steps_a_round": steps,
-        "compute": {
-            "precision": resolved.compute.precision,
-            "layout": resolved.compute.layout,
-            "threads": resolved.compute.threads,
-        },
-        "images_per_s": {name: summary(values) for name, values in speeds.items()},
+        "compute": {name: getattr(resolved.compute, name) for name in ("precision", "layout", "threads")},
+        "images_per_s": {name: spread(values) for name, values in speeds.items()},
         "instructions_up_to": os.environ.get("ONEDNN_MAX_CPU_ISA"),
-        "ratio": ratios["usual"],
-        "ratio_library": ratios["library"],
-        "ratio_limit": ratios["limit"],
-    }
-
-
-def summary(values: list[float]) -> dict[str, float]:
-    """Return median and range."""
-    return {
-        "median": round(statistics.median(values), 3),
-        "min": round(min(values), 3),
-        "max": round(max(values), 3),
+        "ratio": compared["usual"],
+        "ratio_library": compared["library"],
+        "ratio_limit": compared["limit"],
     }
 
 
 def start_and_memory(settings: TrainSettings) -> dict[str, float]:
     """Run the command until its first steps are reported; return seconds from start, and peak memory in MiB."""
-    words = [sys.executable, "-m", "residuum", "train", str(settings.data), "--model", str(settings.model)]
-    words += ["--batch-size", str(settings.batch_size), "--validation", str(settings.validation)]
-    words += ["--image-size", str(settings.image_size)] if settings.image_size else []
+    told = {name: getattr(settings, name) for name in ("model", "batch_size", "validation", "image_size")}
+    words = [sys.executable, "-m", "residuum", "train", str(settings.data), *flags(**told)]
     with tempfile.TemporaryDirectory() as folder:
         metrics = Path(folder) / "run" / runs.METRICS
         started = time.perf_counter()
@@ -302,34 +274,26 @@ def in_classes(folder: Path, place: Path) -> Path:
     return place
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--image-size", type=int)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=40)
-    options = parser.parse_args()
+def main(
+    data: Path,
+    *,
+    model: str = "resnet20",
+    image_size: int | None = None,
+    batch_size: int = 128,
+    rounds: int = 7,
+    steps: int = 40,
+) -> None:
+    told: Figures = {"model": model, "batch_size": batch_size, "image_size": image_size}
     with tempfile.TemporaryDirectory() as place:
-        settings = TrainSettings(
-            str(in_classes(options.data, Path(place))),
-            model=options.model,
-            image_size=options.image_size,
-            batch_size=options.batch_size,
-            validation=0.0,
-        )
-        found = measure(resolve(settings), options.rounds, options.steps)
+        settings = TrainSettings(str(in_classes(data, Path(place))), **told, validation=0.0)
+        found = measure(resolve(settings), rounds, steps)
         found |= start_and_memory(settings)
-    command = f"python benchmarks/train_speed.py DATA --model {options.model} --batch-size {options.batch_size}"
-    command += f" --image-size {options.image_size}" if options.image_size else ""
+    print(json.dumps(found, indent=1))
+    command = " ".join(["python benchmarks/train_speed.py DATA", *flags(**told)])
     isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
     command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
-    path = RESULTS / f"train-speed-{options.model}{'-' + isa.lower() if isa else ''}.json"
-    write_json(path, {"command": command, "environment": to_json(machine.environment()), **found})
-    print(json.dumps(found, indent=1))
-    print(f"written to {path}")
+    write(f"train-speed-{model}{'-' + isa.lower() if isa else ''}", command, found)
 
 
 if __name__ == "__main__":
-    main()
+    asked(main)

@@ -7,8 +7,11 @@ of its blocks with `residuum trim`. Writes results/trim-MODEL.json. One net of e
 random deletion, not of training. Run it on an otherwise idle machine: it measures latency.
 """
 
-import argparse
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from figures import RESULTS, asked, flags
 
 from residuum import runs
 from residuum.depth.trim import trim
@@ -19,8 +22,6 @@ from residuum.reporting.depth_page import write_depth_report
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
 
-RESULTS = Path(__file__).parent.parent / "results"
-
 
 def trained(data: str, model: str, epochs: int, folder: Path) -> Path:
     """Return the run of this net, trained now unless it is there."""
@@ -30,29 +31,26 @@ def trained(data: str, model: str, epochs: int, folder: Path) -> Path:
     return run
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data")
-    parser.add_argument("--models", nargs="+", default=["resnet56", "plain56"])
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--repair", type=int, default=2)
-    parser.add_argument("--images", type=int, help="validation pictures to measure on; by default all")
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    options = parser.parse_args()
-    command = f"python benchmarks/trim_curve.py DATA --epochs {options.epochs} --repair {options.repair}"
-    command += f" --images {options.images}" if options.images else ""
-    for model in options.models:
-        run = trained(options.data, model, options.epochs, options.runs)
-        out = options.runs / f"{model}-trim"
-        target = {"keep": 0.75, "repair": options.repair, "images": options.images}
-        trim(TrimSettings(str(run), options.data, **target, out=str(out)))
+def main(
+    data: str,
+    *,
+    models: tuple[str, ...] = ("resnet56", "plain56"),
+    epochs: int = 10,
+    repair: int = 2,
+    images: Annotated[int | None, Parameter(help="validation pictures to measure on; by default all")] = None,
+    runs_in: Annotated[Path, Parameter(name="--runs")] = Path("runs"),
+) -> None:
+    command = ["python benchmarks/trim_curve.py DATA", *flags(epochs=epochs, repair=repair, images=images)]
+    for model in models:
+        run, out = trained(data, model, epochs, runs_in), runs_in / f"{model}-trim"
+        trim(TrimSettings(str(run), data, keep=0.75, repair=repair, images=images, out=str(out)))
         print(write_depth_report(out))
         figures = to_json(read_record(out / runs.TRIM, Trim))
-        asked = runs.read_run(run).settings
-        training = asked.command.replace(asked.settings["data"], "DATA")
-        about = {"command": command, "training": training, "seed": 1, "n": 1}
+        settings = runs.read_run(run).settings
+        training = settings.command.replace(settings.asked["data"], "DATA")
+        about = {"command": " ".join(command), "training": training, "seed": 1, "n": 1}
         write_json(RESULTS / f"trim-{model}.json", {**about, **figures})
 
 
 if __name__ == "__main__":
-    main()
+    asked(main)

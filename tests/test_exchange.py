@@ -30,12 +30,16 @@ from residuum import compute
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.exchange.export_weights import export_weights, layout_for, theirs
-from residuum.exchange.fit import renamed
+from residuum.exchange.export_weights import (
+    export_weights,
+    how_timm_builds,
+    how_torchvision_builds,
+    layout_for,
+    theirs,
+)
+from residuum.exchange.fit import infer, renamed
 from residuum.exchange.import_weights import Imported, import_weights
-from residuum.exchange.infer import infer
 from residuum.exchange.layouts import timm_v2, to_ours, to_theirs, torchvision_like, transformers
-from residuum.exchange.libraries import how_timm_builds, how_torchvision_builds
 from residuum.exchange.opening import open_file
 from residuum.exchange.recognise import recognise
 from residuum.loading import Classifier, load, save_classifier

@@ -62,8 +62,8 @@ def _grouped(settings: Any) -> Any:
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
         part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
-        if heading := vars(part).get("group"):
-            group = groups.setdefault(heading, Group(heading, sort_key=place))
+        if part.group:
+            group = groups.setdefault(part.group, Group(part.group, sort_key=place))
             hints[field.name] = Annotated[field.type, Parameter(group=group)]
     in_order = {field.name: field for field in by_place(settings)}
     return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})

@@ -55,11 +55,7 @@ def write_json(path: Path, content: Json | list[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        UserError: it is missing, or not JSON.
-    """
+    """Read a JSON file (UserError if it is missing, or not JSON)."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

@@ -57,11 +57,7 @@ def load_for(verb: str, model: str | Path | None) -> Classifier:
 
 
 def load(path: str | Path) -> Classifier:
-    """Load a run folder or a model file.
-
-    Raises:
-        UserError: there is none, it is damaged, or the run has not finished.
-    """
+    """Load a run folder or a model file (UserError if there is none, it is damaged, or the run has not finished)."""
     file = model_path(Path(path))
     model = read_model(file)
     about, tensors = model.about, model.preprocessing

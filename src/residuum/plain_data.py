@@ -3,7 +3,7 @@
 from dataclasses import Field, asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from residuum.errors import UserError, nearest
 
@@ -24,7 +24,15 @@ class Range:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a verb can be told. A field's type, and the Range it is annotated with, are checked when it is built."""
+    """What a verb can be told. A field's type, and the Range it is annotated with, are checked when it is built.
+
+    `group` heads the fields that a class adds in the help.
+    """
+
+    group: ClassVar[str] = ""
+
+    def __init_subclass__(cls, group: str = "") -> None:
+        cls.group = group
 
     def __post_init__(self) -> None:
         """Take paths as text and lists, which JSON has, as tuples.
@@ -83,8 +91,7 @@ def explicit(settings: Any) -> dict[str, Any]:
 
 def asked(part: type, settings: Any) -> dict[str, Any]:
     """Return those fields of `part`, a class that `settings` is composed of, that were given a value."""
-    values = {field.name: getattr(settings, field.name) for field in fields(part)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name, value in read_off(part, settings).items() if value is not None}
 
 
 def read_off(part: type, decided: Any) -> dict[str, Any]:

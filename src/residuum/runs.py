@@ -109,11 +109,7 @@ def is_run(path: Path) -> bool:
 
 
 def read_metrics(run: Path) -> list[Line]:
-    """Read the metrics lines; a last line cut off by a crash is left out.
-
-    Raises:
-        UserError: another line is damaged.
-    """
+    """Read the metrics lines; a last line cut off by a crash is left out (UserError if another line is damaged)."""
     return [line for _, line in _lines(run)]
 
 
@@ -130,11 +126,7 @@ def _lines(run: Path) -> list[tuple[bytes, Line]]:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run folder.
-
-    Raises:
-        UserError: `path` is not a run folder, or one of its files is damaged.
-    """
+    """Read a run folder (UserError if `path` is not a run folder, or one of its files is damaged)."""
     if not is_run(path):
         raise UserError(
             f"{path} is not a run folder",

@@ -1,7 +1,7 @@
 """What settings are composed of: parts that verbs share, and those of training. Each heads its group of the help."""
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from residuum.choices import Activation, Device, Layout, Order, Precision, RecipeName, Shortcut, Stem, StrideIn
 from residuum.plain_data import Place, Range, Settings
@@ -13,10 +13,8 @@ ImageCount = Annotated[int | None, Range(1, 10_000_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OnDevice(Settings):
+class OnDevice(Settings, group="Compute"):
     """Where a verb computes."""
-
-    group: ClassVar[str] = "Compute"
 
     device: Device = "auto"
     """Where to compute."""
@@ -25,20 +23,16 @@ class OnDevice(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPrecision(OnDevice):
+class InPrecision(OnDevice, group="Compute"):
     """Where a verb computes, and in what numbers."""
-
-    group: ClassVar[str] = "Compute"
 
     precision: Precision = "auto"
     """Number format of the convolutions. auto: the fastest; to evaluate, float32, as published weights were."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithWorkers(InPrecision):
+class WithWorkers(InPrecision, group="Compute"):
     """Where a verb computes, in what numbers, and how large pictures are read."""
-
-    group: ClassVar[str] = "Compute"
 
     workers: Annotated[int | None, Range(0, 256)] = None
     """Processes that decode large pictures. By default the number of cores."""
@@ -48,10 +42,8 @@ class WithWorkers(InPrecision):
 
 
 @dataclass(frozen=True)
-class DataChoices(Settings):
+class DataChoices(Settings, group="Data"):
     """The pictures, and how much of them is seen."""
-
-    group: ClassVar[str] = "Data"
 
     data: Place | None = None
     """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name.
@@ -64,10 +56,8 @@ class DataChoices(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhichNet(Settings):
+class WhichNet(Settings, group="Net"):
     """The net to begin with."""
-
-    group: ClassVar[str] = "Net"
 
     model: str | None = None
     """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18;
@@ -77,10 +67,8 @@ class WhichNet(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetChoices(Settings):
+class NetChoices(Settings, group="Net"):
     """What is changed of the named net: fields of models/spec.NetSpec, by its names; None is the net's own."""
-
-    group: ClassVar[str] = "Net"
 
     shortcut: Shortcut | None = None
     """Shortcut: A, B, C, none (the plain twin), or one of the 2016 paper's. By default the net's own."""
@@ -111,10 +99,8 @@ class NetChoices(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WhichRecipe(Settings):
+class WhichRecipe(Settings, group="Recipe"):
     """The recipe, and what it is told before it decides: see recipe.Task."""
-
-    group: ClassVar[str] = "Recipe"
 
     recipe: RecipeName | None = None
     """How to train. By default quick; with --start, fine_tune."""
@@ -129,10 +115,8 @@ class WhichRecipe(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecipeChoices(Settings):
+class RecipeChoices(Settings, group="Recipe"):
     """What is changed of the recipe: fields and properties of recipe.Recipe, by its names; None is the recipe's own."""
-
-    group: ClassVar[str] = "Recipe"
 
     lr: Annotated[float | None, Range(1e-8, 100.0)] = None
     """Highest learning rate. By default the recipe's."""
@@ -143,10 +127,8 @@ class RecipeChoices(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunChoices(Settings):
+class RunChoices(Settings, group="Run"):
     """The run: its chance, its folder, what it keeps."""
-
-    group: ClassVar[str] = "Run"
 
     seed: Seed = 0
     """Decides initial weights, order, augmentation and the validation cut."""
@@ -161,10 +143,8 @@ class RunChoices(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingCompute(WithWorkers):
+class TrainingCompute(WithWorkers, group="Compute"):
     """Where training computes, and how its memory is laid out."""
-
-    group: ClassVar[str] = "Compute"
 
     layout: Layout = "auto"
     """Order of the axes in memory."""

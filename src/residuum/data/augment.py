@@ -36,8 +36,13 @@ def augmented_batch(
     size, pad = images.shape[1], augmentation.pad
     uniforms = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
     shift = torch.from_numpy((uniforms[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
-    mirrored = torch.from_numpy(_mirrored(uniforms[:, 2], augmentation, rows, seed, epoch) & augmentation.flip)
-    holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
+    # by this epoch's random number; or, alternating, by that of the first, and its opposite in every second
+    chance = uniform(seed, 0, rows, 3)[:, 2] if augmentation.alternating else uniforms[:, 2]
+    is_opposite = augmentation.alternating and epoch % 2 == 1
+    mirrored = torch.from_numpy(((chance < 0.5) ^ is_opposite) & augmentation.flip)
+    # (B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside
+    corners = torch.from_numpy(np.floor(uniforms[:, 3:] * size).astype(np.int64) - augmentation.cut // 2)
+    holes = corners if augmentation.cut else None
     picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and crops.applies(images):
         how = (holes, augmentation.cut)
@@ -63,27 +68,12 @@ def _reflected(places: Tensor, size: int) -> Tensor:
     return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
 
 
-def _holes(uniforms: NDArray[np.float64], size: int, side: int) -> Tensor:
-    """(B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside."""
-    return torch.from_numpy(np.floor(uniforms * size).astype(np.int64) - side // 2)
-
-
 def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:
     """Set a square of each picture of (B, 3, S, S) to zero."""
     along = torch.arange(view.shape[2])
     y, x = ((along >= start) & (along < start + side) for start in (holes[:, :1], holes[:, 1:]))
     kept = ~(y[:, :, None] & x[:, None, :])
     return view * kept[:, None].to(view)
-
-
-def _mirrored(
-    uniforms: NDArray[np.float64], augmentation: Augmentation, rows: NDArray[np.int64], seed: int, epoch: int
-) -> NDArray[np.bool_]:
-    """By this epoch's random number; or by that of the first, and its opposite in every second."""
-    if not augmentation.alternating:
-        return uniforms < 0.5
-    first: NDArray[np.bool_] = uniform(seed, 0, rows, 3)[:, 2] < 0.5
-    return first ^ bool(epoch % 2)
 
 
 def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -106,18 +106,15 @@ def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int)
 
 
 def header(encoded: bytes | Pixels, name: str) -> Header:
-    """Read the header alone.
-
-    Raises:
-        BrokenPicture: the header is unreadable or announces more than MAX_PIXELS.
-    """
+    """Read the header alone (BrokenPicture if the header is unreadable or announces more than MAX_PIXELS)."""
     if isinstance(encoded, np.ndarray):
         return Header(encoded.shape[1], encoded.shape[0], "array", "array")
     with _only_broken_pictures(name):
         image = _open(encoded, name)
         kind = "JPEG" if image.format == "MPO" else str(image.format)  # MPO: a JPEG with previews behind it
         mode, deep = image.mode, _is_deep(image)
-        several, turned = _has_several(image), _is_turned_tiff(image)
+        several = _has_several(image)
+        turned = image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
         if _orientation_is_late(image, encoded):
             image.load()
         orientation = _orientation(image)
@@ -246,10 +243,6 @@ def _orientation_is_late(image: ImageFile.ImageFile, encoded: bytes) -> bool:
     return image.format == "TIFF" and "xmp" in image.info
 
 
-def _is_turned_tiff(image: ImageFile.ImageFile) -> bool:
-    return image.format == "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-
-
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo what EXIF says: 2 to 4 mirror or turn by 180°, 5 to 8 also swap rows and columns."""
     if orientation == 1:
@@ -337,8 +330,7 @@ def _from_integers(image: ImageFile.ImageFile) -> Pixels:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
         return _stretched(values)
-    eight_bits: Pixels = (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
-    return eight_bits
+    return (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
 
 
 def _from_floats(values: NDArray[np.float32], name: str) -> Pixels:

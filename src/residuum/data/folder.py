@@ -41,11 +41,7 @@ class FolderPictures:
         return len(self.paths)
 
     def encoded(self, index: int) -> bytes:
-        """See Pictures.
-
-        Raises:
-            UserError: the file cannot be read.
-        """
+        """See Pictures (UserError if the file cannot be read)."""
         return read_picture(Path(self.root, self.paths[index]))
 
     def name(self, index: int) -> str:
@@ -74,7 +70,12 @@ def open_folder(path: str | Path) -> ImageData:
     if folders["train"] == "":
         _refuse_likely_splits(root, found["train"])
     for split, folders_of_split in found.items():
-        _check_classes(root, folders_of_split, classes, split)
+        if difference := differences(classes, folders_of_split):
+            raise UserError(
+                f"the class folders of the {split} split of {root} are not the training split's",
+                difference,
+                "give both splits the same class folders; a class is known by the name of its folder",
+            )
     splits = {split: _as_split(root, found[split], classes) for split in found}
     return ImageData.of(label_of(path), str(root), classes, splits)
 
@@ -152,16 +153,6 @@ def _refuse_likely_splits(root: Path, found: Found) -> None:
             f"{listed(nested)} in {root} could be splits or classes",
             "they are called nearly like splits and hold pictures in folders of their own",
             "call split folders train, val and test; otherwise put all classes into a folder train",
-        )
-
-
-def _check_classes(root: Path, found: Found, classes: list[str], split: SplitName) -> None:
-    """Refuse a split whose class folders are not the training split's."""
-    if difference := differences(classes, found):
-        raise UserError(
-            f"the class folders of the {split} split of {root} are not the training split's",
-            difference,
-            "give both splits the same class folders; a class is known by the name of its folder",
         )
 
 

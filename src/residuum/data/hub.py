@@ -89,8 +89,7 @@ def fetched_folder(name: str) -> Path | None:
         return None
     folder = _place(wanted)
     files = _read_manifest(folder)
-    whole = files is not None and all(_size(folder / file.path) == file.size for file in files)
-    return folder if whole else None
+    return folder if files and all(_size(folder / file.path) == file.size for file in files) else None
 
 
 def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = None) -> Path:
@@ -157,14 +156,14 @@ def _place(wanted: HubName) -> Path:
     return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
-def _read_manifest(folder: Path) -> list[RemoteFile] | None:
-    """Return the files of a fetch that was finished, or None."""
+def _read_manifest(folder: Path) -> list[RemoteFile]:
+    """Return the files of a fetch that was finished, none of another."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         files = [RemoteFile(**file) for file in manifest["files"]]
-        return files if manifest["complete"] and all(_is_safe(file.path) for file in files) else None
+        return files if manifest["complete"] and all(_is_safe(file.path) for file in files) else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+        return []
 
 
 def _write_manifest(folder: Path, wanted: HubName, files: list[RemoteFile], *, complete: bool) -> None:
@@ -330,7 +329,7 @@ def _spoiled(wanted: HubName, file: RemoteFile, why: str) -> UserError:
 
 def _get_page(wanted: HubName, url: str) -> tuple[list[Any], str]:
     """Return one page of a list, and the address of the next one, or ""."""
-    with _reaching(wanted), _request(url) as response:
+    with _answer(wanted, url) as response:
         answer, link = response.read(_LONGEST_ANSWER), response.headers.get("Link", "")
     following = re.search(r'<([^>]*)>;\s*rel="next"', link)
     try:
@@ -345,23 +344,20 @@ def _get_page(wanted: HubName, url: str) -> tuple[list[Any], str]:
 
 
 def _blocks(wanted: HubName, url: str) -> Iterator[bytes]:
-    with _reaching(wanted), _request(url) as response:
+    with _answer(wanted, url) as response:
         while block := response.read(1 << 20):
             yield block
 
 
-def _request(url: str) -> Any:
+@contextmanager
+def _answer(wanted: HubName, url: str) -> Iterator[Any]:
+    """Yield what the hub sends; turn what the network raises into one clear message."""
     request = urllib.request.Request(url, headers={"User-Agent": "residuum"})
     if token := os.environ.get("HF_TOKEN"):
         request.add_unredirected_header("Authorization", f"Bearer {token}")  # for the hub alone
-    return urllib.request.urlopen(request, timeout=TIMEOUT)
-
-
-@contextmanager
-def _reaching(wanted: HubName) -> Iterator[None]:
-    """Turn what the network raises into one clear message."""
     try:
-        yield
+        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+            yield response
     except urllib.error.HTTPError as error:
         error.close()
         unknown = error.code in {401, 403, 404}

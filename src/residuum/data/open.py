@@ -35,7 +35,8 @@ def open_data(source: str, fetch_allowed: bool = True, progress: Progress | None
     if folder is None:
         _refuse_fetch(source, wanted, fetch_allowed)
         folder = fetch(source, progress=progress)
-    return replace(_open_local(folder), name=_short_name(source, wanted), source=str(wanted))
+    own_name = "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))
+    return replace(_open_local(folder), name=source if source in SHORT_NAMES else own_name, source=str(wanted))
 
 
 def _is_here(source: str) -> bool:
@@ -63,9 +64,3 @@ def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:
     if not fetch_allowed:
         mend = f"run `residuum data fetch {source}`, or give a folder"
         raise UserError(f"{source} is not on this machine", "", mend)
-
-
-def _short_name(source: str, wanted: HubName) -> str:
-    if source in SHORT_NAMES:
-        return source
-    return "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))

@@ -63,11 +63,7 @@ class ParquetPictures:
         return self.starts[-1]
 
     def encoded(self, index: int) -> bytes:
-        """See Pictures; a row without a picture gives no bytes.
-
-        Raises:
-            UserError: the file cannot be read.
-        """
+        """See Pictures; a row without a picture gives no bytes (UserError if the file cannot be read)."""
         number = bisect_right(self.starts, index) - 1
         column = self._kept.groups.get(number)
         if column is None:

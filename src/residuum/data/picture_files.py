@@ -70,11 +70,7 @@ def visible_folders(folder: Path) -> list[str]:
 
 
 def existing_folder(path: str | Path) -> Path:
-    """Return the folder's absolute path.
-
-    Raises:
-        UserError: there is none, or it is a file.
-    """
+    """Return the folder's absolute path (UserError if there is none, or it is a file)."""
     try:
         root = Path(path).resolve()
         is_folder, is_there = root.is_dir(), root.exists()

@@ -99,5 +99,4 @@ def draw_rows(labels: NDArray[np.int64], wanted: NDArray[np.int64], seed: int) -
     counts = np.bincount(labels, minlength=len(wanted))
     first_of_class = np.repeat(np.cumsum(counts) - counts, counts)
     rank = np.arange(len(labels)) - first_of_class
-    rows: NDArray[np.int64] = np.sort(order[rank < np.repeat(wanted, counts)])
-    return rows
+    return np.sort(order[rank < np.repeat(wanted, counts)])

@@ -1,6 +1,6 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +8,7 @@ import numpy as np
 from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.exchange.fit import check_same, fitted, renamed
-from residuum.exchange.infer import Renamed, infer
+from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.known import Guess, Known, guess, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
@@ -17,6 +16,7 @@ from residuum.exchange.sources import Source, open_source
 from residuum.loading import save_classifier
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
+from residuum.plain_data import read_off
 from residuum.records import model as records
 from residuum.settings import ImportSettings
 
@@ -40,8 +40,7 @@ def import_weights(settings: ImportSettings) -> Imported:
     """
     if settings.source is None:
         raise UserError("which weights?", "", "residuum import FILE")
-    told = {field.name: getattr(settings, field.name) for field in fields(Known)}
-    told["classes"] = _read_names(Path(settings.classes)) if settings.classes else None
+    told = read_off(Known, settings) | {"classes": _read_names(Path(settings.classes)) if settings.classes else None}
     source = open_source(str(settings.source))
     tensors = without_prefixes(source.opened.tensors)
     found = renamed(tensors, recognise(tensors, source.name), source.name)

@@ -10,6 +10,7 @@ from typing import Any
 from residuum.choices import Interpolation, StrideIn, ZeroChannels
 from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
 from residuum.models.spec import NetSpec
+from residuum.plain_data import flag
 
 Colour = tuple[float, float, float]
 
@@ -140,9 +141,8 @@ def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Kno
 def _sentence(name: str, value: Any, why: str) -> str:
     if name == "classes":
         return f"{_LABELS[name]}: {why} (--classes tells otherwise)"
-    flag = "--" + name.replace("_", "-")
     written = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag} tells otherwise)"
+    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag(name)} tells otherwise)"
 
 
 # --- class names --------------------------------------------------------------------------------

@@ -118,18 +118,13 @@ def _asked_for(path: Path, message: str) -> list[str]:
 
 
 def unwrapped(content: Any, path: Path) -> Opened:
-    """Find the tensors inside {"state_dict": …, "epoch": …} and the like.
-
-    Raises:
-        UserError: there are none.
-    """
+    """Find the tensors inside {"state_dict": …, "epoch": …} and the like (UserError if there are none)."""
     left_out: list[str] = []
     chosen: list[str] = []
     for _ in range(3):
         if not isinstance(content, Mapping) or _is_state(content):
             break
-        present = [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]
-        if not present:
+        if not (present := [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]):
             break
         left_out += [str(name) for name in content if name != present[0]]
         if len(present) > 1:

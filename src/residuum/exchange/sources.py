@@ -3,16 +3,14 @@
 All ways end in the same `Source`; nothing but the fetching itself needs the network.
 """
 
-import hashlib
 import importlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from residuum import runs
 from residuum.console import show_progress
@@ -22,13 +20,12 @@ from residuum.exchange.known import Known
 from residuum.exchange.opening import Opened, open_file
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
 from residuum.files import short_digest
+from residuum.models.file import digest
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 FAMILIES = ("resnet", "resnext", "wide_resnet")
-
-NOTHING = Known()
 
 _Result = TypeVar("_Result")
 
@@ -44,7 +41,7 @@ class Source:
     opened: Opened
     digest: str
     """16 hexadecimal digits of a SHA-256: of the file, or of the tensors where there was none."""
-    said: Known = NOTHING
+    said: Known = field(default_factory=Known)
     net: nn.Module | None = None
     """The library's own net with these weights, to compare with."""
 
@@ -89,15 +86,13 @@ def from_torchvision(name: str) -> Source:
     name, _, which = name.partition(":")
     if not name.startswith(FAMILIES):
         raise UserError(f"torchvision's {name} is not a residual net of this family", "", "resnet50, for one")
-    weights = _fetched(f"torchvision:{name}", lambda: models.get_model_weights(name)[which or "DEFAULT"])
-    tensors = _fetched(
-        f"torchvision:{name}",
-        lambda: weights.get_state_dict(check_hash=True, weights_only=True, map_location="cpu"),
-    )
+    called, how = f"torchvision:{name}", {"check_hash": True, "weights_only": True, "map_location": "cpu"}
+    weights = _fetched(called, lambda: models.get_model_weights(name)[which or "DEFAULT"])
+    tensors = _fetched(called, lambda: weights.get_state_dict(**how))
     net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
     net.load_state_dict(tensors)
     said = transforms_facts(weights.transforms(), weights.meta["categories"])
-    return Source(f"torchvision:{name}:{weights.name}", name, Opened(tensors), _of_tensors(tensors), said, net)
+    return Source(f"{called}:{weights.name}", name, Opened(tensors), digest(tensors)[:16], said, net)
 
 
 def from_timm(name: str) -> Source:
@@ -105,7 +100,7 @@ def from_timm(name: str) -> Source:
     timm = _library("timm")
     net = _fetched(f"timm:{name}", lambda: timm.create_model(name, pretrained=True))
     tensors = net.state_dict()
-    return Source(f"timm:{name}", name, Opened(tensors), _of_tensors(tensors), timm_facts(net.pretrained_cfg), net)
+    return Source(f"timm:{name}", name, Opened(tensors), digest(tensors)[:16], timm_facts(net.pretrained_cfg), net)
 
 
 def from_hugging_face(name: str) -> Source:
@@ -141,11 +136,3 @@ def _fetched(name: str, fetch: Callable[[], _Result]) -> _Result:
             f"{type(error).__name__}: {cause}",
             "check the name and the network; or fetch the file elsewhere and import it by its path",
         ) from error
-
-
-def _of_tensors(tensors: Mapping[str, Tensor]) -> str:
-    seal = hashlib.sha256()
-    for name in sorted(tensors):
-        seal.update(name.encode())
-        seal.update(tensors[name].detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return seal.hexdigest()[:16]

@@ -1,7 +1,7 @@
 """What a net costs, counted on the net itself without computing anything (meta tensors)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 
@@ -45,16 +45,11 @@ def _noting_multiply_adds(net: nn.Module) -> Iterator[list[int]]:
         seen = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
         noted.append(seen.shape[2:].numel() * weight.numel())
 
-    handles = [
-        module.register_forward_hook(note)
-        for module in net.modules()
-        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-    ]
-    try:
+    with ExitStack() as watched:
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                watched.enter_context(module.register_forward_hook(note))
         yield noted
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def saved_bytes(net: nn.Module, images: Tensor) -> int:

@@ -49,11 +49,7 @@ def write_model(path: Path, model: ModelFile) -> None:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read a model file.
-
-    Raises:
-        UserError: it is missing, damaged, not a safetensors file, or not one of ours.
-    """
+    """Read a model file (UserError if it is missing, damaged, not a safetensors file, or not one of ours)."""
     tensors, metadata = read_tensors(path)
     content = _content(metadata.get(_KEY, "{}"))
     if content.get("format") != FORMAT:
@@ -72,15 +68,15 @@ def read_model(path: Path) -> ModelFile:
 def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
     """Return the bytes of a safetensors file whose metadata hold a digest of all the rest."""
     plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-    return save(plain, metadata={**metadata, _DIGEST: _digest(plain, metadata)})
+    return save(plain, metadata={**metadata, _DIGEST: digest(plain, repr(sorted(metadata.items())))})
 
 
-def _digest(tensors: dict[str, Tensor], metadata: dict[str, str]) -> str:
-    """SHA-256 over metadata, names and contents: a single flipped bit on the disk is noticed."""
-    seal = hashlib.sha256(repr(sorted(metadata.items())).encode())
+def digest(tensors: dict[str, Tensor], besides: str = "") -> str:
+    """Return the SHA-256 of names and contents, and what is `besides`: a single flipped bit is noticed."""
+    seal = hashlib.sha256(besides.encode())
     for name in sorted(tensors):
         seal.update(name.encode())
-        seal.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+        seal.update(_plain(tensors[name]).reshape(-1).view(torch.uint8).numpy().data)
     return seal.hexdigest()
 
 
@@ -102,8 +98,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             f"it is damaged or of another kind ({error})",
             "other people's weights come in with: residuum import FILE",
         ) from error
-    digest = metadata.pop(_DIGEST, None)
-    if digest is not None and digest != _digest(tensors, metadata):
+    told = metadata.pop(_DIGEST, None)
+    if told is not None and told != digest(tensors, repr(sorted(metadata.items()))):
         raise UserError(f"{path} is damaged", "its content does not fit the digest it carries")
     return tensors, metadata
 

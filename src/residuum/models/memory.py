@@ -39,18 +39,14 @@ def _contexts(blocks: Sequence[nn.Module]) -> tuple[AbstractContextManager[None]
 
 @contextmanager
 def _running_statistics_kept(blocks: Sequence[nn.Module]) -> Iterator[None]:
-    """The second computation must not move BN's running statistics a second time."""
+    """The second computation must not move BN's running statistics a second time, and counts its batches on a copy."""
     modules = (module for block in blocks for module in block.modules())
     norms = [module for module in modules if isinstance(module, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
-    counted = [norm.num_batches_tracked for norm in norms]
-    before = [None if count is None else count.clone() for count in counted]
-    for norm in norms:
-        norm.momentum = 0.0
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:
-        for norm, momentum, count, old in zip(norms, momenta, counted, before, strict=True):
-            norm.momentum = momentum
-            if count is not None and old is not None:
-                count.copy_(old)
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

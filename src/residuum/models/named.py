@@ -127,7 +127,5 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
             "a plain net is the residual net without its shortcuts",
             f"use --model {residual}",
         )
-    given = {choice: value for choice, value in choices.items() if value is not None}
-    if num_classes is not None:
-        given["num_classes"] = num_classes
+    given = {choice: value for choice, value in {**choices, "num_classes": num_classes}.items() if value is not None}
     return replace(NAMED_NETS[name], **given)

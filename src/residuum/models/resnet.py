@@ -43,10 +43,9 @@ class ResNet(nn.Module):
 
     def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
         """Yield every block in order with its name: "stage1.block1"."""
-        for stage_name, stage in self.stages.named_children():
-            for block_name, block in stage.named_children():
-                assert isinstance(block, ResidualBlock)
-                yield f"{stage_name}.{block_name}", block
+        for name, module in self.stages.named_modules():
+            if isinstance(module, ResidualBlock):
+                yield name, module
 
 
 def initialise(net: nn.Module) -> None:

@@ -208,8 +208,3 @@ def from_json(data: dict[str, Any]) -> NetSpec:
         raise UserError(
             "the net's specification cannot be read", str(error), "use the residuum version that wrote it"
         ) from error
-
-
-def choices(spec: NetSpec) -> dict[str, Any]:
-    """Return the choices that differ from their defaults: what is special about this net."""
-    return {f.name: getattr(spec, f.name) for f in fields(spec) if getattr(spec, f.name) != f.default}

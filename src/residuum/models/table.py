@@ -31,13 +31,10 @@ def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str,
     Raises:
         UserError: a name is unknown, or a net of comparison cannot be built or see pictures so small.
     """
-    return [_row(name, settings) for name in names or _all_names(settings.image_size or 224)]
-
-
-def _all_names(image_size: int) -> list[str]:
-    """Return the family's nets, and those of comparison where their costs are known or can be counted."""
-    counted = image_size == 224 or (image_size >= SMALLEST and installed())
-    return [*NAMED_NETS, *(COMPARISON_NETS if counted else ())]
+    image_size = settings.image_size or 224  # there the costs of the nets of comparison are known
+    comparable = image_size == 224 or (image_size >= SMALLEST and installed())
+    everything = [*NAMED_NETS, *(COMPARISON_NETS if comparable else ())]
+    return [_row(name, settings) for name in names or everything]
 
 
 def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:

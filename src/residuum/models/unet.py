@@ -57,11 +57,7 @@ class UNet(nn.Module):
         _initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, K, H, W).
-
-        Raises:
-            UserError: H or W cannot be halved often enough.
-        """
+        """(N, C, H, W) to (N, K, H, W); UserError if H or W cannot be halved often enough."""
         self._check(x)
         maps = []
         for level in self.encoder:

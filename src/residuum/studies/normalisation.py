@@ -17,8 +17,8 @@ from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.trained import net_settings
 from residuum.studies.variants import Variant, compared, errors, train_each
 from residuum.studies.verdict import Rule, below, not_above
-from residuum.training.loaders import open_loaders
 from residuum.training.resolve import resolve
+from residuum.training.start import open_loaders
 
 NET = "resnet20"
 DROPOUT = 0.3

@@ -43,19 +43,14 @@ def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
 
 def _decaying(net: nn.Module, recipe: Recipe, left_out: set[nn.Parameter]) -> list[dict[str, Any]]:
     """Two groups of all trained parameters but `left_out`: those that decay, and those that do not."""
-    weights: list[nn.Parameter] = []
-    norms_and_biases: list[nn.Parameter] = []
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}  # by whether they decay
     for module in net.modules():
         is_weighted = isinstance(module, nn.Conv2d | nn.Linear)
         for name, parameter in module.named_parameters(recurse=False):
             decays = recipe.decay_norms_and_biases or (is_weighted and name == "weight")
             if parameter.requires_grad and parameter not in left_out:
-                (weights if decays else norms_and_biases).append(parameter)
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay},
-        {"params": norms_and_biases, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+                groups[decays].append(parameter)
+    return [{"params": alike, "weight_decay": recipe.weight_decay * decay} for decay, alike in groups.items() if alike]
 
 
 def _normalised_convolutions(net: nn.Module) -> list[nn.Conv2d]:

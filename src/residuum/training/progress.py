@@ -1,14 +1,19 @@
-"""What a person sees while a net trains: a bar with ETA in a terminal, plain lines elsewhere. All on stderr."""
+"""What a person sees while a net trains: a bar with ETA in a terminal, plain lines elsewhere, all on stderr; and
+TensorBoard events beside the metrics lines, for those who want them (package tensorboard)."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from residuum.console import say
+from residuum.errors import UserError
+from residuum.records.codec import to_json
 from residuum.records.run import Epoch, Line, Step
+from residuum.runs import EVENTS
 from residuum.training.loop import Report
 
 PLAIN_SECONDS = 30.0
@@ -70,3 +75,28 @@ def _epoch_text(line: Epoch) -> str:
     if line.validation_accuracy is not None:
         text += f"; validation loss {line.validation_loss:.3f}, {line.validation_accuracy:.1%}"
     return f"{text}; {line.images_per_s:,.0f} images/s"
+
+
+@contextmanager
+def events(run: Path, *, wanted: bool) -> Iterator[Report]:
+    """Yield the function that writes a metrics line as TensorBoard events; it does nothing unless wanted.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    if not wanted:
+        yield lambda _line: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UserError("--tensorboard needs a package that is not installed", "", "pip install tensorboard") from error
+    with SummaryWriter(str(run / EVENTS)) as writer:
+
+        def write(line: Line) -> None:
+            content = to_json(line)
+            for name, value in content.items():
+                if isinstance(value, int | float) and name not in {"step", "epoch"}:
+                    writer.add_scalar(f"{content['kind']}/{name}", value, line.step)
+
+        yield write

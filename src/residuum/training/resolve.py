@@ -4,10 +4,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from residuum import runs
 from residuum.choices import Device, RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
+from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
@@ -15,7 +17,7 @@ from residuum.errors import UserError
 from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.spec import NetSpec
-from residuum.plain_data import asked, check_known, flag, read_off
+from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices
@@ -53,11 +55,7 @@ class Resolved:
 
 
 def resolve(settings: TrainSettings) -> Resolved:
-    """Open the data and decide everything.
-
-    Raises:
-        UserError: no such data or model, or too few pictures.
-    """
+    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
     named_recipe = recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
     start = load(settings.start) if settings.start is not None else None
     if settings.model is not None or start is not None:
@@ -65,9 +63,8 @@ def resolve(settings: TrainSettings) -> Resolved:
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    cut = None
-    if data.validation is None and settings.validation != 0:
-        cut = cut_validation(data.train.labels, settings.validation, settings.seed)
+    is_cut = data.validation is None and settings.validation != 0
+    cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
@@ -155,3 +152,40 @@ def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> 
         "batch_size": recipe.batch_size,
         "flip": recipe.augmentation.flip,
     }
+
+
+# --- going on -----------------------------------------------------------------------------------
+
+
+def reopen(settings: TrainSettings) -> Resolved:
+    """Resolve a stopped run again from what it wrote down, and check that the data are still the same.
+
+    Raises:
+        UserError: not a run; already finished; other settings were given; or the data have changed.
+    """
+    assert settings.resume is not None
+    run = Path(settings.resume)
+    record = runs.read_run(run)
+    others = set(explicit(settings)) - {"resume"}
+    if others:
+        flags = ", ".join(map(flag, sorted(others)))
+        raise UserError(
+            f"a run is continued with its own settings, but {flags} was given",
+            "",
+            f"residuum train --resume {run}",
+        )
+    if (run / runs.MODEL).exists():
+        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
+    if not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
+        raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
+    again = TrainSettings(**record.settings.settings)
+    if again.start is not None:  # the run's own copy stands in for the original
+        again = replace(again, start=str(run / runs.START))
+    resolved = resolve(again)
+    if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
+        raise UserError(
+            f"the data in {resolved.data.source} are no longer those the run in {run} began with",
+            "pictures, labels or class names have changed",
+            "bring the old data back, or start a new run",
+        )
+    return resolved

@@ -20,17 +20,14 @@ from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
-from residuum.training.loaders import Loaders, open_loaders
-from residuum.training.loop import Callbacks, Job, Report, fit
+from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
-from residuum.training.progress import shown
+from residuum.training.progress import events, shown
 from residuum.training.record import describe, record_data, record_start, run_name
-from residuum.training.reopen import reopen
-from residuum.training.resolve import Resolved, resolve
+from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import lineage, make_net, whiten_stem
+from residuum.training.start import Loaders, lineage, make_net, open_loaders, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
-from residuum.training.tensorboard import events
 
 
 def train(settings: TrainSettings) -> runs.RunRecord:
@@ -82,8 +79,14 @@ def _train_net(
     job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
     tensorboard = events(run, wanted=resolved.settings.tensorboard)
     with shown(state.step, resolved.recipe.iterations) as show, tensorboard as log:
+
+        def report(line: Line) -> None:
+            runs.append_metrics(run, line)
+            show(line)
+            log(line)
+
         callbacks = Callbacks(
-            report=_report(run, show, log),
+            report=report,
             save=lambda now: save_checkpoint(run, net, optimizer, now),
             validate=lambda: _validation_scores(job, loaders.get("validation")),
             asked_to_stop=asked_to_stop,
@@ -93,17 +96,6 @@ def _train_net(
         except Stopped as stop:
             raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     return job
-
-
-def _report(run: Path, *others: Report) -> Report:
-    """Write each line to the run's metrics, then show it."""
-
-    def report(line: Line) -> None:
-        runs.append_metrics(run, line)
-        for other in others:
-            other(line)
-
-    return report
 
 
 def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:

@@ -1,21 +1,71 @@
-"""What a net begins with: chance, or the weights of a trained one."""
+"""What a run begins with: its splits, ready to be served, and its net with weights by chance or of a trained one."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from residuum import machine, runs
+from residuum.choices import SplitName
 from residuum.console import say
-from residuum.data.batches import Loader
+from residuum.data.batches import Loader, open_loader, pixels_if_small
+from residuum.data.contract import Split
+from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
+from residuum.data.split import training_and_validation
+from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
 from residuum.records.model import Lineage, Trained
-from residuum.training.loaders import EVALUATION_BATCH
 from residuum.training.resolve import Resolved
+
+EVALUATION_BATCH = 250
+
+Loaders = dict[SplitName, Loader]
+"""The splits that there are, ready to be served."""
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def open_loaders(resolved: Resolved) -> Loaders:
+    """Decode the small, prepare to stream the large, and measure the training pictures' mean and spread."""
+    size, resize = resolved.image_size, resolved.resize_to
+    train, validation = training_and_validation(resolved.data, resolved.cut)
+    interpolation = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
+    images = pixels_if_small(train.pictures, size, resize, interpolation)
+    how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
+    device, workers = resolved.compute.device, resolved.settings.workers or 0
+    splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
+    return {
+        name: open_loader(split, how, device, workers, EVALUATION_BATCH, images if name == "train" else None)
+        for name, split in splits.items()
+        if split is not None
+    }
+
+
+def _of_start(start: Classifier | None, image_size: int, resize_to: int) -> Preprocessing | None:
+    """The preprocessing that a starting model was trained with, at the size asked for; None for a new net.
+
+    Raises:
+        UserError: it subtracts a mean picture of another size.
+    """
+    if start is None:
+        return None
+    how = start.preprocessing
+    if how.mean.ndim == 3 and image_size != how.image_size:
+        raise UserError(
+            f"the starting model cannot be trained at {image_size} px",
+            f"it subtracts a mean picture of {how.image_size} px",
+            f"use --image-size {how.image_size}",
+        )
+    return replace(how, image_size=image_size, resize_to=resize_to)
+
+
+# --- weights ------------------------------------------------------------------------------------
 
 
 def make_net(resolved: Resolved) -> ResNet:
