@@ -1,6 +1,5 @@
-"""Waiting for each other as others allow: threads that idle beside training while the machine is busy, and only then."""
+"""Waiting as others allow: threads that idle beside training while the machine is busy, and only then."""
 
-import os
 import sys
 import threading
 import time
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux keeps acc
 
 
 def threads_there() -> int:
-    return len(os.listdir("/proc/self/task"))
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def until(wanted: int) -> int:
@@ -32,12 +31,12 @@ def test_threads_idle_beside_training_while_it_has_to_wait_and_only_then(monkeyp
         pytest.skip("torch brings another OpenMP")
     waited = {"a period": 0.0, "so far": 0.0}
 
-    def account(_: Path) -> float:
+    def account(_thread: int) -> float:
         waited["so far"] += waited["a period"]
         return waited["so far"]
 
     monkeypatch.setattr(sharing, "SECONDS", 0.01)
-    monkeypatch.setattr(sharing, "_waited", account)
+    monkeypatch.setattr(sharing.machine, "seconds_waited", account)
     monkeypatch.setattr(sharing.machine, "cores", lambda: 4)
     with threads_used(2):
         torch.zeros(2**20).add_(1)
@@ -63,7 +62,4 @@ def test_one_thread_waits_for_nobody():
 
 def test_the_account_of_waiting_is_in_seconds():
     """Linux's own: microseconds to minutes, for a process that has only just begun to work."""
-    times = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-    if not times.exists():
-        pytest.skip("this Linux keeps no account")
-    assert 0 <= sharing._waited(times) < 3600
+    assert 0 <= sharing.machine.seconds_waited(threading.get_native_id()) < 3600

@@ -42,6 +42,13 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def seconds_waited(thread: int) -> float:
+    """Return for how long, in s, a thread of this process has waited for a core; 0 where the system, unlike Linux,
+    keeps no account."""
+    account = Path(f"/proc/self/task/{thread}/schedstat")
+    return int(account.read_text(encoding="utf-8").split()[1]) / 1e9 if account.exists() else 0.0
+
+
 @cache
 def _version(package: str) -> str:
     try:

@@ -9,7 +9,6 @@ import ctypes
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
@@ -23,39 +22,33 @@ BUSY = 0.1
 
 @contextmanager
 def sharing_cores() -> Iterator[None]:
-    """Watch, from a thread of its own, how long the calling thread waits for a core. Nothing where Linux or GNU's
-    OpenMP is not, or where there is one thread."""
-    ended, times = threading.Event(), Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-    if torch.get_num_threads() > 1 and times.exists() and hasattr(ctypes.CDLL(None), "GOMP_parallel"):
-        threading.Thread(target=_watch, args=(times, ended), daemon=True).start()
+    """Watch, from a thread of its own, how long the calling thread waits for a core; nothing with another OpenMP."""
+    ended = threading.Event()
+    if torch.get_num_threads() > 1 and hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        threading.Thread(target=_watch, args=(threading.get_native_id(), ended), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _watch(times: Path, ended: threading.Event) -> None:
+def _watch(thread: int, ended: threading.Event) -> None:
     while not ended.is_set():
-        if _is_busy(times, ended):
-            helper = threading.Thread(target=_lend_threads, args=(times, ended), daemon=True)
+        if _is_busy(thread, ended):
+            helper = threading.Thread(target=_lend_threads, args=(thread, ended), daemon=True)
             helper.start()
             helper.join()  # its end gives the lent threads back
 
 
-def _lend_threads(times: Path, ended: threading.Event) -> None:
+def _lend_threads(thread: int, ended: threading.Event) -> None:
     """Begin idle threads, one more than there are cores with those at work, and keep them while the machine is busy."""
     openmp, count = ctypes.CDLL(None), machine.cores() - torch.get_num_threads() + 2
     openmp.GOMP_parallel(openmp.omp_get_num_threads, None, count, 0)
-    while _is_busy(times, ended):
+    while _is_busy(thread, ended):
         pass
 
 
-def _is_busy(times: Path, ended: threading.Event) -> bool:
-    """Wait a while; say whether the thread whose times these are could not have a core when it wanted one."""
-    before = _waited(times)
-    return not ended.wait(SECONDS) and _waited(times) - before > BUSY * SECONDS
-
-
-def _waited(times: Path) -> float:
-    """Return for how many seconds a thread has waited for a core; Linux keeps account of it."""
-    return int(times.read_text(encoding="utf-8").split()[1]) / 1e9
+def _is_busy(thread: int, ended: threading.Event) -> bool:
+    """Wait a while; say whether the thread could not have a core when it wanted one."""
+    before = machine.seconds_waited(thread)
+    return not ended.wait(SECONDS) and machine.seconds_waited(thread) - before > BUSY * SECONDS
