@@ -66,3 +66,23 @@ def cifar10() -> Path:
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where studies keep their runs, so that the tests of several studies share them."""
     return tmp_path_factory.mktemp("studies")
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Of the built-in digits every third, for studies that are asked only for what holds of any pictures.
+
+    Intervals are from a tenth of the resamples: no study reads them.
+    """
+    from residuum.data import digits
+    from residuum.studies import trained
+
+    remembered = trained.open_pictures_of, trained._fingerprint
+    monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
+    monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
+    monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+    for function in remembered:
+        function.cache_clear()
+    yield
+    for function in remembered:
+        function.cache_clear()

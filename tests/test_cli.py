@@ -285,6 +285,7 @@ def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     assert "batch-size" in script
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
@@ -379,3 +380,13 @@ def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
+    command = [sys.executable, "-m", "residuum", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

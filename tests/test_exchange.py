@@ -168,7 +168,7 @@ def imported(tensors: Any, **flags: Any) -> Imported:
     return import_weights(ImportSettings("theirs.pth", out="ours.safetensors", **flags))
 
 
-def assert_same_answers(theirs: nn.Module, ours: nn.Module, side: int = 64) -> None:
+def assert_same_answers(theirs: nn.Module, ours: nn.Module, side: int = 40) -> None:
     x = torch.randn((2, 3, side, side), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = []
     for net in (theirs, ours):
@@ -289,7 +289,7 @@ def exported_answers_and_tensors(exchange: Exchange, classifier: Classifier) -> 
     with torch.device("meta"):  # the weights are read below: nothing need be filled in
         exec(exported.how_to_load.partition("; net.load")[0], made)
     made["net"].to_empty(device="cpu").load_state_dict(load_file(out), strict=True)
-    x = torch.randn(1, 3, 64, 64)
+    x = torch.randn(1, 3, 40, 40)
     with torch.inference_mode():
         torch.testing.assert_close(made["net"].eval()(x), exchange.theirs(x), rtol=0, atol=0)
     again = import_weights(ImportSettings(str(out), out=str(exchange.folder / "again.safetensors")))

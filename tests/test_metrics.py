@@ -2,6 +2,8 @@
 
 import json
 import math
+from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,14 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up_records import as_file
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn import metrics as reference
 
 from residuum.errors import UserError
 from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge, wilson
 
 Floats = NDArray[np.float64]
+few_resamples = mock.patch("residuum.evaluation.metrics.RESAMPLES", 100)  # where their number is of no account
 SIZES = [(1, 2), (7, 3), (60, 5), (200, 6), (400, 10), (300, 40)]
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """scikit-learn's metrics, imported where they are asked for: with SciPy that takes a second."""
+    from sklearn import metrics
+
+    return metrics
 
 
 def answers(N: int, K: int, seed: int = 0) -> tuple[Floats, NDArray[np.int64]]:
@@ -48,7 +57,7 @@ def figures(judgement):
 
 
 @pytest.mark.parametrize(("N", "K"), SIZES)
-def test_confusion_and_classes_agree_with_scikit_learn(N, K):
+def test_confusion_and_classes_agree_with_scikit_learn(N, K, reference):
     probabilities, labels = answers(N, K)
     predicted, every = probabilities.argmax(axis=1), list(range(K))
     ours = judged(probabilities, labels)
@@ -60,7 +69,7 @@ def test_confusion_and_classes_agree_with_scikit_learn(N, K):
 
 
 @pytest.mark.parametrize(("N", "K"), SIZES)
-def test_the_whole_agrees_with_scikit_learn(N, K):
+def test_the_whole_agrees_with_scikit_learn(N, K, reference):
     probabilities, labels = answers(N, K)
     predicted, every = probabilities.argmax(axis=1), list(range(K))
     ours = judged(probabilities, labels)
@@ -75,7 +84,7 @@ def test_the_whole_agrees_with_scikit_learn(N, K):
         assert ours["top5"] is None
 
 
-def test_classes_that_never_occur_do_not_lower_the_macro_mean():
+def test_classes_that_never_occur_do_not_lower_the_macro_mean(reference):
     probabilities, labels = answers(12, 40)
     predicted = probabilities.argmax(axis=1)
     assert len(set(labels) | set(predicted)) < 40
@@ -85,6 +94,8 @@ def test_classes_that_never_occur_do_not_lower_the_macro_mean():
 
 @given(st.integers(0, 3000), st.integers(0, 3000))
 def test_wilson_agrees_with_scipy(one, other):
+    from scipy.stats import binomtest
+
     successes, trials = min(one, other), max(one, other, 1)
     theirs = binomtest(successes, trials).proportion_ci(method="wilson")
     assert wilson(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
@@ -151,6 +162,7 @@ def tied_answers(draw):
     return (table / table.sum(axis=1, keepdims=True)).astype(kind), np.array(labels)
 
 
+@few_resamples
 @settings(max_examples=40, deadline=None)
 @given(tied_answers())
 def test_every_value_lies_in_its_interval_and_in_0_to_1(case):
@@ -175,6 +187,7 @@ def test_rounding_above_1_is_no_confidence_above_1():
     assert ours["loss"] == 0
 
 
+@few_resamples
 @settings(max_examples=25, deadline=None)
 @given(tied_answers(), st.randoms(use_true_random=False))
 def test_the_order_of_the_images_changes_nothing(case, random):
@@ -184,6 +197,7 @@ def test_the_order_of_the_images_changes_nothing(case, random):
     assert judged(probabilities, labels) == judged(probabilities[order], labels[order])
 
 
+@few_resamples
 @settings(max_examples=25, deadline=None)
 @given(tied_answers())
 def test_top1_is_the_share_on_the_diagonal(case):

@@ -104,7 +104,7 @@ def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
     ours.load_state_dict(state, assign=True)
     for net in (ours, theirs):
         net.requires_grad_(False)  # the input's gradient alone is compared
-    x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
+    x = torch.randn(2, 3, 40, 40, dtype=torch.float64)  # maps of odd sides, 5 and 3, too
     x_ours, x_theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
     logits_ours, logits_theirs = ours(x_ours), theirs(x_theirs)
     assert logits_theirs.std() > 1e-3
@@ -432,7 +432,8 @@ def test_the_plan_agrees_with_the_nets_own_forward(order: str, shortcut: str) ->
     if refusal(order, shortcut, "basic", "3x3"):
         pytest.skip("there is no such net")
     torch.manual_seed(0)
-    widths, x = (16, 32, 48), torch.randn(4, 3, 16, 16).to(memory_format=torch.channels_last)
+    # three pictures: too few tiles for winograd.cpp (test_winograd.py), whose rounding meets more of ReLU's kinks
+    widths, x = (16, 32, 48), torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
     for planned in (False, True):
         torch.manual_seed(1)

@@ -193,6 +193,7 @@ def tiny(setup: Setup, seed: int = 0, **choices: object) -> TrainSettings:
     return net_settings(setup, "resnet20", seed, **choices)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_run_is_trained_once_and_shared(tmp_path: Path) -> None:
     setup = Setup("tiny", (0,), tmp_path, threads=1)
     first = trained(setup, [tiny(setup)])[0]
@@ -203,6 +204,7 @@ def test_a_run_is_trained_once_and_shared(tmp_path: Path) -> None:
     assert other.path != first.path
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     setup = Setup("tiny", (0,), tmp_path, threads=1)
     whole = trained(setup, [tiny(setup)])[0]
@@ -358,6 +360,7 @@ def test_names_are_checked_before_anything_is_trained() -> None:
     assert all(texts()[name].examines for name in examining)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_command_lists_and_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -101,7 +101,7 @@ def lines(found: Findings, title: str) -> dict[str, dict[float, float]]:
     return {line.label: dict(line.points) for line in chart.lines}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def models(studies: Path) -> dict[str, Path]:
     """A residual run and a plain one, to be given."""
     setup = Setup("tiny", SEEDS, studies, threads=1)
@@ -181,6 +181,7 @@ def test_layers_normalised_by_their_batch_answer_with_one() -> None:
     assert responses.responses(net, batches_of(16)).layers == pytest.approx([1.0] * 9, abs=1e-3)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
     found = tiny(open_study("responses"), studies)
     curves = lines(found, "Responses, layer by layer")
@@ -198,6 +199,7 @@ def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
     assert lines(found, "The branch")["resnet32"].keys() == set(range(1, 10))
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_responses_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     found = tiny(open_study("responses"), studies, models["resnet"])
     assert found.quantities["model-ratio"].standard_error == 0
@@ -266,6 +268,7 @@ def test_small_weights_shrink_plain_gradients_by_their_product_and_residual_ones
     assert fall("residual, without BN", 1e-8) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_propagation_at_every_depth(studies: Path) -> None:
     found = tiny(open_study("propagation"), studies)
     q = found.quantities
@@ -350,6 +353,7 @@ def test_gradients_on_pictures_correlate_as_the_weights_do() -> None:
     assert abs(shattering.neighbour_correlation(noise, batches)) < 0.1
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_plain_gradients_shatter(studies: Path) -> None:
     found = tiny(open_study("shattering"), studies)
     q = found.quantities
@@ -457,6 +461,7 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
     assert [row[0] for row in found.tables[0].rows] == ["0", "1", "2", "4", "8", "16"]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_lesions_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     of_residual, of_plain = (tiny(open_study("lesions"), studies, models[kind]) for kind in ("resnet", "plain"))
     for found in (of_residual, of_plain):
@@ -563,6 +568,7 @@ def test_branches_that_do_nothing_leave_the_gradient_to_the_shortest_path() -> N
     assert paths.shares_of_gradient(4, norms)[0] == 1
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_paths_of_trained_nets(studies: Path) -> None:
     found = tiny(open_study("paths"), studies)
     q = found.quantities
@@ -576,6 +582,7 @@ def test_paths_of_trained_nets(studies: Path) -> None:
     assert len(found.tables[0].rows) == len(SEEDS)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_paths_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     found = tiny(open_study("paths"), studies, models["resnet"])
     assert set(found.quantities) == {"slope", "length", "share", "typical"}

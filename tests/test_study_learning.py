@@ -164,6 +164,7 @@ def test_grown_nets_answer_the_same_and_inserted_layers_do_not():
     assert insertion.logit_difference(plain, deeper, pictures) > 0.1
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_identity_in_small(studies):
     findings = identity.measure(tiny(studies))
     q = findings.quantities
@@ -205,6 +206,7 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
     assert not any(isinstance(one, nn.BatchNorm1d) for one in waveform.deep_net("plain", 1, 0).modules())
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_waveform_in_small(studies):
     findings = waveform.measure(tiny(studies))
     q = findings.quantities
@@ -280,6 +282,7 @@ def test_probes_read_what_is_there():
     assert found[1] < 0.5
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_refinement_in_small(studies):
     findings = refinement.measure(tiny(studies))
     q = findings.quantities
@@ -290,6 +293,7 @@ def test_refinement_in_small(studies):
     assert shown(findings)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_refinement_of_a_given_net(studies):
     found = runs_of(tiny(studies), [("resnet", 32), ("plain", 32)])
     residual, plain = (found[kind, 32][0].path for kind in ("resnet", "plain"))
@@ -347,6 +351,7 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
     assert parameters(UNet(wider)) > sizes["add"]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_skips_in_small(studies):
     findings = skips.measure(tiny(studies))
     q = findings.quantities
@@ -419,6 +424,7 @@ def test_a_map_of_the_landscape_has_b_upwards():
     assert chart.rows[0][0] > chart.rows[2][0]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_landscape_in_small(studies):
     findings = landscape.measure(tiny(studies))
     q = findings.quantities
@@ -429,6 +435,7 @@ def test_landscape_in_small(studies):
     assert shown(findings)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_landscape_of_a_given_net(studies):
     path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
     findings = landscape.measure(tiny(studies, str(path)))

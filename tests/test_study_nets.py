@@ -28,6 +28,8 @@ from residuum.studies.catalogue import open_study
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import record
 
+pytestmark = pytest.mark.usefixtures("few_digits")
+
 
 def figures(**means: float) -> dict[str, Quantity]:
     """Quantities of three seeds that spread by ±0.1 about these means; "_" in a name stands for "-"."""

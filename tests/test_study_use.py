@@ -9,7 +9,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.linear_model import RidgeClassifier
 from torch.nn.functional import pad
 from torchvision.transforms import functional as oracle
 
@@ -269,6 +268,8 @@ def test_verdict_on_transfer(deep: tuple[float, ...], answer: str) -> None:
 
 
 def test_the_probe_is_scikit_learns_ridge() -> None:
+    from sklearn.linear_model import RidgeClassifier
+
     chance = torch.Generator().manual_seed(0)
     x = torch.randn(200, 6, generator=chance) * torch.tensor([1.0, 10.0, 0.1, 1.0, 3.0, 0.0]) + 5.0
     labels = (x[:, 0] + torch.randn(200, generator=chance) * 0.5 > 5).long() + (x[:, 4] > 6).long()
@@ -366,6 +367,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
     assert not net.training
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     found = transfer.measure(tiny)
     q = found.quantities

@@ -168,6 +168,7 @@ def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
         train(TrainSettings(resume=str(run)))
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, before = tmp_path / "nan", {}
     real = loop.cross_entropy
@@ -353,6 +354,7 @@ def losses(record: runs.RunRecord) -> list[tuple[int, float, float]]:
     return [(line.step, line.train_loss, line.validation_loss) for line in record.epochs]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> None:
     record = train(quickly(tmp_path / "run", recipe="he2015_cifar", epochs=1))
     classifier = load(record.path)
@@ -424,6 +426,7 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(tmp_path: Path, mon
     assert same_tensors(whole.path / runs.MODEL, again.path / runs.MODEL)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_checkpointing_trains_the_same_net(tmp_path: Path) -> None:
     records = [
         train(quickly(tmp_path / str(on), epochs=1, checkpointing=on, order="preactivation")) for on in (False, True)

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,7 @@ def test_a_setting_that_neither_net_nor_recipe_knows_fails_at_import() -> None:
         check_known(Misnamed, NetSpec)
 
 
+@cache
 def read_somewhere() -> set[str]:
     """What the package reads of anything: `settings.epochs` reads epochs, and so does "epochs" for getattr."""
     files = [path for path in SOURCE.rglob("*.py") if path.name not in {"settings.py", "setting_parts.py"}]

@@ -6,6 +6,7 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 
 import inspect
 import json as json_format
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -136,5 +137,10 @@ def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the command line."""
-    app.meta(sys.argv[1:])
+    """Run the command line. A reader that has seen enough (`| head`) ends it without a word."""
+    try:
+        app.meta(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would write the rest at its end
+        raise SystemExit(141) from None  # as a command that SIGPIPE ended
