@@ -1,5 +1,6 @@
 """What is fastest is measured once, kept, and no cache stops a run."""
 
+import itertools
 import json
 import math
 import os
@@ -68,7 +69,7 @@ def test_contiguous_is_taken_where_it_is_clearly_faster() -> None:
         Timing(precision=precision, layout=layout, threads=2, ms=2.0 if layout == "channels-last" else 1.0)
         for precision, layout in WAYS
     ]
-    assert Measured(timings=tuple(timings), waited=0.0).best().layout == "contiguous"
+    assert Measured(ways=tuple(timings), by_threads=tuple(timings), waited=0.0).best().layout == "contiguous"
 
 
 @pytest.mark.parametrize(
@@ -108,24 +109,29 @@ def test_fewer_threads_are_taken_where_many_are_slower(monkeypatch: pytest.Monke
     monkeypatch.setattr(machine, "cores", lambda: 384)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
 
-    def time(precision: str, *_: object) -> float:
-        return (48 / asked[-1] + asked[-1] / 48) * (1 if precision == "bfloat16" else 3)
-
-    monkeypatch.setattr(fastest, "_milliseconds", time)
+    monkeypatch.setattr(fastest, "_layers", lambda *_: None)
+    monkeypatch.setattr(fastest, "_milliseconds", lambda *_: 48 / asked[-1] + asked[-1] / 48)
     found = fastest.measure()
-    assert [one.threads for one in found.timings] == [384] * 4 + [192, 96, 48, 24]
-    assert (found.best().precision, found.best().threads) == ("bfloat16", 48)
+    assert [one.threads for one in found.ways] == [1] * 4
+    assert [one.threads for one in found.by_threads] == [384, 192, 96, 48, 24]
+    assert found.threads == 48
 
 
-def test_a_way_without_hope_is_tried_twice_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_way_without_hope_is_soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 that a processor imitates takes a hundred times as long."""
     passes: list[int] = []
-    monkeypatch.setattr(fastest, "_layers", lambda *_: lambda: passes.append(1))
-    monkeypatch.setattr(fastest, "_timed", lambda work: (work(), 100.0)[1])
-    assert fastest._milliseconds("bfloat16", "channels-last", own=True, best=1.0) == 100.0
-    assert len(passes) == 2
-    fastest._milliseconds("bfloat16", "channels-last", own=True, best=math.inf)
-    assert len(passes) == 2 + 1 + fastest.PASSES
+    clock = itertools.count(step=0.05)
+
+    def layers() -> None:
+        passes.append(1)
+
+    assert fastest._milliseconds(layers, lambda: next(clock), 1.0) == pytest.approx(50)
+    assert len(passes) == 2  # the first may start threads, and takes what time it likes up to a point
+    monkeypatch.setattr(fastest, "STARTING", 10.0)
+    fastest._milliseconds(layers, lambda: next(clock), 1.0)
+    assert len(passes) == 2 + 1
+    fastest._milliseconds(layers, lambda: next(clock), math.inf)
+    assert len(passes) == 2 + 1 + 1 + fastest.PASSES
 
 
 def test_measuring_changes_neither_chance_nor_threads() -> None:
@@ -134,7 +140,7 @@ def test_measuring_changes_neither_chance_nor_threads() -> None:
         found = fastest.measure(own=False)
         assert torch.equal(torch.get_rng_state(), before)
         assert torch.get_num_threads() == 1
-    assert [(one.precision, one.layout) for one in found.timings[:4]] == list(WAYS)
+    assert [(one.precision, one.layout) for one in found.ways] == list(WAYS)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="asks torch to compute as on AVX2")
@@ -145,7 +151,7 @@ def test_where_bfloat16_is_imitated_float32_is_used(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
     assert found["precision"] == "float32"
-    ms = {(one["precision"], one["layout"]): one["ms"] for one in found["measured"]["timings"]}
+    ms = {(one["precision"], one["layout"]): one["ms"] for one in found["measured"]["ways"]}
     assert ms["bfloat16", "channels-last"] > 2 * ms["float32", "channels-last"]
 
 
@@ -180,14 +186,14 @@ def test_another_instruction_set_is_another_machine(
     assert chosen()[0] == "float32"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"timings": [], "waited": 0}', '{"timings": "none"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"ways": [], "by_threads": [], "waited": 0}', '{"ways": "none"}'])
 def test_what_cannot_be_read_is_measured_again(cache: Path, measured: list[Measured], content: str) -> None:
     fastest.fastest()
     (file,) = (cache / "machine").iterdir()
     file.write_text(content)
     fastest._measured_now.cache_clear()
     assert chosen()[0] == "bfloat16"
-    assert json.loads(file.read_text())["timings"]
+    assert json.loads(file.read_text())["ways"]
 
 
 def test_where_nothing_can_be_kept_it_is_measured_once_a_process(
@@ -204,7 +210,7 @@ def test_what_was_measured_while_others_computed_is_not_kept(cache: Path, measur
     """Nor are its threads used: how many are best cannot be told then."""
     quiet = measured_as(bfloat16=1.0)
     alone = Timing(precision="bfloat16", layout="channels-last", threads=1, ms=0.1)
-    measured[:] = [Measured(timings=(*quiet.timings, alone), waited=0.5)]
+    measured[:] = [Measured(ways=quiet.ways, by_threads=(*quiet.by_threads, alone), waited=0.5)]
     assert chosen() == ("bfloat16", "channels-last", 2)
     assert not (cache / "machine").exists()
 
@@ -217,7 +223,7 @@ def test_for_a_told_precision_nothing_is_measured(cache: Path, monkeypatch: pyte
 
 def test_a_record_without_every_way_is_refused() -> None:
     content = to_json(measured_as())
-    content["timings"] = content["timings"][:3]
+    content["ways"] = content["ways"][:3]
     with pytest.raises(UserError, match="not every way was timed"):
         from_json(content, Measured, "here")
 

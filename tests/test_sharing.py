@@ -31,7 +31,7 @@ def test_threads_idle_beside_training_while_it_has_to_wait_and_only_then(monkeyp
         pytest.skip("torch brings another OpenMP")
     waited = {"a period": 0.0, "so far": 0.0}
 
-    def account(_thread: int) -> float:
+    def account() -> float:
         waited["so far"] += waited["a period"]
         return waited["so far"]
 
@@ -53,8 +53,10 @@ def test_threads_idle_beside_training_while_it_has_to_wait_and_only_then(monkeyp
         assert until(before) == before
 
 
-def test_one_thread_waits_for_nobody():
-    with threads_used(1):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_thread_and_more_than_there_are_cores_are_left_alone(threads, monkeypatch):
+    monkeypatch.setattr(sharing.machine, "cores", lambda: 2)
+    with threads_used(threads):
         before = threading.active_count()
         with sharing.sharing_cores():
             assert threading.active_count() == before
@@ -62,4 +64,4 @@ def test_one_thread_waits_for_nobody():
 
 def test_the_account_of_waiting_is_in_seconds():
     """Linux's own: microseconds to minutes, for a process that has only just begun to work."""
-    assert 0 <= sharing.machine.seconds_waited(threading.get_native_id()) < 3600
+    assert 0 <= sharing.machine.seconds_waited() < 3600

@@ -83,7 +83,7 @@ def choose_compute(
             layout = "contiguous" if kind == "mps" else "channels-last"
         return Compute(torch.device(kind), precision, layout, threads or machine.cores())
     measured = fastest(measuring=precision == "auto")
-    best, threads = measured.best(precision, layout), threads or measured.best().threads
+    best, threads = measured.best(precision, layout), threads or measured.threads
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return Compute(torch.device(kind), best.precision, best.layout, threads)

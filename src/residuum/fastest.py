@@ -7,7 +7,7 @@ convolution, BN and ReLU, forward and backward.
 
 import hashlib
 import os
-import threading
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,12 +29,18 @@ from residuum.records.machine import CLEARLY, WAYS, Measured, Timing
 
 SHAPES = ((64, 16, 32), (64, 32, 16), (64, 64, 8))
 """(pictures, channels, side in pixels)"""
+Clock = Callable[[], float]
+"""Seconds since some moment."""
+CPU_TIME: Clock = time.perf_counter if sys.platform == "win32" else time.thread_time
+"""That of the thread; Windows' is too coarse."""
 PASSES = 5
-"""The fastest of so many counts; before them is one that starts threads and chooses torch's kernels."""
+"""The fastest of so many counts, and of one before them."""
+STARTING = 100.0
+"""In the first pass threads start, and torch chooses its kernels: it may take so many ms more."""
 HOPELESS = 4
-"""A way whose second pass takes so many times as long as the best is not tried again."""
+"""A way that takes so many times as long as the best so far is not tried again."""
 BUSY = 0.1
-"""Figures taken while this share of the time was spent in waiting for a core are not kept."""
+"""Figures are not kept where threads waited for a core for a larger share of the cores' time."""
 
 
 def fastest(*, measuring: bool = True) -> Measured:
@@ -45,9 +51,8 @@ def fastest(*, measuring: bool = True) -> Measured:
         return read_record(file, Measured)
     if measuring:
         return _measured_now(file)
-    cores = machine.cores()
-    alike = [Timing(precision=precision, layout=layout, threads=cores, ms=1.0) for precision, layout in WAYS]
-    return Measured(timings=tuple(alike), waited=0.0)
+    alike = [Timing(precision=precision, layout=layout, threads=machine.cores(), ms=1.0) for precision, layout in WAYS]
+    return Measured(ways=tuple(alike), by_threads=tuple(alike[:1]), waited=0.0)
 
 
 def forget() -> None:
@@ -62,7 +67,7 @@ def _measured_now(file: Path) -> Measured:
     say("timing, once, what is fastest on this machine: residuum machine shows it")
     measured = measure()
     if measured.waited > BUSY:  # how many threads are best cannot be told
-        return structs.replace(measured, timings=measured.timings[: len(WAYS)])
+        return structs.replace(measured, by_threads=measured.by_threads[:1])
     with suppress(UserError):
         write_record(file, measured)
     return measured
@@ -81,71 +86,66 @@ def _file() -> Path:
 
 
 def measure(*, own: bool = True) -> Measured:
-    """Time each way on all cores, then the best of them on half of the cores, a quarter, … until that is slower.
+    """Time each way on one thread, then the best on all cores, on half of them, a quarter, … until that is slower.
 
     own: whether our kernels compute where they apply, as in training; else torch alone.
     """
     cores, before = machine.cores(), torch.get_num_threads()
-    thread, began = threading.get_native_id(), time.perf_counter()
-    waited = machine.seconds_waited(thread)
-    timings: list[Timing] = []
+    ways, by_threads = list[Timing](), list[Timing]()
 
-    def take(precision: Precision, layout: Layout, threads: int) -> None:
-        best = min((one.ms for one in timings), default=float("inf"))
+    def take(to: list[Timing], precision: Precision, layout: Layout, threads: int, clock: Clock) -> None:
         torch.set_num_threads(threads)
-        ms = _milliseconds(precision, layout, own, best)
-        timings.append(Timing(precision=precision, layout=layout, threads=threads, ms=ms))
-
-    def measured() -> Measured:
-        share = (machine.seconds_waited(thread) - waited) / (time.perf_counter() - began)
-        return Measured(timings=tuple(timings), waited=min(1.0, share))
+        best = min((one.ms for one in to), default=float("inf"))
+        ms = _milliseconds(_layers(precision, layout, own), clock, best)
+        to.append(Timing(precision=precision, layout=layout, threads=threads, ms=ms))
 
     try:
         for precision, layout in WAYS:
-            take(precision, layout, cores)
-        best = measured().best()
-        for halved in range(1, cores.bit_length()):
-            take(best.precision, best.layout, cores >> halved)
-            if timings[-1].ms > CLEARLY * min(one.ms for one in timings):
+            take(ways, precision, layout, 1, CPU_TIME)
+        best = Measured(ways=tuple(ways), by_threads=tuple(ways), waited=0.0).best()
+        began, waited = time.perf_counter(), machine.seconds_waited()
+        for halved in range(cores.bit_length()):
+            take(by_threads, best.precision, best.layout, cores >> halved, time.perf_counter)
+            if by_threads[-1].ms > CLEARLY * min(one.ms for one in by_threads):
                 break
     finally:
         torch.set_num_threads(before)
-    return measured()
+    share = (machine.seconds_waited() - waited) / (time.perf_counter() - began) / cores
+    return Measured(ways=tuple(ways), by_threads=tuple(by_threads), waited=min(1.0, share))
 
 
-def _milliseconds(precision: Precision, layout: Layout, own: bool, best: float) -> float:
+def _milliseconds(layers: Callable[[], None], clock: Clock, best: float) -> float:
     """Return how long a pass takes, in ms, the shortest of some; `best` is that of the best way so far."""
-    with torch.random.fork_rng(devices=()), torch.enable_grad():
-        layers = _layers(precision, layout, own)
-        layers()
-        times = [_timed(layers)]
-        if times[0] < HOPELESS * best:
-            times += [_timed(layers) for _ in range(1, PASSES)]
+    times, limit = [_timed(layers, clock)], HOPELESS * best + STARTING
+    while len(times) <= PASSES and times[-1] < limit:
+        times.append(_timed(layers, clock))
+        limit = HOPELESS * best
     return min(times)
 
 
-def _timed(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def _timed(work: Callable[[], None], clock: Clock) -> float:
+    began = clock()
     work()
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (clock() - began)
 
 
 def _layers(precision: Precision, layout: Layout, own: bool) -> Callable[[], None]:
     """Return what does a pass, forward and backward, over new layers."""
     order = torch.channels_last if layout == "channels-last" else torch.contiguous_format
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    cases = [
-        (
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(memory_format=order),
-            nn.BatchNorm2d(channels),
-            torch.randn(pictures, channels, side, side).to(dtype, memory_format=order).requires_grad_(),
-        )
-        for pictures, channels, side in SHAPES
-    ]
+    with torch.random.fork_rng(devices=()):  # what is drawn here must change no run
+        cases = [
+            (
+                nn.Conv2d(channels, channels, 3, padding=1, bias=False).to(memory_format=order),
+                nn.BatchNorm2d(channels),
+                torch.randn(pictures, channels, side, side).to(dtype, memory_format=order).requires_grad_(),
+            )
+            for pictures, channels, side in SHAPES
+        ]
 
     def layers() -> None:
         for conv, norm, x in cases:
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            with torch.enable_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
                 y = _forward(conv, norm, x, own)
             torch.autograd.grad(y, (x, *conv.parameters(), *norm.parameters()), y.detach())
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -42,11 +43,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def seconds_waited(thread: int) -> float:
-    """Return for how long, in s, a thread of this process has waited for a core; 0 where the system, unlike Linux,
-    keeps no account."""
-    account = Path(f"/proc/self/task/{thread}/schedstat")
-    return int(account.read_text(encoding="utf-8").split()[1]) / 1e9 if account.exists() else 0.0
+def seconds_waited() -> float:
+    """Return for how long, in s, this process's threads have waited for a core; 0 where the system, unlike Linux, keeps
+    no account."""
+    waited = 0
+    for account in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread that has just ended
+            waited += int(account.read_text(encoding="utf-8").split()[1])
+    return waited / 1e9
 
 
 @cache

@@ -103,8 +103,8 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
     print(f"devices  {', '.join(found.devices)}")
     print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
-    for one in found.measured.timings:
-        print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, {one.threads} threads")
+    for one in (*found.measured.ways, *found.measured.by_threads):
+        print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
 
 

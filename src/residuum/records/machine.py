@@ -1,5 +1,6 @@
 """What a machine is, what was timed on it (kept in the cache folder), and what is used of it."""
 
+from collections.abc import Iterable
 from functools import reduce
 
 from residuum.choices import Device, Layout, Precision
@@ -28,23 +29,34 @@ class Timing(Record, frozen=True, kw_only=True):
 
 
 class Measured(Record, frozen=True, kw_only=True):
-    """The ways to compute on a processor: each on all cores, in their order; then the best of them on fewer."""
+    """What was timed on a processor."""
 
-    timings: tuple[Timing, ...]
+    ways: tuple[Timing, ...]
+    """WAYS on one thread, in the processor's time: what others compute beside it does not decide."""
+    by_threads: tuple[Timing, ...]
+    """The best of them on all cores, then on fewer."""
     waited: Share
-    """Part of the time in which the measuring waited for a core: others were computing."""
+    """The part of the cores' time, then, for which threads waited for one: others were computing."""
 
     def __post_init__(self) -> None:
         """Refuse what leaves a way out (ValueError): any may be asked for."""
-        if tuple((one.precision, one.layout) for one in self.timings[: len(WAYS)]) != WAYS:
+        if tuple((one.precision, one.layout) for one in self.ways) != WAYS or not self.by_threads:
             raise ValueError("not every way was timed")
 
     def best(self, precision: Precision = "auto", layout: Layout = "auto") -> Timing:
-        """Return the first way of this precision and layout, or one that is clearly faster."""
-        fitting = [
-            one for one in self.timings if precision in {"auto", one.precision} and layout in {"auto", one.layout}
-        ]
-        return reduce(lambda best, other: other if other.ms * CLEARLY < best.ms else best, fitting)
+        """Return the best way of this precision and layout."""
+        fitting = (one for one in self.ways if precision in {"auto", one.precision} and layout in {"auto", one.layout})
+        return _best(fitting)
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads are best."""
+        return _best(self.by_threads).threads
+
+
+def _best(timings: Iterable[Timing]) -> Timing:
+    """Return the first, or one that is clearly faster."""
+    return reduce(lambda best, other: other if other.ms * CLEARLY < best.ms else best, timings)
 
 
 class Machine(Record, frozen=True, kw_only=True):

@@ -17,38 +17,39 @@ from residuum import machine
 SECONDS = 0.25
 """How often it is decided again."""
 BUSY = 0.1
-"""The share of the time that a thread waited for a core, from which the machine counts as busy."""
+"""A machine is busy where threads wait for a core for a larger share of its cores' time than this."""
 
 
 @contextmanager
 def sharing_cores() -> Iterator[None]:
-    """Watch, from a thread of its own, how long the calling thread waits for a core; nothing with another OpenMP."""
+    """Watch, from a thread of its own, how long threads wait for a core; nothing with another OpenMP, or with more
+    threads than cores, which spin as little anyway."""
     ended = threading.Event()
-    if torch.get_num_threads() > 1 and hasattr(ctypes.CDLL(None), "GOMP_parallel"):
-        threading.Thread(target=_watch, args=(threading.get_native_id(), ended), daemon=True).start()
+    if 1 < torch.get_num_threads() <= machine.cores() and hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        threading.Thread(target=_watch, args=(ended,), daemon=True).start()
     try:
         yield
     finally:
         ended.set()
 
 
-def _watch(thread: int, ended: threading.Event) -> None:
+def _watch(ended: threading.Event) -> None:
     while not ended.is_set():
-        if _is_busy(thread, ended):
-            helper = threading.Thread(target=_lend_threads, args=(thread, ended), daemon=True)
+        if _is_busy(ended):
+            helper = threading.Thread(target=_lend_threads, args=(ended,), daemon=True)
             helper.start()
             helper.join()  # its end gives the lent threads back
 
 
-def _lend_threads(thread: int, ended: threading.Event) -> None:
+def _lend_threads(ended: threading.Event) -> None:
     """Begin idle threads, one more than there are cores with those at work, and keep them while the machine is busy."""
     openmp, count = ctypes.CDLL(None), machine.cores() - torch.get_num_threads() + 2
     openmp.GOMP_parallel(openmp.omp_get_num_threads, None, count, 0)
-    while _is_busy(thread, ended):
+    while _is_busy(ended):
         pass
 
 
-def _is_busy(thread: int, ended: threading.Event) -> bool:
-    """Wait a while; say whether the thread could not have a core when it wanted one."""
-    before = machine.seconds_waited(thread)
-    return not ended.wait(SECONDS) and machine.seconds_waited(thread) - before > BUSY * SECONDS
+def _is_busy(ended: threading.Event) -> bool:
+    """Wait a while; say whether threads of this process wanted a core and had none."""
+    before = machine.seconds_waited()
+    return not ended.wait(SECONDS) and machine.seconds_waited() - before > BUSY * SECONDS * machine.cores()
