@@ -4,6 +4,7 @@ import ctypes
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import torch
@@ -72,9 +73,10 @@ def choose_compute(
     Where the precision is told, as it is for predictions, nothing is measured for it: what was, is used.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the device asked for is not there, or computes BN's gradients wrong.
     """
     kind = _device(device)
+    _prepare(kind, layout)
     if kind != "cpu":
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "auto":
@@ -87,6 +89,38 @@ def choose_compute(
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return Compute(torch.device(kind), best.precision, best.layout, threads)
+
+
+def _prepare(kind: str, layout: Layout) -> None:
+    """Let NVIDIA's GPUs give the same numbers each time, float32 in full; see whether Apple's give the right ones."""
+    if kind == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    elif kind == "mps":
+        check_batch_norm(kind, torch.channels_last if layout == "channels-last" else torch.contiguous_format)
+
+
+@cache
+def check_batch_norm(kind: str, order: torch.memory_format) -> None:
+    """Compare BN's gradients on a device with the processor's: MPS had them silently wrong in channels last.
+
+    Raises:
+        UserError: they differ (pytorch/pytorch issues 174345 and 175189).
+    """
+    here, there = (_gradients_of_batch_norm(device, order) for device in ("cpu", kind))
+    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4) for one, other in zip(here, there, strict=True)):
+        raise UserError(
+            f"--device {kind} computes the gradients of batch normalisation wrong",
+            "they differ from the processor's, so that a net would learn something else and nobody would notice",
+            "--device cpu, --layout contiguous, or another version of torch",
+        )
+
+
+def _gradients_of_batch_norm(device: str, order: torch.memory_format) -> list[Tensor]:
+    """Return those of a (4, 3, 5, 5) input, the scales and the shifts, on the processor."""
+    x = torch.linspace(-1, 1, 300).sin().view(4, 3, 5, 5).to(device).contiguous(memory_format=order).requires_grad_()
+    norm = nn.BatchNorm2d(3).to(device)
+    nn.functional.relu(norm(x)).square().sum().backward()  # type: ignore[no-untyped-call]
+    return [gradient.cpu() for gradient in (x.grad, norm.weight.grad, norm.bias.grad) if gradient is not None]
 
 
 def _keep_freed_memory() -> None:

@@ -156,6 +156,6 @@ def _forward(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, own: bool) -> Ten
     """Return ReLU(BN(conv(x))), as models/operations.py would compute it."""
     kernel = next((one for one in (convolution, winograd) if own and one.applies(conv, x)), None)
     y = kernel.convolution(conv, x) if kernel else conv(x)
-    if own and batch_norm.applies(y, norm, act="relu"):
+    if own and batch_norm.applies(y, norm):
         return batch_norm.batch_norm(y, norm, act="relu")[0]
     return torch.relu(norm(y))
