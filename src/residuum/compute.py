@@ -5,6 +5,7 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,13 @@ from torch import Tensor, nn
 from residuum import machine
 from residuum.choices import Device, Layout, Precision
 from residuum.errors import UserError
+from residuum.fastest import fastest, forget
 from residuum.kernels.build import library
+from residuum.records.machine import Machine
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
+
+MOST_WORKERS = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ class Compute:
         return self.device.type == "cpu" and self.layout == "channels-last" and library() is not None
 
     @property
+    def workers(self) -> int:
+        """Return how many processes decode large pictures by default: no net asks for more than 32 of them give."""
+        return min(self.threads, MOST_WORKERS)
+
+    @property
     def dtype(self) -> torch.dtype:
         """Return the precision as torch names it."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -58,24 +68,27 @@ class Compute:
 def choose_compute(
     device: Device = "auto", precision: Precision = "auto", layout: Layout = "auto", threads: int | None = None
 ) -> Compute:
-    """Resolve "auto": a GPU if there is one, bfloat16 where the hardware multiplies it, channels last.
+    """Resolve "auto": a GPU if there is one; on a processor what was measured to be fastest (fastest.py).
 
-    The rule follows results/train-speed-resnet20.json: on a CPU with bfloat16 instructions that pair is fastest.
+    Where the precision is told, as it is for predictions, nothing is measured for it: what was, is used.
 
     Raises:
         UserError: the device asked for is not there, or computes BN's gradients wrong.
     """
     kind = _device(device)
     _prepare(kind, layout)
-    threads = threads or machine.cores()
-    if kind == "cpu":
-        torch.set_num_threads(threads)
-        _keep_freed_memory()
-    if precision == "auto":
-        precision = "bfloat16" if _multiplies_bfloat16(kind) else "float32"
-    if layout == "auto":
-        layout = "contiguous" if kind == "mps" else "channels-last"
-    return Compute(torch.device(kind), precision, layout, threads)
+    if kind != "cpu":
+        has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16 else "float32"
+        if layout == "auto":
+            layout = "contiguous" if kind == "mps" else "channels-last"
+        return Compute(torch.device(kind), precision, layout, threads or machine.cores())
+    measured = fastest(measuring=precision == "auto")
+    best, threads = measured.best(precision, layout), threads or measured.threads
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    return Compute(torch.device(kind), best.precision, best.layout, threads)
 
 
 def _prepare(kind: str, layout: Layout) -> None:
@@ -118,23 +131,37 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_TRIM_THRESHOLD, _LARGEST)
 
 
-def _device(wanted: Device) -> str:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+def this_machine(*, anew: bool) -> Machine:
+    """Return what there is, what was measured (`anew`: again) and what is used where nothing else is told."""
+    if anew:
+        forget()
+    used = choose_compute()
+    return Machine(
+        environment=machine.environment(),
+        devices=_devices(),
+        kernels=library() is not None,
+        measured=fastest(),
+        device=cast(Device, used.device.type),
+        precision=used.precision,
+        layout=used.layout,
+        threads=used.threads,
+    )
+
+
+def _devices() -> tuple[Device, ...]:
+    """Return where torch can compute, the fastest first."""
+    present: dict[Device, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(kind for kind, here in present.items() if here), "cpu")
+
+
+def _device(wanted: Device) -> Device:
+    present = _devices()
     if wanted == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
-    if not present[wanted]:
+        return present[0]
+    if wanted not in present:
         raise UserError(
             f"--device {wanted}: this machine has none that torch can use",
-            "torch sees: " + ", ".join(kind for kind, here in present.items() if here),
+            "torch sees: " + ", ".join(present),
             "leave --device out, or install the torch build for your device",
         )
     return wanted
-
-
-def _multiplies_bfloat16(kind: str) -> bool:
-    if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if kind == "cpu" and not machine.is_kept_to_avx2():
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

@@ -18,6 +18,7 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.optimizer import Optimizer, set_rate
+from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
 
 Report = Callable[[Line], None]
@@ -56,6 +57,7 @@ Steps = Callable[[Job, State, TrainingPlan], Iterator[Taken]]
 """What takes the plan's steps, one for each turn of the loop: `one_by_one`, or `captured`."""
 
 
+@sharing_cores()
 def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps: Steps | None = None) -> None:
     """Train from `state` to the recipe's last step; `steps` takes them, by default one by one.
 
