@@ -143,6 +143,7 @@ def test_measuring_changes_neither_chance_nor_threads() -> None:
     assert [(one.precision, one.layout) for one in found.ways] == list(WAYS)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="asks torch to compute as on AVX2")
 def test_where_bfloat16_is_imitated_float32_is_used(tmp_path: Path) -> None:
     told = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "RESIDUUM_KERNELS": "off"}
