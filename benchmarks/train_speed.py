@@ -11,7 +11,8 @@ All sides in one run, turn by turn:
     python benchmarks/train_speed.py ../shared/data/cifar10 --model resnet20
     python benchmarks/train_speed.py ../shared/data/imagenet-sample --model resnet50 --image-size 224 --batch-size 32
 
-With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) computes as one without.
+With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) computes as one without, with
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 as one that has nothing above AVX2, on all sides.
 
 Writes results/train-speed-MODEL.json. Run it on an otherwise idle machine.
 """
@@ -59,6 +60,8 @@ Turn = Callable[[int], float]
 Case = tuple[Tensor, Tensor, dict[str, int]]
 """A convolution: input, weights, and how."""
 ORDERS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
+KEPT_TO = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables by which all sides compute as on a lesser processor."""
 STARTING = 2
 """Steps of ours that are not counted in a turn: there its workers start, which they do once in a run."""
 
@@ -302,9 +305,9 @@ def main(
         found |= start_and_memory(settings)
     print(json.dumps(found, indent=1))
     command = " ".join(["python benchmarks/train_speed.py DATA", *flags(**told)])
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
-    write(f"train-speed-{model}{'-' + isa.lower() if isa else ''}", command, found)
+    kept_to = [f"{name}={os.environ[name]}" for name in KEPT_TO if name in os.environ]
+    isa = os.environ.get(KEPT_TO[0])
+    write(f"train-speed-{model}{'-' + isa.lower() if isa else ''}", " ".join([*kept_to, command]), found)
 
 
 if __name__ == "__main__":
