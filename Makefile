@@ -4,7 +4,13 @@ BIN := .venv/bin
 PAGES := src/residuum/reporting
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: help demo setup test test-slow lint clean
+# Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
+# order, so that most files share what they train; who is done first takes over from the other.
+TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
+NETS := $(wildcard $(patsubst %,tests/test_%.py,kernels plan models shortcuts other_nets pooling winograd frozen_stem))
+TRAINING := $(wildcard $(patsubst %,tests/test_%.py,training recipes_and_optimizer study_nets study_inside study_learning))
+
+.PHONY: help demo setup test test-avx2 test-plain test-slow lint clean
 
 help:        ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,10 +35,15 @@ setup: .venv/installed-dev  ## build .venv with all that development needs
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 
-# Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
-# order, so that most files share what they train; who is done first takes over from the other.
 test: .venv/installed-dev  ## run the tests
-	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
+	$(TEST)
+
+test-avx2: .venv/installed-dev  ## those of nets, kernels, training and studies as on a processor with AVX2
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(TEST) $(NETS) $(TRAINING)
+
+test-plain: .venv/installed-dev  ## those of nets and training without kernels, and without a compiler
+	RESIDUUM_KERNELS=off $(TEST) $(NETS) $(TRAINING)
+	PATH=$(abspath $(BIN)) CXX= $(TEST) tests/test_kernels.py tests/test_plan.py
 
 test-slow: .venv/installed-dev  ## run the tests that take longer than a minute
 	$(BIN)/python -m pytest -m slow --timeout 3600

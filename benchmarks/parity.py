@@ -1,6 +1,6 @@
 """Does the fast way to train reach the same accuracy? The same seeds both ways, judged on held-out training pictures.
 
-- fast: as `residuum train` chooses by itself: bfloat16 where the processor multiplies it; compiled BN, addition, ReLU;
+- fast: as `residuum train` chooses by itself: in the precision that is fastest here; compiled BN, addition, ReLU;
 - plain: float32, torch's own operations.
 
     python benchmarks/parity.py ../shared/data/cifar10 --model resnet20 --epochs 3 --seeds 1 2 3

@@ -18,14 +18,14 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTALL)
 
-WORDS = {
+WORDS: dict[str, dict[str, Any]] = {
     "README.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
         "fast": "| recipe fast, CIFAR-10 | test accuracy, mean ± sd (lowest) | whole command, s (range) "
         "| of the time to beat (range) | seeds | written by |",
         "speed": "| training, whole loop | ours, images/s | × the usual loop (range) | × timm's step (range) "
         "| of the convolution limit (range) | first steps | peak memory | written by |",
-        "without": "no AMX",
+        "kept_to": {"AVX512_CORE_BF16": "no AMX", "AVX2": "as on AVX2"},
         "parity": "| held-out accuracy after {epochs} epochs | the fast way | float32, torch's operations | seeds "
         "| written by |",
         "depth": "| what depth costs | a picture | checkpointing: times as long (range) "
@@ -52,7 +52,7 @@ WORDS = {
         "| 占目标时间的几成（范围） | 种子数 | 由谁写出 |",
         "speed": "| 训练速度，完整循环 | 我们，张/秒 | 与通常的循环之比（范围） | 与 timm 一步之比（范围） "
         "| 卷积极限的几成（范围） | 首批步 | 内存峰值 | 由谁写出 |",
-        "without": "不用 AMX",
+        "kept_to": {"AVX512_CORE_BF16": "不用 AMX", "AVX2": "如同只有 AVX2"},
         "parity": "| {epochs} 轮后的留出准确率 | 快的方式 | float32、torch 自己的运算 | 种子数 | 由谁写出 |",
         "depth": "| 深度的代价 | 每张图 | 检查点：几倍时间（范围） | 内存峰值：不用、用 | 由谁写出 |",
         "fit": "从 20 层到 1202 层，每张图的时间可用一条直线拟合（R² = {r2:.4f}；偏离最多 {percent:.0f} %）。",
@@ -130,7 +130,8 @@ def _fast_row(result: dict[str, Any]) -> str:
 def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:
     usual, library, limit = (_ratio(result[name]) for name in ("ratio", "ratio_library", "ratio_limit"))
     what = f"{result['model']}, {result['image_size']} px, batch {result['batch_size']}"
-    what += f", {words['without']}" if result.get("instructions_up_to") else ""
+    isa = result.get("instructions_up_to")
+    what += f", {words['kept_to'][isa]}" if isa else ""
     speed = f"{result['images_per_s']['ours']['median']:.0f}"
     needs = f"{result['first_steps_s']:.1f} s", f"{result['peak_memory_mib']:,} MiB"
     return _row("train_speed.py", what, speed, usual, library, limit.replace("×", ""), *needs)

@@ -4,13 +4,15 @@ All sides in one run, turn by turn:
 - ours: the loop of `residuum train` as it is, data and augmentation included, in the precision and layout it chooses;
 - usual: the same net, eager float32, axes in torch's default order, torchvision's per-image transforms in a DataLoader,
   SGD with momentum;
-- library: timm's step (its optimiser, bfloat16 autocast, channels last) on one batch that is there already;
-- limit: the net's convolutions alone, forward and backward, bfloat16, channels last, nothing else.
+- library: timm's step on one batch that is there already: its optimiser, in the precision (bfloat16 by autocast) and
+  layout in which torch alone is fastest on this machine, as residuum/fastest.py times it;
+- limit: the net's convolutions alone, by torch, forward and backward, in that precision, each in its faster layout.
 
     python benchmarks/train_speed.py ../shared/data/cifar10 --model resnet20
     python benchmarks/train_speed.py ../shared/data/imagenet-sample --model resnet50 --image-size 224 --batch-size 32
 
-With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) computes as one without.
+With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units (AMX) computes as one without, with
+ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 as one that has nothing above AVX2, on all sides.
 
 Writes results/train-speed-MODEL.json. Run it on an otherwise idle machine.
 """
@@ -42,9 +44,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from residuum import runs
+from residuum import fastest, runs
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
+from residuum.records.machine import Timing
 from residuum.settings import TrainSettings
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
@@ -54,6 +57,11 @@ from residuum.training.state import State
 
 Turn = Callable[[int], float]
 """Does so many steps and returns the seconds they took."""
+Case = tuple[Tensor, Tensor, dict[str, int]]
+"""A convolution: input, weights, and how."""
+ORDERS = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
+KEPT_TO = ("ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY")
+"""Variables by which all sides compute as on a lesser processor."""
 STARTING = 2
 """Steps of ours that are not counted in a turn: there its workers start, which they do once in a run."""
 
@@ -111,15 +119,16 @@ def usual_steps(resolved: Resolved, loaders: Loaders) -> Iterator[None]:
 # --- a library's step ---------------------------------------------------------------------------
 
 
-def library_steps(resolved: Resolved) -> Iterator[None]:
-    """Yield after each step as timm's train.py does it with --amp --amp-dtype bfloat16 --channels-last."""
-    net = ResNet(resolved.spec).train().to(memory_format=torch.channels_last)
+def library_steps(resolved: Resolved, how: Timing) -> Iterator[None]:
+    """Yield after each step as timm's train.py does it, with --amp --amp-dtype bfloat16 and --channels-last where these
+    are faster."""
+    net = ResNet(resolved.spec).train().to(memory_format=ORDERS[how.layout])
     optimizer = create_optimizer_v2(net, opt="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4)
     size, batch = resolved.image_size, resolved.recipe.batch_size
-    images = torch.randn(batch, 3, size, size).to(memory_format=torch.channels_last)
+    images = torch.randn(batch, 3, size, size).to(memory_format=ORDERS[how.layout])
     labels = torch.randint(0, resolved.spec.num_classes, (batch,))
     while True:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=how.precision == "bfloat16"):
             loss = cross_entropy(net(images), labels)
         loss.backward()
         optimizer.step()
@@ -159,17 +168,21 @@ class Ours:
 
 
 class Limit:
-    """The net's convolutions one by one, forward and backward, in bfloat16 and channels last."""
+    """The net's convolutions one by one, forward and backward, in the precision given, each in its faster layout."""
 
-    def __init__(self, resolved: Resolved) -> None:
-        self.cases = [(count, *self._case(case)) for case, count in convolutions(resolved).items()]
+    def __init__(self, resolved: Resolved, precision: str) -> None:
+        dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+        self.cases = [(count, *self._faster(case, dtype)) for case, count in convolutions(resolved).items()]
+
+    @classmethod
+    def _faster(cls, case: tuple[object, ...], dtype: torch.dtype) -> Case:
+        cases = [cls._case(case, dtype, order) for order in ORDERS.values()]
+        return min(cases, key=lambda one: min(seconds_of(lambda: once(*one)) for _ in range(4)))
 
     @staticmethod
-    def _case(case: tuple[object, ...]) -> tuple[Tensor, Tensor, dict[str, int]]:
+    def _case(case: tuple[object, ...], dtype: torch.dtype, order: torch.memory_format) -> Case:
         shape, weight, stride, padding, groups, is_first = case
-        layout = {"dtype": torch.bfloat16}
-        x = torch.randn(*shape, **layout).to(memory_format=torch.channels_last)
-        w = torch.randn(*weight, **layout).to(memory_format=torch.channels_last)
+        x, w = (torch.randn(*size, dtype=dtype).to(memory_format=order) for size in (shape, weight))
         how = {"stride": stride, "padding": padding, "groups": groups}
         return x.requires_grad_(not is_first), w.requires_grad_(), how
 
@@ -212,8 +225,9 @@ def convolutions(resolved: Resolved) -> Counter[tuple[object, ...]]:
 def measure(resolved: Resolved, rounds: int, steps: int) -> Figures:
     """Alternate the sides and return images/s of each turn, and our ratio to the others turn by turn."""
     loaders = open_loaders(resolved)
-    usual, library = usual_steps(resolved, loaders), library_steps(resolved)
-    ours, limit = Ours(resolved, loaders), Limit(resolved)
+    torchs = fastest.measure(own=False).best()
+    usual, library = usual_steps(resolved, loaders), library_steps(resolved, torchs)
+    ours, limit = Ours(resolved, loaders), Limit(resolved, torchs.precision)
     sides: dict[str, Turn] = {
         "usual": lambda n: seconds_of(lambda: list(itertools.islice(usual, n))),
         "library": lambda n: seconds_of(lambda: list(itertools.islice(library, n))),
@@ -237,6 +251,7 @@ def measure(resolved: Resolved, rounds: int, steps: int) -> Figures:
         "rounds": rounds,
         "steps_a_round": steps,
         "compute": {name: getattr(resolved.compute, name) for name in ("precision", "layout", "threads")},
+        "library": {"precision": torchs.precision, "layout": torchs.layout},
         "images_per_s": {name: spread(values) for name, values in speeds.items()},
         "instructions_up_to": os.environ.get("ONEDNN_MAX_CPU_ISA"),
         "ratio": compared["usual"],
@@ -290,9 +305,9 @@ def main(
         found |= start_and_memory(settings)
     print(json.dumps(found, indent=1))
     command = " ".join(["python benchmarks/train_speed.py DATA", *flags(**told)])
-    isa = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    command = f"ONEDNN_MAX_CPU_ISA={isa} {command}" if isa else command
-    write(f"train-speed-{model}{'-' + isa.lower() if isa else ''}", command, found)
+    kept_to = [f"{name}={os.environ[name]}" for name in KEPT_TO if name in os.environ]
+    isa = os.environ.get(KEPT_TO[0])
+    write(f"train-speed-{model}{'-' + isa.lower() if isa else ''}", " ".join([*kept_to, command]), found)
 
 
 if __name__ == "__main__":

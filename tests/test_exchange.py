@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from made_up_machine import measured_as
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -969,7 +970,7 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "_multiplies_bfloat16", lambda _kind: True)
+    monkeypatch.setattr(compute, "fastest", lambda **_: measured_as(bfloat16=1.0))
     chosen: list[str] = []
     autocast = compute.Compute.autocast
     monkeypatch.setattr(compute.Compute, "autocast", lambda self: (chosen.append(self.precision), autocast(self))[1])

@@ -1,6 +1,7 @@
 """The compiled operation against torch's, and what happens where it cannot be compiled."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,7 +111,7 @@ def test_in_evaluation_the_running_statistics_are_used_and_kept(
     x, h = pictures(shape, dtype).detach(), pictures(shape, dtype).detach() if adds else None
     before = [buffer.clone() for buffer in norm.buffers()]
     with torch.no_grad():
-        assert kernel.applies(x, norm, h, act) == (act != "gelu" or dtype == torch.bfloat16)
+        assert kernel.applies(x, norm, h)
         y = batch_norm(x, norm, h, act=act)
         after = list(norm.buffers())
         expected = usual(x, norm, h, act)
@@ -189,10 +190,14 @@ def test_it_repeats_bit_by_bit_and_leaves_its_inputs_alone() -> None:
 @pytest.mark.parametrize("adds", [False, True])
 @pytest.mark.parametrize("act", [None, "relu", "gelu"])
 @pytest.mark.parametrize("uses", [(1, 0), (0, 1), (1, 1)])
-def test_the_gradients_of_both_uses_are_added(adds: bool, act: Activation | None, uses: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.bfloat16, 0.006), (torch.float32, 1e-4)])
+def test_the_gradients_of_both_uses_are_added(
+    adds: bool, act: Activation | None, uses: tuple[int, int], dtype: torch.dtype, bound: float
+) -> None:
+    if act != "gelu" and dtype == torch.bfloat16:
+        pytest.skip("a rounding at ReLU's kink lets a number pass or not")
     torch.manual_seed(5)
     shape = (4, 32, 5, 6)
-    dtype, bound = (torch.bfloat16, 0.006) if act == "gelu" else (torch.float32, 1e-4)
     x, h = pictures(shape, dtype), pictures(shape, dtype) if adds else None
     first, second = torch.randn(shape).to(dtype), torch.randn(shape).to(dtype)
     ours, theirs = normed(32), normed(32)
@@ -224,6 +229,19 @@ def test_gelu_and_its_derivative_at_every_bfloat16_number() -> None:
 
 
 @compiled
+def test_gelu_in_float32_is_float64s() -> None:
+    at = torch.cat([torch.linspace(-16, 16, 2**16 - 8), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30, 87, -87])])
+    h = at.view(4, 64, 16, 16).contiguous(memory_format=CHANNELS_LAST).requires_grad_()
+    y = batch_norm(torch.zeros_like(h), nn.BatchNorm2d(64), h, act="gelu")
+    (dh,) = torch.autograd.grad(y, h, torch.ones_like(y))
+    wide = h.detach().double().requires_grad_()
+    expected = gelu(wide)
+    (slope,) = torch.autograd.grad(expected, wide, torch.ones_like(expected))
+    torch.testing.assert_close(y.double(), expected, rtol=2e-7, atol=5e-7)
+    torch.testing.assert_close(dh.double(), slope, rtol=2e-7, atol=5e-7)
+
+
+@compiled
 def test_a_nan_is_not_hidden() -> None:
     x = torch.randn(4, 16, 4, 4).to(memory_format=CHANNELS_LAST)
     x[1, 3, 2, 2] = float("nan")
@@ -232,6 +250,7 @@ def test_a_nan_is_not_hidden() -> None:
     assert y[:, 4].isfinite().all()
     for act in ("relu", "gelu"):
         assert batch_norm(x.bfloat16(), normed(16), act=act)[:, 3].isnan().all()
+        assert batch_norm(x, normed(16), act=act)[:, 3].isnan().all()
 
 
 def refused() -> dict[str, tuple[Tensor, nn.BatchNorm2d, Tensor | None]]:
@@ -266,6 +285,7 @@ def run_with(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Give what a process with such an environment says: whether there is a library, the smallest of BN and ReLU."""
 
     def run(environment: dict[str, str]) -> str:
+        monkeypatch.delenv("RESIDUUM_KERNELS", raising=False)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         build.library.cache_clear()
@@ -299,6 +319,28 @@ def test_it_can_be_turned_off(run_with: RunWith, tmp_path: Path) -> None:
     said = run_with({"RESIDUUM_KERNELS": "off", "RESIDUUM_CACHE": str(tmp_path)})
     assert said.startswith("False 0.0")
     assert not list(tmp_path.iterdir())
+
+
+def test_on_windows_torch_does_the_work_and_that_is_said(run_with: RunWith, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    said = run_with({})
+    assert "False 0.0" in said
+    assert said.count("on Windows") == 1
+
+
+@pytest.mark.parametrize(
+    ("machine", "kept", "flag"),
+    [("x86_64", "", "-march=native"), ("x86_64", "avx2", "-march=x86-64-v3"), ("arm64", "", "-mcpu=native")],
+)
+def test_what_is_compiled_for(machine: str, kept: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", kept)
+    assert build._architecture() == flag
+
+
+def test_threads_are_torchs_and_no_compilers() -> None:
+    for source in (*build.SOURCES, *build.HEADERS):
+        assert not re.search(r"^#pragma omp|^#include <omp", source.read_text(encoding="utf-8"), re.MULTILINE), source
 
 
 @compiled

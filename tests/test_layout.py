@@ -34,7 +34,7 @@ BASE = {
     "machine",
     "runs",
 }
-PARTS = BASE | {"kernels", "compute", "models", "data", "recipes"}
+PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "studies", "reporting"}
 LADDER = {
@@ -51,7 +51,8 @@ LADDER = {
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "runs": {"errors", "files", "records"},
     "kernels": BASE,
-    "compute": BASE | {"kernels"},
+    "fastest": BASE | {"kernels"},
+    "compute": BASE | {"kernels", "fastest"},
     "models": BASE | {"kernels", "compute"},
     "data": BASE | {"kernels"},
     "recipes": BASE,

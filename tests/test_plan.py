@@ -21,6 +21,7 @@ from residuum.errors import UserError
 from residuum.kernels import build
 from residuum.kernels.matrix_units import has_matrix_units
 from residuum.models import plan
+from residuum.models.layers import convolution
 from residuum.models.named import named
 from residuum.models.operations import OPERATIONS, Operation
 from residuum.models.plan import Piece, Plan, lines, make_forward, trace
@@ -201,7 +202,10 @@ def test_a_function_or_a_value_left_out_is_loud() -> None:
 
 
 class NoStrided1x1(TorchDispatchMode):
-    """Refuse a 1×1 convolution with a stride, forward and back: torch's corrupts memory with AVX2."""
+    """Refuse a 1×1 convolution with a stride, forward and back: torch's corrupts memory with AVX2.
+
+    And any with a stride that gives one column, forward and back: torch's gives garbage with AVX-512.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if "convolution" in func.name():
@@ -209,7 +213,13 @@ class NoStrided1x1(TorchDispatchMode):
             weight, stride = args[at], args[at + 2]
             if weight.shape[2:] == (1, 1) and max(stride) > 1:
                 raise AssertionError(f"a 1×1 convolution of stride {stride} reached torch")
-        return func(*args, **(kwargs or {}))
+        found = func(*args, **(kwargs or {}))
+        if "convolution" in func.name() and max(stride) > 1:
+            y = args[0] if "backward" in func.name() else found
+            assert y.shape[3] > 1, (
+                f"{tuple(weight.shape)} with stride {stride} gave one column of {tuple(args[0].shape)}"
+            )
+        return found
 
 
 def combinations() -> Iterator[NetSpec]:
@@ -233,6 +243,8 @@ def test_the_watch_sees_one() -> None:
     conv, x = nn.Conv2d(16, 16, 1, 2), torch.randn(1, 16, 4, 4)
     with NoStrided1x1(), pytest.raises(AssertionError, match="reached torch"):
         conv(x)
+    with NoStrided1x1(), pytest.raises(AssertionError, match="one column"):
+        nn.Conv2d(16, 16, 3, 2, 1)(x[..., :2])
 
 
 def legal_small_nets() -> Iterator[NetSpec]:
@@ -272,3 +284,22 @@ def test_no_strided_1x1_convolution_reaches_torch() -> None:
             with NoStrided1x1(), torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
                 logits = forward(pictures(2, 3, 16, 16))
                 logits.float().square().sum().backward()
+
+
+def test_one_column_is_computed_right_and_as_two() -> None:
+    torch.manual_seed(0)
+    for (size, stride), sides, channels in itertools.product(
+        [(3, 2), (7, 2), (7, 3)], [(1, 1), (9, 1), (4, 2)], [3, 16]
+    ):
+        conv = convolution(channels, 16, size, stride).to(memory_format=torch.channels_last)
+        x, rounded = pictures(2, channels, *sides).requires_grad_(), conv.weight.detach().bfloat16().double()
+        for call in (conv, lambda x, conv=conv: Piece(nn.Sequential(conv))(x)[0]):
+            with NoStrided1x1(), torch.autocast("cpu", torch.bfloat16):
+                y = call(x)
+                dx, dw = torch.autograd.grad(y.float().square().sum(), [x, conv.weight])
+            wide = x.detach().bfloat16().double().requires_grad_()
+            exact = nn.functional.conv2d(wide, rounded.requires_grad_(), None, stride, size // 2)
+            wanted = torch.autograd.grad(exact.square().sum(), [wide, rounded])
+            for one, other in zip((y, dx, dw), (exact, *wanted), strict=True):
+                error = (one.double() - other).norm() / other.norm()
+                assert error < 0.02, (size, stride, sides, channels)

@@ -22,7 +22,7 @@ from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.named import BY_TARGET, OWN_NETS, RECIPES, recipe_name
 from residuum.recipes.quick import quick
 from residuum.recipes.sgd_one_cycle import sgd_one_cycle
-from residuum.training.loop import _warm_up
+from residuum.training.loop import warm_up
 from residuum.training.muon import orthogonal
 from residuum.training.optimizer import make_optimizer, set_rate
 from residuum.training.state import State
@@ -51,17 +51,17 @@ def test_nets_of_110_layers_warm_up_until_the_training_error_is_below_80_percent
     state = State()
     for _ in range(300):  # guessing: 90 % error
         state.count(2.3, 13, 128)
-        _warm_up(recipe, state)
+        warm_up(recipe, state)
     assert not state.warmed_up
     assert recipe.rate(state.step, state.warmed_up) == 0.01
     for _ in range(200):  # learning: 60 % error
         state.count(1.5, 51, 128)
-        _warm_up(recipe, state)
+        warm_up(recipe, state)
     assert state.warmed_up
     assert recipe.rate(state.step, state.warmed_up) == 0.1
     for _ in range(200):  # and it never begins again
         state.count(2.3, 0, 128)
-        _warm_up(recipe, state)
+        warm_up(recipe, state)
     assert state.warmed_up
 
 

@@ -23,7 +23,7 @@ from residuum import setting_parts, version
 from residuum.cli import VERBS, main
 from residuum.errors import UserError
 from residuum.models.spec import NetSpec
-from residuum.plain_data import Range, as_json, asked, check_known, explicit, flag, read_off
+from residuum.plain_data import Range, as_json, asked, by_place, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.quick import quick
 from residuum.setting_parts import NetChoices, RecipeChoices
@@ -73,8 +73,9 @@ def test_every_verb_takes_a_config_file_and_completion_knows_it(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    first = next(field for field in fields(verb.settings()) if not field.kw_only)
-    value = ["x"] if isinstance(first.default, tuple) else "x"
+    first = by_place(verb.settings())[0]
+    values: dict[type, object] = {tuple: ["x"], bool: not first.default}
+    value = values.get(type(first.default), "x")
     (tmp_path / "c.json").write_text(json.dumps({first.name: value}))
     words = ["residuum", *verb.name.split(), "--config", str(tmp_path / "c.json"), "--print-config"]
     monkeypatch.setattr(sys, "argv", words)

@@ -49,6 +49,7 @@ __all__ = [
     "predict",
     "report",
     "study",
+    "this_machine",
     "train",
     "trim",
 ]
@@ -64,6 +65,7 @@ lesion = verbs.lesion.python
 trim = verbs.trim.python
 check = verbs.check.python
 fetch = verbs.fetch.python
+this_machine = verbs.this_machine.python
 
 
 @for_people

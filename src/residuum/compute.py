@@ -4,6 +4,8 @@ import ctypes
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +13,13 @@ from torch import Tensor, nn
 from residuum import machine
 from residuum.choices import Device, Layout, Precision
 from residuum.errors import UserError
+from residuum.fastest import fastest, forget
 from residuum.kernels.build import library
+from residuum.records.machine import Machine
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD, _LARGEST = -3, -1, 2**31 - 1  # malloc.h
+
+MOST_WORKERS = 32
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,11 @@ class Compute:
         return self.device.type == "cpu" and self.layout == "channels-last" and library() is not None
 
     @property
+    def workers(self) -> int:
+        """Return how many processes decode large pictures by default: no net asks for more than 32 of them give."""
+        return min(self.threads, MOST_WORKERS)
+
+    @property
     def dtype(self) -> torch.dtype:
         """Return the precision as torch names it."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
@@ -57,23 +68,59 @@ class Compute:
 def choose_compute(
     device: Device = "auto", precision: Precision = "auto", layout: Layout = "auto", threads: int | None = None
 ) -> Compute:
-    """Resolve "auto": a GPU if there is one, bfloat16 where the hardware multiplies it, channels last.
+    """Resolve "auto": a GPU if there is one; on a processor what was measured to be fastest (fastest.py).
 
-    The rule follows results/train-speed-resnet20.json: on a CPU with bfloat16 instructions that pair is fastest.
+    Where the precision is told, as it is for predictions, nothing is measured for it: what was, is used.
 
     Raises:
-        UserError: the device asked for is not there.
+        UserError: the device asked for is not there, or computes BN's gradients wrong.
     """
     kind = _device(device)
-    threads = threads or machine.cores()
-    if kind == "cpu":
-        torch.set_num_threads(threads)
-        _keep_freed_memory()
-    if precision == "auto":
-        precision = "bfloat16" if _multiplies_bfloat16(kind) else "float32"
-    if layout == "auto":
-        layout = "contiguous" if kind == "mps" else "channels-last"
-    return Compute(torch.device(kind), precision, layout, threads)
+    _prepare(kind, layout)
+    if kind != "cpu":
+        has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if precision == "auto":
+            precision = "bfloat16" if has_bfloat16 else "float32"
+        if layout == "auto":
+            layout = "contiguous" if kind == "mps" else "channels-last"
+        return Compute(torch.device(kind), precision, layout, threads or machine.cores())
+    measured = fastest(measuring=precision == "auto")
+    best, threads = measured.best(precision, layout), threads or measured.threads
+    torch.set_num_threads(threads)
+    _keep_freed_memory()
+    return Compute(torch.device(kind), best.precision, best.layout, threads)
+
+
+def _prepare(kind: str, layout: Layout) -> None:
+    """Let NVIDIA's GPUs give the same numbers each time, float32 in full; see whether Apple's give the right ones."""
+    if kind == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.allow_tf32 = True, False
+    elif kind == "mps":
+        check_batch_norm(kind, torch.channels_last if layout == "channels-last" else torch.contiguous_format)
+
+
+@cache
+def check_batch_norm(kind: str, order: torch.memory_format) -> None:
+    """Compare BN's gradients on a device with the processor's: MPS had them silently wrong in channels last.
+
+    Raises:
+        UserError: they differ (pytorch/pytorch issues 174345 and 175189).
+    """
+    here, there = (_gradients_of_batch_norm(device, order) for device in ("cpu", kind))
+    if not all(torch.allclose(one, other, rtol=1e-3, atol=1e-4) for one, other in zip(here, there, strict=True)):
+        raise UserError(
+            f"--device {kind} computes the gradients of batch normalisation wrong",
+            "they differ from the processor's, so that a net would learn something else and nobody would notice",
+            "--device cpu, --layout contiguous, or another version of torch",
+        )
+
+
+def _gradients_of_batch_norm(device: str, order: torch.memory_format) -> list[Tensor]:
+    """Return those of a (4, 3, 5, 5) input, the scales and the shifts, on the processor."""
+    x = torch.linspace(-1, 1, 300).sin().view(4, 3, 5, 5).to(device).contiguous(memory_format=order).requires_grad_()
+    norm = nn.BatchNorm2d(3).to(device)
+    nn.functional.relu(norm(x)).square().sum().backward()  # type: ignore[no-untyped-call]
+    return [gradient.cpu() for gradient in (x.grad, norm.weight.grad, norm.bias.grad) if gradient is not None]
 
 
 def _keep_freed_memory() -> None:
@@ -84,23 +131,37 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_TRIM_THRESHOLD, _LARGEST)
 
 
-def _device(wanted: Device) -> str:
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+def this_machine(*, anew: bool) -> Machine:
+    """Return what there is, what was measured (`anew`: again) and what is used where nothing else is told."""
+    if anew:
+        forget()
+    used = choose_compute()
+    return Machine(
+        environment=machine.environment(),
+        devices=_devices(),
+        kernels=library() is not None,
+        measured=fastest(),
+        device=cast(Device, used.device.type),
+        precision=used.precision,
+        layout=used.layout,
+        threads=used.threads,
+    )
+
+
+def _devices() -> tuple[Device, ...]:
+    """Return where torch can compute, the fastest first."""
+    present: dict[Device, bool] = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return (*(kind for kind, here in present.items() if here), "cpu")
+
+
+def _device(wanted: Device) -> Device:
+    present = _devices()
     if wanted == "auto":
-        return next(kind for kind in ("cuda", "mps", "cpu") if present[kind])
-    if not present[wanted]:
+        return present[0]
+    if wanted not in present:
         raise UserError(
             f"--device {wanted}: this machine has none that torch can use",
-            "torch sees: " + ", ".join(kind for kind, here in present.items() if here),
+            "torch sees: " + ", ".join(present),
             "leave --device out, or install the torch build for your device",
         )
     return wanted
-
-
-def _multiplies_bfloat16(kind: str) -> bool:
-    if kind == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if kind == "cpu" and not machine.is_kept_to_avx2():
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False

@@ -2,6 +2,7 @@
 
 import os
 import platform
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -40,6 +41,16 @@ def is_kept_to_avx2() -> bool:
 def cores() -> int:
     """Count the cores this process may use, not those the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def seconds_waited() -> float:
+    """Return for how long, in s, this process's threads have waited for a core; 0 where the system, unlike Linux, keeps
+    no account."""
+    waited = 0
+    for account in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError):  # a thread that has just ended
+            waited += int(account.read_text(encoding="utf-8").split()[1])
+    return waited / 1e9
 
 
 @cache

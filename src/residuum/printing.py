@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation, Figures
+    from residuum.records.machine import Machine
     from residuum.runs import RunRecord
     from residuum.settings import EvaluateSettings, StudySettings
 
@@ -92,6 +93,19 @@ def print_trim(settings: object, folder: Path, json: bool) -> None:
     for size in found.batches[-1:]:
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     return print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
+
+
+def print_machine(settings: object, found: Machine, json: bool) -> None:
+    """Print what a machine is, how long each way of computing took on it, and which is used."""
+    if json:
+        return print_json(found)
+    here = found.environment
+    print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
+    print(f"devices  {', '.join(found.devices)}")
+    print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
+    for one in (*found.measured.ways, *found.measured.by_threads):
+        print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
+    return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
 
 
 def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:

@@ -18,8 +18,8 @@ class OnDevice(Settings, group="Compute"):
 
     device: Device = "auto"
     """Where to compute."""
-    threads: Annotated[int | None, Range(1, 1024)] = None
-    """Processor threads. By default all cores."""
+    threads: Annotated[int | None, Range(1, 65_536)] = None
+    """Processor threads. By default all cores, or fewer where that was measured to be faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,8 @@ class InPrecision(OnDevice, group="Compute"):
     """Where a verb computes, and in what numbers."""
 
     precision: Precision = "auto"
-    """Number format of the convolutions. auto: the fastest; to evaluate, float32, as published weights were."""
+    """Number format of the convolutions. auto: what was measured to be fastest; to evaluate, float32,
+    as published weights were."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class WithWorkers(InPrecision, group="Compute"):
     """Where a verb computes, in what numbers, and how large pictures are read."""
 
     workers: Annotated[int | None, Range(0, 256)] = None
-    """Processes that decode large pictures. By default the number of cores."""
+    """Processes that decode large pictures. By default as many as threads, at most 32."""
 
 
 # --- what training is composed of ---------------------------------------------------------------

@@ -213,6 +213,15 @@ class FetchSettings(Settings):
 
 
 @dataclass(frozen=True)
+class MachineSettings(Settings):
+    """What `residuum machine` can be told."""
+
+    _: KW_ONLY
+    anew: bool = False
+    """Time again what is fastest, for the runs to come."""
+
+
+@dataclass(frozen=True)
 class ModelsSettings(Settings):
     """What `residuum models` can be told."""
 

@@ -22,6 +22,7 @@ from residuum.settings import (
     GrowSettings,
     ImportSettings,
     LesionSettings,
+    MachineSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation
+    from residuum.records.machine import Machine
     from residuum.runs import RunRecord
 
 P = ParamSpec("P")
@@ -229,6 +231,14 @@ def models(settings: ModelsSettings) -> list[dict[str, Any]] | dict[str, list[st
     from residuum.models.table import table
 
     return table(settings, settings.names)
+
+
+@verb(MachineSettings, printing.print_machine, name="machine")
+def this_machine(settings: MachineSettings) -> Machine:
+    """Show what this machine is, how fast it computes in each way, and what is used."""
+    from residuum.compute import this_machine as look
+
+    return look(anew=settings.anew)
 
 
 @verb(CheckSettings, printing.print_findings, name="data check", announced=True)

@@ -16,7 +16,7 @@ from residuum.data.boxes import Box
 from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
 from residuum.data.preprocess import Preprocessing
-from residuum.data.rng import uniform
+from residuum.data.rng import uniform, uniform_there
 from residuum.kernels import crops
 from residuum.recipe import Augmentation
 
@@ -32,27 +32,35 @@ def augmented_batch(
     """Crop and mirror pictures `rows` of images (N, S, S, 3) uint8: (B, 3, S, S) float32, channels last.
 
     The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean, or reflected.
+    Where pictures lie on a GPU all is computed there, to the same bits, and nothing waits for it.
     """
     size, pad = images.shape[1], augmentation.pad
-    uniforms = uniform(seed, epoch, rows, 5 if augmentation.cut else 3)
-    shift = torch.from_numpy((uniforms[:, :2] * (2 * pad + 1)).astype(np.int64) - pad)
-    # by this epoch's random number; or, alternating, by that of the first, and its opposite in every second
-    chance = uniform(seed, 0, rows, 3)[:, 2] if augmentation.alternating else uniforms[:, 2]
-    is_opposite = augmentation.alternating and epoch % 2 == 1
-    mirrored = torch.from_numpy(((chance < 0.5) ^ is_opposite) & augmentation.flip)
-    # (B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside
-    corners = torch.from_numpy(np.floor(uniforms[:, 3:] * size).astype(np.int64) - augmentation.cut // 2)
-    holes = corners if augmentation.cut else None
-    picked, reflects = torch.from_numpy(rows), augmentation.border == "reflected"
+    picked = torch.from_numpy(rows).to(images.device, non_blocking=True)
+    uniforms = _uniforms(seed, epoch, picked, 5 if augmentation.cut else 3)
+    shift = (uniforms[:, :2] * (2 * pad + 1)).long() - pad
+    mirrored = _mirrored(uniforms[:, 2], augmentation, picked, seed, epoch)
+    holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
+    reflects = augmentation.border == "reflected"
     if preprocessing.mean.ndim == 1 and crops.applies(images):
         how = (holes, augmentation.cut)
         return crops.cropped(images, picked, shift, mirrored, _table(preprocessing), *how, reflects=reflects)
-    along = torch.arange(size)
+    along = torch.arange(size, device=shift.device)
     y, x = along + shift[:, :1], torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
     if reflects:
         y, x = _reflected(y, size), _reflected(x, size)
     view = _gather(images, picked, y, x, preprocessing)
     return view if holes is None else _cut_out(view, holes, augmentation.cut)
+
+
+def hashes_there(device: torch.device) -> bool:
+    """Say whether chance is computed where the pictures lie: on NVIDIA's GPUs, which have float64."""
+    return device.type == "cuda"
+
+
+def _uniforms(seed: int, epoch: int, rows: Tensor, draws: int) -> Tensor:
+    if hashes_there(rows.device):
+        return uniform_there(seed, epoch, rows, draws)
+    return torch.from_numpy(uniform(seed, epoch, rows.cpu().numpy(), draws))
 
 
 def _table(preprocessing: Preprocessing) -> Tensor:
@@ -68,12 +76,26 @@ def _reflected(places: Tensor, size: int) -> Tensor:
     return torch.minimum(folded, period - folded) if size > 1 else torch.zeros_like(places)
 
 
+def _holes(uniforms: Tensor, size: int, side: int) -> Tensor:
+    """(B, 2): top and left of the square that is cut out; its centre lies anywhere, its edges may lie outside."""
+    return (uniforms * size).long() - side // 2
+
+
 def _cut_out(view: Tensor, holes: Tensor, side: int) -> Tensor:
     """Set a square of each picture of (B, 3, S, S) to zero."""
-    along = torch.arange(view.shape[2])
+    along = torch.arange(view.shape[2], device=holes.device)
     y, x = ((along >= start) & (along < start + side) for start in (holes[:, :1], holes[:, 1:]))
     kept = ~(y[:, :, None] & x[:, None, :])
     return view * kept[:, None].to(view)
+
+
+def _mirrored(uniforms: Tensor, augmentation: Augmentation, rows: Tensor, seed: int, epoch: int) -> Tensor:
+    """By this epoch's random number; or by that of the first, and its opposite in every second."""
+    if not augmentation.flip:
+        return torch.zeros_like(uniforms, dtype=torch.bool)
+    if not augmentation.alternating:
+        return uniforms < 0.5
+    return (_uniforms(seed, 0, rows, 3)[:, 2] < 0.5) ^ bool(epoch % 2)
 
 
 def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -82,12 +104,14 @@ def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: P
     inside = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
     y, x = y.clamp(0, size - 1)[:, :, None], x.clamp(0, size - 1)[:, None, :]
     place = (y * size + x).to(device)
-    flat = rows.to(device)[:, None, None] * (size * size) + place
+    flat = rows[:, None, None] * (size * size) + place
     pixels = images.view(-1, 3)[flat.view(-1)].view(*flat.shape, 3).float()
-    mean = torch.from_numpy(preprocessing.mean).to(device)
+    mean, std = (
+        torch.from_numpy(values).to(device, non_blocking=True) for values in (preprocessing.mean, preprocessing.std)
+    )
     if mean.dim() == 3:
         mean = mean.view(-1, 3)[place]
-    scale = inside.to(device).float()[..., None] / torch.from_numpy(preprocessing.std).to(device)
+    scale = inside.to(device).float()[..., None] / std
     return ((pixels - mean) * scale).permute(0, 3, 1, 2)
 
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views
+from residuum.data.augment import augmented_batch, augmented_views, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import decode, evaluation_view, header
@@ -28,6 +29,10 @@ SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
+
+
+AHEAD_BYTES = 64 * 1024**2
+"""On a GPU the pictures of several steps are prepared at once, as many as fit in this as float32."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,9 @@ class Loader:
         Raises:
             BrokenPicture: a streamed picture cannot be read; the message names it.
         """
+        if self.images is not None and augmentation is not None and hashes_there(self.images.device):
+            yield from _resident(self, plan, augmentation, seed)
+            return
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
@@ -180,6 +188,26 @@ def _from_memory(loader: Loader, plan: Plan, augmentation: Augmentation | None, 
             yield normalise(images[torch.from_numpy(rows).to(images.device)], loader.preprocessing)
         else:
             yield augmented_batch(images, rows, augmentation, loader.preprocessing, seed, epoch)
+
+
+def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int) -> Iterator[Batch]:
+    """Serve batches that were made where the pictures lie, several steps of an epoch together.
+
+    Making them takes dozens of kernels, however many pictures there are; a step of a small net waits for no more.
+    """
+    images = loader.images
+    assert images is not None
+    labels = torch.from_numpy(loader.split.labels).to(images.device)
+    for epoch, steps in groupby(plan, key=lambda step: step[0]):
+        for first in steps:
+            ahead = AHEAD_BYTES // (len(first[1]) * images[0].numel() * 4)
+            rows = [first[1], *(rows for _, rows in islice(steps, max(0, ahead - 1)))]
+            together, sizes = np.concatenate(rows), [len(one) for one in rows]
+            views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
+                sizes
+            )
+            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
 # --- large pictures -----------------------------------------------------------------------------

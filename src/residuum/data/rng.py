@@ -4,9 +4,12 @@ So workers, device count, interruptions and library versions cannot change what 
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 
 def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> NDArray[np.float64]:
@@ -15,8 +18,7 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
     SplitMix64 (Steele et al. 2014, OOPSLA, Fig. 15) as a hash of the four counters.
     """
     with np.errstate(over="ignore"):  # wrapping round is what a hash does
-        key = _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + np.array([epoch], np.uint64) + _GOLDEN)
-        each = _mix(key ^ _mix(samples.astype(np.uint64) + _GOLDEN))
+        each = _mix(_key(seed, epoch) ^ _mix(samples.astype(np.uint64) + _GOLDEN))
         bits = _mix(each[:, None] + _GOLDEN * np.arange(1, draws + 1, dtype=np.uint64))
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -27,7 +29,39 @@ def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     return np.argsort(numbers, kind="stable")
 
 
+def uniform_there(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
+    """Return what `uniform` does, to the bit, computed where the (B,) `samples`, int64, lie: (B, draws) float64.
+
+    Torch has few operations on uint64; int64 wraps round to the same bits.
+    """
+    golden, key = _signed(int(_GOLDEN)), int(_key(seed, epoch).view(np.int64)[0])
+    each = _mix_there(_mix_there(samples + golden) ^ key)
+    bits = _mix_there(each[:, None] + torch.arange(1, draws + 1, device=samples.device) * golden)
+    return _right(bits, 11).double() * 2.0**-53
+
+
+def _key(seed: int, epoch: int) -> NDArray[np.uint64]:
+    with np.errstate(over="ignore"):
+        return _mix(_mix(np.array([seed], np.uint64) + _GOLDEN) + np.array([epoch], np.uint64) + _GOLDEN)
+
+
 def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z = (z ^ (z >> np.uint64(30))) * _FIRST
+    z = (z ^ (z >> np.uint64(27))) * _SECOND
     return z ^ (z >> np.uint64(31))
+
+
+def _mix_there(z: Tensor) -> Tensor:
+    z = (z ^ _right(z, 30)) * _signed(int(_FIRST))
+    z = (z ^ _right(z, 27)) * _signed(int(_SECOND))
+    return z ^ _right(z, 31)
+
+
+def _right(z: Tensor, places: int) -> Tensor:
+    """Shift as unsigned numbers are."""
+    return torch.bitwise_and(z >> places, 2 ** (64 - places) - 1)
+
+
+def _signed(number: int) -> int:
+    """Return the int64 of the same bits."""
+    return number - 2**64 if number >= 2**63 else number

@@ -52,7 +52,7 @@ class NetWithData(NamedTuple):
 
     def loader(self, split: Split, batch_size: int = BATCH, workers: int | None = None) -> Loader:
         """Return a split ready to be served, shown as the net was trained to see pictures."""
-        workers = self.compute.threads if workers is None else workers
+        workers = self.compute.workers if workers is None else workers
         return open_loader(split, self.classifier.preprocessing, self.compute.device, workers, batch_size)
 
     def validation_loader(self, images: int | None = None) -> Loader:

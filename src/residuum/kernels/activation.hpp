@@ -5,7 +5,7 @@
 
 namespace {
 
-enum Activation { NONE, RELU, GELU };
+enum Activation { NONE, RELU, GELU, EXACT_GELU };
 
 // GELU(z) = z Phi(z), Phi being the normal distribution (Hendrycks and Gimpel 2016). Up to EDGE, Phi(z) - 1/2 is z
 // times a polynomial in z^2, and so is the derivative less 1/2; beyond it both are 0 or 1. The polynomials have the
@@ -23,13 +23,38 @@ inline Floats half_and(const float* coefficients, Floats z) {
     for (int i = 5; i >= 0; --i) sum = sum * u + coefficients[i];
     return t * sum + 0.5f;
 }
+
+// e^v for v <= 0: 2^n by its bits, the rest by Taylor's polynomial, its coefficients moved to halve the error.
+inline Floats exponential(Floats v) {
+    constexpr float SHIFT = 12582912;   // 1.5 * 2^23: added, it leaves whole numbers in the last bits
+    v = v > -87 ? v : -87 + Floats{};
+    Floats shifted = v * 1.44269504f + SHIFT, n = shifted - SHIFT, r = v - n * 0.693359375f + n * 2.12194440e-4f;
+    Floats sum =
+        ((((1.98756915e-4f * r + 1.39819995e-3f) * r + 8.33345191e-3f) * r + 4.16657959e-2f) * r + 1.66666655e-1f) * r +
+        0.5f;
+    Ints power = ((Ints)shifted + 127) << 23;
+    return (sum * r * r + r + 1) * (Floats)power;
+}
+// Phi(z) to 1e-7 (Abramowitz and Stegun 1964, 7.1.26), and e^(-z^2/2), which it is made of and its derivative has.
+struct Normal { Floats distribution, bell; };
+inline Normal normal(Floats z) {
+    Floats size = z < 0 ? -z : z, t = 1 / (1 + 0.231641888f * size), bell = exponential(-0.5f * z * z);
+    Floats tail =
+        ((((0.530702714f * t - 0.726576013f) * t + 0.710706871f) * t - 0.142248368f) * t + 0.127414796f) * t * bell;
+    return {z < 0 ? tail : 1 - tail, bell};
+}
+
 inline Floats activated(Floats z, int activation) {
     if (activation == RELU) return where(~(z <= 0), z);   // a NaN stays one
-    return activation == GELU ? where(~(z <= -EDGE), z * half_and(DISTRIBUTION, z)) : z;
+    if (activation == GELU) return where(~(z <= -EDGE), z * half_and(DISTRIBUTION, z));
+    return activation == EXACT_GELU ? where(~(z <= -14), z * normal(z).distribution) : z;
 }
 // The gradient by z from that by act(z).
 inline Floats passed_back(Floats g, Floats z, int activation) {
-    return activation == GELU ? g * half_and(DERIVATIVE, z) : where(z > 0, g);
+    if (activation == GELU) return g * half_and(DERIVATIVE, z);
+    if (activation != EXACT_GELU) return where(z > 0, g);
+    Normal n = normal(z);
+    return g * (n.distribution + where(~(z <= -14 | z >= 14), z * n.bell) * 0.398942280f);
 }
 
 }   // namespace

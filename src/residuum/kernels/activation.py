@@ -1,4 +1,4 @@
-"""The activations that a net may have: its layer, what activation.hpp calls it, and where that is exact enough."""
+"""The activations that a net may have: its layer, and what activation.hpp calls it."""
 
 from dataclasses import dataclass
 
@@ -13,21 +13,19 @@ class Nonlinearity:
     """One activation; a new one is named in choices.py, stands here, and is computed in activation.hpp."""
 
     layer: type[nn.Module]
-    number: int
-    """In activation.hpp; 0 is none."""
-    precisions: tuple[torch.dtype, ...]
-    """In which the compiled function may stand for torch's."""
+    numbers: dict[torch.dtype, int]
+    """In activation.hpp, for what memory holds; 0 is none."""
 
 
 ACTIVATIONS: dict[Activation, Nonlinearity] = {
-    "relu": Nonlinearity(nn.ReLU, 1, (torch.float32, torch.bfloat16)),
-    "gelu": Nonlinearity(nn.GELU, 2, (torch.bfloat16,)),
+    "relu": Nonlinearity(nn.ReLU, {torch.float32: 1, torch.bfloat16: 1}),
+    "gelu": Nonlinearity(nn.GELU, {torch.float32: 3, torch.bfloat16: 2}),
 }
 
 
-def number(act: Activation | None) -> int:
-    """Return what activation.hpp calls it."""
-    return 0 if act is None else ACTIVATIONS[act].number
+def number(act: Activation | None, dtype: torch.dtype) -> int:
+    """Return what activation.hpp calls it, to the precision of the numbers that memory holds."""
+    return 0 if act is None else ACTIVATIONS[act].numbers[dtype]
 
 
 def activation_of(layer: nn.Module | None) -> Activation | None:

@@ -9,10 +9,10 @@
 // repeats bit by bit.
 
 #include "activation.hpp"
+#include "threads.hpp"
 
 #include <cmath>
 #include <type_traits>
-#include <omp.h>
 
 namespace {
 
@@ -20,18 +20,13 @@ constexpr int TILE_BYTES = 32768;
 constexpr int MANY = 4;   // vectors taken at a time, where rows have as many
 constexpr int64_t WIDE = LANES * MANY;
 
-struct Rows { int64_t first, last; };
-inline Rows share(int64_t rows, int thread, int threads) {
-    return {rows * thread / threads, rows * (thread + 1) / threads};
-}
-
 // Call body(first, last) for tiles of rows, upwards or downwards. A body holds copies of what it uses: what threads
 // share would be fetched anew after every store.
-template <class Body> inline void upwards(Rows r, int64_t tile, Body body) {
-    for (int64_t i = r.first; i < r.last; i += tile) body(i, i + tile < r.last ? i + tile : r.last, tile);
+template <class Body> inline void upwards(Share r, int64_t tile, Body body) {
+    for (int64_t i = r.first; i < r.end; i += tile) body(i, i + tile < r.end ? i + tile : r.end, tile);
 }
-template <class Body> inline void downwards(Rows r, int64_t tile, Body body) {
-    for (int64_t i = r.last; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i, -tile);
+template <class Body> inline void downwards(Share r, int64_t tile, Body body) {
+    for (int64_t i = r.end; i > r.first; i -= tile) body(i - tile > r.first ? i - tile : r.first, i, -tile);
 }
 // Read some numbers, and ask for those of the tile that comes next: a processor does not foresee rows read in parts.
 template <class T> inline Floats load(const T* from, int64_t next) {
@@ -79,9 +74,9 @@ template <class T> struct Work {
         if (tile < 1) tile = 1;
     }
     float* more(int n) const { return shift + n * W; }
-    Rows mine() const { return share(shape.rows, omp_get_thread_num(), threads); }
-    double* cleared() const {
-        double* sums = totals + 2 * W * omp_get_thread_num();
+    Share rows(int n) const { return share(shape.rows, n, threads); }
+    double* cleared(int n) const {
+        double* sums = totals + 2 * W * n;
         for (int64_t c = 0; c < 2 * W; ++c) sums[c] = 0;
         return sums;
     }
@@ -110,9 +105,10 @@ void apply(const T* x, const T* h, T* y, const float* gamma, const float* beta, 
         scale[f] = (float)(gamma[c] / std::sqrt((double)variance[c] + eps));
         shift[f] = beta[c] - mean[c] * scale[f];
     }
-#pragma omp parallel num_threads(threads)
-    upwards(work.mine(), work.tile, [=](int64_t from, int64_t to, int64_t next) {
-        scaled<T, K, past_cache>(x, h, y, scale, shift, W, activation, from, to, next);
+    in_threads(threads, [&](int n) {
+        upwards(work.rows(n), work.tile, [=](int64_t from, int64_t to, int64_t next) {
+            scaled<T, K, past_cache>(x, h, y, scale, shift, W, activation, from, to, next);
+        });
     });
 }
 
@@ -142,31 +138,30 @@ void forward(const T* x, const T* h, T* y, const float* gamma, const float* beta
     float *scale = work.scale, *shift = work.shift, *first = work.more(1);
     int64_t W = work.W;
     for (int64_t c = 0; c < W; ++c) first[c] = number(x[c % C]);
-#pragma omp parallel num_threads(threads)
-    {
-        double* sums = work.cleared();
-        upwards(work.mine(), work.tile,
+    in_threads(threads, [&](int n) {
+        double* sums = work.cleared(n);
+        upwards(work.rows(n), work.tile,
                 [=](int64_t from, int64_t to, int64_t next) { add_moments<T, K>(x, first, sums, W, from, to, next); });
-#pragma omp barrier
-#pragma omp single
-        for (int64_t c = 0; c < C; ++c) {
-            double sum = 0, square = 0;
-            work.total(c, sum, square);
-            double centre = sum / M, variance = square / M - centre * centre;
-            if (variance < 0) variance = 0;
-            mean[c] = (float)(centre + first[c]);
-            inverse_std[c] = (float)(1 / std::sqrt(variance + eps));
-            running_mean[c] += momentum * (mean[c] - running_mean[c]);
-            running_var[c] += momentum * ((float)(variance * M / (M > 1 ? M - 1 : 1)) - running_var[c]);
-            for (int64_t f = c; f < W; f += C) {
-                scale[f] = gamma[c] * inverse_std[c];
-                shift[f] = beta[c] - mean[c] * scale[f];
-            }
+    });
+    for (int64_t c = 0; c < C; ++c) {
+        double sum = 0, square = 0;
+        work.total(c, sum, square);
+        double centre = sum / M, variance = square / M - centre * centre;
+        if (variance < 0) variance = 0;
+        mean[c] = (float)(centre + first[c]);
+        inverse_std[c] = (float)(1 / std::sqrt(variance + eps));
+        running_mean[c] += momentum * (mean[c] - running_mean[c]);
+        running_var[c] += momentum * ((float)(variance * M / (M > 1 ? M - 1 : 1)) - running_var[c]);
+        for (int64_t f = c; f < W; f += C) {
+            scale[f] = gamma[c] * inverse_std[c];
+            shift[f] = beta[c] - mean[c] * scale[f];
         }
-        downwards(work.mine(), work.tile, [=](int64_t from, int64_t to, int64_t next) {
+    }
+    in_threads(threads, [&](int n) {
+        downwards(work.rows(n), work.tile, [=](int64_t from, int64_t to, int64_t next) {
             scaled<T, K, past_cache>(x, h, y, scale, shift, W, activation, from, to, next);
         });
-    }
+    });
 }
 
 // What the gradient is made of, and the factors of each channel.
@@ -249,27 +244,26 @@ void backward(const T* dy, const T* dy2, const T* x, const T* saved, T* dx, T* d
         centre[f] = mean[c];
     }
     Gradient<T> d{dy, dy2, x, saved, dx, dh, scale, shift, centre, by_x, constant, W, activation, dh && saved};
-#pragma omp parallel num_threads(threads)
-    {
-        double* sums = work.cleared();
-        upwards(work.mine(), work.tile,
+    in_threads(threads, [&](int n) {
+        double* sums = work.cleared(n);
+        upwards(work.rows(n), work.tile,
                 [=](int64_t from, int64_t to, int64_t next) { add_gradients<T, K>(d, sums, from, to, next); });
-#pragma omp barrier
-#pragma omp single
-        for (int64_t c = 0; c < C; ++c) {
-            double sum = 0, product = 0;
-            work.total(c, sum, product);
-            dbeta[c] = (float)sum;
-            dgamma[c] = (float)(product * inverse_std[c]);
-            double slope = -(double)scale[c] * inverse_std[c] * inverse_std[c] * product / M;
-            for (int64_t f = c; f < W; f += C) {
-                by_x[f] = (float)slope;
-                constant[f] = (float)(-scale[c] * sum / M - slope * mean[c]);
-            }
+    });
+    for (int64_t c = 0; c < C; ++c) {
+        double sum = 0, product = 0;
+        work.total(c, sum, product);
+        dbeta[c] = (float)sum;
+        dgamma[c] = (float)(product * inverse_std[c]);
+        double slope = -(double)scale[c] * inverse_std[c] * inverse_std[c] * product / M;
+        for (int64_t f = c; f < W; f += C) {
+            by_x[f] = (float)slope;
+            constant[f] = (float)(-scale[c] * sum / M - slope * mean[c]);
         }
-        downwards(work.mine(), work.tile,
-                  [=](int64_t from, int64_t to, int64_t next) { input_gradient<T, K, past_cache>(d, from, to, next); });
     }
+    in_threads(threads, [&](int n) {
+        downwards(work.rows(n), work.tile,
+                  [=](int64_t from, int64_t to, int64_t next) { input_gradient<T, K, past_cache>(d, from, to, next); });
+    });
 }
 
 // Call with a number of the type that memory holds, how many vectors are taken at a time, and whether y is written

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from residuum.choices import Activation
-from residuum.kernels.activation import ACTIVATIONS, number
+from residuum.kernels.activation import number
 from residuum.kernels.build import call, library
 
 PRECISIONS = (torch.float32, torch.bfloat16)
@@ -20,9 +20,9 @@ FOLD = 64
 """Rows narrower than this are taken several at a time: batch_norm.cpp, `folded`."""
 
 
-def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activation | None = None) -> bool:
+def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None) -> bool:
     """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training, or
-    where no gradient is asked for. GELU in bfloat16 alone, for which it is exact enough."""
+    where no gradient is asked for."""
     others = [] if h is None else [h]
     return (
         (norm.training or not torch.is_grad_enabled())
@@ -31,7 +31,6 @@ def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None, act: Activ
         and norm.momentum is not None
         and x.device.type == "cpu"
         and x.dtype in PRECISIONS
-        and (act is None or x.dtype in ACTIVATIONS[act].precisions)
         and x.shape[1] % LANES == 0
         and x.numel() > x.shape[1]
         and all(t.dtype == x.dtype and t.shape == x.shape for t in others)
@@ -107,4 +106,4 @@ def _call(name: str, x: Tensor, act: Activation | None, *values: Tensor | float 
     channels, threads = x.shape[1], torch.get_num_threads()
     work = torch.empty((2 * threads + 5) * max(channels, FOLD), dtype=torch.float64)
     sizes = (x.numel() // channels, channels)
-    call(name, *values, *sizes, number(act), x.dtype == torch.bfloat16, threads, work)
+    call(name, *values, *sizes, number(act, x.dtype), x.dtype == torch.bfloat16, threads, work)

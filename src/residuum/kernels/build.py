@@ -11,7 +11,9 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,8 @@ from residuum.console import say
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
 FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-Wno-psabi")
+LINKING = ("-shared", *(("-undefined", "dynamic_lookup") if sys.platform == "darwin" else ()))
+"""Without OpenMP's library: the threads are found that torch has brought along, so that the two share one pool."""
 SECONDS = 120.0
 """Longest time a compiler may take."""
 
@@ -36,6 +40,9 @@ def library() -> ctypes.CDLL | None:
     RESIDUUM_KERNELS=off asks for torch's operations.
     """
     if os.environ.get("RESIDUUM_KERNELS") == "off":
+        return None
+    if sys.platform == "win32":
+        say("nothing is compiled on Windows: torch's operations compute, and training takes longer than elsewhere")
         return None
     compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
     if compiler is None:
@@ -77,20 +84,20 @@ def _compiled(compiler: str) -> Path:
         return target
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-        # Compiled with OpenMP but linked without: its calls find the threads that torch has brought along, so that
-        # the two share one pool.
         parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
         for source, part in zip(SOURCES, parts, strict=True):
-            _run([compiler, *FLAGS, f"-march={_architecture()}", "-fopenmp", "-c", str(source), "-o", part])
+            _run([compiler, *FLAGS, _architecture(), "-c", str(source), "-o", part])
         whole = Path(unfinished) / "whole.so"
-        _run([compiler, "-shared", *parts, "-o", str(whole)])
+        _run([compiler, *LINKING, *parts, "-o", str(whole)])
         whole.replace(target)
     return target
 
 
 def _architecture() -> str:
-    """Name what to compile for: this machine, or a lesser one where torch computes as on it."""
-    return "x86-64-v3" if machine.is_kept_to_avx2() else "native"
+    """Say what to compile for: this machine, or a lesser one where torch computes as on it."""
+    if machine.is_kept_to_avx2():
+        return "-march=x86-64-v3"
+    return "-march=native" if platform.machine() in {"x86_64", "AMD64", "i686"} else "-mcpu=native"
 
 
 def _run(command: list[str]) -> None:
@@ -132,8 +139,16 @@ def _type(parameter: str) -> Any:
     return ctypes.c_void_p if "*" in parameter else NUMBERS[parameter.split(maxsplit=1)[0]]
 
 
+def _share_threads() -> None:
+    """Let what is loaded next find torch's OpenMP, if torch is using it: not everywhere can all see its functions."""
+    for library in (Path(torch.__file__).parent / "lib").glob("lib*omp.*"):
+        with suppress(OSError):
+            ctypes.CDLL(str(library), os.RTLD_NOLOAD | os.RTLD_GLOBAL)
+
+
 def _load(path: Path) -> ctypes.CDLL:
     """Load the library and type its functions; those for matrix units are not there where there are none."""
+    _share_threads()
     functions = ctypes.CDLL(str(path))
     for source in SOURCES:
         for name, (result, parameters) in declared(source.read_text(encoding="utf-8")).items():

@@ -13,12 +13,12 @@
 // Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 16); x and y bfloat16, channels last.
 
 #include "floats.hpp"
+#include "threads.hpp"
 #include "tiles.hpp"
 
 #ifdef HAS_MATRIX_UNITS
 
 #include <algorithm>
-#include <omp.h>
 
 namespace {
 
@@ -92,9 +92,8 @@ void pack_turned(const float* w, int64_t Co, half* to) {
 }
 
 // Pack the weights as [E/32][steps][2 tiles]. For the gradient of the input the taps are turned by half a circle.
-void pack(const float* w, bool turned, const Layer& l, half* packed) {
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < l.E / BLOCK * l.steps * 4; ++n) {
+void pack(const float* w, bool turned, const Layer& l, half* packed, int threads) {
+    for_each(l.E / BLOCK * l.steps * 4, threads, [=, &l](int64_t n) {
         int64_t step = n / 4 % l.steps, e = n / 4 / l.steps * BLOCK + n / 2 % 2 * TILE,
                 d = (step * DEEP + n % 2 * TILE) % l.D;
         int64_t tap = step * DEEP / l.D, ky = tap / l.taps, kx = tap % l.taps * l.fold + d / l.Ci - e / l.Co;
@@ -103,7 +102,7 @@ void pack(const float* w, bool turned, const Layer& l, half* packed) {
         if (kx < 0 || kx > 2 || e >= l.fold * l.Co) std::memset(to, 0, 512);
         else if (turned) pack_turned(w + (ci * 9 + 8 - 3 * ky - kx) * l.Co + co, l.Co, to);
         else pack(w + (co * 9 + 3 * ky + kx) * l.Ci + ci, l.Ci, to);
-    }
+    });
 }
 
 // Copy n numbers, or as many zeros: the one place where a picture comes in.
@@ -233,11 +232,10 @@ extern "C" void convolution(const uint16_t* x, const float* w, uint16_t* y, int6
                             int64_t Co, int turned, int threads, char* work) {
     Layer l(B, H, W, Ci, Co);
     half* packed = (half*)work;
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num(), first = l.items() * me / threads, end = l.items() * (me + 1) / threads;
-        Room room(work + 2 * l.packed() + me * Room::bytes(l), l);
-        pack(w, turned, l, packed);
+    pack(w, turned, l, packed, threads);
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(l.items(), n, threads);
+        Room room(work + 2 * l.packed() + n * Room::bytes(l), l);
         configure();
         int64_t rows = 0, pictures = 0, tiles = 0;
         for (int64_t item = first; item < end; ++item) {
@@ -252,7 +250,7 @@ extern "C" void convolution(const uint16_t* x, const float* w, uint16_t* y, int6
             multiply(l, packed, tiles, room, band, y + band.pixel() * Co, next);
         }
         _tile_release();
-    }
+    });
 }
 
 #endif

@@ -3,8 +3,9 @@
 // Letters: B crops of pictures of S x S pixels, three bytes each; table[value][channel] is what a byte becomes. A hole
 // is a square of a crop, given by its top and left, that is zero; its edges may lie outside.
 
+#include "threads.hpp"
+
 #include <algorithm>
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -23,8 +24,7 @@ inline int64_t reflected(int64_t at, int64_t S) {
 extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t* shifts, const uint8_t* mirrored,
                       const float* table, const int64_t* holes, float* out, int64_t B, int64_t S, int64_t hole,
                       int reflects, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t b = 0; b < B; ++b) {
+    for_each(B, threads, [=](int64_t b) {
         int64_t down = shifts[2 * b], right = shifts[2 * b + 1], step = mirrored[b] ? -1 : 1;
         for (int64_t y = 0; y < S; ++y) {
             float* to = out + (b * S + y) * S * 3;
@@ -43,5 +43,5 @@ extern "C" void crops(const uint8_t* images, const int64_t* rows, const int64_t*
             int64_t first = std::max<int64_t>(0, holes[2 * b + 1]), end = std::min(S, holes[2 * b + 1] + hole);
             std::fill(to + 3 * (first - S), to + 3 * (std::max(first, end) - S), 0.0f);
         }
-    }
+    });
 }

@@ -12,8 +12,7 @@
 #ifdef HAS_MATRIX_UNITS
 
 #include "activation.hpp"
-
-#include <omp.h>
+#include "threads.hpp"
 
 namespace {
 
@@ -75,21 +74,20 @@ void pictures(const Frozen& f, const T* x, const float* w, bfloat16* y, int acti
     half* weights = (half*)work;
     lay(f, w, weights);
     bool past_cache = streams(y, f.B * f.OH * f.OW * f.Co);
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num(), from = f.B * me / threads, to = f.B * (me + 1) / threads;
-        half* bordered = weights + f.weights() + me * (f.room() + 2 * TILE * f.Co);
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(f.B, n, threads);
+        half* bordered = weights + f.weights() + n * (f.room() + 2 * TILE * f.Co);
         float* sums = (float*)(bordered + f.room());
         std::memset(bordered, 0, 2 * f.room());
         configure();
-        for (int64_t b = from; b < to; ++b) {
+        for (int64_t b = first; b < end; ++b) {
             const T* in = x + b * f.H * f.W * f.C;
             bfloat16* out = y + b * f.OH * f.OW * f.Co;
             if (past_cache) picture<T, true>(f, in, weights, bordered, sums, out, activation);
             else picture<T, false>(f, in, weights, bordered, sums, out, activation);
         }
         _tile_release();
-    }
+    });
 }
 
 }   // namespace

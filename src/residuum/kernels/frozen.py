@@ -41,5 +41,5 @@ def activated(x: Tensor, conv: nn.Conv2d, act: Activation | None) -> Tensor:
     high, wide = ((side + 2 * padding - size) // stride + 1 for side in sides)
     y = torch.empty((pictures, len(weight), high, wide), dtype=torch.bfloat16, memory_format=layout)
     sizes = (pictures, *sides, channels, high, wide, len(weight), size, stride, padding)
-    call_with_room("frozen", x, weight, y, sizes, x.dtype == torch.float32, number(act))
+    call_with_room("frozen", x, weight, y, sizes, x.dtype == torch.float32, number(act, torch.bfloat16))
     return y

@@ -10,12 +10,12 @@
 //
 // Letters: B pictures, H rows, W columns of x, each of C numbers; OH, OW, Co of g; x and g bfloat16, channels last.
 
+#include "threads.hpp"
 #include "tiles.hpp"
 
 #ifdef HAS_MATRIX_UNITS
 
 #include <algorithm>
-#include <omp.h>
 
 namespace {
 
@@ -168,17 +168,15 @@ extern "C" void gathered_gradient(const uint16_t* x, const uint16_t* g, float* d
                                   int64_t rows, int64_t columns, int64_t run, int threads, char* work) {
     Shape s{B, H, W, C, OH, OW, Co, stride, padding, rows, columns, run};
     threads = (int)std::min<int64_t>(threads, s.steps());
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num(), first = s.steps() * me / threads, end = s.steps() * (me + 1) / threads;
-        Room room(work + me * Room::bytes(s), s);
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(s.steps(), n, threads);
+        Room room(work + n * Room::bytes(s), s);
         configure();
         work_through(s, x, g, first, end, room);
         _tile_release();
-#pragma omp barrier
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < Co * s.taps(); ++n) join(s, work, threads, n / s.taps(), n % s.taps(), dw + n * run);
-    }
+    });
+    for_each(Co * s.taps(), threads,
+             [=, &s](int64_t n) { join(s, work, threads, n / s.taps(), n % s.taps(), dw + n * run); });
 }
 
 #endif

@@ -42,14 +42,17 @@ def trains(x: Tensor, weight: Tensor) -> bool:
 
 def square_shape(conv: nn.Conv2d, x: Tensor) -> tuple[int, int, int] | None:
     """Return (taps, stride, padding), each the same both ways, of a convolution that is nothing else: no bias, groups,
-    dilation or other padding than zeros, and no picture smaller than the filter. None for any other."""
+    dilation or other padding than zeros, no picture smaller than the filter, and no stride that leaves one column:
+    torch's part of it would be wrong (models/layers.py, Strided). None for any other."""
     is_plain = conv.bias is None and conv.groups == 1 and conv.dilation == (1, 1)
     if not (is_plain and conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)):
         return None
     (size, *_), (stride, *_), (padding, *_) = conv.kernel_size, conv.stride, conv.padding
     if (conv.kernel_size, conv.stride, conv.padding) != ((size, size), (stride, stride), (padding, padding)):
         return None
-    return (size, stride, padding) if min(x.shape[2:]) + 2 * padding >= size else None
+    room = 2 * padding - size
+    is_large = min(x.shape[2:]) + room >= 0 and (stride == 1 or x.shape[3] + room >= stride)
+    return (size, stride, padding) if is_large else None
 
 
 def computes_in_bfloat16(x: Tensor) -> bool:

@@ -8,6 +8,7 @@
 // Letters: B pictures, H rows, W columns, C channels (a multiple of 16); OH and OW rows and columns of windows.
 
 #include "floats.hpp"
+#include "threads.hpp"
 
 #include <algorithm>
 #include <vector>
@@ -126,8 +127,7 @@ template <bool past_cache, class T> void mean(const Near& near, int64_t C, const
 }
 
 template <bool past_cache, class T> void forward(const T* x, T* y, uint8_t* places, const Windows& w, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < w.B * w.OH; ++row) {
+    for_each(w.B * w.OH, threads, [=](int64_t row) {
         Near near;
         const T* picture = x + row / w.OH * w.H * w.W * w.C;
         for (int64_t ox = 0, oy = row % w.OH; ox < w.OW; ++ox) {
@@ -136,7 +136,7 @@ template <bool past_cache, class T> void forward(const T* x, T* y, uint8_t* plac
             if (places) largest<past_cache>(near, w.C, w.s * w.W * w.C, picture, y + at, places + at);
             else mean<past_cache>(near, w.C, picture, y + at);
         }
-    }
+    });
 }
 
 // Where windows do not overlap, a pixel has one at most: its gradient is copied or zero.
@@ -169,8 +169,7 @@ void gather(const Near& near, int64_t C, const T* dy, const uint8_t* places, T* 
 template <bool past_cache, class T>
 void backward(const T* dy, const uint8_t* places, T* dx, const Windows& w, int threads) {
     std::vector<Span> rows = w.holders(w.H, w.OH), columns = w.holders(w.W, w.OW);
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < w.B * w.H; ++row) {
+    for_each(w.B * w.H, threads, [=, &rows, &columns](int64_t row) {
         Near near;
         int64_t y = row % w.H, from = row / w.H * w.OH * w.OW * w.C;
         for (int64_t x = 0; x < w.W; ++x) {
@@ -179,7 +178,7 @@ void backward(const T* dy, const uint8_t* places, T* dx, const Windows& w, int t
             if (places && near.n == 1) pass_on<past_cache>(near, w.C, dy + from, places + from, to);
             else gather<past_cache>(near, w.C, dy + from, places ? places + from : nullptr, to);
         }
-    }
+    });
 }
 
 template <class T> void forward(const void* x, void* y, uint8_t* places, const Windows& w, int threads) {

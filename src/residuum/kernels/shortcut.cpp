@@ -4,9 +4,9 @@
 //
 // Letters: B pictures, H rows, W columns of x; OH, OW of y; a pixel of x is C chunks, one of y D, the first F zero.
 
-#include <cstdint>
+#include "threads.hpp"
+
 #include <cstring>
-#include <omp.h>
 
 namespace {
 
@@ -30,8 +30,7 @@ inline void clear(char* to, int64_t chunks) {
 
 extern "C" void shortcut(const char* x, char* y, int64_t B, int64_t H, int64_t W, int64_t C, int64_t OH, int64_t OW,
                          int64_t D, int64_t F, int64_t stride, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < B * OH; ++row) {
+    for_each(B * OH, threads, [=](int64_t row) {
         const char* from = x + (row / OH * H + row % OH * stride) * W * C * 32;
         char* to = y + row * OW * D * 32;
         for (int64_t i = 0; i < OW; ++i, from += stride * C * 32, to += D * 32) {
@@ -39,23 +38,22 @@ extern "C" void shortcut(const char* x, char* y, int64_t B, int64_t H, int64_t W
             copy(from, to + F * 32, C);
             clear(to + (F + C) * 32, D - F - C);
         }
-    }
+    });
 }
 
 extern "C" void shortcut_gradient(const char* dy, char* dx, int64_t B, int64_t H, int64_t W, int64_t C, int64_t OH,
                                   int64_t OW, int64_t D, int64_t F, int64_t stride, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t row = 0; row < B * H; ++row) {
+    for_each(B * H, threads, [=](int64_t row) {
         int64_t picture = row / H, y = row % H;
         char* to = dx + row * W * C * 32;
         if (y % stride) {
             clear(to, W * C);
-            continue;
+            return;
         }
         const char* from = dy + ((picture * OH + y / stride) * OW * D + F) * 32;
         for (int64_t i = 0; i < W; i += stride, from += D * 32, to += stride * C * 32) {
             copy(from, to, C);
             clear(to + C * 32, ((i + stride < W ? stride : W - i) - 1) * C);
         }
-    }
+    });
 }

@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#if (defined(__AMX_BF16__) || defined(__AMXBF16__)) && defined(__AVX512BF16__) && defined(__linux__)   // Clang's too
 #define HAS_MATRIX_UNITS 1
 
 #include <cstring>

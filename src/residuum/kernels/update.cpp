@@ -4,6 +4,7 @@
 // Letters: w weights, g gradient, v momentum, d direction, o the orthogonal matrix to move by; n numbers in each.
 
 #include "floats.hpp"
+#include "threads.hpp"
 
 namespace {
 
@@ -19,16 +20,14 @@ constexpr int64_t SMALLEST_SHARE = 16384;   // fewer numbers than this are not w
 
 // v = m v + g; d = g + m v, rounded to bfloat16 (Nesterov's momentum).
 extern "C" void muon_direction(const float* g, float* v, uint16_t* d, float m, int64_t n, int threads) {
-#pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
-    for (int64_t i = 0; i < n; ++i) {
+    for_each(n, n > SMALLEST_SHARE ? threads : 1, [=](int64_t i) {
         float now = m * v[i] + g[i];
         v[i] = now;
         d[i] = rounded(g[i] + m * now);
-    }
+    });
 }
 
 // w = scale w - rate o.
 extern "C" void muon_move(float* w, const bfloat16* o, float scale, float rate, int64_t n, int threads) {
-#pragma omp parallel for num_threads(threads) if (n > SMALLEST_SHARE) schedule(static)
-    for (int64_t i = 0; i < n; ++i) w[i] = scale * w[i] - rate * number(o[i]);
+    for_each(n, n > SMALLEST_SHARE ? threads : 1, [=](int64_t i) { w[i] = scale * w[i] - rate * number(o[i]); });
 }

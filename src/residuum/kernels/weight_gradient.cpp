@@ -9,12 +9,12 @@
 //
 // Letters: B pictures, H rows, W columns, Ci and Co channels (multiples of 16); x and g bfloat16, channels last.
 
+#include "threads.hpp"
 #include "tiles.hpp"
 
 #ifdef HAS_MATRIX_UNITS
 
 #include <algorithm>
-#include <omp.h>
 
 namespace {
 
@@ -202,22 +202,20 @@ extern "C" void weight_gradient(const uint16_t* x, const uint16_t* g, float* dw,
     Batch b(B, H, W, Ci, Co);
     int64_t each = Room::bytes(b);
     threads = (int)std::min<int64_t>(threads, b.items());
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num(), first = b.items() * me / threads, end = b.items() * (me + 1) / threads;
-        Room room(work + me * each, b);
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(b.items(), n, threads);
+        Room room(work + n * each, b);
         configure();
         work_through(b, x, g, first, end, room);
         _tile_release();
-#pragma omp barrier
-#pragma omp for schedule(static)
-        for (int64_t co = 0; co < Co; ++co)
-            for (int64_t tap = 0; tap < 9; ++tap)
-                for (int64_t ci = 0; ci < Ci; ci += TILE) {
-                    int64_t at = ((tap * (Co / TILE) + co / TILE) * (Ci / TILE) + ci / TILE) * 256 + co % TILE * TILE;
-                    _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, joined(work, each, threads, at));
-                }
-    }
+    });
+    for_each(Co, threads, [=](int64_t co) {
+        for (int64_t tap = 0; tap < 9; ++tap)
+            for (int64_t ci = 0; ci < Ci; ci += TILE) {
+                int64_t at = ((tap * (Co / TILE) + co / TILE) * (Ci / TILE) + ci / TILE) * 256 + co % TILE * TILE;
+                _mm512_storeu_ps(dw + (co * 9 + tap) * Ci + ci, joined(work, each, threads, at));
+            }
+    });
 }
 
 #endif

@@ -10,9 +10,9 @@
 // Letters: B pictures, H rows, W columns, Ci and Co channels; tensors channels last.
 
 #include "product.hpp"
+#include "threads.hpp"
 
 #include <algorithm>
-#include <omp.h>
 
 namespace {
 
@@ -166,9 +166,8 @@ inline int64_t apart(int64_t tiles, int64_t channels) { return tiles * channels 
 
 // Filters as [place][block of Co][Ci][16]. w is (Co, 3, 3, Ci); turned, where in and out are exchanged and the taps
 // turned by half a circle, it is (Ci, 3, 3, Co).
-void transform_filters(const Layer& l, const float* w, bool turned, float* to) {
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < l.Co / BLOCK * l.Ci; ++n) {
+void transform_filters(const Layer& l, const float* w, bool turned, float* to, int threads) {
+    for_each(l.Co / BLOCK * l.Ci, threads, [=](int64_t n) {
         int64_t block = n / l.Ci, ci = n % l.Ci;
         float taps[9][BLOCK];
         for (int64_t tap = 0; tap < 9; ++tap)
@@ -180,7 +179,7 @@ void transform_filters(const Layer& l, const float* w, bool turned, float* to) {
             transform<OfFilter>(
                 [&](int v, int u) { return load(taps[3 * v + u] + c); },
                 [&](int v, int u, Floats value) { store(to + ((v * WIDE + u) * l.Co * l.Ci) + n * BLOCK + c, value); });
-    }
+    });
 }
 
 void convolve(const Layer& l, const float* x, const float* filters, float* y, int64_t first, int64_t end, float* work) {
@@ -226,8 +225,8 @@ inline int64_t gradient_room(const Layer& l) {
 // Add up the threads' sums, in their order, and make taps of them: dw is (Co, 3, 3, Ci).
 void finish_gradient(const Layer& l, const float* work, int64_t each, int threads, float* dw) {
     int64_t square = l.Co * l.Ci;
-#pragma omp for schedule(static)
-    for (int64_t n = 0; n < square; n += LANES)
+    for_each(square / LANES, threads, [=](int64_t part) {
+        int64_t n = part * LANES;
         transform<OfTaps>(
             [=](int v, int u) {
                 Floats sum{};
@@ -235,6 +234,7 @@ void finish_gradient(const Layer& l, const float* work, int64_t each, int thread
                 return sum;
             },
             [=](int v, int u, Floats value) { store(dw + (n / l.Ci * 9 + 3 * v + u) * l.Ci + n % l.Ci, value); });
+    });
 }
 
 }   // namespace
@@ -249,13 +249,11 @@ extern "C" int64_t winograd_room(int64_t B, int64_t H, int64_t W, int64_t Ci, in
 extern "C" void winograd(const float* x, const float* w, float* y, int64_t B, int64_t H, int64_t W, int64_t Ci,
                          int64_t Co, int turned, int threads, float* work) {
     Layer l{B, H, W, Ci, Co};
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num();
-        transform_filters(l, w, turned, work);
-        convolve(l, x, work, y, l.tiles() * me / threads, l.tiles() * (me + 1) / threads,
-                 work + PLACES * Ci * Co + me * convolve_room(l));
-    }
+    transform_filters(l, w, turned, work, threads);
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(l.tiles(), n, threads);
+        convolve(l, x, work, y, first, end, work + PLACES * Ci * Co + n * convolve_room(l));
+    });
 }
 
 extern "C" int64_t winograd_gradient_room(int64_t B, int64_t H, int64_t W, int64_t Ci, int64_t Co, int threads) {
@@ -267,12 +265,10 @@ extern "C" void winograd_gradient(const float* x, const float* dy, float* dw, in
                                   int64_t Ci, int64_t Co, int threads, float* work) {
     Layer l{B, H, W, Ci, Co};
     int64_t each = gradient_room(l);
-#pragma omp parallel num_threads(threads)
-    {
-        int64_t me = omp_get_thread_num();
-        float* own = work + me * each;
-        add_gradient(l, x, dy, own, l.tiles() * me / threads, l.tiles() * (me + 1) / threads, own + PLACES * Ci * Co);
-#pragma omp barrier
-        finish_gradient(l, work, each, threads, dw);
-    }
+    in_threads(threads, [&](int n) {
+        auto [first, end] = share(l.tiles(), n, threads);
+        float* own = work + n * each;
+        add_gradient(l, x, dy, own, first, end, own + PLACES * Ci * Co);
+    });
+    finish_gradient(l, work, each, threads, dw);
 }

@@ -1,7 +1,7 @@
 """3×3 convolutions of stride 1 in float32 with a quarter of the multiplications; winograd.cpp says how.
 
-The sums are float32's and off by some millionths of their spread, five times a direct convolution's rounding. So
-training's steps are computed with it, and nothing else: what a net scores is computed as everywhere.
+The sums are float32's and off by some millionths of their spread, five times a direct convolution's rounding. So plans
+compute with it, in training and validating: what a net scores in float32 is its own forward's.
 """
 
 from typing import Any
@@ -24,7 +24,6 @@ def applies(conv: nn.Conv2d, x: Tensor) -> bool:
     weight = conv.weight
     return (
         square_shape(conv, x) == (3, 1, 1)
-        and torch.is_grad_enabled()
         and weight.requires_grad
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")

@@ -2,8 +2,9 @@
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, pad
 
 from residuum.kernels.activation import ACTIVATIONS
 from residuum.kernels.shortcut import every
@@ -12,7 +13,7 @@ from residuum.models.spec import NetSpec
 
 def convolution(c_in: int, c_out: int, size: int, stride: int, *, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution, padded to keep the map but for its stride; without bias where a BN after it has one."""
-    kind = Pointwise if size == 1 and stride > 1 else nn.Conv2d
+    kind = nn.Conv2d if stride == 1 else Pointwise if size == 1 else Strided
     return kind(c_in, c_out, size, stride, padding=size // 2, bias=bias, groups=groups)
 
 
@@ -23,7 +24,23 @@ class Pointwise(nn.Conv2d):
     """
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        return conv2d(every(input, self.stride[0]), weight, bias)
+        return conv2d(every(input, self.stride[0]), weight, bias, groups=self.groups)
+
+
+class Strided(nn.Conv2d):
+    """A convolution with a stride: where one column comes out, two are computed.
+
+    torch's own (2.15, bfloat16, a processor with AVX-512) reads memory that nothing was written to for a single one.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        is_one = input.shape[3] + 2 * int(self.padding[1]) - self.kernel_size[1] < self.stride[1]
+        x = pad(input, (0, self.stride[1])) if is_one else input
+        y = conv2d(x, weight, bias, self.stride, self.padding, groups=self.groups)
+        if not is_one:
+            return y
+        is_last = y.is_contiguous(memory_format=torch.channels_last)
+        return y[..., :1].contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
 
 
 def nonlinearity(spec: NetSpec) -> nn.Module:

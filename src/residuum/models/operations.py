@@ -51,7 +51,7 @@ class Operation:
 
 def _norm_applies(norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None = None, *_: Tensor) -> bool:
     is_known = act is None or activation_of(act) is not None
-    return is_known and batch_norm.applies(x, norm, h, activation_of(act))
+    return is_known and batch_norm.applies(x, norm, h)
 
 
 def _norm(norm: Any, add: object, act: Any, x: Tensor, h: Tensor | None = None, *_: Tensor) -> tuple[Tensor, Tensor]:

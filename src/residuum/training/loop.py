@@ -5,7 +5,7 @@ Letters: N training pictures, B of them in a step, K classes.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +18,13 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.optimizer import Optimizer, set_rate
+from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
 
 Report = Callable[[Line], None]
 REPORT_SECONDS = 2.0
-"""Longest silence of the metrics; besides, a thousand step lines are written over the run."""
+"""Longest silence of the metrics; besides, a thousand step lines are written over the run, a hundred where a step does
+not wait for the numbers of the one before (captured.py)."""
 
 
 @dataclass(frozen=True)
@@ -49,36 +51,41 @@ class Callbacks:
     asked_to_stop: Callable[[], int | None]
 
 
-def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float) -> None:
-    """Train from `state` to the recipe's last step.
+Taken = tuple[float, Callable[[], float]]
+"""A step's learning rate, and what brings the state up to date and returns the step's mean loss."""
+Steps = Callable[[Job, State, TrainingPlan], Iterator[Taken]]
+"""What takes the plan's steps, one for each turn of the loop: `one_by_one`, or `captured`."""
+
+
+@sharing_cores()
+def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps: Steps | None = None) -> None:
+    """Train from `state` to the recipe's last step; `steps` takes them, by default one by one.
 
     Raises:
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
     plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
-    report_every = max(1, job.recipe.iterations // 1000)
+    report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
     _to_training(job)
-    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
-        rate = job.recipe.rate(state.step, state.warmed_up)
-        set_rate(job.optimizer, rate)
-        _seed(job.compute, job.seed * 1_000_003 + state.step)
-        loss, correct = train_step(job, batch, state.step, rate)
-        state.count(loss, correct, len(batch.rows))
-        _warm_up(job.recipe, state)
+    for rate, read in (steps or one_by_one)(job, state, plan):
+        reports = state.step % report_every == 0 or time.monotonic() - last_report >= REPORT_SECONDS
+        ends = state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations
+        loss = read() if reports or ends else math.nan
         now = time.monotonic()
         state.epoch_seconds += now - started
 
-        if state.step % report_every == 0 or now - last_report >= REPORT_SECONDS:
+        if reports:
             callbacks.report(_step_line(state, plan, loss, rate))
             last_report = now
-        if state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations:
+        if ends:
             callbacks.report(_epoch_line(state, plan, callbacks.validate()))
             _to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
+            read()
             callbacks.save(state)
             last_save = time.monotonic()
         if code is not None:
@@ -95,12 +102,29 @@ def _to_training(job: Job) -> None:
             module.eval()
 
 
-def _seed(compute: Compute, seed: int) -> None:
+def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
+    """Take the plan's steps, each read before the next begins.
+
+    Raises:
+        UserError: see train_step.
+    """
+    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+        rate = job.recipe.rate(state.step, state.warmed_up)
+        set_rate(job.optimizer, rate)
+        seed_step(job, state.step)
+        loss, correct = train_step(job, batch, state.step, rate)
+        state.count(loss, correct, len(batch.rows))
+        warm_up(job.recipe, state)
+        yield rate, lambda loss=loss: loss  # type: ignore[misc]
+
+
+def seed_step(job: Job, step: int) -> None:
     """Let what a net drops depend on seed and step alone.
 
     On a processor torch.manual_seed would write down the stack for each kind of GPU that may come: 0.5 ms a step.
     """
-    if compute.device.type == "cpu":
+    seed = job.seed * 1_000_003 + step
+    if job.compute.device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
@@ -112,38 +136,58 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
-    images = at_size(job.recipe, step, batch.images)
+    loss, correct, norm = forward_and_backward(job, at_size(job.recipe, step, batch.images), batch.labels)
+    if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
+        raise not_finite(step, rate, loss.item(), norm.item())
+    job.optimizer.step()
+    job.optimizer.zero_grad()
+    return loss.item(), int(correct)
+
+
+def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
+
+    Nothing is read back from the device.
+    """
     with job.compute.autocast():
         logits = job.forward(images)
     logits = logits.float()  # (B, K)
-    loss = cross_entropy(logits, batch.labels, label_smoothing=job.recipe.label_smoothing)
+    loss = cross_entropy(logits, labels, label_smoothing=job.recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
-    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
-    if not math.isfinite(loss.item()) or not math.isfinite(norm):
-        raise _not_finite(step, rate, loss.item(), norm)
-    job.optimizer.step()
-    job.optimizer.zero_grad()
-    return loss.item(), int((logits.detach().argmax(1) == batch.labels).sum())
+    norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+    return loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
     """(B, 3, S, S) as the recipe shows them at this step: whole, or resized to a smaller side."""
-    for share, side in recipe.small_first:
-        if step < share * recipe.iterations and side < images.shape[2]:
-            return interpolate(images, (side, side), mode="bilinear", antialias=True)
-    return images
+    side = side_at(recipe, step, images.shape[2])
+    return images if side == images.shape[2] else resized(images, side)
 
 
-def _warm_up(recipe: Recipe, state: State) -> None:
+def side_at(recipe: Recipe, step: int, side: int) -> int:
+    """Return the side, in pixels, at which the recipe shows pictures of this side at this step."""
+    smaller = (small for share, small in recipe.small_first if step < share * recipe.iterations and small < side)
+    return next(smaller, side)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """(B, 3, S, S) to (B, 3, side, side), in the same layout."""
+    smaller = interpolate(images, (side, side), mode="bilinear", antialias=True)
+    is_last = images.is_contiguous(memory_format=torch.channels_last)
+    return smaller.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
+
+
+def warm_up(recipe: Recipe, state: State) -> None:
     """End the paper's warm-up once the training error is low enough; it never begins again."""
     state.warmed_up = state.warmed_up or recipe.schedule.is_warm(state.error_average)
 
 
-def _not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:
+def not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:
+    """Return what is raised at step `step`, from 0, which moved at `rate`, when its loss or its gradient overflowed."""
     return UserError(
         f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
-        "a number overflowed; the weights were not updated and the last checkpoint is good. "
+        "a number overflowed; nothing was saved after it and the last checkpoint is good. "
         "Usual causes: the learning rate is too high, pictures or labels are wrong, or the precision is too low",
         f"try a new run with --lr {rate / 4:.3g} or --precision float32",
     )

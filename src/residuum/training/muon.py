@@ -40,7 +40,9 @@ class Muon:
     ) -> None:
         groups: list[dict[str, Any]] = [{"params": list(matrices), "is_matrix": True, "momentum": matrix_momentum}]
         groups += [{**group, "is_matrix": False, "momentum": momentum} for group in others]
-        self.param_groups = [{"lr": 0.1, "weight_decay": 0.0, **g} for g in groups if g["params"]]
+        groups = [group for group in groups if group["params"]]
+        rate = first_rate(parameter for group in groups for parameter in group["params"])
+        self.param_groups = [{"lr": rate, "weight_decay": 0.0, **group} for group in groups]
         self.state: dict[Tensor, dict[str, Tensor]] = {}
         self.dtype = dtype
 
@@ -77,16 +79,19 @@ class Muon:
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def _move_matrices(self, parameters: list[Tensor], rate: float, momentum: float) -> None:
+    def _move_matrices(self, parameters: list[Tensor], rate: float | Tensor, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
         groups: dict[tuple[int, int], list[Tensor]] = {}
         for parameter in parameters:
             groups.setdefault((len(parameter), parameter[0].numel()), []).append(parameter)
         directions = orthogonal([self._directions(alike, momentum) for alike in groups.values()])
         weights = [matrix(p) for alike in groups.values() for p in alike]
-        norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12).tolist()
+        norms = torch.stack(torch._foreach_norm(weights)).clamp_min_(1e-12)
+        if isinstance(rate, Tensor):
+            _move_there(weights, directions, norms, rate)
+            return
         moves = [by for alike in directions for by in alike]
-        for weight, by, norm in zip(weights, moves, norms, strict=True):
+        for weight, by, norm in zip(weights, moves, norms.tolist(), strict=True):
             move(weight, by, len(weight) ** 0.5 / norm, rate)
 
     def _directions(self, alike: list[Tensor], momentum: float) -> Tensor:
@@ -98,7 +103,9 @@ class Muon:
             direction(matrix(gradient), matrix(self._average(parameter)), momentum, out)
         return directions
 
-    def _move_others(self, parameters: list[Tensor], rate: float, momentum: float, weight_decay: float) -> None:
+    def _move_others(
+        self, parameters: list[Tensor], rate: float | Tensor, momentum: float, weight_decay: float
+    ) -> None:
         """v = momentum · v + g; w = w − rate · (g + momentum · v), where g has the decay in it."""
         gradients = [_gradient(p) for p in parameters]
         if weight_decay:
@@ -106,13 +113,31 @@ class Muon:
         averages = [self._average(p) for p in parameters]
         torch._foreach_mul_(averages, momentum)
         torch._foreach_add_(averages, gradients)
-        torch._foreach_add_(parameters, torch._foreach_add(gradients, averages, alpha=momentum), alpha=-rate)
+        moves = torch._foreach_add(gradients, averages, alpha=momentum)
+        if isinstance(rate, Tensor):
+            torch._foreach_mul_(moves, rate)
+            rate = 1.0
+        torch._foreach_add_(parameters, moves, alpha=-rate)
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
         if parameter not in self.state:
             self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
         return self.state[parameter]["momentum_buffer"]
+
+
+def first_rate(parameters: Iterable[Tensor]) -> float | Tensor:
+    """Return a learning rate to begin with: on an NVIDIA GPU a tensor there, which a recorded step reads anew."""
+    device = next(iter(parameters)).device
+    return torch.tensor(0.1, device=device) if device.type == "cuda" else 0.1
+
+
+def _move_there(weights: list[Tensor], directions: list[Tensor], norms: Tensor, rate: Tensor) -> None:
+    """Do what kernels/update.py's `move` does for each matrix, and read nothing back."""
+    scales = list((1 / norms).unbind())
+    torch._foreach_mul_(scales, [len(weight) ** 0.5 for weight in weights])
+    torch._foreach_mul_(weights, scales)
+    torch._foreach_sub_(weights, [by for alike in directions for by in alike.float() * rate])
 
 
 def orthogonal(stacks: list[Tensor]) -> list[Tensor]:
@@ -161,6 +186,8 @@ def _inverse_root(square: Tensor) -> Tensor:
 
 def _scale(matrices: Tensor, by: Tensor) -> Tensor:
     """Multiply each of (M, s, s) in place by its number of (M,): in float32, rounded once."""
+    if matrices.is_cuda:  # there a number would be rounded to the matrices' precision first
+        return matrices.mul_(by[:, None, None])
     torch._foreach_mul_(list(matrices.unbind()), list(by.unbind()))
     return matrices
 

@@ -4,10 +4,10 @@ from itertools import pairwise
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from residuum.recipe import ParameterGroup, Recipe
-from residuum.training.muon import Muon
+from residuum.training.muon import Muon, first_rate
 
 Optimizer = torch.optim.SGD | Muon
 """What the loop and the checkpoint drive."""
@@ -21,9 +21,10 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
     """
     if recipe.optimizer == "muon":
         return _muon(net, recipe, matrix_dtype)
-    groups = _decaying(net, recipe, set())
-    # the rate is set anew at every step
-    return torch.optim.SGD(groups, lr=0.1, momentum=recipe.momentum, nesterov=recipe.nesterov, foreach=True)
+    groups, rate = _decaying(net, recipe, set()), first_rate(net.parameters())
+    is_there = isinstance(rate, Tensor)
+    momentum, nesterov = recipe.momentum, recipe.nesterov
+    return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, foreach=not is_there, fused=is_there)
 
 
 def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
@@ -67,4 +68,7 @@ def _normalised_convolutions(net: nn.Module) -> list[nn.Conv2d]:
 def set_rate(optimizer: Optimizer, rate: float) -> None:
     """Give every group this learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate

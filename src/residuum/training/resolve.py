@@ -98,7 +98,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             image_size=image_size,
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
-            workers=compute.threads if settings.workers is None else settings.workers,
+            workers=compute.workers if settings.workers is None else settings.workers,
         ),
         data=data,
         cut=cut,

@@ -19,6 +19,7 @@ from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
+from residuum.training.captured import steps_for
 from residuum.training.head_run import train_head
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
@@ -101,7 +102,7 @@ def _train_net(
             asked_to_stop=asked_to_stop,
         )
         try:
-            fit(job, state, callbacks, resolved.settings.save_seconds)
+            fit(job, state, callbacks, resolved.settings.save_seconds, steps_for(job))
         except Stopped as stop:
             raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     return job

@@ -23,6 +23,8 @@ from residuum.records.model import Lineage, Trained
 from residuum.training.resolve import Resolved
 
 EVALUATION_BATCH = 250
+EVALUATION_BATCH_THERE = 1000
+"""On a GPU, of small pictures that lie there: a batch of few would take no less time."""
 
 Loaders = dict[SplitName, Loader]
 """The splits that there are, ready to be served."""
@@ -39,9 +41,10 @@ def open_loaders(resolved: Resolved) -> Loaders:
     images = pixels_if_small(train.pictures, size, resize, interpolation)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
+    batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
     return {
-        name: open_loader(split, how, device, workers, EVALUATION_BATCH, images if name == "train" else None)
+        name: open_loader(split, how, device, workers, batch, images if name == "train" else None)
         for name, split in splits.items()
         if split is not None
     }

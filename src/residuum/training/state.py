@@ -11,6 +11,7 @@ from residuum.errors import UserError
 from residuum.files import write_whole
 from residuum.models.file import below, read_tensors, sealed
 from residuum.records.codec import line, parse_line
+from residuum.training.muon import laid_out
 from residuum.training.optimizer import Optimizer
 
 FORMAT = "residuum-checkpoint/1"
@@ -82,8 +83,9 @@ def restore_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, warn: An
 
 def _put_back(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> None:
     net.load_state_dict(below("model/", tensors))
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in below("optimizer/", tensors).items():
         index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = value
+        slots.setdefault(int(index), {})[slot] = laid_out(value, parameters[int(index)])
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
