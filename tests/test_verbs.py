@@ -226,9 +226,10 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     }  # fmt: skip
     from residuum.training.resolve import resolve
 
-    assert as_json(TrainSettings(**old)) == old
+    now = {**old, "tune": None}  # a setting that version had not
+    assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))
-    assert as_json(resolved.settings) == {**old, "recipe": "fast_95"}
+    assert as_json(resolved.settings) == {**now, "recipe": "fast_95"}
     assert resolved.recipe.iterations == 17 * (resolved.num_training // 64)
 
 

@@ -10,7 +10,10 @@ Stem = Literal["cifar", "imagenet", "deep", "whitening"]
 ZeroChannels = Literal["end", "both"]
 Interpolation = Literal["bilinear", "bicubic"]
 WeightLayout = Literal["torchvision", "timm"]
-RecipeName = Literal["quick", "fast", "fast_95", "fine_tune", "sgd_one_cycle", "he2015_cifar", "he2015_imagenet"]
+RecipeName = Literal[
+    "quick", "fast", "fast_95", "fine_tune", "head", "sgd_one_cycle", "he2015_cifar", "he2015_imagenet"
+]
+Tune = Literal["head", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels-last", "contiguous"]

@@ -112,6 +112,8 @@ class Recipe:
     """Whether BN's scales are trained; otherwise they stay at one."""
     statistics_momentum: float = 0.1
     """Share of BN's running statistics that each step renews."""
+    frozen_statistics: bool = False
+    """Whether BN computes with its running statistics in training too, and leaves them as they are."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0
@@ -160,6 +162,8 @@ class Task:
     """Passes that were asked for, if any."""
     batch_size: int | None = None
     """Pictures in a step that were asked for, if any."""
+    folded: bool = False
+    """Whether the starting net's BN statistics are folded into its convolutions: each is mean 0 and variance 1."""
 
     def batch(self, default: int) -> int:
         """Return the batch size asked for or `default`, never more than there are pictures."""

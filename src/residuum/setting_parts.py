@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Activation, Device, Layout, Order, Precision, RecipeName, Shortcut, Stem, StrideIn
+from residuum.choices import Activation, Device, Layout, Order, Precision, RecipeName, Shortcut, Stem, StrideIn, Tune
 from residuum.plain_data import Place, Range, Settings
 
 Seed = Annotated[int, Range(0, 2**31 - 1)]
@@ -104,7 +104,10 @@ class WhichRecipe(Settings, group="Recipe"):
     """The recipe, and what it is told before it decides: see recipe.Task."""
 
     recipe: RecipeName | None = None
-    """How to train. By default quick; with --start, fine_tune."""
+    """How to train. By default quick; with --start, what --tune says."""
+    tune: Tune | None = None
+    """What of the net that --start names is trained: all (recipe fine_tune), or the head, its last layer, on features
+    of the frozen rest. By default head for fewer than 3,000 pictures of other classes, where no recipe is asked for."""
     target: Annotated[int | None, Range(94, 95)] = None
     """Recipe fast alone: the accuracy on CIFAR-10, in per cent, that it is to reach: 94 or 95. By default 94."""
     epochs: Annotated[int | None, Range(1, 100_000)] = None

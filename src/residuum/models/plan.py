@@ -95,7 +95,7 @@ class Piece:
 
     def _signature(self, x: Tensor) -> Any:
         """Return all that decisions depend on."""
-        mode = (self.module.training, torch.is_grad_enabled(), x.requires_grad)
+        mode = (*(layer.training for layer in self.layers), torch.is_grad_enabled(), x.requires_grad)
         autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
         return x.shape, x.stride(), x.dtype, mode, autocast
 

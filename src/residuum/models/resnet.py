@@ -96,6 +96,12 @@ def last_bn(block: ResidualBlock) -> nn.BatchNorm2d:
     return [module for module in block.branch.modules() if isinstance(module, nn.BatchNorm2d)][-1]
 
 
+def is_folded(net: ResNet) -> bool:
+    """Say whether BN's statistics are folded into the convolutions: each BN's running mean is 0, its variance 1."""
+    statistics = {name: buffer for name, buffer in net.named_buffers() if name.endswith(("_mean", "_var"))}
+    return bool(statistics) and all(bool((each == name.endswith("_var")).all()) for name, each in statistics.items())
+
+
 def _stem(spec: NetSpec) -> nn.Sequential:
     """First convolution, BN, ReLU and, for large pictures, max-pooling.
 

@@ -15,6 +15,14 @@ PASSES = 5
 
 
 def fine_tune(task: Task) -> Recipe:
-    """Return the recipe; by default 5 passes."""
+    """Return the recipe; by default 5 passes.
+
+    A net whose BN statistics are folded keeps them, and SGD moves it: Muon holds the norm of each convolution fixed, of
+    which BN takes no notice only where it divides by the batch's own spread.
+    """
     recipe = quick(replace(task, epochs=task.epochs or PASSES))
-    return replace(recipe, name="fine_tune", schedule=OneCycle(peak=0.015, climb=0.1))
+    recipe = replace(recipe, name="fine_tune", schedule=OneCycle(peak=0.015, climb=0.1))
+    if not task.folded:
+        return recipe
+    gentle = OneCycle(peak=0.001, climb=0.1)
+    return replace(recipe, schedule=gentle, optimizer="sgd", nesterov=True, frozen_statistics=True)

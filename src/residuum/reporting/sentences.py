@@ -9,7 +9,12 @@ from residuum.reporting.wording import NBSP, count, counted, interval, isolated,
 from residuum.runs import RunRecord
 
 FEW_IMAGES = 30  # pictures of a class below which its figures are wide
-SPLITS = {"test": "it never saw", "validation": "kept aside from training", "train": "it was trained on"}
+SPLITS = {
+    "test": "it never saw",
+    "validation": "kept aside from training",
+    "train": "it was trained on",
+    "out-of-fold": "for training, each answered by a last layer fitted without it",
+}
 
 
 def verdict(found: Evaluation) -> str:
@@ -104,6 +109,9 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
         yield f"Validation pictures: {shown(record.data.validation_from)}."
     elif record.data:
         yield "No pictures were kept for validation."
+    if split == "out-of-fold":
+        fitted = "the last layer was fitted anew without each fifth of them, and answered that fifth"
+        yield f"The final figures are for all training pictures: {fitted}. {why} The model is fitted on all of them."
     if split == "validation":
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         yield f"The final figures are for the validation pictures. {why} {guided}"

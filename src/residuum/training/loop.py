@@ -68,7 +68,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
     plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
-    job.net.train()
+    _to_training(job)
     for rate, read in (steps or one_by_one)(job, state, plan):
         reports = state.step % report_every == 0 or time.monotonic() - last_report >= REPORT_SECONDS
         ends = state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations
@@ -81,7 +81,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             last_report = now
         if ends:
             callbacks.report(_epoch_line(state, plan, callbacks.validate()))
-            job.net.train()
+            _to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
@@ -92,6 +92,14 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             raise Stopped(f"stopped after step {state.step}; everything is saved", code)
         started = time.monotonic()
     callbacks.save(state)
+
+
+def _to_training(job: Job) -> None:
+    """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics."""
+    job.net.train()
+    for module in job.net.modules():
+        if job.recipe.frozen_statistics and isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:

@@ -1,15 +1,21 @@
-"""What a run writes down about itself before it begins, and says to the person."""
+"""What a run writes down about itself before it begins and when it is judged, and says to the person."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from residuum import machine, runs
+from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
 from residuum.data.split import training_and_validation
+from residuum.evaluation.metrics import Probabilities, judge
+from residuum.evaluation.mistakes import most_confident_mistakes
+from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.plain_data import as_json, explicit, flag
-from residuum.records.codec import write_record
+from residuum.records.codec import to_json, write_record
+from residuum.records.evaluation import Evaluation
 from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
 from residuum.training.resolve import Resolved
@@ -62,6 +68,21 @@ def record_data(run: Path, resolved: Resolved) -> None:
     write_record(run / runs.DATA, described)
 
 
+def record_judged(
+    run: Path, answers: Probabilities, loader: Loader, classes: Sequence[str], split: str, protocol: str
+) -> Evaluation:
+    """Write the final figures of (N, K) `answers` for the loader's pictures, with the worst mistakes, and return them.
+
+    Figures and pictures go by the name `split`; `protocol` says how each was shown.
+    """
+    labels = loader.split.labels
+    judged = judge(answers, labels, classes, split=split, protocol=protocol)
+    write_record(run / runs.EVALUATION, judged)
+    mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen)
+    write_json(run / runs.MISTAKES, to_json(mistakes))
+    return judged
+
+
 def command(asked: TrainSettings) -> str:
     """Return the command line that asks for the same; not where the run went, so that it can be repeated."""
     words = ["residuum", "train"]
@@ -81,13 +102,15 @@ def describe(run: Path, resolved: Resolved) -> str:
     """Say in a few lines what will be done."""
     recipe, compute, numbers = resolved.recipe, resolved.compute, cost(resolved.spec, resolved.image_size)
     passes = recipe.iterations / (resolved.num_training // recipe.batch_size)
+    course = f"{passes:.4g} epochs, {recipe.iterations} steps of {recipe.batch_size}, lr {resolved.settings.lr or 0:g}"
+    if recipe.name == "head":
+        course = "the last layer alone, on features of the frozen net"
     return (
         f"data     {resolved.data.name}: {resolved.num_training} training pictures, "
         f"{len(resolved.data.classes)} classes, {resolved.image_size} px\n"
         f"model    {resolved.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
         f"{numbers['multiply_adds'] / 1e6:,.1f} M multiply-adds, shortcut {resolved.spec.shortcut}\n"
-        f"recipe   {recipe.name}: {passes:.4g} epochs, {recipe.iterations} steps of {recipe.batch_size}, "
-        f"lr {resolved.settings.lr:g}, seed {resolved.settings.seed}\n"
+        f"recipe   {recipe.name}: {course}, seed {resolved.settings.seed}\n"
         f"compute  {compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads\n"
         f"run      {run}"
     )

@@ -1,11 +1,11 @@
 """From what was asked to what will be done: every "auto" and None gets its value, before any work begins."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
 from residuum import runs
-from residuum.choices import Device, RecipeName
+from residuum.choices import Device, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
@@ -16,15 +16,20 @@ from residuum.data.split import ValidationCut, cut_validation
 from residuum.errors import UserError
 from residuum.loading import Classifier, load
 from residuum.models.named import named
+from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
+from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
-from residuum.setting_parts import NetChoices, RecipeChoices
+from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
 
 check_known(NetChoices, NetSpec)
 check_known(RecipeChoices, Recipe)
+
+_COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
+"""Settings of the course that training takes."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +61,17 @@ class Resolved:
 
 def resolve(settings: TrainSettings) -> Resolved:
     """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
-    named_recipe = recipe_name(settings.recipe or ("fine_tune" if settings.start else "quick"), settings.target)
+    named_recipe = recipe_name(_asked_recipe(settings), settings.target)
     start = load(settings.start) if settings.start is not None else None
     if settings.model is not None or start is not None:
         _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
+    if start is not None and _is_for_head(settings, start, data):
+        named_recipe = "head"
+    if named_recipe == "head":  # judged by folds: nothing is kept aside
+        settings = replace(settings, tune="head", validation=settings.validation if data.validation else 0.0)
     is_cut = data.validation is None and settings.validation != 0
     cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
@@ -76,6 +85,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         mirrors=data.mirrors if settings.flip is None else settings.flip,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
+        folded=start is not None and is_folded(start.net),
     )
     recipe = _recipe(settings, named_recipe, task)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
@@ -99,6 +109,43 @@ def resolve(settings: TrainSettings) -> Resolved:
         image_size=image_size,
         resize_to=_resize_to(image_size, start),
     )
+
+
+def _asked_recipe(settings: TrainSettings) -> RecipeName:
+    """Return the recipe that was asked for, or the default where nothing is known of the data yet.
+
+    Raises:
+        UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
+    """
+    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "all": "fine_tune"}
+    default: RecipeName = "fine_tune" if settings.start else "quick"
+    name = settings.recipe or by_tune.get(settings.tune, default)
+    if settings.start is None and (settings.tune or name == "head"):
+        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
+    if settings.tune and (settings.tune == "head") != (name == "head"):
+        raise UserError(f"--tune {settings.tune} and --recipe {name} contradict each other", "", "leave one out")
+    without = {"recipe", "tune", *(() if settings.validation else ("validation",))}
+    idle = ((_COURSE | {"validation"}) - without) & set(explicit(settings))
+    if name == "head" and idle:
+        flags = ", ".join(map(flag, sorted(idle)))
+        raise UserError(
+            f"fitting the head has no use for {flags}",
+            "it takes no steps, and each training picture is judged by a head that has not seen it",
+            "leave it out, or train everything with --tune all",
+        )
+    return name
+
+
+def _is_for_head(settings: TrainSettings, start: Classifier, data: ImageData) -> bool:
+    """Say whether the head is the default: few pictures, of other classes, and no word on the course of training."""
+    is_new = set(start.classes) != set(data.classes)
+    is_for_head = is_new and len(data.train) < FEW and not _COURSE & set(explicit(settings))
+    if is_for_head:
+        say(
+            f"{len(data.train)} pictures of other classes than the weights know: the last layer alone is fitted, on "
+            "features of the frozen net (--tune all trains everything)"
+        )
+    return is_for_head
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
@@ -144,6 +191,8 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
 
 
 def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> dict[str, Any]:
+    if recipe.name == "head":
+        return {"recipe": recipe.name}
     whole_epochs = recipe.iterations % steps_an_epoch == 0
     return {
         **read_off(RecipeChoices, recipe),
@@ -176,7 +225,8 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    if not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
+    is_steps = record.settings.summary.recipe != "head"
+    if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
     again = TrainSettings(**record.settings.settings)
     if again.start is not None:  # the run's own copy stands in for the original

@@ -4,30 +4,30 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from torch import nn
+
 from residuum import machine, runs
-from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import probabilities, protocol, scores
-from residuum.evaluation.metrics import judge
-from residuum.evaluation.mistakes import most_confident_mistakes
-from residuum.files import write_json, write_whole
+from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
-from residuum.records.codec import read_record, to_json, write_record
+from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.run import Data, Line, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.captured import steps_for
+from residuum.training.head_run import train_head
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.optimizer import make_optimizer
 from residuum.training.progress import events, shown
-from residuum.training.record import describe, record_data, record_start, run_name
+from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import Loaders, lineage, make_net, open_loaders, whiten_stem
+from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, whiten_stem
 from residuum.training.state import State, restore_checkpoint, save_checkpoint
 
 
@@ -51,12 +51,21 @@ def train(settings: TrainSettings) -> runs.RunRecord:
                 write_whole(run / runs.START, resolved.start.file.read_bytes())
             record_data(run, resolved)
             record_start(run, settings, resolved)
-        job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
-        _finish(run, resolved, loaders, job)
+        net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
+        _finish(run, resolved, loaders, net, judged)
     return runs.read_run(run)
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
+
+
+def _train_and_judge(
+    run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], going_on: bool
+) -> tuple[nn.Module, Evaluation | None]:
+    if resolved.recipe.name == "head":
+        return train_head(run, resolved, loaders, asked_to_stop)
+    job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
+    return job.net, _judge(run, resolved, loaders, job)
 
 
 def _train_net(
@@ -105,9 +114,8 @@ def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
     return scores(probabilities(job.net, loader, job.compute, forward=job.forward), loader.split.labels)
 
 
-def _finish(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> None:
-    """Judge once on the final split, write the model, and drop the checkpoints it replaces."""
-    judged = _judge(run, resolved, loaders, job)
+def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, judged: Evaluation | None) -> None:
+    """Write the model with the figures of its one judgement, and drop the checkpoints it replaces."""
     about = Provenance(
         metrics=judged.figures() if judged else None,
         data=read_record(run / runs.DATA, Data),
@@ -116,18 +124,17 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> None:
         lineage=lineage(run, resolved),
     )
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, job.net, resolved.spec, classes, loaders["train"].preprocessing, about)
+    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         (run / name).unlink(missing_ok=True)
 
 
 def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluation | None:
-    name: SplitName = "test" if "test" in loaders else "validation"
-    loader = loaders.get(name)
-    if loader is None:
+    name = final_split(loaders)
+    if name is None:
         say("no test or validation pictures, so the net cannot be judged")
         return None
-    classes = resolved.data.classes
+    loader = loaders[name]
     views = resolved.recipe.views
     how = protocol(loader.preprocessing, views)
     compute, forward = job.compute, job.forward
@@ -136,9 +143,4 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
     answers = probabilities(job.net, loader, compute, views, forward)
-    judged = judge(answers, loader.split.labels, classes, split=name, protocol=how)
-    write_record(run / runs.EVALUATION, judged)
-    pictures = loader.split.pictures
-    mistakes = most_confident_mistakes(answers, loader.split.labels, classes, pictures.name, loader.seen)
-    write_json(run / runs.MISTAKES, to_json(mistakes))
-    return judged
+    return record_judged(run, answers, loader, resolved.data.classes, name, how)

@@ -68,6 +68,12 @@ def _of_start(start: Classifier | None, image_size: int, resize_to: int) -> Prep
     return replace(how, image_size=image_size, resize_to=resize_to)
 
 
+def final_split(loaders: Loaders) -> SplitName | None:
+    """Return the split that a net is judged on in the end: test, else validation; None where there is neither."""
+    names: tuple[SplitName, ...] = ("test", "validation")
+    return next((name for name in names if name in loaders), None)
+
+
 # --- weights ------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,84 @@
+"""What a frozen net's last layer reads of each picture: computed once, then kept in the cache folder.
+
+Letters: N pictures, D features.
+"""
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from residuum import machine
+from residuum.compute import Compute
+from residuum.console import say, show_progress
+from residuum.data.batches import Loader
+from residuum.data.cache import DECODE_VERSION, content_key
+from residuum.errors import Stopped, UserError
+from residuum.files import write_whole
+from residuum.models.file import digest, read_tensors, sealed
+from residuum.models.plan import make_forward
+from residuum.models.resnet import ResNet
+
+BATCH = 32
+"""Pictures in one step: few enough for a stop to be heeded soon."""
+
+_NAME = "features"
+
+
+@torch.inference_mode()
+def features(
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None]
+) -> NDArray[np.float32]:
+    """Return (N, D) of all pictures served: the pooled activations, in evaluation mode, in `compute`'s precision.
+
+    They are found again by the pictures' content, the weights before the last layer, preprocessing and precision.
+
+    Raises:
+        Stopped: a signal came; what was computed by then is lost.
+    """
+    key = hashlib.sha256(repr(_key(net, loader, compute)).encode()).hexdigest()
+    path = machine.cache_folder() / _NAME / f"{key}.safetensors"
+    with suppress(UserError):  # not there, or damaged
+        return read_tensors(path)[0][_NAME].numpy()
+    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop)
+    try:
+        write_whole(path, sealed({_NAME: found}, {}))
+    except UserError as error:
+        say(f"features are not kept for next time: {error.what}")
+    return found.numpy()
+
+
+def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
+    """Return all that the numbers depend on."""
+    weights = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("fc.")}
+    how = loader.preprocessing
+    shown = (how.image_size, how.resize_to, how.interpolation, how.mean.tobytes(), how.std.tobytes())
+    versions = (DECODE_VERSION, PIL.__version__, torch.__version__)
+    computed = (compute.precision, compute.device.type, compute.uses_kernels)
+    spec = {**net.spec.as_json(), "num_classes": None}
+    return content_key(loader.split.pictures), digest(weights), spec, shown, computed, versions
+
+
+def _computed(net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None]) -> Tensor:
+    """Let the net compute, its last layer out of the way."""
+    forward, head = make_forward(net.eval(), compute), net.fc
+    progress, parts, done = show_progress("features of the frozen net"), [], 0
+    net.set_submodule("fc", nn.Identity())
+    try:
+        for batch in loader:
+            with compute.autocast():
+                parts.append(forward(batch.images).float().cpu())
+            done += len(batch.rows)
+            progress(done, len(loader.split))
+            if (code := asked_to_stop()) is not None:
+                raise Stopped("stopped before all pictures were seen", code)
+    finally:
+        net.set_submodule("fc", head)
+    return torch.cat(parts)

@@ -1,0 +1,134 @@
+"""The last layer alone: a multinomial logistic regression on the standardised features of a frozen net.
+
+How strongly its weights are held back is chosen by the likelihood of pictures that the regression has not seen, in
+five folds; the same folds give each training picture an answer from a regression that was fitted without it.
+
+Letters: N pictures, D features, K classes.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum.data.rng import order
+from residuum.errors import UserError
+from residuum.evaluation.metrics import SMALLEST
+
+FOLDS = 5
+STRENGTHS = tuple(10.0 ** (place / 2) for place in range(-8, 5))
+"""What the summed loss may weigh beside ½‖W‖² (scikit-learn's C), from the most held back to the least."""
+ABSENT = -1e4
+"""The bias of a class without pictures: its probability is zero."""
+
+Numbers = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A fitted last layer, and how it was chosen."""
+
+    weight: Numbers  # (K, D), for features as they are
+    bias: Numbers  # (K,)
+    strength: float
+    loss: float
+    """Mean negative log-likelihood, in nats, of pictures not seen in fitting."""
+    out_of_fold: Numbers
+    """(N, K) probabilities of each picture from the regression that has not seen it."""
+
+
+def fit_head(
+    x: Numbers, labels: NDArray[np.int64], num_classes: int, seed: int, same: NDArray[np.int64] | None = None
+) -> Head:
+    """Fit (N, D) features to (N,) labels 0 … K−1; `seed` decides the folds.
+
+    Pictures with the same number in `same`, (N,), lie in one fold. The strengths are tried from the most held back on,
+    until the likelihood falls.
+
+    Raises:
+        UserError: all pictures are the same.
+    """
+    x, which = x.astype(np.float64), folds(labels, seed, same)
+    if (which == which[0]).all():
+        raise UserError("the training pictures are all the same picture", "nothing can be learnt from one")
+    kept = [which != fold for fold in np.unique(which)]
+    regressions = [_Regression(x[rows], labels[rows], num_classes) for rows in kept]
+    best: tuple[float, float, Numbers] | None = None
+    for strength in STRENGTHS:
+        answers = np.empty((len(x), num_classes))
+        for rows, regression in zip(kept, regressions, strict=True):
+            weight, bias = regression.fitted(strength)
+            answers[~rows] = softmax(x[~rows] @ weight.T + bias)
+        loss = float(-np.log(np.maximum(answers[np.arange(len(x)), labels], SMALLEST)).mean())
+        if best is not None and loss > best[0]:
+            break
+        best = loss, strength, answers
+    assert best is not None
+    weight, bias = _Regression(x, labels, num_classes).fitted(best[1])
+    return Head(weight, bias, best[1], best[0], best[2])
+
+
+def folds(labels: NDArray[np.int64], seed: int, same: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+    """Return the fold of each of the N pictures: each class is dealt out in a random order, one fold after another.
+
+    Pictures with the same number in `same`, (N,), go with the first of them.
+    """
+    shuffled = order(seed, 0, len(labels))
+    which = np.empty(len(labels), np.int64)
+    which[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % FOLDS
+    if same is None:
+        return which
+    _, first, number = np.unique(same, return_index=True, return_inverse=True)
+    return which[first[number]]
+
+
+def softmax(logits: Numbers) -> Numbers:
+    """(N, K) logits to (N, K) probabilities."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
+class _Regression:
+    """Logistic regression of some pictures, fitted with one strength after another, each from where the last ended."""
+
+    def __init__(self, x: Numbers, labels: NDArray[np.int64], num_classes: int) -> None:
+        from sklearn.linear_model import LogisticRegression  # only here: it takes a second
+
+        self.labels, self.num_classes = labels, num_classes
+        self.present = np.unique(labels)
+        self.mean, sd = x.mean(0), x.std(0)
+        self.sd = np.where(sd > 0, sd, np.inf)  # what never varies counts for nothing
+        z = (x - self.mean) / self.sd
+        self.axes = _axes(z) if len(z) < z.shape[1] else np.eye(z.shape[1])
+        self.z = z @ self.axes
+        self.model = LogisticRegression(max_iter=1000, tol=1e-6, warm_start=True)
+
+    def fitted(self, strength: float) -> tuple[Numbers, Numbers]:
+        """Return W (K, D) and b (K,) for features as they are, the standardisation folded in."""
+        from sklearn.exceptions import ConvergenceWarning
+
+        weight, bias = np.zeros((self.num_classes, len(self.mean))), np.full(self.num_classes, ABSENT)
+        if len(self.present) < 2:
+            bias[self.present] = 0.0
+            return weight, bias
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.model.set_params(C=strength).fit(self.z, self.labels)
+        found, shift = self.model.coef_, self.model.intercept_
+        if len(self.present) == 2:  # one row, for the second class against the first
+            found, shift = np.concatenate([-found, found]) / 2, np.concatenate([-shift, shift]) / 2
+        weight[self.present] = found @ self.axes.T / self.sd
+        bias[self.present] = shift - weight[self.present] @ self.mean
+        return weight, bias
+
+
+def _axes(z: Numbers) -> Numbers:
+    """Return orthonormal axes, (D, at most n), of what n < D pictures span.
+
+    The penalty does not change when features are rotated, and fewer are fitted sooner.
+    """
+    squares, basis = np.linalg.eigh(z @ z.T)
+    spanned = squares > 1e-10 * squares.max(initial=1e-10)
+    return z.T @ (basis[:, spanned] / np.sqrt(squares[spanned]))  # type: ignore[no-any-return]

@@ -1,0 +1,391 @@
+"""The last layer alone on a frozen net's features: the regression, its folds, the cache, and whole runs."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from residuum import machine, runs
+from residuum.compute import Compute
+from residuum.data.batches import Loader
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import Stopped, UserError
+from residuum.evaluation.evaluate import evaluate
+from residuum.loading import load, save_classifier
+from residuum.models.file import read_tensors
+from residuum.models.named import named
+from residuum.models.plan import make_forward
+from residuum.models.resnet import ResNet, is_folded
+from residuum.recipe import Task
+from residuum.recipes.fine_tune import fine_tune
+from residuum.records.codec import read_record
+from residuum.records.evaluation import KeptEvaluation
+from residuum.records.model import Provenance
+from residuum.reporting.page import write_report
+from residuum.settings import EvaluateSettings, TrainSettings
+from residuum.training import features as features_file
+from residuum.training import head_run
+from residuum.training.head import FOLDS, STRENGTHS, fit_head, folds, softmax
+from residuum.training.loop import Job, _to_training
+from residuum.training.optimizer import make_optimizer
+from residuum.training.resolve import resolve
+from residuum.training.run import train
+from residuum.training.start import open_loaders
+
+SIDE = 16
+
+
+def made_up(per_class: list[int], seed: int, apart: float = 4.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Features of 12 numbers around a centre for each class; one of them never varies, and scales differ."""
+    luck = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(len(per_class)), per_class)
+    x = apart * luck.standard_normal((len(per_class), 12))[labels] + luck.standard_normal((len(labels), 12))
+    x *= 10.0 ** np.linspace(-2, 2, 12)
+    x[:, 3] = 7.0
+    return x.astype(np.float32), labels
+
+
+# --- the regression ------------------------------------------------------------------------------
+
+
+def test_classes_that_a_line_separates_are_told_apart_out_of_fold() -> None:
+    x, labels = made_up([20, 20, 20], seed=0, apart=20.0)
+    head = fit_head(x, labels, 3, seed=0)
+    assert (head.out_of_fold.argmax(1) == labels).all()
+    assert ((x @ head.weight.T + head.bias).argmax(1) == labels).all()
+
+
+def test_where_there_is_nothing_to_learn_it_says_so() -> None:
+    """Labels by chance: a regression that had seen the pictures would get them right."""
+    x, labels = made_up([60, 60], seed=1, apart=0.0)
+    head = fit_head(x, labels, 2, seed=0)
+    assert 0.35 < (head.out_of_fold.argmax(1) == labels).mean() < 0.65
+    assert head.loss > 0.95 * np.log(2)
+
+
+@pytest.mark.parametrize("per_class", [[15, 12], [9, 14, 11]])
+def test_probabilities_are_those_of_scikit_learn(per_class: list[int]) -> None:
+    x, labels = made_up(per_class, seed=2, apart=1.0)
+    head = fit_head(x, labels, len(per_class), seed=3)
+    regression = LogisticRegression(C=head.strength, max_iter=10_000, tol=1e-8)
+    peer = make_pipeline(StandardScaler(), regression).fit(x.astype(np.float64), labels)
+    ours = softmax(x.astype(np.float64) @ head.weight.T + head.bias)
+    assert np.abs(ours - peer.predict_proba(x.astype(np.float64))).max() < 1e-3
+    fold = folds(labels, seed=3) == 0
+    peer.fit(x[~fold].astype(np.float64), labels[~fold])
+    assert np.abs(head.out_of_fold[fold] - peer.predict_proba(x[fold].astype(np.float64))).max() < 1e-3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=9), st.integers(0, 9))
+def test_folds_deal_out_each_class_evenly(per_class: list[int], seed: int) -> None:
+    labels = np.repeat(np.arange(len(per_class)), per_class)
+    which = folds(labels, seed)
+    assert which.min() >= 0
+    assert which.max() < FOLDS
+    for label in range(len(per_class)):
+        counts = np.bincount(which[labels == label], minlength=FOLDS)
+        assert counts.max() - counts.min() <= 1
+    counts = np.bincount(which, minlength=FOLDS)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_seed_deals_other_folds() -> None:
+    labels = np.repeat([0, 1], 10)
+    assert (folds(labels, 0) == folds(labels, 0)).all()
+    assert (folds(labels, 0) != folds(labels, 1)).any()
+
+
+@pytest.mark.parametrize("per_class", [[1, 12], [1, 1], [2] * 7, [3, 0, 3], [1, 2, 30]])
+def test_few_pictures_of_a_class_and_none_are_no_obstacle(per_class: list[int]) -> None:
+    x, labels = made_up(per_class, seed=4)
+    head = fit_head(x, labels, len(per_class), seed=0)
+    assert np.allclose(head.out_of_fold.sum(1), 1)
+    assert np.isfinite(head.weight).all()
+    assert np.isfinite(head.bias).all()
+    answers = softmax(x @ head.weight.T + head.bias)
+    assert (answers.argmax(1) == labels).all()
+    for label, count in enumerate(per_class):
+        if count == 0:
+            assert (answers[:, label] == 0).all()
+        if count == 1:  # the regression that has not seen it cannot know its class
+            assert head.out_of_fold[labels == label, label] == 0
+
+
+def test_the_same_picture_twice_is_never_both_learnt_and_asked() -> None:
+    """Features by chance, each picture twice: with copies on both sides of a fold they would be known by heart."""
+    x, labels = made_up([30, 30], seed=5, apart=0.0)
+    twice, both = np.concatenate([x, x]), np.concatenate([labels, labels])
+    same = np.concatenate([np.arange(60), np.arange(60)])
+    which = folds(both, 0, same)
+    assert (which[:60] == which[60:]).all()
+    assert (fit_head(twice, both, 2, 0, same).out_of_fold.argmax(1) == both).mean() < 0.7
+    with pytest.raises(UserError, match="all the same picture"):
+        fit_head(x[:4], labels[:4], 2, 0, np.zeros(4, np.int64))
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
+    """Noise of two colours."""
+    luck = np.random.default_rng(seed)
+    for name, colour in (("blue", (60, 80, 160)), ("red", (160, 80, 60))):
+        (root / name).mkdir(parents=True)
+        for i in range(per_class):
+            pixels = np.clip(np.array(colour) + luck.normal(0, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained net of three classes, its BN statistics folded."""
+    torch.manual_seed(0)
+    spec = replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32))
+    how = Preprocessing(SIDE, SIDE, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_classifier(path, ResNet(spec).eval(), spec, ("a", "b", "c"), how, Provenance())
+    return path
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures(tmp_path_factory.mktemp("flat") / "photographs", 12)
+
+
+@pytest.fixture(scope="module")
+def finished(start: Path, flat: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    out = tmp_path_factory.mktemp("head") / "run"
+    return train(TrainSettings(str(flat), start=str(start), precision="float32", out=str(out)))
+
+
+def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: runs.RunRecord, start: Path) -> None:
+    assert finished.settings.settings["recipe"] == finished.settings.settings["tune"] == "head"
+    assert finished.data is not None
+    assert (finished.data.counts.train, finished.data.counts.validation) == (24, None)
+    assert not (finished.path / runs.SPLIT).exists()
+    found = finished.evaluation
+    assert found is not None
+    assert (found.split, found.images) == ("out-of-fold", 24)
+    assert "fitted without it (5 folds)" in found.protocol
+    assert len(finished.mistakes) == sum(map(sum, found.confusion)) - sum(r[i] for i, r in enumerate(found.confusion))
+    assert "C = " in finished.events[0].message
+    model, before = load(finished.path), load(start)
+    assert model.about.metrics == found.figures()
+    assert model.about.lineage[-1].verb == "train"
+    after = model.net.state_dict()
+    frozen = {name: t for name, t in before.net.state_dict().items() if not name.startswith("fc.")}
+    assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
+
+
+def test_a_saved_head_answers_as_scikit_learn_does(finished: runs.RunRecord) -> None:
+    model, loader, net = load(finished.path), loader_of(finished), load(finished.path).net
+    net.set_submodule("fc", torch.nn.Identity())
+    images = torch.cat([batch.images for batch in loader])
+    with torch.inference_mode():
+        x = net(images).double().numpy()
+    strength = float(finished.events[0].message.split()[2])
+    strength = min(STRENGTHS, key=lambda one: abs(one - strength))
+    regression = LogisticRegression(C=strength, max_iter=10_000, tol=1e-8)
+    peer = make_pipeline(StandardScaler(), regression).fit(x, loader.split.labels)
+    assert np.abs(model(images).numpy() - peer.predict_proba(x)).max() < 1e-3
+
+
+def test_the_page_says_how_every_picture_was_judged(finished: runs.RunRecord, tmp_path: Path) -> None:
+    page = write_report([finished.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "24" in page
+    assert "each answered by a last layer fitted without it" in page
+    assert "final figures are for all training pictures" in page
+    assert "by the likelihood of pictures not seen" in page
+
+
+def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
+    finished: runs.RunRecord, tmp_path: Path
+) -> None:
+    again = train(TrainSettings(**{**finished.settings.settings, "out": str(tmp_path / "again")}))
+    one, other = (read_tensors(record.path / runs.MODEL)[0] for record in (finished, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(UserError, match="has finished"):
+        train(TrainSettings(resume=str(finished.path)))
+
+
+def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(start: Path, tmp_path: Path) -> None:
+    pictures(tmp_path / "data" / "train", 8)
+    pictures(tmp_path / "data" / "val", 5, seed=1)
+    out = tmp_path / "run"
+    record = train(TrainSettings(str(tmp_path / "data"), start=str(start), precision="float32", out=str(out)))
+    assert record.evaluation is not None
+    assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
+    (kept,) = [read_record(path, KeptEvaluation) for path in (out / runs.EVALUATIONS).iterdir()]
+    assert (kept.split, kept.images, kept.same_data_as_training) == ("out-of-fold", 16, True)
+    assert kept.top1.value == pytest.approx(
+        float(record.events[0].message.split(": ")[1].split("%")[0]) / 100, abs=1e-4
+    )
+    found = evaluate(EvaluateSettings(str(out)))
+    assert found.top1 == record.evaluation.top1
+    assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)
+
+
+def loader_of(record: runs.RunRecord) -> Loader:
+    return open_loaders(resolve(TrainSettings(**record.settings.settings)))["train"]
+
+
+# --- features and their cache --------------------------------------------------------------------
+
+
+def test_features_are_computed_once_for_the_same_pictures_weights_and_view(
+    finished: runs.RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, loader = load(finished.path).net, loader_of(finished)
+    compute, computed = Compute(torch.device("cpu"), "float32", "contiguous", 1), list[int]()
+    original = features_file._computed
+
+    def counted(*given: Any) -> torch.Tensor:
+        computed.append(1)
+        return original(*given)
+
+    def found(net: ResNet = net, loader: Loader = loader) -> NDArray[np.float32]:
+        return features_file.features(net, loader, compute, lambda: None)
+
+    monkeypatch.setattr(features_file, "_computed", counted)
+    x = found()
+    assert np.array_equal(found(), x)
+    assert len(computed) == 1
+    with torch.no_grad():
+        net.fc.weight += 1  # the last layer is no part of it
+    found()
+    assert len(computed) == 1
+    found(loader=replace(loader, preprocessing=replace(loader.preprocessing, std=np.full(3, 61, np.float32))))
+    found(loader=replace(loader, split=loader.split.take(np.arange(5)), images=loader.images[:5]))  # type: ignore[index]
+    assert len(computed) == 3
+    with torch.no_grad():
+        next(net.parameters())[0] += 1
+    assert not np.array_equal(found(), x)
+    assert len(computed) == 4
+    for path in (machine.cache_folder() / "features").iterdir():
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1  # one bit
+        path.write_bytes(content)
+    found()
+    assert len(computed) == 5
+
+
+def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(
+    finished: runs.RunRecord, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = pictures(tmp_path / "others", 6, seed=3), tmp_path / "run"
+
+    def stopped(*given: Any) -> Any:
+        raise Stopped("stopped", 143)
+
+    monkeypatch.setattr(head_run, "features", stopped)
+    with pytest.raises(Stopped, match="to go on"):
+        train(TrainSettings(str(data), start=str(start), out=str(out)))
+    monkeypatch.undo()
+    assert not (out / runs.MODEL).exists()
+    record = train(TrainSettings(resume=str(out)))
+    assert record.evaluation is not None
+    assert record.evaluation.images == 12
+
+
+def test_features_heed_a_request_to_stop(finished: runs.RunRecord) -> None:
+    compute = Compute(torch.device("cpu"), "float32", "contiguous", 1)
+    net, loader = ResNet(load(finished.path).spec), loader_of(finished)
+    with pytest.raises(Stopped):
+        features_file.features(net, loader, compute, lambda: 143)
+    assert isinstance(net.fc, torch.nn.Linear)
+
+
+# --- what is chosen, and what contradicts --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [({}, "head"), ({"tune": "all"}, "fine_tune"), ({"epochs": 1}, "fine_tune"), ({"recipe": "quick"}, "quick"),
+     ({"tune": "head"}, "head"), ({"lr": 0.1}, "fine_tune"), ({"recipe": "head"}, "head")],
+)  # fmt: skip
+def test_the_way_is_chosen_unless_another_was_asked_for(
+    start: Path, flat: Path, given: dict[str, Any], recipe: str
+) -> None:
+    resolved = resolve(TrainSettings(str(flat), start=str(start), **given))
+    assert resolved.recipe.name == recipe
+    assert (resolved.cut is None) == (recipe == "head")
+
+
+def test_a_net_of_the_same_classes_is_trained_on(finished: runs.RunRecord, flat: Path) -> None:
+    assert resolve(TrainSettings(str(flat), start=str(finished.path))).recipe.name == "fine_tune"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"epochs": 2}, "no use for --epochs"), ({"validation": 0.2}, "no use for --validation"),
+     ({"recipe": "quick"}, "contradict"), ({"start": None}, "what is to be tuned")],
+)  # fmt: skip
+def test_what_a_head_has_no_use_for_is_refused(start: Path, flat: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        resolve(TrainSettings(str(flat), **{"start": str(start), "tune": "head", **given}))
+
+
+# --- batch statistics that stay ------------------------------------------------------------------
+
+
+def test_folded_statistics_are_known_and_stay_in_training(start: Path, flat: Path, tmp_path: Path) -> None:
+    before = load(start)
+    assert is_folded(before.net)
+    settings = TrainSettings(str(flat), start=str(start), tune="all", epochs=1, batch_size=8, out=str(tmp_path / "run"))
+    record = train(settings)
+    assert record.settings.resolved["recipe_details"]["frozen_statistics"] is True
+    after = load(record.path).net
+    assert is_folded(after)
+    moved = {
+        name for name, tensor in after.named_parameters() if not torch.equal(tensor, before.net.state_dict()[name])
+    }
+    assert any("conv" in name for name in moved)
+    assert any("bn" in name for name in moved)
+
+
+def test_the_plan_computes_with_statistics_that_stay() -> None:
+    """As the net itself does, also where it had computed batches of the same shape by their own statistics before."""
+    torch.manual_seed(0)
+    net = ResNet(replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32)))
+    compute = Compute(torch.device("cpu"), "float32", "channels-last", 1)
+    compute.place(net)
+    plan, x = make_forward(net, compute), compute.lay_out(torch.randn(4, 3, SIDE, SIDE))
+    for _ in range(3):
+        plan(x).sum().backward()
+    recipe = fine_tune(Task(num_pictures=40, image_size=SIDE, depth=8, folded=True))
+    job = Job(net, plan, make_optimizer(net, recipe), recipe, None, compute, 0)  # type: ignore[arg-type]
+    _to_training(job)
+    assert net.training
+    before = {name: buffer.clone() for name, buffer in net.named_buffers()}
+    gradients = []
+    for forward in (plan, net):
+        net.zero_grad()
+        logits = forward(x)
+        torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0])).backward()
+        gradients.append([logits, *(parameter.grad for parameter in net.parameters())])
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.linalg.vector_norm(ours - theirs) <= 1e-4 * torch.linalg.vector_norm(theirs)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
+
+
+def test_statistics_that_are_not_folded_go_with_the_batches_as_before() -> None:
+    many = Task(num_pictures=40, image_size=SIDE, depth=8)
+    assert not fine_tune(many).frozen_statistics
+    assert fine_tune(many).optimizer == "muon"
+    torch.manual_seed(0)
+    net = ResNet(replace(named("resnet20", 3), blocks=(1, 1, 1)))
+    assert is_folded(net)
+    next(buffer for name, buffer in net.named_buffers() if name.endswith("_mean"))[0] = 0.1
+    assert not is_folded(net)
