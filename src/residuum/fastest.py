@@ -39,8 +39,6 @@ STARTING = 100.0
 """In the first pass threads start, and torch chooses its kernels: it may take so many ms more."""
 HOPELESS = 4
 """A way that takes so many times as long as the best so far is not tried again."""
-BUSY = 0.1
-"""Figures are not kept where threads waited for a core for a larger share of the cores' time."""
 
 
 def fastest(*, measuring: bool = True) -> Measured:
@@ -66,7 +64,7 @@ def forget() -> None:
 def _measured_now(file: Path) -> Measured:
     say("timing, once, what is fastest on this machine: residuum machine shows it")
     measured = measure()
-    if measured.waited > BUSY:  # how many threads are best cannot be told
+    if measured.waited > machine.BUSY:  # how many threads are best cannot be told
         return structs.replace(measured, by_threads=measured.by_threads[:1])
     with suppress(UserError):
         write_record(file, measured)

@@ -11,6 +11,9 @@ from pathlib import Path
 from residuum.records.environment import Environment
 from residuum.version import VERSION
 
+BUSY = 0.1
+"""A machine is busy where threads wait for a core for a larger share of its cores' time than this."""
+
 
 def environment() -> Environment:
     """Describe when and on what this runs."""

@@ -46,7 +46,7 @@ class _Convolution(torch.autograd.Function):
         ctx.save_for_backward(x, weight)
         c_out, c_in = weight.shape[:2]
         if has_own_pass(c_in, c_out, x.shape[2:]):
-            return _pass(x, weight, c_out, turned=False)
+            return run_pass("convolution", x, weight, turned=False)
         return conv2d(x, weight.to(x.dtype), padding=1)
 
     @staticmethod
@@ -55,27 +55,29 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx = _input_gradient(x, dy, weight) if ctx.needs_input_grad[0] else None
-        dw = _weight_gradient(x, dy, weight) if ctx.needs_input_grad[1] else None
+        dw = run_gradient("weight_gradient", x, dy, weight) if ctx.needs_input_grad[1] else None
         return dx, dw
 
 
-def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
-    """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
+def run_pass(kernel: str, x: Tensor, weight: Tensor, *, turned: bool) -> Tensor:
+    """Return x convolved with the weights by this kernel; turned: the gradient of the input from the output's."""
+    channels = weight.shape[1 if turned else 0]
     y = torch.empty((x.shape[0], channels, *x.shape[2:]), dtype=x.dtype, memory_format=torch.channels_last)
-    call_with_room("convolution", x, weight, y, _sizes(x, y), turned)
+    call_with_room(kernel, x, weight, y, _sizes(x, y), turned)
     return y
 
 
 def _input_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
     c_out, c_in = weight.shape[:2]
     if has_own_pass(c_out, c_in, x.shape[2:]):
-        return _pass(dy, weight, c_in, turned=True)
+        return run_pass("convolution", dy, weight, turned=True)
     return input_gradient(x, dy, weight.to(x.dtype), 1, 1)
 
 
-def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+def run_gradient(kernel: str, x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
+    """Return the weights' gradient by this kernel."""
     dw = torch.empty_like(weight)
-    call_with_room("weight_gradient", x, dy, dw, _sizes(x, dy))
+    call_with_room(kernel, x, dy, dw, _sizes(x, dy))
     return dw
 
 

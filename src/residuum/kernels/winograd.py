@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from residuum.kernels.build import call_with_room, library
+from residuum.kernels.build import library
+from residuum.kernels.convolution import run_gradient, run_pass
 from residuum.kernels.matrix_units import BLOCK, square_shape
 
 LEAST_TILES = 64
@@ -51,31 +52,13 @@ class _Winograd(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _pass(x, weight, weight.shape[0], turned=False)
+        return run_pass("winograd", x, weight, turned=False)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = _pass(dy, weight, weight.shape[1], turned=True) if ctx.needs_input_grad[0] else None
-        dw = _weight_gradient(x, dy, weight) if ctx.needs_input_grad[1] else None
+        dx = run_pass("winograd", dy, weight, turned=True) if ctx.needs_input_grad[0] else None
+        dw = run_gradient("winograd_gradient", x, dy, weight) if ctx.needs_input_grad[1] else None
         return dx, dw
-
-
-def _pass(x: Tensor, weight: Tensor, channels: int, *, turned: bool) -> Tensor:
-    """Return x convolved with the weights, to so many channels; turned: the gradient of the input from the output's."""
-    y = torch.empty((x.shape[0], channels, *x.shape[2:]), memory_format=torch.channels_last)
-    call_with_room("winograd", x, weight, y, _sizes(x, y), turned)
-    return y
-
-
-def _weight_gradient(x: Tensor, dy: Tensor, weight: Tensor) -> Tensor:
-    dw = torch.empty_like(weight)
-    call_with_room("winograd_gradient", x, dy, dw, _sizes(x, dy))
-    return dw
-
-
-def _sizes(x: Tensor, y: Tensor) -> tuple[int, ...]:
-    batch, c_in, height, width = x.shape
-    return batch, height, width, c_in, y.shape[1]

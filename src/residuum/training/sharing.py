@@ -16,8 +16,6 @@ from residuum import machine
 
 SECONDS = 0.25
 """How often it is decided again."""
-BUSY = 0.1
-"""A machine is busy where threads wait for a core for a larger share of its cores' time than this."""
 
 
 @contextmanager
@@ -52,4 +50,4 @@ def _lend_threads(ended: threading.Event) -> None:
 def _is_busy(ended: threading.Event) -> bool:
     """Wait a while; say whether threads of this process wanted a core and had none."""
     before = machine.seconds_waited()
-    return not ended.wait(SECONDS) and machine.seconds_waited() - before > BUSY * SECONDS * machine.cores()
+    return not ended.wait(SECONDS) and machine.seconds_waited() - before > machine.BUSY * SECONDS * machine.cores()
