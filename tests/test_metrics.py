@@ -17,7 +17,7 @@ from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_mat
 
 Floats = NDArray[np.float64]
 few_resamples = mock.patch("residuum.evaluation.metrics.RESAMPLES", 100)  # where their number is of no account
-rough = mock.patch("residuum.evaluation.metrics.RESAMPLES", 300)  # intervals a little worse: the truth is harder to hold
+rough = mock.patch("residuum.evaluation.metrics.RESAMPLES", 300)  # their intervals hold the truth a little less often
 SIZES = [(1, 2), (7, 3), (60, 5), (200, 6), (400, 10), (300, 40)]
 
 
