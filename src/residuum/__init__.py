@@ -52,6 +52,8 @@ __all__ = [
     "this_machine",
     "train",
     "trim",
+    "weights_fetch",
+    "weights_list",
 ]
 
 __version__ = VERSION
@@ -66,6 +68,8 @@ trim = verbs.trim.python
 check = verbs.check.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
+weights_list = verbs.weights_list.python
+weights_fetch = verbs.weights_fetch.python
 
 
 @for_people

@@ -42,6 +42,8 @@ class HubName:
     kind: Literal["data set", "model"] = "data set"
     mirror: str = ""
     """The address of who is asked instead of the hub."""
+    purpose: str = "import hf:"
+    """What a model is fetched for, as it is typed."""
 
     def __str__(self) -> str:
         """Return the name as people write it."""
@@ -50,7 +52,7 @@ class HubName:
     @property
     def command(self) -> str:
         """What to type to fetch it."""
-        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum import hf:{self}"
+        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum {self.purpose}{self}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def fetched_folder(name: str) -> Path | None:
     if (wanted := hub_name(name)) is None:
         return None
     folder = _place(wanted)
-    files = _read_manifest(folder)
+    files = fetched_files(folder)
     return folder if files and all(_size(folder / file.path) == file.size for file in files) else None
 
 
@@ -107,17 +109,26 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
     return _fetch(wanted, target, lambda path: path.endswith(".parquet"), partial(_choose, wanted), progress)
 
 
-def fetch_model(name: str, about: Sequence[str], weights: Sequence[str], progress: Progress | None = None) -> Path:
+def fetch_model(
+    name: str,
+    about: Sequence[str],
+    weights: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    mirror: str = "",
+    purpose: str = "import hf:",
+) -> Path:
     """Fetch of a model the files `about` it that it has, and the first of `weights` that it has; return the folder.
 
-    All is checked and kept in the cache as a data set's files are.
+    All is checked and kept in the cache as a data set's files are. `mirror` is the address of who is asked instead of
+    the hub, `purpose` what stands before the name in the command that asks.
 
     Raises:
         UserError: the name is unknown, the hub is out of reach, or it sent something else than it lists.
     """
     if not re.fullmatch(f"{_PART}(/{_PART})?", name):
         raise UserError(f"{name!r} is not the name of a model", "", "hf:OWNER/NAME")
-    wanted = HubName(name, kind="model")
+    wanted = HubName(name, kind="model", mirror=mirror, purpose=purpose)
 
     def choose(files: list[RemoteFile]) -> list[RemoteFile]:
         there = {file.path: file for file in files}
@@ -134,7 +145,7 @@ def _fetch(
     choose: Callable[[list[RemoteFile]], list[RemoteFile]],
     progress: Progress | None,
 ) -> Path:
-    known = _read_manifest(target)
+    known = fetched_files(target)
     if not known or not all(_verified(target, file) for file in known):
         _refuse_foreign(target)
         files = choose(_list_files(wanted, matters))
@@ -154,7 +165,7 @@ def _place(wanted: HubName) -> Path:
     return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
-def _read_manifest(folder: Path) -> list[RemoteFile]:
+def fetched_files(folder: Path) -> list[RemoteFile]:
     """Return the files of a fetch that was finished, none of another."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -278,7 +289,7 @@ def _is_safe(path: str) -> bool:
 def _endpoint(wanted: HubName) -> str:
     endpoint = wanted.mirror or os.environ.get("HF_ENDPOINT") or HUB
     if not is_web_address(endpoint):
-        raise UserError(f"HF_ENDPOINT is {endpoint!r}", "it must begin with https:// or http://")
+        raise UserError(f"{'--from' if wanted.mirror else 'HF_ENDPOINT'} is {endpoint!r}", "it must begin with https:// or http://")
     return endpoint.rstrip("/")
 
 
