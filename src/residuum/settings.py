@@ -220,7 +220,7 @@ class FetchWeightsSettings(Settings):
     """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
     _: KW_ONLY
     from_: Place | None = None
-    """A folder that holds the files, or the address of a mirror. By default $RESIDUUM_WEIGHTS, else who published them."""
+    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
 
 
 @dataclass(frozen=True)

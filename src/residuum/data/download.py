@@ -25,7 +25,7 @@ IDLE = 60.0
 _BLOCK = 1 << 20
 
 
-class Unreached(UserError):
+class Unreached(UserError):  # noqa: N818 - as UserError is what people see
     """The network's fault: what has arrived is kept for the next try."""
 
 

@@ -289,7 +289,7 @@ def _is_safe(path: str) -> bool:
 def _endpoint(wanted: HubName) -> str:
     endpoint = wanted.mirror or os.environ.get("HF_ENDPOINT") or HUB
     if not is_web_address(endpoint):
-        raise UserError(f"{'--from' if wanted.mirror else 'HF_ENDPOINT'} is {endpoint!r}", "it must begin with https:// or http://")
+        raise UserError(f"HF_ENDPOINT is {endpoint!r}", "it must begin with https:// or http://")
     return endpoint.rstrip("/")
 
 

@@ -54,7 +54,9 @@ def fetch_weights(settings: FetchWeightsSettings) -> Fetched:
             residuum does not have. Nothing is left then but, where the network failed, what had arrived.
     """
     if settings.name is None:
-        raise UserError("which weights?", "residuum weights list shows what there is", "residuum weights fetch resnet50")
+        raise UserError(
+            "which weights?", "residuum weights list shows what there is", "residuum weights fetch resnet50"
+        )
     wanted = find(settings.name)
     if (there := fetched().get(wanted.name)) is not None:
         say(f"{wanted.name} is on this machine already")

@@ -55,7 +55,9 @@ def start_file(given: str) -> str | Path:
         return given
     if given == STARTER:
         if not has_starter():
-            raise UserError("this copy of residuum brings no starter", f"there is no {STARTER_FILE}", "install it again")
+            raise UserError(
+                "this copy of residuum brings no starter", f"there is no {STARTER_FILE}", "install it again"
+            )
         return STARTER_FILE
     try:
         name = find(given).name
