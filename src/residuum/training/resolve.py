@@ -29,7 +29,6 @@ from residuum.training.way import (
     fewer_passes,
     is_few_photographs,
     refuse_lone_pictures,
-    refuse_one_class,
     say_if_long,
 )
 from residuum.weights.fetched import start_file
@@ -125,7 +124,6 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    refuse_one_class(data)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name))

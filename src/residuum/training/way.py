@@ -19,7 +19,7 @@ from residuum.recipe import Recipe, Task
 from residuum.recipes.head import FEW
 from residuum.settings import TrainSettings
 from residuum.weights.catalogue import find
-from residuum.weights.fetched import STARTER, fetched, has_starter
+from residuum.weights.fetched import STARTER, fetched, starter
 
 VERY_FEW = 1000
 """Below so many pictures no training takes longer than LONG unasked, or without a word."""
@@ -30,16 +30,6 @@ BOUND = 15e12
 NOTHING = 1e12
 """Multiply-adds that take no while on any machine; nothing is timed for less."""
 BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
-
-
-def refuse_one_class(data: ImageData) -> None:
-    """Raise UserError where there is nothing to tell apart."""
-    if len(data.classes) < 2:
-        raise UserError(
-            f"all pictures of {data.name} are of one class, {data.classes[0]!r}",
-            "a classifier tells at least two classes apart",
-            "give a folder that holds one folder of pictures a class",
-        )
 
 
 def refuse_lone_pictures(data: ImageData) -> None:
@@ -74,7 +64,7 @@ def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
     name = _of_fetched(sum(map(len, data.splits().values())), settings)
     if name is not None:
         say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
-    elif has_starter():
+    elif starter():
         name = STARTER
         say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {BETTER}")
     else:
@@ -94,7 +84,7 @@ def _of_fetched(pictures: int, settings: TrainSettings) -> str | None:
     rate = multiply_adds_per_s() if compute.device.type == "cpu" else math.inf
     if in_time := [name for name in best if pictures * there[name].multiply_adds < LONG * rate]:
         return in_time[0]
-    return None if has_starter() else min(best, key=lambda name: there[name].multiply_adds)
+    return None if starter() else min(best, key=lambda name: there[name].multiply_adds)
 
 
 # --- how long it takes --------------------------------------------------------------------------

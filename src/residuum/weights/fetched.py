@@ -40,9 +40,9 @@ def fetched() -> dict[str, Fetched]:
     return found
 
 
-def has_starter() -> bool:
-    """Say whether this copy of residuum brings the starter."""
-    return STARTER_FILE.is_file()
+def starter() -> Path | None:
+    """Return the model file that residuum brings, or None where this copy has none."""
+    return STARTER_FILE if STARTER_FILE.is_file() else None
 
 
 def start_file(given: str) -> str | Path:
@@ -54,11 +54,9 @@ def start_file(given: str) -> str | Path:
     if Path(given).exists():
         return given
     if given == STARTER:
-        if not has_starter():
-            raise UserError(
-                "this copy of residuum brings no starter", f"there is no {STARTER_FILE}", "install it again"
-            )
-        return STARTER_FILE
+        if (own := starter()) is None:
+            raise UserError("this copy of residuum brings no starter", f"there is no {STARTER_FILE}")
+        return own
     try:
         name = find(given).name
     except UserError:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from residuum.weights.catalogue import catalogue, find
-from residuum.weights.fetched import STARTER, STARTER_FILE, fetched, has_starter
+from residuum.weights.fetched import STARTER, fetched, starter
 
 
 def listing(*, here: bool = False) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def listing(*, here: bool = False) -> list[dict[str, Any]]:
         if row["here"]:
             record = there[row["name"]]
             row |= {"checksum": record.sha256, "licence": record.licence, "multiply_adds": record.multiply_adds}
-    if has_starter():
-        starter = {"name": STARTER, "library": "residuum", "licence": "Apache-2.0", "here": True}
-        rows.insert(0, {**dict.fromkeys(rows[0]), **starter, "bytes": STARTER_FILE.stat().st_size})
+    if (own := starter()) is not None:
+        about = {"name": STARTER, "library": "residuum", "licence": "Apache-2.0", "bytes": own.stat().st_size}
+        rows.insert(0, {**dict.fromkeys(rows[0]), **about, "here": True})
     return [row for row in rows if row["here"] or not here]
