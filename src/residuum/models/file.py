@@ -129,13 +129,8 @@ def build_net(model: ModelFile, path: Path) -> ResNet:
             f"{path} does not hold the weights its specification asks for",
             f"{len(wrong)} tensors are missing, extra or of another shape: {', '.join(sorted(wrong)[:5])}",
         )
-    net.load_state_dict({name: _in_float32(tensor) for name, tensor in model.weights.items()}, assign=True)
+    net.load_state_dict(model.weights, assign=True)
     return net
-
-
-def _in_float32(tensor: Tensor) -> Tensor:
-    """Weights may be kept in half the room; a net computes with float32."""
-    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _plain(tensor: Tensor) -> Tensor:
