@@ -300,6 +300,7 @@ def _asked(wanted: HubName) -> Asked:
         host=urlsplit(_endpoint(wanted)).netloc,
         command=wanted.command,
         if_missing=f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN",
+        otherwise="give a folder with --from" if "fetch" in wanted.purpose else "give a folder",
         token=None if wanted.mirror else os.environ.get("HF_TOKEN"),
     )
 
