@@ -110,7 +110,7 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None
     if len(new) == len(classes):
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
     elif new:
-        say(f"the starting model's last layer is kept for {len(classes) - len(new)} classes; new: {listed(new)}")
+        say(f"the starting model knows {len(classes) - len(new)} of the {len(classes)} classes; new: {listed(new)}")
     there = [place for place, name in enumerate(classes) if name in start.classes]
     theirs = [start.classes.index(classes[place]) for place in there]
     for name in ("fc.weight", "fc.bias"):
