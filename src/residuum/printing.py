@@ -169,7 +169,8 @@ def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> No
             print(json_format.dumps(answer.as_json(), ensure_ascii=False))
         else:
             pairs = zip(answer.classes, answer.probabilities, strict=True)
-            print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+            doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
+            print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
 
 
 def print_imported(settings: object, imported: Imported, json: bool) -> None:

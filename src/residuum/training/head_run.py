@@ -20,10 +20,11 @@ from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.run import Event
 from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, fit_head
+from residuum.training.head import FOLDS, Head, fit_head, folds
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, make_net
+from residuum.training.trust import calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
 
@@ -49,7 +50,9 @@ def train_head(
     except Stopped as stop:
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
-    head = fit_head(x, train.split.labels, len(classes), resolved.settings.seed, same)
+    labels, seed = train.split.labels, resolved.settings.seed
+    found = calibrated(fit_head(x, labels, len(classes), seed, same), labels, folds(labels, seed, same))
+    head = found.head
     net.set_submodule("fc", _as_layer(head).to(resolved.compute.device))
     how = protocol(train.preprocessing)
     if resolved.compute.precision != "float32":
@@ -58,12 +61,13 @@ def train_head(
     if final is None or final_x is None:
         judged = by_folds = record_judged(run, head.out_of_fold, train, classes, OUT_OF_FOLD, unseen)
     else:
-        by_folds = judge(head.out_of_fold, train.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen)
+        by_folds = judge(head.out_of_fold, labels, classes, split=OUT_OF_FOLD, protocol=unseen)
         _keep(run, resolved, by_folds)
         with torch.inference_mode():
             logits = net.fc.cpu()(torch.from_numpy(final_x))
         judged = record_judged(run, torch.softmax(logits, 1).numpy(), loaders[final], classes, final, how)
     _tell(run, head, by_folds)
+    record_trust(run, resolved, train, x, found, unseen)
     return net, judged
 
 

@@ -1,0 +1,99 @@
+"""How far the answers of a head fitted to frozen features can be trusted: its temperature, and what it does not know.
+
+All from pictures that the head has not seen. What is found lies in the run folder: head.json, and, with each
+training picture's answer, out-of-fold.safetensors.
+
+Letters: N pictures, D features, K classes, M pictures kept to compare with.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum import runs
+from residuum.console import say
+from residuum.data.batches import Loader
+from residuum.data.cache import fingerprint
+from residuum.evaluation.likeness import directions, kept_rows, measure_doubt
+from residuum.evaluation.metrics import judge
+from residuum.evaluation.temperature import fit_temperature, tempered_across
+from residuum.evaluation.unseen import Unseen, write_unseen
+from residuum.records.codec import write_record
+from residuum.records.review import HeadFit, OutOfFold
+from residuum.records.run import Event
+from residuum.training.head import Head, Numbers
+from residuum.training.resolve import Resolved
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A head with its temperature folded into weight and bias."""
+
+    head: Head
+    """Each fold's answers are at a temperature fitted to the others'."""
+    fitted: Head
+    """The same before."""
+    temperature: float
+    which: NDArray[np.int64]
+    """(N,): the fold of each picture."""
+
+
+def calibrated(fitted: Head, labels: NDArray[np.int64], which: NDArray[np.int64]) -> Calibrated:
+    """Fit the temperature of a head to its answers out of fold."""
+    temperature = fit_temperature(fitted.out_of_fold, labels)
+    head = replace(
+        fitted,
+        weight=fitted.weight / temperature,
+        bias=fitted.bias / temperature,
+        out_of_fold=tempered_across(fitted.out_of_fold, labels, which),
+    )
+    return Calibrated(head, fitted, temperature, which)
+
+
+def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, found: Calibrated, protocol: str) -> None:
+    """Write head.json and out-of-fold.safetensors: of the `loader`'s training pictures, whose (N, D) features are x.
+
+    `protocol` says how each was shown.
+    """
+    labels, classes = loader.split.labels, resolved.data.classes
+    before, after = (
+        judge(head.out_of_fold, labels, classes, split="out-of-fold", protocol=protocol)
+        for head in (found.fitted, found.head)
+    )
+    towards = directions(x)
+    kept = kept_rows(labels, resolved.settings.seed)
+    doubt, apart = measure_doubt(towards, kept, found.which, found.head.out_of_fold, labels)
+    about = OutOfFold(
+        classes=tuple(classes),
+        names=tuple(loader.split.pictures.name(row) for row in range(len(labels))),
+        fingerprint=fingerprint(resolved.data),
+        protocol=protocol,
+        likeness=doubt.likeness,
+    )
+    answers = found.head.out_of_fold.astype(np.float32)
+    write_unseen(
+        run / runs.OUT_OF_FOLD,
+        Unseen(about, labels, answers, apart.astype(np.float32), towards[kept].astype(np.float16)),
+    )
+    fit = HeadFit(
+        temperature=found.temperature,
+        ece_before=before.ece,
+        ece_after=after.ece,
+        loss_before=before.loss,
+        loss_after=after.loss,
+        doubt=doubt,
+    )
+    write_record(run / runs.HEAD, fit)
+    _tell(run, fit)
+
+
+def _tell(run: Path, fit: HeadFit) -> None:
+    """Say what came of it; the page shows it as an event."""
+    message = (
+        f"temperature {fit.temperature:.2f}; pictures further than {fit.doubt.likeness.threshold:.3g} from the nearest "
+        f'trained on are "unsure": {fit.doubt.likeness.known:.1%} of the training pictures, out of fold'
+    )
+    say(message)
+    runs.append_metrics(run, Event(step=0, message=message))
