@@ -111,7 +111,7 @@ def save_classifier(
     provenance: Provenance,
     kept: NDArray[np.float16] | None = None,
 ) -> None:
-    """Write a net with all that `load` needs, where it comes from, and what pictures are compared with: see Classifier."""
+    """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with."""
     about = About(
         **{name: getattr(provenance, name) for name in Provenance.__struct_fields__},
         classes=classes,

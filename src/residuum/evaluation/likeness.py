@@ -32,7 +32,7 @@ def directions(features: Numbers) -> NDArray[np.float32]:
     """Return (N, D) features with length 1, or 0 where there are none."""
     x = features.astype(np.float32)
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    return np.divide(x, length, out=np.zeros_like(x), where=length > 0)
+    return x / np.where(length > 0, length, np.float32(1))  # type: ignore[no-any-return]
 
 
 def kept_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

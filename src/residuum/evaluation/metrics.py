@@ -185,6 +185,7 @@ def _read_rows(probabilities: Probabilities, labels: NDArray[np.int64]) -> _Rows
 
 
 def proportion(successes: Any, trials: int) -> Measure:
+    """Return successes / trials with Wilson's 95 % interval; of no trials 0, within 0 to 1."""
     successes = int(successes)
     low, high = wilson(successes, trials)
     return Measure(value=successes / trials if trials else 0.0, low=low, high=high)

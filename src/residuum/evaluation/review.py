@@ -5,7 +5,7 @@ Plain arithmetic on answers, features and pixels; what is found is to be looked 
 Letters: N pictures, D features, K classes, n nearest.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -26,7 +26,8 @@ ALIKE = 1 / 8
 CROPPED = 1 / 2
 """Copies of another crop: features and pixels both differ by at most this part."""
 FENCE = 1.5
-"""Tukey 1977, "Exploratory data analysis", ch. 2: beyond the upper quartile by so many interquartile ranges is outside."""
+"""Outside is what lies beyond the upper quartile by so many interquartile ranges (Tukey 1977, "Exploratory data
+analysis", ch. 2)."""
 FEWEST = 5
 """Pictures of each of two classes that it takes to say that they cannot be told apart."""
 ROWS = 512
@@ -72,7 +73,9 @@ class Doubted(NamedTuple):
     suggested: int
 
 
-def doubted_labels(answers: Probabilities, labels: Ints, nearest: Nearest, asked: Ints, all_labels: Ints) -> list[Doubted]:
+def doubted_labels(
+    answers: Probabilities, labels: Ints, nearest: Nearest, asked: Ints, all_labels: Ints
+) -> list[Doubted]:
     """Return the labels that answers and nearest pictures speak against, the likeliest wrong first.
 
     (N, K) `answers` and (N,) `labels` are of the pictures at `asked` among all that are near; no answer has seen its
@@ -106,29 +109,26 @@ class Copies(NamedTuple):
     score: float
 
 
-def copies(nearest: Nearest, same: Ints, small: Callable[[int], NDArray[np.float32]]) -> list[Copies]:
+def copies(nearest: Nearest, same: Ints, greys: NDArray[np.float32]) -> list[Copies]:
     """Return the groups of pictures that are the same or nearly, the surest first.
 
-    Pictures with equal numbers in `same`, (N,), are the same file. `small` makes a picture grey and small: see
-    small_grey. Only the nearest by features are compared by pixels, as they are and mirrored. What counts as alike is
-    measured against what a picture and its nearest other differ by in these data.
+    Pictures with equal numbers in `same`, (N,), are the same file. `greys` are (N, 16, 16): see small_grey. Only the
+    nearest by features are compared by pixels, as they are and mirrored. What counts as alike is measured against what
+    a picture and its nearest other differ by in these data.
     """
-    pairs = {(min(i, j), max(i, j)) for i, near in enumerate(nearest.rows[:, :NEAREST].tolist()) for j in near}
-    first = {number: row for row, number in reversed(list(enumerate(same.tolist())))}
-    found = {(first[number], row): 0.0 for row, number in enumerate(same.tolist()) if first[number] != row}
-    greys = [small(row) for row in range(len(same))]
-    place = {(i, j): k for i, near in enumerate(nearest.rows.tolist()) for k, j in enumerate(near)}
-    others = [(i, int(nearest.rows[i, 0])) for i in range(len(same)) if same[i] != same[nearest.rows[i, 0]]]
-    if not others:
-        return _grouped(found)
-    usual_pixels = float(np.median([_pixels_apart(greys[i], greys[j]) for i, j in others]))
-    usual = float(np.median([nearest.apart[i, 0] for i, _ in others]))
-    for i, j in sorted(pairs):
-        k = place.get((i, j), place.get((j, i)))
-        at = (i, k) if (i, j) in place else (j, k)
-        pixels, features = _pixels_apart(greys[i], greys[j]) / (usual_pixels or 1), nearest.apart[at] / (usual or 1)
+    _, first, number = np.unique(same, return_index=True, return_inverse=True)
+    found = {(int(first[n]), row): 0.0 for row, n in enumerate(number.tolist()) if first[n] != row}
+    near = {
+        (min(i, j), max(i, j)): (apart, _pixels_apart(greys[i], greys[j]))
+        for i, rows in enumerate(nearest.rows[:, :NEAREST].tolist())
+        for j, apart in zip(rows, nearest.apart[i].tolist(), strict=False)
+        if same[i] != same[j]
+    }
+    usual = np.median(list(near.values()), axis=0) if near else np.ones(2)
+    for pair, apart in near.items():
+        features, pixels = apart / np.where(usual > 0, usual, 1.0)
         if pixels <= ALIKE or max(pixels, features) <= CROPPED:
-            found.setdefault((i, j), float(min(1.0, pixels)))
+            found[pair] = float(min(1.0, pixels))
     return _grouped(found)
 
 

@@ -1,7 +1,7 @@
 """Probabilities as sure as they are right: one number that all logits are divided by.
 
-Guo et al. 2017, "On calibration of modern neural networks" (arXiv 1706.04599), eq. 9; fitted by likelihood to answers on
-pictures that were not seen in fitting. The likeliest class stays the same.
+Guo et al. 2017, "On calibration of modern neural networks" (arXiv 1706.04599), eq. 9; fitted by likelihood to answers
+on pictures that were not seen in fitting. The likeliest class stays the same.
 
 Letters: N pictures, K classes.
 """

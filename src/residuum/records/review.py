@@ -35,7 +35,7 @@ class Doubt(Record, frozen=True, kw_only=True):
 
     likeness: Likeness
     curve: tuple[DoubtPoint, ...]
-    """By rising threshold's reverse: from none of the training pictures unsure on."""
+    """From few of the training pictures on."""
     strangers: Share
     """At the threshold: see DoubtPoint."""
     sure: Measure | None
@@ -46,7 +46,9 @@ class HeadFit(Record, frozen=True, kw_only=True):
     """head.json: how far the answers of a last layer fitted to frozen features can be trusted, all out of fold."""
 
     temperature: Amount
-    """What the logits were divided by (Guo et al. 2017, eq. 9); it is folded into the last layer."""
+    """What logits are best divided by (Guo et al. 2017, eq. 9)."""
+    used: bool
+    """Whether the last layer is divided by it: where `loss_after` is lower."""
     ece_before: Measure
     ece_after: Measure
     """Each fold's answers at a temperature fitted to the others'."""
@@ -54,6 +56,11 @@ class HeadFit(Record, frozen=True, kw_only=True):
     """Mean negative log-likelihood, in nats, here and below."""
     loss_after: Amount
     doubt: Doubt
+
+    @property
+    def applied(self) -> float:
+        """Return the temperature that the last layer holds."""
+        return self.temperature if self.used else 1.0
 
 
 class OutOfFold(Record, frozen=True, kw_only=True):

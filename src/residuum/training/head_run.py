@@ -51,7 +51,7 @@ def train_head(
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
     labels, seed = train.split.labels, resolved.settings.seed
-    found = calibrated(fit_head(x, labels, len(classes), seed, same), labels, folds(labels, seed, same))
+    found = calibrated(fit_head(x, labels, len(classes), seed, same), labels, folds(labels, seed, same), classes)
     head = found.head
     net.set_submodule("fc", _as_layer(head).to(resolved.compute.device))
     how = protocol(train.preprocessing)

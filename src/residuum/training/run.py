@@ -126,7 +126,7 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
         settings=read_record(run / runs.SETTINGS, RunSettings).settings,
         versions=machine.environment(),
         lineage=lineage(run, resolved),
-        temperature=fit.temperature if fit else UNSET,
+        temperature=fit.applied if fit else UNSET,
         likeness=fit.doubt.likeness if fit else UNSET,
     )
     kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None

@@ -6,6 +6,7 @@ training picture's answer, out-of-fold.safetensors.
 Letters: N pictures, D features, K classes, M pictures kept to compare with.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from residuum.evaluation.metrics import judge
 from residuum.evaluation.temperature import fit_temperature, tempered_across
 from residuum.evaluation.unseen import Unseen, write_unseen
 from residuum.records.codec import write_record
+from residuum.records.evaluation import Evaluation
 from residuum.records.review import HeadFit, OutOfFold
 from residuum.records.run import Event
 from residuum.training.head import Head, Numbers
@@ -29,27 +31,33 @@ from residuum.training.resolve import Resolved
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A head with its temperature folded into weight and bias."""
+    """A head with its temperature folded into weight and bias, where that makes unseen pictures likelier."""
 
     head: Head
     """Each fold's answers are at a temperature fitted to the others'."""
-    fitted: Head
-    """The same before."""
     temperature: float
+    before: Evaluation
+    after: Evaluation
+    """Of the answers out of fold, without and with the temperature."""
     which: NDArray[np.int64]
     """(N,): the fold of each picture."""
 
+    @property
+    def used(self) -> bool:
+        """Say whether the temperature is folded in."""
+        return self.after.loss < self.before.loss
 
-def calibrated(fitted: Head, labels: NDArray[np.int64], which: NDArray[np.int64]) -> Calibrated:
-    """Fit the temperature of a head to its answers out of fold."""
+
+def calibrated(fitted: Head, labels: NDArray[np.int64], which: NDArray[np.int64], classes: Sequence[str]) -> Calibrated:
+    """Fit the temperature of a head to its answers out of fold; `which` is the fold of each picture, (N,)."""
     temperature = fit_temperature(fitted.out_of_fold, labels)
-    head = replace(
-        fitted,
-        weight=fitted.weight / temperature,
-        bias=fitted.bias / temperature,
-        out_of_fold=tempered_across(fitted.out_of_fold, labels, which),
+    answers = tempered_across(fitted.out_of_fold, labels, which)
+    before, after = (
+        judge(each, labels, classes, split="out-of-fold", protocol="") for each in (fitted.out_of_fold, answers)
     )
-    return Calibrated(head, fitted, temperature, which)
+    divided = replace(fitted, weight=fitted.weight / temperature, bias=fitted.bias / temperature, out_of_fold=answers)
+    head = divided if after.loss < before.loss else fitted
+    return Calibrated(head, temperature, before, after, which)
 
 
 def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, found: Calibrated, protocol: str) -> None:
@@ -58,10 +66,6 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
     `protocol` says how each was shown.
     """
     labels, classes = loader.split.labels, resolved.data.classes
-    before, after = (
-        judge(head.out_of_fold, labels, classes, split="out-of-fold", protocol=protocol)
-        for head in (found.fitted, found.head)
-    )
     towards = directions(x)
     kept = kept_rows(labels, resolved.settings.seed)
     doubt, apart = measure_doubt(towards, kept, found.which, found.head.out_of_fold, labels)
@@ -79,10 +83,11 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
     )
     fit = HeadFit(
         temperature=found.temperature,
-        ece_before=before.ece,
-        ece_after=after.ece,
-        loss_before=before.loss,
-        loss_after=after.loss,
+        used=found.used,
+        ece_before=found.before.ece,
+        ece_after=found.after.ece,
+        loss_before=found.before.loss,
+        loss_after=found.after.loss,
         doubt=doubt,
     )
     write_record(run / runs.HEAD, fit)
@@ -92,7 +97,7 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
 def _tell(run: Path, fit: HeadFit) -> None:
     """Say what came of it; the page shows it as an event."""
     message = (
-        f"temperature {fit.temperature:.2f}; pictures further than {fit.doubt.likeness.threshold:.3g} from the nearest "
+        f"temperature {fit.applied:.2f}; pictures further than {fit.doubt.likeness.threshold:.3g} from the nearest "
         f'trained on are "unsure": {fit.doubt.likeness.known:.1%} of the training pictures, out of fold'
     )
     say(message)
