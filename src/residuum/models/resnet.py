@@ -54,6 +54,10 @@ class ResNet(nn.Module):
         *stages, last = [(stage,) for stage in self.stages.children()]
         return [(self.stem,), *stages, (*last, self.end), (self.fc,)]
 
+    def features(self, x: Tensor) -> Tensor:
+        """Take pictures (N, C_in, H, W) to what the last layer reads of them (N, D)."""
+        return self.pool(self.end(self.stages(self.stem(x)))).flatten(1)  # type: ignore[no-any-return]
+
     def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
         """Yield every block in order with its name: "stage1.block1"."""
         for name, module in self.stages.named_modules():

@@ -23,10 +23,11 @@ from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.run import Event
 from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, Numbers, fit_head
+from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, make_net
+from residuum.training.trust import Calibrated, calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
 
@@ -37,10 +38,10 @@ class Fitted:
 
     net: ResNet
     head: Head
+    found: Calibrated
+    """The head as it is in the net."""
     features: NDArray[np.float32]
     """(N, D) of the training pictures."""
-    same: NDArray[np.int64]
-    """(N,): equal numbers where the pictures are equal."""
     answers: Probabilities | None
     """Of the data's own test or validation pictures, where there are any."""
 
@@ -74,22 +75,27 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     except Stopped as stop:
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
-    head = fit_head(x, train.split.labels, len(classes), resolved.settings.seed, same, resolved.class_weights)
-    set_last_layer(net, head.weight, head.bias)
+    labels, seed = train.split.labels, resolved.settings.seed
+    which = folds(labels, seed, same)
+    head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
+    found = calibrated(head, labels, which, classes)
+    set_last_layer(net, found.head.weight, found.head.bias)
     answers = None
     if final_x is not None:
         with torch.inference_mode():
             answers = torch.softmax(copy.deepcopy(net.fc).cpu()(torch.from_numpy(final_x)), 1).numpy()
-    _tell(run, head, train.split.labels)
-    return Fitted(net, head, x, same, answers)
+    _tell(run, found.head, labels)
+    return Fitted(net, head, found, x, answers)
 
 
 def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) -> Evaluation:
     """Write the final figures of a net with its last layer fitted, and return them: see judge_by_folds."""
     how = as_computed(resolved, loaders)
     unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
-    own = None if fitted.answers is None else (fitted.answers, how)
-    return judge_by_folds(run, resolved, loaders, loaders["train"], (fitted.head.out_of_fold, unseen), own)
+    own, train = None if fitted.answers is None else (fitted.answers, how), loaders["train"]
+    judged = judge_by_folds(run, resolved, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
+    record_trust(run, resolved, train, fitted.features, fitted.found, unseen)
+    return judged
 
 
 def judge_by_folds(

@@ -5,12 +5,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from msgspec import UNSET
 from torch import nn
 
 from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.evaluation.evaluate import probabilities, protocol, scores
+from residuum.evaluation.unseen import read_unseen
 from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
@@ -18,6 +20,7 @@ from residuum.recipes.tune import AFTER_THE_HEAD
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
+from residuum.records.review import HeadFit
 from residuum.records.run import Data, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.head_run import train_head
@@ -107,15 +110,19 @@ def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
 
 def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, judged: Evaluation | None) -> None:
     """Write the model with the figures of its one judgement, and drop the checkpoints it replaces."""
+    fit = read_record(run / runs.HEAD, HeadFit) if (run / runs.HEAD).exists() else None
     about = Provenance(
         metrics=judged.figures() if judged else None,
         data=read_record(run / runs.DATA, Data),
         settings=read_record(run / runs.SETTINGS, RunSettings).settings,
         versions=machine.environment(),
         lineage=lineage(run, resolved),
+        temperature=fit.applied if fit else UNSET,
+        likeness=fit.doubt.likeness if fit else UNSET,
     )
+    kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about)
+    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about, kept)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)
 

@@ -27,7 +27,8 @@ from residuum.models.resnet import ResNet
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
-from residuum.training.head import FOLDS, Numbers, fit_with, folds, mean_loss
+from residuum.training.features import features
+from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss
 from residuum.training.head_run import (
     Fitted,
     as_computed,
@@ -44,6 +45,7 @@ from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, weights_there
 from residuum.training.state import State
 from residuum.training.steps import take_steps
+from residuum.training.trust import Calibrated, calibrated, record_trust
 
 ENOUGH = 200
 """Where so many pictures have answers out of fold, no further fold is trained without."""
@@ -70,12 +72,13 @@ def train_tuned(
         rows, answers = _out_of_fold(work, asked_to_stop)
     except Stopped as stop:
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
-    if _is_better(work, rows, answers):
+    found = _calibrated(work, rows, answers)
+    if _is_better(work, rows, found):
         work.begin_again(fitted.head.weight, fitted.head.bias)
         going_on = (run / runs.CHECKPOINT).exists() or (run / runs.PREVIOUS_CHECKPOINT).exists()
         take_steps(run, resolved, work.job(), dict, asked_to_stop, going_on)
         return resolved, fitted.net, _judged(work, loaders, rows, answers)
-    work.begin_again(fitted.head.weight, fitted.head.bias)
+    work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
     return replace(resolved, recipe=only_head), fitted.net, judge_head(run, resolved, loaders, fitted)
 
@@ -150,7 +153,7 @@ def _out_of_fold(work: _Work, asked_to_stop: AskedToStop) -> tuple[NDArray[np.in
         Stopped: a signal came; the folds done are kept.
     """
     labels, num_classes, file = work.labels, len(work.resolved.data.classes), work.run / runs.FOLDS
-    which = folds(labels, work.resolved.settings.seed, work.fitted.same)
+    which = work.fitted.found.which
     answers = np.full((len(labels), num_classes), np.nan, np.float32)
     if file.exists():
         answers = read_tensors(file)[0]["answers"].numpy()
@@ -187,13 +190,26 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
     return probabilities(job.net, work.loader.take(asked), job.compute, forward=work.forward)
 
 
-def _is_better(work: _Work, rows: NDArray[np.int64], answers: Probabilities) -> bool:
-    """Say whether the tuned nets' answers are likelier than those of the heads alone, and tell the person."""
-    labels, of_head = work.labels[rows], work.fitted.head.out_of_fold[rows]
-    tuned, head = (mean_loss(each, labels, work.resolved.class_weights) for each in (answers, of_head))
-    tuned_right, head_right = (_share_right(each, labels) for each in (answers, of_head))
-    what = "the last stage" if work.resolved.recipe.frozen_stages else "everything"
+def _calibrated(work: _Work, rows: NDArray[np.int64], answers: Probabilities) -> Calibrated:
+    """Return the net's last layer with the temperature fitted to its (n, K) answers out of fold to these rows."""
+    layer = work.fitted.net.fc
+    weight, bias = (tensor.detach().cpu().numpy().astype(np.float64) for tensor in (layer.weight, layer.bias))
+    loss = mean_loss(answers, work.labels[rows], work.resolved.class_weights)
+    head = Head(weight, bias, work.fitted.head.strength, loss, answers.astype(np.float64))
+    return calibrated(head, work.labels[rows], work.fitted.found.which[rows], work.resolved.data.classes)
+
+
+def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
+    """Say whether the tuned nets' answers are likelier than those of the heads alone, and tell the person.
+
+    Both are calibrated first: tuning makes nets too sure, which the temperature mends.
+    """
+    labels, weights = work.labels[rows], work.resolved.class_weights
+    both = found.head.out_of_fold, work.fitted.found.head.out_of_fold[rows]
+    tuned, head = (mean_loss(each, labels, weights) for each in both)
+    tuned_right, head_right = (float((each.argmax(1) == labels).mean()) for each in both)
     is_better = tuned < head - MARGIN
+    what = "the last stage" if work.resolved.recipe.frozen_stages else "everything"
     kept = "the tuned net is kept" if is_better else "the head alone is kept"
     note(
         work.run,
@@ -203,16 +219,16 @@ def _is_better(work: _Work, rows: NDArray[np.int64], answers: Probabilities) -> 
     return is_better
 
 
-def _share_right(answers: Probabilities, labels: NDArray[np.int64]) -> float:
-    return float((answers.argmax(1) == labels).mean())
-
-
 def _judged(work: _Work, loaders: Loaders, rows: NDArray[np.int64], answers: Probabilities) -> Evaluation:
-    """Write the final figures and return them: see judge_by_folds."""
-    resolved, net, final = work.resolved, work.fitted.net, final_split(loaders)
+    """Calibrate the tuned net, write its final figures and return them: see judge_by_folds."""
+    run, resolved, net, final = work.run, work.resolved, work.fitted.net, final_split(loaders)
+    found, asked = _calibrated(work, rows, answers), loaders["train"].take(rows)
+    set_last_layer(net, found.head.weight, found.head.bias)
     unseen = f"{as_computed(resolved, loaders)}, each answered by a net tuned without it ({FOLDS} folds)"
     own = None
     if final is not None:  # as `residuum evaluate` will, to the bit
         exactly = replace(resolved.compute, precision="float32")
         own = probabilities(net, loaders[final], exactly), protocol(loaders[final].preprocessing)
-    return judge_by_folds(work.run, resolved, loaders, loaders["train"].take(rows), (answers, unseen), own)
+    judged = judge_by_folds(run, resolved, loaders, asked, (found.head.out_of_fold, unseen), own)
+    record_trust(run, resolved, asked, features(net, asked, resolved.compute, lambda: None), found, unseen)
+    return judged
