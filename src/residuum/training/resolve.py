@@ -282,7 +282,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     is_steps = record.settings.summary.recipe not in BY_FOLDS
     if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    again = TrainSettings(**{"balance": False, **record.settings.settings})  # old runs do not say
+    again = TrainSettings(**record.settings.settings)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     resolved = resolve(again)
