@@ -396,7 +396,7 @@ def hold(model: Path, name: str, multiply_adds: int = 1_000_000) -> None:
 
 @pytest.mark.parametrize(
     ("given", "start", "recipe"),
-    [({}, "resnet18", "head"), ({"tune": "head"}, "resnet18", "head"), ({"tune": "all"}, "resnet18", "fine_tune"),
+    [({}, "resnet18", "head"), ({"tune": "head"}, "resnet18", "head"), ({"tune": "all"}, "resnet18", "tune_all"),
      ({"start": "resnet34"}, "resnet34", "head"), ({"from_nothing": True}, None, "quick"),
      ({"model": "resnet20"}, None, "quick"), ({"epochs": 1}, None, "quick"), ({"blocks": (1, 1, 1, 1)}, None, "quick"),
      ({"recipe": "sgd_one_cycle"}, None, "sgd_one_cycle"), ({"validation": 0.3}, None, "quick")],

@@ -48,6 +48,7 @@ __all__ = [
     "model_table",
     "predict",
     "report",
+    "review",
     "study",
     "this_machine",
     "train",
@@ -66,6 +67,7 @@ grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
 check = verbs.check.python
+review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
 weights_list = verbs.weights_list.python

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
+    from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, StudySettings
+    from residuum.settings import EvaluateSettings, ReviewSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -54,6 +55,30 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     for name, split in findings["splits"].items():
         print(f"{name:<11}{split['pictures']:,} pictures")
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
+
+
+REVIEWED = {
+    "label": "likely under the wrong class",
+    "copies": "the same picture, or nearly",
+    "unlike": "like no other picture",
+    "classes": "classes that cannot be told apart",
+}
+
+
+def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
+    """Print what to look at in a run's pictures, the surest of each kind, and where the rest is."""
+    from residuum.runs import REVIEW_TABLE
+
+    if json:
+        return print_json(found)
+    print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
+    for kind, words in REVIEWED.items():
+        those = [one for one in found.findings if one.kind == kind]
+        print(f"\n{words}: {len(those):,}")
+        for one in those[:25]:
+            print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
+    print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
+    return print(f"next     residuum report {settings.run}")
 
 
 def print_lesion(settings: object, folder: Path, json: bool) -> None:
@@ -170,7 +195,8 @@ def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> No
             print(json_format.dumps(answer.as_json(), ensure_ascii=False))
         else:
             pairs = zip(answer.classes, answer.probabilities, strict=True)
-            print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+            doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
+            print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
 
 
 def print_imported(settings: object, imported: Imported, json: bool) -> None:

@@ -205,6 +205,14 @@ class CheckSettings(Settings):
 
 
 @dataclass(frozen=True)
+class ReviewSettings(OnDevice):
+    """What `residuum data review` can be told."""
+
+    run: Place | None = None
+    """The run folder whose pictures to look at."""
+
+
+@dataclass(frozen=True)
 class FetchSettings(Settings):
     """What `residuum data fetch` can be told."""
 

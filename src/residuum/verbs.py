@@ -28,6 +28,7 @@ from residuum.settings import (
     ModelsSettings,
     PredictSettings,
     ReportSettings,
+    ReviewSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
+    from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
 
@@ -253,6 +255,17 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
     return check_data(open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking"))
+
+
+@verb(ReviewSettings, printing.print_review, name="data review", announced=True)
+def review(settings: ReviewSettings) -> Review:
+    """Look for what is wrong with a run's pictures: likely wrong labels, copies, pictures like no other.
+
+    Each with its reason, in the run folder as a table and on the report's page. Nothing is moved or deleted.
+    """
+    from residuum.training.review import review as review_run
+
+    return review_run(settings)
 
 
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")

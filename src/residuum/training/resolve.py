@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from residuum import runs
 from residuum.choices import Device, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
@@ -39,6 +42,12 @@ check_known(RecipeChoices, Recipe)
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
 
+UNEVEN = 3
+"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
+
+BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
+"""Recipes that judge training pictures by nets that have not seen them, and what they tune."""
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -62,6 +71,16 @@ class Resolved:
         return self.settings.model or Path(self.settings.start or "").stem or "net"
 
     @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """Return what a picture of each class counts, (K,), so that classes count alike, pictures one in the mean; or
+        None where each picture counts alike."""
+        if not self.settings.balance:
+            return None
+        labels = self.data.train.labels[self.cut.training] if self.cut else self.data.train.labels
+        counts = np.bincount(labels, minlength=len(self.data.classes))
+        return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+    @property
     def num_training(self) -> int:
         """Return the number of pictures trained on."""
         return len(self.cut.training if self.cut else self.data.train)
@@ -71,8 +90,9 @@ def resolve(settings: TrainSettings) -> Resolved:
     """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
     unasked = not _asked_of_net(settings)
     settings, data, start, named_recipe = _opened(settings)
-    if named_recipe == "head":  # judged by folds: nothing is kept aside
-        settings = replace(settings, tune="head", validation=settings.validation if data.validation else 0.0)
+    if named_recipe in BY_FOLDS:  # nothing is kept aside
+        tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
+        settings = replace(settings, tune=tuned, validation=kept)
     is_cut = data.validation is None and settings.validation != 0
     cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
@@ -83,6 +103,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         num_pictures=num_training,
         image_size=image_size,
         depth=spec.depth,
+        stages=len(spec.blocks),
         mirrors=data.mirrors if settings.flip is None else settings.flip,
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -100,6 +121,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
+            balance=_is_balanced(settings, named_recipe, data),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.workers if settings.workers is None else settings.workers,
@@ -128,11 +150,11 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name))
         named_recipe = _asked_recipe(settings)
-    if start is None and (settings.tune or named_recipe == "head"):
+    if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
-    if start is not None and _is_for_head(settings, start, data):
-        named_recipe = "head"
-    if named_recipe == "head":
+    if start is not None and _is_few(start, data):
+        named_recipe = _for_few(settings, named_recipe, len(data.train))
+    if named_recipe in BY_FOLDS:
         refuse_lone_pictures(data)
     return settings, data, start, named_recipe
 
@@ -149,35 +171,62 @@ def _asked_recipe(settings: TrainSettings) -> RecipeName:
     Raises:
         UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
     """
-    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "all": "fine_tune"}
+    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "last": "tune_last", "all": "fine_tune"}
     default: RecipeName = "fine_tune" if settings.start else "quick"
     name = settings.recipe or by_tune.get(settings.tune, default)
     if settings.from_nothing and settings.start is not None:
         raise UserError("--from-nothing and --start contradict each other", "", "leave one out")
-    if settings.tune and (settings.tune == "head") != (name == "head"):
+    if settings.tune and settings.tune != BY_FOLDS.get(name, "all"):
         raise UserError(f"--tune {settings.tune} and --recipe {name} contradict each other", "", "leave one out")
-    without = {"recipe", "tune", *(() if settings.validation else ("validation",))}
-    idle = ((_COURSE | {"validation"}) - without) & set(explicit(settings))
-    if name == "head" and idle:
-        flags = ", ".join(map(flag, sorted(idle)))
-        raise UserError(
-            f"fitting the head has no use for {flags}",
-            "it takes no steps, and each training picture is judged by a head that has not seen it",
-            "leave it out, or train everything with --tune all",
-        )
+    _refuse_idle(settings, name)
     return name
 
 
-def _is_for_head(settings: TrainSettings, start: Classifier, data: ImageData) -> bool:
-    """Say whether the head is the default: few pictures, of other classes, and no word on the course of training."""
-    is_new = set(start.classes) != set(data.classes)
-    is_for_head = is_new and len(data.train) < FEW and not _COURSE & set(explicit(settings))
-    if is_for_head:
-        say(
-            f"{len(data.train)} pictures of other classes than the weights know: the last layer alone is fitted, on "
-            "features of the frozen net (--tune all trains everything)"
+def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
+    """Raise UserError for settings that a recipe which judges by folds has no use for."""
+    course = _COURSE - {"recipe", "tune"} if name == "head" else set()
+    idle = (course | ({"validation"} if settings.validation else set())) & set(explicit(settings))
+    if name in BY_FOLDS and idle:
+        flags, steps = ", ".join(map(flag, sorted(idle))), "it takes no steps, and " if course else ""
+        raise UserError(
+            f"recipe {name} has no use for {flags}",
+            f"{steps}each training picture is judged by a net that has not seen it",
+            "leave it out" + (", or train everything with --tune all" if course else ""),
         )
-    return is_for_head
+
+
+def _is_few(start: Classifier, data: ImageData) -> bool:
+    """Say whether there are few pictures, of other classes than the weights know."""
+    return set(start.classes) != set(data.classes) and len(data.train) < FEW
+
+
+def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:
+    """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; everything
+    is tuned from the head on."""
+    if not _COURSE & set(explicit(settings)):
+        say(
+            f"{num_pictures} pictures of other classes than the weights know: the last layer alone is fitted, on "
+            "features of the frozen net (--tune last or --tune all tunes more, and takes longer)"
+        )
+        return "head"
+    if settings.tune == "all" and settings.recipe is None:
+        name = "tune_all"
+    _refuse_idle(settings, name)
+    return name
+
+
+def _is_balanced(settings: TrainSettings, recipe: RecipeName, data: ImageData) -> bool:
+    """Say whether classes are to count alike: as was asked, or where few pictures are spread unevenly."""
+    if settings.balance is not None or recipe not in BY_FOLDS:
+        return bool(settings.balance)
+    counts = np.unique(data.train.labels, return_counts=True)[1]
+    uneven = counts.max() >= UNEVEN * counts.min()
+    if uneven:
+        say(
+            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
+            "(--no-balance: every picture does)"
+        )
+    return bool(uneven)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
@@ -216,7 +265,12 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     """Call the recipe, then change what was asked for."""
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
-    return RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+    recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+    if recipe.rate_decay != 1 and recipe.optimizer != "sgd":
+        raise UserError(
+            f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
+        )
+    return recipe
 
 
 # --- every choice named -------------------------------------------------------------------------
@@ -257,7 +311,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    is_steps = record.settings.summary.recipe != "head"
+    is_steps = record.settings.summary.recipe not in BY_FOLDS
     if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
     again = TrainSettings(**record.settings.settings)
