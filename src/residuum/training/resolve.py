@@ -99,16 +99,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
     spec = _net(settings, start, model, len(data.classes))
-    task = Task(
-        num_pictures=num_training,
-        image_size=image_size,
-        depth=spec.depth,
-        stages=len(spec.blocks),
-        mirrors=data.mirrors if settings.flip is None else settings.flip,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        folded=start is not None and is_folded(start.net),
-    )
+    task = _task(settings, start, data, spec, num_training, image_size)
     recipe = _recipe(settings, named_recipe, task)
     if unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
         recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
@@ -246,6 +237,27 @@ def _net(settings: TrainSettings, start: Classifier | None, model: str, num_clas
             "leave the one or the other out",
         )
     return replace(start.spec, num_classes=num_classes)
+
+
+def _task(
+    settings: TrainSettings,
+    start: Classifier | None,
+    data: ImageData,
+    spec: NetSpec,
+    num_training: int,
+    image_size: int,
+) -> Task:
+    """What a recipe may know."""
+    return Task(
+        num_pictures=num_training,
+        image_size=image_size,
+        depth=spec.depth,
+        stages=len(spec.blocks),
+        mirrors=data.mirrors if settings.flip is None else settings.flip,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        folded=start is not None and is_folded(start.net),
+    )
 
 
 def _resize_to(image_size: int, start: Classifier | None) -> int:
