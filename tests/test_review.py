@@ -19,6 +19,7 @@ from residuum import runs, verbs
 from residuum.compute import Compute
 from residuum.data.preprocess import Preprocessing
 from residuum.data.split import ValidationCut
+from residuum.depth.grow import grow
 from residuum.errors import UserError
 from residuum.evaluation.likeness import (
     KEPT,
@@ -47,7 +48,7 @@ from residuum.models.resnet import ResNet
 from residuum.prediction.predict import predict
 from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
-from residuum.settings import PredictSettings, ReviewSettings, TrainSettings
+from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds, softmax
 from residuum.training.review import _answers, review
 from residuum.training.run import train
@@ -373,6 +374,17 @@ def test_a_model_file_answers_with_its_temperature_and_repeats(run: runs.RunReco
     assert np.array_equal(one.probabilities, other.probabilities)
     assert np.array_equal(one.kept, other.kept)
     assert np.array_equal(model.kept, load(again.path).kept)  # type: ignore[arg-type]
+
+
+def test_a_grown_net_knows_the_same_pictures_and_another_net_none(run: runs.RunRecord, tmp_path: Path) -> None:
+    model = load(run.path)
+    grown = load(grow(GrowSettings(str(run.path), blocks=(1, 1, 2), out=str(tmp_path / "grown.safetensors"))))
+    assert grown.about.likeness == model.about.likeness
+    assert np.array_equal(grown.kept, model.kept)  # type: ignore[arg-type]
+    other = tmp_path / "other.safetensors"
+    save_classifier(other, model.net, model.spec, model.classes, model.preprocessing, model.about)
+    assert load(other).kept is None
+    assert load(other).about.temperature == model.about.temperature
 
 
 def test_of_a_net_trained_whole_only_pictures_kept_from_it_are_asked(run: runs.RunRecord, tmp_path: Path) -> None:
