@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,15 +110,19 @@ def save_classifier(
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
     provenance: Provenance,
-    kept: NDArray[np.float16] | None = None,
+    kept: NDArray[np.floating[Any]] | None = None,
 ) -> None:
-    """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with."""
+    """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with.
+
+    Where none are, nothing is said of what is like them: it holds of one net's features alone.
+    """
+    fields = {name: getattr(provenance, name) for name in Provenance.__struct_fields__}
     about = About(
-        **{name: getattr(provenance, name) for name in Provenance.__struct_fields__},
+        **(fields if kept is not None else {**fields, "likeness": UNSET}),
         classes=classes,
         preprocessing=View(**{name: getattr(preprocessing, name) for name in View.__struct_fields__}),
         net=spec.as_json(),
     )
     tensors = {name: torch.from_numpy(getattr(preprocessing, name)) for name in ("mean", "std")}
-    likeness = {} if kept is None else {"kept": torch.from_numpy(kept)}
+    likeness = {} if kept is None else {"kept": torch.from_numpy(kept.astype(np.float16))}
     write_model(path, ModelFile(dict(net.state_dict()), tensors, about, likeness))

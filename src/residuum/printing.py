@@ -176,6 +176,8 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
     print_figures(record.evaluation)
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
+    if record.head is not None:
+        print(f"         residuum data review {record.path}")
     return print(f"         residuum predict {record.path} PICTURE...")
 
 

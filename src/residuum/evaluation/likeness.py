@@ -32,7 +32,7 @@ def directions(features: Numbers) -> NDArray[np.float32]:
     """Return (N, D) features with length 1, or 0 where there are none."""
     x = features.astype(np.float32)
     length = np.linalg.norm(x, axis=1, keepdims=True)
-    return x / np.where(length > 0, length, np.float32(1))  # type: ignore[no-any-return]
+    return np.asarray(x / np.where(length > 0, length, 1), np.float32)
 
 
 def kept_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -21,9 +21,9 @@ NEAREST = 5
 """Nearest pictures that may be copies, and whose mean distance says how lonely a picture is."""
 SIDE = 16
 """Of the small grey pictures that copies are compared by, in pixels."""
-ALIKE = 1 / 8
+ALIKE = 1 / 16
 """Copies: their pixels differ by at most this part of what a picture and its nearest differ by, in the median."""
-CROPPED = 1 / 2
+CROPPED = 1 / 3
 """Copies of another crop: features and pixels both differ by at most this part."""
 FENCE = 1.5
 """Outside is what lies beyond the upper quartile by so many interquartile ranges (Tukey 1977, "Exploratory data
@@ -128,7 +128,7 @@ def copies(nearest: Nearest, same: Ints, greys: NDArray[np.float32]) -> list[Cop
     for pair, apart in near.items():
         features, pixels = apart / np.where(usual > 0, usual, 1.0)
         if pixels <= ALIKE or max(pixels, features) <= CROPPED:
-            found[pair] = float(min(1.0, pixels))
+            found[pair] = float(np.clip(pixels, 1e-6, 1.0))
     return _grouped(found)
 
 
