@@ -11,6 +11,7 @@ model.safetensors        the finished model, which describes itself
 evaluation.json          the final figures with their intervals
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
+explain/                 what `residuum explain` found, a folder each time
 """
 
 import json
@@ -46,6 +47,8 @@ REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
 STUDY = "study.json"  # what a study found
+EXPLAINED = "explained.json"  # why a net answers as it does
+EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set

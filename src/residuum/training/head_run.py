@@ -56,13 +56,13 @@ def train_head(
         how += f", computed in {resolved.compute.precision}"
     unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
     if final is None or final_x is None:
-        judged = by_folds = record_judged(run, head.out_of_fold, train, classes, OUT_OF_FOLD, unseen)
+        judged = by_folds = record_judged(run, net, head.out_of_fold, train, classes, OUT_OF_FOLD, unseen)
     else:
         by_folds = judge(head.out_of_fold, train.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen)
         _keep(run, resolved, by_folds)
         with torch.inference_mode():
             logits = net.fc.cpu()(torch.from_numpy(final_x))
-        judged = record_judged(run, torch.softmax(logits, 1).numpy(), loaders[final], classes, final, how)
+        judged = record_judged(run, net, torch.softmax(logits, 1).numpy(), loaders[final], classes, final, how)
     _tell(run, head, by_folds)
     return net, judged
 

@@ -1,0 +1,165 @@
+"""Which heat map names the pixels that an answer hangs on? Deletion and insertion, as Petsiuk et al. 2018 (1806.07421).
+
+    python benchmarks/explain_faithfulness.py ../shared/data/ants-bees/train half-resnet50 --pictures 40
+    python benchmarks/explain_faithfulness.py ../shared/data/cifar10 resnet20 --pictures 200
+
+Pictures are training ones. The net is a model file or a run, such as that of `residuum train ants-bees/train --start
+half-resnet50.safetensors --tune head`, or the public ResNet-20 imported. Pixels are taken in a map's order, the highest
+first, in twelve steps. Deletion: they become the mean colour; insertion: they come sharp into a blurred picture. Each
+is the area below the probability of the class that the net answers, 0 to 1: low deletion and high insertion are good.
+Beside the maps that residuum draws: integrated gradients (Sundararajan et al. 2017, 1703.01365; ten steps from the mean
+colour, positive part, blurred), RISE (100 masks of 7×7), LayerCAM (Jiang et al. 2021) of the last stage but one, and
+maps by chance. One method after another, each kept as soon as it is done: results/explain-faithfulness-NET.json.
+"""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from figures import Figures, add_runs, asked, mean_and_sd
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, relu
+
+from residuum import machine
+from residuum.compute import choose_compute
+from residuum.data.batches import Batch, open_loader
+from residuum.data.open import open_data
+from residuum.data.split import drawn
+from residuum.evaluation.heat_maps import grad_cam, occlusion
+from residuum.loading import load
+from residuum.models.resnet import ResNet
+from residuum.records.codec import to_json
+
+STEPS = 12
+BATCH = 10
+Method = Callable[[ResNet, Tensor, Tensor], Tensor]
+
+
+@torch.no_grad()
+def of_class(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+    """Return (B,) probabilities of as many classes."""
+    return net(images).softmax(1).gather(1, classes[:, None])[:, 0]
+
+
+def blurred(images: Tensor, part: int = 10) -> Tensor:
+    """Return pictures without detail smaller than that part of a side: three means over squares, nearly a Gaussian."""
+    side = images.shape[2] // part // 2 * 2 + 1
+    for _ in range(3):
+        images = avg_pool2d(images, side, 1, side // 2, count_include_pad=False)
+    return images
+
+
+def areas(net: ResNet, images: Tensor, classes: Tensor, maps: Tensor) -> tuple[list[float], list[float]]:
+    """Return each picture's area below the curve of deletion, and of insertion; maps are (B, h, w)."""
+    size = images.shape[2:]
+    fine = interpolate(maps[:, None], size, mode="bilinear", align_corners=False).flatten(1)
+    rank = fine.argsort(1, descending=True).argsort(1).view(-1, 1, *size) / fine.shape[1]
+    soft, deleted, inserted = blurred(images), list[Tensor](), list[Tensor]()
+    for step in range(STEPS + 1):
+        first = rank < step / STEPS
+        deleted.append(of_class(net, images.masked_fill(first, 0.0), classes))
+        inserted.append(of_class(net, torch.where(first, images, soft), classes))
+    deletion, insertion = (
+        torch.trapezoid(torch.stack(one), dx=1 / STEPS, dim=0).tolist() for one in (deleted, inserted)
+    )
+    return deletion, insertion
+
+
+# --- what else was tried ------------------------------------------------------------------------
+
+
+def integrated_gradients(net: ResNet, images: Tensor, classes: Tensor, steps: int = 10) -> Tensor:
+    """Return the positive part of each pixel's share in the log-probability, from the mean colour on."""
+    total = torch.zeros_like(images)
+    for step in range(steps):
+        x = (images * (step + 0.5) / steps).requires_grad_()
+        total += torch.autograd.grad(net(x).log_softmax(1).gather(1, classes[:, None]).sum(), x)[0]
+    return blurred(relu((total * images / steps).sum(1, keepdim=True)), 24)[:, 0]
+
+
+def rise(net: ResNet, images: Tensor, classes: Tensor, masks: int = 100, cells: int = 7) -> Tensor:
+    """Return the mean of random masks, each weighed by the probability that is left under it."""
+    chance, size = torch.Generator().manual_seed(0), images.shape[2]
+    cell, found, shown = size // cells + 1, torch.zeros(len(images), size, size), torch.zeros(size, size)
+    for _ in range(masks):
+        coarse = (torch.rand(1, 1, cells + 1, cells + 1, generator=chance) < 0.5).float()
+        fine = interpolate(coarse, ((cells + 1) * cell,) * 2, mode="bilinear", align_corners=False)
+        top, left = torch.randint(0, cell, (2,), generator=chance).tolist()
+        mask = fine[0, 0, top : top + size, left : left + size]
+        found += of_class(net, images * mask, classes)[:, None, None] * mask
+        shown += mask
+    return found / shown
+
+
+def layer_cam(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+    """Return each place's sum over the channels of activation times gradient, where that is positive."""
+    with torch.enable_grad():
+        A = net.stages[:-1](net.stem(images)).requires_grad_()
+        gradient = torch.autograd.grad(net.head(net.stages[-1](A)).gather(1, classes[:, None]).sum(), A)[0]
+    return relu((relu(gradient) * A).sum(1)).detach()
+
+
+def by_chance(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+    """Return maps that know nothing."""
+    return torch.rand(len(images), 7, 7, generator=torch.Generator().manual_seed(int(images.abs().sum())))
+
+
+METHODS: dict[str, Method] = {
+    "Grad-CAM": grad_cam,
+    "occlusion": occlusion,
+    "RISE": rise,
+    "LayerCAM": layer_cam,
+    "integrated gradients": integrated_gradients,
+    "by chance": by_chance,
+}
+
+
+def one_method(method: Method, net: ResNet, batches: list[Batch]) -> Figures:
+    """Return each picture's two areas, and how long a picture's map took."""
+    seconds, deletion, insertion = 0.0, list[float](), list[float]()
+    for batch in batches:
+        with torch.no_grad():
+            classes = net(batch.images).argmax(1)
+        started = time.perf_counter()
+        maps = method(net, batch.images, classes)
+        seconds += time.perf_counter() - started
+        less, more = areas(net, batch.images, classes, maps)
+        deletion, insertion = deletion + less, insertion + more
+    return {
+        "seconds_a_picture": round(seconds / len(deletion), 3),
+        "deletion": [round(one, 5) for one in deletion],
+        "insertion": [round(one, 5) for one in insertion],
+        "environment": to_json(machine.environment()),
+    }
+
+
+def summary(done: list[Figures]) -> Figures:
+    """Return the means, and by how much insertion less deletion differs from Grad-CAM's on the same pictures."""
+    gained = {one["method"]: np.subtract(one["insertion"], one["deletion"]) for one in done}
+    return {
+        one["method"]: {
+            "n": len(one["deletion"]),
+            **{name: mean_and_sd(one[name]) for name in ("deletion", "insertion")},
+            "insertion_less_deletion": mean_and_sd(gained[one["method"]].tolist()),
+            "less_grad_cam": mean_and_sd((gained[one["method"]] - gained["Grad-CAM"]).tolist()),
+        }
+        for one in done
+    }
+
+
+def main(data: str, model: str, *, pictures: int = 40, seed: int = 0) -> None:
+    compute = choose_compute("cpu", "float32", threads=2)
+    classifier = load(model)
+    net = classifier.net.requires_grad_(False)
+    compute.place(net)
+    split = drawn(open_data(data).train, pictures, seed)
+    batches = list(open_loader(split, classifier.preprocessing, compute.device, 2, BATCH))
+    command = f"python benchmarks/explain_faithfulness.py DATA MODEL --pictures {pictures} --seed {seed}"
+    name = f"explain-faithfulness-{classifier.name}"
+    cases = [{"method": method} for method in METHODS]
+    add_runs(name, {"command": command}, cases, lambda method: one_method(METHODS[method], net, batches), summary)
+
+
+if __name__ == "__main__":
+    asked(main)
