@@ -24,6 +24,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from residuum import machine
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch, open_loader
+from residuum.data.decode import decode, evaluation_view
 from residuum.data.open import open_data
 from residuum.data.split import drawn
 from residuum.evaluation.heat_maps import grad_cam, occlusion
@@ -154,7 +155,9 @@ def main(data: str, model: str, *, pictures: int = 40, seed: int = 0) -> None:
     net = classifier.net.requires_grad_(False)
     compute.place(net)
     split = drawn(open_data(data).train, pictures, seed)
-    batches = list(open_loader(split, classifier.preprocessing, compute.device, 2, BATCH))
+    how, whole = classifier.preprocessing, [decode(split.pictures.encoded(row), "") for row in range(len(split))]
+    views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in whole])
+    batches = list(open_loader(split, how, compute.device, 0, BATCH, views))
     command = f"python benchmarks/explain_faithfulness.py DATA MODEL --pictures {pictures} --seed {seed}"
     name = f"explain-faithfulness-{classifier.name}"
     cases = [{"method": method} for method in METHODS]

@@ -73,13 +73,14 @@ def occlusion(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
         fall = whole - _log_odds(net, seen, classes)
         fallen[:, row : row + 2, column : column + 2] += fall[:, None, None]
         covered[row : row + 2, column : column + 2] += 1
-    return relu(fallen / covered)  # type: ignore[no-any-return]
+    return relu(fallen / covered)
 
 
 def _log_odds(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
     """Return (B,) log-odds log p/(1 − p) of as many classes, on the processor; they never level off, as p does."""
-    logits, classes = net(images).float().cpu(), classes.cpu()[:, None]
-    return logits.gather(1, classes)[:, 0] - logits.scatter(1, classes, -math.inf).logsumexp(1)
+    logits: Tensor = net(images).float().cpu()
+    number = classes.cpu()[:, None]
+    return logits.gather(1, number)[:, 0] - logits.scatter(1, number, -math.inf).logsumexp(1)
 
 
 METHODS = {"Occlusion": occlusion, "Grad-CAM": grad_cam}
