@@ -343,6 +343,16 @@ def test_a_mistake_has_a_map_of_what_was_said_beside_it(run: Path, photographs: 
     assert "for what was said (Grad-CAM)" in page.plain
 
 
+def test_maps_leave_the_net_as_it_is(run: Path, tmp_path: Path) -> None:
+    """Features from the cache: nothing has put the net into evaluation mode before the maps are made."""
+    asked = {**runs.read_run(run).settings.settings, "out": str(tmp_path / "again")}
+    assert residuum.train(**asked).mistakes[0].heat
+    before, after = (load(path).net.state_dict() for path in (run, tmp_path / "again"))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    start = load(run.parent / "start.safetensors").net.state_dict()
+    assert all(torch.equal(start[name], after[name]) for name in start if not name.startswith("fc."))
+
+
 def test_a_run_of_an_older_version_shows_its_mistakes_without_maps(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("explain"))
     mistakes = read_json(run / runs.MISTAKES)

@@ -88,7 +88,11 @@ METHODS = {"Occlusion": occlusion, "Grad-CAM": grad_cam}
 
 
 def heat_beside(net: ResNet, loader: Loader, rows: Sequence[int], classes: NDArray[np.int64]) -> list[Heat | None]:
-    """Return maps of the loader's pictures in `rows` for as many class numbers; of those past the first 24, None."""
+    """Return maps of the loader's pictures in `rows` for as many class numbers; of those past the first 24, None.
+
+    The net is put into evaluation mode.
+    """
+    net.eval()  # else BN's statistics would move
     found: list[Heat | None] = []
     for start in range(0, min(len(rows), WITH_HEAT), BATCH):
         few = rows[start : start + BATCH]

@@ -77,7 +77,7 @@ def record_judged(
     """Write the final figures of (N, K) `answers` for the loader's pictures, with the worst mistakes, and return them.
 
     Figures and pictures go by the name `split`; `protocol` says how each was shown. The heat maps are of the finished
-    `net`, in evaluation mode.
+    `net`, which is put into evaluation mode.
     """
     labels = loader.split.labels
     judged = judge(answers, labels, classes, split=split, protocol=protocol)
