@@ -23,7 +23,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from residuum import machine
 from residuum.compute import choose_compute
-from residuum.data.batches import Batch, open_loader
+from residuum.data.batches import SMALL, Batch, open_loader
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.open import open_data
 from residuum.data.split import drawn
@@ -33,7 +33,6 @@ from residuum.models.resnet import ResNet
 from residuum.records.codec import to_json
 
 STEPS = 12
-BATCH = 10
 Method = Callable[[ResNet, Tensor, Tensor], Tensor]
 
 
@@ -149,19 +148,27 @@ def summary(done: list[Figures]) -> Figures:
     }
 
 
-def main(data: str, model: str, *, pictures: int = 40, seed: int = 0) -> None:
-    compute = choose_compute("cpu", "float32", threads=2)
+def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: int = 2) -> None:
+    compute = choose_compute("cpu", "float32", threads=threads)
     classifier = load(model)
     net = classifier.net.requires_grad_(False)
     compute.place(net)
     split = drawn(open_data(data).train, pictures, seed)
     how, whole = classifier.preprocessing, [decode(split.pictures.encoded(row), "") for row in range(len(split))]
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in whole])
-    batches = list(open_loader(split, how, compute.device, 0, BATCH, views))
-    command = f"python benchmarks/explain_faithfulness.py DATA MODEL --pictures {pictures} --seed {seed}"
+    batches = list(open_loader(split, how, compute.device, 0, 50 if how.image_size <= SMALL else 10, views))
+    command = (
+        f"python benchmarks/explain_faithfulness.py DATA MODEL --pictures {pictures} --seed {seed} --threads {threads}"
+    )
     name = f"explain-faithfulness-{classifier.name}"
     cases = [{"method": method} for method in METHODS]
-    add_runs(name, {"command": command}, cases, lambda method: one_method(METHODS[method], net, batches), summary)
+    add_runs(
+        name,
+        {"command": f"python benchmarks/explain_faithfulness.py {given}"},
+        cases,
+        lambda method: one_method(METHODS[method], net, batches),
+        summary,
+    )
 
 
 if __name__ == "__main__":
