@@ -157,18 +157,11 @@ def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: i
     how, whole = classifier.preprocessing, [decode(split.pictures.encoded(row), "") for row in range(len(split))]
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in whole])
     batches = list(open_loader(split, how, compute.device, 0, 50 if how.image_size <= SMALL else 10, views))
-    command = (
-        f"python benchmarks/explain_faithfulness.py DATA MODEL --pictures {pictures} --seed {seed} --threads {threads}"
-    )
-    name = f"explain-faithfulness-{classifier.name}"
+    given = f"{Path(data).name} {classifier.name} --pictures {pictures} --seed {seed} --threads {threads}"
+    about = {"command": f"python benchmarks/explain_faithfulness.py {given}"}
     cases = [{"method": method} for method in METHODS]
-    add_runs(
-        name,
-        {"command": f"python benchmarks/explain_faithfulness.py {given}"},
-        cases,
-        lambda method: one_method(METHODS[method], net, batches),
-        summary,
-    )
+    name = f"explain-faithfulness-{classifier.name}"
+    add_runs(name, about, cases, lambda method: one_method(METHODS[method], net, batches), summary)
 
 
 if __name__ == "__main__":
