@@ -14,6 +14,7 @@ maps by chance. One method after another, each kept as soon as it is done: resul
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
