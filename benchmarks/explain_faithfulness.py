@@ -8,12 +8,14 @@ half-resnet50.safetensors --tune head`, or the public ResNet-20 imported. Pixels
 first, in twelve steps. Deletion: they become the mean colour; insertion: they come sharp into a blurred picture. Each
 is the area below the probability of the class that the net answers, 0 to 1: low deletion and high insertion are good.
 Beside the maps that residuum draws: integrated gradients (Sundararajan et al. 2017, 1703.01365; ten steps from the mean
-colour, positive part, blurred), RISE (100 masks of 7×7), LayerCAM (Jiang et al. 2021) of the last stage but one, and
-maps by chance. One method after another, each kept as soon as it is done: results/explain-faithfulness-NET.json.
+colour, positive part, blurred), occlusion (Zeiler and Fergus 2014, 1311.2901; 49 squares), LayerCAM (Jiang et al. 2021)
+of the last stage but one, and maps by chance. One method after another, each kept as soon as it is done, in
+results/explain-faithfulness-NET.json.
 """
 
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from residuum.data.batches import SMALL, Batch, open_loader
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.open import open_data
 from residuum.data.split import drawn
-from residuum.evaluation.heat_maps import grad_cam, occlusion
+from residuum.evaluation.heat_maps import grad_cam, rise
 from residuum.loading import load
 from residuum.models.resnet import ResNet
 from residuum.records.codec import to_json
@@ -79,18 +81,20 @@ def integrated_gradients(net: ResNet, images: Tensor, classes: Tensor, steps: in
     return blurred(relu((total * images / steps).sum(1, keepdim=True)), 24)[:, 0]
 
 
-def rise(net: ResNet, images: Tensor, classes: Tensor, masks: int = 100, cells: int = 7) -> Tensor:
-    """Return the mean of random masks, each weighed by the probability that is left under it."""
-    chance, size = torch.Generator().manual_seed(0), images.shape[2]
-    cell, found, shown = size // cells + 1, torch.zeros(len(images), size, size), torch.zeros(size, size)
-    for _ in range(masks):
-        coarse = (torch.rand(1, 1, cells + 1, cells + 1, generator=chance) < 0.5).float()
-        fine = interpolate(coarse, ((cells + 1) * cell,) * 2, mode="bilinear", align_corners=False)
-        top, left = torch.randint(0, cell, (2,), generator=chance).tolist()
-        mask = fine[0, 0, top : top + size, left : left + size]
-        found += of_class(net, images * mask, classes)[:, None, None] * mask
-        shown += mask
-    return found / shown
+@torch.no_grad()
+def occlusion(net: ResNet, images: Tensor, classes: Tensor, places: int = 8) -> Tensor:
+    """Return how far the log-odds fall where a square of 2×2 places covers a place, in the mean of such squares."""
+    edges = [round(place * images.shape[2] / places) for place in range(places + 1)]
+    fallen, covered = torch.zeros(len(images), places, places), torch.zeros(places, places)
+    whole = of_class(net, images, classes).logit(1e-6)
+    for row, column in product(range(places - 1), repeat=2):
+        seen = images.clone()
+        seen[:, :, edges[row] : edges[row + 2], edges[column] : edges[column + 2]] = 0.0
+        fallen[:, row : row + 2, column : column + 2] += (whole - of_class(net, seen, classes).logit(1e-6))[
+            :, None, None
+        ]
+        covered[row : row + 2, column : column + 2] += 1
+    return relu(fallen / covered)
 
 
 def layer_cam(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
@@ -108,8 +112,8 @@ def by_chance(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
 
 METHODS: dict[str, Method] = {
     "Grad-CAM": grad_cam,
-    "occlusion": occlusion,
     "RISE": rise,
+    "occlusion": occlusion,
     "LayerCAM": layer_cam,
     "integrated gradients": integrated_gradients,
     "by chance": by_chance,

@@ -1,6 +1,6 @@
-"""Where in a picture lies what speaks for a class: by what is lost where it is covered, or by the last activations.
+"""Where in a picture lies what speaks for a class: by what is said of it half hidden, or by the last activations.
 
-Occlusion: Zeiler and Fergus 2014 (arXiv 1311.2901), sec. 4.2. Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), eq. 1
+RISE: Petsiuk, Das and Saenko 2018 (arXiv 1806.07421), sec. 3. Grad-CAM: Selvaraju et al. 2017 (arXiv 1610.02391), eq. 1
 and 2.
 
 Letters: B pictures of S×S pixels; a map of h×w places; A activations (B, C, h, w); y the logit of the class asked for.
@@ -8,14 +8,13 @@ Letters: B pictures of S×S pixels; a map of h×w places; A activations (B, C, h
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import relu
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
 from residuum.data.batches import Loader
 from residuum.data.preprocess import normalise
@@ -24,8 +23,8 @@ from residuum.models.resnet import ResNet
 from residuum.records.explained import Heat
 
 ORANGE = np.array((255, 122, 0), np.float32)
-PLACES = 8
-"""Of an occlusion map, on each side."""
+MASKS, CELLS, PLACES = 100, 7, 14
+"""Of RISE: how many masks, their cells on each side, and the map's places."""
 BATCH = 8
 WITH_HEAT = 24
 """As many mistakes as a page shows unfolded."""
@@ -58,33 +57,35 @@ def _gradient(rest: Callable[[Tensor], Tensor], A: Tensor, classes: Tensor) -> T
 
 
 @torch.no_grad()
-def occlusion(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
-    """Return maps (B, 8, 8) of the same: how far the class's log-odds fall, in nats, where the place is covered.
+def rise(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+    """Return maps (B, 14, 14) of the same: how probable the class is with the place seen, above the least such place.
 
-    A square of a quarter of the side, of the mean colour, is moved by an eighth: 49 passes. A place has the mean over
-    the squares that cover it; where covering helps the class, 0.
+    The pictures are seen through each of the masks, what is hidden in the mean colour. A place has the mean of the
+    probabilities, each mask's weighed by how far it shows the place.
     """
-    edges = [round(place * images.shape[2] / PLACES) for place in range(PLACES + 1)]
-    fallen, covered = torch.zeros(len(images), PLACES, PLACES), torch.zeros(PLACES, PLACES)
-    whole = _log_odds(net, images, classes)
-    for row, column in product(range(PLACES - 1), repeat=2):
-        seen = images.clone()
-        seen[:, :, edges[row] : edges[row + 2], edges[column] : edges[column + 2]] = 0.0
-        fall = whole - _log_odds(net, seen, classes)
-        fallen[:, row : row + 2, column : column + 2] += fall[:, None, None]
-        covered[row : row + 2, column : column + 2] += 1
-    return relu(fallen / covered)
+    every = masks(images.shape[2])
+    shown = adaptive_avg_pool2d(every, PLACES)
+    p = torch.stack([net(images * mask.to(images.device)).float().softmax(1).cpu() for mask in every])
+    p = p[:, torch.arange(len(images)), classes.cpu()]
+    seen = torch.einsum("mb,mij->bij", p, shown) / shown.sum(0)
+    return seen - seen.amin((1, 2), keepdim=True)
 
 
-def _log_odds(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
-    """Return (B,) log-odds log p/(1 − p) of as many classes, on the processor; they never level off, as p does."""
-    logits: Tensor = net(images).float().cpu()
-    number = classes.cpu()[:, None]
-    return logits.gather(1, number)[:, 0] - logits.scatter(1, number, -math.inf).logsumexp(1)
+def masks(side: int) -> Tensor:
+    """Return the masks (100, side, side), 1 where all is seen, 0 where nothing: 7×7 cells by chance, smooth, moved.
+
+    Each comes with its complement, so that together they show every place as much; they are the same every time.
+    """
+    chance, cell = torch.Generator().manual_seed(0), -(-side // CELLS)
+    coarse = (torch.rand(MASKS // 2, 1, CELLS + 1, CELLS + 1, generator=chance) < 0.5).float()
+    fine = interpolate(coarse, ((CELLS + 1) * cell,) * 2, mode="bilinear", align_corners=False)[:, 0]
+    places = torch.randint(0, cell, (MASKS // 2, 2), generator=chance).tolist()
+    one = torch.stack([each[y : y + side, x : x + side] for each, (y, x) in zip(fine, places, strict=True)])
+    return torch.cat([one, 1 - one])
 
 
-METHODS = {"Occlusion": occlusion, "Grad-CAM": grad_cam}
-"""The more faithful one first (results/explain-faithfulness.json)."""
+METHODS = {"RISE": rise, "Grad-CAM": grad_cam}
+"""The more faithful one first (results/explain-faithfulness-resnet20.json)."""
 
 
 def heat_beside(net: ResNet, loader: Loader, rows: Sequence[int], classes: NDArray[np.int64]) -> list[Heat | None]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from residuum import errors, machine, runs
 from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
-from residuum.console import say
+from residuum.console import say, show_progress
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import read_picture
 from residuum.data.preprocess import normalise
@@ -33,7 +33,7 @@ from residuum.records.codec import to_json, write_record
 from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
 from residuum.settings import ExplainSettings
 
-BATCH = 16
+BATCH = 8
 MOST = 100
 """Pictures on one page."""
 SIDE = 224
@@ -73,11 +73,12 @@ def explain(settings: ExplainSettings) -> Explanation:
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
     like, searched = _nearest(settings, classifier, compute, images)
-    pictures = []
+    pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
         seen = _Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
         pictures += _explained(classifier, seen, of, settings.top, like[start:stop])
+        progress(len(pictures), len(files))
     found = Explained(
         model=classifier.name,
         shortcut=classifier.spec.shortcut,

@@ -5,6 +5,7 @@ Letters: N pictures, D features.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -67,9 +68,8 @@ def measure(setup: Setup) -> Findings:
     q = {f"{net}-{name}": quantity(f"{KINDS[name]}, {net}", shares, "%") for (net, name), shares in found.items()}
     rows = [(net, *(str(q[f"{net}-{kind}"]) for kind in KINDS)) for net in nets]
     residual = STARTS[setup.scale]
-    starts = {net: [one for one, asked in zip(records, wanted, strict=True) if asked.model == net] for net in residual}
     held = AMOUNTS[setup.scale][2]
-    curve = measure_curve(setup, data, other, held, starts, lambda *how: _settings(setup, data, *how))
+    curve = measure_curve(setup, data, str(folder), other, held, partial(_settings, setup, data))
     said = curve_words(curve, residual[0])
     own = bars_of("Accuracy on the nets' own classes", "accuracy, %", q, {net: f"{net}-own" for net in nets})
     return Findings(

@@ -4,8 +4,9 @@ Part of the study transfer, whose verdict does not depend on it. Each way is an 
 same pictures, judged on the same others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from msgspec import structs
 from residuum.choices import Scale
 from residuum.data.contract import ImageData
 from residuum.records.study import Lines, Quantity, Table, Words
-from residuum.runs import MODEL, RunRecord
+from residuum.runs import MODEL
 from residuum.settings import TrainSettings
 from residuum.studies.charts import lines_by
 from residuum.studies.frame import Setup, quantity
@@ -31,43 +32,42 @@ STARTS: dict[Scale, tuple[str, ...]] = {
     "full": ("resnet20", "resnet56"),
 }
 """The trained nets that are put to use: a shallow one and a deep one."""
+LEARNT: dict[Scale, dict[str, Any]] = {"tiny": {}, "quick": {"recipe": "quick", "epochs": 6}, "full": {}}
+"""How these learn their classes, beside what the study's other nets are told: two passes make poor features."""
 ALL = 1_000_000
 AMOUNTS: dict[Scale, tuple[int, ...]] = {"tiny": (5,), "quick": (5, 10, 20, 50, ALL), "full": (5, 10, 20, 50, ALL)}
 """Pictures of each class; ALL: as many as there are."""
 FEW = 20
 """Pictures of each class at which new nets and new last layers are compared in words; or the fewest."""
-SEEN: dict[Scale, int] = {"tiny": 100, "quick": 10_000, "full": 100_000}
+SEEN: dict[Scale, int] = {"tiny": 100, "quick": 5_000, "full": 100_000}
 """Pictures that a run's steps see, each pass counted; or those of two passes, if they are more."""
+SettingsOf = Callable[[str, str, int], TrainSettings]
+"""How the study's nets learn, by folder, name and seed."""
 
 
 def measure_curve(
-    setup: Setup,
-    data: ImageData,
-    classes: Sequence[str],
-    held: int,
-    starts: Mapping[str, Sequence[RunRecord]],
-    settings_of: Callable[[str, str, int], TrainSettings],
+    setup: Setup, data: ImageData, learned: str, classes: Sequence[str], held: int, settings_of: SettingsOf
 ) -> dict[str, Quantity]:
     """Return accuracies in per cent, "NET-WAY-AMOUNT", and what the head has over a new net, "NET-gain-AMOUNT".
 
-    `held` pictures of each of the classes are kept to judge by. `starts`: the trained nets, one a seed, by name.
-    `settings_of`: how a new net learns, by folder, name and seed.
+    The starting nets learn what the folder `learned` holds. `held` pictures of each of the other `classes` are kept to
+    judge by.
 
     Raises:
         UserError, Stopped: as `trained`.
     """
+    scale, each_net = setup.scale, list(product(STARTS[setup.scale], setup.seeds))
+    starting = [replace(settings_of(learned, net, seed), **LEARNT[scale]) for net, seed in each_net]
+    starts = dict(zip(each_net, trained(setup, starting), strict=True))
     wanted: dict[tuple[str, str, int], list[TrainSettings]] = {}
-    for place, seed in enumerate(setup.seeds):
-        for amount in AMOUNTS[setup.scale]:
-            rows = rows_of(data, classes, (amount, amount, held), seed)
-            folder = str(folder_of_rows(data, {"train": rows.few, "test": rows.held}, setup.folder / "data"))
-            passes = max(2, SEEN[setup.scale] // len(rows.few))
-            each = len(rows.few) // len(classes)
-            for net, runs in starts.items():
-                new = replace(settings_of(folder, net, seed), recipe="quick", epochs=passes, validation=0.0)
-                for way in WAYS:
-                    asked = new if way == "nothing" else _tuned(new, way, str(runs[place].path / MODEL))
-                    wanted.setdefault((net, way, each), []).append(asked)
+    for amount, (net, seed) in product(AMOUNTS[scale], each_net):
+        rows = rows_of(data, classes, (amount, amount, held), seed)
+        folder = str(folder_of_rows(data, {"train": rows.few, "test": rows.held}, setup.folder / "data"))
+        passes = max(2, SEEN[scale] // len(rows.few))
+        new = replace(settings_of(folder, net, seed), recipe="quick", epochs=passes, validation=0.0)
+        for way in WAYS:
+            asked = new if way == "nothing" else _tuned(new, way, str(starts[net, seed].path / MODEL))
+            wanted.setdefault((net, way, len(rows.few) // len(classes)), []).append(asked)
     done = iter(trained(setup, [one for asked in wanted.values() for one in asked]))
     shares = {key: [100 - test_error(next(done)) for _ in asked] for key, asked in wanted.items()}
     found = {
@@ -133,7 +133,14 @@ def curve_notes(setup: Setup) -> tuple[str, ...]:
     """Return what a reader of the curve should know."""
     return (
         "Pictures a class: each point of the curve is an ordinary run on so many, drawn anew with each seed; the fewer "
-        "are among the more. All runs of a seed are judged on the same held-out pictures.",
+        "are among the more. All runs of a seed are judged on the same held-out pictures. " + _learnt(setup),
         f"From nothing (recipe quick) and everything tuned (fine_tune) see {SEEN[setup.scale]:,} pictures in their "
         "steps, each pass counted, or two passes over theirs; the last layer alone is a logistic regression.",
     )
+
+
+def _learnt(setup: Setup) -> str:
+    told = LEARNT[setup.scale]
+    if not told:
+        return "The starting nets are the study's own."
+    return f"The starting nets have learnt for {told['epochs']} passes with recipe {told['recipe']}."
