@@ -164,9 +164,9 @@ def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: i
     batches = list(open_loader(split, how, compute.device, 0, 50 if how.image_size <= SMALL else 10, views))
     given = f"{Path(data).name} {classifier.name} --pictures {pictures} --seed {seed} --threads {threads}"
     about = {"command": f"python benchmarks/explain_faithfulness.py {given}"}
-    cases = [{"method": method} for method in METHODS]
+    cases = [{"method": method, "seed": seed} for method in METHODS]
     name = f"explain-faithfulness-{classifier.name}"
-    add_runs(name, about, cases, lambda method: one_method(METHODS[method], net, batches), summary)
+    add_runs(name, about, cases, lambda method, seed: one_method(METHODS[method], net, batches), summary)
 
 
 if __name__ == "__main__":

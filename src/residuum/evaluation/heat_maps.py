@@ -81,7 +81,7 @@ def masks(side: int) -> Tensor:
     fine = interpolate(coarse, ((CELLS + 1) * cell,) * 2, mode="bilinear", align_corners=False)[:, 0]
     places = torch.randint(0, cell, (MASKS // 2, 2), generator=chance).tolist()
     one = torch.stack([each[y : y + side, x : x + side] for each, (y, x) in zip(fine, places, strict=True)])
-    return torch.cat([one, 1 - one])
+    return torch.cat([one, 1 - one]).clamp(0, 1)
 
 
 METHODS = {"RISE": rise, "Grad-CAM": grad_cam}

@@ -39,8 +39,8 @@ AMOUNTS: dict[Scale, tuple[int, ...]] = {"tiny": (5,), "quick": (5, 10, 20, 50, 
 """Pictures of each class; ALL: as many as there are."""
 FEW = 20
 """Pictures of each class at which new nets and new last layers are compared in words; or the fewest."""
-SEEN: dict[Scale, int] = {"tiny": 100, "quick": 5_000, "full": 100_000}
-"""Pictures that a run's steps see, each pass counted; or those of two passes, if they are more."""
+SEEN: dict[Scale, int] = {"tiny": 100, "quick": 10_000, "full": 100_000}
+"""Pictures that a new net's steps see, each pass counted, and a tuned net's half as many; or those of two passes."""
 SettingsOf = Callable[[str, str, int], TrainSettings]
 """How the study's nets learn, by folder, name and seed."""
 
@@ -84,7 +84,7 @@ def measure_curve(
 
 def _tuned(new: TrainSettings, way: str, start: str) -> TrainSettings:
     """Return how the net at `start` is put to use on what `new` would learn."""
-    course: dict[str, Any] = {} if way == "head" else {"epochs": new.epochs, "flip": new.flip}
+    course: dict[str, Any] = {} if way == "head" else {"epochs": max(2, (new.epochs or 0) // 2), "flip": new.flip}
     return TrainSettings(new.data, start=start, seed=new.seed, validation=0.0, **course, **WAYS[way])
 
 
@@ -120,12 +120,12 @@ def curve_table(found: Quantities, nets: Sequence[str]) -> Table:
 def curve_words(found: Quantities, net: str) -> Words:
     """Return what few pictures a class give with a net's features and without, in one sentence."""
     few = FEW if FEW in _amounts(found) else _amounts(found)[0]
-    head, nothing, gain = (found[f"{net}-{way}-{few}"] for way in ("head", "nothing", "gain"))
+    head, nothing, gain, tuned = (found[f"{net}-{way}-{few}"] for way in ("head", "nothing", "gain", "all"))
     return Words(
-        f"With {few} pictures of each such class, a new last layer on {net} reaches {head}, a new net {nothing}: "
-        f"{gain} between them.",
-        f"每个新类别只有 {few} 张图片时，在 {net} 上只训练新的最后一层可达 {head}，从零训练的网络为 {nothing}，"
-        f"相差 {gain}。",
+        f"With {few} pictures of each such class, a new last layer on {net} reaches {head}, a new net {nothing} "
+        f"({gain} between them), {net} tuned as a whole {tuned}.",
+        f"每个新类别只有 {few} 张图片时，在 {net} 上只训练新的最后一层可达 {head}，从零训练的网络为 {nothing}"
+        f"（相差 {gain}），整体微调 {net} 为 {tuned}。",
     )
 
 
@@ -134,8 +134,9 @@ def curve_notes(setup: Setup) -> tuple[str, ...]:
     return (
         "Pictures a class: each point of the curve is an ordinary run on so many, drawn anew with each seed; the fewer "
         "are among the more. All runs of a seed are judged on the same held-out pictures. " + _learnt(setup),
-        f"From nothing (recipe quick) and everything tuned (fine_tune) see {SEEN[setup.scale]:,} pictures in their "
-        "steps, each pass counted, or two passes over theirs; the last layer alone is a logistic regression.",
+        f"From nothing (recipe quick) a net sees {SEEN[setup.scale]:,} pictures in its steps, each pass counted, tuned "
+        "(fine_tune) half as many; or those of two passes, if they are more. The last layer alone is a logistic "
+        "regression on features of the frozen net.",
     )
 
 
