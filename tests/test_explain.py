@@ -79,22 +79,23 @@ def test_grad_cam_is_the_papers(order: str, pooling: str) -> None:
 
 
 def test_rise_is_the_papers() -> None:
-    """The sum of sec. 3, on masks that show every place half of the time; the least place is nothing."""
+    """The sum of sec. 3, over what the masks show of each place; the least place is nothing."""
     net, every = small(), masks(16)
     found = rise(net, IMAGES, CLASSES)
     with torch.no_grad():
         answers = [net(IMAGES * mask).softmax(1)[range(3), CLASSES] for mask in every]
-    fine = torch.stack([p[:, None, None] * mask for p, mask in zip(answers, every, strict=True)]).mean(0) / 0.5
-    expected = nn.functional.adaptive_avg_pool2d(fine, 14)
+    shown = [nn.functional.adaptive_avg_pool2d(mask[None], 14)[0] for mask in every]
+    expected = sum(p[:, None, None] * mask for p, mask in zip(answers, shown, strict=True)) / sum(shown)
     torch.testing.assert_close(found, expected - expected.amin((1, 2), keepdim=True), atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("side", [8, 33, 64])
-def test_masks_are_smooth_and_show_every_place_as_much(side: int) -> None:
+def test_masks_are_smooth_and_hide_half_by_chance(side: int) -> None:
     every = masks(side)
     assert every.shape == (100, side, side)
     assert 0 <= every.min() <= every.max() <= 1
-    torch.testing.assert_close(every.mean(0), torch.full((side, side), 0.5))
+    assert (every.mean(0) - 0.5).abs().max() < 0.25
+    assert every.mean() == pytest.approx(0.5, abs=0.03)
     assert 0.03 < every.mean((1, 2)).std() < 0.15
     step = every.diff(dim=2).abs().max()
     assert step <= 1 / -(-side // 7) + 1e-6

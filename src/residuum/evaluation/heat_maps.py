@@ -74,14 +74,14 @@ def rise(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
 def masks(side: int) -> Tensor:
     """Return the masks (100, side, side), 1 where all is seen, 0 where nothing: 7×7 cells by chance, smooth, moved.
 
-    Each comes with its complement, so that together they show every place as much; they are the same every time.
+    They are the same every time.
     """
     chance, cell = torch.Generator().manual_seed(0), -(-side // CELLS)
-    coarse = (torch.rand(MASKS // 2, 1, CELLS + 1, CELLS + 1, generator=chance) < 0.5).float()
+    coarse = (torch.rand(MASKS, 1, CELLS + 1, CELLS + 1, generator=chance) < 0.5).float()
     fine = interpolate(coarse, ((CELLS + 1) * cell,) * 2, mode="bilinear", align_corners=False)[:, 0]
-    places = torch.randint(0, cell, (MASKS // 2, 2), generator=chance).tolist()
-    one = torch.stack([each[y : y + side, x : x + side] for each, (y, x) in zip(fine, places, strict=True)])
-    return torch.cat([one, 1 - one]).clamp(0, 1)
+    places = torch.randint(0, cell, (MASKS, 2), generator=chance).tolist()
+    one = [each[y : y + side, x : x + side] for each, (y, x) in zip(fine, places, strict=True)]
+    return torch.stack(one).clamp(0, 1)
 
 
 METHODS = {"RISE": rise, "Grad-CAM": grad_cam}
