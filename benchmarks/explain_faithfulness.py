@@ -20,20 +20,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from figures import Figures, add_runs, asked, mean_and_sd
+from figures import RESULTS, Figures, asked, mean_and_sd, write
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
-from residuum import machine
 from residuum.compute import choose_compute
 from residuum.data.batches import SMALL, Batch, open_loader
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.open import open_data
 from residuum.data.split import drawn
 from residuum.evaluation.heat_maps import grad_cam, rise
+from residuum.files import read_json
 from residuum.loading import load
 from residuum.models.resnet import ResNet
-from residuum.records.codec import to_json
 
 STEPS = 12
 Method = Callable[[ResNet, Tensor, Tensor], Tensor]
@@ -135,21 +134,20 @@ def one_method(method: Method, net: ResNet, batches: list[Batch]) -> Figures:
         "seconds_a_picture": round(seconds / len(deletion), 3),
         "deletion": [round(one, 5) for one in deletion],
         "insertion": [round(one, 5) for one in insertion],
-        "environment": to_json(machine.environment()),
     }
 
 
-def summary(done: list[Figures]) -> Figures:
+def summary(done: dict[str, Figures]) -> Figures:
     """Return the means, and by how much insertion less deletion differs from Grad-CAM's on the same pictures."""
-    gained = {one["method"]: np.subtract(one["insertion"], one["deletion"]) for one in done}
+    gained = {method: np.subtract(one["insertion"], one["deletion"]) for method, one in done.items()}
     return {
-        one["method"]: {
+        method: {
             "n": len(one["deletion"]),
             **{name: mean_and_sd(one[name]) for name in ("deletion", "insertion")},
-            "insertion_less_deletion": mean_and_sd(gained[one["method"]].tolist()),
-            "less_grad_cam": mean_and_sd((gained[one["method"]] - gained["Grad-CAM"]).tolist()),
+            "insertion_less_deletion": mean_and_sd(gained[method].tolist()),
+            "less_grad_cam": mean_and_sd((gained[method] - gained["Grad-CAM"]).tolist()),
         }
-        for one in done
+        for method, one in done.items()
     }
 
 
@@ -163,10 +161,13 @@ def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: i
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in whole])
     batches = list(open_loader(split, how, compute.device, 0, 50 if how.image_size <= SMALL else 10, views))
     given = f"{Path(data).name} {classifier.name} --pictures {pictures} --seed {seed} --threads {threads}"
-    about = {"command": f"python benchmarks/explain_faithfulness.py {given}"}
-    cases = [{"method": method, "seed": seed} for method in METHODS]
     name = f"explain-faithfulness-{classifier.name}"
-    add_runs(name, about, cases, lambda method, seed: one_method(METHODS[method], net, batches), summary)
+    path = RESULTS / f"{name}.json"
+    done: dict[str, Figures] = read_json(path)["pictures"] if path.exists() else {}
+    for method in (one for one in METHODS if one not in done):
+        done[method] = one_method(METHODS[method], net, batches)
+        command = f"python benchmarks/explain_faithfulness.py {given}"
+        write(name, command, {"seed": seed, "summary": summary(done), "pictures": done})
 
 
 if __name__ == "__main__":
