@@ -36,7 +36,7 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "studies", "reporting"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -63,6 +63,7 @@ LADDER = {
     "training": USES,
     "prediction": USES,
     "depth": USES | {"training"},
+    "explanation": USES | {"training", "prediction", "depth"},
     "studies": USES | {"training", "prediction", "depth"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints

@@ -28,6 +28,7 @@ from residuum.recipe import Recipe, Task
 from residuum.recipes.quick import quick
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
+    ExplainSettings,
     ImportSettings,
     ModelsSettings,
     PredictSettings,
@@ -91,6 +92,7 @@ PRINTED = {"plan"}
     ("function", "settings", "variadic"),
     [
         (residuum.predict, PredictSettings, "images"),
+        (residuum.explain, ExplainSettings, "images"),
         (residuum.report, ReportSettings, "runs"),
         (residuum.study, StudySettings, "names"),
         (residuum.model_table, ModelsSettings, ""),

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from residuum import verbs
 from residuum.choices import Device, Scale
 from residuum.errors import Stopped, UserError
-from residuum.settings import ModelsSettings, PredictSettings, ReportSettings, StudySettings, TrainSettings
+from residuum.settings import (
+    ExplainSettings,
+    ModelsSettings,
+    PredictSettings,
+    ReportSettings,
+    StudySettings,
+    TrainSettings,
+)
 from residuum.verbs import for_people
 from residuum.version import VERSION
 
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
+    from residuum.explanation.explain import Explanation
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.predict import Answer
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Classifier",
+    "Explanation",
     "Exported",
     "Imported",
     "RunRecord",
@@ -39,6 +48,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "explain",
     "export_weights",
     "fetch",
     "grow",
@@ -94,6 +104,25 @@ def predict(
 
 
 @for_people
+def explain(
+    run: Place,
+    *images: Place,
+    of: str | None = None,
+    top: int = 3,
+    nearest: int = 6,
+    among: int = 5_000,
+    data: Place | None = None,
+    out: Place | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Explanation:
+    """Show why pictures are answered so; return what was found, and the folder with the page."""
+    return verbs.explain.run(ExplainSettings(
+        run, images, of=of, top=top, nearest=nearest, among=among, data=data, out=out, device=device, threads=threads
+    ))  # fmt: skip
+
+
+@for_people
 def report(*runs: Place, out: Place | None = None) -> Path:
     """Write one HTML page about a run, or one that compares several; return its path."""
     return verbs.report.run(ReportSettings(runs, out=out))
@@ -132,6 +161,7 @@ def __getattr__(name: str) -> Any:
     homes = {
         "Answer": "residuum.prediction.predict",
         "Classifier": "residuum.loading",
+        "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
         "Imported": "residuum.exchange.import_weights",
         "RunRecord": "residuum.runs",

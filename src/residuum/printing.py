@@ -15,6 +15,7 @@ from residuum.plain_data import by_place
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
+    from residuum.explanation.explain import Explanation
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
@@ -199,6 +200,23 @@ def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> No
             pairs = zip(answer.classes, answer.probabilities, strict=True)
             doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
             print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+
+
+def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
+    """Print, for each picture, the answers, where what speaks for them lies, from which block on, and what is alike."""
+    from residuum.reporting.wording import where
+    from residuum.runs import REPORT
+
+    if json:
+        return print_json(explanation.as_json())
+    for one in explanation.pictures:
+        print(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers))
+        for heat in one.heat:
+            print(f"  {heat.method:<10} what speaks for {one.heat_of} is strongest {where(heat)}")
+        print(f"  {'blocks':<10} the answer stands from {one.settled} on")
+        for near in one.nearest:
+            print(f"  like {near.similarity:<5.3f} {near.name} ({near.truth})")
+    return print(f"report   {explanation.path / REPORT}")
 
 
 def print_imported(settings: object, imported: Imported, json: bool) -> None:

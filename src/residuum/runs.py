@@ -15,6 +15,7 @@ out-of-fold.safetensors  of such a head: each training picture's answer from one
 review.json, review.csv  written by `residuum data review`: what to look at in the pictures
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
+explain/                 what `residuum explain` found, a folder each time
 """
 
 import json
@@ -56,6 +57,8 @@ REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
 STUDY = "study.json"  # what a study found
+EXPLAINED = "explained.json"  # why a net answers as it does
+EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set

@@ -17,6 +17,7 @@ from residuum.errors import UserError, nearest
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
+    ExplainSettings,
     ExportWeightsSettings,
     FetchSettings,
     FetchWeightsSettings,
@@ -37,6 +38,7 @@ from residuum.settings import (
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
+    from residuum.explanation.explain import Explanation
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
@@ -131,6 +133,21 @@ def predict(settings: PredictSettings) -> Iterator[Answer]:
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)
+
+
+@verb(ExplainSettings, printing.print_explained, announced=True)
+def explain(settings: ExplainSettings) -> Explanation:
+    """Show why pictures are answered so: where the evidence lies, the answer after each block, the nearest training
+    pictures. Writes one HTML page; it opens offline.
+
+    Examples: residuum explain RUN PICTURE    residuum explain RUN PICTURE --of bee
+    """
+    from residuum.explanation.explain import explain as explain_pictures
+    from residuum.reporting.explained_page import write_explained_report
+
+    found = explain_pictures(settings)
+    write_explained_report(found.path)
+    return found
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))

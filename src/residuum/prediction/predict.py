@@ -70,7 +70,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer]:
     classifier = load(settings.run)
     compute = choose_compute(settings.device, "float32", threads=settings.threads)
     compute.place(classifier.net)
-    files = [file for image in settings.images for file in _files(Path(image))]
+    files = [file for image in settings.images for file in picture_files(Path(image))]
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
         pixels = [decode(read_picture(file), str(file)) for file in some]
@@ -105,8 +105,8 @@ def _distances(classifier: Classifier, features: Tensor) -> tuple[Sequence[float
     return found.tolist(), likeness.threshold
 
 
-def _files(path: Path) -> list[Path]:
-    """A picture stands for itself, a folder for the pictures below it."""
+def picture_files(path: Path) -> list[Path]:
+    """Return the files meant: a picture stands for itself, a folder for those below it (UserError if it has none)."""
     if path.is_dir():
         found = sorted(path / name for name in pictures_below(path))
         if not found:

@@ -93,7 +93,7 @@ def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) 
     how = as_computed(resolved, loaders)
     unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
     own, train = None if fitted.answers is None else (fitted.answers, how), loaders["train"]
-    judged = judge_by_folds(run, resolved, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
+    judged = judge_by_folds(run, resolved, fitted.net, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
     record_trust(run, resolved, train, fitted.features, fitted.found, unseen)
     return judged
 
@@ -101,6 +101,7 @@ def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) 
 def judge_by_folds(
     run: Path,
     resolved: Resolved,
+    net: ResNet,
     loaders: Loaders,
     asked: Loader,
     unseen: tuple[Probabilities, str],
@@ -113,10 +114,10 @@ def judge_by_folds(
     """
     final, classes = final_split(loaders), resolved.data.classes
     if final is None or own is None:
-        return record_judged(run, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1])
+        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1])
     by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
     _keep(run, resolved, by_folds)
-    return record_judged(run, own[0], loaders[final], classes, final, own[1])
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1])
 
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:

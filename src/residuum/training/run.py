@@ -16,6 +16,7 @@ from residuum.evaluation.unseen import read_unseen
 from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
+from residuum.models.resnet import ResNet
 from residuum.recipes.tune import AFTER_THE_HEAD
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
@@ -141,4 +142,5 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
     answers = probabilities(job.net, loader, compute, views, forward)
-    return record_judged(run, answers, loader, resolved.data.classes, name, how)
+    assert isinstance(job.net, ResNet)
+    return record_judged(run, job.net, answers, loader, resolved.data.classes, name, how)
