@@ -67,7 +67,10 @@ class WhichNet(Settings, group="Net"):
     """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18;
     some recipes have their own."""
     start: Place | None = None
-    """Begin with this run's or model file's net, weights and preprocessing, instead of a new net."""
+    """Begin with the net, weights and preprocessing of this run, model file, or name of `residuum weights list`.
+    By default, for fewer than 3,000 photographs, with what is on this machine; else with a new net."""
+    from_nothing: bool = False
+    """Begin with a new net, whatever weights are on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,14 @@ from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.way import (
+    chosen_start,
+    fewer_passes,
+    is_few_photographs,
+    refuse_lone_pictures,
+    say_if_long,
+)
+from residuum.weights.fetched import start_file
 
 check_known(NetChoices, NetSpec)
 check_known(RecipeChoices, Recipe)
@@ -80,15 +88,8 @@ class Resolved:
 
 def resolve(settings: TrainSettings) -> Resolved:
     """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
-    named_recipe = recipe_name(_asked_recipe(settings), settings.target)
-    start = load(settings.start) if settings.start is not None else None
-    if settings.model is not None or start is not None:
-        _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
-    if settings.data is None:
-        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    if start is not None and _is_few(start, data):
-        named_recipe = _for_few(settings, named_recipe, len(data.train))
+    unasked = not _asked_of_net(settings)
+    settings, data, start, named_recipe = _opened(settings)
     if named_recipe in BY_FOLDS:  # nothing is kept aside
         tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
         settings = replace(settings, tune=tuned, validation=kept)
@@ -100,7 +101,10 @@ def resolve(settings: TrainSettings) -> Resolved:
     spec = _net(settings, start, model, len(data.classes))
     task = _task(settings, start, data, spec, num_training, image_size)
     recipe = _recipe(settings, named_recipe, task)
+    if unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
+        recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
+    say_if_long(task, spec, recipe, compute)
     return Resolved(
         settings=replace(
             settings,
@@ -124,6 +128,34 @@ def resolve(settings: TrainSettings) -> Resolved:
     )
 
 
+def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
+    """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
+    named_recipe = recipe_name(_asked_recipe(settings), settings.target)
+    start = load(start_file(str(settings.start))) if settings.start is not None else None
+    if settings.model is not None or start is not None:
+        _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
+    if settings.data is None:
+        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
+    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
+    is_open = not _asked_of_net(settings) and not settings.from_nothing
+    if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
+        settings, start = replace(settings, start=name), load(start_file(name))
+        named_recipe = _asked_recipe(settings)
+    if start is None and (settings.tune or named_recipe in BY_FOLDS):
+        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
+    if start is not None and _is_few(start, data):
+        named_recipe = _for_few(settings, named_recipe, len(data.train))
+    if named_recipe in BY_FOLDS:
+        refuse_lone_pictures(data)
+    return settings, data, start, named_recipe
+
+
+def _asked_of_net(settings: TrainSettings) -> bool:
+    """Say whether anything was said of the net, its weights or the steps it takes, or pictures are to be kept aside."""
+    said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start", "validation"}
+    return bool(said & set(explicit(settings)))
+
+
 def _asked_recipe(settings: TrainSettings) -> RecipeName:
     """Return the recipe that was asked for, or the default where nothing is known of the data yet.
 
@@ -133,8 +165,8 @@ def _asked_recipe(settings: TrainSettings) -> RecipeName:
     by_tune: dict[Tune | None, RecipeName] = {"head": "head", "last": "tune_last", "all": "fine_tune"}
     default: RecipeName = "fine_tune" if settings.start else "quick"
     name = settings.recipe or by_tune.get(settings.tune, default)
-    if settings.start is None and (settings.tune or name in BY_FOLDS):
-        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
+    if settings.from_nothing and settings.start is not None:
+        raise UserError("--from-nothing and --start contradict each other", "", "leave one out")
     if settings.tune and settings.tune != BY_FOLDS.get(name, "all"):
         raise UserError(f"--tune {settings.tune} and --recipe {name} contradict each other", "", "leave one out")
     _refuse_idle(settings, name)
