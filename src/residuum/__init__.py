@@ -53,6 +53,8 @@ __all__ = [
     "this_machine",
     "train",
     "trim",
+    "weights_fetch",
+    "weights_list",
 ]
 
 __version__ = VERSION
@@ -68,6 +70,8 @@ check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
+weights_list = verbs.weights_list.python
+weights_fetch = verbs.weights_fetch.python
 
 
 @for_people

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
     from residuum.records.review import Review
+    from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
     from residuum.settings import EvaluateSettings, ReviewSettings, StudySettings
 
@@ -210,6 +211,31 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
     print(f"model    {imported.path}")
     print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
     return print(f"next     residuum evaluate {imported.path} DATA")
+
+
+def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:
+    """Print a line for each file of weights, those on this machine with a star."""
+    if json:
+        return print_json(found)
+    print(f"{'name':<34}{'net':<18}{'MB':>6}{'top-1':>9}  {'licence':<14}{'SHA-256 begins':<16}from")
+    for row in found:
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f}"
+        top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
+        known = (row["checksum"] or "told by the hub")[:15]
+        name = f"{'*' if row['here'] else ' '} {row['name']}"
+        licence = row["licence"] or "not known"
+        print(f"{name:<34}{row['net'] or '':<18}{size:>6}{top1:>9}  {licence:<14}{known:<16}{row['library']}")
+    print("\n* is on this machine. top-1: ImageNet's validation pictures, one crop of 224 px, as published; names of")
+    return print("timm (with a dot) and OWNER/NAME of Hugging Face that are not listed can be fetched as well")
+
+
+def print_fetched(settings: object, found: Fetched, json: bool) -> None:
+    """Print what weights were fetched, what was checked, and what to do with them."""
+    if json:
+        return print_json(found)
+    print(f"weights  {found.name}, licence: {found.licence or 'not known, see ' + found.source}")
+    print(f"checked  {found.checked}; SHA-256 {found.sha256}")
+    return print(f"next     residuum train PHOTOS --start {found.name}")
 
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:

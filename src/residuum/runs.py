@@ -6,6 +6,7 @@ data.json                classes, counts, fingerprint, where validation came fro
 split.json               the rows cut from the training data for validation, if any were
 metrics.jsonl            one line a report: kind "step", "epoch" or "event"
 checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+folds.safetensors        while a net is tuned fold by fold: the answers of those done
 start.safetensors        the model that training began with, where it was not a new net
 model.safetensors        the finished model, which describes itself
 evaluation.json          the final figures with their intervals
@@ -42,6 +43,7 @@ SPLIT = "split.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
+FOLDS = "folds.safetensors"
 START = "start.safetensors"
 MODEL = "model.safetensors"
 EVALUATION = "evaluation.json"

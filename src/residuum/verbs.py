@@ -19,9 +19,11 @@ from residuum.settings import (
     EvaluateSettings,
     ExportWeightsSettings,
     FetchSettings,
+    FetchWeightsSettings,
     GrowSettings,
     ImportSettings,
     LesionSettings,
+    ListWeightsSettings,
     MachineSettings,
     ModelsSettings,
     PredictSettings,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
+    from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
 
 P = ParamSpec("P")
@@ -267,9 +270,28 @@ def review(settings: ReviewSettings) -> Review:
 
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
 def fetch(settings: FetchSettings) -> Path:
-    """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
+    """Download a data set by name, checksummed; this, weights fetch, and import by name alone use the network."""
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
     return fetch_data(settings.name, progress=show_progress("fetching"))
+
+
+@verb(ListWeightsSettings, printing.print_weights, name="weights list")
+def weights_list(settings: ListWeightsSettings) -> list[dict[str, Any]]:
+    """List trained weights by name: size, licence, published accuracy, checksum, and which are on this machine."""
+    from residuum.weights.listing import listing
+
+    return listing(here=settings.here)
+
+
+@verb(FetchWeightsSettings, printing.print_fetched, name="weights fetch")
+def weights_fetch(settings: FetchWeightsSettings) -> Fetched:
+    """Fetch trained weights by name, check and import them, for `residuum train PHOTOS` to start from.
+
+    Examples: residuum weights fetch resnet50    residuum weights fetch resnet18 --from /media/usb
+    """
+    from residuum.exchange.fetch_weights import fetch_weights
+
+    return fetch_weights(settings)
