@@ -1,21 +1,28 @@
 """The starter: packed weights, its place in the wheel, and what it answers."""
 
+import io
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
-from residuum.data.preprocess import Preprocessing
+from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError
-from residuum.loading import load, save_classifier
+from residuum.loading import STARTER, load, open_starter, save_classifier
 from residuum.models.file import read_model, write_model
 from residuum.models.named import named
 from residuum.models.packing import packed, unpacked
 from residuum.models.resnet import ResNet
+from residuum.records.codec import to_json
 from residuum.records.model import Provenance
 
 ROOT = Path(__file__).parent.parent
@@ -72,3 +79,40 @@ def test_a_packed_file_is_read_as_any_other(tmp_path: Path) -> None:
     write_model(path, replace(model, weights=broken))
     with pytest.raises(UserError, match="does not hold the weights"):
         load(path)
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_the_starter_is_small_and_says_where_it_is_from() -> None:
+    assert STARTER.stat().st_size <= 4_000_000
+    starter = open_starter()
+    assert len(starter.classes) == 199
+    assert "bee" not in starter.classes
+    assert [step.verb for step in starter.about.lineage] == ["train"]
+    told = json.dumps(to_json(starter.about))
+    assert str(Path.home()) not in told
+    assert not re.search(r'"/\w', told)  # no path of the machine it was made on
+
+
+def test_the_starter_is_in_the_wheel() -> None:
+    wheel = pytest.importorskip("hatchling.builders.wheel", reason="hatchling is not installed: pip install .[dev]")
+    inside = {file.distribution_path for file in wheel.WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {"residuum/starter/starter.safetensors", "residuum/starter/README.md"} <= inside
+
+
+def test_the_starter_answers_as_was_recorded() -> None:
+    """On the first pictures of the thumbnails' validation split that are of its classes, read by nobody of ours."""
+    path = SHARED / "thumbnails" / "data" / "validation-00000-of-00001.parquet"
+    if not path.is_file():
+        pytest.skip(f"the thumbnails are not at {path}; set RESIDUUM_DATA to the folder that holds them")
+    recorded = json.loads((ROOT / "results" / "starter.json").read_text())["first"]
+    file = pq.ParquetFile(path)
+    names = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    rows = next(file.iter_batches(2 * recorded["images"])).to_pylist()
+    starter = open_starter()
+    rows = [row for row in rows if names[row["label"]] in starter.classes][: recorded["images"]]
+    pixels = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")) for row in rows])
+    found = starter(normalise(torch.from_numpy(pixels), starter.preprocessing)).argmax(1)  # at the side it learnt at
+    right = sum(starter.classes[answer] == names[row["label"]] for answer, row in zip(found, rows, strict=True))
+    assert abs(right - recorded["right"]) <= 2  # rounding differs between processors

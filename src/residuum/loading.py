@@ -16,6 +16,10 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.model import About, Provenance, View
 
+STARTER = Path(__file__).parent / "starter" / "starter.safetensors"
+"""A small net that has seen photographs of many classes, to begin with where no other weights are at hand. The README
+beside it says on which pictures it was trained, how, and what it is worth."""
+
 
 @dataclass(frozen=True)
 class Classifier:
@@ -65,6 +69,11 @@ def load(path: str | Path) -> Classifier:
     preprocessing = Preprocessing(**structs.asdict(about.preprocessing), mean=mean, std=std)
     net = build_net(model, file).eval()
     return Classifier(net, model.spec, about.classes, preprocessing, about, file)
+
+
+def open_starter() -> Classifier:
+    """Load the starter that lies in the package."""
+    return load(STARTER)
 
 
 def model_path(path: Path) -> Path:
