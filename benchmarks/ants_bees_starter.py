@@ -11,6 +11,7 @@ from ants_bees_head import AVX2, one_run, summary
 from figures import Figures, add_runs, asked, flags, trained
 
 from residuum.loading import STARTER
+from residuum.records.codec import to_json
 
 NOTHING = flags(model="resnet20", image_size=64, recipe="quick", threads=2)
 
@@ -23,7 +24,8 @@ def from_nothing(data: str, seed: int) -> Figures:
         "accuracy": record.evaluation.top1.value,
         "protocol": record.evaluation.protocol,
         "seconds": round(seconds, 2),
-        "seconds_again": round(seconds, 2),
+        "seconds_again": round(seconds, 2),  # nothing is kept for it
+        "environment": to_json(record.environment),
     }
 
 

@@ -18,15 +18,17 @@ import numpy as np
 import torch
 from figures import Figures, add_runs, asked
 
-from residuum import load
+from residuum import load, machine
 from residuum.data.batches import open_loader
 from residuum.data.contract import Split
 from residuum.data.open import open_data
 from residuum.loading import Classifier
+from residuum.records.codec import to_json
 from residuum.training.head import fit_head
 
 LAST_ANIMAL = 2_600_000
 """WordNet's ids of animals end here, in ImageNet's own order."""
+MAIN = ("ants or bees", "both")
 POOLINGS = {"average": ("average",), "max": ("max",), "both": ("average", "max")}
 
 
@@ -81,13 +83,18 @@ def found(classifier: Classifier, asked_for: dict[str, Split], side: int) -> Ite
 
 def main(model: Path, photographs: Path, sample: Path, *, label: str, sides: tuple[int, ...] = (64, 96, 128)) -> None:
     classifier = load(model)
-    about = {"written_by": "benchmarks/starter_features.py", "note": "trials: choices were made by these figures"}
+    about = {
+        "command": "python benchmarks/starter_features.py MODEL ants-bees imagenet-sample --label LABEL",
+        "written_by": "benchmarks/starter_features.py",
+        "note": "trials: choices were made by these figures; a run's own accuracy is of " + ", ".join(MAIN),
+    }
     with tempfile.TemporaryDirectory() as folder:
         asked_for = questions(photographs, sample, Path(folder))
 
         def one_run(label: str, side: int) -> Figures:
             figures = [{"question": q, "pooling": pooling, **f} for q, pooling, f in found(classifier, asked_for, side)]
-            return {"net": classifier.spec.as_json(), "found": figures}
+            rates = [each["accuracy"] for each in figures if (each["question"], each["pooling"]) == MAIN]
+            return {"seed": 0, "accuracy": rates[0], "found": figures, "environment": to_json(machine.environment())}
 
         add_runs("starter-trials", about, [{"label": label, "side": side} for side in sides], one_run, lambda done: {})
 
