@@ -1,5 +1,6 @@
 """What every test shares: a cache folder of its own, and where the real data lie."""
 
+import atexit
 import gc
 import os
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 from residuum import machine
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    atexit.register(os._exit, 0)  # all has been reported by then: to take torch apart would take seconds
     # One core a worker: two processes that both take every core wait for each other more than they compute.
     all_cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
@@ -27,7 +29,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure() -> None:
-    gc.unfreeze()
+    if not worker:
+        gc.unfreeze()
 
 
 def new_cache(folder: Path) -> Path:
@@ -38,12 +41,39 @@ def new_cache(folder: Path) -> Path:
     return folder
 
 
+def told_what_is_fastest(cache: Path) -> Path:
+    """Put into a cache what is fastest here, instead of measuring: beside other tests it would be chance, and wait."""
+    from made_up_machine import measured_as
+
+    from residuum import fastest
+    from residuum.kernels.matrix_units import has_matrix_units
+    from residuum.records.codec import write_record
+
+    best = "bfloat16" if has_matrix_units() else "float32"
+    (cache / "machine").mkdir()
+    write_record(cache / "machine" / fastest._file().name, measured_as(1, **{best: 1.0}))
+    return cache
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RESIDUUM_CACHE", str(new_cache(tmp_path_factory.mktemp("cache"))))
+        cache = new_cache(tmp_path_factory.mktemp("cache"))
+        patch.setenv("RESIDUUM_CACHE", str(cache))
+        told_what_is_fastest(cache)
         patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug: nothing need be on the disk
         yield
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before() -> Iterator[None]:
+    """Two threads on a worker's one core wait for each other: all tests after it would take several times as long."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != before:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import new_cache
+from conftest import new_cache, told_what_is_fastest
 from made_up_records import as_file
 from PIL import Image
 
@@ -376,7 +376,7 @@ def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "RESIDUUM_CACHE": str(new_cache(tmp_path / "cache"))},
+        env={**os.environ, "RESIDUUM_CACHE": str(told_what_is_fastest(new_cache(tmp_path / "cache")))},
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before

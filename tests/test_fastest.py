@@ -158,6 +158,7 @@ def test_where_bfloat16_is_imitated_float32_is_used(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cpu.get_capabilities().get("amx_bf16"), reason="needs matrix units")
 @pytest.mark.skipif(machine.is_kept_to_avx2(), reason="torch is kept from them")
+@pytest.mark.usefixtures("cache")
 def test_on_matrix_units_bfloat16_is_used() -> None:
     assert chosen()[:2] == ("bfloat16", "channels-last")
 

@@ -255,7 +255,7 @@ def legal_small_nets() -> Iterator[NetSpec]:
     ):  # fmt: skip
         try:
             yield NetSpec(
-                stem=stem, block=block, blocks=(2, 1), widths=(4, 8), shortcut=shortcut, order=order,
+                stem=stem, block=block, blocks=(1, 1), widths=(4, 8), shortcut=shortcut, order=order,
                 stride_in=stride_in, projection_pool=pools, first_stage_halves=halves, num_classes=3,
                 first_activation="block" if stem == "whitening" and "preactivation" in order else "stem",
             )  # fmt: skip

@@ -27,10 +27,12 @@ def parameters(net: nn.Module) -> int:
 def multiply_adds(net: nn.Module, in_channels: int, image_size: int) -> int:
     """Count multiply-adds of convolutions and fully connected layers for one picture.
 
-    The papers' "FLOPs" are these; BN, ReLU, pooling and biases are left out. `net` must be on the meta device.
+    The papers' "FLOPs" are these; BN, ReLU, pooling and biases are left out. The net is shown no pictures: even so its
+    maps have sizes, and nothing is computed.
     """
-    with _noting_multiply_adds(net) as noted, torch.no_grad():
-        net.eval()(torch.empty(1, in_channels, image_size, image_size, device="meta"))
+    device = next(net.parameters()).device
+    with _noting_multiply_adds(net) as noted, torch.inference_mode():
+        net.eval()(torch.empty(0, in_channels, image_size, image_size, device=device))
     return sum(noted)
 
 
@@ -84,16 +86,14 @@ def cost(spec: NetSpec, image_size: int) -> dict[str, int]:
 
 @cache
 def _run_once(spec: NetSpec, image_size: int) -> tuple[int, int]:
-    """Count parameters and multiply-adds by showing a shallow net no pictures: even so its maps have sizes.
+    """Count parameters and multiply-adds of a shallow net.
 
     Every run of training begins with this. Meta tensors would load much of torch's compiler: seconds.
     """
     with torch.device("meta"):
         net = ResNet(spec)
     net.load_state_dict({name: torch.empty(it.shape) for name, it in net.state_dict().items()}, assign=True)
-    with _noting_multiply_adds(net) as noted, torch.inference_mode():
-        net.eval()(torch.empty(0, spec.in_channels, image_size, image_size))
-    return parameters(net), sum(noted)
+    return parameters(net), multiply_adds(net, spec.in_channels, image_size)
 
 
 def activation_bytes(spec: NetSpec, image_size: int, batch: int) -> int:
