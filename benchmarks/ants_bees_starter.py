@@ -10,8 +10,8 @@ are looked at once by each run. Writes results/ants-bees-starter.json.
 from ants_bees_head import AVX2, one_run, summary
 from figures import Figures, add_runs, asked, flags, trained
 
-from residuum.loading import STARTER
 from residuum.records.codec import to_json
+from residuum.weights.fetched import STARTER_FILE
 
 NOTHING = flags(model="resnet20", image_size=64, recipe="quick", threads=2)
 
@@ -45,7 +45,7 @@ def main(data: str, *, seeds: tuple[int, ...] = (0, 1, 2)) -> None:
     cases = [{"way": way, "seed": seed} for way in ("starter", "nothing") for seed in seeds]
 
     def of_case(way: str, seed: int) -> Figures:
-        return one_run(data, str(STARTER), seed) if way == "starter" else from_nothing(data, seed)
+        return one_run(data, str(STARTER_FILE), seed) if way == "starter" else from_nothing(data, seed)
 
     add_runs("ants-bees-starter", about, cases, of_case, summaries)
 

@@ -28,12 +28,13 @@ from residuum.data.batches import pixels_if_small
 from residuum.data.open import open_data
 from residuum.data.preprocess import normalise
 from residuum.evaluation.evaluate import evaluate
-from residuum.loading import STARTER, load
+from residuum.loading import load
 from residuum.models.file import ModelFile, read_model, write_model
 from residuum.models.packing import packed
 from residuum.records.codec import to_json
 from residuum.records.model import About, View
 from residuum.settings import EvaluateSettings
+from residuum.weights.fetched import STARTER_FILE
 
 LEFT_OUT = "bee"
 COURSE: dict[str, Any] = {"recipe": "fast", "epochs": 14, "batch_size": 500, "label_smoothing": 0.0, "threads": 2}
@@ -110,15 +111,15 @@ def main(thumbnails: Path, *, work: Path = Path("runs/starter"), seed: int = 0) 
     data, run = work / "thumbnails", work / f"seed{seed}"
     without(thumbnails, LEFT_OUT, data / "data")
     train(data, run, seed)
-    write_model(STARTER, starter(run))
+    write_model(STARTER_FILE, starter(run))
     record = runs.read_run(run)
-    small = at_own_side(STARTER, record.data.image_size if record.data else 32, work / "small.safetensors")
+    small = at_own_side(STARTER_FILE, record.data.image_size if record.data else 32, work / "small.safetensors")
     packed_one, whole = (evaluate(EvaluateSettings(one, data)) for one in (small, run))
     found: Figures = {
         "left_out": LEFT_OUT,
         "course": COURSE,
         "seed": seed,
-        "bytes": STARTER.stat().st_size,
+        "bytes": STARTER_FILE.stat().st_size,
         "packed": {"accuracy": packed_one.top1.value, "loss": packed_one.loss, "images": packed_one.images},
         "before_packing": {"accuracy": whole.top1.value, "loss": whole.loss},
         "first": first_ones(small, data),

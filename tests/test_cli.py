@@ -97,6 +97,7 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["predict", "/no/run", "x.png"], "/no/run"),
         (["predict"], "residuum predict RUN"),
         (["report", "/no/run"], "/no/run"),
+        (["explain"], "residuum explain RUN PICTURE"),
         (["report"], "residuum report RUN"),
         (["data", "check", "/no/place"], "/no"),
         (["data", "check"], "residuum data check DATA"),

@@ -20,6 +20,7 @@ from residuum import compute, fastest, machine
 from residuum.cli import main
 from residuum.compute import choose_compute
 from residuum.errors import UserError
+from residuum.kernels import build
 from residuum.plain_data import as_json
 from residuum.records.codec import from_json, to_json
 from residuum.records.machine import WAYS, Measured, Timing
@@ -161,6 +162,15 @@ def test_where_bfloat16_is_imitated_float32_is_used(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("cache")
 def test_on_matrix_units_bfloat16_is_used() -> None:
     assert chosen()[:2] == ("bfloat16", "channels-last")
+
+
+def test_predictions_wait_for_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RESIDUUM_KERNELS", raising=False)
+    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
+    monkeypatch.setattr(fastest, "library", lambda: pytest.fail("the kernels were asked for"))
+    monkeypatch.setenv("CXX", "c++-that-would-take-seconds")
+    monkeypatch.setattr(build, "_key", lambda compiler: "not-yet")
+    assert chosen(precision="float32") == ("float32", "channels-last", machine.cores())
 
 
 # --- kept ---------------------------------------------------------------------------------------

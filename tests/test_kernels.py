@@ -351,10 +351,13 @@ def test_it_is_compiled_once(run_with: RunWith, tmp_path: Path) -> None:
     compiler.chmod(0o755)
     cache = tmp_path / "cache"
     assert "True" in run_with({"CXX": str(compiler), "RESIDUUM_CACHE": str(cache)})
+    assert build.is_compiled()
     [built] = (cache / "kernels").iterdir()
     stamp = built.stat().st_mtime_ns
     assert "True" in run_with({"CXX": str(compiler), "RESIDUUM_CACHE": str(cache)})
     assert [p.stat().st_mtime_ns for p in (cache / "kernels").iterdir()] == [stamp]
+    built.unlink()
+    assert not build.is_compiled()
 
 
 @compiled

@@ -35,8 +35,8 @@ BASE = {
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
-USES = PARTS | {"loading", "evaluation"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "studies", "reporting"}
+USES = PARTS | {"loading", "weights", "evaluation"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -57,11 +57,13 @@ LADDER = {
     "data": BASE | {"kernels"},
     "recipes": BASE,
     "loading": PARTS,
+    "weights": BASE | {"models"},
     "evaluation": PARTS | {"loading"},
-    "exchange": PARTS | {"loading"},
+    "exchange": PARTS | {"loading", "weights"},
     "training": USES,
     "prediction": USES,
     "depth": USES | {"training"},
+    "explanation": USES | {"training", "prediction", "depth"},
     "studies": USES | {"training", "prediction", "depth"},
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints

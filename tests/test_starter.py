@@ -17,13 +17,14 @@ from PIL import Image
 
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError
-from residuum.loading import STARTER, load, open_starter, save_classifier
+from residuum.loading import load, save_classifier
 from residuum.models.file import read_model, write_model
 from residuum.models.named import named
 from residuum.models.packing import packed, unpacked
 from residuum.models.resnet import ResNet
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
+from residuum.weights.fetched import STARTER_FILE
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,8 +86,8 @@ def test_a_packed_file_is_read_as_any_other(tmp_path: Path) -> None:
 
 
 def test_the_starter_is_small_and_says_where_it_is_from() -> None:
-    assert STARTER.stat().st_size <= 4_000_000
-    starter = open_starter()
+    assert STARTER_FILE.stat().st_size <= 4_000_000
+    starter = load(STARTER_FILE)
     assert len(starter.classes) == 199
     assert "bee" not in starter.classes
     assert [step.verb for step in starter.about.lineage] == ["train"]
@@ -110,7 +111,7 @@ def test_the_starter_answers_as_was_recorded() -> None:
     file = pq.ParquetFile(path)
     names = json.loads(file.schema_arrow.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
     rows = next(file.iter_batches(2 * recorded["images"])).to_pylist()
-    starter = open_starter()
+    starter = load(STARTER_FILE)
     rows = [row for row in rows if names[row["label"]] in starter.classes][: recorded["images"]]
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")) for row in rows])
     found = starter(normalise(torch.from_numpy(pixels), starter.preprocessing)).argmax(1)  # at the side it learnt at

@@ -18,9 +18,11 @@ from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_label
 from page_reading import Page, browse, in_browser, leaves
 
 from residuum.errors import UserError
+from residuum.records.study import Line, Lines
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
+from residuum.reporting.study_charts import picture
 from residuum.reporting.study_drawable import MOST_CELLS
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import quantity_words
@@ -555,3 +557,27 @@ def test_long_names_are_whole(tmp_path: Path) -> None:
     assert all(LONG.format(i) in wrapped for i in range(16))
     whole = [part.text or "" for part in signed.iter() if part.tag.endswith("text")]
     assert "\u2068without block 8\u2069" in whole
+
+
+# --- whiskers -----------------------------------------------------------------------------------
+
+
+def test_whiskers_are_two_standard_errors_on_a_logarithmic_axis() -> None:
+    means, spreads = ((5.0, 50.0), (50.0, 70.0), (500.0, 90.0)), (10.0, 5.0, 0.0)
+    seeds = tuple(tuple((x, y + up * by) for (x, y), by in zip(means, spreads, strict=True)) for up in (-1, 0, 1))
+    drawn = picture(Lines("it", "pictures", "accuracy", (Line("head", means, seeds),), log_x=True, intervals=True))
+    tree = ElementTree.fromstring(drawn.drawing)
+    curve = next(part.get("d", "") for part in tree.iter() if part.get("class") == "curve c0 d0")
+    (x, y), (x2, y2), (x3, y3) = [tuple(map(float, place.split())) for place in re.split("[ML]", curve)[1:]]
+    assert x2 - x == pytest.approx(x3 - x2, abs=0.2)
+    for part, at, middle, by in zip(whiskers(tree), (x, x2, x3), (y, y2, y3), spreads, strict=True):
+        ends = [float(part.get(name, "")) for name in ("y1", "y2")]
+        assert float(part.get("x1", "")) == pytest.approx(at, abs=0.1)
+        assert fmean(ends) == pytest.approx(middle, abs=0.1)
+        assert abs(ends[0] - ends[1]) == pytest.approx(4 * by / math.sqrt(3) * (y - y2) / 20, abs=0.3)
+    assert "two standard errors" in drawn.note
+    assert not [part for part in tree.iter() if "faint" in part.get("class", "")]
+
+
+def whiskers(tree: ElementTree.Element) -> list[ElementTree.Element]:
+    return [part for part in tree.iter() if part.get("class") == "whisker c0"]

@@ -26,7 +26,7 @@ from residuum.models import comparison
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.study import Quantity
-from residuum.studies import complexity, ensembles, transfer
+from residuum.studies import complexity, ensembles, transfer, transfer_curve
 from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy, ridge
@@ -371,10 +371,13 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
 def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     found = transfer.measure(tiny)
     q = found.quantities
-    assert set(q) == {f"{net}-{kind}" for net in transfer.NETS for kind in transfer.KINDS}
-    assert all(len(one.values) == 2 and 0 <= min(one.values) <= max(one.values) <= 100 for one in q.values())
-    folder = next((tiny.folder / "data").iterdir())
-    asked = transfer._settings(tiny, open_data("digits"), str(folder), "resnet56", 1)
+    curve = {f"resnet20-{way}-5" for way in (*transfer_curve.WAYS, "gain")}
+    assert set(q) == {f"{net}-{kind}" for net in transfer.NETS for kind in transfer.KINDS} | curve
+    shares = [one for name, one in q.items() if "gain" not in name]
+    assert all(len(one.values) == 2 and 0 <= min(one.values) <= max(one.values) <= 100 for one in shares)
+    data = open_data("digits")
+    folder = folder_of_classes(data, transfer.halves(data)[0], tiny.folder / "data")
+    asked = transfer._settings(tiny, data, str(folder), "resnet56", 1)
     run = trained(tiny, [asked])[0]
     assert run.data.classes == tuple("02468")
     assert run.settings.settings["flip"] is False

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 from residuum import verbs
 from residuum.choices import Device, Scale
 from residuum.errors import Stopped, UserError
-from residuum.settings import ModelsSettings, PredictSettings, ReportSettings, StudySettings, TrainSettings
+from residuum.settings import (
+    ExplainSettings,
+    ModelsSettings,
+    PredictSettings,
+    ReportSettings,
+    StudySettings,
+    TrainSettings,
+)
 from residuum.verbs import for_people
 from residuum.version import VERSION
 
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
+    from residuum.explanation.explain import Explanation
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.predict import Answer
@@ -30,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "Classifier",
+    "Explanation",
     "Exported",
     "Imported",
     "RunRecord",
@@ -39,6 +48,7 @@ __all__ = [
     "__version__",
     "check",
     "evaluate",
+    "explain",
     "export_weights",
     "fetch",
     "grow",
@@ -48,10 +58,13 @@ __all__ = [
     "model_table",
     "predict",
     "report",
+    "review",
     "study",
     "this_machine",
     "train",
     "trim",
+    "weights_fetch",
+    "weights_list",
 ]
 
 __version__ = VERSION
@@ -64,8 +77,11 @@ grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
 check = verbs.check.python
+review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
+weights_list = verbs.weights_list.python
+weights_fetch = verbs.weights_fetch.python
 
 
 @for_people
@@ -85,6 +101,25 @@ def predict(
 ) -> list[Answer]:
     """Say what each picture shows: the likeliest classes with their probabilities."""
     return list(verbs.predict.run(PredictSettings(run, images, top=top, device=device, threads=threads)))
+
+
+@for_people
+def explain(
+    run: Place,
+    *images: Place,
+    of: str | None = None,
+    top: int = 3,
+    nearest: int = 6,
+    among: int = 5_000,
+    data: Place | None = None,
+    out: Place | None = None,
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Explanation:
+    """Show why pictures are answered so; return what was found, and the folder with the page."""
+    return verbs.explain.run(ExplainSettings(
+        run, images, of=of, top=top, nearest=nearest, among=among, data=data, out=out, device=device, threads=threads
+    ))  # fmt: skip
 
 
 @for_people
@@ -126,6 +161,7 @@ def __getattr__(name: str) -> Any:
     homes = {
         "Answer": "residuum.prediction.predict",
         "Classifier": "residuum.loading",
+        "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
         "Imported": "residuum.exchange.import_weights",
         "RunRecord": "residuum.runs",

@@ -60,6 +60,29 @@ class PredictSettings(OnDevice):
 
 
 @dataclass(frozen=True)
+class ExplainSettings(OnDevice):
+    """What `residuum explain` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    images: tuple[Place, ...] = ()
+    """Pictures, or folders of pictures."""
+    _: KW_ONLY
+    of: str | None = None
+    """The class whose evidence is shown. By default what the net answers."""
+    top: Annotated[int, Range(1, 6)] = 3
+    """How many classes to show for each picture."""
+    nearest: Annotated[int, Range(0, 100)] = 6
+    """How many of the nearest training pictures to show."""
+    among: Annotated[int, Range(1, 10_000_000)] = 5_000
+    """Training pictures looked through for the nearest, drawn by chance where there are more."""
+    data: Place | None = None
+    """The training pictures. By default those that the run was trained on."""
+    out: Place | None = None
+    """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
+
+
+@dataclass(frozen=True)
 class ImportSettings(Settings):
     """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
 
@@ -205,11 +228,39 @@ class CheckSettings(Settings):
 
 
 @dataclass(frozen=True)
+class ReviewSettings(OnDevice):
+    """What `residuum data review` can be told."""
+
+    run: Place | None = None
+    """The run folder whose pictures to look at."""
+
+
+@dataclass(frozen=True)
 class FetchSettings(Settings):
     """What `residuum data fetch` can be told."""
 
     name: str | None = None
     """A data set's short name (cifar10, cifar100, fashion-mnist) or its hub name (owner/name)."""
+
+
+@dataclass(frozen=True)
+class FetchWeightsSettings(Settings):
+    """What `residuum weights fetch` can be told."""
+
+    name: str | None = None
+    """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
+    _: KW_ONLY
+    from_: Place | None = None
+    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
+
+
+@dataclass(frozen=True)
+class ListWeightsSettings(Settings):
+    """What `residuum weights list` can be told."""
+
+    _: KW_ONLY
+    here: bool = False
+    """List only those that are on this machine."""
 
 
 @dataclass(frozen=True)

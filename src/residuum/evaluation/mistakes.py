@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from residuum.records.evaluation import Mistake
+from residuum.records.explained import Heat
 
 LONG_SIDE = 96
 
@@ -23,19 +24,22 @@ def most_confident_mistakes(
     classes: Sequence[str],
     name_of: Callable[[int], str],
     pixels_of: Callable[[int], NDArray[np.uint8]],
+    heat_of: Callable[[Sequence[int], NDArray[np.int64]], Sequence[Heat | None]] = lambda rows, _: [None] * len(rows),
     *,
     limit: int = 48,
 ) -> list[Mistake]:
     """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
 
     `probabilities` are (N, K), float32 or float64, `labels` (N,) class numbers. `name_of` says what a person calls
-    image i, and `pixels_of` gives it as (H, W, 3) uint8; it is asked only for the images returned.
+    image i, `pixels_of` gives it as (H, W, 3) uint8, and `heat_of` maps of several for as many class numbers; they are
+    asked only for the images returned.
     """
     assert probabilities.shape == (len(labels), len(classes)), probabilities.shape
     assert limit >= 0, limit
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
+    rows = surest.tolist()
     return [
         Mistake(
             name=name_of(i),
@@ -43,18 +47,24 @@ def most_confident_mistakes(
             predicted=classes[predicted[i]],
             confidence=float(confidence[i]),
             thumbnail=thumbnail(pixels_of(i)),
+            heat=heat,
         )
-        for i in surest.tolist()
+        for i, heat in zip(rows, heat_of(rows, predicted[surest]), strict=True)
     ]
 
 
-def thumbnail(pixels: NDArray[np.uint8]) -> str:
-    """Return (H, W, 3) pixels as a PNG data URI, at most 96 pixels on the long side, never enlarged."""
+def thumbnail(pixels: NDArray[np.uint8], long_side: int = LONG_SIDE) -> str:
+    """Return (H, W, 3) pixels as a PNG data URI, at most so many pixels on the long side, never enlarged."""
     assert pixels.dtype == np.uint8, pixels.dtype
     assert pixels.ndim == 3, pixels.shape
     assert pixels.shape[2] == 3, pixels.shape
     image = Image.fromarray(pixels)
-    image.thumbnail((LONG_SIDE, LONG_SIDE))
+    image.thumbnail((long_side, long_side))
+    return as_uri(image)
+
+
+def as_uri(image: Image.Image) -> str:
+    """Return a picture as a PNG data URI."""
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

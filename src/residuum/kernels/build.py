@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -39,12 +41,12 @@ def library() -> ctypes.CDLL | None:
 
     RESIDUUM_KERNELS=off asks for torch's operations.
     """
-    if os.environ.get("RESIDUUM_KERNELS") == "off":
+    if _is_off():
         return None
     if sys.platform == "win32":
         say("nothing is compiled on Windows: torch's operations compute, and training takes longer than elsewhere")
         return None
-    compiler = os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+    compiler = _compiler()
     if compiler is None:
         say("no C++ compiler found: training takes longer than it must (g++ would do)")
         return None
@@ -54,6 +56,25 @@ def library() -> ctypes.CDLL | None:
         detail = getattr(error, "stderr", None) or error
         say(f"the compiled operations cannot be used, torch's are: {str(detail).strip()[-300:]}")
         return None
+
+
+def is_compiled() -> bool:
+    """Say whether `library` would answer at once, with nothing to compile first."""
+    if _is_off() or sys.platform == "win32":
+        return True
+    compiler = _compiler()
+    try:
+        return compiler is None or _target(compiler).exists()
+    except (OSError, subprocess.SubprocessError):  # no compiler that works
+        return True
+
+
+def _is_off() -> bool:
+    return os.environ.get("RESIDUUM_KERNELS") == "off"
+
+
+def _compiler() -> str | None:
+    return os.environ.get("CXX") or next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
 
 
 def call(name: str, *values: Tensor | float | None) -> None:
@@ -78,19 +99,25 @@ def _room(name: str, sizes: tuple[int, ...], threads: int) -> int:
 
 def _compiled(compiler: str) -> Path:
     """Return the shared library in the cache, compiled if it is not there."""
-    folder = machine.cache_folder() / "kernels"
-    target = folder / f"kernels-{_key(compiler)}.so"
+    target = _target(compiler)
     if target.exists():
         return target
+    folder = target.parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
-        for source, part in zip(SOURCES, parts, strict=True):
-            _run([compiler, *FLAGS, _architecture(), "-c", str(source), "-o", part])
+        to_do = zip(SOURCES, parts, strict=True)
+        with ThreadPoolExecutor(machine.cores()) as cores:
+            each = [[compiler, *FLAGS, _architecture(), "-c", str(source), "-o", part] for source, part in to_do]
+            deque(cores.map(_run, each), maxlen=0)
         whole = Path(unfinished) / "whole.so"
         _run([compiler, *LINKING, *parts, "-o", str(whole)])
         whole.replace(target)
     return target
+
+
+def _target(compiler: str) -> Path:
+    return machine.cache_folder() / "kernels" / f"kernels-{_key(compiler)}.so"
 
 
 def _architecture() -> str:

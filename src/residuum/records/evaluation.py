@@ -4,6 +4,7 @@ from typing import Any
 
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
+from residuum.records.explained import Heat
 from residuum.records.numbers import Amount, Count, Share
 
 
@@ -100,7 +101,7 @@ class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True):
     environment: Environment
 
 
-class Mistake(Record, frozen=True, kw_only=True):
+class Mistake(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One wrong answer; mistakes.json is a list of them, the most confident first."""
 
     name: str
@@ -111,3 +112,5 @@ class Mistake(Record, frozen=True, kw_only=True):
     """The probability of the predicted class; rounding may put it a hair above 1."""
     thumbnail: str
     """The picture made small, as a PNG data URI."""
+    heat: Heat | None = None
+    """Where in it lies what speaks for the predicted class, to the finished net; files of 0.1.0 have none."""

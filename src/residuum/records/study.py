@@ -84,6 +84,9 @@ class Lines(Record, frozen=True, tag_field="kind", tag="lines"):
     percent: bool = False
     """Whether y is a share, 0 to 1, to be written in per cent."""
     log_y: bool = False
+    log_x: bool = False
+    intervals: bool = False
+    """Whether whiskers of two standard errors stand where each seed's own curve would."""
 
 
 class Bar(Record, frozen=True):

@@ -31,6 +31,8 @@ class Series:
     style: int
     short: str = ""
     faint: bool = False
+    whiskers: Sequence[tuple[float, float, float]] = ()
+    """(x, low, high) each."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class XAxis:
     tick: Format = svg.plain_format
     ticks: Sequence[float] = ()
     """Where the axis has its values; by default at round ones."""
+    logarithmic: bool = False
 
 
 EPOCH = XAxis("epoch", lambda x: f"epoch {svg.plain_format(x)}")
@@ -107,11 +110,16 @@ def curves(series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str
 def _frame(series: Sequence[Series], y: YAxis, x: XAxis) -> Frame:
     xs = [at for one in series for at, _ in one.points]
     ys = [value for one in series for _, value in one.points if not math.isnan(value)]
+    ys += [end for one in series for _, *ends in one.whiskers for end in ends]
     longest = max(len(one.short) for one in series)
     low, high = min(xs), max(xs)
+    right = svg.WIDTH - (10 + 5.8 * longest)
+    if x.logarithmic:
+        room = (high / low) ** 0.06 if low < high else 2.0
+        return Frame(Scale(low / room, high * room, 48, right, True), _y_scale(ys, y))
     room = 0.06 * (high - low) or 0.06 * abs(high) or 1.0  # on both sides, where zero is not the start
     ends = (0.0, high or 1.0) if x.from_zero else (low - room, high + room)
-    return Frame(Scale(*ends, 48, svg.WIDTH - (10 + 5.8 * longest)), _y_scale(ys, y))
+    return Frame(Scale(*ends, 48, right), _y_scale(ys, y))
 
 
 def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
@@ -135,7 +143,9 @@ def _curve(frame: Frame, one: Series) -> Markup:
     placed = [(frame.x(x), frame.y(y)) for x, y in thin(one.points, MOST_POINTS)]
     marks = [] if one.faint else [(x, y) for x, y in thin(placed, 7) if not math.isnan(y)]
     drawn = svg.path(placed, _curve_class(one.style, one.faint))
-    return svg.join([drawn, *(svg.marker(x, y, one.style) for x, y in marks)])
+    whisker = f"whisker c{one.style % svg.STYLES}"
+    spread = [svg.line(frame.x(x), frame.y(low), frame.x(x), frame.y(high), whisker) for x, low, high in one.whiskers]
+    return svg.join([drawn, *spread, *(svg.marker(x, y, one.style) for x, y in marks)])
 
 
 def _curve_class(style: int, faint: bool) -> str:

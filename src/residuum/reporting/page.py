@@ -6,24 +6,30 @@ from pathlib import Path
 from residuum.errors import UserError
 from residuum.reporting import comparison
 from residuum.reporting.depth_page import write_depth_report
+from residuum.reporting.explained_page import write_explained_report
 from residuum.reporting.one_run import read_one
 from residuum.reporting.study_page import write_study_report
 from residuum.reporting.template import filled, write_page
-from residuum.runs import LESION, REPORT, STUDY, TRIM, read_run
+from residuum.runs import EXPLAINED, LESION, REPORT, STUDY, TRIM, read_run
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the report of one run, or of several compared, and return where it is.
 
     It goes to `out`; by default into the run folder, or for several runs to report.html here. The folder may also be
-    one that `lesion`, `trim` or `study` left.
+    one that `lesion`, `trim`, `study` or `explain` left.
 
     Raises:
         UserError: no run was given, one is not a run folder or cannot be read, or `out` cannot be written.
     """
     if not runs:
         raise UserError("no run was given", "a report needs one run folder or several", "name a run folder")
-    pages = {TRIM: write_depth_report, LESION: write_depth_report, STUDY: write_study_report}
+    pages = {
+        TRIM: write_depth_report,
+        LESION: write_depth_report,
+        STUDY: write_study_report,
+        EXPLAINED: write_explained_report,
+    }
     for name, write in pages.items() if len(runs) == 1 else ():
         if (Path(runs[0]) / name).is_file():
             return write(Path(runs[0]), out)

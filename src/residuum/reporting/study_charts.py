@@ -49,14 +49,18 @@ def _lines(chart: Lines) -> Picture:
     are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
     seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
+    notes = ["Strong lines are means, faint ones single seeds."] if seeds else []
+    if chart.intervals:
+        means = [replace(one, whiskers=_whiskers(line)) for one, line in zip(means, drawn, strict=True)]
+        notes = ["Whisker: two standard errors of the mean on either side."] if seeds else []
+        seeds = []
     series = [one for one in (*seeds, *means) if last(one.points)]
     if not series:
         return Picture(chart.title, Markup(""))
     legend = [Series(one.label, [], i) for i, one in enumerate(chart.lines) if len(chart.lines) > 1]
-    notes = ["Strong lines are means, faint ones single seeds."] if seeds else []
-    if chart.log_y and drawn != chart.lines:
+    if (chart.log_y or chart.log_x) and drawn != chart.lines:
         notes.append("Values of 0 or below have no place on a logarithmic axis.")
-    drawn_lines = curves(series, _y_axis(chart, series), x=_x_axis(chart.x, series))
+    drawn_lines = curves(series, _y_axis(chart, series), x=_x_axis(chart, series))
     return Picture(chart.title, drawn_lines, legend, " ".join(notes))
 
 
@@ -65,8 +69,21 @@ def _mean(one: Line, style: int, is_named: bool) -> Series:
     return Series(label, list(one.points), style, shown(one.label) if is_named else "")
 
 
+def _whiskers(one: Line) -> list[tuple[float, float, float]]:
+    """Return two standard errors on either side of the mean at each place that several seeds have."""
+    found = []
+    for x, mean in one.points:
+        values = [y for seed in one.seeds for at, y in seed if at == x and not math.isnan(y)]
+        if len(values) > 1:
+            error = 2 * stdev(values) / math.sqrt(len(values))
+            found.append((x, mean - error, mean + error))
+    return found
+
+
 def _placeable(points: Points, chart: Lines) -> Points:
     """Make a gap of what has no place on a logarithmic axis."""
+    if chart.log_x:
+        points = tuple((x, y) for x, y in points if x > 0)
     if not chart.log_y:
         return points
     return tuple((x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points)
@@ -79,12 +96,15 @@ def _y_axis(chart: Lines, series: Sequence[Series]) -> YAxis:
     return YAxis(_axis_title(chart.y), tick, reading, is_share, logarithmic=chart.log_y, near=True)
 
 
-def _x_axis(name: str, series: Sequence[Series]) -> XAxis:
+def _x_axis(chart: Lines, series: Sequence[Series]) -> XAxis:
     """Begin at zero where the values nearly do; write the values themselves below the axis where they fit."""
     places = sorted({x for one in series for x, _ in one.points})
     low, high = places[0], places[-1]
+    title = _axis_title(chart.x)
+    if chart.log_x:
+        few = places if len(places) <= 9 else ()
+        return XAxis(title, lambda x: f"{title} {figure(x)}", False, axis_figure, few, logarithmic=True)
     from_zero = 0 <= low <= (high - low) / 4
-    title = _axis_title(name)
     ticks = _own_ticks(places)
     if not ticks and from_zero and any(x != int(x) for x in places):
         ticks = Scale(0.0, high, 0, 1).ticks(6)

@@ -16,7 +16,7 @@ from residuum.reporting import charts, study_wording, wording
 from residuum.reporting.one_run import flat, is_picture, is_small
 
 STUDY_WORDING = ("quantity_words", "values_words", "finite")
-WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated")
+WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated", "where")
 
 
 def filled(template: str, **values: object) -> str:

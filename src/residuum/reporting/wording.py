@@ -5,6 +5,7 @@ import math
 import unicodedata
 
 from residuum.records.evaluation import Measure
+from residuum.records.explained import Heat
 
 NONE = "–"
 NBSP = "\u00a0"
@@ -63,6 +64,15 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes}{NBSP}min {rest}{NBSP}s"
     return f"{minutes // 60:,}{NBSP}h {minutes % 60}{NBSP}min"
+
+
+def where(heat: Heat) -> str:
+    """Say where in the picture a map is highest: "at the top left"."""
+    row, column = _ROWS[min(2, int(3 * heat.y))], _COLUMNS[min(2, int(3 * heat.x))]
+    return f"{row} {column}".strip()
+
+
+_ROWS, _COLUMNS = ("at the top", "in the middle", "at the bottom"), ("left", "", "right")
 
 
 def plain(value: object) -> str:

@@ -4,17 +4,16 @@ Letters: N pictures, D features.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import open_loader
 from residuum.data.contract import ImageData
-from residuum.data.rng import order
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.models.resnet import ResNet
@@ -25,8 +24,9 @@ from residuum.studies.charts import bars_of
 from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
-from residuum.studies.some_classes import folder_of_classes
+from residuum.studies.some_classes import Rows, folder_of_classes, rows_of
 from residuum.studies.trained import PICTURES, QUICK, net_settings, open_pictures_of, test_error, trained
+from residuum.studies.transfer_curve import STARTS, curve_charts, curve_notes, curve_table, curve_words, measure_curve
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 BATCH = 250
@@ -34,15 +34,6 @@ STATISTICS = 2000
 """Pictures of the learned classes that an untrained net's BN statistics are measured on."""
 AMOUNTS = {"tiny": (10, 80, 40), "quick": (100, 1000, 400), "full": (100, 4000, 1000)}
 """Pictures of each class of the other half: few, many, and those held out."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of the training pictures of the other half; `few` are among `many`, and none of them is `held` out."""
-
-    few: NDArray[np.int64]
-    many: NDArray[np.int64]
-    held: NDArray[np.int64]
 
 
 RULE = Rule(
@@ -76,20 +67,24 @@ def measure(setup: Setup) -> Findings:
             found.setdefault((asked.model, name), []).append(100 * share)
     q = {f"{net}-{name}": quantity(f"{KINDS[name]}, {net}", shares, "%") for (net, name), shares in found.items()}
     rows = [(net, *(str(q[f"{net}-{kind}"]) for kind in KINDS)) for net in nets]
+    residual = STARTS[setup.scale]
+    held = AMOUNTS[setup.scale][2]
+    curve = measure_curve(setup, data, str(folder), other, held, partial(_settings, setup, data))
+    said = curve_words(curve, residual[0])
     own = bars_of("Accuracy on the nets' own classes", "accuracy, %", q, {net: f"{net}-own" for net in nets})
     return Findings(
-        q,
+        q | curve,
         Words(
             f"Accuracy of a linear probe on classes the nets never saw, many pictures: ResNet-56 {q['resnet56-many']} "
             f"(untrained {q['resnet56-untrained-many']}), ResNet-20 {q['resnet20-many']}, plain-56 "
-            f"{q['plain56-many']}.",
+            f"{q['plain56-many']}. {said.en}",
             f"线性探针在网络从未见过的类别上的准确率（样本较多时）：ResNet-56 为 {q['resnet56-many']}"
             f"（未训练时 {q['resnet56-untrained-many']}），ResNet-20 为 {q['resnet20-many']}，"
-            f"56 层普通网络为 {q['plain56-many']}。",
+            f"56 层普通网络为 {q['plain56-many']}。{said.zh}",
         ),
-        (_bars(q, nets, "many"), _bars(q, nets, "few"), own),
-        tables=(Table("Accuracies", ("net", *KINDS.values()), tuple(rows)),),
-        notes=_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)),
+        (*curve_charts(curve, residual), _bars(q, nets, "many"), _bars(q, nets, "few"), own),
+        tables=(Table("Accuracies", ("net", *KINDS.values()), tuple(rows)), curve_table(curve, residual)),
+        notes=(*_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)), *curve_notes(setup)),
         settings={"learned": list(learned), "probed": list(other), "nets": list(nets)},
     )
 
@@ -125,23 +120,6 @@ def _settings(setup: Setup, data: ImageData, folder: str, net: str, seed: int) -
 
 
 # --- probes -------------------------------------------------------------------------------------
-
-
-def rows_of(data: ImageData, classes: Sequence[str], amounts: tuple[int, int, int], seed: int) -> Rows:
-    """Draw training pictures of each class by chance: few, many (the few among them), and others held out.
-
-    A class with fewer pictures than asked for gives a third of them to be held out, and all others to the many.
-    """
-    few, many, held = (list[NDArray[np.int64]]() for _ in range(3))
-    for name in classes:
-        number = list(data.classes).index(name)
-        present = np.flatnonzero(data.train.labels == number)
-        drawn = present[order(seed, number, len(present))]
-        aside = min(amounts[2], len(drawn) // 3)
-        held.append(drawn[:aside])
-        many.append(drawn[aside : aside + amounts[1]])
-        few.append(many[-1][: amounts[0]])
-    return Rows(*(np.sort(np.concatenate(parts)) for parts in (few, many, held)))
 
 
 def _figures(

@@ -3,16 +3,19 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from residuum import machine, runs
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
 from residuum.data.split import training_and_validation
+from residuum.evaluation.heat_maps import heat_beside
 from residuum.evaluation.metrics import Probabilities, judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.files import write_json
 from residuum.models.count import cost
+from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json, explicit, flag
 from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
@@ -69,16 +72,18 @@ def record_data(run: Path, resolved: Resolved) -> None:
 
 
 def record_judged(
-    run: Path, answers: Probabilities, loader: Loader, classes: Sequence[str], split: str, protocol: str
+    run: Path, net: ResNet, answers: Probabilities, loader: Loader, classes: Sequence[str], split: str, protocol: str
 ) -> Evaluation:
     """Write the final figures of (N, K) `answers` for the loader's pictures, with the worst mistakes, and return them.
 
-    Figures and pictures go by the name `split`; `protocol` says how each was shown.
+    Figures and pictures go by the name `split`; `protocol` says how each was shown. The heat maps are of the finished
+    `net`, which is put into evaluation mode.
     """
     labels = loader.split.labels
     judged = judge(answers, labels, classes, split=split, protocol=protocol)
     write_record(run / runs.EVALUATION, judged)
-    mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen)
+    heat_of = partial(heat_beside, net, loader)
+    mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen, heat_of)
     write_json(run / runs.MISTAKES, to_json(mistakes))
     return judged
 

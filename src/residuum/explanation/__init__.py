@@ -1,0 +1,1 @@
+"""A finished model and pictures in, why it answers so out."""

@@ -1,0 +1,202 @@
+"""The verb `explain`: where in a picture lies what speaks for an answer, what the net would say after each block, and
+which training pictures look alike to it.
+
+Letters: B pictures, K classes, S the side of a square view.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from residuum import errors, machine, runs
+from residuum.choices import Precision
+from residuum.compute import Compute, choose_compute
+from residuum.console import say, show_progress
+from residuum.data.decode import decode, evaluation_view
+from residuum.data.picture_files import read_picture
+from residuum.data.preprocess import normalise
+from residuum.data.split import drawn
+from residuum.errors import UserError
+from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.heat_maps import METHODS, drawn_over
+from residuum.evaluation.mistakes import thumbnail
+from residuum.evaluation.opening import open_with_data
+from residuum.explanation.blocks import after_each_block
+from residuum.explanation.nearest import nearest
+from residuum.loading import Classifier, load
+from residuum.prediction.predict import picture_files
+from residuum.records.codec import to_json, write_record
+from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
+from residuum.settings import ExplainSettings
+
+BATCH = 8
+MOST = 100
+"""Pictures on one page."""
+SIDE = 224
+"""Longest side of a picture on the page, in pixels."""
+DRAWINGS = {"seen", "picture", "thumbnail"}
+"""Fields of the records that hold pictures for the page."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found of each picture, in the order given, and the folder with explained.json and the page."""
+
+    path: Path
+    pictures: tuple[ExplainedPicture, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return {"folder", "pictures": […]}, without what is drawn."""
+        return {"folder": str(self.path), "pictures": [_less_drawings(to_json(one)) for one in self.pictures]}
+
+
+def explain(settings: ExplainSettings) -> Explanation:
+    """Explain each picture and write explained.json.
+
+    Raises:
+        UserError: no such model, picture or class, too many pictures, or (BrokenPicture) one cannot be read.
+        Stopped: a signal came while the training pictures were looked through.
+    """
+    if settings.run is None or not settings.images:
+        raise UserError("which model, and which pictures?", "", "residuum explain RUN PICTURE...")
+    classifier = load(settings.run)
+    of = _class_number(settings.of, classifier.classes)
+    files = _files(settings)
+    how = classifier.preprocessing
+    pixels = (decode(read_picture(file), str(file)) for file in files)
+    views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
+    compute = choose_compute(settings.device, "float32", threads=settings.threads)
+    compute.place(classifier.net)
+    images = normalise(torch.from_numpy(views).to(compute.device), how)
+    like, searched = _nearest(settings, classifier, compute, images)
+    pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
+    for start in range(0, len(files), BATCH):
+        stop = start + BATCH
+        seen = _Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
+        pictures += _explained(classifier, seen, of, settings.top, like[start:stop])
+        progress(len(pictures), len(files))
+    found = Explained(
+        model=classifier.name,
+        shortcut=classifier.spec.shortcut,
+        last_stage=classifier.spec.blocks[-1],
+        protocol=protocol(how),
+        searched=searched,
+        pictures=tuple(pictures),
+        environment=machine.environment(),
+    )
+    run = Path(settings.run)
+    below = str(run / runs.EXPLANATIONS) + "/" if runs.is_run(run) else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem)
+    write_record(out / runs.EXPLAINED, found)
+    return Explanation(out, found.pictures)
+
+
+def _files(settings: ExplainSettings) -> list[Path]:
+    files = [file for image in settings.images for file in picture_files(Path(image))]
+    if len(files) > MOST:
+        raise UserError(
+            f"{len(files)} pictures are too many to explain at once",
+            f"one page shows at most {MOST}",
+            "name those that matter; residuum evaluate judges them all",
+        )
+    return files
+
+
+def _class_number(name: str | None, classes: tuple[str, ...]) -> int | None:
+    """Return the number of the class asked for (UserError if there is none of this name)."""
+    if name is None:
+        return None
+    if name not in classes:
+        raise UserError(f"there is no class {name!r}", errors.nearest(name, classes), "give --of a class of the net")
+    return classes.index(name)
+
+
+def _less_drawings(tree: Any) -> Any:
+    """Return the plain data without pictures in it."""
+    if isinstance(tree, dict):
+        return {name: _less_drawings(each) for name, each in tree.items() if name not in DRAWINGS}
+    return [_less_drawings(each) for each in tree] if isinstance(tree, list | tuple) else tree
+
+
+# --- one batch ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """B pictures: their names, views (B, S, S, 3) uint8, and what the net is given of them (B, 3, S, S)."""
+
+    names: list[str]
+    views: Any
+    images: Tensor
+
+
+def _explained(
+    classifier: Classifier, seen: _Seen, of: int | None, top: int, like: list[tuple[Neighbour, ...]]
+) -> list[ExplainedPicture]:
+    net, classes = classifier.net, classifier.classes
+    steps = [(name, found.cpu()) for name, found in after_each_block(net, seen.images)]
+    best = steps[-1][1].topk(min(top, len(classes)))
+    wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
+    maps = {name: method(net, seen.images, wanted) for name, method in METHODS.items()}
+    pictures = []
+    for i, name in enumerate(seen.names):
+        numbers = best.indices[i]
+        drawn_maps = (drawn_over(seen.views[i], found[i], method, SIDE, values=True) for method, found in maps.items())
+        pictures.append(
+            ExplainedPicture(
+                name=name,
+                seen=thumbnail(seen.views[i], SIDE),
+                answers=tuple(_said(steps[-1][1][i], number, classes) for number in numbers.tolist()),
+                heat_of=classes[int(wanted[i])],
+                heat=tuple(one for one in drawn_maps if one is not None),
+                blocks=tuple(_behind(block, found[i], numbers, classes) for block, found in steps),
+                nearest=like[i],
+            )
+        )
+    return pictures
+
+
+def _said(probabilities: Tensor, number: int, classes: tuple[str, ...]) -> Said:
+    return Said(name=classes[number], probability=float(probabilities[number]))
+
+
+def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...]) -> Reading:
+    said = _said(probabilities, int(probabilities.argmax()), classes)
+    return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()))
+
+
+# --- training pictures --------------------------------------------------------------------------
+
+
+def _nearest(
+    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
+) -> tuple[list[tuple[Neighbour, ...]], str]:
+    """Return the nearest training pictures of each picture, and among which they were looked for, or why none was."""
+    none: list[tuple[Neighbour, ...]] = [()] * len(images)
+    if not settings.nearest:
+        return none, "they were not asked for"
+    try:
+        opened = open_with_data(classifier, _as_trained(classifier, compute), settings.data)
+    except UserError as error:
+        if settings.data is not None:
+            raise
+        say(f"no training pictures are shown: {error.what}")
+        return none, error.what
+    if opened.same is False and settings.data is None:
+        say("note: the data have changed since the run was trained")
+    whole = opened.training
+    training = opened.loader(drawn(whole, settings.among) if settings.among < len(whole) else whole)
+    found = nearest(classifier.net, images, training, opened.compute, settings.nearest, classifier.classes)
+    are_all = len(training.split) == len(whole)
+    of = f"all {len(whole):,}" if are_all else f"{len(training.split):,} of the {len(whole):,}"
+    return found, f"{of} training pictures of {opened.data.name}"
+
+
+def _as_trained(classifier: Classifier, compute: Compute) -> Compute:
+    """Return how the run computed, so that the features it left in the cache are found."""
+    precision: Precision = (classifier.about.settings or {}).get("precision", "float32")
+    return choose_compute(compute.device.type, precision, threads=compute.threads)  # type: ignore[arg-type]

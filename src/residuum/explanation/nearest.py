@@ -1,0 +1,52 @@
+"""The training pictures that are nearest to a picture, by the features that the last layer reads.
+
+Letters: B pictures, N training pictures, D features.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from residuum.compute import Compute
+from residuum.data.batches import Loader
+from residuum.evaluation.mistakes import thumbnail
+from residuum.models.resnet import ResNet
+from residuum.records.explained import Neighbour
+from residuum.training.features import features
+from residuum.training.signals import stop_requests
+
+
+def nearest(
+    net: ResNet, images: Tensor, training: Loader, compute: Compute, count: int, classes: tuple[str, ...]
+) -> list[tuple[Neighbour, ...]]:
+    """Return for each of (B, 3, S, S) pictures the `count` nearest training pictures, nearest first.
+
+    Raises:
+        Stopped: a signal came before the training pictures' features were there.
+    """
+    with stop_requests() as asked_to_stop:
+        known = features(net, training, compute, asked_to_stop)
+    with torch.inference_mode():
+        seen = net.pool(net.end(net.stages(net.stem(images)))).flatten(1).cpu().numpy()
+    similar = cosines(seen, known)
+    found = np.argsort(-similar, axis=1, kind="stable")[:, :count]
+    split = training.split
+    return [
+        tuple(
+            Neighbour(
+                name=split.pictures.name(row),
+                truth=classes[split.labels[row]],
+                similarity=float(of_picture[row]),
+                thumbnail=thumbnail(training.seen(row)),
+            )
+            for row in rows
+        )
+        for of_picture, rows in zip(similar, found.tolist(), strict=True)
+    ]
+
+
+def cosines(x: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (B, N) cosines of (B, D) and (N, D) features; 0 where there is no direction."""
+    one, other = (each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-12) for each in (x, others))
+    return one @ other.T  # type: ignore[no-any-return]

@@ -1,0 +1,93 @@
+"""Why a net answers as it does: explained.json, and the heat maps beside mistakes."""
+
+from typing import Annotated
+
+from msgspec import Meta, field
+
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.numbers import Amount, Count, Share
+
+Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
+
+
+class Heat(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """Where in a picture lies what speaks for a class."""
+
+    method: str
+    picture: str
+    """The picture in grey under the map, as a PNG data URI."""
+    x: Share
+    """Where the map is highest: the share of the width to the left of it."""
+    y: Share
+    """The share of the height above it."""
+    values: tuple[tuple[Share, ...], ...] = ()
+    """The map itself, row by row from the top, its highest value 1; left out beside mistakes."""
+
+
+class Said(Record, frozen=True, kw_only=True):
+    """A class and its probability; rounding may put it a hair above 1."""
+
+    name: str = field(name="class")
+    probability: Amount
+
+
+class Reading(Record, frozen=True, kw_only=True):
+    """What the net would answer if it ended behind a block: the branches of all later ones are left out."""
+
+    block: str
+    """Its name: "stage1.block2"."""
+    said: Said
+    probabilities: tuple[Amount, ...]
+    """Those of the whole net's answers, in their order."""
+
+
+class Neighbour(Record, frozen=True, kw_only=True):
+    """A training picture that the net's last layer sees much as the picture explained."""
+
+    name: str
+    """What a person calls it."""
+    truth: str
+    similarity: Cosine
+    """The cosine of the two pictures' features."""
+    thumbnail: str
+    """As a PNG data URI."""
+
+
+class ExplainedPicture(Record, frozen=True, kw_only=True):
+    """One picture."""
+
+    name: str
+    seen: str
+    """What the net was shown of it, as a PNG data URI."""
+    answers: tuple[Said, ...]
+    """The likeliest classes, likeliest first."""
+    heat_of: str
+    """The class that the maps are of."""
+    heat: tuple[Heat, ...]
+    blocks: tuple[Reading, ...]
+    """In the net's order; blocks behind which a plain net has nothing for its last layer are left out."""
+    nearest: tuple[Neighbour, ...]
+    """Nearest first."""
+
+    @property
+    def settled(self) -> str:
+        """Return the block from which on the net would give its answer."""
+        others = [i for i, one in enumerate(self.blocks) if one.said.name != self.answers[0].name]
+        return self.blocks[others[-1] + 1 if others else 0].block
+
+
+class Explained(Record, frozen=True, kw_only=True):
+    """explained.json."""
+
+    model: str
+    """What the model is called."""
+    shortcut: str
+    last_stage: Count
+    """How many blocks the net's last stage has."""
+    protocol: str
+    """How each picture was shown to the net."""
+    searched: str
+    """Among which training pictures the nearest were looked for, or why none was."""
+    pictures: tuple[ExplainedPicture, ...]
+    environment: Environment

@@ -1,0 +1,102 @@
+"""What the page about explained pictures says of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from residuum.records.explained import Explained, ExplainedPicture
+from residuum.reporting import svg
+from residuum.reporting.charts import Series, XAxis, YAxis, curves
+from residuum.reporting.wording import clipped, counted, isolated, percent, shown
+
+SHARE = YAxis("probability", svg.percent_tick, percent, is_share=True)
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """One picture: the sentences and the chart about it. `id` is its heading's."""
+
+    id: str
+    found: ExplainedPicture
+    verdict: str
+    settled: str
+    chart: Markup
+    legend: list[Series]
+
+
+@dataclass(frozen=True)
+class ExplainedView:
+    """All that the page shows."""
+
+    found: Explained
+    pictures: list[PictureView]
+    notes: list[str]
+
+
+def view_explained(found: Explained) -> ExplainedView:
+    """Work out everything the page says."""
+    pictures = [_picture(one, found, f"p{place}") for place, one in enumerate(found.pictures, start=1)]
+    return ExplainedView(found, pictures, list(_notes(found)))
+
+
+def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
+    first, *others = one.answers
+    ahead = "".join(f", then {isolated(each.name)} ({percent(each.probability)})" for each in others)
+    labels = [isolated(clipped(shown(each.name), 40)) for each in one.answers]
+    legend = [Series(label, [], place) for place, label in enumerate(labels)]
+    return PictureView(
+        id=key,
+        found=one,
+        verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
+        settled=_settled(one),
+        chart=_chart(one, found, labels),
+        legend=legend if len(legend) > 1 else [],
+    )
+
+
+def _settled(one: ExplainedPicture) -> str:
+    names = [each.block for each in one.blocks]
+    place, name = names.index(one.settled) + 1, isolated(one.answers[0].name)
+    if place == 1:
+        return f"It would answer {name} behind every block."
+    if place == len(names):
+        return f"Only the last block, {isolated(names[-1])}, makes it answer {name}."
+    return f"From {isolated(one.settled)} on, block {place} of {len(names)}, it would answer {name}."
+
+
+def _chart(one: ExplainedPicture, found: Explained, labels: list[str]) -> Markup:
+    """Draw the probability of each answer behind each block."""
+    lines = [
+        Series(label, [(float(at), min(1.0, each.probabilities[i])) for at, each in enumerate(one.blocks, start=1)], i)
+        for i, label in enumerate(labels)
+    ]
+    names = [each.block for each in one.blocks]
+    begins = len(names) - found.last_stage + 1
+    marks = [(float(begins), "the last stage begins")] if begins > 1 else []
+    x = XAxis("block", lambda at: f"behind {isolated(names[int(at) - 1])}", from_zero=False)
+    return curves(lines, SHARE, marks, x)
+
+
+def _notes(found: Explained) -> Iterator[str]:
+    yield (
+        "A map shows where what speaks for the class lies, not why it speaks for it. It has far fewer places than the "
+        "picture has pixels, and is drawn smooth."
+    )
+    if found.shortcut == "none":
+        yield (
+            "After a block: the blocks behind it are left out, and the net's last layer reads what is there. Without "
+            "shortcuts it can only where no block behind changes the shape."
+        )
+    else:
+        yield (
+            "After a block: the branches of all blocks behind it are left out, their shortcuts stay, and the net's "
+            f"last layer reads what arrives. In the last stage ({counted(found.last_stage, 'block')}) that is what the "
+            "block gave; before it, what the later stages' shortcuts make of it, which the last layer never learnt to "
+            "read."
+        )
+    if any(one.nearest for one in found.pictures):
+        measure = "by the cosine between what the last layer reads of two pictures"
+        yield f"Nearest training pictures: {measure}, among {shown(found.searched)}."
+    else:
+        yield f"No training pictures are shown: {shown(found.searched)}."
