@@ -41,6 +41,7 @@ from residuum.recipes.named import RECIPES
 from residuum.settings import TrainSettings
 from residuum.training import captured as recording
 from residuum.training import loop, muon, optimizer, run
+from residuum.training import steps as steps_of_a_run
 from residuum.training.captured import captured
 from residuum.training.loop import Job, Steps, one_by_one
 from residuum.training.optimizer import make_optimizer, set_rate
@@ -136,7 +137,7 @@ def quickly(out: Path, **changes: object) -> TrainSettings:
 
 def trained(monkeypatch: pytest.MonkeyPatch, settings: TrainSettings, steps: Steps | None) -> runs.RunRecord:
     """Train, steps being taken so."""
-    monkeypatch.setattr(run, "steps_for", lambda job: steps)
+    monkeypatch.setattr(steps_of_a_run, "steps_for", lambda job: steps)
     return train(settings)
 
 
@@ -212,10 +213,10 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_and_nothing_is_saved_af
 ) -> None:
     real, steps = loop.cross_entropy, 0
 
-    def poisoned(logits: torch.Tensor, labels: torch.Tensor, **how: float) -> torch.Tensor:
+    def poisoned(*given: torch.Tensor, **how: float) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        return real(logits, labels, **how) * (float("nan") if steps == 8 else 1.0)
+        return real(*given, **how) * (float("nan") if steps == 8 else 1.0)
 
     monkeypatch.setattr(loop, "cross_entropy", poisoned)
     monkeypatch.setattr(loop, "REPORT_SECONDS", 1e9)

@@ -592,6 +592,15 @@ def test_the_fast_net_is_its_parts() -> None:
     assert float(net.pool(peak).sum()) == 1.0  # the largest of each map, not the mean
 
 
+def test_both_poolings_are_read_side_by_side() -> None:
+    torch.manual_seed(0)
+    net, x = ResNet(small(pooling="both")).eval(), torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        maps = net.end(net.stages(net.stem(x)))
+        read = torch.cat([nn.AvgPool2d(maps.shape[2])(maps), nn.MaxPool2d(maps.shape[2])(maps)], 1).flatten(1)
+        torch.testing.assert_close(net(x), net.fc(read))
+
+
 def test_dirac_convolutions_hand_on_each_channel() -> None:
     torch.manual_seed(0)
     net = ResNet(small(dirac_init=True))

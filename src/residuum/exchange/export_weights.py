@@ -143,6 +143,8 @@ def _unlike_both(spec: NetSpec) -> Iterator[str]:
         yield "its first convolution is 7×7 of stride 2 with pooling, and this net's is 3×3"
     if spec.shortcut != "B":
         yield f"it projects where the shape changes (option B), and this net's shortcut is {spec.shortcut}"
+    if spec.pooling != "average":
+        yield "it averages the last map, and this net does not"
     if spec.activation != "relu":
         yield f"it has ReLU, and this net has {spec.activation}"
     if spec.block == "bottleneck" and spec.stride_in != "3x3":

@@ -1,7 +1,7 @@
 """The model file: one safetensors file that describes itself. Nothing else is needed to use it.
 
-Tensors: the net's own under "model/…", preprocessing's under "preprocessing/…", and what pictures are compared with
-under "likeness/…" where it is known what they are like. The safetensors metadata holds one
+Tensors: the net's own under "model/…", perhaps packed (packing.py), preprocessing's under "preprocessing/…", and what
+pictures are compared with under "likeness/…" where it is known what they are like. The safetensors metadata holds one
 JSON text, "residuum": records/model.py says what is in it. Nothing is ever unpickled.
 """
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from residuum.errors import UserError
 from residuum.files import Json, write_whole
+from residuum.models.packing import unpacked
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.models.spec import from_json as spec_from_json
@@ -52,7 +53,7 @@ def write_model(path: Path, model: ModelFile) -> None:
 
 
 def read_model(path: Path) -> ModelFile:
-    """Read a model file (UserError if it is missing, damaged, not a safetensors file, or not one of ours)."""
+    """Read a model file, its weights unpacked (UserError if it is missing, damaged or not one of ours)."""
     tensors, metadata = read_tensors(path)
     content = _content(metadata.get(_KEY, "{}"))
     if content.get("format") != FORMAT:
@@ -62,7 +63,7 @@ def read_model(path: Path) -> ModelFile:
             "give a run folder or the model.safetensors inside one",
         )
     return ModelFile(
-        weights=below("model/", tensors),
+        weights=unpacked(below("model/", tensors)),
         preprocessing=below("preprocessing/", tensors),
         about=from_json(content, About, f"what {path} says of itself"),
         likeness=below("likeness/", tensors),

@@ -1,6 +1,8 @@
 """The layers that stem and blocks are made of, built as the specification says."""
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -89,3 +91,19 @@ class ZeroPad(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉)."""
         return every(x, self.stride, self.zeros)
+
+
+class BothPools(nn.Module):
+    """The mean of each map, then the largest of each."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, 2C, 1, 1)."""
+        return torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1)
+
+
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "average": partial(nn.AdaptiveAvgPool2d, 1),
+    "max": partial(nn.AdaptiveMaxPool2d, 1),
+    "both": BothPools,
+}
+"""From (N, C, H, W) to what the last layer reads of it, by NetSpec.pooling."""

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, make_block
-from residuum.models.layers import activation, convolution, nonlinearity
+from residuum.models.layers import POOLS, activation, convolution, nonlinearity
 from residuum.models.spec import NetSpec
 
 
@@ -23,10 +23,9 @@ class ResNet(nn.Module):
         self.spec = spec
         self.stem = _stem(spec)
         self.stages = _stages(spec)
-        channels = spec.widths[-1] * spec.expansion
-        self.end = _end(spec, channels)
-        self.pool = nn.AdaptiveAvgPool2d(1) if spec.pooling == "average" else nn.AdaptiveMaxPool2d(1)
-        self.fc = nn.Linear(channels, spec.num_classes)
+        self.end = _end(spec, spec.widths[-1] * spec.expansion)
+        self.pool = POOLS[spec.pooling]()
+        self.fc = nn.Linear(spec.features, spec.num_classes)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -62,8 +62,8 @@ class NetSpec:
     """How a basic block halves the map: by its first convolution's stride, or by 2×2 max-pooling after it."""
     first_stage_halves: bool = False
     """The first stage halves the map too."""
-    pooling: Literal["average", "max"] = "average"
-    """Over all places of the last map."""
+    pooling: Literal["average", "max", "both"] = "average"
+    """Over all places of the last map; both: the last layer reads the averages, then the largest."""
     zero_channels: Literal["end", "both"] = "end"
     """Option A: zero channels after the channels (fb.resnet.torch), or half before and half after."""
     shortcut_scale: float = 0.5
@@ -116,6 +116,11 @@ class NetSpec:
     def stem_channels(self) -> int:
         """Channels after the stem."""
         return self.widths[0] if self.stem_width is None else self.stem_width
+
+    @property
+    def features(self) -> int:
+        """Numbers that the last layer reads."""
+        return self.widths[-1] * self.expansion * (2 if self.pooling == "both" else 1)
 
     @property
     def depth(self) -> int:
