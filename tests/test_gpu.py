@@ -40,7 +40,7 @@ from residuum.recipe import Steps as Schedule
 from residuum.recipes.named import RECIPES
 from residuum.settings import TrainSettings
 from residuum.training import captured as recording
-from residuum.training import loop, muon, optimizer, run
+from residuum.training import loop, muon, optimizer
 from residuum.training import steps as steps_of_a_run
 from residuum.training.captured import captured
 from residuum.training.loop import Job, Steps, one_by_one
