@@ -89,7 +89,7 @@ def test_the_translation_has_the_same_parts_code_and_figures() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_and_flag_shown_exists(page: str) -> None:
     shown = re.findall(
-        r"residuum ((?:data )?[a-z-]+)", "\n".join(re.findall(r"```\n(.*?)```", text_of(page), re.DOTALL))
+        r"residuum ((?:data |weights )?[a-z-]+)", "\n".join(re.findall(r"```\n(.*?)```", text_of(page), re.DOTALL))
     )
     assert len(shown) >= 8
     for words in shown:

@@ -312,7 +312,7 @@ def test_features_heed_a_request_to_stop(finished: runs.RunRecord) -> None:
 
 @pytest.mark.parametrize(
     ("given", "recipe"),
-    [({}, "head"), ({"tune": "all"}, "fine_tune"), ({"epochs": 1}, "fine_tune"), ({"recipe": "quick"}, "quick"),
+    [({}, "head"), ({"tune": "all"}, "tune_all"), ({"epochs": 1}, "fine_tune"), ({"recipe": "quick"}, "quick"),
      ({"tune": "head"}, "head"), ({"lr": 0.1}, "fine_tune"), ({"recipe": "head"}, "head")],
 )  # fmt: skip
 def test_the_way_is_chosen_unless_another_was_asked_for(
@@ -320,7 +320,7 @@ def test_the_way_is_chosen_unless_another_was_asked_for(
 ) -> None:
     resolved = resolve(TrainSettings(str(flat), start=str(start), **given))
     assert resolved.recipe.name == recipe
-    assert (resolved.cut is None) == (recipe == "head")
+    assert (resolved.cut is None) == (recipe in ("head", "tune_all"))
 
 
 def test_a_net_of_the_same_classes_is_trained_on(finished: runs.RunRecord, flat: Path) -> None:
@@ -343,7 +343,7 @@ def test_what_a_head_has_no_use_for_is_refused(start: Path, flat: Path, given: d
 def test_folded_statistics_are_known_and_stay_in_training(start: Path, flat: Path, tmp_path: Path) -> None:
     before = load(start)
     assert is_folded(before.net)
-    settings = TrainSettings(str(flat), start=str(start), tune="all", epochs=1, batch_size=8, out=str(tmp_path / "run"))
+    settings = TrainSettings(str(flat), start=str(start), epochs=1, batch_size=8, out=str(tmp_path / "run"))
     record = train(settings)
     assert record.settings.resolved["recipe_details"]["frozen_statistics"] is True
     after = load(record.path).net

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from residuum import machine
-from residuum.data import hub
+from residuum.data import download, hub
 from residuum.data.cache import content_key
 from residuum.data.hub import SHORT_NAMES, fetch, fetch_model, fetched_folder, hub_name
 from residuum.data.open import open_data
@@ -109,7 +109,7 @@ class Server(ThreadingHTTPServer):
 @pytest.fixture
 def server(monkeypatch, tmp_path) -> Iterator[Server]:
     monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(hub, "TIMEOUT", 5.0)
+    monkeypatch.setattr(download, "TIMEOUT", 5.0)
     with Server() as running:
         monkeypatch.setenv("HF_ENDPOINT", running.address)
         monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
@@ -397,7 +397,7 @@ def test_offline_there_is_one_clear_message(monkeypatch, tmp_path):
 
 
 def test_a_hub_that_says_nothing_is_given_up(server, monkeypatch):
-    monkeypatch.setattr(hub, "TIMEOUT", 0.1)
+    monkeypatch.setattr(download, "TIMEOUT", 0.1)
     release = threading.Event()
     monkeypatch.setattr(Hub, "send_page", lambda self: release.wait(10))
     with pytest.raises(UserError, match=r"(?s)cannot reach the hub.*timed out"):

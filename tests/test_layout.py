@@ -35,7 +35,7 @@ BASE = {
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
-USES = PARTS | {"loading", "evaluation"}
+USES = PARTS | {"loading", "weights", "evaluation"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
@@ -57,8 +57,9 @@ LADDER = {
     "data": BASE | {"kernels"},
     "recipes": BASE,
     "loading": PARTS,
+    "weights": BASE | {"models"},
     "evaluation": PARTS | {"loading"},
-    "exchange": PARTS | {"loading"},
+    "exchange": PARTS | {"loading", "weights"},
     "training": USES,
     "prediction": USES,
     "depth": USES | {"training"},

@@ -228,10 +228,11 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     }  # fmt: skip
     from residuum.training.resolve import resolve
 
-    now = {**old, "tune": None}  # a setting that version had not
+    since = {"tune": None, "from_nothing": False, "balance": None, "rate_decay": None}
+    now = {**old, **since}  # settings that version had not
     assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))
-    assert as_json(resolved.settings) == {**now, "recipe": "fast_95"}
+    assert as_json(resolved.settings) == {**now, "recipe": "fast_95", "balance": False, "rate_decay": 1.0}
     assert resolved.recipe.iterations == 17 * (resolved.num_training // 64)
 
 

@@ -58,10 +58,13 @@ __all__ = [
     "model_table",
     "predict",
     "report",
+    "review",
     "study",
     "this_machine",
     "train",
     "trim",
+    "weights_fetch",
+    "weights_list",
 ]
 
 __version__ = VERSION
@@ -74,8 +77,11 @@ grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
 check = verbs.check.python
+review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
+weights_list = verbs.weights_list.python
+weights_fetch = verbs.weights_fetch.python
 
 
 @for_people

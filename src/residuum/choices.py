@@ -11,9 +11,18 @@ ZeroChannels = Literal["end", "both"]
 Interpolation = Literal["bilinear", "bicubic"]
 WeightLayout = Literal["torchvision", "timm"]
 RecipeName = Literal[
-    "quick", "fast", "fast_95", "fine_tune", "head", "sgd_one_cycle", "he2015_cifar", "he2015_imagenet"
+    "quick",
+    "fast",
+    "fast_95",
+    "fine_tune",
+    "head",
+    "tune_last",
+    "tune_all",
+    "sgd_one_cycle",
+    "he2015_cifar",
+    "he2015_imagenet",
 ]
-Tune = Literal["head", "all"]
+Tune = Literal["head", "last", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Layout = Literal["auto", "channels-last", "contiguous"]

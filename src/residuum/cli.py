@@ -34,8 +34,12 @@ app = App(
     version_flags=["--version"],
     result_action="return_value",
 )
-data = App(name="data", help="Look at or fetch pictures.")
-app.command(data)
+HOMES = {
+    "data": App(name="data", help="Look at or fetch pictures."),
+    "weights": App(name="weights", help="List or fetch trained weights."),
+}
+for _home in HOMES.values():
+    app.command(_home)
 app.register_install_completion_command()
 
 
@@ -71,8 +75,8 @@ def _grouped(settings: Any) -> Any:
 
 
 for _verb in VERBS:
-    *_home, _name = _verb.name.split()
-    (data if _home else app).command(_command(_verb), name=_name)
+    *_homes, _name = _verb.name.split()
+    (HOMES[_homes[0]] if _homes else app).command(_command(_verb), name=_name)
 
 
 # --- starting -----------------------------------------------------------------------------------
@@ -127,13 +131,13 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         _fail(f"error: --config {path} holds no table of settings", 2)
     inner = content.get("settings", content)
-    return {name: value for name, value in inner.items() if value is not None and value != []}
+    return {name.rstrip("_"): value for name, value in inner.items() if value is not None and value != []}
 
 
 def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
     """Lay the settings where the verb that is run will look for its own."""
-    within = {verb.name.removeprefix("data "): settings for verb in VERBS}
-    return within | {"data": within}
+    within = {verb.name.split()[-1]: settings for verb in VERBS}
+    return within | dict.fromkeys(HOMES, within)
 
 
 def main() -> None:

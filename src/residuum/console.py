@@ -14,13 +14,17 @@ def say(text: str) -> None:
 
 def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
-    last = float("-inf")
+    last, began, before = float("-inf"), 0.0, 0
 
     def tell(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, began, before
         now = time.monotonic()
+        if last == float("-inf"):
+            began, before = now, done
         if now - last >= SECONDS_BETWEEN:
-            say(f"{doing}: {done / max(total, 1):.0%}")
+            minutes, seconds = divmod(round((now - began) / max(done - before, 1) * (total - done)), 60)
+            left = f", ETA {minutes}:{seconds:02d}" if done > before else ""
+            say(f"{doing}: {done / max(total, 1):.0%}{left}")
             last = now
 
     return tell

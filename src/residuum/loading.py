@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from msgspec import structs
+from msgspec import UNSET, structs
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residuum import runs
@@ -31,6 +34,8 @@ class Classifier:
     preprocessing: Preprocessing
     about: About
     file: Path
+    kept: NDArray[np.float32] | None = None
+    """(M, D) directions of the features of pictures trained on, where about.likeness says what they are for."""
 
     @property
     def name(self) -> str:
@@ -64,7 +69,17 @@ def load(path: str | Path) -> Classifier:
     mean, std = (tensors[name].numpy() for name in ("mean", "std"))
     preprocessing = Preprocessing(**structs.asdict(about.preprocessing), mean=mean, std=std)
     net = build_net(model, file).eval()
-    return Classifier(net, model.spec, about.classes, preprocessing, about, file)
+    return Classifier(net, model.spec, about.classes, preprocessing, about, file, _kept(model, net, file))
+
+
+def _kept(model: ModelFile, net: ResNet, file: Path) -> NDArray[np.float32] | None:
+    """What pictures are compared with; None where it is not known (UserError if it does not fit the net)."""
+    if model.about.likeness is UNSET:
+        return None
+    kept = model.likeness.get("kept")
+    if kept is None or kept.ndim != 2 or kept.shape[1] != net.fc.in_features or not len(kept):
+        raise UserError(f"{file} is damaged", "what it compares pictures with does not fit its net")
+    return kept.float().numpy()
 
 
 def model_path(path: Path) -> Path:
@@ -95,13 +110,19 @@ def save_classifier(
     classes: tuple[str, ...],
     preprocessing: Preprocessing,
     provenance: Provenance,
+    kept: NDArray[np.floating[Any]] | None = None,
 ) -> None:
-    """Write a net with all that `load` needs, and where it comes from."""
+    """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with.
+
+    Where none are, nothing is said of what is like them: it holds of one net's features alone.
+    """
+    fields = {name: getattr(provenance, name) for name in Provenance.__struct_fields__}
     about = About(
-        **{name: getattr(provenance, name) for name in Provenance.__struct_fields__},
+        **(fields if kept is not None else {**fields, "likeness": UNSET}),
         classes=classes,
         preprocessing=View(**{name: getattr(preprocessing, name) for name in View.__struct_fields__}),
         net=spec.as_json(),
     )
     tensors = {name: torch.from_numpy(getattr(preprocessing, name)) for name in ("mean", "std")}
-    write_model(path, ModelFile(dict(net.state_dict()), tensors, about))
+    likeness = {} if kept is None else {"kept": torch.from_numpy(kept.astype(np.float16))}
+    write_model(path, ModelFile(dict(net.state_dict()), tensors, about, likeness))

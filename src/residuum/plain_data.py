@@ -71,8 +71,8 @@ def _options(kind: Any) -> list[Any]:
 
 
 def flag(name: str) -> str:
-    """Return how the command line spells a setting."""
-    return "--" + name.replace("_", "-")
+    """Return how the command line spells a setting; `from_` is --from, a word that Python keeps for itself."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def by_place(settings: Any) -> list[Field[Any]]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
+    from residuum.records.review import Review
+    from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, StudySettings
+    from residuum.settings import EvaluateSettings, ReviewSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -54,6 +56,30 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     for name, split in findings["splits"].items():
         print(f"{name:<11}{split['pictures']:,} pictures")
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
+
+
+REVIEWED = {
+    "label": "likely under the wrong class",
+    "copies": "the same picture, or nearly",
+    "unlike": "like no other picture",
+    "classes": "classes that cannot be told apart",
+}
+
+
+def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
+    """Print what to look at in a run's pictures, the surest of each kind, and where the rest is."""
+    from residuum.runs import REVIEW_TABLE
+
+    if json:
+        return print_json(found)
+    print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
+    for kind, words in REVIEWED.items():
+        those = [one for one in found.findings if one.kind == kind]
+        print(f"\n{words}: {len(those):,}")
+        for one in those[:25]:
+            print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
+    print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
+    return print(f"next     residuum report {settings.run}")
 
 
 def print_lesion(settings: object, folder: Path, json: bool) -> None:
@@ -151,6 +177,8 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
     print_figures(record.evaluation)
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
+    if record.head is not None:
+        print(f"         residuum data review {record.path}")
     return print(f"         residuum predict {record.path} PICTURE...")
 
 
@@ -170,7 +198,8 @@ def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> No
             print(json_format.dumps(answer.as_json(), ensure_ascii=False))
         else:
             pairs = zip(answer.classes, answer.probabilities, strict=True)
-            print(answer.picture + "  " + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+            doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
+            print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
 
 
 def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
@@ -200,6 +229,31 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
     print(f"model    {imported.path}")
     print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
     return print(f"next     residuum evaluate {imported.path} DATA")
+
+
+def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:
+    """Print a line for each file of weights, those on this machine with a star."""
+    if json:
+        return print_json(found)
+    print(f"{'name':<34}{'net':<18}{'MB':>6}{'top-1':>9}  {'licence':<14}{'SHA-256 begins':<16}from")
+    for row in found:
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f}"
+        top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
+        known = (row["checksum"] or "told by the hub")[:15]
+        name = f"{'*' if row['here'] else ' '} {row['name']}"
+        licence = row["licence"] or "not known"
+        print(f"{name:<34}{row['net'] or '':<18}{size:>6}{top1:>9}  {licence:<14}{known:<16}{row['library']}")
+    print("\n* is on this machine. top-1: ImageNet's validation pictures, one crop of 224 px, as published; names of")
+    return print("timm (with a dot) and OWNER/NAME of Hugging Face that are not listed can be fetched as well")
+
+
+def print_fetched(settings: object, found: Fetched, json: bool) -> None:
+    """Print what weights were fetched, what was checked, and what to do with them."""
+    if json:
+        return print_json(found)
+    print(f"weights  {found.name}, licence: {found.licence or 'not known, see ' + found.source}")
+    print(f"checked  {found.checked}; SHA-256 {found.sha256}")
+    return print(f"next     residuum train PHOTOS --start {found.name}")
 
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:

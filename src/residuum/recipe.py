@@ -107,13 +107,18 @@ class Recipe:
     norms: ParameterGroup | None = None
     """Under muon, how BN's scales and shifts move; by default as the others."""
     head: ParameterGroup | None = None
-    """Under muon, how the last layer moves; by default as the others."""
+    """How the last layer moves; by default as the others. Under sgd its weight decay is the others'."""
     trained_scales: bool = True
     """Whether BN's scales are trained; otherwise they stay at one."""
     statistics_momentum: float = 0.1
     """Share of BN's running statistics that each step renews."""
     frozen_statistics: bool = False
     """Whether BN computes with its running statistics in training too, and leaves them as they are."""
+    rate_decay: float = 1.0
+    """Under sgd, how many times as fast each stage moves as the stage behind it: the last one at the rate itself, and
+    so on to the stem (Howard and Ruder 2018, arXiv 1801.06146, sec. 3.2)."""
+    frozen_stages: int = 0
+    """So many of the first stages, and the stem before them, stay as they are."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0
@@ -162,6 +167,8 @@ class Task:
     """Passes that were asked for, if any."""
     batch_size: int | None = None
     """Pictures in a step that were asked for, if any."""
+    stages: int = 4
+    """Stages of the net."""
     folded: bool = False
     """Whether the starting net's BN statistics are folded into its convolutions: each is mean 0 and variance 1."""
 

@@ -6,9 +6,13 @@ data.json                classes, counts, fingerprint, where validation came fro
 split.json               the rows cut from the training data for validation, if any were
 metrics.jsonl            one line a report: kind "step", "epoch" or "event"
 checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+folds.safetensors        while a net is tuned fold by fold: the answers of those done
 start.safetensors        the model that training began with, where it was not a new net
 model.safetensors        the finished model, which describes itself
 evaluation.json          the final figures with their intervals
+head.json                of a head on frozen features: its temperature, and what it calls unsure
+out-of-fold.safetensors  of such a head: each training picture's answer from one that has not seen it
+review.json, review.csv  written by `residuum data review`: what to look at in the pictures
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
 explain/                 what `residuum explain` found, a folder each time
@@ -30,6 +34,7 @@ from residuum.records.codec import line as as_line
 from residuum.records.codec import parse_line, read_record
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Evaluation, Mistake
+from residuum.records.review import HeadFit, Review
 from residuum.records.run import Data, Epoch, Event, Line, Lock, RunSettings, Step
 
 SETTINGS = "settings.json"
@@ -39,10 +44,15 @@ SPLIT = "split.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
+FOLDS = "folds.safetensors"
 START = "start.safetensors"
 MODEL = "model.safetensors"
 EVALUATION = "evaluation.json"
 MISTAKES = "mistakes.json"
+HEAD = "head.json"
+OUT_OF_FOLD = "out-of-fold.safetensors"
+REVIEW = "review.json"
+REVIEW_TABLE = "review.csv"
 REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
@@ -67,6 +77,8 @@ class RunRecord:
     metrics: list[Line]
     evaluation: Evaluation | None
     mistakes: list[Mistake]
+    head: HeadFit | None = None
+    review: Review | None = None
 
     @property
     def steps(self) -> list[Step]:
@@ -148,6 +160,8 @@ def read_run(path: Path) -> RunRecord:
         metrics=read_metrics(path),
         evaluation=optional(EVALUATION, Evaluation),
         mistakes=optional(MISTAKES, list[Mistake]) or [],
+        head=optional(HEAD, HeadFit),
+        review=optional(REVIEW, Review),
     )
 
 

@@ -54,6 +54,9 @@ class DataChoices(Settings, group="Data"):
     """Side of the square the net sees, in pixels. By default the pictures' own up to 64, else 128."""
     validation: Annotated[float, Range(0.0, 0.9)] = 0.1
     """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
+    balance: bool | None = None
+    """Whether each class counts alike in training, however few pictures it has. By default yes where --tune fits a head
+    and the largest class has 3 times the pictures of the smallest or more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,10 @@ class WhichNet(Settings, group="Net"):
     """The net, by name: see `residuum models`. By default resnet20 for pictures up to 64 px, else resnet18;
     some recipes have their own."""
     start: Place | None = None
-    """Begin with this run's or model file's net, weights and preprocessing, instead of a new net."""
+    """Begin with the net, weights and preprocessing of this run, model file, or name of `residuum weights list`.
+    By default, for fewer than 3,000 photographs, with what is on this machine; else with a new net."""
+    from_nothing: bool = False
+    """Begin with a new net, whatever weights are on this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +112,9 @@ class WhichRecipe(Settings, group="Recipe"):
     recipe: RecipeName | None = None
     """How to train. By default quick; with --start, what --tune says."""
     tune: Tune | None = None
-    """What of the net that --start names is trained: all (recipe fine_tune), or the head, its last layer, on features
-    of the frozen rest. By default head for fewer than 3,000 pictures of other classes, where no recipe is asked for."""
+    """What of the net that --start names is trained: the head, its last layer, on features of the frozen rest; the last
+    stage, or all, from a fitted head on and only kept where that does better on pictures not seen. By default head
+    for fewer than 3,000 pictures of other classes, where no recipe is asked for; all of more is recipe fine_tune."""
     target: Annotated[int | None, Range(94, 95)] = None
     """Recipe fast alone: the accuracy on CIFAR-10, in per cent, that it is to reach: 94 or 95. By default 94."""
     epochs: Annotated[int | None, Range(1, 100_000)] = None
@@ -126,6 +133,9 @@ class RecipeChoices(Settings, group="Recipe"):
     """Highest learning rate. By default the recipe's."""
     weight_decay: Annotated[float | None, Range(0.0, 1.0)] = None
     """Weight decay. By default the recipe's."""
+    rate_decay: Annotated[float | None, Range(0.01, 1.0)] = None
+    """How many times as fast each stage learns as the stage behind it, down to the stem. Recipes with SGD alone.
+    By default the recipe's."""
     label_smoothing: Annotated[float | None, Range(0.0, 0.99)] = None
     """Share of the target spread over all classes. By default the recipe's."""
 

@@ -228,11 +228,39 @@ class CheckSettings(Settings):
 
 
 @dataclass(frozen=True)
+class ReviewSettings(OnDevice):
+    """What `residuum data review` can be told."""
+
+    run: Place | None = None
+    """The run folder whose pictures to look at."""
+
+
+@dataclass(frozen=True)
 class FetchSettings(Settings):
     """What `residuum data fetch` can be told."""
 
     name: str | None = None
     """A data set's short name (cifar10, cifar100, fashion-mnist) or its hub name (owner/name)."""
+
+
+@dataclass(frozen=True)
+class FetchWeightsSettings(Settings):
+    """What `residuum weights fetch` can be told."""
+
+    name: str | None = None
+    """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
+    _: KW_ONLY
+    from_: Place | None = None
+    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
+
+
+@dataclass(frozen=True)
+class ListWeightsSettings(Settings):
+    """What `residuum weights list` can be told."""
+
+    _: KW_ONLY
+    here: bool = False
+    """List only those that are on this machine."""
 
 
 @dataclass(frozen=True)

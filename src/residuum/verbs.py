@@ -20,13 +20,16 @@ from residuum.settings import (
     ExplainSettings,
     ExportWeightsSettings,
     FetchSettings,
+    FetchWeightsSettings,
     GrowSettings,
     ImportSettings,
     LesionSettings,
+    ListWeightsSettings,
     MachineSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
+    ReviewSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
@@ -39,6 +42,8 @@ if TYPE_CHECKING:
     from residuum.prediction.predict import Answer
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
+    from residuum.records.review import Review
+    from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
 
 P = ParamSpec("P")
@@ -269,11 +274,41 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     return check_data(open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking"))
 
 
+@verb(ReviewSettings, printing.print_review, name="data review", announced=True)
+def review(settings: ReviewSettings) -> Review:
+    """Look for what is wrong with a run's pictures: likely wrong labels, copies, pictures like no other.
+
+    Each with its reason, in the run folder as a table and on the report's page. Nothing is moved or deleted.
+    """
+    from residuum.training.review import review as review_run
+
+    return review_run(settings)
+
+
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
 def fetch(settings: FetchSettings) -> Path:
-    """Download a data set by name, checksummed; this, and import by name, alone use the network unasked."""
+    """Download a data set by name, checksummed; this, weights fetch, and import by name alone use the network."""
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
     return fetch_data(settings.name, progress=show_progress("fetching"))
+
+
+@verb(ListWeightsSettings, printing.print_weights, name="weights list")
+def weights_list(settings: ListWeightsSettings) -> list[dict[str, Any]]:
+    """List trained weights by name: size, licence, published accuracy, checksum, and which are on this machine."""
+    from residuum.weights.listing import listing
+
+    return listing(here=settings.here)
+
+
+@verb(FetchWeightsSettings, printing.print_fetched, name="weights fetch")
+def weights_fetch(settings: FetchWeightsSettings) -> Fetched:
+    """Fetch trained weights by name, check and import them, for `residuum train PHOTOS` to start from.
+
+    Examples: residuum weights fetch resnet50    residuum weights fetch resnet18 --from /media/usb
+    """
+    from residuum.exchange.fetch_weights import fetch_weights
+
+    return fetch_weights(settings)

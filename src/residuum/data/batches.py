@@ -5,9 +5,10 @@ Which pictures form step `s` depends only on (seed, s), so a run can stop and go
 
 import signal
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -85,6 +86,25 @@ def one_pass(num_pictures: int, batch_size: int) -> Plan:
     ]
 
 
+class Served(Protocol):
+    """N pictures, or what a net's first part makes of them, that can be walked again and again: see Loader."""
+
+    @property
+    def split(self) -> Split:
+        """Return the pictures and their labels."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+    def batches(self, plan: Plan, augmentation: Augmentation | None = None, seed: int = 0) -> Iterator[Batch]:
+        """Serve the plan's batches."""
+        ...
+
+    def take(self, rows: NDArray[np.int64]) -> "Served":
+        """Return what serves these rows alone, in this order."""
+        ...
+
+
 @dataclass(frozen=True)
 class Loader:
     """One split, ready to be served: decoded (`images` is (N, S, S, 3) uint8) or to be streamed (None).
@@ -101,6 +121,11 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def take(self, rows: NDArray[np.int64]) -> "Loader":
+        """Return what serves these rows alone, in this order."""
+        images = None if self.images is None else self.images[torch.from_numpy(rows).to(self.images.device)]
+        return replace(self, split=self.split.take(rows), images=images)
 
     def held(self) -> Iterable[Batch]:
         """Return all batches at once, to be walked sooner the next times; above 2 GiB they are read in every round."""

@@ -1,13 +1,10 @@
-"""Fetching data sets and models from a hub: the one place in residuum that uses the network itself."""
+"""Fetching data sets and models from a hub: what there is, and where it is kept. download.py uses the network."""
 
 import hashlib
-import http.client
 import json
 import os
 import re
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -17,7 +14,8 @@ from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 from residuum import machine
-from residuum.data.cache import Progress, remove_unfinished
+from residuum.data.cache import Progress
+from residuum.data.download import Asked, Expected, answer, download, is_web_address
 from residuum.data.split import configuration
 from residuum.errors import UserError, listed, nearest
 from residuum.files import replacing
@@ -29,8 +27,6 @@ SHORT_NAMES = {
 }
 HUB = "https://huggingface.co"
 MANIFEST = "manifest.json"
-TIMEOUT = 30.0
-"""Seconds without a byte after which we give up."""
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _MOST_PAGES = 10_000
@@ -44,6 +40,10 @@ class HubName:
     repository: str
     configuration: str = ""
     kind: Literal["data set", "model"] = "data set"
+    mirror: str = ""
+    """The address of who is asked instead of the hub."""
+    purpose: str = "import hf:"
+    """What a model is fetched for, as it is typed."""
 
     def __str__(self) -> str:
         """Return the name as people write it."""
@@ -52,7 +52,7 @@ class HubName:
     @property
     def command(self) -> str:
         """What to type to fetch it."""
-        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum import hf:{self}"
+        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum {self.purpose}{self}"
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def fetched_folder(name: str) -> Path | None:
     if (wanted := hub_name(name)) is None:
         return None
     folder = _place(wanted)
-    files = _read_manifest(folder)
+    files = fetched_files(folder)
     return folder if files and all(_size(folder / file.path) == file.size for file in files) else None
 
 
@@ -109,17 +109,26 @@ def fetch(name: str, *, folder: Path | None = None, progress: Progress | None = 
     return _fetch(wanted, target, lambda path: path.endswith(".parquet"), partial(_choose, wanted), progress)
 
 
-def fetch_model(name: str, about: Sequence[str], weights: Sequence[str], progress: Progress | None = None) -> Path:
+def fetch_model(
+    name: str,
+    about: Sequence[str],
+    weights: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    mirror: str = "",
+    purpose: str = "import hf:",
+) -> Path:
     """Fetch of a model the files `about` it that it has, and the first of `weights` that it has; return the folder.
 
-    All is checked and kept in the cache as a data set's files are.
+    All is checked and kept in the cache as a data set's files are. `mirror` is the address of who is asked instead of
+    the hub, `purpose` what stands before the name in the command that asks.
 
     Raises:
         UserError: the name is unknown, the hub is out of reach, or it sent something else than it lists.
     """
     if not re.fullmatch(f"{_PART}(/{_PART})?", name):
         raise UserError(f"{name!r} is not the name of a model", "", "hf:OWNER/NAME")
-    wanted = HubName(name, kind="model")
+    wanted = HubName(name, kind="model", mirror=mirror, purpose=purpose)
 
     def choose(files: list[RemoteFile]) -> list[RemoteFile]:
         there = {file.path: file for file in files}
@@ -136,7 +145,7 @@ def _fetch(
     choose: Callable[[list[RemoteFile]], list[RemoteFile]],
     progress: Progress | None,
 ) -> Path:
-    known = _read_manifest(target)
+    known = fetched_files(target)
     if not known or not all(_verified(target, file) for file in known):
         _refuse_foreign(target)
         files = choose(_list_files(wanted, matters))
@@ -156,7 +165,7 @@ def _place(wanted: HubName) -> Path:
     return machine.cache_folder() / "hub" / wanted.repository / (wanted.configuration or "_")
 
 
-def _read_manifest(folder: Path) -> list[RemoteFile]:
+def fetched_files(folder: Path) -> list[RemoteFile]:
     """Return the files of a fetch that was finished, none of another."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -240,7 +249,7 @@ def _choose(wanted: HubName, files: list[RemoteFile]) -> list[RemoteFile]:
 def _list_files(wanted: HubName, matters: Callable[[str], object]) -> list[RemoteFile]:
     """Ask the hub for those of the repository's files whose path matters."""
     room = "datasets" if wanted.kind == "data set" else "models"
-    url = f"{_endpoint()}/api/{room}/{wanted.repository}/tree/main?recursive=true"
+    url = f"{_endpoint(wanted)}/api/{room}/{wanted.repository}/tree/main?recursive=true"
     entries: list[Any] = []
     for _ in range(_MOST_PAGES):
         page, url = _get_page(wanted, url)
@@ -277,63 +286,55 @@ def _is_safe(path: str) -> bool:
 # --- the network -------------------------------------------------------------------------------
 
 
-def _endpoint() -> str:
-    endpoint = os.environ.get("HF_ENDPOINT") or HUB
-    if urlsplit(endpoint).scheme not in {"http", "https"}:
+def _endpoint(wanted: HubName) -> str:
+    endpoint = wanted.mirror or os.environ.get("HF_ENDPOINT") or HUB
+    if not is_web_address(endpoint):
         raise UserError(f"HF_ENDPOINT is {endpoint!r}", "it must begin with https:// or http://")
     return endpoint.rstrip("/")
 
 
-def _download_all(wanted: HubName, folder: Path, files: list[RemoteFile], progress: Progress | None) -> None:
-    total, done = sum(file.size for file in files), 0
+def _asked(wanted: HubName) -> Asked:
+    return Asked(
+        what=f"{wanted.kind} {wanted}",
+        place="the hub",
+        host=urlsplit(_endpoint(wanted)).netloc,
+        command=wanted.command,
+        if_missing=f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN",
+        otherwise="give a folder with --from" if "fetch" in wanted.purpose else "give a folder",
+        token=None if wanted.mirror else os.environ.get("HF_TOKEN"),
+    )
 
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
+
+def _download_all(wanted: HubName, folder: Path, files: list[RemoteFile], progress: Progress | None) -> None:
+    total, before = sum(file.size for file in files), 0
+
+    def tell(done: int, _: int) -> None:
         if progress:
-            progress(done, total)
+            progress(before + done, total)
 
     for file in files:
-        if _verified(folder, file):
-            advance(file.size)
-        else:
-            _download(wanted, folder, file, advance)
+        if not _verified(folder, file):
+            _download(wanted, folder, file, tell)
+        before += file.size
+        tell(0, 0)
 
 
-def _download(wanted: HubName, folder: Path, file: RemoteFile, advance: Callable[[int], None]) -> None:
+def _download(wanted: HubName, folder: Path, file: RemoteFile, progress: Progress) -> None:
     """Fetch one file; it gets its name only if size and checksum are right."""
     room = "datasets/" if wanted.kind == "data set" else ""
-    url = f"{_endpoint()}/{room}{wanted.repository}/resolve/main/{quote(file.path)}"
-    path, digest, size = folder / file.path, file.hasher(), 0
-    with _writing(folder), replacing(path) as unfinished:
-        remove_unfinished(path.parent)
-        for block in _blocks(wanted, url):
-            size += len(block)
-            if size > file.size:
-                break
-            digest.update(block)
-            unfinished.write(block)
-            advance(len(block))
-        if size != file.size:
-            what = "more" if size > file.size else f"{size} bytes instead"
-            raise _spoiled(wanted, file, f"the hub lists {file.size} bytes and sent {what}")
-        if digest.hexdigest() != file.checksum:
-            kind = "SHA-256" if file.sha256 else "SHA-1"
-            raise _spoiled(wanted, file, f"its {kind} is {digest.hexdigest()}, listed is {file.checksum}")
-
-
-def _spoiled(wanted: HubName, file: RemoteFile, why: str) -> UserError:
-    mend = f"run `{wanted.command}` again: what arrived whole is kept"
-    return UserError(f"{file.path} of {wanted} did not arrive as it should", why, mend)
+    url = f"{_endpoint(wanted)}/{room}{wanted.repository}/resolve/main/{quote(file.path)}"
+    expected = Expected(file.checksum, file.hasher, "SHA-256" if file.sha256 else "SHA-1", file.size)
+    with _writing(folder):
+        download(url, folder / file.path, expected, _asked(wanted), progress)
 
 
 def _get_page(wanted: HubName, url: str) -> tuple[list[Any], str]:
     """Return one page of a list, and the address of the next one, or ""."""
-    with _answer(wanted, url) as response:
-        answer, link = response.read(_LONGEST_ANSWER), response.headers.get("Link", "")
+    with answer(url, _asked(wanted)) as response:
+        content, link = response.read(_LONGEST_ANSWER), response.headers.get("Link", "")
     following = re.search(r'<([^>]*)>;\s*rel="next"', link)
     try:
-        page = json.loads(answer)
+        page = json.loads(content)
     except ValueError as error:
         raise _not_understood(wanted, "its list of files is not JSON") from error
     if not isinstance(page, list):
@@ -341,40 +342,6 @@ def _get_page(wanted: HubName, url: str) -> tuple[list[Any], str]:
     # Only its query is taken: an answer does not get to choose another machine.
     query = urlsplit(following[1]).query if following else ""
     return page, urlsplit(url)._replace(query=query).geturl() if query else ""
-
-
-def _blocks(wanted: HubName, url: str) -> Iterator[bytes]:
-    with _answer(wanted, url) as response:
-        while block := response.read(1 << 20):
-            yield block
-
-
-@contextmanager
-def _answer(wanted: HubName, url: str) -> Iterator[Any]:
-    """Yield what the hub sends; turn what the network raises into one clear message."""
-    request = urllib.request.Request(url, headers={"User-Agent": "residuum"})
-    if token := os.environ.get("HF_TOKEN"):
-        request.add_unredirected_header("Authorization", f"Bearer {token}")  # for the hub alone
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-            yield response
-    except urllib.error.HTTPError as error:
-        error.close()
-        unknown = error.code in {401, 403, 404}
-        raise UserError(
-            f"the hub has no {wanted.kind} {wanted}" if unknown else f"the hub failed to send {wanted}",
-            f"{urlsplit(_endpoint()).netloc} answered {error.code} {error.reason}",
-            f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN"
-            if unknown
-            else "try later",
-        ) from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
-        raise UserError(
-            f"cannot reach the hub for {wanted}",
-            f"{urlsplit(_endpoint()).netloc}: {str(reason) or type(error).__name__}",
-            f"run `{wanted.command}` on a connected machine, or give a folder",
-        ) from error
 
 
 def _not_understood(wanted: HubName, why: str) -> UserError:

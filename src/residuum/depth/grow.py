@@ -42,7 +42,7 @@ def grow(settings: GrowSettings) -> Path:
     now = machine.environment()
     step = Grown(date=now.date, from_=classifier.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed)
     about = structs.replace(classifier.about, lineage=(*classifier.about.lineage, step), versions=now)
-    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about)
+    save_classifier(path, deeper, deeper.spec, classifier.classes, classifier.preprocessing, about, classifier.kept)
     say(f"grown from {spec.depth} to {deeper.spec.depth} layers, {_written(blocks)} blocks; same answers")
     return path
 

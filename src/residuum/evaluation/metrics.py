@@ -79,8 +79,8 @@ def judge(
         split=split,
         protocol=protocol,
         images=len(rows.labels),
-        top1=_proportion(np.count_nonzero(rows.rank < 1), len(rows.rank)),
-        top5=_proportion(np.count_nonzero(rows.rank < 5), len(rows.rank)) if len(classes) > 5 else None,
+        top1=proportion(np.count_nonzero(rows.rank < 1), len(rows.rank)),
+        top5=proportion(np.count_nonzero(rows.rank < 5), len(rows.rank)) if len(classes) > 5 else None,
         macro_f1=macro_f1,
         ece=ece,
         loss=float(np.log(1 / np.clip(rows.own.astype(np.float64), SMALLEST, 1)).mean()),
@@ -184,7 +184,8 @@ def _read_rows(probabilities: Probabilities, labels: NDArray[np.int64]) -> _Rows
 # --- figures with their intervals --------------------------------------------------------------
 
 
-def _proportion(successes: Any, trials: int) -> Measure:
+def proportion(successes: Any, trials: int) -> Measure:
+    """Return successes / trials with Wilson's 95 % interval; of no trials 0, within 0 to 1."""
     successes = int(successes)
     low, high = wilson(successes, trials)
     return Measure(value=successes / trials if trials else 0.0, low=low, high=high)
@@ -192,13 +193,13 @@ def _proportion(successes: Any, trials: int) -> Measure:
 
 def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
     hits, images, called = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
-    J = _proportion(hits, images + called - hits)  # of the images that are of the class or are called so
+    J = proportion(hits, images + called - hits)  # of the images that are of the class or are called so
     f1, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
     return ClassFigures(
         name=name,
         images=images,
-        precision=_proportion(hits, called),
-        recall=_proportion(hits, images),
+        precision=proportion(hits, called),
+        recall=proportion(hits, images),
         f1=Measure(value=f1, low=low, high=high),
     )
 

@@ -30,6 +30,8 @@ class Imported:
     layout: str
     assumptions: tuple[str, ...]
     left_out: tuple[str, ...]
+    image_size: int
+    """Side of the square that the net sees, in pixels."""
 
 
 def import_weights(settings: ImportSettings) -> Imported:
@@ -51,7 +53,8 @@ def import_weights(settings: ImportSettings) -> Imported:
     classes, preprocessing = _classes(facts, spec, source.name), _preprocessing(facts)
     layout, opened = found.layout.name, source.opened
     said = (*opened.chosen, *_ignored(source), *notes, *_structure(spec, source, layout), *guessed)
-    imported = Imported(_destination(settings, source), spec, layout, said, opened.left_out)
+    where = _destination(settings, source)
+    imported = Imported(where, spec, layout, said, opened.left_out, preprocessing.image_size)
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
 

@@ -1,12 +1,13 @@
 """The model file: one safetensors file that describes itself. Nothing else is needed to use it.
 
-Tensors: the net's own under "model/…", preprocessing's under "preprocessing/…". The safetensors metadata holds one
+Tensors: the net's own under "model/…", preprocessing's under "preprocessing/…", and what pictures are compared with
+under "likeness/…" where it is known what they are like. The safetensors metadata holds one
 JSON text, "residuum": records/model.py says what is in it. Nothing is ever unpickled.
 """
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,6 +34,7 @@ class ModelFile:
     weights: dict[str, Tensor]
     preprocessing: dict[str, Tensor]
     about: About
+    likeness: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def spec(self) -> NetSpec:
@@ -44,6 +46,7 @@ def write_model(path: Path, model: ModelFile) -> None:
     """Write the model file, whole or not at all (UserError when the disk is full)."""
     tensors = {f"model/{name}": tensor for name, tensor in model.weights.items()}
     tensors |= {f"preprocessing/{name}": tensor for name, tensor in model.preprocessing.items()}
+    tensors |= {f"likeness/{name}": tensor for name, tensor in model.likeness.items()}
     about = json.dumps(with_version(model.about), ensure_ascii=False)
     write_whole(path, sealed(tensors, {_KEY: about}))
 
@@ -62,6 +65,7 @@ def read_model(path: Path) -> ModelFile:
         weights=below("model/", tensors),
         preprocessing=below("preprocessing/", tensors),
         about=from_json(content, About, f"what {path} says of itself"),
+        likeness=below("likeness/", tensors),
     )
 
 

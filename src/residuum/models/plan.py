@@ -30,7 +30,7 @@ Value = Tensor | tuple[Tensor, Tensor]
 """A tensor; or two that are one in memory, for the branch and for the shortcut (kernels/batch_norm.py)."""
 
 
-def make_forward(net: ResNet, compute: Compute, *, checkpointing: bool = False) -> Forward:
+def make_forward(net: ResNet, compute: Compute, *, checkpointing: bool = False) -> "Plan | ResNet":
     """Return what computes net(x) in training and judging: a plan where kernels are compiled, else the net itself.
 
     With `checkpointing`, training keeps fewer activations and computes them again (memory.py); no number changes.
@@ -203,12 +203,32 @@ class Plan:
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) to (N, K)."""
-        if not self.net.training and (torch.is_grad_enabled() or not self.uses_kernels):
+        if self._leaves_it_to_the_net():
             return self.net(x)  # type: ignore[no-any-return]
-        y = self.stem(x)
+        return self._classified(self._through(self.stem(x), 0, len(self.stages)))
+
+    def begin(self, x: Tensor, stages: int) -> Tensor:
+        """Take pictures (N, C_in, H, W) through the stem and the first `stages` stages."""
+        if self._leaves_it_to_the_net():
+            return self.net.begin(x, stages)
+        return _twice(self._through(self.stem(x), 0, stages))[0]
+
+    def go_on(self, x: Tensor, stages: int) -> Tensor:
+        """Take what `begin` gave to logits (N, K)."""
+        if self._leaves_it_to_the_net():
+            return self.net.go_on(x, stages)
+        return self._classified(self._through(x, stages, len(self.stages)))
+
+    def _leaves_it_to_the_net(self) -> bool:
+        return not self.net.training and (torch.is_grad_enabled() or not self.uses_kernels)
+
+    def _through(self, y: Value, first: int, stop: int) -> Value:
         last_kept = max(1, len(self.stages) - 1) if self.checkpointing and self.net.training else 0
-        for number, stage in enumerate(self.stages):
+        for number, stage in enumerate(self.stages[first:stop], start=first):
             y = (checkpointed if number < last_kept else in_turn)(stage, y)
+        return y
+
+    def _classified(self, y: Value) -> Tensor:
         return self.net.classify(_twice(self.end(y))[0])
 
 

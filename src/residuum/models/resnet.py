@@ -33,6 +33,14 @@ class ResNet(nn.Module):
         """(N, C_in, H, W) to (N, K)."""
         return self.head(self.stages(self.stem(x)))
 
+    def begin(self, x: Tensor, stages: int) -> Tensor:
+        """Take pictures (N, C_in, H, W) through the stem and the first `stages` stages."""
+        return self.stages[:stages](self.stem(x))  # type: ignore[no-any-return]
+
+    def go_on(self, x: Tensor, stages: int) -> Tensor:
+        """Take what `begin` gave to logits (N, K)."""
+        return self.head(self.stages[stages:](x))
+
     def head(self, x: Tensor) -> Tensor:
         """Take the last block's output (N, C, H, W) to logits (N, K)."""
         return self.classify(self.end(x))
@@ -40,6 +48,15 @@ class ResNet(nn.Module):
     def classify(self, x: Tensor) -> Tensor:
         """Take the last activations (N, C, H, W) to logits (N, K)."""
         return self.fc(self.pool(x).flatten(1))  # type: ignore[no-any-return]
+
+    def parts(self) -> list[tuple[nn.Module, ...]]:
+        """Return the net's parts from the stem to the last layer: the stem, each stage, the last layer."""
+        *stages, last = [(stage,) for stage in self.stages.children()]
+        return [(self.stem,), *stages, (*last, self.end), (self.fc,)]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Take pictures (N, C_in, H, W) to what the last layer reads of them (N, D)."""
+        return self.pool(self.end(self.stages(self.stem(x)))).flatten(1)  # type: ignore[no-any-return]
 
     def blocks(self) -> Iterator[tuple[str, ResidualBlock]]:
         """Yield every block in order with its name: "stage1.block1"."""

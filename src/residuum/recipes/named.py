@@ -12,10 +12,22 @@ from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.head import head
 from residuum.recipes.quick import quick
 from residuum.recipes.sgd_one_cycle import sgd_one_cycle
+from residuum.recipes.tune import tune_all, tune_last
 
 RECIPES: dict[str, Callable[[Task], Recipe]] = {
     recipe.__name__: recipe
-    for recipe in (quick, fast.fast, fast_95.fast_95, fine_tune, head, sgd_one_cycle, he2015_cifar, he2015_imagenet)
+    for recipe in (
+        quick,
+        fast.fast,
+        fast_95.fast_95,
+        fine_tune,
+        head,
+        tune_last,
+        tune_all,
+        sgd_one_cycle,
+        he2015_cifar,
+        he2015_imagenet,
+    )
 }
 
 OWN_NETS: dict[RecipeName, str] = {"fast": fast.NET, "fast_95": fast_95.NET}

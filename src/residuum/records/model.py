@@ -8,7 +8,8 @@ from residuum.choices import Interpolation
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Figures
-from residuum.records.numbers import Count
+from residuum.records.numbers import Amount, Count
+from residuum.records.review import Likeness
 from residuum.records.run import Data
 
 FORMAT = "residuum-model/1"
@@ -94,6 +95,10 @@ class Provenance(Record, frozen=True, kw_only=True):
     """What wrote it, and where."""
     import_: Import | UnsetType = field(name="import", default=UNSET)
     lineage: Lineage = ()
+    temperature: Amount | UnsetType = UNSET
+    """What the logits of a head fitted to frozen features were divided by; its last layer holds it already."""
+    likeness: Likeness | UnsetType = UNSET
+    """From where on a picture is unlike those trained on; their features are tensors beside it."""
 
 
 class View(Record, frozen=True, kw_only=True):

@@ -12,8 +12,9 @@ from markupsafe import Markup
 
 from residuum.records.codec import to_json
 from residuum.records.evaluation import Evaluation
+from residuum.records.review import Finding
 from residuum.records.run import Epoch, RunSummary, Step
-from residuum.reporting import charts, sentences
+from residuum.reporting import charts, sentences, trust_view
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.points import last, points, thin
 from residuum.reporting.wording import shown
@@ -97,6 +98,33 @@ class OneRun:
     def seconds(self) -> float | None:
         """Return the time spent in the epochs that are done."""
         return sum(line.seconds for line in self.record.epochs) if self.record.epochs else None
+
+    @property
+    def trust_sections(self) -> list[tuple[str, str]]:
+        """Return the ids and names of the sections on the pictures and on what the net does not know."""
+        reviewed, fitted = self.record.review is not None, self.record.head is not None
+        sections = (("pictures", "Pictures", reviewed or fitted), ("doubt", "Unsure", fitted))
+        return [(key, words) for key, words, there in sections if there]
+
+    @property
+    def findings(self) -> list[tuple[str, str, list[Finding]]]:
+        """Return what a review found in the pictures: title, what it means, findings."""
+        return trust_view.groups(self.record.review)
+
+    @property
+    def review_words(self) -> str:
+        """Return what was looked at, or how to."""
+        return trust_view.review_words(self.record)
+
+    @property
+    def doubt_chart(self) -> list[Picture]:
+        """Return the chart of what calling pictures unsure costs and gains."""
+        return trust_view.doubt_chart(self.record.head) if self.record.head else []
+
+    @property
+    def doubt_words(self) -> list[str]:
+        """Return what it costs and gains in words."""
+        return trust_view.doubt_words(self.record.head) if self.record.head else []
 
     @property
     def speed(self) -> float | None:

@@ -13,7 +13,7 @@ SPLITS = {
     "test": "it never saw",
     "validation": "kept aside from training",
     "train": "it was trained on",
-    "out-of-fold": "for training, each answered by a last layer fitted without it",
+    "out-of-fold": "for training, each answered by a model fitted without it",
 }
 
 
@@ -110,8 +110,13 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     elif record.data:
         yield "No pictures were kept for validation."
     if split == "out-of-fold":
-        fitted = "the last layer was fitted anew without each fifth of them, and answered that fifth"
-        yield f"The final figures are for all training pictures: {fitted}. {why} The model is fitted on all of them."
+        images, all_of_them = (
+            record.evaluation.images if record.evaluation else 0,
+            record.data and record.data.counts.train,
+        )
+        which = "all" if images == all_of_them else f"{count(images)} of the"
+        fitted = "the model was fitted anew without each fifth, and answered that fifth"
+        yield f"The final figures are for {which} training pictures: {fitted}. {why} Now it is fitted on all."
     if split == "validation":
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         yield f"The final figures are for the validation pictures. {why} {guided}"

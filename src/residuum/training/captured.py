@@ -38,7 +38,7 @@ def steps_for(job: Job) -> Steps | None:
     are skipped by chance, which Python draws.
     """
     skips = any(getattr(module, "skipped", 0) for module in job.net.modules())
-    is_resident = job.compute.device.type == "cuda" and job.loader.images is not None
+    is_resident = job.compute.device.type == "cuda" and getattr(job.loader, "images", None) is not None
     return captured if is_resident and job.forward is job.net and not skips else None
 
 

@@ -40,12 +40,17 @@ class Head:
 
 
 def fit_head(
-    x: Numbers, labels: NDArray[np.int64], num_classes: int, seed: int, same: NDArray[np.int64] | None = None
+    x: Numbers,
+    labels: NDArray[np.int64],
+    num_classes: int,
+    seed: int,
+    same: NDArray[np.int64] | None = None,
+    weights: Numbers | None = None,
 ) -> Head:
     """Fit (N, D) features to (N,) labels 0 … K−1; `seed` decides the folds.
 
     Pictures with the same number in `same`, (N,), lie in one fold. The strengths are tried from the most held back on,
-    until the likelihood falls.
+    until the likelihood falls. `weights`, (K,), say what a picture of each class counts, there and in fitting.
 
     Raises:
         UserError: all pictures are the same.
@@ -54,20 +59,33 @@ def fit_head(
     if (which == which[0]).all():
         raise UserError("the training pictures are all the same picture", "nothing can be learnt from one")
     kept = [which != fold for fold in np.unique(which)]
-    regressions = [_Regression(x[rows], labels[rows], num_classes) for rows in kept]
+    regressions = [_Regression(x[rows], labels[rows], num_classes, weights) for rows in kept]
     best: tuple[float, float, Numbers] | None = None
     for strength in STRENGTHS:
         answers = np.empty((len(x), num_classes))
         for rows, regression in zip(kept, regressions, strict=True):
             weight, bias = regression.fitted(strength)
             answers[~rows] = softmax(x[~rows] @ weight.T + bias)
-        loss = float(-np.log(np.maximum(answers[np.arange(len(x)), labels], SMALLEST)).mean())
+        loss = mean_loss(answers, labels, weights)
         if best is not None and loss > best[0]:
             break
         best = loss, strength, answers
     assert best is not None
-    weight, bias = _Regression(x, labels, num_classes).fitted(best[1])
+    weight, bias = _Regression(x, labels, num_classes, weights).fitted(best[1])
     return Head(weight, bias, best[1], best[0], best[2])
+
+
+def fit_with(
+    x: Numbers, labels: NDArray[np.int64], num_classes: int, strength: float, weights: Numbers | None = None
+) -> tuple[Numbers, Numbers]:
+    """Return W (K, D) and b (K,) fitted to (N, D) features and (N,) labels at one strength."""
+    return _Regression(x.astype(np.float64), labels, num_classes, weights).fitted(strength)
+
+
+def mean_loss(answers: Numbers, labels: NDArray[np.int64], weights: Numbers | None = None) -> float:
+    """Return the mean negative log-likelihood, in nats, of (N,) labels by (N, K) answers; weighted by class, if so."""
+    losses = -np.log(np.maximum(answers[np.arange(len(labels)), labels], SMALLEST))
+    return float(np.average(losses, weights=None if weights is None else weights[labels]))
 
 
 def folds(labels: NDArray[np.int64], seed: int, same: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -93,7 +111,7 @@ def softmax(logits: Numbers) -> Numbers:
 class _Regression:
     """Logistic regression of some pictures, fitted with one strength after another, each from where the last ended."""
 
-    def __init__(self, x: Numbers, labels: NDArray[np.int64], num_classes: int) -> None:
+    def __init__(self, x: Numbers, labels: NDArray[np.int64], num_classes: int, weights: Numbers | None = None) -> None:
         from sklearn.linear_model import LogisticRegression  # only here: it takes a second
 
         self.labels, self.num_classes = labels, num_classes
@@ -103,7 +121,8 @@ class _Regression:
         z = (x - self.mean) / self.sd
         self.axes = _axes(z) if len(z) < z.shape[1] else np.eye(z.shape[1])
         self.z = z @ self.axes
-        self.model = LogisticRegression(max_iter=1000, tol=1e-6, warm_start=True)
+        counts = None if weights is None else {label: weights[label] for label in self.present.tolist()}
+        self.model = LogisticRegression(max_iter=1000, tol=1e-6, warm_start=True, class_weight=counts)
 
     def fitted(self, strength: float) -> tuple[Numbers, Numbers]:
         """Return W (K, D) and b (K,) for features as they are, the standardisation folded in."""

@@ -1,31 +1,49 @@
 """The part of a run that fits the last layer alone: features, regression, the judgement on every picture."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from msgspec import structs
-from torch import nn
+from numpy.typing import NDArray
 
 from residuum import machine, runs
 from residuum.console import say
+from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import protocol
-from residuum.evaluation.metrics import judge
+from residuum.evaluation.metrics import Probabilities, judge, wilson
 from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.run import Event
 from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, fit_head
+from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, make_net
+from residuum.training.trust import Calibrated, calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A net with its last layer fitted to the features of the frozen rest."""
+
+    net: ResNet
+    head: Head
+    found: Calibrated
+    """The head as it is in the net."""
+    features: NDArray[np.float32]
+    """(N, D) of the training pictures."""
+    answers: Probabilities | None
+    """Of the data's own test or validation pictures, where there are any."""
 
 
 def train_head(
@@ -33,8 +51,16 @@ def train_head(
 ) -> tuple[ResNet, Evaluation]:
     """Return the net with its last layer fitted, and the run's final figures, which are written.
 
-    They are of the data's own test or validation pictures; or else of all training pictures, each answered by a last
-    layer that has not seen it. Where there are both, the latter lie in the run's evaluations.
+    Raises:
+        Stopped: a signal came; the message says how to go on.
+        UserError: pictures cannot be read, or are all the same.
+    """
+    fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
+    return fitted.net, judge_head(run, resolved, loaders, fitted)
+
+
+def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Fitted:
+    """Fit the last layer, and say how the training pictures fared out of fold.
 
     Raises:
         Stopped: a signal came; the message says how to go on.
@@ -49,28 +75,62 @@ def train_head(
     except Stopped as stop:
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
-    head = fit_head(x, train.split.labels, len(classes), resolved.settings.seed, same)
-    net.set_submodule("fc", _as_layer(head).to(resolved.compute.device))
-    how = protocol(train.preprocessing)
-    if resolved.compute.precision != "float32":
-        how += f", computed in {resolved.compute.precision}"
-    unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
-    if final is None or final_x is None:
-        judged = by_folds = record_judged(run, net, head.out_of_fold, train, classes, OUT_OF_FOLD, unseen)
-    else:
-        by_folds = judge(head.out_of_fold, train.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen)
-        _keep(run, resolved, by_folds)
+    labels, seed = train.split.labels, resolved.settings.seed
+    which = folds(labels, seed, same)
+    head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
+    found = calibrated(head, labels, which, classes)
+    set_last_layer(net, found.head.weight, found.head.bias)
+    answers = None
+    if final_x is not None:
         with torch.inference_mode():
-            logits = net.fc.cpu()(torch.from_numpy(final_x))
-        judged = record_judged(run, net, torch.softmax(logits, 1).numpy(), loaders[final], classes, final, how)
-    _tell(run, head, by_folds)
-    return net, judged
+            answers = torch.softmax(copy.deepcopy(net.fc).cpu()(torch.from_numpy(final_x)), 1).numpy()
+    _tell(run, found.head, labels)
+    return Fitted(net, head, found, x, answers)
 
 
-def _as_layer(head: Head) -> nn.Linear:
-    layer = nn.Linear(*reversed(head.weight.shape))
-    layer.load_state_dict({"weight": torch.from_numpy(head.weight), "bias": torch.from_numpy(head.bias)})
-    return layer
+def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) -> Evaluation:
+    """Write the final figures of a net with its last layer fitted, and return them: see judge_by_folds."""
+    how = as_computed(resolved, loaders)
+    unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
+    own, train = None if fitted.answers is None else (fitted.answers, how), loaders["train"]
+    judged = judge_by_folds(run, fitted.net, resolved, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
+    record_trust(run, resolved, train, fitted.features, fitted.found, unseen)
+    return judged
+
+
+def judge_by_folds(
+    run: Path,
+    net: ResNet,
+    resolved: Resolved,
+    loaders: Loaders,
+    asked: Loader,
+    unseen: tuple[Probabilities, str],
+    own: tuple[Probabilities, str] | None,
+) -> Evaluation:
+    """Write the final figures and return them: of the data's `own` test or validation pictures, answers and protocol;
+    or else of the training pictures that were `asked` out of fold, `unseen`.
+
+    Where there are both, the latter lie in the run's evaluations. The mistakes' heat maps are of the finished `net`.
+    """
+    final, classes = final_split(loaders), resolved.data.classes
+    if final is None or own is None:
+        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1])
+    by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
+    _keep(run, resolved, by_folds)
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1])
+
+
+def as_computed(resolved: Resolved, loaders: Loaders) -> str:
+    """Say how pictures are shown, and in what they are computed where that is not float32."""
+    precision, how = resolved.compute.precision, protocol(loaders["train"].preprocessing)
+    return how if precision == "float32" else f"{how}, computed in {precision}"
+
+
+@torch.no_grad()
+def set_last_layer(net: ResNet, weight: Numbers, bias: Numbers) -> None:
+    """Copy W (K, D) and b (K,) into the net's last layer."""
+    net.fc.weight.copy_(torch.from_numpy(weight))
+    net.fc.bias.copy_(torch.from_numpy(bias))
 
 
 def _keep(run: Path, resolved: Resolved, found: Evaluation) -> None:
@@ -88,12 +148,20 @@ def _keep(run: Path, resolved: Resolved, found: Evaluation) -> None:
     write_record(run / runs.EVALUATIONS / f"{found.split}-{digest[:12]}.json", kept)
 
 
-def _tell(run: Path, head: Head, found: Evaluation) -> None:
-    """Say what was chosen, and how the training pictures fared out of fold; the page shows it as an event."""
-    right = f"{found.top1.value:.2%} of all {found.images} training pictures right"
-    message = (
-        f"C = {head.strength:.3g} by the likelihood of pictures not seen ({head.loss:.3f} nats): "
-        f"{right} (95 % interval {found.top1.low:.2%} to {found.top1.high:.2%})"
-    )
+def note(run: Path, message: str) -> None:
+    """Say it, and write it down for the page, once however often the run is gone on with."""
     say(message)
-    runs.append_metrics(run, Event(step=0, message=message))
+    if message not in (line.message for line in runs.read_metrics(run) if isinstance(line, Event)):
+        runs.append_metrics(run, Event(step=0, message=message))
+
+
+def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:
+    """Say what was chosen, and how the training pictures fared out of fold."""
+    right = int((head.out_of_fold.argmax(1) == labels).sum())
+    low, high = wilson(right, len(labels))
+    note(
+        run,
+        f"C = {head.strength:.3g} by the likelihood of pictures not seen ({head.loss:.3f} nats): "
+        f"{right / len(labels):.2%} of all {len(labels)} training pictures right "
+        f"(95 % interval {low:.2%} to {high:.2%})",
+    )

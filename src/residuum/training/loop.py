@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Loader, TrainingPlan
+from residuum.data.batches import Batch, Served, TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
-from residuum.training.optimizer import Optimizer, set_rate
+from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
 
@@ -36,9 +36,11 @@ class Job:
     """What computes net(x): the net, or its plan (models/plan.py)."""
     optimizer: Optimizer
     recipe: Recipe
-    loader: Loader
+    loader: Served
     compute: Compute
     seed: int
+    class_weights: Tensor | None = None
+    """(K,): what a picture of each class counts in the loss; by default all alike."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,10 @@ class Callbacks:
     save: Callable[[State], None]
     validate: Callable[[], dict[str, float]]
     asked_to_stop: Callable[[], int | None]
+
+
+class NotFiniteError(UserError):
+    """The loss or the gradient is no longer a number that can be used; the weights were not touched by it."""
 
 
 Taken = tuple[float, Callable[[], float]]
@@ -95,11 +101,14 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
 
 
 def _to_training(job: Job) -> None:
-    """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics."""
+    """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics, and so does
+    all that it freezes."""
     job.net.train()
     for module in job.net.modules():
         if job.recipe.frozen_statistics and isinstance(module, nn.BatchNorm2d):
             module.eval()
+    for module in frozen_part(job.net, job.recipe):
+        module.eval()
 
 
 def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
@@ -152,7 +161,7 @@ def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tens
     with job.compute.autocast():
         logits = job.forward(images)
     logits = logits.float()  # (B, K)
-    loss = cross_entropy(logits, labels, label_smoothing=job.recipe.label_smoothing)
+    loss = cross_entropy(logits, labels, job.class_weights, label_smoothing=job.recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
@@ -183,9 +192,9 @@ def warm_up(recipe: Recipe, state: State) -> None:
     state.warmed_up = state.warmed_up or recipe.schedule.is_warm(state.error_average)
 
 
-def not_finite(step: int, rate: float, loss: float, norm: float) -> UserError:
+def not_finite(step: int, rate: float, loss: float, norm: float) -> NotFiniteError:
     """Return what is raised at step `step`, from 0, which moved at `rate`, when its loss or its gradient overflowed."""
-    return UserError(
+    return NotFiniteError(
         f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
         "a number overflowed; nothing was saved after it and the last checkpoint is good. "
         "Usual causes: the learning rate is too high, pictures or labels are wrong, or the precision is too low",

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from residuum.models.resnet import ResNet
 from residuum.recipe import ParameterGroup, Recipe
 from residuum.training.muon import Muon, first_rate
 
@@ -21,8 +22,10 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
     """
     if recipe.optimizer == "muon":
         return _muon(net, recipe, matrix_dtype)
-    groups, rate = _decaying(net, recipe, set()), first_rate(net.parameters())
+    groups, rate = _falling(_decaying(net, recipe, set()), net, recipe), first_rate(net.parameters())
     is_there = isinstance(rate, Tensor)
+    if isinstance(rate, Tensor):  # one that is filled belongs to one group
+        groups = [{**group, "lr": rate.clone()} for group in groups]
     momentum, nesterov = recipe.momentum, recipe.nesterov
     return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, foreach=not is_there, fused=is_there)
 
@@ -54,6 +57,26 @@ def _decaying(net: nn.Module, recipe: Recipe, left_out: set[nn.Parameter]) -> li
     return [{"params": alike, "weight_decay": recipe.weight_decay * decay} for decay, alike in groups.items() if alike]
 
 
+def _falling(groups: list[dict[str, Any]], net: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Cut the groups by the parts of the net, where their rates differ; `share` is what each takes of the rate."""
+    if not isinstance(net, ResNet) or (recipe.rate_decay == 1 and recipe.head is None):
+        return groups
+    *parts, last_layer = net.parts()
+    of_parts = [recipe.rate_decay ** (len(parts) - 1 - place) for place in range(len(parts))]
+    of_parts.append(recipe.head.rate if recipe.head else 1.0)
+    shares = {
+        parameter: share
+        for part, share in zip([*parts, last_layer], of_parts, strict=True)
+        for module in part
+        for parameter in module.parameters()
+    }
+    return [
+        {**group, "params": [p for p in group["params"] if shares[p] == share], "share": share}
+        for group in groups
+        for share in sorted({shares[parameter] for parameter in group["params"]})
+    ]
+
+
 def _normalised_convolutions(net: nn.Module) -> list[nn.Conv2d]:
     """Convolutions whose next layer is a BN, max-pooling aside; grouped ones are not one matrix, and left out."""
     return [
@@ -65,10 +88,18 @@ def _normalised_convolutions(net: nn.Module) -> list[nn.Conv2d]:
     ]
 
 
+def frozen_part(net: nn.Module, recipe: Recipe) -> list[nn.Module]:
+    """Return what the recipe leaves as it is: the stem and the first stages, if any."""
+    if not isinstance(net, ResNet) or recipe.frozen_stages == 0:
+        return []
+    return [module for part in net.parts()[: recipe.frozen_stages + 1] for module in part]
+
+
 def set_rate(optimizer: Optimizer, rate: float) -> None:
-    """Give every group this learning rate."""
+    """Give every group this learning rate, or its share of it."""
     for group in optimizer.param_groups:
+        its = rate * group.get("share", 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(its)
         else:
-            group["lr"] = rate
+            group["lr"] = its

@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from residuum import runs
 from residuum.choices import Device, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
@@ -24,12 +27,26 @@ from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.way import (
+    chosen_start,
+    fewer_passes,
+    is_few_photographs,
+    refuse_lone_pictures,
+    say_if_long,
+)
+from residuum.weights.fetched import start_file
 
 check_known(NetChoices, NetSpec)
 check_known(RecipeChoices, Recipe)
 
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
+
+UNEVEN = 3
+"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
+
+BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
+"""Recipes that judge training pictures by nets that have not seen them, and what they tune."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +71,16 @@ class Resolved:
         return self.settings.model or Path(self.settings.start or "").stem or "net"
 
     @property
+    def class_weights(self) -> NDArray[np.float64] | None:
+        """Return what a picture of each class counts, (K,), so that classes count alike, pictures one in the mean; or
+        None where each picture counts alike."""
+        if not self.settings.balance:
+            return None
+        labels = self.data.train.labels[self.cut.training] if self.cut else self.data.train.labels
+        counts = np.bincount(labels, minlength=len(self.data.classes))
+        return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+    @property
     def num_training(self) -> int:
         """Return the number of pictures trained on."""
         return len(self.cut.training if self.cut else self.data.train)
@@ -61,34 +88,23 @@ class Resolved:
 
 def resolve(settings: TrainSettings) -> Resolved:
     """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
-    named_recipe = recipe_name(_asked_recipe(settings), settings.target)
-    start = load(settings.start) if settings.start is not None else None
-    if settings.model is not None or start is not None:
-        _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
-    if settings.data is None:
-        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
-    if start is not None and _is_for_head(settings, start, data):
-        named_recipe = "head"
-    if named_recipe == "head":  # judged by folds: nothing is kept aside
-        settings = replace(settings, tune="head", validation=settings.validation if data.validation else 0.0)
+    unasked = not _asked_of_net(settings)
+    settings, data, start, named_recipe = _opened(settings)
+    if named_recipe in BY_FOLDS:  # nothing is kept aside
+        tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
+        settings = replace(settings, tune=tuned, validation=kept)
     is_cut = data.validation is None and settings.validation != 0
     cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
     spec = _net(settings, start, model, len(data.classes))
-    task = Task(
-        num_pictures=num_training,
-        image_size=image_size,
-        depth=spec.depth,
-        mirrors=data.mirrors if settings.flip is None else settings.flip,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        folded=start is not None and is_folded(start.net),
-    )
+    task = _task(settings, start, data, spec, num_training, image_size)
     recipe = _recipe(settings, named_recipe, task)
+    if unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
+        recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
+    say_if_long(task, spec, recipe, compute)
     return Resolved(
         settings=replace(
             settings,
@@ -96,6 +112,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
+            balance=_is_balanced(settings, named_recipe, data),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.workers if settings.workers is None else settings.workers,
@@ -111,41 +128,96 @@ def resolve(settings: TrainSettings) -> Resolved:
     )
 
 
+def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
+    """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
+    named_recipe = recipe_name(_asked_recipe(settings), settings.target)
+    start = load(start_file(str(settings.start))) if settings.start is not None else None
+    if settings.model is not None or start is not None:
+        _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
+    if settings.data is None:
+        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
+    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
+    is_open = not _asked_of_net(settings) and not settings.from_nothing
+    if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
+        settings, start = replace(settings, start=name), load(start_file(name))
+        named_recipe = _asked_recipe(settings)
+    if start is None and (settings.tune or named_recipe in BY_FOLDS):
+        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
+    if start is not None and _is_few(start, data):
+        named_recipe = _for_few(settings, named_recipe, len(data.train))
+    if named_recipe in BY_FOLDS:
+        refuse_lone_pictures(data)
+    return settings, data, start, named_recipe
+
+
+def _asked_of_net(settings: TrainSettings) -> bool:
+    """Say whether anything was said of the net, its weights or the steps it takes, or pictures are to be kept aside."""
+    said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start", "validation"}
+    return bool(said & set(explicit(settings)))
+
+
 def _asked_recipe(settings: TrainSettings) -> RecipeName:
     """Return the recipe that was asked for, or the default where nothing is known of the data yet.
 
     Raises:
         UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
     """
-    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "all": "fine_tune"}
+    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "last": "tune_last", "all": "fine_tune"}
     default: RecipeName = "fine_tune" if settings.start else "quick"
     name = settings.recipe or by_tune.get(settings.tune, default)
-    if settings.start is None and (settings.tune or name == "head"):
-        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
-    if settings.tune and (settings.tune == "head") != (name == "head"):
+    if settings.from_nothing and settings.start is not None:
+        raise UserError("--from-nothing and --start contradict each other", "", "leave one out")
+    if settings.tune and settings.tune != BY_FOLDS.get(name, "all"):
         raise UserError(f"--tune {settings.tune} and --recipe {name} contradict each other", "", "leave one out")
-    without = {"recipe", "tune", *(() if settings.validation else ("validation",))}
-    idle = ((_COURSE | {"validation"}) - without) & set(explicit(settings))
-    if name == "head" and idle:
-        flags = ", ".join(map(flag, sorted(idle)))
-        raise UserError(
-            f"fitting the head has no use for {flags}",
-            "it takes no steps, and each training picture is judged by a head that has not seen it",
-            "leave it out, or train everything with --tune all",
-        )
+    _refuse_idle(settings, name)
     return name
 
 
-def _is_for_head(settings: TrainSettings, start: Classifier, data: ImageData) -> bool:
-    """Say whether the head is the default: few pictures, of other classes, and no word on the course of training."""
-    is_new = set(start.classes) != set(data.classes)
-    is_for_head = is_new and len(data.train) < FEW and not _COURSE & set(explicit(settings))
-    if is_for_head:
-        say(
-            f"{len(data.train)} pictures of other classes than the weights know: the last layer alone is fitted, on "
-            "features of the frozen net (--tune all trains everything)"
+def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
+    """Raise UserError for settings that a recipe which judges by folds has no use for."""
+    course = _COURSE - {"recipe", "tune"} if name == "head" else set()
+    idle = (course | ({"validation"} if settings.validation else set())) & set(explicit(settings))
+    if name in BY_FOLDS and idle:
+        flags, steps = ", ".join(map(flag, sorted(idle))), "it takes no steps, and " if course else ""
+        raise UserError(
+            f"recipe {name} has no use for {flags}",
+            f"{steps}each training picture is judged by a net that has not seen it",
+            "leave it out" + (", or train everything with --tune all" if course else ""),
         )
-    return is_for_head
+
+
+def _is_few(start: Classifier, data: ImageData) -> bool:
+    """Say whether there are few pictures, of other classes than the weights know."""
+    return set(start.classes) != set(data.classes) and len(data.train) < FEW
+
+
+def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:
+    """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; everything
+    is tuned from the head on."""
+    if not _COURSE & set(explicit(settings)):
+        say(
+            f"{num_pictures} pictures of other classes than the weights know: the last layer alone is fitted, on "
+            "features of the frozen net (--tune last or --tune all tunes more, and takes longer)"
+        )
+        return "head"
+    if settings.tune == "all" and settings.recipe is None:
+        name = "tune_all"
+    _refuse_idle(settings, name)
+    return name
+
+
+def _is_balanced(settings: TrainSettings, recipe: RecipeName, data: ImageData) -> bool:
+    """Say whether classes are to count alike: as was asked, or where few pictures are spread unevenly."""
+    if settings.balance is not None or recipe not in BY_FOLDS:
+        return bool(settings.balance)
+    counts = np.unique(data.train.labels, return_counts=True)[1]
+    uneven = counts.max() >= UNEVEN * counts.min()
+    if uneven:
+        say(
+            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
+            "(--no-balance: every picture does)"
+        )
+    return bool(uneven)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
@@ -167,6 +239,27 @@ def _net(settings: TrainSettings, start: Classifier | None, model: str, num_clas
     return replace(start.spec, num_classes=num_classes)
 
 
+def _task(
+    settings: TrainSettings,
+    start: Classifier | None,
+    data: ImageData,
+    spec: NetSpec,
+    num_training: int,
+    image_size: int,
+) -> Task:
+    """What a recipe may know."""
+    return Task(
+        num_pictures=num_training,
+        image_size=image_size,
+        depth=spec.depth,
+        stages=len(spec.blocks),
+        mirrors=data.mirrors if settings.flip is None else settings.flip,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        folded=start is not None and is_folded(start.net),
+    )
+
+
 def _resize_to(image_size: int, start: Classifier | None) -> int:
     """The shorter side before the central cut: the starting model's proportion, else none or 256 to 224."""
     if start is not None:
@@ -184,7 +277,12 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     """Call the recipe, then change what was asked for."""
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
-    return RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+    recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+    if recipe.rate_decay != 1 and recipe.optimizer != "sgd":
+        raise UserError(
+            f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
+        )
+    return recipe
 
 
 # --- every choice named -------------------------------------------------------------------------
@@ -225,7 +323,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    is_steps = record.settings.summary.recipe != "head"
+    is_steps = record.settings.summary.recipe not in BY_FOLDS
     if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
     again = TrainSettings(**record.settings.settings)

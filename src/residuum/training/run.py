@@ -2,34 +2,37 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+from msgspec import UNSET
 from torch import nn
 
 from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
-from residuum.errors import Stopped
 from residuum.evaluation.evaluate import probabilities, protocol, scores
+from residuum.evaluation.unseen import read_unseen
 from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
+from residuum.recipes.tune import AFTER_THE_HEAD
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
-from residuum.records.run import Data, Line, RunSettings
+from residuum.records.review import HeadFit
+from residuum.records.run import Data, RunSettings
 from residuum.settings import TrainSettings
-from residuum.training.captured import steps_for
 from residuum.training.head_run import train_head
-from residuum.training.loop import Callbacks, Job, fit
+from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer
-from residuum.training.progress import events, shown
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, whiten_stem
-from residuum.training.state import State, restore_checkpoint, save_checkpoint
+from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
+from residuum.training.steps import take_steps
+from residuum.training.tune_run import train_tuned
 
 
 def train(settings: TrainSettings) -> runs.RunRecord:
@@ -52,8 +55,8 @@ def train(settings: TrainSettings) -> runs.RunRecord:
                 write_whole(run / runs.START, resolved.start.file.read_bytes())
             record_data(run, resolved)
             record_start(run, settings, resolved)
-        net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
-        _finish(run, resolved, loaders, net, judged)
+        taken, net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
+        _finish(run, taken, loaders, net, judged)
     return runs.read_run(run)
 
 
@@ -62,11 +65,14 @@ def train(settings: TrainSettings) -> runs.RunRecord:
 
 def _train_and_judge(
     run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], going_on: bool
-) -> tuple[nn.Module, Evaluation | None]:
+) -> tuple[Resolved, nn.Module, Evaluation | None]:
+    """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
-        return train_head(run, resolved, loaders, asked_to_stop)
+        return resolved, *train_head(run, resolved, loaders, asked_to_stop)
+    if resolved.recipe.name in AFTER_THE_HEAD:
+        return train_tuned(run, resolved, loaders, asked_to_stop)
     job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
-    return job.net, _judge(run, resolved, loaders, job)
+    return resolved, job.net, _judge(run, resolved, loaders, job)
 
 
 def _train_net(
@@ -80,32 +86,20 @@ def _train_net(
     resolved.compute.place(net)
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-    state = State()
     if not going_on and resolved.start is None:
         whiten_stem(net, loaders["train"], resolved.settings.seed)
-    if going_on:
-        state = restore_checkpoint(run, net, optimizer, warn=say)
-        runs.cut_metrics(run, state.step)
-        say(f"going on from step {state.step} of {resolved.recipe.iterations}")
-    job = Job(net, forward, optimizer, resolved.recipe, loaders["train"], resolved.compute, resolved.settings.seed)
-    tensorboard = events(run, wanted=resolved.settings.tensorboard)
-    with shown(state.step, resolved.recipe.iterations) as show, tensorboard as log:
-
-        def report(line: Line) -> None:
-            runs.append_metrics(run, line)
-            show(line)
-            log(line)
-
-        callbacks = Callbacks(
-            report=report,
-            save=lambda now: save_checkpoint(run, net, optimizer, now),
-            validate=lambda: _validation_scores(job, loaders.get("validation")),
-            asked_to_stop=asked_to_stop,
-        )
-        try:
-            fit(job, state, callbacks, resolved.settings.save_seconds, steps_for(job))
-        except Stopped as stop:
-            raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+    job = Job(
+        net,
+        forward,
+        optimizer,
+        resolved.recipe,
+        loaders["train"],
+        resolved.compute,
+        resolved.settings.seed,
+        weights_there(resolved),
+    )
+    validate = partial(_validation_scores, job, loaders.get("validation"))
+    take_steps(run, resolved, job, validate, asked_to_stop, going_on)
     return job
 
 
@@ -117,16 +111,20 @@ def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
 
 def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, judged: Evaluation | None) -> None:
     """Write the model with the figures of its one judgement, and drop the checkpoints it replaces."""
+    fit = read_record(run / runs.HEAD, HeadFit) if (run / runs.HEAD).exists() else None
     about = Provenance(
         metrics=judged.figures() if judged else None,
         data=read_record(run / runs.DATA, Data),
         settings=read_record(run / runs.SETTINGS, RunSettings).settings,
         versions=machine.environment(),
         lineage=lineage(run, resolved),
+        temperature=fit.applied if fit else UNSET,
+        likeness=fit.doubt.likeness if fit else UNSET,
     )
+    kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about)
-    for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
+    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about, kept)
+    for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)
 
 

@@ -14,12 +14,13 @@ from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
 from residuum.data.split import training_and_validation
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
 from residuum.records.model import Lineage, Trained
+from residuum.training.optimizer import frozen_part
 from residuum.training.resolve import Resolved
 
 EVALUATION_BATCH = 250
@@ -85,6 +86,8 @@ def make_net(resolved: Resolved) -> ResNet:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = resolved.recipe.statistics_momentum
             module.weight.requires_grad_(resolved.recipe.trained_scales)
+    for module in frozen_part(net, resolved.recipe):
+        module.requires_grad_(False)
     if resolved.start is not None:
         _take_over(net, resolved.start, tuple(resolved.data.classes))
     return net
@@ -102,15 +105,25 @@ def whiten_stem(net: ResNet, loader: Loader, seed: int) -> None:
 
 
 def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
-    """Copy all weights; the last layer's only where the classes are the same, in whatever order."""
-    weights = dict(start.net.state_dict())
-    if set(classes) == set(start.classes) and len(classes) == len(start.classes):
-        rows = [start.classes.index(name) for name in classes]
-        weights |= {name: weights[name][rows] for name in ("fc.weight", "fc.bias")}
-    else:
+    """Copy all weights; of the last layer the rows of the classes that both know, in whatever order."""
+    weights, new = dict(start.net.state_dict()), [name for name in classes if name not in start.classes]
+    if len(new) == len(classes):
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
-        weights |= {name: net.state_dict()[name] for name in ("fc.weight", "fc.bias")}
+    elif new:
+        say(f"the starting model knows {len(classes) - len(new)} of the {len(classes)} classes; new: {listed(new)}")
+    there = [place for place, name in enumerate(classes) if name in start.classes]
+    theirs = [start.classes.index(classes[place]) for place in there]
+    for name in ("fc.weight", "fc.bias"):
+        rows = net.state_dict()[name].clone()
+        rows[there] = weights[name][theirs]
+        weights[name] = rows
     net.load_state_dict(weights)
+
+
+def weights_there(resolved: Resolved) -> torch.Tensor | None:
+    """Return what a picture of each class counts, (K,) float32, where the run computes; None: all alike."""
+    weights = resolved.class_weights
+    return None if weights is None else torch.from_numpy(weights).float().to(resolved.compute.device)
 
 
 def lineage(run: Path, resolved: Resolved) -> Lineage:

@@ -1,0 +1,209 @@
+"""Is it the pictures? Labels that the answers speak against, copies, pictures like no other, classes that look alike.
+
+Plain arithmetic on answers, features and pixels; what is found is to be looked at, never to be believed.
+
+Letters: N pictures, D features, K classes, n nearest.
+"""
+
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residuum.evaluation.metrics import NORMAL_95, Probabilities, confusion_matrix
+
+VOTERS = 10
+"""Nearest pictures that are asked for their label."""
+NEAREST = 5
+"""Nearest pictures that may be copies, and whose mean distance says how lonely a picture is."""
+SIDE = 16
+"""Of the small grey pictures that copies are compared by, in pixels."""
+ALIKE = 1 / 16
+"""Copies: their pixels differ by at most this part of what a picture and its nearest differ by, in the median."""
+CROPPED = 1 / 3
+"""Copies of another crop: features and pixels both differ by at most this part."""
+FENCE = 1.5
+"""Outside is what lies beyond the upper quartile by so many interquartile ranges (Tukey 1977, "Exploratory data
+analysis", ch. 2)."""
+FEWEST = 5
+"""Pictures of each of two classes that it takes to say that they cannot be told apart."""
+ROWS = 512
+"""Compared in one step, so that memory suffices for many pictures."""
+
+Ints = NDArray[np.int64]
+Numbers = NDArray[np.floating[Any]]
+
+
+class Nearest(NamedTuple):
+    """The n nearest others of each picture, nearest first, (N, n), and their cosine distances."""
+
+    rows: Ints
+    apart: NDArray[np.float32]
+
+
+def nearest_others(x: NDArray[np.float32], count: int = VOTERS) -> Nearest:
+    """Return the nearest others of N pictures by their (N, D) directions; equals in the order of the pictures."""
+    count = min(count, len(x) - 1)
+    rows, apart = np.empty((len(x), count), np.int64), np.empty((len(x), count), np.float32)
+    for start in range(0, len(x), ROWS):
+        some = slice(start, start + ROWS)
+        far = 1 - x[some] @ x.T
+        far[np.arange(len(far)), np.arange(start, start + len(far))] = np.inf
+        rows[some] = np.argsort(far, axis=1, kind="stable")[:, :count]
+        apart[some] = np.take_along_axis(far, rows[some], axis=1)
+    return Nearest(rows, np.clip(apart, 0, 2))
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+
+class Doubted(NamedTuple):
+    """A label that is likely wrong."""
+
+    row: int
+    score: float
+    """The mean of the two below, 0 to 1."""
+    own: float
+    """What its label was given by a net that has not seen the picture."""
+    agreeing: float
+    """The share of the nearest pictures that agree with its label, of as many as there are of its class."""
+    suggested: int
+
+
+def doubted_labels(
+    answers: Probabilities, labels: Ints, nearest: Nearest, asked: Ints, all_labels: Ints
+) -> list[Doubted]:
+    """Return the labels that answers and nearest pictures speak against, the likeliest wrong first.
+
+    (N, K) `answers` and (N,) `labels` are of the pictures at `asked` among all that are near; no answer has seen its
+    picture. The probability of the given label is self-confidence of Northcutt et al. 2021, "Confident learning"
+    (arXiv 1911.00068), sec. 3. The only picture of its class is left out: nothing is known of that class without it.
+    """
+    rows = np.arange(len(labels))
+    own = answers[rows, labels]
+    same = (all_labels[nearest.rows[asked]] == labels[:, None]).sum(axis=1)
+    others = np.bincount(all_labels, minlength=answers.shape[1])[labels] - 1
+    agreeing = same / np.clip(others, 1, nearest.rows.shape[1])
+    score = (own + np.minimum(agreeing, 1)) / 2
+    rest = answers.copy()
+    rest[rows, labels] = -1
+    suggested = rest.argmax(axis=1)
+    order = np.argsort(score, kind="stable")
+    return [
+        Doubted(int(asked[i]), float(score[i]), float(own[i]), float(agreeing[i]), int(suggested[i]))
+        for i in order.tolist()
+        if score[i] < 0.5 and others[i] > 0
+    ]
+
+
+# --- copies -------------------------------------------------------------------------------------
+
+
+class Copies(NamedTuple):
+    """Pictures that are one, or nearly, in their order; `score` is 0 for the same file, 1 for the least alike."""
+
+    rows: tuple[int, ...]
+    score: float
+
+
+def copies(nearest: Nearest, same: Ints, greys: NDArray[np.float32]) -> list[Copies]:
+    """Return the groups of pictures that are the same or nearly, the surest first.
+
+    Pictures with equal numbers in `same`, (N,), are the same file. `greys` are (N, 16, 16): see small_grey. Only the
+    nearest by features are compared by pixels, as they are and mirrored. What counts as alike is measured against what
+    a picture and its nearest other differ by in these data.
+    """
+    _, first, number = np.unique(same, return_index=True, return_inverse=True)
+    found = {(int(first[n]), row): 0.0 for row, n in enumerate(number.tolist()) if first[n] != row}
+    near = {
+        (min(i, j), max(i, j)): (apart, _pixels_apart(greys[i], greys[j]))
+        for i, rows in enumerate(nearest.rows[:, :NEAREST].tolist())
+        for j, apart in zip(rows, nearest.apart[i].tolist(), strict=False)
+        if same[i] != same[j]
+    }
+    usual = np.median(list(near.values()), axis=0) if near else np.ones(2)
+    for pair, apart in near.items():
+        features, pixels = apart / np.where(usual > 0, usual, 1.0)
+        if pixels <= ALIKE or max(pixels, features) <= CROPPED:
+            found[pair] = float(np.clip(pixels, 1e-6, 1.0))
+    return _grouped(found)
+
+
+def small_grey(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (H, W, 3) pixels as a grey picture of 16×16, mean 0 and length 1; zeros where it is of one colour."""
+    image = Image.fromarray(pixels).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+    grey = np.asarray(image, np.float32)
+    grey = grey - grey.mean()
+    length = float(np.linalg.norm(grey))
+    return grey / length if length > SIDE else np.zeros_like(grey)  # less than one grey level of spread: nothing to see
+
+
+def _pixels_apart(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
+    """Return 1 less the correlation of two small grey pictures, the second mirrored where that is more alike."""
+    return 1 - max(float((one * other).sum()), float((one * other[:, ::-1]).sum()))
+
+
+def _grouped(pairs: dict[tuple[int, int], float]) -> list[Copies]:
+    """Join pairs that share a picture."""
+    home: dict[int, int] = {}
+
+    def root(row: int) -> int:
+        while home.setdefault(row, row) != row:
+            row = home[row]
+        return row
+
+    for i, j in pairs:
+        home[max(root(i), root(j))] = min(root(i), root(j))
+    groups: dict[int, list[int]] = {}
+    for row in sorted(home):
+        groups.setdefault(root(row), []).append(row)
+    scores = {base: max(score for (i, _), score in pairs.items() if root(i) == base) for base in groups}
+    return sorted((Copies(tuple(rows), scores[base]) for base, rows in groups.items()), key=lambda one: one.score)
+
+
+# --- pictures like no other, and classes that look alike ----------------------------------------
+
+
+def unlike_all_others(nearest: Nearest) -> list[tuple[int, float, float]]:
+    """Return (row, mean distance to its nearest few, the fence it lies beyond), the loneliest first."""
+    apart = nearest.apart[:, :NEAREST].mean(axis=1, dtype=np.float64)
+    low, high = np.quantile(apart, [0.25, 0.75])
+    fence = float(high + FENCE * (high - low))
+    return [(int(row), float(apart[row]), fence) for row in np.argsort(-apart, kind="stable") if apart[row] > fence]
+
+
+class Alike(NamedTuple):
+    """Two classes that the answers cannot tell apart: `right` is the mean of both recalls, where only they may be
+    chosen.
+    """
+
+    first: int
+    second: int
+    right: float
+    pictures: int
+
+
+def alike_classes(answers: Probabilities, labels: Ints) -> list[Alike]:
+    """Return pairs of classes that (N, K) answers to unseen pictures do not tell apart better than chance.
+
+    That is so where half, what chance gives, lies within the 95 % interval of the mean of the two recalls (normal
+    approximation), as far as one of the two is ever taken for the other.
+    """
+    return sorted(_alike(answers, labels), key=lambda one: one.right)
+
+
+def _alike(answers: Probabilities, labels: Ints) -> Iterator[Alike]:
+    taken = confusion_matrix(labels, answers.argmax(axis=1), answers.shape[1])
+    for i, j in combinations(range(answers.shape[1]), 2):
+        if not taken[i, j] + taken[j, i]:
+            continue
+        hits = [answers[labels == one][:, one] > answers[labels == one][:, other] for one, other in ((i, j), (j, i))]
+        if min(map(len, hits)) < FEWEST:
+            continue
+        recalls = np.array([hit.mean() for hit in hits])
+        error = np.sqrt(sum(r * (1 - r) / len(hit) for r, hit in zip(recalls, hits, strict=True))) / 2
+        if recalls.mean() - NORMAL_95 * error <= 0.5:
+            yield Alike(i, j, float(recalls.mean()), sum(map(len, hits)))

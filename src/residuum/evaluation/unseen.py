@@ -1,0 +1,53 @@
+"""out-of-fold.safetensors: what a head that has not seen it answered to each training picture, and what those pictures
+look like to the net. Sealed, as a model file is.
+
+Letters: N pictures, D features, K classes, M pictures kept to compare with.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from residuum.errors import UserError
+from residuum.files import write_whole
+from residuum.models.file import read_tensors, sealed
+from residuum.records.codec import from_json, with_version
+from residuum.records.review import OutOfFold
+
+_KEY = "residuum"
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Each training picture's answer from a head that has not seen it."""
+
+    about: OutOfFold
+    labels: NDArray[np.int64]  # (N,)
+    probabilities: NDArray[np.float32]  # (N, K)
+    distances: NDArray[np.float32]  # (N,), to the nearest pictures of other folds
+    kept: NDArray[np.float16]  # (M, D), directions
+
+
+def write_unseen(path: Path, unseen: Unseen) -> None:
+    """Write the file, whole or not at all (UserError where it cannot be)."""
+    arrays = {name: getattr(unseen, name) for name in ("labels", "probabilities", "distances", "kept")}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    write_whole(path, sealed(tensors, {_KEY: json.dumps(with_version(unseen.about), ensure_ascii=False)}))
+
+
+def read_unseen(path: Path) -> Unseen:
+    """Read the file (UserError if it is missing, damaged or not such a file)."""
+    tensors, metadata = read_tensors(path)
+    try:
+        about = from_json(json.loads(metadata.get(_KEY, "")), OutOfFold, f"what {path} says of itself")
+        unseen = Unseen(about, **{name: tensor.numpy() for name, tensor in tensors.items()})
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path} does not hold answers out of fold", str(error), "train again") from error
+    n, k = len(about.names), len(about.classes)
+    if (unseen.labels.shape, unseen.probabilities.shape, unseen.distances.shape) != ((n,), (n, k), (n,)):
+        raise UserError(f"{path} is damaged", "its answers do not fit its names and classes", "train again")
+    return unseen

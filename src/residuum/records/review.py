@@ -1,0 +1,129 @@
+"""What says whether pictures and answers can be trusted: head.json, review.json, and what lies beside the arrays of
+out-of-fold.safetensors.
+"""
+
+from typing import Literal
+
+from residuum.records.codec import Record
+from residuum.records.evaluation import Measure
+from residuum.records.numbers import Amount, Count, Share
+
+# --- what fitting the last layer found ------------------------------------------------------------
+
+
+class Likeness(Record, frozen=True, kw_only=True):
+    """From where on a picture is unlike those trained on; a model file has their features beside it."""
+
+    neighbours: Count
+    threshold: Amount
+    """The greatest mean cosine distance to that many nearest training pictures that passes as like them."""
+    known: Share
+    """The share of the training pictures beyond it, each looked up among those of other folds."""
+
+
+class DoubtPoint(Record, frozen=True, kw_only=True):
+    """What one threshold would call unsure."""
+
+    known: Share
+    """Of the training pictures."""
+    strangers: Share
+    """Of the same pictures, had their class been missing from those trained on."""
+
+
+class Doubt(Record, frozen=True, kw_only=True):
+    """What it costs and gains to say "unsure" of pictures unlike those trained on."""
+
+    likeness: Likeness
+    curve: tuple[DoubtPoint, ...]
+    """From few of the training pictures on."""
+    strangers: Share
+    """At the threshold: see DoubtPoint."""
+    sure: Measure | None
+    """The share of right answers among the training pictures that are not unsure; None if all are."""
+
+
+class HeadFit(Record, frozen=True, kw_only=True):
+    """head.json: how far the answers of a last layer fitted to frozen features can be trusted, all out of fold."""
+
+    temperature: Amount
+    """What logits are best divided by (Guo et al. 2017, eq. 9)."""
+    used: bool
+    """Whether the last layer is divided by it: where `loss_after` is lower."""
+    ece_before: Measure
+    ece_after: Measure
+    """Each fold's answers at a temperature fitted to the others'."""
+    loss_before: Amount
+    """Mean negative log-likelihood, in nats, here and below."""
+    loss_after: Amount
+    doubt: Doubt
+
+    @property
+    def applied(self) -> float:
+        """Return the temperature that the last layer holds."""
+        return self.temperature if self.used else 1.0
+
+
+class OutOfFold(Record, frozen=True, kw_only=True):
+    """What out-of-fold.safetensors says of its N rows. Tensors: labels (N,), probabilities (N, K), distances (N,) to
+    the nearest pictures of other folds, and the features (M, D) of those kept to compare with, of length 1.
+    """
+
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    """What a person calls each training picture."""
+    fingerprint: str
+    """Of the data."""
+    protocol: str
+    likeness: Likeness
+
+
+# --- a review of the pictures -----------------------------------------------------------------------
+
+FindingKind = Literal["label", "copies", "unlike", "classes"]
+
+
+class Shown(Record, frozen=True, kw_only=True):
+    """A picture that a finding is about."""
+
+    split: str
+    name: str
+    """What a person calls it."""
+    label: str
+    """The class it stands under."""
+    thumbnail: str = ""
+    """The picture made small, as a PNG data URI; left out beyond the first of a kind."""
+
+
+class Finding(Record, frozen=True, kw_only=True):
+    """Something to look at."""
+
+    kind: FindingKind
+    """label: likely under the wrong class. copies: the same picture, or nearly. unlike: like no other picture.
+    classes: two classes that the answers cannot tell apart."""
+    score: float
+    """What the findings of a kind are ordered by: the lower, the surer."""
+    reason: str
+    pictures: tuple[Shown, ...]
+    suggested: str | None = None
+    """The likeliest class, of a wrong label."""
+    classes: tuple[str, ...] = ()
+    """The two that cannot be told apart."""
+
+
+class Review(Record, frozen=True, kw_only=True):
+    """review.json: what was found in a run's pictures, the surest of each kind first."""
+
+    data: str
+    """Where the pictures lie."""
+    fingerprint: str
+    pictures: Count
+    """How many were looked at, in all splits."""
+    answers: str
+    """Whose answers the labels were held against, in a sentence."""
+    answered: Count
+    """How many pictures these were."""
+    findings: tuple[Finding, ...]
+
+    def of_kind(self, kind: FindingKind) -> list[Finding]:
+        """Return the findings of one kind, the surest first."""
+        return [one for one in self.findings if one.kind == kind]

@@ -1,0 +1,69 @@
+"""What the page says of a run's pictures, and of what its head does not know."""
+
+from residuum.records.review import Finding, FindingKind, HeadFit, Review
+from residuum.reporting import svg
+from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
+from residuum.reporting.wording import NBSP, counted, isolated, percent, with_interval
+from residuum.runs import RunRecord
+
+KINDS: dict[FindingKind, tuple[str, str]] = {
+    "label": (
+        "Likely under the wrong class",
+        "The surest first: the answer of a net that has not seen the picture, and the pictures nearest to it, speak "
+        "against its class. Hard pictures are among them, too.",
+    ),
+    "copies": (
+        "The same picture, or nearly",
+        "Copies in two splits make figures look too good; copies under two classes cannot both be right.",
+    ),
+    "unlike": ("Like no other picture", "The loneliest first. They may be rare and right, or here by mistake."),
+    "classes": ("Classes that cannot be told apart", "Of these two the answers know no better than chance."),
+}
+
+UNSURE = YAxis("called unsure", svg.percent_tick, percent, is_share=True)
+KNOWN = XAxis(
+    "training pictures called unsure", lambda x: f"{percent(x)} of the training pictures", True, svg.percent_tick
+)
+
+
+def groups(review: Review | None) -> list[tuple[str, str, list[Finding]]]:
+    """Return title, what it means, and findings of each kind that has any."""
+    found = [(*KINDS[kind], review.of_kind(kind)) for kind in KINDS] if review else []
+    return [group for group in found if group[2]]
+
+
+def doubt_chart(head: HeadFit) -> list[Picture]:
+    """Draw the share of strangers called unsure against that of the training pictures."""
+    points = [(point.known, point.strangers) for point in head.doubt.curve]
+    line = Series("had their class been missing", points, 0)
+    mark = (head.doubt.likeness.known, "the threshold that is used")
+    note = "The mark is the threshold in use. To the right more pictures are called unsure, of both kinds."
+    return [Picture("Called unsure, had their class been missing", curves([line], UNSURE, [mark], KNOWN), note=note)]
+
+
+def doubt_words(head: HeadFit) -> list[str]:
+    """Say what "unsure" means, costs and gains, and what the temperature did."""
+    likeness, doubt = head.doubt.likeness, head.doubt
+    used = "The net does so." if head.used else "The loss is no lower, so the net leaves them as they are."
+    rest = f" Of the rest {with_interval(doubt.sure)} are answered right." if doubt.sure else ""
+    return [
+        f"An answer is called unsure where the picture is unlike those trained on: its features lie more than "
+        f"{likeness.threshold:.3g} (mean cosine distance) from the {likeness.neighbours} nearest of theirs.",
+        f"What it costs: {percent(likeness.known)} of the training pictures, each compared with those of other folds, "
+        f"are called unsure.{rest}",
+        f"What it gains: had their own class been missing from training, {percent(doubt.strangers)} of them would be "
+        "called unsure. Pictures of other classes of the same kind are the hardest strangers there are.",
+        f"How sure it is: logits divided by {head.temperature:.2f} (the temperature, fitted out of fold) make the "
+        f"calibration error {percent(head.ece_after.value)} instead of {percent(head.ece_before.value)}, and the loss "
+        f"{head.loss_after:.3f} instead of {head.loss_before:.3f}{NBSP}nats. {used}",
+    ]
+
+
+def review_words(record: RunRecord) -> str:
+    """Say what was looked at, or how to."""
+    if record.review is None:
+        how = f"residuum data review {isolated(record.path)}"
+        return f"Not looked at yet: {how} looks for wrong labels, copies and pictures like no other."
+    looked = f"{counted(record.review.pictures, 'picture')} were looked at"
+    labels = f"labels were held against the answers {record.review.answers} ({record.review.answered:,})"
+    return f"{looked}; {labels}. Nothing was moved or deleted; review.csv beside this page lists everything."

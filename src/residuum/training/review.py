@@ -1,0 +1,228 @@
+"""`residuum data review`: what to look at in the pictures of a run. They are read, never touched.
+
+Letters: N pictures in all splits, D features, K classes.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from residuum import runs
+from residuum.compute import choose_compute
+from residuum.data.batches import Loader
+from residuum.data.cache import picture_digests
+from residuum.data.threads import in_threads
+from residuum.errors import UserError, listed
+from residuum.evaluation.likeness import directions
+from residuum.evaluation.mistakes import thumbnail
+from residuum.evaluation.opening import NetWithData, open_with_data
+from residuum.evaluation.review import (
+    Nearest,
+    alike_classes,
+    copies,
+    doubted_labels,
+    nearest_others,
+    small_grey,
+    unlike_all_others,
+)
+from residuum.evaluation.unseen import read_unseen
+from residuum.files import write_whole
+from residuum.loading import load
+from residuum.records.codec import write_record
+from residuum.records.review import Finding, FindingKind, Review, Shown
+from residuum.settings import ReviewSettings
+from residuum.training.features import features
+
+PICTURED = 24
+"""Findings of each kind that are shown with pictures."""
+OF_A_GROUP = 6
+"""Pictures shown of one group of copies."""
+
+Answered = tuple[NDArray[np.int64], NDArray[np.floating[Any]], str]
+"""Rows among all pictures, (N',); their probabilities, (N', K), of a net that has not seen them; whose, in words."""
+
+
+@dataclass(frozen=True)
+class _All:
+    """All pictures of a run, split after split."""
+
+    loaders: Mapping[str, Loader]
+    classes: tuple[str, ...]
+    places: list[tuple[str, int]]
+    """Split and row in it of each."""
+    labels: NDArray[np.int64]
+
+    def shown(self, row: int, *, pictured: bool) -> Shown:
+        split, at = self.places[row]
+        loader = self.loaders[split]
+        small = thumbnail(loader.seen(at)) if pictured else ""
+        label = self.classes[self.labels[row]]
+        return Shown(split=split, name=loader.split.pictures.name(at), label=label, thumbnail=small)
+
+
+def review(settings: ReviewSettings) -> Review:
+    """Look through the pictures of a finished run and leave what was found in its folder, as JSON and as a table.
+
+    Raises:
+        UserError: no run is named, it has not finished, its pictures are not there any more, or have changed.
+    """
+    if settings.run is None:
+        raise UserError("the pictures of which run?", "", "residuum data review RUN")
+    run = Path(settings.run)
+    asked = runs.read_run(run).settings.settings
+    wanted = {name: asked.get(name, "auto") for name in ("precision", "layout")}  # finds the features in the cache
+    compute = choose_compute(settings.device, wanted["precision"], wanted["layout"], settings.threads)
+    opened = open_with_data(load(run), compute, None)
+    if not opened.same:
+        raise UserError(
+            f"the pictures in {opened.data.source} are no longer those the run in {run} was trained on",
+            "they, their classes or their names have changed",
+            "train again, or bring the old ones back",
+        )
+    loaders = {name: opened.loader(split, 32) for name, split in opened.data.splits().items()}
+    places = [(name, row) for name, loader in loaders.items() for row in range(len(loader.split))]
+    labels = np.concatenate([loader.split.labels for loader in loaders.values()])
+    pictures = _All(loaders, opened.classifier.classes, places, labels)
+    x = {name: features(opened.classifier.net, loader, compute, lambda: None) for name, loader in loaders.items()}
+    answered = _answers(run, opened, x)
+    near = nearest_others(directions(np.concatenate(list(x.values()))))
+    found = Review(
+        data=opened.data.source,
+        fingerprint=opened.fingerprint,
+        pictures=len(labels),
+        answers=answered[2],
+        answered=len(answered[0]),
+        findings=tuple(_findings(pictures, near, answered)),
+    )
+    write_record(run / runs.REVIEW, found)
+    write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+    return found
+
+
+# --- answers to pictures that were not seen ------------------------------------------------------
+
+
+def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]]) -> Answered:
+    """Return the answers that nothing was learnt from: of a head, to all pictures; else to those kept from training."""
+    first = dict(zip(x, np.cumsum([0, *map(len, x.values())]).tolist(), strict=False))
+    parts = [(first[name] + np.arange(len(x[name])), _head(opened, x[name])) for name in x if name != "train"]
+    held_out = [name for name in x if name != "train"]
+    if (run / runs.OUT_OF_FOLD).exists():
+        unseen = read_unseen(run / runs.OUT_OF_FOLD)
+        if unseen.about.fingerprint != opened.fingerprint:
+            raise UserError(f"{run / runs.OUT_OF_FOLD} is of other pictures", "", "train again")
+        parts.insert(0, (first["train"] + np.arange(len(unseen.labels)), unseen.probabilities))
+        words = "of a last layer fitted without the picture, to every picture"
+    elif opened.cut is not None:
+        aside = opened.cut.validation
+        parts.insert(0, (first["train"] + aside, _head(opened, x["train"][aside])))
+        words = "to the pictures kept aside from training alone: the net has learnt the others by heart"
+    elif held_out:
+        words = f"to the {listed(held_out)} pictures alone: the net has learnt the others by heart"
+    else:
+        words = "none: no picture was kept from training, so no label can be held against an answer"
+    if not parts:
+        return np.empty(0, np.int64), np.empty((0, len(opened.data.classes))), words
+    rows, answers = zip(*parts, strict=True)
+    return np.concatenate(rows), np.concatenate(answers), words
+
+
+@torch.inference_mode()
+def _head(opened: NetWithData, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return (N, K) probabilities of the net's last layer for (N, D) features."""
+    layer = opened.classifier.net.fc
+    return torch.softmax(layer(torch.from_numpy(x).to(layer.weight.device)), 1).cpu().numpy()
+
+
+# --- findings ------------------------------------------------------------------------------------
+
+
+def _findings(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:
+    yield from _labels(pictures, near, answered)
+    yield from _copies(pictures, near)
+    yield from _unlike(pictures, near)
+    classes = pictures.classes
+    for one in alike_classes(answered[1], pictures.labels[answered[0]]):
+        names = classes[one.first], classes[one.second]
+        yield Finding(
+            kind="classes",
+            score=one.right,
+            reason=f"of {one.pictures} pictures of {' and '.join(names)} {one.right:.0%} are told right, the mean of "
+            "both classes, where only these two may be chosen; chance gives half",
+            pictures=(),
+            classes=names,
+        )
+
+
+def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:
+    rows, answers, _ = answered
+    doubted = doubted_labels(answers, pictures.labels[rows], near, rows, pictures.labels)
+    given = dict(zip(rows.tolist(), answers, strict=True))
+    for place, one in enumerate(doubted):
+        label, suggested = pictures.classes[pictures.labels[one.row]], pictures.classes[one.suggested]
+        agreeing = int((pictures.labels[near.rows[one.row]] == pictures.labels[one.row]).sum())
+        yield Finding(
+            kind="label",
+            score=one.score,
+            reason=f"stands under {label}, which was given {one.own:.1%}, and {suggested} "
+            f"{given[one.row][one.suggested]:.1%}; {agreeing} of its {near.rows.shape[1]} nearest stand under {label}",
+            pictures=(pictures.shown(one.row, pictured=place < PICTURED),),
+            suggested=suggested,
+        )
+
+
+def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
+    loaders = pictures.loaders.values()
+    digests = np.concatenate([picture_digests(loader.split.pictures) for loader in loaders])
+    same = np.unique(digests, axis=0, return_inverse=True)[1].reshape(-1)
+    greys = np.concatenate(
+        [part for loader in loaders for part in in_threads(len(loader.split), partial(_greys, loader))]
+    )
+    for place, group in enumerate(copies(near, same, greys)):
+        shown = tuple(
+            pictures.shown(row, pictured=place < PICTURED and i < OF_A_GROUP) for i, row in enumerate(group.rows)
+        )
+        names, splits = dict.fromkeys(one.label for one in shown), dict.fromkeys(one.split for one in shown)
+        reason = "the same file" if group.score == 0 else "the same picture, or nearly"
+        if len(names) > 1:
+            reason += f"; under different classes: {', '.join(names)}"
+        if len(splits) > 1:
+            reason += f"; in {' and '.join(splits)}: figures look too good"
+        yield Finding(kind="copies", score=group.score, reason=reason, pictures=shown)
+
+
+def _greys(loader: Loader, rows: range) -> NDArray[np.float32]:
+    return np.stack([small_grey(loader.seen(row)) for row in rows])
+
+
+def _unlike(pictures: _All, near: Nearest) -> Iterator[Finding]:
+    for place, (row, apart, fence) in enumerate(unlike_all_others(near)):
+        yield Finding(
+            kind="unlike",
+            score=-apart,
+            reason=f"{apart:.3f} from its nearest pictures, where over {fence:.3f} is outside what is usual here",
+            pictures=(pictures.shown(row, pictured=place < PICTURED),),
+        )
+
+
+def _table(found: Review) -> str:
+    """Write a row for each picture of each finding, and one for each pair of classes."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(("kind", "place", "score", "split", "picture", "class", "suggested", "reason"))
+    places: dict[FindingKind, int] = {}
+    for one in found.findings:
+        places[one.kind] = place = places.get(one.kind, 0) + 1
+        each = [(shown.split, shown.name, shown.label) for shown in one.pictures] or [("", "", ", ".join(one.classes))]
+        table.writerows(
+            (one.kind, place, f"{one.score:.6g}", *which, one.suggested or "", one.reason) for which in each
+        )
+    return text.getvalue()

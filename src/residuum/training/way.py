@@ -1,0 +1,114 @@
+"""Which way a training takes where nobody said: what few photographs start from, how long a new net may take on few
+pictures, and what cannot work at all.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from residuum.compute import Compute, choose_compute
+from residuum.console import say
+from residuum.data.batches import SMALL, natural_size
+from residuum.data.contract import ImageData
+from residuum.errors import UserError, listed
+from residuum.fastest import multiply_adds_per_s
+from residuum.models.count import cost
+from residuum.models.spec import NetSpec
+from residuum.recipe import Recipe, Task
+from residuum.recipes.head import FEW
+from residuum.settings import TrainSettings
+from residuum.weights.catalogue import find
+from residuum.weights.fetched import STARTER, fetched, starter
+
+VERY_FEW = 1000
+"""Below so many pictures no training takes longer than LONG unasked, or without a word."""
+LONG = 300.0
+"""Seconds."""
+BOUND = 15e12
+"""Multiply-adds that a new net may take on very few pictures unasked: LONG, on two cores with AVX2."""
+NOTHING = 1e12
+"""Multiply-adds that take no while on any machine; nothing is timed for less."""
+BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
+
+
+def refuse_lone_pictures(data: ImageData) -> None:
+    """Raise UserError where each training picture is judged by a net that has not seen it, and is its class's only."""
+    counts = np.bincount(data.train.labels, minlength=len(data.classes))
+    alone = [name for name, count in zip(data.classes, counts, strict=True) if count == 1]
+    if alone and not (data.validation or data.test):
+        raise UserError(
+            f"only one picture shows {listed(alone, 5)}",
+            "what was learnt of a class is judged on pictures that were not learnt from, so it needs two at least",
+            "add pictures, or take the class out",
+        )
+
+
+# --- what to start from -------------------------------------------------------------------------
+
+
+def is_few_photographs(data: ImageData) -> bool:
+    """Say whether these are fewer than FEW pictures of one's own, too large to be trained on as they are."""
+    own = Path(data.source).is_absolute()  # neither the built-in digits nor a data set of the hub
+    return own and len(data.train) < FEW and natural_size(data.train) > SMALL
+
+
+def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
+    """Return the name of the weights that few photographs start from, and say why; None for a new net.
+
+    Of fetched weights those trained with the plain recipe go first (see `Weights.plain`), then those of the highest
+    published accuracy; the first is taken that sees all pictures in less than LONG. The starter comes last.
+    """
+    few = f"{len(data.train):,} photographs are few"
+    undo = "--from-nothing begins with a new net"
+    name = _of_fetched(sum(map(len, data.splits().values())), settings)
+    if name is not None:
+        say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
+    elif starter():
+        name = STARTER
+        say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {BETTER}")
+    else:
+        say(f"{few} for a new net, and no trained weights are on this machine; {BETTER}")
+    return name
+
+
+def _of_fetched(pictures: int, settings: TrainSettings) -> str | None:
+    """Return the best of the fetched weights that see all pictures in time; where none does, the quickest, if there is
+    no starter."""
+    there = fetched()
+    if not there:
+        return None
+    known = {name: find(name) for name in there}
+    best = sorted(there, key=lambda name: (known[name].plain, known[name].top1 or 0.0), reverse=True)
+    compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
+    rate = multiply_adds_per_s() if compute.device.type == "cpu" else math.inf
+    if in_time := [name for name in best if pictures * there[name].multiply_adds < LONG * rate]:
+        return in_time[0]
+    return None if starter() else min(best, key=lambda name: there[name].multiply_adds)
+
+
+# --- how long it takes --------------------------------------------------------------------------
+
+
+def fewer_passes(task: Task, spec: NetSpec, recipe: Recipe) -> int | None:
+    """Return the passes that a new net may take over very few pictures unasked, and say it; None: all of the recipe's.
+
+    They take at most BOUND, so that they are the same on every machine.
+    """
+    one = 3 * cost(spec, task.image_size)["multiply_adds"] * task.num_pictures
+    passes = round(recipe.iterations * recipe.batch_size / task.num_pictures)
+    if task.num_pictures >= VERY_FEW or passes * one <= BOUND:
+        return None
+    say(f"so that it does not take long, {max(1, int(BOUND / one))} passes instead of {passes} (--epochs {passes})")
+    return max(1, int(BOUND / one))
+
+
+def say_if_long(task: Task, spec: NetSpec, recipe: Recipe, compute: Compute) -> None:
+    """Say how long it will take, where training on very few pictures takes long."""
+    work = 3 * cost(spec, task.image_size)["multiply_adds"] * recipe.iterations * recipe.batch_size
+    if task.num_pictures < VERY_FEW and work > NOTHING and compute.device.type == "cpu":
+        minutes = work / multiply_adds_per_s() / 60
+        if minutes > LONG / 60:
+            say(
+                f"this takes about {minutes:,.0f} minutes here: fewer --epochs, a smaller --image-size or net take less"
+            )

@@ -1,0 +1,251 @@
+"""The last stage or everything, tuned from a fitted head: rates, the frozen part's maps, folds, and what is kept."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_head import SIDE
+from torch import nn
+
+from residuum import runs
+from residuum.compute import Compute
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import Stopped, UserError
+from residuum.evaluation.evaluate import evaluate
+from residuum.loading import load, save_classifier
+from residuum.models.file import read_tensors
+from residuum.models.named import named
+from residuum.models.plan import make_forward
+from residuum.models.resnet import ResNet
+from residuum.recipe import Task
+from residuum.recipes.fine_tune import fine_tune
+from residuum.recipes.tune import tune_all, tune_last
+from residuum.records.codec import read_record
+from residuum.records.evaluation import KeptEvaluation
+from residuum.records.model import Provenance, Trained
+from residuum.settings import EvaluateSettings, TrainSettings
+from residuum.training import tune_run
+from residuum.training.optimizer import make_optimizer, set_rate
+from residuum.training.resolve import resolve
+from residuum.training.run import train
+
+SPEC = replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32))
+TASK = Task(num_pictures=48, image_size=SIDE, depth=8, stages=3, folded=True)
+
+
+def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
+    """Noise about one of two colours that are hard to tell apart."""
+    luck = np.random.default_rng(seed)
+    for name, colour in (("blue", (112, 120, 128)), ("red", (128, 120, 112))):
+        (root / name).mkdir(parents=True)
+        for i in range(per_class):
+            pixels = np.clip(np.array(colour) + luck.normal(0, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained net of three classes, one of which the pictures have too."""
+    torch.manual_seed(0)
+    how = Preprocessing(SIDE, SIDE, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    path = tmp_path_factory.mktemp("start") / "start.safetensors"
+    save_classifier(path, ResNet(SPEC).eval(), SPEC, ("a", "red", "c"), how, Provenance())
+    return path
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return pictures(tmp_path_factory.mktemp("flat") / "photographs", 12)
+
+
+@pytest.fixture(scope="module")
+def asked(start: Path, flat: Path) -> TrainSettings:
+    return TrainSettings(str(flat), start=str(start), precision="float32", tune="last", epochs=2, batch_size=8, lr=0.01)
+
+
+def _for_tests(patch: pytest.MonkeyPatch) -> None:
+    """Two folds are enough, and the tuned net is kept whatever it gives."""
+    patch.setattr(tune_run, "ENOUGH", 8)
+    patch.setattr(tune_run, "MARGIN", -9.0)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    _for_tests(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def finished(asked: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    with pytest.MonkeyPatch.context() as patch:
+        _for_tests(patch)
+        return train(replace(asked, out=str(tmp_path_factory.mktemp("tune") / "run")))
+
+
+# --- rates ---------------------------------------------------------------------------------------
+
+
+def test_rates_fall_towards_the_stem_and_every_parameter_moves_once() -> None:
+    net, recipe = ResNet(SPEC), replace(tune_all(TASK), rate_decay=0.5)
+    optimizer = make_optimizer(net, recipe)
+    set_rate(optimizer, 0.8)
+    rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(rates) == len(list(net.parameters()))
+    expected = {"stem": 0.1, "stages.stage1": 0.2, "stages.stage2": 0.4, "stages.stage3": 0.8, "fc": 0.16}
+    for name, parameter in net.named_parameters():
+        assert rates[parameter] == pytest.approx(next(rate for part, rate in expected.items() if name.startswith(part)))
+
+
+def test_rates_that_do_not_fall_leave_the_groups_as_they_were() -> None:
+    net = ResNet(SPEC)
+    recipe = replace(fine_tune(TASK), rate_decay=1.0)
+    assert len(make_optimizer(net, recipe).param_groups) == 2
+    assert len(make_optimizer(net, replace(recipe, rate_decay=0.5)).param_groups) == 2 * 4
+
+
+# --- the frozen part -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", ["channels-last", "contiguous"])
+@pytest.mark.parametrize("name", ["resnet20", "preresnet20"])
+def test_two_parts_of_a_net_make_the_whole(name: str, layout: Any) -> None:
+    torch.manual_seed(0)
+    net = ResNet(replace(named(name, 3), blocks=(1, 1, 1), widths=(16, 16, 32)))
+    compute = Compute(torch.device("cpu"), "float32", layout, 1)
+    compute.place(net)
+    way, x = make_forward(net, compute), compute.lay_out(torch.randn(4, 3, SIDE, SIDE))
+    for mode in (True, False):
+        net.train(mode)
+        whole = net(x)
+        for stages in (0, 1, 2, 3):
+            for parts in (way, net):
+                assert torch.allclose(parts.go_on(parts.begin(x, stages), stages), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
+    asked: TrainSettings, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where maps do not fit in memory, each step takes its pictures through the whole net."""
+    monkeypatch.setattr(tune_run, "maps", lambda *_: None)
+    again = train(replace(asked, out=str(tmp_path / "run")))
+    one, other = (read_tensors(record.path / runs.MODEL)[0] for record in (finished, again))
+    for name in one:  # the last layer is divided by a temperature, which depends on the views that the folds saw
+        assert "fc." in name or torch.allclose(one[name], other[name], rtol=1e-4, atol=1e-5), name
+    assert [line.loss for line in finished.steps] == pytest.approx([line.loss for line in again.steps], rel=1e-4)
+
+
+# --- whole runs ----------------------------------------------------------------------------------
+
+
+def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: runs.RunRecord, start: Path) -> None:
+    assert finished.settings.settings["recipe"] == "tune_last"
+    head, tuned, _ = (event.message for event in finished.events)
+    assert "of all 24 training pictures right" in head
+    assert tuned.startswith("the last stage tuned: ")
+    assert tuned.endswith("the tuned net is kept")
+    found = finished.evaluation
+    assert found is not None
+    assert (found.split, found.images) == ("out-of-fold", 10)  # two folds were enough
+    assert "tuned without it" in found.protocol
+    assert f"{found.loss:.3f} nats" in tuned
+    before, model = load(start).net.state_dict(), load(finished.path)
+    moved = {name for name, tensor in model.net.state_dict().items() if not name.startswith("fc.")
+             and not torch.equal(tensor, before[name])}  # fmt: skip
+    assert moved == {name for name, _ in model.net.named_parameters() if name.startswith("stages.stage3.")}
+    last = model.about.lineage[-1]
+    assert isinstance(last, Trained)
+    assert (last.recipe, last.steps) == ("tune_last", 6)
+    assert not (finished.path / runs.FOLDS).exists()
+
+
+def test_a_stopped_run_goes_on_from_the_last_fold_to_the_same_net(
+    asked: TrainSettings, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, done, out = tune_run._without, list[str](), tmp_path / "run"
+
+    def stops_at_the_second(work: Any, left_out: Any, doing: str, asked_to_stop: Any) -> Any:
+        done.append(doing)
+        if len(done) == 2:
+            raise Stopped("stopped", 143)
+        return original(work, left_out, doing, asked_to_stop)
+
+    monkeypatch.setattr(tune_run, "_without", stops_at_the_second)
+    with pytest.raises(Stopped, match="to go on"):
+        train(replace(asked, out=str(out)))
+    again = train(TrainSettings(resume=str(out)))
+    assert done == [f"tuning without fold {fold}" for fold in (1, 2, 2)]
+    one, other = (read_tensors(record.path / runs.MODEL)[0] for record in (finished, again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert again.evaluation == finished.evaluation
+    assert [event.message for event in again.events] == [event.message for event in finished.events]
+
+
+def test_tuning_that_does_worse_leaves_the_head_alone(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pictures of their own split are judged once."""
+    monkeypatch.setattr(tune_run, "MARGIN", 9.0)
+    pictures(tmp_path / "data" / "train", 8)
+    pictures(tmp_path / "data" / "val", 5, seed=1)
+    settings = TrainSettings(str(tmp_path / "data"), start=str(start), tune="all", precision="float32", batch_size=8)
+    record = train(replace(settings, epochs=1, out=str(tmp_path / "run")))
+    assert record.settings.settings["recipe"] == "tune_all"
+    assert record.events[1].message.startswith("everything tuned: ")
+    assert record.events[1].message.endswith("the head alone is kept")
+    assert not record.steps
+    model, before = load(record.path), load(start).net.state_dict()
+    assert all(torch.equal(t, before[n]) for n, t in model.net.state_dict().items() if not n.startswith("fc."))
+    assert model.about.lineage[-1].recipe == "head"  # type: ignore[union-attr]
+    assert record.evaluation is not None
+    assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
+    (kept,) = [read_record(path, KeptEvaluation) for path in (record.path / runs.EVALUATIONS).iterdir()]
+    assert (kept.split, kept.images) == ("out-of-fold", 16)
+    found = evaluate(EvaluateSettings(str(record.path)))
+    assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_leaves_the_head_alone(
+    asked: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune_run, "MARGIN", 0.0)
+    record = train(replace(asked, tune="all", lr=100.0, rate_decay=1.0, epochs=6, out=str(tmp_path / "run")))
+    assert "(0.693 nats), the head" in record.events[1].message
+    assert record.evaluation is not None
+    assert record.evaluation.images == 24
+
+
+# --- what is chosen, and what contradicts --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "recipe"),
+    [({"tune": "last"}, "tune_last"), ({"tune": "all"}, "tune_all"), ({"recipe": "tune_last"}, "tune_last"),
+     ({"tune": "all", "recipe": "fine_tune"}, "fine_tune"), ({"epochs": 1}, "fine_tune")],
+)  # fmt: skip
+def test_what_is_tuned_says_the_recipe(start: Path, flat: Path, given: dict[str, Any], recipe: str) -> None:
+    resolved = resolve(TrainSettings(str(flat), start=str(start), **given))
+    assert resolved.recipe.name == recipe
+    assert (resolved.cut is None) == recipe.startswith("tune_")
+    again = resolve(TrainSettings(**resolved.settings.__dict__))
+    assert (again.recipe, again.settings) == (resolved.recipe, resolved.settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"tune": "all", "validation": 0.2}, "no use for --validation"), ({"tune": "last", "start": None}, "to be tuned"),
+     ({"tune": "last", "recipe": "tune_all"}, "contradict"),
+     ({"recipe": "fine_tune", "rate_decay": 0.5, "start": None, "data": "digits"}, "no use for --rate-decay")],
+)  # fmt: skip
+def test_what_tuning_has_no_use_for_is_refused(start: Path, flat: Path, given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        resolve(TrainSettings(**{"data": str(flat), "start": str(start), **given}))
+
+
+def test_only_the_last_stage_is_trained_by_its_recipe() -> None:
+    assert tune_last(TASK).frozen_stages == 2
+    assert tune_all(TASK).frozen_stages == 0
+    assert isinstance(ResNet(SPEC).parts()[-1][0], nn.Linear)
