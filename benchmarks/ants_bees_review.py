@@ -26,6 +26,7 @@ from residuum import runs
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Loader, open_loader
 from residuum.data.contract import Split
+from residuum.data.decode import decode
 from residuum.data.open import open_data
 from residuum.evaluation.likeness import NEIGHBOURS, SHARES, UNSURE, directions, distances, threshold
 from residuum.evaluation.review import copies, doubted_labels, nearest_others, small_grey
@@ -145,7 +146,7 @@ def planted_copies(opened: Opened, train: Split, x: NDArray[np.float32], count: 
     none = copies(nearest_others(directions(x)), np.arange(len(x)), np.stack(greys))
     found: Figures = {"planted": count, "groups_where_none_is_planted": len(none)}
     for name, change in CHANGES.items():
-        views = [np.asarray(change(Image.fromarray(whole[row])).resize((256, 256))) for row in chosen]
+        views = [np.asarray(change(Image.fromarray(decode(train.pictures.encoded(row), name)))) for row in chosen]
         near = nearest_others(directions(np.concatenate([x, opened.features(Held(views).split())])))
         changed = opened.loader(Held(views).split())
         small = [small_grey(changed.seen(row)) for row in range(count)]
@@ -249,7 +250,7 @@ def main(
         "copies": planted_copies(opened, train_split, x),
         "unsure": {name: fmean(run[name] for run in runs_of_seeds) for name in names},
         "strangers_unsure_by_other_scores": other_scores(x, labels, strange),
-        "runs": runs_of_seeds,
+        "each_seed": runs_of_seeds,
     }
     write(
         "ants-bees-review",

@@ -23,7 +23,7 @@ SIDE = 16
 """Of the small grey pictures that copies are compared by, in pixels."""
 ALIKE = 1 / 16
 """Copies: their pixels differ by at most this part of what a picture and its nearest differ by, in the median."""
-CROPPED = 1 / 3
+CROPPED = 0.4
 """Copies of another crop: features and pixels both differ by at most this part."""
 FENCE = 1.5
 """Outside is what lies beyond the upper quartile by so many interquartile ranges (Tukey 1977, "Exploratory data

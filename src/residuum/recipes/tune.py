@@ -17,21 +17,23 @@ AFTER_THE_HEAD = ("tune_last", "tune_all")
 
 def tune_last(task: Task) -> Recipe:
     """Return the recipe of the last stage and the last layer: what the stages before make of pictures is kept."""
-    return _tuned("tune_last", task, passes=6, peak=0.001, frozen_stages=task.stages - 1)
+    return _tuned("tune_last", task, passes=6, frozen_stages=task.stages - 1)
 
 
 def tune_all(task: Task) -> Recipe:
     """Return the recipe of the whole net."""
-    return _tuned("tune_all", task, passes=4, peak=0.0005, frozen_stages=0)
+    return _tuned("tune_all", task, passes=4, frozen_stages=0)
 
 
-def _tuned(name: str, task: Task, passes: int, peak: float, frozen_stages: int) -> Recipe:
+def _tuned(name: str, task: Task, passes: int, frozen_stages: int) -> Recipe:
+    """A net whose BN statistics are folded keeps them, and moves in steps a hundred times smaller: nothing divides what
+    its convolutions give by its spread."""
     batch_size = task.batch(16)
     return Recipe(
         name=name,
         iterations=task.iterations(batch_size, default=passes * (task.num_pictures // batch_size)),
         batch_size=batch_size,
-        schedule=OneCycle(peak=peak, climb=0.1),
+        schedule=OneCycle(peak=0.0003 if task.folded else 0.03, climb=0.1),
         augmentation=Augmentation(flip=task.mirrors, pad=max(1, round(task.image_size / 16)), area=(0.35, 1.0)),
         nesterov=True,
         frozen_statistics=task.folded,

@@ -93,15 +93,15 @@ def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) 
     how = as_computed(resolved, loaders)
     unseen = f"{how}, each answered by a last layer fitted without it ({FOLDS} folds)"
     own, train = None if fitted.answers is None else (fitted.answers, how), loaders["train"]
-    judged = judge_by_folds(run, fitted.net, resolved, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
+    judged = judge_by_folds(run, resolved, fitted.net, loaders, train, (fitted.found.head.out_of_fold, unseen), own)
     record_trust(run, resolved, train, fitted.features, fitted.found, unseen)
     return judged
 
 
 def judge_by_folds(
     run: Path,
-    net: ResNet,
     resolved: Resolved,
+    net: ResNet,
     loaders: Loaders,
     asked: Loader,
     unseen: tuple[Probabilities, str],
@@ -110,7 +110,7 @@ def judge_by_folds(
     """Write the final figures and return them: of the data's `own` test or validation pictures, answers and protocol;
     or else of the training pictures that were `asked` out of fold, `unseen`.
 
-    Where there are both, the latter lie in the run's evaluations. The mistakes' heat maps are of the finished `net`.
+    Where there are both, the latter lie in the run's evaluations.
     """
     final, classes = final_split(loaders), resolved.data.classes
     if final is None or own is None:

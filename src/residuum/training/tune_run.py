@@ -229,6 +229,6 @@ def _judged(work: _Work, loaders: Loaders, rows: NDArray[np.int64], answers: Pro
     if final is not None:  # as `residuum evaluate` will, to the bit
         exactly = replace(resolved.compute, precision="float32")
         own = probabilities(net, loaders[final], exactly), protocol(loaders[final].preprocessing)
-    judged = judge_by_folds(run, net, resolved, loaders, asked, (found.head.out_of_fold, unseen), own)
+    judged = judge_by_folds(run, resolved, net, loaders, asked, (found.head.out_of_fold, unseen), own)
     record_trust(run, resolved, asked, features(net, asked, resolved.compute, lambda: None), found, unseen)
     return judged
