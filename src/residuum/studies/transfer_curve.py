@@ -23,8 +23,9 @@ from residuum.studies.some_classes import folder_of_rows, rows_of
 from residuum.studies.trained import test_error, trained
 from residuum.studies.verdict import Quantities
 
-WAYS: dict[str, dict[str, Any]] = {"nothing": {}, "head": {"tune": "head"}, "all": {"tune": "all"}}
-"""What `residuum train` is told about the trained net; nothing: it begins with a new one."""
+WAYS: dict[str, dict[str, Any]] = {"nothing": {}, "head": {"tune": "head"}, "all": {"recipe": "fine_tune"}}
+"""What `residuum train` is told about the trained net; nothing: it begins with a new one. Another way is a row here and
+its words below; --tune last would take several times as long, as it also tunes a net for each fold."""
 SAID = {"nothing": "from nothing", "head": "the last layer alone", "all": "everything tuned"}
 STARTS: dict[Scale, tuple[str, ...]] = {
     "tiny": ("resnet20",),
