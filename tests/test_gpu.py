@@ -158,6 +158,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("way", WAYS)
 def test_steps_that_are_not_read_give_the_loops_numbers_to_the_bit(
     way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -151,6 +151,7 @@ def test_degradation_is_judged_by_training_error(
     assert degradation.RULE.judge(figures).answer == answer
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     setup = Setup("tiny", (0, 1), studies, threads=1)
     found = degradation.measure(setup)

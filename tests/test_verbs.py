@@ -262,12 +262,13 @@ def snippet(page: str) -> str:
     return str(code)
 
 
-@pytest.mark.parametrize("page", ["README.md", "README.zh.md"])
-def test_the_snippet_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_comments = [re.sub(" *#.*", "", snippet(page)) for page in ("README.md", "README.zh.md")]
+    assert without_comments[0] == without_comments[1]
     monkeypatch.chdir(tmp_path)
     Image.new("L", (8, 8), 128).save("scan.png")
     names: dict[str, Any] = {}
-    exec(snippet(page).replace("epochs=5", "epochs=1"), names)
+    exec(snippet("README.md").replace("epochs=5", "epochs=1"), names)
     assert names["classifier"].classes == tuple("0123456789")
 
 
