@@ -418,9 +418,10 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(tmp_path: Path) -> 
     resolved = whole.settings.resolved
     assert (resolved["net"]["order"], resolved["net"]["blocks"]) == ("preactivation", [1, 2, 1])
     assert resolved["depth"] == 10
-    with pytest.MonkeyPatch.context() as stopping, pytest.raises(Stopped):
+    with pytest.MonkeyPatch.context() as stopping:
         stop_after_step(stopping, 11)
-        train(quickly(tmp_path / "stopped", **choices))
+        with pytest.raises(Stopped):
+            train(quickly(tmp_path / "stopped", **choices))
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
     again = train(TrainSettings(**{**whole.settings.settings, "out": str(tmp_path / "again")}))
