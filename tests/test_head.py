@@ -388,7 +388,7 @@ def test_statistics_that_are_not_folded_go_with_the_batches_as_before() -> None:
     net = ResNet(replace(named("resnet20", 3), blocks=(1, 1, 1)))
     assert is_folded(net)
     for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.sub_(module.eps)  # as files hold it where BN is to divide by exactly 1
     assert is_folded(net)
     next(buffer for name, buffer in net.named_buffers() if name.endswith("_mean"))[0] = 0.1
