@@ -36,6 +36,19 @@ WORDS: dict[str, dict[str, Any]] = {
         "| normalised batches, both sides: × (range) | written by |",
         "jpeg_names": ("photographs of 500 px", "the same, four times as large"),
         "family": "| forward and backward | ours, images/s | reference, images/s | ratio (quartiles) | written by |",
+        "few": "| 243 photographs of ants and bees, as on AVX2 | validation accuracy, mean ± sd (n = 153) "
+        "| whole command, s (range) | seeds | written by |",
+        "few_ways": {
+            "head": "from half-resnet50, the last layer alone",
+            "last": "from half-resnet50, the last stage tuned",
+            "all": "from half-resnet50, everything tuned",
+            "starter": "from the starter that comes with the package",
+            "nothing": "from nothing: ResNet-20 at 64 px",
+        },
+        "trust": "Of 20 labels flipped in the 243, {review[mean]:.1f} ± {review[sd]:.1f} are among the first 25 of "
+        "`data review` ({review[n]} draws; cleanlab's better ranking: {cleanlab_best[mean]:.1f} ± "
+        '{cleanlab_best[sd]:.1f}). Of 200 other photographs {strangers:.1f} % are "unsure", of the training pictures, '
+        "out of fold, {known:.1f} % ([ants_bees_review.py](benchmarks/ants_bees_review.py)).",
         "trim": "| a quarter of the blocks taken out | validation accuracy: whole, cut, repaired "
         "| at random, cut: mean (range) | test accuracy: whole, repaired | times as fast | written by |",
         "draws": "{n} draws",
@@ -60,6 +73,19 @@ WORDS: dict[str, dict[str, Any]] = {
         "| 归一化的批，两边都算：之比（范围） | 由谁写出 |",
         "jpeg_names": ("500 px 的照片", "同样的照片，放大四倍"),
         "family": "| 前向与反向 | 我们，张/秒 | 参照，张/秒 | 比值（四分位） | 由谁写出 |",
+        "few": "| 243 张蚂蚁与蜜蜂的照片，如同只有 AVX2 | 验证准确率，均值 ± 标准差（n = 153） "
+        "| 整条命令，秒（范围） | 种子数 | 由谁写出 |",
+        "few_ways": {
+            "head": "从 half-resnet50 开始，只拟合最后一层",
+            "last": "从 half-resnet50 开始，微调最后一个阶段",
+            "all": "从 half-resnet50 开始，微调全部",
+            "starter": "从软件包自带的 starter 开始",
+            "nothing": "从零开始：64 px 的 ResNet-20",
+        },
+        "trust": "在 243 个标签中翻转 20 个，`data review` 的前 25 项里平均有 {review[mean]:.1f} ± {review[sd]:.1f} 个"
+        "（{review[n]} 次；cleanlab 较好的排序：{cleanlab_best[mean]:.1f} ± {cleanlab_best[sd]:.1f}）。"
+        "另外 200 张照片中有 {strangers:.1f} % 得到 “unsure”，训练图片（折外）中有 {known:.1f} % "
+        "（[ants_bees_review.py](benchmarks/ants_bees_review.py)）。",
         "trim": "| 去掉四分之一的块 | 验证准确率：完整、剪后、修复后 | 随机去掉：均值（范围） "
         "| 测试准确率：完整、修复后 | 快多少倍 | 由谁写出 |",
         "draws": "{n} 次",
@@ -81,6 +107,11 @@ def tables(page: str) -> str:
         words["fast"], [_fast_row(one) for name in ("fast", "fast-control", "fast-95") for one in _read(name)]
     )
     lines += _table(words["speed"], [_speed_row(one, words) for one in speed])
+    lines += _table(words["few"], _few_rows(words["few_ways"]))
+    for trust in _read("ants-bees-review"):
+        found, unsure = trust["flipped"], trust["unsure"]
+        shares = {"strangers": 100 * unsure["strangers_unsure"], "known": 100 * unsure["known_unsure_out_of_fold"]}
+        lines += [words["trust"].format(**found, **shares), ""]
     for parity in _read("parity-*"):
         lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
     for price in _read("depth-price"):
@@ -140,6 +171,19 @@ def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:
 def _parity_row(result: dict[str, Any]) -> str:
     ways = [result["summary"][way] for way in ("fast", "plain")]
     return _row("parity.py", result["model"], *map(_mean, ways), str(ways[0]["n"]))
+
+
+def _few_rows(said: dict[str, str]) -> list[str]:
+    """Return a row of each way to train on few photographs that was measured."""
+    rows = []
+    for file in ("ants_bees_head", "ants_bees_tune", "ants_bees_starter"):
+        for result in _read(file.replace("_", "-")):
+            found = result["summary"]
+            for way, figures in ({"head": found} if "accuracy" in found else found).items():
+                accuracy, seconds = figures["accuracy"], figures["seconds"]
+                time = f"{seconds['median']:.0f} ({seconds['min']:.0f}–{seconds['max']:.0f})"
+                rows.append(_row(f"{file}.py", said[way], _mean(accuracy), time, str(accuracy["n"])))
+    return rows
 
 
 def _depth_row(name: str, net: dict[str, Any]) -> str:
