@@ -325,6 +325,8 @@ def test_the_page_shows_the_review_and_what_unsure_costs(run: runs.RunRecord, tm
     assert before.head is not None
     page = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     assert "Not looked at yet: residuum data review" in page
+    assert "which takes no steps" in page
+    assert "not complete" not in page
 
 
 def test_answers_out_of_fold_lie_in_the_run_and_damage_is_seen(run: runs.RunRecord, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from residuum.recipes.tune import tune_all, tune_last
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
 from residuum.records.model import Provenance, Trained
+from residuum.reporting.sentences import notes
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import tune_run
 from residuum.training.optimizer import make_optimizer, set_rate
@@ -196,6 +197,7 @@ def test_tuning_that_does_worse_leaves_the_head_alone(
     assert record.settings.settings["recipe"] == "tune_all"
     assert record.events[1].message.startswith("everything tuned: ")
     assert record.events[1].message.endswith("the head alone is kept")
+    assert not any("not complete" in note for note in notes(record))
     assert not record.steps
     model, before = load(record.path), load(start).net.state_dict()
     assert all(torch.equal(t, before[n]) for n, t in model.net.state_dict().items() if not n.startswith("fc."))

@@ -100,6 +100,11 @@ class OneRun:
         return sum(line.seconds for line in self.record.epochs) if self.record.epochs else None
 
     @property
+    def no_curves(self) -> str:
+        """Return why there are no curves, where there are none."""
+        return sentences.no_curves(self.record)
+
+    @property
     def trust_sections(self) -> list[tuple[str, str]]:
         """Return the ids and names of the sections on the pictures and on what the net does not know."""
         reviewed, fitted = self.record.review is not None, self.record.head is not None

@@ -43,6 +43,18 @@ def progress(record: RunRecord) -> str:
     return f"{done} of {counted(asked, 'epoch')}" if asked else counted(done, "epoch")
 
 
+def head_alone(record: RunRecord) -> bool:
+    """Say whether the run's net has a fitted last layer, and nothing before it was changed."""
+    return record.head is not None and not record.steps
+
+
+def no_curves(record: RunRecord) -> str:
+    """Say why there are none."""
+    alone = "the last layer alone was fitted, which takes no steps"
+    why = alone if head_alone(record) else "the run folder holds no metrics yet"
+    return f"No curves: {why}."
+
+
 def _done(record: RunRecord) -> int:
     return len({line.epoch for line in record.epochs})
 
@@ -93,7 +105,7 @@ def _notes_on_progress(record: RunRecord) -> Iterator[str]:
     losses = [line.loss for line in record.steps]
     losses += [line.train_loss + (line.validation_loss or 0.0) for line in record.epochs]
     broken = sum(not math.isfinite(loss) for loss in losses)
-    if record.evaluation and asked and _done(record) < asked:
+    if record.evaluation and asked and _done(record) < asked and not head_alone(record):
         yield f"Training was not complete: {progress(record)} done."
     if broken:
         reports = counted(broken, "report")
