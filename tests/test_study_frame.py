@@ -324,6 +324,7 @@ def test_figures_that_are_no_numbers_survive_the_file(tmp_path: Path) -> None:
     assert read.verdict.answer == "undecided"
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     settings = StudySettings(("degradation",), scale="tiny", seeds=2, threads=1, out=str(studies))
     (folder,) = run_studies(settings)
