@@ -107,7 +107,7 @@ def record(
         notes=findings.notes,
         settings=dict(findings.settings),
         seconds=round(seconds, 1),
-        runs={run.path.name: round(sum(line.seconds for line in run.epochs), 1) for run in used},
+        runs={run.path.name: round(sum(line.seconds for line in run.epochs), 2) for run in used},
         environment=machine.environment(),
     )
 
