@@ -13,8 +13,23 @@ from pathlib import Path
 from figures import Figures, add_runs, asked, flags, mean_and_sd, spread, trained
 
 from residuum.records.codec import to_json
+from residuum.runs import RunRecord
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+
+
+def judged(record: RunRecord) -> Figures:
+    """Return the final figures of a run that are worth keeping."""
+    found = record.evaluation
+    assert found is not None
+    return {
+        "accuracy": found.top1.value,
+        "split": found.split,
+        "images": found.images,
+        "protocol": found.protocol,
+        "loss": found.loss,
+        "ece": found.ece.value,
+    }
 
 
 def one_run(data: str, model: str, seed: int) -> Figures:
@@ -23,16 +38,9 @@ def one_run(data: str, model: str, seed: int) -> Figures:
     with tempfile.TemporaryDirectory() as cache:
         record, first = trained(data, words, **AVX2, RESIDUUM_CACHE=cache)
         again, second = trained(data, words, **AVX2, RESIDUUM_CACHE=cache)
-    found = record.evaluation
-    assert found is not None
-    assert again.evaluation == found
+    assert again.evaluation == record.evaluation
     return {
-        "accuracy": found.top1.value,
-        "split": found.split,
-        "images": found.images,
-        "protocol": found.protocol,
-        "loss": found.loss,
-        "ece": found.ece.value,
+        **judged(record),
         "chosen": record.events[0].message,
         "seconds": round(first, 2),
         "seconds_again": round(second, 2),

@@ -11,7 +11,7 @@ import tempfile
 from itertools import product
 from pathlib import Path
 
-from ants_bees_head import AVX2
+from ants_bees_head import AVX2, judged
 from figures import Figures, add_runs, asked, flags, mean_and_sd, spread, trained
 
 from residuum.records.codec import to_json
@@ -22,15 +22,8 @@ def one_run(data: str, model: str, tune: str, seed: int) -> Figures:
     words = flags(start=Path(model).absolute(), tune=tune, threads=2, seed=seed)
     with tempfile.TemporaryDirectory() as cache:
         record, seconds = trained(data, words, **AVX2, RESIDUUM_CACHE=cache)
-    found = record.evaluation
-    assert found is not None
     return {
-        "accuracy": found.top1.value,
-        "split": found.split,
-        "images": found.images,
-        "protocol": found.protocol,
-        "loss": found.loss,
-        "ece": found.ece.value,
+        **judged(record),
         "said": [event.message for event in record.events],
         "seconds": round(seconds, 2),
         "environment": to_json(record.environment),

@@ -10,18 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from small_start import coloured_noise, small_model
 
 from residuum import machine, runs
 from residuum.compute import Compute
 from residuum.data.batches import Loader
-from residuum.data.preprocess import Preprocessing
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.loading import load, save_classifier
+from residuum.loading import load
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
@@ -30,7 +29,6 @@ from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
-from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
@@ -139,24 +137,13 @@ def test_the_same_picture_twice_is_never_both_learnt_and_asked() -> None:
 
 def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
     """Noise of two colours."""
-    luck = np.random.default_rng(seed)
-    for name, colour in (("blue", (60, 80, 160)), ("red", (160, 80, 60))):
-        (root / name).mkdir(parents=True)
-        for i in range(per_class):
-            pixels = np.clip(np.array(colour) + luck.normal(0, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{i}.png")
-    return root
+    return coloured_noise(root, {"blue": (60, 80, 160), "red": (160, 80, 60)}, per_class, SIDE, seed)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained net of three classes, its BN statistics folded."""
-    torch.manual_seed(0)
-    spec = replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32))
-    how = Preprocessing(SIDE, SIDE, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
-    path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    save_classifier(path, ResNet(spec).eval(), spec, ("a", "b", "c"), how, Provenance())
-    return path
+    return small_model(tmp_path_factory.mktemp("start") / "start.safetensors", ("a", "b", "c"), SIDE)
 
 
 @pytest.fixture(scope="module")

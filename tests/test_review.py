@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from sklearn.neighbors import NearestNeighbors
+from small_start import small_model
 from test_head import made_up
 
 from residuum import runs, verbs
 from residuum.compute import Compute
-from residuum.data.preprocess import Preprocessing
 from residuum.data.split import ValidationCut
 from residuum.depth.grow import grow
 from residuum.errors import UserError
@@ -43,10 +43,7 @@ from residuum.evaluation.review import (
 from residuum.evaluation.temperature import fit_temperature, tempered, tempered_across
 from residuum.evaluation.unseen import read_unseen
 from residuum.loading import load, save_classifier
-from residuum.models.named import named
-from residuum.models.resnet import ResNet
 from residuum.prediction.predict import predict
-from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds, softmax
@@ -251,12 +248,7 @@ def test_a_temperature_is_used_where_it_makes_unseen_pictures_likelier_and_chang
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    spec = replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32))
-    how = Preprocessing(SIDE, SIDE, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
-    path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    save_classifier(path, ResNet(spec).eval(), spec, ("a", "b", "c"), how, Provenance())
-    return path
+    return small_model(tmp_path_factory.mktemp("start") / "start.safetensors", ("a", "b", "c"), SIDE)
 
 
 @pytest.fixture(scope="module")

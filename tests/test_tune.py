@@ -4,19 +4,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from small_start import SPEC, coloured_noise, small_model
 from test_head import SIDE
 from torch import nn
 
 from residuum import runs
 from residuum.compute import Compute
-from residuum.data.preprocess import Preprocessing
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.loading import load, save_classifier
+from residuum.loading import load
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
@@ -26,7 +24,7 @@ from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.tune import tune_all, tune_last
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
-from residuum.records.model import Provenance, Trained
+from residuum.records.model import Trained
 from residuum.reporting.sentences import notes
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import tune_run
@@ -34,29 +32,18 @@ from residuum.training.optimizer import make_optimizer, set_rate
 from residuum.training.resolve import resolve
 from residuum.training.run import train
 
-SPEC = replace(named("resnet20", 3), blocks=(1, 1, 1), widths=(16, 16, 32))
 TASK = Task(num_pictures=48, image_size=SIDE, depth=8, stages=3, folded=True)
 
 
 def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
     """Noise about one of two colours that are hard to tell apart."""
-    luck = np.random.default_rng(seed)
-    for name, colour in (("blue", (112, 120, 128)), ("red", (128, 120, 112))):
-        (root / name).mkdir(parents=True)
-        for i in range(per_class):
-            pixels = np.clip(np.array(colour) + luck.normal(0, 60, (SIDE, SIDE, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / name / f"{i}.png")
-    return root
+    return coloured_noise(root, {"blue": (112, 120, 128), "red": (128, 120, 112)}, per_class, SIDE, seed)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained net of three classes, one of which the pictures have too."""
-    torch.manual_seed(0)
-    how = Preprocessing(SIDE, SIDE, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
-    path = tmp_path_factory.mktemp("start") / "start.safetensors"
-    save_classifier(path, ResNet(SPEC).eval(), SPEC, ("a", "red", "c"), how, Provenance())
-    return path
+    return small_model(tmp_path_factory.mktemp("start") / "start.safetensors", ("a", "red", "c"), SIDE)
 
 
 @pytest.fixture(scope="module")
