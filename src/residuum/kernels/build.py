@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -106,10 +105,9 @@ def _compiled(compiler: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
-        to_do = zip(SOURCES, parts, strict=True)
+        start = [compiler, *FLAGS, _architecture(), "-c"]
         with ThreadPoolExecutor(machine.cores()) as cores:
-            each = [[compiler, *FLAGS, _architecture(), "-c", str(source), "-o", part] for source, part in to_do]
-            deque(cores.map(_run, each), maxlen=0)
+            list(cores.map(lambda source, part: _run([*start, str(source), "-o", part]), SOURCES, parts))
         whole = Path(unfinished) / "whole.so"
         _run([compiler, *LINKING, *parts, "-o", str(whole)])
         whole.replace(target)
