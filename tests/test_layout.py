@@ -35,7 +35,7 @@ BASE = {
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
-USES = PARTS | {"loading", "weights", "evaluation"}
+USES = PARTS | {"loading", "weights", "evaluation", "engines"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
@@ -58,6 +58,7 @@ LADDER = {
     "recipes": BASE,
     "loading": PARTS,
     "weights": BASE | {"models"},
+    "engines": PARTS | {"loading"},
     "evaluation": PARTS | {"loading"},
     "exchange": PARTS | {"loading", "weights"},
     "training": USES,

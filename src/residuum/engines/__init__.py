@@ -1,0 +1,1 @@
+"""What computes a net's answers, once it is trained."""

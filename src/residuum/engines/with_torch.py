@@ -1,0 +1,39 @@
+"""A net answered for by torch: always there, on any device."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from residuum.choices import EnginePrecision
+from residuum.compute import Compute
+from residuum.data.preprocess import normalise
+from residuum.engines.contract import Output
+from residuum.loading import Classifier
+
+
+@dataclass(frozen=True)
+class TorchEngine:
+    """A net in evaluation mode that was placed where `compute` says."""
+
+    classifier: Classifier
+    compute: Compute
+
+    name: Literal["torch"] = "torch"
+
+    @property
+    def precision(self) -> EnginePrecision:
+        """Say in what numbers its convolutions are computed."""
+        return "bfloat16" if self.compute.precision == "bfloat16" else "float32"
+
+    @torch.inference_mode()
+    def __call__(self, views: NDArray[np.uint8]) -> Output:
+        """Answer for B square views (B, S, S, 3)."""
+        net = self.classifier.net
+        images = normalise(torch.from_numpy(views).to(self.compute.device), self.classifier.preprocessing)
+        with self.compute.autocast():
+            features = net.features(self.compute.lay_out(images))
+            logits = net.fc(features)
+        return Output(torch.softmax(logits.float(), 1).cpu().numpy(), features.float().cpu().numpy())
