@@ -42,11 +42,11 @@ def answers_with_blocks_off(net: ResNet, images: Tensor, off: Collection[str] = 
             behind = []
         elif behind and not (passes and hands_on(net.spec)):
             names, maps = zip(*behind, strict=True)
-            behind = list(zip(names, _passed(block, torch.cat(maps)).split(len(images)), strict=True))
+            behind = list(zip(names, _passed(block, torch.cat(maps)).chunk(len(names)), strict=True))
         x = _passed(block, x) if name in off else block(x)
         behind.append((name, x))
     answers = torch.softmax(net.head(torch.cat([maps for _, maps in behind])).float(), dim=1)
-    return list(zip((name for name, _ in behind), answers.split(len(images)), strict=True))
+    return list(zip((name for name, _ in behind), answers.chunk(len(behind)), strict=True))
 
 
 def _passed(block: ResidualBlock, x: Tensor) -> Tensor:
