@@ -83,6 +83,37 @@ class ExplainSettings(OnDevice):
 
 
 @dataclass(frozen=True)
+class ServeSettings(OnDevice):
+    """What `residuum serve` can be told."""
+
+    runs: tuple[Place, ...] = ()
+    """Run folders or model files, or NAME=PATH; where a request names none, the first answers."""
+    _: KW_ONLY
+    host: str = "127.0.0.1"
+    """Address to listen on. One that others can reach needs a token."""
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    token_file: Place | None = None
+    """File with what every request has to bring as "Authorization: Bearer …". By default $RESIDUUM_TOKEN."""
+    batch: Annotated[int, Range(1, 1024)] = 16
+    """Pictures answered together at most."""
+    gather: Annotated[float, Range(0.0, 1000.0)] = 5.0
+    """Milliseconds a picture waits at most for others that are being decoded, to be answered together."""
+    queue: Annotated[int, Range(1, 100_000)] = 64
+    """Requests that are answered or wait at one time; more are refused (429)."""
+    longest_wait: Annotated[float, Range(0.01, 600.0)] = 2.0
+    """Seconds to an answer: where those ahead are expected to take longer, a request is refused (429)."""
+    megabytes: Annotated[float, Range(0.001, 1000.0)] = 10.0
+    """Largest request, in millions of bytes (413)."""
+    megapixels: Annotated[float, Range(0.001, 100.0)] = 25.0
+    """Largest picture, in millions of pixels (422)."""
+    receive: Annotated[float, Range(0.01, 3600.0)] = 10.0
+    """Seconds in which a request has to arrive (408)."""
+    drain: Annotated[float, Range(0.0, 3600.0)] = 30.0
+    """Seconds for what has come to be answered after SIGTERM."""
+
+
+@dataclass(frozen=True)
 class ImportSettings(Settings):
     """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
 

@@ -30,6 +30,7 @@ from residuum.settings import (
     PredictSettings,
     ReportSettings,
     ReviewSettings,
+    ServeSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
@@ -148,6 +149,22 @@ def explain(settings: ExplainSettings) -> Explanation:
     found = explain_pictures(settings)
     write_explained_report(found.path)
     return found
+
+
+@verb(ServeSettings, lambda _settings, _result, _json: None, announced=True)
+def serve(settings: ServeSettings) -> None:
+    """Answer over HTTP, many at once, until SIGTERM or Ctrl-C; the log goes to stdout, a line of JSON a request.
+
+    Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
+    """
+    try:
+        from residuum.serving.run import serve as serve_models
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("residuum"):
+            raise
+        raise UserError(f"serve needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
+
+    serve_models(settings)
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))

@@ -59,7 +59,7 @@ class Header:
     deep: bool = False
 
 
-def decode(encoded: bytes | Pixels, name: str) -> Pixels:
+def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels:
     """Return the picture as (H, W, 3): upright, alpha flattened on white, the first frame of several.
 
     An array, (H, W) or (H, W, 3), is pixels already; the result may then share its memory.
@@ -70,12 +70,12 @@ def decode(encoded: bytes | Pixels, name: str) -> Pixels:
     value to its greatest.
 
     Raises:
-        BrokenPicture: the bytes are no picture, are damaged, or announce more than MAX_PIXELS.
+        BrokenPicture: the bytes are no picture, are damaged, or announce more than `most` pixels, at most MAX_PIXELS.
     """
     if isinstance(encoded, np.ndarray):
         return _grey(encoded) if encoded.ndim == 2 else encoded
     with _only_broken_pictures(name):
-        image = _open(encoded, name)
+        image = _open(encoded, name, most)
         image.load()
         if image.mode == "RGB" and _SPECIAL.isdisjoint(image.info):
             return np.array(image)
@@ -170,13 +170,13 @@ def _only_broken_pictures(name: str) -> Iterator[None]:
             filters.remove(_PILLOW_WARNINGS)
 
 
-def _open(encoded: bytes, name: str) -> ImageFile.ImageFile:
+def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageFile:
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
     except UnidentifiedImageError as error:
         raise _broken(name, _why_unknown(encoded)) from error
-    if image.width * image.height > MAX_PIXELS:
-        raise _too_large(name)
+    if image.width * image.height > min(most, MAX_PIXELS):
+        raise _too_large(name, most)
     return image
 
 
@@ -217,8 +217,8 @@ def _broken(name: str, cause: str) -> BrokenPicture:
     return BrokenPicture(f"cannot read the picture {name}", cause, "replace or remove it")
 
 
-def _too_large(name: str) -> BrokenPicture:
-    limit = f"{MAX_PIXELS / 1e6:g} million pixels"
+def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
+    limit = f"{min(most, MAX_PIXELS) / 1e6:g} million pixels"
     return _broken(name, f"its header announces more than {limit}, the most that is decoded")
 
 
