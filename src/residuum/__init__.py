@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import Device, EngineChoice, PrecisionChoice, Scale
+from residuum.choices import AnswerFormat, Device, EngineChoice, PrecisionChoice, Scale
 from residuum.errors import Stopped, UserError
 from residuum.settings import (
     ExplainSettings,
@@ -110,10 +110,29 @@ def load(
 
 @for_people
 def predict(
-    run: Place, *images: Place, top: int = 5, device: Device = "auto", threads: int | None = None
+    run: Place,
+    *images: Place,
+    top: int = 5,
+    out: Place | None = None,
+    format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
+    sort_into: Place | None = None,
+    allow_urls: bool = False,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
 ) -> list[Answer]:
-    """Say what each picture shows: the likeliest classes with their probabilities."""
-    return list(verbs.predict.run(PredictSettings(run, images, top=top, device=device, threads=threads)))
+    """Say what each picture shows: the likeliest classes with their probabilities.
+
+    One that cannot be read is an error, raised once the others are answered; `load` returns an object that goes on.
+    """
+    from residuum.prediction.predictor import answered
+
+    found = verbs.predict.run(PredictSettings(
+        run, images, top=top, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls, engine=engine,
+        precision=precision, device=device, threads=threads
+    ))  # fmt: skip
+    return [answered(one) for one in found]
 
 
 @for_people

@@ -1,6 +1,6 @@
 """Pictures as people have them - paths, folders, bytes, Pillow's images, arrays - to what a net is shown of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,12 @@ class Source(NamedTuple):
     """A picture that is yet to be read, and what it is called."""
 
     name: str
-    picture: Picture
+    picture: Picture | Callable[[], bytes]
+
+
+def is_address(place: object) -> bool:
+    """Say whether this is text that begins as https:// or http:// does."""
+    return isinstance(place, str) and place.lower().startswith(("http://", "https://"))
 
 
 def is_several(pictures: object) -> bool:
@@ -52,6 +57,8 @@ def pixels(source: Source) -> Pixels:
         UserError: it cannot be read, or (BrokenPicture) is none.
     """
     name, picture = source
+    if callable(picture):
+        picture = picture()
     if isinstance(picture, str | Path):
         return decode(read_picture(Path(picture)), name)
     if isinstance(picture, Image.Image):

@@ -1,21 +1,93 @@
-"""The verb `predict`: what a model says pictures show."""
+"""The verb `predict`: what a model says of pictures, of any number of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
-from residuum.errors import UserError
-from residuum.prediction.answer import Answer
-from residuum.prediction.predictor import answered, load
+from residuum.console import show_progress
+from residuum.errors import Stopped, UserError
+from residuum.prediction.answer import Answer, Unanswered
+from residuum.prediction.pictures import Source, is_address, sources
+from residuum.prediction.predictor import load
+from residuum.prediction.sorting import class_folders, sort_copy
+from residuum.prediction.writing import format_of, heading, line, new_file
 from residuum.settings import PredictSettings
 
+MANY = 100
+"""Pictures from which on it is said how far it is."""
 
-def predict(settings: PredictSettings) -> Iterator[Answer]:
-    """Answer for each picture, in the order given; folders are walked.
+
+def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
+    """Answer for each picture, in the order given; folders are walked. Those that cannot be read come last.
 
     Raises:
-        UserError: no such run or picture; or (BrokenPicture) a picture cannot be read.
+        UserError: no such run, folder or engine; or answers or copies cannot be written.
+        Stopped: on Ctrl-C; the answers so far are where they were to be.
     """
     if settings.run is None or not settings.images:
         raise UserError("which model, and which pictures?", "", "residuum predict RUN IMAGE...")
-    predictor = load(settings.run, device=settings.device, threads=settings.threads)
-    for one in predictor.answers(settings.images, top=settings.top):
-        yield answered(one)
+    form = format_of(settings.out, settings.format)
+    named = _named(settings)
+    predictor = load(
+        settings.run,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
+    )
+    copy = _copies(settings, predictor.classes)
+    top = min(settings.top, len(predictor.classes))
+    progress = show_progress("pictures answered") if len(named) >= MANY else None
+    done = 0
+    try:
+        with new_file(Path(settings.out)) if settings.out else nullcontext() as file:
+            if file is not None:
+                file.write(heading(form, top))
+            for done, one in enumerate(_bad_last(predictor.answers_to(named, top)), 1):
+                if file is not None:
+                    file.write(line(one, form, top))
+                if isinstance(one, Answer):
+                    copy(one)
+                if progress is not None:
+                    progress(done, len(named))
+                yield one
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped: {done:,} of {len(named):,} pictures are answered", 130) from None
+
+
+def _bad_last(answers: Iterator[Answer | Unanswered]) -> Iterator[Answer | Unanswered]:
+    bad = []
+    for one in answers:
+        if isinstance(one, Unanswered):
+            bad.append(one)
+        else:
+            yield one
+    yield from bad
+
+
+def _named(settings: PredictSettings) -> list[Source]:
+    """Return the pictures meant (UserError: an address, which was not allowed; a folder without pictures)."""
+    found = list[Source]()
+    for place in settings.images:
+        if not is_address(place):
+            found += sources(place)
+        elif settings.allow_urls:
+            from residuum.prediction.addresses import fetched  # imports what speaks HTTP
+
+            found.append(Source(str(place), partial(fetched, str(place))))
+        else:
+            raise UserError(
+                f"{place} is an address, and nothing is fetched from the network unasked", "", "--allow-urls fetches it"
+            )
+    return found
+
+
+def _copies(settings: PredictSettings, classes: Sequence[str]) -> Callable[[Answer], object]:
+    """Return what copies a picture into its class's folder, or does nothing (UserError as `class_folders`)."""
+    if settings.sort_into is None:
+        return lambda _: None
+    if any(is_address(place) for place in settings.images):
+        raise UserError("--sort-into copies files, not what lies at addresses", "", "save those pictures first")
+    folders = class_folders(Path(settings.sort_into), classes, [Path(place) for place in settings.images])
+    return lambda answer: sort_copy(answer, folders)

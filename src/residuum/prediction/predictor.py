@@ -177,6 +177,7 @@ class Predictor:
             try:
                 return source.name, view_of(source, self.model.view)
             except UserError as error:
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold the picture
                 return source.name, error
 
         return _batched(in_order(named, seen, 2 * BATCH), BATCH)
