@@ -4,7 +4,17 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Interpolation, Scale, SplitName, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import (
+    AnswerFormat,
+    EngineChoice,
+    Interpolation,
+    PrecisionChoice,
+    Scale,
+    SplitName,
+    StrideIn,
+    WeightLayout,
+    ZeroChannels,
+)
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
 from residuum.setting_parts import (
@@ -57,6 +67,18 @@ class PredictSettings(OnDevice):
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
     """How many classes to show for each picture."""
+    out: Place | None = None
+    """A new file for the answers, written as they come. By default they are printed."""
+    format: AnswerFormat | None = None
+    """Text, a table (csv), or a line of JSON a picture. By default as the file's suffix says, else text."""
+    sort_into: Place | None = None
+    """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
+    allow_urls: bool = False
+    """Fetch pictures that are named by an address, https:// or http://."""
+    engine: EngineChoice = "auto"
+    """What computes."""
+    precision: PrecisionChoice = "auto"
+    """In what numbers."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.prediction.predict import Answer
+    from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -129,8 +129,11 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 
 
 @verb(PredictSettings, printing.print_answers, announced=True)
-def predict(settings: PredictSettings) -> Iterator[Answer]:
-    """Say what pictures show. With --json, one line of JSON a picture."""
+def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
+    """Say what pictures show, of any number of them; those that cannot be read are listed at the end.
+
+    Examples: residuum predict RUN PICTURE    residuum predict RUN FOLDER --out answers.csv --sort-into SORTED
+    """
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)

@@ -82,6 +82,17 @@ def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels
         return _upright(_to_rgb(image, encoded, name), _orientation(image))
 
 
+def decode_opened(image: Image.Image, name: str) -> Pixels:
+    """Return an image that Pillow has opened as `decode` returns a file (BrokenPicture as there); it stays as it is."""
+    with _only_broken_pictures(name):
+        if image.width * image.height > MAX_PIXELS:
+            raise _too_large(name)
+        image.load()
+        twin = object.__new__(type(image))  # the same pixels, notes of its own: converting takes some out
+        vars(twin).update(vars(image), info=dict(image.info))
+        return _upright(_to_rgb(twin, b"", name), _orientation(twin))
+
+
 def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int) -> Pixels:
     """Decode the part of the picture, (h, w, 3), that a view of `least` × `least` pixels is made from.
 
@@ -225,7 +236,7 @@ def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
 # --- orientation -------------------------------------------------------------------------------
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     """Return EXIF's 1..8; 1 where there is none. TIFF is 1 always: Pillow turns it while loading."""
     if image.format == "TIFF" or _ORIENTED.isdisjoint(image.info):
         return 1
@@ -273,7 +284,7 @@ def _has_several(image: ImageFile.ImageFile) -> bool:
         return True
 
 
-def _to_rgb(image: ImageFile.ImageFile, encoded: bytes, name: str) -> Pixels:
+def _to_rgb(image: Image.Image, encoded: bytes, name: str) -> Pixels:
     """Convert a loaded picture of any mode to (H, W, 3)."""
     if image.mode.startswith("I;16"):
         return _grey(_from_16_bits(image))
@@ -306,11 +317,11 @@ def _on_white(image: Image.Image) -> Pixels:
 
 def _key_colour(key: Any, image: Image.Image, encoded: bytes) -> NDArray[np.int64]:
     """Bring a PNG's transparent colour, given at the file's depth, to the 8 bits that Pillow gives pixels."""
-    depth = encoded[24] if image.format == "PNG" and image.mode != "1" else 8
+    depth = encoded[24] if encoded and image.format == "PNG" and image.mode != "1" else 8
     return np.asarray(key, np.int64) * 255 // (2**depth - 1) if depth < 8 else np.asarray(key) >> (depth - 8)
 
 
-def _from_16_bits(image: ImageFile.ImageFile) -> Pixels:
+def _from_16_bits(image: Image.Image) -> Pixels:
     values = np.asarray(image)
     bits, white_is_zero = 16, False
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -321,7 +332,7 @@ def _from_16_bits(image: ImageFile.ImageFile) -> Pixels:
     return 255 - grey if white_is_zero else grey
 
 
-def _from_integers(image: ImageFile.ImageFile) -> Pixels:
+def _from_integers(image: Image.Image) -> Pixels:
     """32-bit integers, and PGM of more than 8 bits, which Pillow has brought to 0..65535."""
     values: NDArray[Any] = np.asarray(image)
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
