@@ -62,9 +62,9 @@ LADDER = {
     "evaluation": PARTS | {"loading"},
     "exchange": PARTS | {"loading", "weights"},
     "training": USES,
-    "prediction": USES,
+    "prediction": USES | {"explanation"},
     "depth": USES | {"training"},
-    "explanation": USES | {"training", "prediction", "depth"},
+    "explanation": USES | {"training", "depth"},
     "studies": USES | {"training", "prediction", "depth"},
     "page": set(),
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else

@@ -277,7 +277,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 assert_type(run, residuum.RunRecord)
-assert_type(classifier, residuum.Classifier)
+assert_type(classifier, residuum.Predictor)
 assert_type(residuum.grow(run.path, to=56), Path)
 assert_type(residuum.trim(run.path, "digits", keep=0.5), Path)
 assert_type(residuum.predict(run.path, "a.png", Path("b.png"), top=3), list[residuum.Answer])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import Device, Scale
+from residuum.choices import AnswerFormat, Device, EngineChoice, PrecisionChoice, Scale
 from residuum.errors import Stopped, UserError
 from residuum.settings import (
     ExplainSettings,
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.loading import Classifier
     from residuum.plain_data import Place
-    from residuum.prediction.predict import Answer
+    from residuum.prediction.answer import Answer, Unanswered
+    from residuum.prediction.predictor import Predictor
     from residuum.runs import RunRecord
 
 __all__ = [
@@ -41,9 +42,11 @@ __all__ = [
     "Explanation",
     "Exported",
     "Imported",
+    "Predictor",
     "RunRecord",
     "Stopped",
     "TrainSettings",
+    "Unanswered",
     "UserError",
     "__version__",
     "check",
@@ -85,11 +88,21 @@ weights_fetch = verbs.weights_fetch.python
 
 
 @for_people
-def load(path: Place) -> Classifier:
-    """Load a run folder or model file: a net with its classes and preprocessing (UserError if there is none)."""
-    from residuum.loading import load as load_classifier
+def load(
+    path: Place,
+    *,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Predictor:
+    """Open a run folder or a model, to hold and to ask: pictures in, answers out, from any thread (UserError if none).
 
-    return load_classifier(path)
+    Its `net` is the torch module; with it come `classes` and `preprocessing`.
+    """
+    from residuum.prediction.predictor import load as load_predictor
+
+    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads)
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
@@ -97,10 +110,29 @@ def load(path: Place) -> Classifier:
 
 @for_people
 def predict(
-    run: Place, *images: Place, top: int = 5, device: Device = "auto", threads: int | None = None
+    run: Place,
+    *images: Place,
+    top: int = 5,
+    out: Place | None = None,
+    format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
+    sort_into: Place | None = None,
+    allow_urls: bool = False,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
 ) -> list[Answer]:
-    """Say what each picture shows: the likeliest classes with their probabilities."""
-    return list(verbs.predict.run(PredictSettings(run, images, top=top, device=device, threads=threads)))
+    """Say what each picture shows: the likeliest classes with their probabilities.
+
+    One that cannot be read is an error, raised once the others are answered; `load` returns an object that goes on.
+    """
+    from residuum.prediction.predictor import answered
+
+    found = verbs.predict.run(PredictSettings(
+        run, images, top=top, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls, engine=engine,
+        precision=precision, device=device, threads=threads
+    ))  # fmt: skip
+    return [answered(one) for one in found]
 
 
 @for_people
@@ -159,12 +191,14 @@ def model_table(
 def __getattr__(name: str) -> Any:
     """Import what the verbs return when it is first asked for."""
     homes = {
-        "Answer": "residuum.prediction.predict",
+        "Answer": "residuum.prediction.answer",
         "Classifier": "residuum.loading",
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
         "Imported": "residuum.exchange.import_weights",
+        "Predictor": "residuum.prediction.predictor",
         "RunRecord": "residuum.runs",
+        "Unanswered": "residuum.prediction.answer",
     }
     if name not in homes:
         raise AttributeError(f"module residuum has no attribute {name}")

@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
+from residuum.errors import PartlyDone, UserError
 from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.prediction.predict import Answer
+    from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, ReviewSettings, StudySettings
+    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -191,15 +192,43 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     return print_figures(found)
 
 
-def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> None:
-    """Print a line for each picture, as soon as it is answered."""
-    for answer in answers:
-        if json:
-            print(json_format.dumps(answer.as_json(), ensure_ascii=False))
+def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:
+    """Print a line for each picture, as soon as it is answered, unless it is in a file; say which were not.
+
+    Raises:
+        UserError: none was answered, or (PartlyDone) some were not.
+    """
+    from residuum.prediction.answer import Unanswered
+    from residuum.prediction.writing import format_of, heading, line
+
+    printed = settings.out is None
+    form = "jsonl" if json and printed else format_of(settings.out, settings.format)
+    top, answered, bad = settings.top, 0, list[Unanswered]()
+    for one in answers:
+        if isinstance(one, Unanswered):
+            bad.append(one)
+            text = line(one, form, top) if form != "text" else ""
         else:
-            pairs = zip(answer.classes, answer.probabilities, strict=True)
-            doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
-            print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+            if not answered:
+                top = len(one.classes)
+                say(f"computed by {one.engine} in {one.precision}")
+            answered += 1
+            text = line(one, form, top)
+        if printed:
+            print((heading(form, top) if answered + len(bad) == 1 else "") + text, end="")
+    if not printed:
+        print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
+    _say_unanswered(bad, answered)
+
+
+def _say_unanswered(bad: Sequence[Unanswered], answered: int) -> None:
+    if len(bad) == 1 and not answered:
+        raise bad[0].error
+    for one in bad:
+        say(f"not answered: {one.picture}: {one.why}")
+    if bad:
+        total = len(bad) + answered
+        raise (PartlyDone if answered else UserError)(f"{len(bad):,} of {total:,} pictures could not be read")
 
 
 def print_explained(settings: object, explanation: Explanation, json: bool) -> None:

@@ -4,7 +4,17 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Interpolation, Scale, SplitName, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import (
+    AnswerFormat,
+    EngineChoice,
+    Interpolation,
+    PrecisionChoice,
+    Scale,
+    SplitName,
+    StrideIn,
+    WeightLayout,
+    ZeroChannels,
+)
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
 from residuum.setting_parts import (
@@ -57,6 +67,18 @@ class PredictSettings(OnDevice):
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
     """How many classes to show for each picture."""
+    out: Place | None = None
+    """A new file for the answers, written as they come. By default they are printed."""
+    format: AnswerFormat | None = None
+    """Text, a table (csv), or a line of JSON a picture. By default as the file's suffix says, else text."""
+    sort_into: Place | None = None
+    """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
+    allow_urls: bool = False
+    """Fetch pictures that are named by an address, https:// or http://."""
+    engine: EngineChoice = "auto"
+    """What computes."""
+    precision: PrecisionChoice = "auto"
+    """In what numbers."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +102,37 @@ class ExplainSettings(OnDevice):
     """The training pictures. By default those that the run was trained on."""
     out: Place | None = None
     """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
+
+
+@dataclass(frozen=True)
+class ServeSettings(OnDevice):
+    """What `residuum serve` can be told."""
+
+    runs: tuple[Place, ...] = ()
+    """Run folders or model files, or NAME=PATH; where a request names none, the first answers."""
+    _: KW_ONLY
+    host: str = "127.0.0.1"
+    """Address to listen on. One that others can reach needs a token."""
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    token_file: Place | None = None
+    """File with what every request has to bring as "Authorization: Bearer …". By default $RESIDUUM_TOKEN."""
+    batch: Annotated[int, Range(1, 1024)] = 16
+    """Pictures answered together at most."""
+    gather: Annotated[float, Range(0.0, 1000.0)] = 5.0
+    """Milliseconds a picture waits at most for others that are being decoded, to be answered together."""
+    queue: Annotated[int, Range(1, 100_000)] = 64
+    """Requests that are answered or wait at one time; more are refused (429)."""
+    longest_wait: Annotated[float, Range(0.01, 600.0)] = 2.0
+    """Seconds to an answer: where those ahead are expected to take longer, a request is refused (429)."""
+    megabytes: Annotated[float, Range(0.001, 1000.0)] = 10.0
+    """Largest request, in millions of bytes (413)."""
+    megapixels: Annotated[float, Range(0.001, 100.0)] = 25.0
+    """Largest picture, in millions of pixels (422)."""
+    receive: Annotated[float, Range(0.01, 3600.0)] = 10.0
+    """Seconds in which a request has to arrive (408)."""
+    drain: Annotated[float, Range(0.0, 3600.0)] = 30.0
+    """Seconds for what has come to be answered after SIGTERM."""
 
 
 @dataclass(frozen=True)

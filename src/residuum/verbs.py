@@ -30,6 +30,7 @@ from residuum.settings import (
     PredictSettings,
     ReportSettings,
     ReviewSettings,
+    ServeSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.prediction.predict import Answer
+    from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -128,8 +129,11 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 
 
 @verb(PredictSettings, printing.print_answers, announced=True)
-def predict(settings: PredictSettings) -> Iterator[Answer]:
-    """Say what pictures show. With --json, one line of JSON a picture."""
+def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
+    """Say what pictures show, of any number of them; those that cannot be read are listed at the end.
+
+    Examples: residuum predict RUN PICTURE    residuum predict RUN FOLDER --out answers.csv --sort-into SORTED
+    """
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)
@@ -148,6 +152,22 @@ def explain(settings: ExplainSettings) -> Explanation:
     found = explain_pictures(settings)
     write_explained_report(found.path)
     return found
+
+
+@verb(ServeSettings, lambda _settings, _result, _json: None, announced=True)
+def serve(settings: ServeSettings) -> None:
+    """Answer over HTTP, many at once, until SIGTERM or Ctrl-C; the log goes to stdout, a line of JSON a request.
+
+    Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
+    """
+    try:
+        from residuum.serving.run import serve as serve_models
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("residuum"):
+            raise
+        raise UserError(f"serve needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
+
+    serve_models(settings)
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))

@@ -1,0 +1,287 @@
+"""The object to hold: a trained model, ready to answer, from any number of threads.
+
+Letters: B pictures, K classes, S the side of a square view, D features.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residuum.choices import Device, EngineChoice, PrecisionChoice
+from residuum.data.threads import in_order
+from residuum.errors import UserError
+from residuum.evaluation.likeness import directions, distances
+from residuum.prediction.answer import Answer, Unanswered
+from residuum.prediction.opening import Described, open_engine
+from residuum.prediction.pictures import Picture, Source, is_several, sources, view_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from residuum.data.preprocess import Preprocessing
+    from residuum.engines.contract import Engine, Output
+    from residuum.loading import Classifier
+    from residuum.models.resnet import ResNet
+    from residuum.models.spec import NetSpec
+    from residuum.records.explained import ExplainedPicture
+    from residuum.records.model import About
+
+BATCH = 16
+"""Views in one step of an engine."""
+_LOADING = threading.Lock()
+
+Views = NDArray[np.uint8]
+Pixels = bytes | Image.Image | NDArray[np.uint8]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A model and the engine that computes its answers: opened once, then asked for as long as it is held.
+
+    Every method may be called from several threads at once. `predict`, `features`, `preprocess` and `explain` take one
+    picture (a path, a file's bytes, an image of Pillow's, pixels (H, W, 3)), several, or a folder. For one picture they
+    return one thing; for a folder or several a list, or rows of an array.
+
+    What an engine does not need is read when it is first asked for: `classifier`, and with it `net`.
+    """
+
+    engine: Engine
+    model: Described
+
+    @overload  # NumPy's arrays and text can be iterated over, too
+    def predict(self, pictures: Pixels, *, top: int = 5) -> Answer: ...  # type: ignore[overload-overlap]
+    @overload  # a path may be a folder's
+    def predict(self, pictures: str | Path, *, top: int = 5) -> Answer | Any: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, pictures: Iterable[Picture], *, top: int = 5) -> list[Answer]: ...
+    def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 5) -> Answer | list[Answer]:
+        """Say what a picture shows: the `top` likeliest classes. A folder's path gives a list.
+
+        Raises:
+            UserError: a picture cannot be read (`answers` goes on with the others), or is none (BrokenPicture).
+        """
+        if is_several(pictures):
+            return [answered(one) for one in self.answers(pictures, top=top)]
+        (source,) = sources(pictures)
+        return self.answers_of([source.name], view_of(source, self.model.view)[None], top)[0]
+
+    def answers(self, pictures: Picture | Iterable[Picture], *, top: int = 5) -> Iterator[Answer | Unanswered]:
+        """Yield what each picture shows, in their order, or why there is no answer: it cannot be read.
+
+        They are decoded in threads beside the engine, a few ahead of it: of any number, few are in memory.
+
+        Raises:
+            UserError: a folder holds no pictures or cannot be read.
+        """
+        return self.answers_to(sources(pictures), top)
+
+    def answers_to(self, named: Iterable[Source], top: int = 5) -> Iterator[Answer | Unanswered]:
+        """Do the same for pictures that have names already."""
+        for batch in self._batches(named):
+            good = [(name, view) for name, view in batch if isinstance(view, np.ndarray)]
+            found = iter(
+                self.answers_of([name for name, _ in good], np.stack([v for _, v in good]), top) if good else ()
+            )
+            for name, view in batch:
+                yield Unanswered(name, view) if isinstance(view, UserError) else next(found)
+
+    def answers_of(self, names: Sequence[str], views: Views, top: int = 5) -> list[Answer]:
+        """Answer for B views (B, S, S, 3), cut already, in one step of the engine."""
+        output = self.engine(views)
+        best = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :top]
+        likely = np.take_along_axis(output.probabilities, best, axis=1)
+        apart, limit = self._distances(output)
+        said = self.engine.name, self.engine.precision
+        return [
+            Answer(name, tuple(self.classes[number] for number in numbers), tuple(values), far, limit, *said)
+            for name, numbers, values, far in zip(names, best.tolist(), likely.tolist(), apart, strict=True)
+        ]
+
+    def features(self, pictures: Picture | Iterable[Picture]) -> NDArray[np.float32]:
+        """Return what the last layer reads of a picture, (D,), or of several, (B, D) (UserError as `predict`)."""
+        if not is_several(pictures):
+            (source,) = sources(pictures)
+            return np.asarray(self.engine(view_of(source, self.model.view)[None]).features[0])
+        batches = (np.stack([_view(view) for _, view in batch]) for batch in self._batches(sources(pictures)))
+        return np.concatenate([self.engine(views).features for views in batches])
+
+    def view(self, picture: Picture) -> Views:
+        """Return the square (S, S, 3) that the engine is shown of a picture (UserError as `predict`)."""
+        (source,) = sources(picture)
+        return view_of(source, self.model.view)
+
+    def preprocess(self, pictures: Picture | Iterable[Picture]) -> Tensor:
+        """Return what `net` is given: of a picture (1, 3, S, S), of several (B, 3, S, S) (UserError as `predict`)."""
+        import torch
+
+        from residuum.data.preprocess import normalise
+
+        views = [_view(view) for batch in self._batches(sources(pictures)) for _, view in batch]
+        return normalise(torch.from_numpy(np.stack(views)), self.preprocessing)
+
+    @overload
+    def explain(  # type: ignore[overload-overlap]
+        self, pictures: Pixels, *, of: str | None = None, top: int = 3, methods: Sequence[str] | None = None
+    ) -> ExplainedPicture: ...
+    @overload
+    def explain(  # type: ignore[overload-overlap]
+        self, pictures: str | Path, *, of: str | None = None, top: int = 3, methods: Sequence[str] | None = None
+    ) -> ExplainedPicture | Any: ...
+    @overload
+    def explain(
+        self, pictures: Iterable[Picture], *, of: str | None = None, top: int = 3, methods: Sequence[str] | None = None
+    ) -> list[ExplainedPicture]: ...
+    def explain(
+        self,
+        pictures: Picture | Iterable[Picture],
+        *,
+        of: str | None = None,
+        top: int = 3,
+        methods: Sequence[str] | None = None,
+    ) -> ExplainedPicture | list[ExplainedPicture]:
+        """Say why a picture is answered so: heat maps by `methods`, the answer after each block; nothing is written.
+
+        torch computes it in float32. `of`: the class whose evidence is shown, by default the likeliest. `methods`: by
+        default RISE, the most faithful, of a hundred passes, and Grad-CAM, of one. The training pictures alike are for
+        the verb alone (`residuum.explain`).
+
+        Raises:
+            UserError: as `predict`; or there is no such class or method, or no net (an exported model).
+        """
+        from residuum.prediction.explaining import explained_pictures
+
+        found = [
+            one
+            for batch in self._batches(sources(pictures))
+            for one in explained_pictures(
+                self.classifier, [name for name, _ in batch], [_view(view) for _, view in batch], of, top, methods
+            )
+        ]
+        return found if is_several(pictures) else found[0]
+
+    def _batches(self, named: Iterable[Source]) -> Iterator[list[tuple[str, Views | UserError]]]:
+        """Yield names with views, or why there is none, as many as an engine takes in one step."""
+
+        def seen(source: Source) -> tuple[str, Views | UserError]:
+            try:
+                return source.name, view_of(source, self.model.view)
+            except UserError as error:
+                error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold the picture
+                return source.name, error
+
+        return _batched(in_order(named, seen, 2 * BATCH), BATCH)
+
+    def _distances(self, output: Output) -> tuple[Sequence[float | None], float | None]:
+        """Return each view's distance from the nearest trained on, and the limit; None where neither is known."""
+        like = self.model.likeness
+        if like is None:
+            return [None] * len(output.features), None
+        return distances(directions(output.features), like.kept, like.neighbours).tolist(), like.threshold
+
+    # --- the model, and its net ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Return what results are called after."""
+        return self.model.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by class number."""
+        return self.model.classes
+
+    @property
+    def digest(self) -> str:
+        """Return what a lineage calls the model file."""
+        return self.model.digest
+
+    @property
+    def file(self) -> Path:
+        """Return the file it was read from."""
+        return self.model.file
+
+    @property
+    def classifier(self) -> Classifier:
+        """Return the net with all that its file says (UserError where there is none: an exported model)."""
+        with _LOADING:
+            return self._classifier
+
+    @cached_property
+    def _classifier(self) -> Classifier:
+        """The engine's own where torch computes on the processor, else read anew."""
+        from residuum.engines.with_torch import TorchEngine
+        from residuum.loading import load as load_classifier
+
+        if isinstance(self.engine, TorchEngine) and self.engine.compute.device.type == "cpu":
+            return self.engine.classifier
+        return load_classifier(self.model.file)
+
+    @property
+    def net(self) -> ResNet:
+        """Return the net as a torch module, on the processor, in evaluation mode."""
+        return self.classifier.net
+
+    @property
+    def spec(self) -> NetSpec:
+        """Return the net's specification."""
+        return self.classifier.spec
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """Return how a decoded picture becomes the net's input."""
+        return self.classifier.preprocessing
+
+    @property
+    def about(self) -> About:
+        """Return all that the model file says of itself."""
+        return self.classifier.about
+
+    @property
+    def kept(self) -> NDArray[np.float32] | None:
+        """Return the (M, D) directions that pictures are compared with, where the model knows what they are like."""
+        return self.model.likeness.kept if self.model.likeness else None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed images to (B, K) probabilities, by `net`."""
+        return self.classifier(images)
+
+
+def load(
+    path: str | Path,
+    *,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Predictor:
+    """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here)."""
+    return Predictor(*open_engine(Path(path), engine, precision, device, threads))
+
+
+def answered(one: Answer | Unanswered) -> Answer:
+    """Return an answer, or raise why there is none (UserError)."""
+    if isinstance(one, Unanswered):
+        raise one.error
+    return one
+
+
+def _view(view: Views | UserError) -> Views:
+    if isinstance(view, UserError):
+        raise view
+    return view
+
+
+def _batched(each: Iterator[T], count: int) -> Iterator[list[T]]:
+    while some := list(islice(each, count)):
+        yield some
