@@ -133,6 +133,12 @@ class ServeSettings(OnDevice):
     """Seconds in which a request has to arrive (408)."""
     drain: Annotated[float, Range(0.0, 3600.0)] = 30.0
     """Seconds for what has come to be answered after SIGTERM."""
+    examples: Annotated[int, Range(0, 100)] = 8
+    """Pictures of a run's own data that the page offers to try."""
+    engine: EngineChoice = "auto"
+    """What computes."""
+    precision: PrecisionChoice = "auto"
+    """In what numbers."""
 
 
 @dataclass(frozen=True)
