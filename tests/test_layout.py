@@ -36,7 +36,17 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "page"}
+ALL = USES | {
+    "exchange",
+    "training",
+    "prediction",
+    "depth",
+    "explanation",
+    "studies",
+    "reporting",
+    "page",
+    "serving",
+}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -65,6 +75,7 @@ LADDER = {
     "prediction": USES | {"explanation"},
     "depth": USES | {"training"},
     "explanation": USES | {"training", "depth"},
+    "serving": USES | {"prediction", "explanation", "page"},
     "studies": USES | {"training", "prediction", "depth"},
     "page": set(),
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else

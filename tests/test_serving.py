@@ -18,11 +18,11 @@ from residuum.errors import UserError
 from residuum.loading import load
 from residuum.settings import ServeSettings
 
-for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "jsonschema"):
-    pytest.importorskip(package, reason="needs the extra serve, and jsonschema")
+for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "jsonschema_rs"):
+    pytest.importorskip(package, reason="needs the extra serve, and schemathesis")
 
 # ruff: noqa: E402
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema_rs import Draft202012Validator, ValidationError
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 

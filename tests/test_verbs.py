@@ -33,6 +33,7 @@ from residuum.settings import (
     ModelsSettings,
     PredictSettings,
     ReportSettings,
+    ServeSettings,
     StudySettings,
     TrainSettings,
 )
@@ -94,6 +95,7 @@ PRINTED = {"plan"}
         (residuum.predict, PredictSettings, "images"),
         (residuum.explain, ExplainSettings, "images"),
         (residuum.report, ReportSettings, "runs"),
+        (residuum.serve, ServeSettings, "runs"),
         (residuum.study, StudySettings, "names"),
         (residuum.model_table, ModelsSettings, ""),
     ],

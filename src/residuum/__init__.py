@@ -18,6 +18,7 @@ from residuum.settings import (
     ModelsSettings,
     PredictSettings,
     ReportSettings,
+    ServeSettings,
     StudySettings,
     TrainSettings,
 )
@@ -62,6 +63,8 @@ __all__ = [
     "predict",
     "report",
     "review",
+    "serve",
+    "show",
     "study",
     "this_machine",
     "train",
@@ -79,6 +82,7 @@ export_weights = verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
+show = verbs.show.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python
@@ -158,6 +162,34 @@ def explain(
 def report(*runs: Place, out: Place | None = None) -> Path:
     """Write one HTML page about a run, or one that compares several; return its path."""
     return verbs.report.run(ReportSettings(runs, out=out))
+
+
+@for_people
+def serve(
+    *runs: Place,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Place | None = None,
+    batch: int = 16,
+    gather: float = 5.0,
+    queue: int = 64,
+    longest_wait: float = 2.0,
+    megabytes: float = 10.0,
+    megapixels: float = 25.0,
+    receive: float = 10.0,
+    drain: float = 30.0,
+    examples: int = 8,
+    engine: EngineChoice = "auto",
+    precision: PrecisionChoice = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> None:
+    """Answer over HTTP, many at once, until a signal ends it (Stopped)."""
+    verbs.serve.run(ServeSettings(
+        runs, host=host, port=port, token_file=token_file, batch=batch, gather=gather, queue=queue,
+        longest_wait=longest_wait, megabytes=megabytes, megapixels=megapixels, receive=receive, drain=drain,
+        examples=examples, engine=engine, precision=precision, device=device, threads=threads,
+    ))  # fmt: skip
 
 
 @for_people

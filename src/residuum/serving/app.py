@@ -2,23 +2,26 @@
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
+from msgspec import convert
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import Route
 
+from residuum import machine
 from residuum.data.decode import BrokenPicture
-from residuum.errors import UserError
+from residuum.errors import UserError, nearest
+from residuum.page.page import page
+from residuum.prediction.answer import Answer
+from residuum.records.explained import ExplainedPicture
 from residuum.serving import replies
 from residuum.serving.desk import Work
 from residuum.serving.front import Front
@@ -26,30 +29,29 @@ from residuum.serving.incoming import MEGABYTE, read_picture_of
 from residuum.serving.openapi import openapi
 from residuum.serving.refusals import Refusal, refusal_as_json, refused
 from residuum.serving.replies import Milliseconds, Said, as_json
-from residuum.serving.served import Served
+from residuum.serving.served import HEAT_MAPS, Served
 from residuum.serving.service import Service
 
-PAGE = Path(__file__).parent / "page"
 T = TypeVar("T")
 
 
 def app(service: Service) -> Starlette:
     """Return the app: the API under /v1, what watches over the server, and the page."""
     routes = [
+        Route("/", _page),
         Route("/v1/predict", _predict, methods=["POST"]),
         Route("/v1/explain", _explain, methods=["POST"]),
+        Route("/v1/blocks", _blocks, methods=["POST"]),
         Route("/v1/models", _models),
+        Route("/v1/models/{name}/examples/{number:int}", _example),
         Route("/healthz", _healthy),
         Route("/readyz", _ready),
         Route("/metrics", _metrics),
         Route("/openapi.json", _openapi),
     ]
-    if PAGE.is_dir():
-        routes.append(Mount("/", StaticFiles(directory=PAGE, html=True)))  # type: ignore[arg-type]
-    files = {"/" + file.relative_to(PAGE).as_posix() for file in PAGE.rglob("*") if file.is_file()}
     starlette = Starlette(
         routes=routes,
-        middleware=[Middleware(Front, service=service, files=files)],  # type: ignore[arg-type]
+        middleware=[Middleware(Front, service=service)],  # type: ignore[arg-type]
         exception_handlers={Refusal: _refuse, UserError: _refuse, HTTPException: _refuse},  # the rest: Front
         lifespan=partial(_lifespan, service),
     )
@@ -89,14 +91,16 @@ async def _take(
         ClientDisconnect: the client went away; nothing more is done for it.
     """
     service = _service(request)
+    read = partial(served.view, is_cut=request.query_params.get("view") == "1")
     service.desk.look(work)  # before the picture is read: to refuse must cost little
     with service.held.one() as add:
         most = round(service.settings.megabytes * MEGABYTE)
         encoded = await read_picture_of(request, most, service.settings.receive, add)
         began = time.perf_counter()
         with service.desk.place(work) as place:
-            decoding = asyncio.get_running_loop().run_in_executor(service.pool, _timed, served.view, encoded)
-            view, decoded = await _unless_gone(request, decoding)
+            decoding = asyncio.get_running_loop().run_in_executor(service.pool, _timed, read, encoded)
+            view, decoded, busy = await _unless_gone(request, decoding)
+            service.desk.prepared(busy / machine.cores())
             del encoded
             answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
     parts = {"decoding": decoded, "net": answered.seconds}
@@ -106,9 +110,11 @@ async def _take(
     return Taken(view, answered.result, answered.pictures, milliseconds)
 
 
-def _timed(function: Callable[[bytes], T], encoded: bytes) -> tuple[T, float]:
-    began = time.perf_counter()
-    return function(encoded), time.perf_counter() - began
+def _timed(function: Callable[[bytes], T], encoded: bytes) -> tuple[T, float, float]:
+    """Return what the function gives, the seconds until then, and those in which the processor was at it."""
+    began, busy = time.perf_counter(), time.thread_time()
+    found = function(encoded)
+    return found, time.perf_counter() - began, time.thread_time() - busy
 
 
 async def _unless_gone(request: Request, awaited: Awaitable[T]) -> T:
@@ -130,19 +136,19 @@ async def _gone(request: Request) -> None:
 
 
 async def _predict(request: Request) -> Response:
-    served = _model(request)
-    top = _number(request, "top", 5, len(served.classes))
-    taken = await _take(request, served, served.predict)
-    found = taken.result
+    served, top = _model(request), _top(request)
+    taken = await _take(request, served, served.predict, lambda view: (view, top))
+    found: Answer = taken.result
+    pairs = zip(found.classes[:top], found.probabilities[:top], strict=True)
     return as_json(
         replies.Predicted(
             request_id=request.scope["request_id"],
             model=served.name,
-            answers=_likeliest(found.probabilities, served, top),
-            unsure=bool(found.unlike),
-            reason=found.unlike,
-            engine=served.engine.name,
-            precision=served.engine.precision,
+            answers=[Said(name, probability) for name, probability in pairs],
+            unsure=found.unsure,
+            reason=found.reason,
+            engine=found.engine,
+            precision=found.precision,
             batch=taken.batch,
             milliseconds=taken.milliseconds,
         )
@@ -150,41 +156,68 @@ async def _predict(request: Request) -> Response:
 
 
 async def _explain(request: Request) -> Response:
-    served = _model(request)
-    top = _number(request, "top", 5, len(served.classes))
-    method = request.query_params.get("method", "Grad-CAM")
-    if method not in served.heat:
-        raise Refusal(422, f"there is no map {method!r}", "", f"choose from: {', '.join(served.heat)}")
-    of = request.query_params.get("of")
-    number = None if of is None else served.class_number(of)
-    taken = await _take(request, served, served.heat[method], lambda view: (view, number))
-    found = taken.result
+    served, top, of = _model(request), _top(request), _class(request)
+    method = request.query_params.get("method", next(iter(HEAT_MAPS)))
+    if method not in HEAT_MAPS:
+        raise Refusal(422, f"there is no map {method!r}", "", f"choose from: {', '.join(HEAT_MAPS)}")
+    taken = await _take(request, served, _net_of(served, served.heat.get(method)), lambda view: (view, of, top))
+    found: ExplainedPicture = taken.result
+    heat = found.heat[0] if found.heat else None
     return as_json(
         replies.Heated(
             request_id=request.scope["request_id"],
             model=served.name,
-            answers=_likeliest(found.probabilities, served, top),
-            of=served.classes[found.of],
+            answers=[Said(one.name, one.probability) for one in found.answers],
+            of=found.heat_of,
             method=method,
-            heat=found.heat.picture if found.heat else None,
-            x=found.heat.x if found.heat else None,
-            y=found.heat.y if found.heat else None,
+            heat=heat.picture if heat else None,
+            x=heat.x if heat else None,
+            y=heat.y if heat else None,
             milliseconds=taken.milliseconds,
         )
     )
 
 
-def _likeliest(probabilities: Any, served: Served, top: int) -> list[Said]:
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    return [Said(served.classes[number], float(probabilities[number])) for number in best.tolist()]
+async def _blocks(request: Request) -> Response:
+    served, top, of = _model(request), _top(request), _class(request)
+    off = [name for name in request.query_params.get("off", "").split(",") if name]
+    depth = _number(request, "depth", None)
+    asked = {"off": off, "depth": depth, "of": of, "top": top}
+    taken = await _take(request, served, _net_of(served, served.switch), lambda view: {"view": view, **asked})
+    found = {"request_id": request.scope["request_id"], "model": served.name, "milliseconds": taken.milliseconds}
+    return as_json(convert({**found, **taken.result.as_json()}, replies.Switched))
+
+
+def _net_of(served: Served, work: Work | None) -> Work:
+    if work is None:
+        what = f"{served.name} is what an engine makes of a net, and the net is not here"
+        raise Refusal(422, what, "only the net itself can be looked into", "serve the run folder")
+    return work
 
 
 # --- what is asked for without a picture --------------------------------------------------------
 
 
+async def _page(_: Request) -> Response:
+    html = page()
+    policy = re.search('http-equiv="Content-Security-Policy" *content="([^"]*)"', " ".join(html[:2000].split()))
+    assert policy is not None
+    told = {"content-security-policy": f"{policy[1]}; frame-ancestors 'none'"}
+    return Response(html, headers=told, media_type="text/html")
+
+
 async def _models(request: Request) -> Response:
     models = _service(request).models.values()
     return as_json([one.about() for one in models])
+
+
+async def _example(request: Request) -> Response:
+    served = _service(request).model(request.path_params["name"])
+    number = request.path_params["number"]
+    if number >= len(served.examples):
+        raise Refusal(404, "there is no such example", f"there are {len(served.examples)}", "GET /v1/models")
+    one = served.examples[number]
+    return Response(one.content, media_type=one.kind)
 
 
 async def _healthy(_: Request) -> Response:
@@ -218,14 +251,26 @@ def _model(request: Request) -> Served:
     return _service(request).model(request.query_params.get("model"))
 
 
-def _number(request: Request, name: str, default: int, most: int) -> int:
-    """Return a whole number of the query, at most `most` (Refusal 422 if it is none or too small)."""
+def _class(request: Request) -> str | None:
+    """Return the class asked about (Refusal 422 if the model has none of this name)."""
+    of, classes = request.query_params.get("of"), _model(request).classes
+    if of is not None and of not in classes:
+        raise Refusal(422, f"there is no class {of[:80]!r}", nearest(of, classes), "GET /v1/models lists the classes")
+    return of
+
+
+def _top(request: Request) -> int:
+    return min(_number(request, "top", 5) or 1, len(_model(request).classes))
+
+
+def _number(request: Request, name: str, default: int | None) -> int | None:
+    """Return a whole number of the query (Refusal 422 if it is none, or not positive)."""
     given = request.query_params.get(name)
     if given is None:
-        return min(default, most)
-    if not (given.isascii() and given.isdigit() and 0 < len(given) <= 9 and int(given) > 0):
+        return default
+    if not (given.isascii() and given.isdigit() and len(given) <= 9 and int(given) > 0):
         raise Refusal(422, f"{name} cannot be {given[:40]!r}", "", "give a whole number from 1 on")
-    return min(int(given), most)
+    return int(given)
 
 
 def _note(request: Request, **fields: Any) -> None:

@@ -72,6 +72,8 @@ class Desk:
         self.places, self.longest_wait, self.gather = places, longest_wait, gather
         self.taken: set[Place] = set()
         self.waiting: deque[Job] = deque()
+        self.preparing = 0.0
+        """Seconds of the processor that it takes, as lately measured, to make a picture ready for any work."""
         self.seen: Callable[[float, int], None] = lambda seconds, pictures: None
         """Told of each batch: its seconds, and how many pictures were in it."""
         self._arrived = asyncio.Event()
@@ -82,10 +84,14 @@ class Desk:
         """Return how many seconds all that hold a place are expected to take."""
         return sum(place.seconds for place in self.taken)
 
+    def prepared(self, seconds: float) -> None:
+        """Take account of a picture made ready."""
+        self.preparing += (RECENT if self.preparing else 1.0) * (seconds - self.preparing)
+
     def look(self, work: Work) -> None:
         """Refuse (429) where there is no place for one more."""
-        ahead = self.expected
-        if not self.taken or (len(self.taken) < self.places and ahead + work.seconds <= self.longest_wait):
+        ahead, more = self.expected, work.seconds + self.preparing
+        if not self.taken or (len(self.taken) < self.places and ahead + more <= self.longest_wait):
             return
         raise Refusal(
             429,
@@ -100,7 +106,7 @@ class Desk:
     def place(self, work: Work) -> Iterator[Place]:
         """Hold a place (Refusal 429 if there is none)."""
         self.look(work)
-        place = Place(work, work.seconds)
+        place = Place(work, work.seconds + self.preparing)
         self.taken.add(place)
         try:
             yield place

@@ -4,7 +4,6 @@ import hmac
 import re
 import time
 import traceback
-from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -13,24 +12,20 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from residuum.serving.refusals import Refusal, refusal_as_json
+from residuum.serving.served import LOOPBACK
 from residuum.serving.service import Service, log
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 OPEN = {"/", "/healthz", "/readyz", "/openapi.json"}
-"""What needs no token, besides the page's files: nothing of a picture or a model is in it."""
+"""What needs no token: nothing of a picture or a model is in it."""
 GONE = 499
 """What is noted, as nginx does, where the client went away before its answer."""
 _FAULT = Refusal(500, "the server has a fault", "it stands in its log under the request's id", "tell those who run it")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _SAFE = {"GET", "HEAD", "OPTIONS"}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
-    "content-security-policy": POLICY,
+    "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
@@ -39,11 +34,10 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Front:
-    """An ASGI app before another: `files` are the page's paths, which are open to all."""
+    """An ASGI app before another."""
 
     app: ASGIApp
     service: Service
-    files: Collection[str]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or let the app do so."""
@@ -95,7 +89,7 @@ class Front:
             )
         if self.service.token is not None:
             path = scope["path"]
-            if path in OPEN or path in self.files or _brings(headers, self.service.token):
+            if path in OPEN or _brings(headers, self.service.token):
                 return None
             return Refusal(
                 401,

@@ -50,5 +50,6 @@ class Metrics:
         self.expected.set(desk.expected)
         self.models.clear()
         for one in models:
-            self.models.labels(one.name, one.digest, one.engine.name, one.engine.precision).set(1)
+            engine = one.predictor.engine
+            self.models.labels(one.name, one.predictor.digest, engine.name, engine.precision).set(1)
         return generate_latest(self.registry)

@@ -42,12 +42,15 @@ def openapi(*, has_token: bool) -> dict[str, Any]:
     types = [replies.Predicted, replies.Heated, replies.Switched, replies.Model, replies.Health, replies.Refused]
     _, schemas = json.schema_components(types, ref_template=_REF)
     paths = {
-        "/v1/predict": {"post": _picture_route("What a picture shows", replies.Predicted, [_model(), _top()])},
+        "/v1/predict": {"post": _picture_route("What a picture shows", replies.Predicted, [_model(), _top(), _view()])},
         "/v1/explain": {
-            "post": _picture_route("Where the evidence lies", replies.Heated, [_model(), _top(), *_heat()])
+            "post": _picture_route("Where the evidence lies", replies.Heated, [_model(), _top(), _view(), *_heat()])
         },
-        "/v1/blocks": {"post": _picture_route("With blocks off", replies.Switched, [_model(), _top(), *_blocks()])},
+        "/v1/blocks": {
+            "post": _picture_route("With blocks off", replies.Switched, [_model(), _top(), _view(), *_blocks()])
+        },
         "/v1/models": {"get": _route("What is served", _listed(replies.Model), _OF_ALL)},
+        "/v1/models/{name}/examples/{number}": {"get": _example()},
         "/healthz": {"get": _route("Whether the server lives", _json(replies.Health), ("421",))},
         "/readyz": {"get": {**_route("Whether it takes requests", _json(replies.Health), ("421",))}},
         "/metrics": {
@@ -82,6 +85,13 @@ def _picture_route(summary: str, reply: type, parameters: list[dict[str, Any]]) 
     return {**route, "parameters": parameters, "requestBody": _PICTURE}
 
 
+def _example() -> dict[str, Any]:
+    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")}
+    parts = [("name", {"type": "string"}), ("number", {"type": "integer", "minimum": 0})]
+    parameters = [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in parts]
+    return {**_route("A picture to try", content, ("401", "404", "421")), "parameters": parameters}
+
+
 def _json(reply: type) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(name=reply.__name__)}}}
 
@@ -100,6 +110,10 @@ def _model() -> dict[str, Any]:
 
 def _top() -> dict[str, Any]:
     return _query("top", "How many classes to name.", type="integer", minimum=1, maximum=999_999_999, default=5)
+
+
+def _view() -> dict[str, Any]:
+    return _query("view", "1: the picture is the square that the net sees, as `seen` has it.", type="string")
 
 
 def _heat() -> list[dict[str, Any]]:

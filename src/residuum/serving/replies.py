@@ -114,7 +114,11 @@ class Model(Struct, frozen=True, kw_only=True):
     image_size: int
     """Side of the square that the net sees, in pixels."""
     blocks: list[Block]
-    """None where the net is not here, but only what an engine makes of it."""
+    """None where the net is not here, but only what an engine makes of it; nor is the net's kind known then."""
+    depth: int | None
+    """Its layers with weights on the longest path."""
+    layers_in_block: int | None
+    shortcut: str | None
     examples: list[Example]
 
 

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from residuum.console import say
 from residuum.errors import Stopped, UserError
 from residuum.serving.app import app
-from residuum.serving.front import LOOPBACK
+from residuum.serving.served import LOOPBACK
 from residuum.serving.service import Service, log, open_service
 from residuum.settings import ServeSettings
 
@@ -61,8 +61,9 @@ def serve(settings: ServeSettings, ready: Callable[[str], None] = lambda address
 
 def _say_ready(service: Service, address: str, ready: Callable[[str], None]) -> None:
     for one in service.models.values():
-        engine = {"engine": one.engine.name, "precision": one.engine.precision}
-        log("model", model=one.name, digest=one.digest, milliseconds=round(1000 * one.predict.seconds, 2), **engine)
+        engine, digest = one.predictor.engine, one.predictor.digest
+        how = {"engine": engine.name, "precision": engine.precision}
+        log("model", model=one.name, digest=digest, milliseconds=round(1000 * one.predict.seconds, 2), **how)
     log("listening", address=address)
     say(f"listening on {address}")
     ready(address)
@@ -162,8 +163,10 @@ class _Bounded(HttpToolsProtocol):
     most: ClassVar[int]
     ends = False
     _clock: asyncio.TimerHandle | None = None
-    _head: int | None = 0
-    """Bytes of a request whose body has not begun; None between its head and its end."""
+    _begun = 0
+    """Requests so far."""
+    _head: int | None = None
+    """Bytes of a request's head so far; None where none is being read."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -179,15 +182,20 @@ class _Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        begun = self._begun
         super().data_received(data)
-        if self._head is not None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._head is not None and begun == self._begun:
             self._head += len(data)
             if self._head > HEAD_MOST:
                 self.send_400_response("The request's head is too large.")
+        if self._clock is None and self._is_idle and self.timeout_keep_alive_task is None:
+            self._start_clock()  # empty lines, which begin no request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._head = 0
+        self._begun, self._head = self._begun + 1, 0
         self._start_clock()
 
     def on_headers_complete(self) -> None:
@@ -197,19 +205,22 @@ class _Bounded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._head = 0
         self._stop_clock()
 
     def shutdown(self) -> None:
         """Where nothing is being answered, wait a moment: a request may be on its way."""
         self.ends = True
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle:
             self.loop.call_later(LATE, self._end_if_idle)
         else:
             self.cycle.keep_alive = False
 
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
     def _end_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self._is_idle:
             self.transport.close()
 
     def _start_clock(self) -> None:

@@ -1,165 +1,153 @@
 """A model that is served: from a picture's bytes to what is said of it. None of it is about HTTP.
 
-Letters: S the side of a square view, K classes.
+Letters: B pictures, S the side of a square view.
 """
+
+from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
-import torch
-from msgspec import UNSET
 from numpy.typing import NDArray
 
-from residuum.compute import choose_compute
 from residuum.data.decode import BrokenPicture, decode, evaluation_view
-from residuum.data.preprocess import normalise
-from residuum.engines.contract import Engine
-from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
-from residuum.evaluation.heat_maps import METHODS, drawn_over
-from residuum.evaluation.likeness import directions, distances
-from residuum.loading import Classifier, load
-from residuum.records.explained import Heat
-from residuum.records.model import View
+from residuum.prediction.answer import Answer
+from residuum.prediction.predictor import Predictor, load
 from residuum.serving.desk import Work
-from residuum.serving.replies import Model
+from residuum.serving.examples import Picture, examples_of
+from residuum.serving.replies import Block, Example, Model
 from residuum.settings import ServeSettings
 
+if TYPE_CHECKING:
+    from residuum.explanation.live import Switched
+    from residuum.records.explained import ExplainedPicture
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MOST_SCANS = 100
 """A JPEG of more passes is refused: each may go over the whole picture, for minutes in all."""
-HEAT_SIDE = 224
-"""Longest side of a heat map, in pixels."""
-
-Views = Sequence[NDArray[np.uint8]]
-
-
-class Found(NamedTuple):
-    """A picture's probabilities (K,), and why it is unlike those trained on; "" where it is like them or none knows."""
-
-    probabilities: NDArray[np.float32]
-    unlike: str
-
-
-class HeatFound(NamedTuple):
-    """Probabilities (K,), the number of the class whose map this is, and the map; None where all of it is zero."""
-
-    probabilities: NDArray[np.float32]
-    of: int
-    heat: Heat | None
+HEAT_MAPS = {"Grad-CAM": 1, "RISE": 100}
+"""Heat maps by name, and how many passes of the net each takes; the first is drawn where none is named."""
 
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model, ready to answer: what computes, and each thing it does, as work for the desk."""
+    """A model, ready to answer, and each thing it does as work for the desk.
+
+    `predict` takes (view, top), `heat` (view, class or None, top), by the map's name, and `switch` a view and what
+    else explanation/live.py's `switched` is told. Where the net is not here, but only what an engine makes of it,
+    there is only the first.
+    """
 
     name: str
     place: Path
-    digest: str
-    classes: tuple[str, ...]
-    seen: View
-    engine: Engine
-    classifier: Classifier | None
-    """The net itself, which heat maps and blocks need; None where only an engine's form of it is here."""
+    predictor: Predictor
     pixels: int
     predict: Work
     heat: dict[str, Work] = field(default_factory=dict)
-    """By method."""
+    switch: Work | None = None
+    blocks: tuple[Block, ...] = ()
+    examples: tuple[Picture, ...] = ()
 
-    def view(self, encoded: bytes) -> NDArray[np.uint8]:
-        """Return the square (S, S, 3) that the net sees of an encoded picture.
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by class number."""
+        return self.predictor.classes
+
+    def view(self, encoded: bytes, *, is_cut: bool = False) -> NDArray[np.uint8]:
+        """Return the square (S, S, 3) that the net sees of an encoded picture; `is_cut`: the picture is that square.
 
         Raises:
             BrokenPicture: the bytes are no picture, are damaged, announce too many pixels, or too many passes.
         """
         if encoded[:2] == b"\xff\xd8" and encoded.count(b"\xff\xda") > MOST_SCANS:  # FF DA begins a pass, nothing else
-            raise BrokenPicture(
-                "cannot read the picture", f"it is stored in more than {MOST_SCANS} passes", "save it anew"
-            )
+            why = f"it is stored in more than {MOST_SCANS} passes"
+            raise BrokenPicture("cannot read the picture that was sent", why)
+        how = self.predictor.model.view
         pixels = decode(encoded, "that was sent", self.pixels)
-        return evaluation_view(pixels, self.seen.image_size, self.seen.resize_to, self.seen.interpolation)
+        if is_cut and pixels.shape[:2] == (how.image_size, how.image_size):
+            return pixels
+        return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
     def about(self) -> Model:
         """Return what there is to know of it."""
+        spec = self.predictor.spec if self.switch else None
+        at = f"/v1/models/{quote(self.name, safe='')}/examples/"
         return Model(
             name=self.name,
             classes=list(self.classes),
-            digest=self.digest,
-            engine=self.engine.name,
-            precision=self.engine.precision,
-            image_size=self.seen.image_size,
-            blocks=[],
-            examples=[],
+            digest=self.predictor.digest,
+            engine=self.predictor.engine.name,
+            precision=self.predictor.engine.precision,
+            image_size=self.predictor.model.view.image_size,
+            blocks=list(self.blocks),
+            depth=spec.depth if spec else None,
+            layers_in_block=(3 if spec.block == "bottleneck" else 2) if spec else None,
+            shortcut=spec.shortcut if spec else None,
+            examples=[Example(name=one.name, url=f"{at}{i}") for i, one in enumerate(self.examples)],
         )
-
-    def class_number(self, name: str) -> int:
-        """Return the class's number (UserError if there is none of this name)."""
-        if name not in self.classes:
-            raise UserError(f"there is no class {name!r}", "", "GET /v1/models lists the classes")
-        return self.classes.index(name)
 
 
 def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
-    """Open a run folder or a model file, and time what it does (UserError if it cannot be opened)."""
-    classifier = load(place)
-    compute = choose_compute(settings.device, "float32", threads=settings.threads)
-    compute.place(classifier.net)
-    engine = TorchEngine(classifier, compute)
-    served = Served(
-        name=name or classifier.name,
-        place=place,
-        digest=classifier.digest,
-        classes=classifier.classes,
-        seen=classifier.about.preprocessing,
-        engine=engine,
-        classifier=classifier,
-        pixels=round(settings.megapixels * 1e6),
-        predict=Work(partial(_predicted, engine, classifier), settings.batch),
-        heat={method: Work(partial(_heated, classifier, method), 1) for method in METHODS},
+    """Open a model, and time what it does (UserError if it cannot be opened)."""
+    predictor = load(
+        place,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
     )
-    _warm_up(served)
-    return served
+    side = predictor.model.view.image_size
+    blank = np.zeros((side, side, 3), np.uint8)
+    predict = Work(partial(_predicted, predictor), settings.batch)
+    _time(predict, (blank, 1))
+    served = Served(name or predictor.name, place, predictor, round(settings.megapixels * 1e6), predict)
+    try:
+        spec = predictor.spec
+    except UserError:  # what an engine makes of a net, without the net
+        return served
+    from residuum.explanation.live import blocks_of
+
+    heat = {kind: Work(partial(_heated, predictor, kind), 1) for kind in HEAT_MAPS}
+    switch = Work(partial(_switched, predictor), 1)
+    _time(heat["Grad-CAM"], (blank, None, 1))
+    _time(switch, {"view": blank})
+    heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
+    blocks = tuple(Block(**one) for one in blocks_of(spec))
+    examples = examples_of(predictor, settings.examples)
+    return replace(served, blocks=blocks, examples=examples, heat=heat, switch=switch)
 
 
-def _warm_up(served: Served) -> None:
-    """Let each kind of work be done once, so that its time is known and the first request waits for no preparation."""
-    side = served.seen.image_size
-    view = np.zeros((side, side, 3), np.uint8)
-    for work, payload in [(served.predict, view), *((work, (view, None)) for work in served.heat.values())]:
-        for pictures in sorted({1, work.most}):
-            work.run([payload] * pictures)
-            began = time.perf_counter()
-            work.run([payload] * pictures)
-            work.seconds = (time.perf_counter() - began) / pictures
+def _time(work: Work, payload: Any) -> None:
+    """Have the work done before it is asked for: its time is known, and the first request waits for no preparation."""
+    for pictures in sorted({1, work.most}):
+        work.run([payload] * pictures)
+        began = time.perf_counter()
+        work.run([payload] * pictures)
+        work.seconds = (time.perf_counter() - began) / pictures
 
 
-def _predicted(engine: Engine, classifier: Classifier, views: Views) -> list[Found]:
-    output = engine(np.stack(views))
-    return [Found(p, why) for p, why in zip(output.probabilities, _unlike(classifier, output.features), strict=True)]
+def _predicted(predictor: Predictor, asked: Sequence[tuple[NDArray[np.uint8], int]]) -> list[Answer]:
+    most = max(top for _, top in asked)
+    return predictor.answers_of([""] * len(asked), np.stack([view for view, _ in asked]), most)
 
 
-def _unlike(classifier: Classifier, features: NDArray[np.float32]) -> list[str]:
-    likeness = classifier.about.likeness
-    if likeness is UNSET or classifier.kept is None:
-        return [""] * len(features)
-    limit = likeness.threshold
-    apart = distances(directions(features), classifier.kept, likeness.neighbours)
-    why = "unlike the training pictures: {:.3f} from the nearest, {:.3f} is the limit"
-    return [why.format(one, limit) if one > limit else "" for one in apart.tolist()]
+def _heated(
+    predictor: Predictor, kind: str, asked: Sequence[tuple[NDArray[np.uint8], str | None, int]]
+) -> list[ExplainedPicture]:
+    from residuum.prediction.explaining import explained_pictures
+
+    classifier = predictor.classifier
+    return [one for view, of, top in asked for one in explained_pictures(classifier, [""], [view], of, top, [kind])]
 
 
-def _heated(classifier: Classifier, method: str, payloads: Sequence[Any]) -> list[HeatFound]:
-    """Return the map of each (view, class number or None), of the likeliest class where none is asked for."""
-    found = []
-    for view, of in payloads:
-        device = next(classifier.net.parameters()).device
-        images = normalise(torch.from_numpy(view[None]).to(device), classifier.preprocessing)
-        probabilities = classifier(images)[0].cpu().numpy()
-        number = int(probabilities.argmax()) if of is None else of
-        heat = METHODS[method](classifier.net, images, torch.tensor([number]))[0]
-        found.append(HeatFound(probabilities, number, drawn_over(view, heat, method, HEAT_SIDE)))
-    return found
+def _switched(predictor: Predictor, asked: Sequence[dict[str, Any]]) -> list[Switched]:
+    from residuum.explanation.live import switched
+
+    return [switched(predictor.classifier, **one) for one in asked]
