@@ -113,6 +113,11 @@ class Tab:
         value = "dark" if wanted else "light"
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}])
 
+    def speak(self, language: str) -> None:
+        """Prefer a language, as "zh-CN"."""
+        agent = self.js("navigator.userAgent")
+        self.send("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
+
     def open(self, address: str) -> None:
         """Go to an address, from another page, so that a fragment is read anew."""
         self.send("Page.navigate", url="about:blank")

@@ -175,6 +175,12 @@ pictureSource(
     note: the("source-note"),
   },
   look,
+  () => {
+    if (!state.picture) return;
+    state.picture.live = false;
+    show();
+    explain();
+  },
 );
 speak();
 start();
