@@ -36,7 +36,9 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "serving"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "page", "serving"}
+||||||| 55d08a6
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -67,6 +69,7 @@ LADDER = {
     "explanation": USES | {"training", "depth"},
     "serving": USES | {"prediction", "explanation", "page"},
     "studies": USES | {"training", "prediction", "depth"},
+    "page": set(),
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "verbs": ALL | {"printing"},

@@ -26,7 +26,7 @@ from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.heat_maps import METHODS, Method, drawn_over
 from residuum.evaluation.mistakes import thumbnail
 from residuum.evaluation.opening import open_with_data
-from residuum.explanation.blocks import after_each_block
+from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
 from residuum.records.codec import to_json, write_record
@@ -144,7 +144,7 @@ def explained(
 ) -> list[ExplainedPicture]:
     """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest."""
     net, classes = classifier.net, classifier.classes
-    steps = [(name, found.cpu()) for name, found in after_each_block(net, seen.images)]
+    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
     maps = {name: method(net, seen.images, wanted) for name, method in methods.items()}
