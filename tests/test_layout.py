@@ -37,8 +37,6 @@ BASE = {
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
 ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "page", "serving"}
-||||||| 55d08a6
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),

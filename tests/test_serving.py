@@ -5,7 +5,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +82,9 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     sent: Callable[[bytes], dict[str, Any]], client: TestClient, place: Path, picture: bytes
 ) -> None:
     import torch
-    from torchvision.transforms import functional
 
     classifier = load(place / "small.safetensors")
-    shown = functional.center_crop(functional.resize(Image.open(io.BytesIO(picture)), 16), 16)
+    shown = Image.open(io.BytesIO(picture)).resize((16, 16), Image.Resampling.BILINEAR)
     mean, std = (
         torch.from_numpy(x)[:, None, None] for x in (classifier.preprocessing.mean, classifier.preprocessing.std)
     )
@@ -166,8 +165,8 @@ def test_another_method_is_refused_with_those_that_go(client: TestClient) -> Non
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-async def ask(service: Service, body: AsyncIterator[dict[str, Any]], **headers: str) -> list[dict[str, Any]]:
-    """Put one request to the app by ASGI alone, and return what it sends."""
+async def ask(service: Service, pause: float, **headers: str) -> list[dict[str, Any]]:
+    """Put a request whose body does not end to the app by ASGI alone, and return what is sent."""
     sent: list[dict[str, Any]] = []
     raw = [(name.encode().replace(b"_", b"-"), value.encode()) for name, value in headers.items()]
     scope = {
@@ -176,17 +175,15 @@ async def ask(service: Service, body: AsyncIterator[dict[str, Any]], **headers: 
         "server": ("127.0.0.1", 8000), "headers": [(b"host", b"localhost"), (b"content-type", b"image/png"), *raw],
     }  # fmt: skip
 
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": bytes(1000), "more_body": True}
+
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(service)(scope, lambda: anext(body), send)  # type: ignore[arg-type]
+    await app(service)(scope, receive, send)  # type: ignore[arg-type]
     return sent
-
-
-async def endless(pause: float) -> AsyncIterator[dict[str, Any]]:
-    while True:
-        await asyncio.sleep(pause)
-        yield {"type": "http.request", "body": bytes(1000), "more_body": True}
 
 
 @pytest.mark.parametrize(("pause", "status"), [(0.0, 413), (0.03, 408)])
@@ -194,7 +191,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
     pause: float, status: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("residuum.serving.refusals.LINGER", 0.05)
-    sent = asyncio.run(ask(opened(place, megabytes=0.1, receive=0.1), endless(pause)))
+    sent = asyncio.run(ask(opened(place, megabytes=0.1, receive=0.1), pause))
     assert sent[0]["status"] == status
     assert (b"connection", b"close") in sent[0]["headers"]
     assert len(sent[1]["body"]) > 0  # the reason is there before the rest is thrown away
@@ -204,7 +201,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
 def test_all_requests_together_hold_bounded_memory(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.held, "most", 2500)
     monkeypatch.setattr("residuum.serving.refusals.LINGER", 0.01)
-    assert asyncio.run(ask(service, endless(0)))[0]["status"] == 429
+    assert asyncio.run(ask(service, 0.0))[0]["status"] == 429
     assert service.held.now == 0
 
 
@@ -299,8 +296,8 @@ def test_counters_are_prometheus_text(client: TestClient, picture: bytes) -> Non
 def test_every_request_is_one_line_of_the_log(
     client: TestClient, picture: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client.post("/v1/predict", **png(picture), headers={"content-type": "image/png", "x-request-id": "mine-1"})
-    client.post("/v1/predict", **png(b"x"), headers={"content-type": "image/png", "x-request-id": "no\tid"})
+    client.post("/v1/predict", **form(picture), headers={"x-request-id": "mine-1"})
+    client.post("/v1/predict", **form(b"x"), headers={"x-request-id": "no\tid"})
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (first["request_id"], first["status"], first["model"], first["batch"]) == ("mine-1", 200, "small", 1)
     assert second["request_id"] != "no\tid"

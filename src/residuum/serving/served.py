@@ -49,11 +49,13 @@ class Served:
     name: str
     place: Path
     predictor: Predictor
+    digest: str
+    """Of the file as it was read."""
     pixels: int
     predict: Work
     heat: dict[str, Work] = field(default_factory=dict)
     switch: Work | None = None
-    net: Net = Net()
+    net: Net = field(default_factory=Net)
     examples: tuple[Picture, ...] = ()
 
     @property
@@ -82,7 +84,7 @@ class Served:
         return Model(
             name=self.name,
             classes=list(self.classes),
-            digest=self.predictor.digest,
+            digest=self.digest,
             engine=self.predictor.engine.name,
             precision=self.predictor.engine.precision,
             image_size=self.predictor.model.view.image_size,
@@ -104,7 +106,8 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     blank = np.zeros((side, side, 3), np.uint8)
     predict = Work(partial(_predicted, predictor), settings.batch)
     _time(predict, (blank, 1))
-    served = Served(name or predictor.name, place, predictor, round(settings.megapixels * 1e6), predict)
+    pixels = round(settings.megapixels * 1e6)
+    served = Served(name or predictor.name, place, predictor, predictor.digest, pixels, predict)
     try:
         spec = predictor.spec
     except UserError:  # what an engine makes of a net, without the net
