@@ -1,12 +1,16 @@
 """The server, without a network: what it answers, what it refuses, and that it keeps its bounds."""
 
 import asyncio
+import base64
+import hashlib
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from starlette.testclient import TestClient
 
 from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
+from residuum.serving.examples import examples_of
 from residuum.serving.refusals import Refusal
 from residuum.serving.run import _listen, _token
 from residuum.serving.service import Service, open_service
@@ -105,6 +110,28 @@ def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:
     assert reply["heat"].startswith("data:image/png;base64,")
 
 
+def test_blocks_are_switched_off_and_what_the_net_saw_can_be_sent_again(client: TestClient, picture: bytes) -> None:
+    whole = client.post("/v1/blocks", **png(picture)).json()
+    plain = client.post("/v1/predict", **png(picture)).json()
+    assert [one["class"] for one in whole["answers"]] == [one["class"] for one in plain["answers"]]
+    seen = base64.b64decode(whole["seen"].partition(",")[2])
+    less = client.post("/v1/blocks?off=stage1.block1&view=1", **png(seen)).json()
+    assert less["off"] == ["stage1.block1"]
+    assert client.post("/v1/blocks?view=1", **png(seen)).json()["answers"] == whole["answers"]
+    (model,) = client.get("/v1/models").json()
+    assert [one["name"] for one in model["blocks"]] == [one["block"] for one in whole["after"]]
+
+
+def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone() -> None:
+    def model(source: str) -> Any:
+        return SimpleNamespace(about=SimpleNamespace(data=SimpleNamespace(source=source)), classes=tuple("0123456789"))
+
+    found = examples_of(model("digits"), 8)
+    assert [one.name for one in found] == list("01234567")
+    assert all(Image.open(io.BytesIO(one.content)).size == (8, 8) for one in found)
+    assert examples_of(model("/nowhere"), 8) == ()
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -144,6 +171,8 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "no number": (422, "/v1/predict?top=many", png(b"x")),
     "zero": (422, "/v1/predict?top=0", png(b"x")),
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
+    "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
+    "too deep": (422, "/v1/blocks?depth=999", png(encoded(16, "PNG"))),
     "an unknown map": (422, "/v1/explain?method=none", png(b"x")),
     "an unknown path": (404, "/v1/nothing", {}),
 }
@@ -262,6 +291,7 @@ def test_what_is_said_fits_the_schema(client: TestClient, picture: bytes) -> Non
     asked = {
         "/v1/predict": client.post("/v1/predict", **png(picture)),
         "/v1/explain": client.post("/v1/explain", **png(picture)),
+        "/v1/blocks": client.post("/v1/blocks", **png(picture)),
         "/v1/models": client.get("/v1/models"),
         "/healthz": client.get("/healthz"),
         "/readyz": client.get("/readyz"),
@@ -273,6 +303,20 @@ def test_what_is_said_fits_the_schema(client: TestClient, picture: bytes) -> Non
         Draft202012Validator({**schema, "components": described["components"]}).validate(response.json())
     with pytest.raises(ValidationError):
         Draft202012Validator({**schema, "components": described["components"]}).validate({"ok": "yes"})
+
+
+def test_every_route_is_described(client: TestClient) -> None:
+    routes = {re.sub(r":\w+", "", route.path) for route in client.app.routes} - {"/"}  # type: ignore[attr-defined]
+    assert routes == set(client.get("/openapi.json").json()["paths"])
+
+
+def test_the_page_may_ask_nobody_else(client: TestClient) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    digest = base64.b64encode(hashlib.sha256(page.text.split("<script>")[-1].split("</script>")[0].encode()).digest())
+    assert f"script-src 'sha256-{digest.decode()}'" in policy
 
 
 def test_counters_are_prometheus_text(client: TestClient, picture: bytes) -> None:
