@@ -36,17 +36,7 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {
-    "exchange",
-    "training",
-    "prediction",
-    "depth",
-    "explanation",
-    "studies",
-    "reporting",
-    "page",
-    "serving",
-}
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "page", "serving"}
 LADDER = {
     "errors": set(),
     "version": set(),

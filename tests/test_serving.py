@@ -1,12 +1,16 @@
 """The server, without a network: what it answers, what it refuses, and that it keeps its bounds."""
 
 import asyncio
+import base64
+import hashlib
 import io
 import json
+import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +32,7 @@ from starlette.testclient import TestClient
 
 from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
+from residuum.serving.examples import examples_of
 from residuum.serving.refusals import Refusal
 from residuum.serving.run import _listen, _token
 from residuum.serving.service import Service, open_service
@@ -82,10 +87,9 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     sent: Callable[[bytes], dict[str, Any]], client: TestClient, place: Path, picture: bytes
 ) -> None:
     import torch
-    from torchvision.transforms import functional
 
     classifier = load(place / "small.safetensors")
-    shown = functional.center_crop(functional.resize(Image.open(io.BytesIO(picture)), 16), 16)
+    shown = Image.open(io.BytesIO(picture)).resize((16, 16), Image.Resampling.BILINEAR)
     mean, std = (
         torch.from_numpy(x)[:, None, None] for x in (classifier.preprocessing.mean, classifier.preprocessing.std)
     )
@@ -104,6 +108,28 @@ def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:
     reply = client.post("/v1/explain?of=green", **png(picture)).json()
     assert reply["of"] == "green"
     assert reply["heat"].startswith("data:image/png;base64,")
+
+
+def test_blocks_are_switched_off_and_what_the_net_saw_can_be_sent_again(client: TestClient, picture: bytes) -> None:
+    whole = client.post("/v1/blocks", **png(picture)).json()
+    plain = client.post("/v1/predict", **png(picture)).json()
+    assert [one["class"] for one in whole["answers"]] == [one["class"] for one in plain["answers"]]
+    seen = base64.b64decode(whole["seen"].partition(",")[2])
+    less = client.post("/v1/blocks?off=stage1.block1&view=1", **png(seen)).json()
+    assert less["off"] == ["stage1.block1"]
+    assert client.post("/v1/blocks?view=1", **png(seen)).json()["answers"] == whole["answers"]
+    (model,) = client.get("/v1/models").json()
+    assert [one["name"] for one in model["blocks"]] == [one["block"] for one in whole["after"]]
+
+
+def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone() -> None:
+    def model(source: str) -> Any:
+        return SimpleNamespace(about=SimpleNamespace(data=SimpleNamespace(source=source)), classes=tuple("0123456789"))
+
+    found = examples_of(model("digits"), 8)
+    assert [one.name for one in found] == list("01234567")
+    assert all(Image.open(io.BytesIO(one.content)).size == (8, 8) for one in found)
+    assert examples_of(model("/nowhere"), 8) == ()
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -145,6 +171,8 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "no number": (422, "/v1/predict?top=many", png(b"x")),
     "zero": (422, "/v1/predict?top=0", png(b"x")),
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
+    "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
+    "too deep": (422, "/v1/blocks?depth=999", png(encoded(16, "PNG"))),
     "an unknown map": (422, "/v1/explain?method=none", png(b"x")),
     "an unknown path": (404, "/v1/nothing", {}),
 }
@@ -166,8 +194,8 @@ def test_another_method_is_refused_with_those_that_go(client: TestClient) -> Non
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-async def ask(service: Service, body: AsyncIterator[dict[str, Any]], **headers: str) -> list[dict[str, Any]]:
-    """Put one request to the app by ASGI alone, and return what it sends."""
+async def ask(service: Service, pause: float, **headers: str) -> list[dict[str, Any]]:
+    """Put a request whose body does not end to the app by ASGI alone, and return what is sent."""
     sent: list[dict[str, Any]] = []
     raw = [(name.encode().replace(b"_", b"-"), value.encode()) for name, value in headers.items()]
     scope = {
@@ -176,17 +204,15 @@ async def ask(service: Service, body: AsyncIterator[dict[str, Any]], **headers: 
         "server": ("127.0.0.1", 8000), "headers": [(b"host", b"localhost"), (b"content-type", b"image/png"), *raw],
     }  # fmt: skip
 
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(pause)
+        return {"type": "http.request", "body": bytes(1000), "more_body": True}
+
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    await app(service)(scope, lambda: anext(body), send)  # type: ignore[arg-type]
+    await app(service)(scope, receive, send)  # type: ignore[arg-type]
     return sent
-
-
-async def endless(pause: float) -> AsyncIterator[dict[str, Any]]:
-    while True:
-        await asyncio.sleep(pause)
-        yield {"type": "http.request", "body": bytes(1000), "more_body": True}
 
 
 @pytest.mark.parametrize(("pause", "status"), [(0.0, 413), (0.03, 408)])
@@ -194,7 +220,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
     pause: float, status: int, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("residuum.serving.refusals.LINGER", 0.05)
-    sent = asyncio.run(ask(opened(place, megabytes=0.1, receive=0.1), endless(pause)))
+    sent = asyncio.run(ask(opened(place, megabytes=0.1, receive=0.1), pause))
     assert sent[0]["status"] == status
     assert (b"connection", b"close") in sent[0]["headers"]
     assert len(sent[1]["body"]) > 0  # the reason is there before the rest is thrown away
@@ -204,7 +230,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
 def test_all_requests_together_hold_bounded_memory(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service.held, "most", 2500)
     monkeypatch.setattr("residuum.serving.refusals.LINGER", 0.01)
-    assert asyncio.run(ask(service, endless(0)))[0]["status"] == 429
+    assert asyncio.run(ask(service, 0.0))[0]["status"] == 429
     assert service.held.now == 0
 
 
@@ -265,6 +291,7 @@ def test_what_is_said_fits_the_schema(client: TestClient, picture: bytes) -> Non
     asked = {
         "/v1/predict": client.post("/v1/predict", **png(picture)),
         "/v1/explain": client.post("/v1/explain", **png(picture)),
+        "/v1/blocks": client.post("/v1/blocks", **png(picture)),
         "/v1/models": client.get("/v1/models"),
         "/healthz": client.get("/healthz"),
         "/readyz": client.get("/readyz"),
@@ -276,6 +303,20 @@ def test_what_is_said_fits_the_schema(client: TestClient, picture: bytes) -> Non
         Draft202012Validator({**schema, "components": described["components"]}).validate(response.json())
     with pytest.raises(ValidationError):
         Draft202012Validator({**schema, "components": described["components"]}).validate({"ok": "yes"})
+
+
+def test_every_route_is_described(client: TestClient) -> None:
+    routes = {re.sub(r":\w+", "", route.path) for route in client.app.routes} - {"/"}  # type: ignore[attr-defined]
+    assert routes == set(client.get("/openapi.json").json()["paths"])
+
+
+def test_the_page_may_ask_nobody_else(client: TestClient) -> None:
+    page = client.get("/")
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    digest = base64.b64encode(hashlib.sha256(page.text.split("<script>")[-1].split("</script>")[0].encode()).digest())
+    assert f"script-src 'sha256-{digest.decode()}'" in policy
 
 
 def test_counters_are_prometheus_text(client: TestClient, picture: bytes) -> None:
@@ -299,8 +340,8 @@ def test_counters_are_prometheus_text(client: TestClient, picture: bytes) -> Non
 def test_every_request_is_one_line_of_the_log(
     client: TestClient, picture: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client.post("/v1/predict", **png(picture), headers={"content-type": "image/png", "x-request-id": "mine-1"})
-    client.post("/v1/predict", **png(b"x"), headers={"content-type": "image/png", "x-request-id": "no\tid"})
+    client.post("/v1/predict", **form(picture), headers={"x-request-id": "mine-1"})
+    client.post("/v1/predict", **form(b"x"), headers={"x-request-id": "no\tid"})
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (first["request_id"], first["status"], first["model"], first["batch"]) == ("mine-1", 200, "small", 1)
     assert second["request_id"] != "no\tid"

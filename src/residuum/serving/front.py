@@ -129,4 +129,4 @@ def _name(host: str) -> str:
 
 def _brings(headers: Headers, token: str) -> bool:
     kind, _, given = headers.get("authorization", "").partition(" ")
-    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+    return kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token.encode())

@@ -110,7 +110,10 @@ async def _of_form(request: Request, chunks: AsyncGenerator[bytes, None]) -> byt
         form = await _InMemory(request.headers, chunks, max_files=1, max_fields=8).parse()
     except MultiPartException as error:
         raise Refusal(422, "the form cannot be read", error.message, _HOW, closes=True) from error
-    found = form.get(FIELD)
-    if not isinstance(found, UploadFile):
-        raise Refusal(422, "the form holds no picture", f"it has no file named {FIELD!r}", _HOW)
-    return found.file.read()
+    try:
+        found = form.get(FIELD)
+        if not isinstance(found, UploadFile):
+            raise Refusal(422, "the form holds no picture", f"it has no file named {FIELD!r}", _HOW)
+        return found.file.read()
+    finally:
+        await form.close()

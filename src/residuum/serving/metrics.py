@@ -51,5 +51,5 @@ class Metrics:
         self.models.clear()
         for one in models:
             engine = one.predictor.engine
-            self.models.labels(one.name, one.predictor.digest, engine.name, engine.precision).set(1)
+            self.models.labels(one.name, one.digest, engine.name, engine.precision).set(1)
         return generate_latest(self.registry)

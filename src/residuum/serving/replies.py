@@ -96,6 +96,16 @@ class Block(Struct, frozen=True, kw_only=True):
     channels: int
 
 
+class Net(Struct, frozen=True, kw_only=True):
+    """What the page draws of a net; nothing where the net is not here, but only what an engine makes of it."""
+
+    blocks: tuple[Block, ...] = ()
+    depth: int | None = None
+    """Its layers with weights on the longest path."""
+    layers_in_block: int | None = None
+    shortcut: str | None = None
+
+
 class Example(Struct, frozen=True, kw_only=True):
     """A picture to try."""
 
@@ -103,7 +113,7 @@ class Example(Struct, frozen=True, kw_only=True):
     url: str
 
 
-class Model(Struct, frozen=True, kw_only=True):
+class Model(Net, frozen=True, kw_only=True):
     """A model that is served."""
 
     name: str
@@ -113,12 +123,6 @@ class Model(Struct, frozen=True, kw_only=True):
     precision: str
     image_size: int
     """Side of the square that the net sees, in pixels."""
-    blocks: list[Block]
-    """None where the net is not here, but only what an engine makes of it; nor is the net's kind known then."""
-    depth: int | None
-    """Its layers with weights on the longest path."""
-    layers_in_block: int | None
-    shortcut: str | None
     examples: list[Example]
 
 

@@ -61,7 +61,7 @@ def serve(settings: ServeSettings, ready: Callable[[str], None] = lambda address
 
 def _say_ready(service: Service, address: str, ready: Callable[[str], None]) -> None:
     for one in service.models.values():
-        engine, digest = one.predictor.engine, one.predictor.digest
+        engine, digest = one.predictor.engine, one.digest
         how = {"engine": engine.name, "precision": engine.precision}
         log("model", model=one.name, digest=digest, milliseconds=round(1000 * one.predict.seconds, 2), **how)
     log("listening", address=address)

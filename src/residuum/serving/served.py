@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from msgspec import convert, structs
 from numpy.typing import NDArray
 
 from residuum.data.decode import BrokenPicture, decode, evaluation_view
@@ -22,7 +23,7 @@ from residuum.prediction.answer import Answer
 from residuum.prediction.predictor import Predictor, load
 from residuum.serving.desk import Work
 from residuum.serving.examples import Picture, examples_of
-from residuum.serving.replies import Block, Example, Model
+from residuum.serving.replies import Example, Model, Net
 from residuum.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -48,11 +49,13 @@ class Served:
     name: str
     place: Path
     predictor: Predictor
+    digest: str
+    """Of the file as it was read."""
     pixels: int
     predict: Work
     heat: dict[str, Work] = field(default_factory=dict)
     switch: Work | None = None
-    blocks: tuple[Block, ...] = ()
+    net: Net = field(default_factory=Net)
     examples: tuple[Picture, ...] = ()
 
     @property
@@ -77,19 +80,15 @@ class Served:
 
     def about(self) -> Model:
         """Return what there is to know of it."""
-        spec = self.predictor.spec if self.switch else None
         at = f"/v1/models/{quote(self.name, safe='')}/examples/"
         return Model(
             name=self.name,
             classes=list(self.classes),
-            digest=self.predictor.digest,
+            digest=self.digest,
             engine=self.predictor.engine.name,
             precision=self.predictor.engine.precision,
             image_size=self.predictor.model.view.image_size,
-            blocks=list(self.blocks),
-            depth=spec.depth if spec else None,
-            layers_in_block=(3 if spec.block == "bottleneck" else 2) if spec else None,
-            shortcut=spec.shortcut if spec else None,
+            **structs.asdict(self.net),
             examples=[Example(name=one.name, url=f"{at}{i}") for i, one in enumerate(self.examples)],
         )
 
@@ -107,21 +106,21 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     blank = np.zeros((side, side, 3), np.uint8)
     predict = Work(partial(_predicted, predictor), settings.batch)
     _time(predict, (blank, 1))
-    served = Served(name or predictor.name, place, predictor, round(settings.megapixels * 1e6), predict)
+    pixels = round(settings.megapixels * 1e6)
+    served = Served(name or predictor.name, place, predictor, predictor.digest, pixels, predict)
     try:
         spec = predictor.spec
     except UserError:  # what an engine makes of a net, without the net
         return served
-    from residuum.explanation.live import blocks_of
+    from residuum.explanation.live import net_as_json
 
     heat = {kind: Work(partial(_heated, predictor, kind), 1) for kind in HEAT_MAPS}
     switch = Work(partial(_switched, predictor), 1)
     _time(heat["Grad-CAM"], (blank, None, 1))
     _time(switch, {"view": blank})
     heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
-    blocks = tuple(Block(**one) for one in blocks_of(spec))
     examples = examples_of(predictor, settings.examples)
-    return replace(served, blocks=blocks, examples=examples, heat=heat, switch=switch)
+    return replace(served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, switch=switch)
 
 
 def _time(work: Work, payload: Any) -> None:

@@ -66,7 +66,7 @@ class Service:
                     log("not reloaded", model=name, what=error.what, why=error.why)
                     continue
                 self.models[name] = new
-                log("reloaded", model=name, digest=new.predictor.digest, was=old.predictor.digest)
+                log("reloaded", model=name, digest=new.digest, was=old.digest)
 
 
 def open_service(settings: ServeSettings, token: str | None = None) -> Service:
