@@ -51,7 +51,7 @@ def app(service: Service) -> Starlette:
     ]
     starlette = Starlette(
         routes=routes,
-        middleware=[Middleware(Front, service=service)],  # type: ignore[arg-type]
+        middleware=[Middleware(Front, service=service)],
         exception_handlers={Refusal: _refuse, UserError: _refuse, HTTPException: _refuse},  # the rest: Front
         lifespan=partial(_lifespan, service),
     )
@@ -93,16 +93,17 @@ async def _take(
     service = _service(request)
     read = partial(served.view, is_cut=request.query_params.get("view") == "1")
     service.desk.look(work)  # before the picture is read: to refuse must cost little
-    with service.held.one() as add:
-        most = round(service.settings.megabytes * MEGABYTE)
-        encoded = await read_picture_of(request, most, service.settings.receive, add)
-        began = time.perf_counter()
-        with service.desk.place(work) as place:
+    with contextlib.ExitStack() as until_answered:
+        with service.held.one() as add:
+            most = round(service.settings.megabytes * MEGABYTE)
+            encoded = await read_picture_of(request, most, service.settings.receive, add)
+            began = time.perf_counter()
+            place = until_answered.enter_context(service.desk.place(work))
             decoding = asyncio.get_running_loop().run_in_executor(service.pool, _timed, read, encoded)
             view, decoded, busy = await _unless_gone(request, decoding)
-            service.desk.prepared(busy / machine.cores())
-            del encoded
-            answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
+            del encoded, decoding
+        service.desk.prepared(busy / machine.cores())
+        answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
     parts = {"decoding": decoded, "net": answered.seconds}
     parts["rest"] = time.perf_counter() - began - sum(parts.values())
     milliseconds = Milliseconds(**{name: round(1000 * max(part, 0.0), 2) for name, part in parts.items()})

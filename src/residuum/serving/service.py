@@ -62,8 +62,8 @@ class Service:
             for name, old in list(self.models.items()):
                 try:
                     new = await asyncio.to_thread(open_served, name, old.place, self.settings)
-                except UserError as error:
-                    log("not reloaded", model=name, what=error.what, why=error.why)
+                except Exception as error:  # whatever it is, the old one goes on
+                    log("not reloaded", model=name, what=str(error) or type(error).__name__)
                     continue
                 self.models[name] = new
                 log("reloaded", model=name, digest=new.digest, was=old.digest)
