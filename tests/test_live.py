@@ -19,7 +19,7 @@ from residuum.explanation.blocks import (
     going_off,
     off_at_depth,
 )
-from residuum.explanation.live import blocks_of, switched
+from residuum.explanation.live import net_as_json, switched
 from residuum.loading import Classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
@@ -137,7 +137,9 @@ def test_all_that_is_said_of_one_picture() -> None:
 
 
 def test_what_the_page_draws_of_a_net() -> None:
-    found = blocks_of(named("resnet50"))
+    net = net_as_json(named("resnet50"))
+    assert (net["depth"], net["layers_in_block"], net["shortcut"]) == (50, 3, "B")
+    found = net["blocks"]
     assert found[0] == {"name": "stage1.block1", "can_be_off": False, "goes": None, "channels": 256}
     assert sum(each["can_be_off"] for each in found) == 12
     assert sorted(each["goes"] for each in found if each["goes"]) == list(range(1, 13))

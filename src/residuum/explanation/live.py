@@ -97,14 +97,17 @@ def _layers(spec: NetSpec, gone: int) -> int:
     return spec.depth - gone * layers_in_block(spec)
 
 
-def blocks_of(spec: NetSpec) -> list[dict[str, Any]]:
-    """Return what the page draws of each block, in order: {"name", "can_be_off", "goes", "channels"}.
+def net_as_json(spec: NetSpec) -> dict[str, Any]:
+    """Return what the page draws of a net: {"depth", "layers_in_block", "shortcut", "blocks"}, the last in order:
+    {"name", "can_be_off", "goes", "channels"}.
 
     `goes`: its place among those that go as the net is made shallower, 1 the first; None for one that stays.
     """
     going = {name: place for place, name in enumerate(going_off(spec), start=1)}
     width = {f"stage{number}": width * spec.expansion for number, width in enumerate(spec.widths, start=1)}
-    return [
+    blocks = [
         {"name": name, "can_be_off": name in going, "goes": going.get(name), "channels": width[name.split(".")[0]]}
         for name in block_names(spec)
     ]
+    own = {"depth": spec.depth, "layers_in_block": layers_in_block(spec), "shortcut": spec.shortcut}
+    return {**own, "blocks": blocks}
