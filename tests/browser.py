@@ -60,6 +60,8 @@ class Tab:
             self.messages.append(found["entry"]["text"])
         elif method == "Runtime.exceptionThrown":
             self.messages.append(json.dumps(found["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled":
+            self.messages.append(json.dumps(found["args"]))
 
     def js(self, code: str) -> Any:
         """Return what an expression gives; a promise is awaited."""

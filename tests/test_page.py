@@ -23,7 +23,7 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
     pytest.importorskip(package, reason="needs the extra serve")
 
 # ruff: noqa: E402
-from browser import Tab, browser
+from browser import Tab
 
 from residuum import verbs
 from residuum.data.decode import decode, evaluation_view
@@ -119,12 +119,6 @@ def served(model: Path) -> Iterator[tuple[Service, str]]:
     yield service, f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
     thread.join(30)
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    with browser(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 ANSWERED = """document.querySelectorAll('#bars li').length > 1 && document.getElementById('looks').hidden === false
