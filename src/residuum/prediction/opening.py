@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from residuum.choices import Device, EngineChoice, PrecisionChoice
+from residuum.choices import Device, EngineWanted, PrecisionWanted
 from residuum.errors import UserError
-from residuum.files import short_digest
 from residuum.records.model import View
+from residuum.records.review import Likeness
 
 if TYPE_CHECKING:
     from residuum.engines.contract import Engine
-
-
-@dataclass(frozen=True)
-class Like:
-    """From where on a picture is unlike those trained on, and what it is compared with (evaluation/likeness.py)."""
-
-    threshold: float
-    neighbours: int
-    kept: NDArray[np.float32]
-    """(M, D) directions of the features of pictures trained on."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +26,17 @@ class Described:
     name: str
     classes: tuple[str, ...]
     view: View
-    file: Path
-    likeness: Like | None = None
+    likeness: Likeness | None
+    """From where on a picture is unlike those trained on."""
+    kept: NDArray[np.float32] | None
+    """(M, D) directions of the features of pictures trained on; None if and only if `likeness` is."""
+    digest: str
+    """What a lineage calls the model file."""
 
-    @property
-    def digest(self) -> str:
-        """Return what a lineage calls the file."""
-        return short_digest(self.file)
 
-
-class Opened(NamedTuple):
-    """An engine, and the model it answers for."""
+@dataclass(frozen=True)
+class Opened:
+    """A model, ready to answer."""
 
     engine: Engine
     model: Described
@@ -54,8 +44,8 @@ class Opened(NamedTuple):
 
 def open_engine(
     path: Path,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Opened:
@@ -70,8 +60,7 @@ def open_engine(
     compute = choose_compute(device, "bfloat16" if precision == "bfloat16" else "float32", threads=threads)
     compute.place(classifier.net)
     about = classifier.about
-    like = None
-    if about.likeness is not UNSET and classifier.kept is not None:
-        like = Like(about.likeness.threshold, about.likeness.neighbours, classifier.kept)
-    model = Described(classifier.name, classifier.classes, about.preprocessing, classifier.file, like)
+    like = None if classifier.kept is None or about.likeness is UNSET else about.likeness
+    kept = classifier.kept if like else None
+    model = Described(classifier.name, classifier.classes, about.preprocessing, like, kept, classifier.digest)
     return Opened(TorchEngine(classifier, compute), model)

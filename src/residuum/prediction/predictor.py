@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.choices import Device, EngineChoice, PrecisionChoice
+from residuum.choices import Device, EngineWanted, PrecisionWanted
 from residuum.data.threads import in_order
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
@@ -58,6 +58,8 @@ class Predictor:
 
     engine: Engine
     model: Described
+    path: Path
+    """What was opened: a run folder, a model file or an exported one."""
 
     @overload  # NumPy's arrays and text can be iterated over, too
     def predict(self, pictures: Pixels, *, top: int = 5) -> Answer: ...  # type: ignore[overload-overlap]
@@ -184,10 +186,10 @@ class Predictor:
 
     def _distances(self, output: Output) -> tuple[Sequence[float | None], float | None]:
         """Return each view's distance from the nearest trained on, and the limit; None where neither is known."""
-        like = self.model.likeness
-        if like is None:
+        like, kept = self.model.likeness, self.model.kept
+        if like is None or kept is None:
             return [None] * len(output.features), None
-        return distances(directions(output.features), like.kept, like.neighbours).tolist(), like.threshold
+        return distances(directions(output.features), kept, like.neighbours).tolist(), like.threshold
 
     # --- the model, and its net ------------------------------------------------------------------
 
@@ -208,8 +210,8 @@ class Predictor:
 
     @property
     def file(self) -> Path:
-        """Return the file it was read from."""
-        return self.model.file
+        """Return the model file (UserError where there is none: an exported model)."""
+        return self.classifier.file
 
     @property
     def classifier(self) -> Classifier:
@@ -225,7 +227,14 @@ class Predictor:
 
         if isinstance(self.engine, TorchEngine) and self.engine.compute.device.type == "cpu":
             return self.engine.classifier
-        return load_classifier(self.model.file)
+        try:
+            return load_classifier(self.path)
+        except UserError as error:
+            raise UserError(
+                f"the net of {self.path} cannot be read",
+                error.what,
+                "an exported model has none: load the run that it was exported from",
+            ) from error
 
     @property
     def net(self) -> ResNet:
@@ -250,7 +259,7 @@ class Predictor:
     @property
     def kept(self) -> NDArray[np.float32] | None:
         """Return the (M, D) directions that pictures are compared with, where the model knows what they are like."""
-        return self.model.likeness.kept if self.model.likeness else None
+        return self.model.kept
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to (B, K) probabilities, by `net`."""
@@ -260,13 +269,14 @@ class Predictor:
 def load(
     path: str | Path,
     *,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Predictor:
     """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here)."""
-    return Predictor(*open_engine(Path(path), engine, precision, device, threads))
+    opened = open_engine(Path(path), engine, precision, device, threads)
+    return Predictor(opened.engine, opened.model, Path(path))
 
 
 def answered(one: Answer | Unanswered) -> Answer:
