@@ -147,8 +147,8 @@ class Predictor:
 
         from residuum.data.preprocess import normalise
 
-        views = [one.view for batch in self._views(pictures) for one in batch]
-        return normalise(torch.from_numpy(np.stack(_some(views))), self.preprocessing)
+        views = np.stack(_some([one.view for batch in self._views(pictures) for one in batch]))
+        return normalise(torch.from_numpy(views), self.preprocessing)
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -311,7 +311,7 @@ def answered(one: T | Unanswered) -> T:
     return one
 
 
-def _some(found: list[T]) -> list[T]:
+def _some(found: Sequence[T]) -> Sequence[T]:
     if not found:
         raise UserError("there are no pictures in what was given", "", "give at least one")
     return found
