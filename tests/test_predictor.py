@@ -181,7 +181,7 @@ import numpy as np
 from pathlib import Path
 import residuum.cli, residuum.prediction.predict
 from residuum.engines.contract import Output
-from residuum.prediction.opening import Described
+from residuum.engines.described import Described
 from residuum.prediction.predictor import Predictor
 from residuum.records.model import View
 from residuum.records.review import Likeness

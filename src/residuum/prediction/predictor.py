@@ -21,10 +21,11 @@ from PIL import Image
 from residuum import machine
 from residuum.choices import Device, EngineWanted, PrecisionWanted
 from residuum.data.threads import in_order
+from residuum.engines.choose import open_engine
+from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
 from residuum.prediction.answer import Answer, Unanswered
-from residuum.prediction.opening import Described, open_engine
 from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
 
 if TYPE_CHECKING:
