@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import AnswerFormat, Device, EngineChoice, PrecisionChoice, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
 from residuum.errors import Stopped, UserError
 from residuum.settings import (
     ExplainSettings,
@@ -95,8 +95,8 @@ weights_fetch = verbs.weights_fetch.python
 def load(
     path: Place,
     *,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Predictor:
@@ -121,8 +121,8 @@ def predict(
     format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
     sort_into: Place | None = None,
     allow_urls: bool = False,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> list[Answer]:

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from residuum.choices import (
     AnswerFormat,
-    EngineChoice,
+    EngineWanted,
     Interpolation,
-    PrecisionChoice,
+    PrecisionWanted,
     Scale,
     SplitName,
     StrideIn,
@@ -75,9 +75,9 @@ class PredictSettings(OnDevice):
     """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
     allow_urls: bool = False
     """Fetch pictures that are named by an address, https:// or http://."""
-    engine: EngineChoice = "auto"
+    engine: EngineWanted = "auto"
     """What computes."""
-    precision: PrecisionChoice = "auto"
+    precision: PrecisionWanted = "auto"
     """In what numbers."""
 
 

