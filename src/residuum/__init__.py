@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.predict import Answer
@@ -40,15 +41,18 @@ __all__ = [
     "Classifier",
     "Explanation",
     "Exported",
+    "ExportedModel",
     "Imported",
     "RunRecord",
     "Stopped",
     "TrainSettings",
     "UserError",
     "__version__",
+    "bench",
     "check",
     "evaluate",
     "explain",
+    "export",
     "export_weights",
     "fetch",
     "grow",
@@ -71,6 +75,8 @@ __version__ = VERSION
 
 train = verbs.train.python
 evaluate = verbs.evaluate.python
+bench = verbs.bench.python
+export = verbs.export.python
 import_weights = verbs.import_weights.python
 export_weights = verbs.export_weights.python
 grow = verbs.grow.python
@@ -163,6 +169,7 @@ def __getattr__(name: str) -> Any:
         "Classifier": "residuum.loading",
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
+        "ExportedModel": "residuum.exporting.export",
         "Imported": "residuum.exchange.import_weights",
         "RunRecord": "residuum.runs",
     }
