@@ -36,7 +36,18 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting", "page", "serving"}
+ALL = USES | {
+    "exchange",
+    "exporting",
+    "training",
+    "prediction",
+    "depth",
+    "explanation",
+    "studies",
+    "reporting",
+    "page",
+    "serving",
+}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -61,6 +72,7 @@ LADDER = {
     "engines": PARTS | {"loading"},
     "evaluation": PARTS | {"loading"},
     "exchange": PARTS | {"loading", "weights"},
+    "exporting": USES,
     "training": USES,
     "prediction": USES | {"explanation"},
     "depth": USES | {"training"},

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.answer import Answer, Unanswered
@@ -42,6 +43,7 @@ __all__ = [
     "Classifier",
     "Explanation",
     "Exported",
+    "ExportedModel",
     "Imported",
     "Predictor",
     "RunRecord",
@@ -50,9 +52,11 @@ __all__ = [
     "Unanswered",
     "UserError",
     "__version__",
+    "bench",
     "check",
     "evaluate",
     "explain",
+    "export",
     "export_weights",
     "fetch",
     "grow",
@@ -77,6 +81,8 @@ __version__ = VERSION
 
 train = verbs.train.python
 evaluate = verbs.evaluate.python
+bench = verbs.bench.python
+export = verbs.export.python
 import_weights = verbs.import_weights.python
 export_weights = verbs.export_weights.python
 grow = verbs.grow.python
@@ -227,6 +233,7 @@ def __getattr__(name: str) -> Any:
         "Classifier": "residuum.loading",
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
+        "ExportedModel": "residuum.exporting.export",
         "Imported": "residuum.exchange.import_weights",
         "Predictor": "residuum.prediction.predictor",
         "RunRecord": "residuum.runs",

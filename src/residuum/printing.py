@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
+    from residuum.records.engines import Agreement, EngineChoice
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -290,6 +292,39 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+
+
+def _agreement(found: Agreement) -> str:
+    """Say in words how answers agree with the run's own."""
+    words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
+    if found.accuracy is None or found.own_accuracy is None:
+        return words
+    return f"{words}, accuracy {found.accuracy.value:.2%} (own {found.own_accuracy.value:.2%})"
+
+
+def print_export(settings: object, found: ExportedModel, json: bool) -> None:
+    """Print where an exported model lies and how its answers agree."""
+    if json:
+        from residuum.records.codec import to_json
+
+        return print_json({"folder": str(found.path), **to_json(found.parity)})
+    for each in found.parity.agreements:
+        print(f"{each.precision:<9}{_agreement(each)}")
+    return print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+
+
+def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
+    """Print how fast each engine is, how well it agrees, and which is used."""
+    if json:
+        return print_json(found)
+    sizes = sorted(found.timings[0].ms)
+    heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
+    print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
+    for one in found.timings:
+        speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
+        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
+    return print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from residuum.choices import (
     AnswerFormat,
     EngineWanted,
+    ExportTarget,
     Interpolation,
     PrecisionWanted,
     Scale,
@@ -198,6 +199,46 @@ class ExportWeightsSettings(Settings):
     """Whose names the tensors get."""
     out: Place | None = None
     """The safetensors file to write. By default MODEL-LAYOUT.safetensors here."""
+
+
+@dataclass(frozen=True)
+class ExportSettings(Settings):
+    """What `residuum export` can be told."""
+
+    model: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    to: ExportTarget | None = None
+    """For what: any program with onnxruntime, with OpenVINO, or with torch."""
+    int8: bool = False
+    """In whole numbers of 8 bits, their ranges measured on training pictures: smaller and faster."""
+    data: Place | None = None
+    """The pictures that answers are compared on. By default those that the model was trained with."""
+    pictures: Annotated[int, Range(1, 10_000_000)] = 200
+    """On how many of them, at the most."""
+    least_same: Annotated[float | None, Range(0.0, 1.0)] = None
+    """The share of answers that must stay. By default 0.995, or 0.97 in int8."""
+    licence: str | None = None
+    """The licence that the file states. By default that of fetched weights, else none."""
+    threads: Annotated[int | None, Range(1, 65_536)] = None
+    """Processor threads. By default all cores."""
+    out: Place | None = None
+    """The folder to write. By default MODEL-TARGET-DATE here."""
+
+
+@dataclass(frozen=True)
+class BenchSettings(Settings):
+    """What `residuum bench` can be told."""
+
+    model: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    data: Place | None = None
+    """The pictures that answers are compared on. By default those that the model was trained with."""
+    pictures: Annotated[int, Range(1, 10_000_000)] = 200
+    """On how many of them, at the most."""
+    threads: Annotated[int | None, Range(1, 65_536)] = None
+    """Processor threads. By default all cores."""
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from residuum import printing
 from residuum.console import show_progress
 from residuum.errors import UserError, nearest
 from residuum.settings import (
+    BenchSettings,
     CheckSettings,
     EvaluateSettings,
     ExplainSettings,
+    ExportSettings,
     ExportWeightsSettings,
     FetchSettings,
     FetchWeightsSettings,
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
+    from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -199,6 +203,30 @@ def report(settings: ReportSettings) -> Path:
     if not settings.runs:
         raise UserError("which run?", "", "residuum report RUN...")
     return write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
+
+
+@verb(BenchSettings, printing.print_bench, announced=True)
+def bench(settings: BenchSettings) -> EngineChoice:
+    """Time each engine that is installed on a model, here, and remember which is fastest: it answers from now on.
+
+    An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32.
+    """
+    from residuum.exporting.bench import bench as bench_model
+
+    return bench_model(settings)
+
+
+@verb(ExportSettings, printing.print_export, announced=True)
+def export(settings: ExportSettings) -> ExportedModel:
+    """Write a model for other programs: pictures of any size in, probabilities and features out, and what uses it.
+
+    Its answers to real pictures are compared with the run's own; it is kept only if they agree.
+
+    Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
+    """
+    from residuum.exporting.export import export as export_model
+
+    return export_model(settings)
 
 
 @verb(ImportSettings, printing.print_imported, name="import")

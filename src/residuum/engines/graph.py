@@ -27,22 +27,23 @@ OPSET = 20
 
 
 class Nodes:
-    """A graph while it is being written."""
+    """A graph while it is being written; the names it makes up begin with `prefix`."""
 
-    def __init__(self) -> None:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
 
     def add(self, kind: str, *reads: str, gives: str = "", **attributes: Any) -> str:
         """Append a node, and return the name of the tensor that it gives."""
-        gives = gives or f"{kind.lower()}{len(self.nodes)}"
+        gives = gives or f"{self.prefix}{kind.lower()}{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, reads, [gives], name=gives, **attributes))
         return gives
 
     def constant(self, value: NDArray[np.generic] | Sequence[int] | Tensor) -> str:
         """Store numbers (a list is of int64), and return the name of their tensor."""
         array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        name = f"constant{len(self.constants)}"
+        name = f"{self.prefix}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
