@@ -53,7 +53,7 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def asked(start: Path, flat: Path) -> TrainSettings:
-    return TrainSettings(str(flat), start=str(start), precision="float32", tune="last", epochs=2, batch_size=8, lr=0.01)
+    return TrainSettings(str(flat), start=str(start), precision="float32", tune="last", epochs=2, batch_size=8, lr=0.001)
 
 
 def _for_tests(patch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
     asked: TrainSettings, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where maps do not fit in memory, each step takes its pictures through the whole net."""
-    monkeypatch.setattr(tune_run, "maps", lambda *_: None)
+    monkeypatch.setattr(tune_run, "maps", lambda *_, **__: None)
     again = train(replace(asked, out=str(tmp_path / "run")))
     one, other = (read_tensors(record.path / runs.MODEL)[0] for record in (finished, again))
     for name in one:  # the last layer is divided by a temperature, which depends on the views that the folds saw
@@ -131,7 +131,7 @@ def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
 
 def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: runs.RunRecord, start: Path) -> None:
     assert finished.settings.settings["recipe"] == "tune_last"
-    head, tuned, _ = (event.message for event in finished.events)
+    head, mirrored, tuned, _ = (event.message for event in finished.events)
     assert "of all 24 training pictures right" in head
     assert tuned.startswith("the last stage tuned: ")
     assert tuned.endswith("the tuned net is kept")
@@ -140,6 +140,8 @@ def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: r
     assert (found.split, found.images) == ("out-of-fold", 10)  # two folds were enough
     assert "tuned without it" in found.protocol
     assert f"{found.loss:.3f} nats" in tuned
+    assert mirrored.endswith("both are asked from here on")
+    assert found.protocol.startswith("picture and mirror image, ")
     before, model = load(start).net.state_dict(), load(finished.path)
     moved = {name for name, tensor in model.net.state_dict().items() if not name.startswith("fc.")
              and not torch.equal(tensor, before[name])}  # fmt: skip
@@ -182,8 +184,8 @@ def test_tuning_that_does_worse_leaves_the_head_alone(
     settings = TrainSettings(str(tmp_path / "data"), start=str(start), tune="all", precision="float32", batch_size=8)
     record = train(replace(settings, epochs=1, out=str(tmp_path / "run")))
     assert record.settings.settings["recipe"] == "tune_all"
-    assert record.events[1].message.startswith("everything tuned: ")
-    assert record.events[1].message.endswith("the head alone is kept")
+    assert record.events[2].message.startswith("everything tuned: ")
+    assert record.events[2].message.endswith("the head alone is kept")
     assert not any("not complete" in note for note in notes(record))
     assert not record.steps
     model, before = load(record.path), load(start).net.state_dict()
@@ -202,7 +204,7 @@ def test_a_loss_that_is_not_finite_leaves_the_head_alone(
 ) -> None:
     monkeypatch.setattr(tune_run, "MARGIN", 0.0)
     record = train(replace(asked, tune="all", lr=100.0, rate_decay=1.0, epochs=6, out=str(tmp_path / "run")))
-    assert "(0.693 nats), the head" in record.events[1].message
+    assert "(0.693 nats), the head" in record.events[2].message
     assert record.evaluation is not None
     assert record.evaluation.images == 24
 

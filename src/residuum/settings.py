@@ -4,7 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Interpolation, Scale, SplitName, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import EvaluationViews, Interpolation, Scale, SplitName, StrideIn, WeightLayout, ZeroChannels
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
 from residuum.setting_parts import (
@@ -40,6 +40,12 @@ class EvaluateSettings(WithWorkers):
     data: Place | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
+    views: tuple[EvaluationViews, ...] = ()
+    """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),
+    ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640 for a net of 224 px); several
+    stand side by side. By default single, or mirrored where the model was found to answer better so."""
+    with_: tuple[Place, ...] = ()
+    """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250

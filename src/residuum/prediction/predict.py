@@ -90,6 +90,8 @@ def answers(
     images = normalise(torch.from_numpy(np.stack(views)).to(compute.device), how)
     with torch.inference_mode():
         features = classifier.net.features(images)
+        if how.views == "mirrored":  # the last layer is linear: the mean of the logits
+            features = (features + classifier.net.features(images.flip(3))) / 2
         best = torch.softmax(classifier.net.fc(features).float(), 1).cpu().topk(min(top, len(classifier.classes)))
     apart, limit = _distances(classifier, features)
     for name, numbers, values, far in zip(names, best.indices.tolist(), best.values.tolist(), apart, strict=True):

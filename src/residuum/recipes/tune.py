@@ -42,4 +42,5 @@ def _tuned(name: str, task: Task, passes: int, frozen_stages: int) -> Recipe:
         frozen_stages=frozen_stages,
         weight_decay=0.0,
         decay_norms_and_biases=False,
+        views="mirrored" if task.mirrors else "single",
     )

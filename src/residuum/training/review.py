@@ -91,7 +91,8 @@ def review(settings: ReviewSettings) -> Review:
     places = [(name, row) for name, loader in loaders.items() for row in range(len(loader.split))]
     labels = np.concatenate([loader.split.labels for loader in loaders.values()])
     pictures = _All(loaders, opened.classifier.classes, places, labels)
-    x = {name: features(opened.classifier.net, loader, compute, lambda: None) for name, loader in loaders.items()}
+    net, views = opened.classifier.net, opened.classifier.preprocessing.views
+    x = {name: features(net, loader, compute, lambda: None, views) for name, loader in loaders.items()}
     answered = _answers(run, opened, x)
     near = nearest_others(directions(np.concatenate(list(x.values()))))
     found = Review(
