@@ -2,8 +2,9 @@
 
 import atexit
 import gc
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,26 @@ def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
     for name in ("kaiming_normal_", "kaiming_uniform_"):
         monkeypatch.setattr(f"torch.nn.init.{name}", lambda weight, *_, **__: weight)
+
+
+Browse = Callable[[Path], tuple[str, list[str]]]
+
+
+@pytest.fixture(scope="session")
+def browse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browse]:
+    """Open pages in one headless chromium, 400 px wide: the DOM after the script ran, and what the console said."""
+    from browser import browser
+
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+
+        def open_page(html: Path) -> tuple[str, list[str]]:
+            tab.messages.clear()
+            tab.open(html.as_uri())
+            tab.wait(f"location.href == {json.dumps(html.as_uri())} && document.readyState == 'complete'")
+            return tab.js("document.documentElement.outerHTML"), [*tab.messages]
+
+        tab.send("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=False)
+        yield open_page
 
 
 @pytest.fixture(scope="session")
