@@ -986,8 +986,10 @@ def test_a_model_from_before_there_was_a_choice_of_interpolation_is_bilinear(dig
     tensors, metadata = read_tensors(digits_model)
     about = json.loads(metadata["residuum"])
     assert about["preprocessing"].pop("interpolation") == "bilinear"
+    assert about["preprocessing"].pop("views") == "single"
     digits_model.write_bytes(sealed(tensors, {"residuum": json.dumps(about)}))
     assert load(digits_model).preprocessing.interpolation == "bilinear"
+    assert load(digits_model).preprocessing.views == "single"
 
 
 def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

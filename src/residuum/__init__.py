@@ -185,8 +185,8 @@ def serve(
     receive: float = 10.0,
     drain: float = 30.0,
     examples: int = 8,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> None:

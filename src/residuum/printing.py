@@ -191,7 +191,18 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return print_figures(found)
+    print_figures(found)
+    return _print_side_by_side(found) if found.beside else None
+
+
+def _print_side_by_side(found: DataEvaluation) -> None:
+    """Print a line for each protocol and net, those of the figures above first."""
+    print(f"\n{'top-1':>8}  {'95 % interval':<19}{'top-5':>8}{'loss':>8}   protocol, net")
+    for one in (found, *found.beside):
+        interval = f"{one.top1.low:.2%} to {one.top1.high:.2%}"
+        top5 = f"{one.top5.value:.2%}" if one.top5 else ""
+        named = " + ".join(one.models)
+        print(f"{one.top1.value:>8.2%}  {interval:<19}{top5:>8}{one.loss:>8.3f}   {one.protocol}, {named}")
 
 
 def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 from residuum.choices import (
     AnswerFormat,
     EngineWanted,
+    EvaluationViews,
     ExportTarget,
     Interpolation,
     PrecisionWanted,
@@ -51,6 +52,12 @@ class EvaluateSettings(WithWorkers):
     data: Place | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
+    views: tuple[EvaluationViews, ...] = ()
+    """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),
+    ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640 for a net of 224 px); several
+    stand side by side. By default single, or mirrored where the model was found to answer better so."""
+    with_: tuple[Place, ...] = ()
+    """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
@@ -136,9 +143,9 @@ class ServeSettings(OnDevice):
     """Seconds for what has come to be answered after SIGTERM."""
     examples: Annotated[int, Range(0, 100)] = 8
     """Pictures of a run's own data that the page offers to try."""
-    engine: EngineChoice = "auto"
+    engine: EngineWanted = "auto"
     """What computes."""
-    precision: PrecisionChoice = "auto"
+    precision: PrecisionWanted = "auto"
     """In what numbers."""
 
 
@@ -155,9 +162,9 @@ class ShowSettings(OnDevice):
     """Open the page in the browser; else its address is said."""
     examples: Annotated[int, Range(0, 100)] = 12
     """Pictures of the run's own data that the page offers to try."""
-    engine: EngineChoice = "auto"
+    engine: EngineWanted = "auto"
     """What computes the answers. With blocks off it is the net itself, by torch in float32."""
-    precision: PrecisionChoice = "auto"
+    precision: PrecisionWanted = "auto"
     """In what numbers."""
 
 

@@ -159,6 +159,22 @@ def evaluation_view(
     return np.array(resized.crop((left, top, right, bottom)))
 
 
+def resized(pixels: Pixels, shorter: int, name: str, interpolation: Interpolation = "bilinear") -> Pixels:
+    """Return the whole picture (H, W, 3) with its shorter side brought to `shorter`, with antialiasing.
+
+    Raises:
+        BrokenPicture: it is so long a strip that it would have more than MAX_PIXELS.
+    """
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    new_height, new_width = (shorter * side // short for side in (height, width))
+    if new_height * new_width > MAX_PIXELS:
+        raise _broken(name, f"with a shorter side of {shorter} px it would be of over {MAX_PIXELS // 10**6} million")
+    if short == shorter:
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((new_width, new_height), _FILTERS[interpolation]))
+
+
 # --- opening -----------------------------------------------------------------------------------
 
 
