@@ -36,7 +36,7 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "reporting"}
+ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "publishing", "reporting"}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -66,6 +66,7 @@ LADDER = {
     "depth": USES | {"training"},
     "explanation": USES | {"training", "prediction", "depth"},
     "studies": USES | {"training", "prediction", "depth"},
+    "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "verbs": ALL | {"printing"},

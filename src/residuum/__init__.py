@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.predict import Answer
+    from residuum.publishing.publish import Published
     from residuum.runs import RunRecord
 
 __all__ = [
@@ -41,11 +42,13 @@ __all__ = [
     "Explanation",
     "Exported",
     "Imported",
+    "Published",
     "RunRecord",
     "Stopped",
     "TrainSettings",
     "UserError",
     "__version__",
+    "card",
     "check",
     "evaluate",
     "explain",
@@ -57,6 +60,7 @@ __all__ = [
     "load",
     "model_table",
     "predict",
+    "publish",
     "report",
     "review",
     "study",
@@ -76,6 +80,8 @@ export_weights = verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
+card = verbs.card.python
+publish = verbs.publish.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python
@@ -164,6 +170,7 @@ def __getattr__(name: str) -> Any:
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
         "Imported": "residuum.exchange.import_weights",
+        "Published": "residuum.publishing.publish",
         "RunRecord": "residuum.runs",
     }
     if name not in homes:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
     from residuum.prediction.predict import Answer
+    from residuum.publishing.publish import Published
     from residuum.records.evaluation import DataEvaluation, Figures
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -217,6 +218,22 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {near.name} ({near.truth})")
     return print(f"report   {explanation.path / REPORT}")
+
+
+def print_published(settings: object, found: Published, json: bool) -> None:
+    """Print what was sent, or would be, and what was not."""
+    if json:
+        return print_json(found)
+    for text in found.left_out:
+        say(f"not sent: {text}")
+    seen = "seen by everybody" if found.public else "private"
+    print(f"{'would be' if found.dry_run else 'lies at':<9}{found.address}, {seen}")
+    for file in found.files:
+        there = ", was there already" if file.was_there else ""
+        print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
+    if found.dry_run:
+        return print(f"\n{found.card}")
+    return print(f"next     residuum import hf:{found.repository}")
 
 
 def print_imported(settings: object, imported: Imported, json: bool) -> None:

@@ -123,6 +123,40 @@ class ExportWeightsSettings(Settings):
 
 
 @dataclass(frozen=True)
+class CardSettings(Settings):
+    """What `residuum card` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    licence: str | None = None
+    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
+    anew: bool = False
+    """Write over a card that was changed by hand."""
+
+
+@dataclass(frozen=True)
+class PublishSettings(Settings):
+    """What `residuum publish` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    repository: str | None = None
+    """OWNER/NAME on the Hugging Face hub."""
+    _: KW_ONLY
+    licence: str | None = None
+    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
+    public: bool = False
+    """Let everybody see it. A new repository is private otherwise."""
+    pictures: bool = False
+    """Send what stems from single training pictures, too: small pictures of mistakes, the features "unsure" goes by."""
+    replace: bool = False
+    """Write over files of the same names that residuum has not put there, or that were changed there."""
+    dry_run: bool = False
+    """Show what would be sent, and send nothing."""
+
+
+@dataclass(frozen=True)
 class GrowSettings(Settings):
     """What `residuum grow` can be told."""
 

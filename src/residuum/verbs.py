@@ -15,6 +15,7 @@ from residuum import printing
 from residuum.console import show_progress
 from residuum.errors import UserError, nearest
 from residuum.settings import (
+    CardSettings,
     CheckSettings,
     EvaluateSettings,
     ExplainSettings,
@@ -28,6 +29,7 @@ from residuum.settings import (
     MachineSettings,
     ModelsSettings,
     PredictSettings,
+    PublishSettings,
     ReportSettings,
     ReviewSettings,
     StudySettings,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
     from residuum.prediction.predict import Answer
+    from residuum.publishing.publish import Published
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
@@ -179,6 +182,28 @@ def export_weights(settings: ExportWeightsSettings) -> Exported:
     return export_file(settings)
 
 
+@verb(CardSettings, printing.prints_path("card", "card     {}"))
+def card(settings: CardSettings) -> Path:
+    """Write a model card beside a run or model: figures, data, limits, lineage, licence; the Hugging Face hub reads it.
+
+    What you write into it is kept.
+    """
+    from residuum.publishing.card import write_card
+
+    return write_card(settings)
+
+
+@verb(PublishSettings, printing.print_published)
+def publish(settings: PublishSettings) -> Published:
+    """Send a model with its card to the Hugging Face hub, and check what lies there; a new repository is private.
+
+    Examples: residuum publish RUN OWNER/NAME --dry-run    residuum publish RUN OWNER/NAME --licence apache-2.0
+    """
+    from residuum.publishing.publish import publish as publish_model
+
+    return publish_model(settings)
+
+
 @verb(StudySettings, printing.print_study)
 def study(settings: StudySettings) -> list[dict[str, Any]]:
     """Put a claim of the papers to the test: what is measured, with its spread, and a verdict.
@@ -287,7 +312,7 @@ def review(settings: ReviewSettings) -> Review:
 
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
 def fetch(settings: FetchSettings) -> Path:
-    """Download a data set by name, checksummed; this, weights fetch, and import by name alone use the network."""
+    """Download a data set by name, checksummed; it, weights fetch, publish and import by name alone use the network."""
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:
