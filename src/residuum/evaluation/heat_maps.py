@@ -8,6 +8,7 @@ Letters: B pictures of S×S pixels; a map of h×w places; A activations (B, C, h
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ LEAST = 1e-5
 """What in a map is no more than rounding."""
 COVER = 0.75
 """How much of the picture the colour hides where a map is highest."""
+GREYS, COVERS = 20, 12
+"""In how many steps a picture and a map are drawn; together they fill one palette."""
 LEAST_SIDE = 96
 """A smaller picture is enlarged, so that its pixels do not hide the map."""
 
@@ -138,6 +141,16 @@ def _tinted(pixels: NDArray[np.uint8], share: NDArray[np.float64], long_side: in
         grey = grey.resize((times * grey.width, times * grey.height), Image.Resampling.NEAREST)
     grey.thumbnail((long_side, long_side))
     field = Image.fromarray(share.astype(np.float32)).resize(grey.size, Image.Resampling.BILINEAR)
-    cover = COVER * np.asarray(field)[:, :, None].clip(0, 1)
-    tinted = (1 - cover) * np.asarray(grey)[:, :, None] + cover * ORANGE
-    return Image.fromarray(tinted.astype(np.uint8)).quantize(64)
+    covered = np.rint(np.asarray(field).clip(0, 1) * (COVERS - 1)).astype(np.uint8)
+    level = np.rint(np.asarray(grey) * np.float32((GREYS - 1) / 255)).astype(np.uint8)
+    drawn = Image.frombytes("P", grey.size, (covered * GREYS + level).tobytes())
+    drawn.putpalette(_colours())
+    return drawn
+
+
+@cache
+def _colours() -> bytes:
+    """Return red, green and blue of every grey under every cover."""
+    cover = COVER * np.linspace(0, 1, COVERS)[:, None, None]
+    colours = (1 - cover) * np.linspace(0, 255, GREYS)[:, None] + cover * ORANGE
+    return colours.round().astype(np.uint8).tobytes()
