@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from residuum import Answer, Predictor, Unanswered, UserError
 from residuum.data.decode import BrokenPicture, decode
 from residuum.evaluation.heat_maps import METHODS
 from residuum.loading import load as load_classifier
+from residuum.loading import save_classifier
+from residuum.records.model import Provenance
 
 CLASSES = ("red", "green", "blue")
 COLOURS = {"red": (200, 60, 60), "green": (60, 200, 60)}
@@ -118,6 +121,21 @@ def test_threads_share_one_predictor_and_nothing_is_read_again(
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(ask, range(8)):
             assert_same(found, alone)
+
+
+def test_a_model_whose_answers_are_means_of_mirrored_views_is_asked_so(model: Path, folder: Path, tmp_path: Path):
+    """The mean of the logits, of what the net says of a picture and of its mirror image."""
+    plain = load_classifier(model)
+    how = replace(plain.preprocessing, views="mirrored")
+    save_classifier(tmp_path / "mirrored.safetensors", plain.net, plain.spec, CLASSES, how, Provenance())
+    mirrored = residuum.load(tmp_path / "mirrored.safetensors", threads=1)
+    images = mirrored.preprocess(folder / "red")
+    with torch.inference_mode():
+        expected = torch.softmax((plain.net(images) + plain.net(images.flip(3))) / 2, 1)
+    found = mirrored.predict(folder / "red", top=3)
+    for answer, each in zip(found, expected, strict=True):
+        assert answer.probabilities == pytest.approx(each.sort(descending=True).values.tolist(), abs=1e-6)
+    assert found[0].probabilities != pytest.approx(residuum.load(model).predict(folder / "red/0.png").probabilities)
 
 
 def test_bad_pictures_do_not_stop_the_others(predictor: Predictor, folder: Path):
