@@ -16,7 +16,7 @@ import pytest
 from small_start import coloured_noise, small_model
 
 import residuum
-from residuum import UserError
+from residuum import Predictor, UserError
 from residuum.cli import main
 from residuum.prediction.addresses import fetched
 from residuum.prediction.answer import Answer
@@ -134,6 +134,24 @@ def test_folders_of_classes_stay_below_and_apart(tmp_path: Path):
     (tmp_path / "x.png").write_bytes(b"1")
     unsure = Answer(str(tmp_path / "x.png"), ("a/b",), (1.0,), distance=2.0, threshold=1.0)
     assert sort_copy(unsure, folders).parent.name == "unsure (2)"
+
+
+def test_ctrl_c_leaves_what_is_answered(command: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root, answers_of = coloured_noise(tmp_path / "pictures", COLOURS, 10, 30), Predictor.answers_of
+    steps = 0
+
+    def stopped(self: Predictor, *given: Any) -> list[Answer]:
+        nonlocal steps
+        steps += 1
+        if steps > 1:
+            raise KeyboardInterrupt
+        return answers_of(self, *given)
+
+    monkeypatch.setattr(Predictor, "answers_of", stopped)
+    code, _, err = command(model, root, "--out", tmp_path / "a.jsonl")
+    assert code == 130
+    assert "16 of 20 pictures are answered" in err
+    assert len((tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 16
 
 
 def test_a_pipe_is_not_waited_for(model: Path, tmp_path: Path):
