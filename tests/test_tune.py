@@ -251,12 +251,13 @@ def test_one_view_is_asked_where_the_mirror_image_is_no_help(
     resolved = resolve(TrainSettings(**finished.settings.settings))
     labels = np.arange(24) % 2
     loaders: Any = {"train": SimpleNamespace(split=SimpleNamespace(labels=labels))}
-    sure, unsure = (
-        SimpleNamespace(found=SimpleNamespace(head=SimpleNamespace(out_of_fold=np.eye(2)[labels] * p + (1 - p) / 2)))
-        for p in (0.8, 0.2)
-    )
-    for single, averaged in ((sure, unsure), (unsure, sure)):
-        assert head_run._likelier(tmp_path, resolved, loaders, single, averaged) is sure  # type: ignore[arg-type]
+    rows = np.eye(2)[labels]
+    found = [SimpleNamespace(head=SimpleNamespace(out_of_fold=p * rows + (1 - p) / 2)) for p in (0.8, 0.2)]
+    nothing: Any = None
+    sure, unsure = (head_run.Fitted(nothing, nothing, one, nothing, None, "single") for one in found)  # type: ignore[arg-type]
+    assert head_run._likelier(tmp_path, resolved, loaders, sure, unsure) is sure
+    chosen = head_run._likelier(tmp_path, resolved, loaders, unsure, sure)
+    assert (chosen.found, chosen.start) == (sure.found, unsure)
     assert "the picture alone is asked" in capsys.readouterr().err
 
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,13 @@ class Fitted:
     """Of the data's own test or validation pictures, where there are any."""
     views: Views
     """What of each picture the features are the mean of."""
+    one_view: "Fitted | None" = None
+    """The head fitted to one view, where these are several."""
+
+    @property
+    def start(self) -> "Fitted":
+        """Return the head that steps begin from: they are shown one view at a time."""
+        return self.one_view or self
 
 
 def train_head(
@@ -113,7 +120,7 @@ def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, a
         run,
         f"answers averaged with the mirror image's: {right:.2%} right ({both:.3f} nats, {alone:.3f} without): {kept}",
     )
-    return averaged if both < alone else single
+    return replace(averaged, one_view=single) if both < alone else single
 
 
 def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) -> Evaluation:
