@@ -58,15 +58,17 @@ class Fitted:
 
 def train_head(
     run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
-) -> tuple[ResNet, Evaluation]:
-    """Return the net with its last layer fitted, and the run's final figures, which are written.
+) -> tuple[Resolved, ResNet, Evaluation]:
+    """Return the way taken, with the views that were chosen; the net with its last layer fitted; and the run's final
+    figures, which are written.
 
     Raises:
         Stopped: a signal came; the message says how to go on.
         UserError: pictures cannot be read, or are all the same.
     """
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
-    return fitted.net, judge_head(run, resolved, loaders, fitted)
+    resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
+    return resolved, fitted.net, judge_head(run, resolved, loaders, fitted)
 
 
 def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Fitted:
