@@ -45,7 +45,7 @@ const begin = (chosen) => {
   the("examples").replaceChildren(...chosen.examples.map(offered));
   the("net").hidden = !chosen.blocks.length;
   the("net-lead").textContent = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
-  net.begin(chosen.blocks);
+  net.begin(chosen.blocks, chosen.shortcut === "none");
   show();
 };
 

@@ -205,10 +205,10 @@ export const drawnNet = (box, flip) => {
   };
   const word = (column, first, name, slot) => {
     const [x, y] = made.upright
-      ? [made.bars[0] + 2, column.at + (made.is.worded ? 15 : 4)]
+      ? [made.bars[0] + 2, column.at + (made.is.worded ? 15 : 13)]
       : [column.at, made.bars[1] + 14];
     const values = {
-      class: `word w${slot < 0 ? SLOTS : slot}${made.upright ? " over" : ""}`,
+      class: `word w${slot < 0 ? SLOTS : slot}${made.upright ? " over" : ""}${made.is.worded ? "" : " dense"}`,
       x,
       y,
     };
@@ -240,8 +240,9 @@ export const drawnNet = (box, flip) => {
   }).observe(box.parentElement);
 
   return {
-    /** Show another net: [{name, can_be_off, channels}, …] in order. */
-    begin(wanted) {
+    /** Show another net: [{name, can_be_off, channels}, …] in order; a plain one has no line past its blocks. */
+    begin(wanted, plain) {
+      box.classList.toggle("plain", plain);
       blocks = wanted.map((block) => ({ ...block, stage: Number(/^stage(\d+)/.exec(block.name)?.[1] ?? 1) }));
       current = Math.max(
         0,
