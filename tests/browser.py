@@ -60,6 +60,8 @@ class Tab:
             self.messages.append(found["entry"]["text"])
         elif method == "Runtime.exceptionThrown":
             self.messages.append(json.dumps(found["exceptionDetails"]))
+        elif method == "Runtime.consoleAPICalled":
+            self.messages.append(json.dumps(found["args"]))
 
     def js(self, code: str) -> Any:
         """Return what an expression gives; a promise is awaited."""
@@ -112,6 +114,11 @@ class Tab:
         """Prefer dark, or light, colours."""
         value = "dark" if wanted else "light"
         self.send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}])
+
+    def speak(self, language: str) -> None:
+        """Prefer a language, as "zh-CN"."""
+        agent = self.js("navigator.userAgent")
+        self.send("Emulation.setUserAgentOverride", userAgent=agent, acceptLanguage=language)
 
     def open(self, address: str) -> None:
         """Go to an address, from another page, so that a fragment is read anew."""

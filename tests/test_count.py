@@ -206,6 +206,7 @@ UNUSUAL = {
 }
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", SHALLOW)
 def test_the_count_by_blocks_is_the_count_of_the_whole(name: str) -> None:
     spec = named(name, 7)

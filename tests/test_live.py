@@ -137,11 +137,12 @@ def test_all_that_is_said_of_one_picture() -> None:
 
 
 def test_what_the_page_draws_of_a_net() -> None:
-    found = net_as_json(named("resnet50"))
-    assert (found["depth"], found["layers_in_block"], found["shortcut"]) == (50, 3, "B")
-    assert found["blocks"][0] == {"name": "stage1.block1", "can_be_off": False, "goes": None, "channels": 256}
-    assert sum(each["can_be_off"] for each in found["blocks"]) == 12
-    assert sorted(each["goes"] for each in found["blocks"] if each["goes"]) == list(range(1, 13))
+    net = net_as_json(named("resnet50"))
+    assert (net["depth"], net["layers_in_block"], net["shortcut"]) == (50, 3, "B")
+    found = net["blocks"]
+    assert found[0] == {"name": "stage1.block1", "can_be_off": False, "goes": None, "channels": 256}
+    assert sum(each["can_be_off"] for each in found) == 12
+    assert sorted(each["goes"] for each in found if each["goes"]) == list(range(1, 13))
 
 
 @pytest.mark.usefixtures("unfilled")

@@ -26,7 +26,7 @@ from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import chosen, record, rounded, run_studies
-from residuum.studies.trained import loss_curve, net_settings, trained
+from residuum.studies.trained import _side_by_side, loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
@@ -227,9 +227,9 @@ def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
 
 
 def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
-    setup = Setup("tiny", (0, 1), tmp_path, threads=2)
-    with pytest.raises(UserError, match=r"resnet20-s\d-\w+ failed") as error:
-        trained(setup, [tiny(setup, seed, stride_in="1x1") for seed in (0, 1)])
+    settings = tiny(Setup("tiny", (0,), tmp_path), 0, stride_in="1x1")
+    with pytest.raises(UserError, match="training resnet20-s0 failed") as error:
+        _side_by_side({tmp_path / "runs" / "resnet20-s0": settings}, 1)
     assert "a basic block cannot stride in a 1×1 convolution" in str(error.value)
     assert "its words are in" in str(error.value)
 

@@ -64,6 +64,7 @@ __all__ = [
     "report",
     "review",
     "serve",
+    "show",
     "study",
     "this_machine",
     "train",
@@ -81,6 +82,7 @@ export_weights = verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
+show = verbs.show.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python

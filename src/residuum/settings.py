@@ -142,6 +142,25 @@ class ServeSettings(OnDevice):
 
 
 @dataclass(frozen=True)
+class ShowSettings(OnDevice):
+    """What `residuum show` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen on, on this machine alone; 0 takes a free one."""
+    browser: bool = True
+    """Open the page in the browser; else its address is said."""
+    examples: Annotated[int, Range(0, 100)] = 12
+    """Pictures of the run's own data that the page offers to try."""
+    engine: EngineChoice = "auto"
+    """What computes the answers. With blocks off it is the net itself, by torch in float32."""
+    precision: PrecisionChoice = "auto"
+    """In what numbers."""
+
+
+@dataclass(frozen=True)
 class ImportSettings(Settings):
     """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
 

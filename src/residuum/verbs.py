@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
 from pathlib import Path
@@ -31,6 +32,7 @@ from residuum.settings import (
     ReportSettings,
     ReviewSettings,
     ServeSettings,
+    ShowSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
@@ -160,14 +162,33 @@ def serve(settings: ServeSettings) -> None:
 
     Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
     """
-    try:
+    with _packages_of("serve"):
         from residuum.serving.run import serve as serve_models
+
+    serve_models(settings)
+
+
+@verb(ShowSettings, lambda _settings, _result, _json: None, announced=True)
+def show(settings: ShowSettings) -> None:
+    """Open a page in the browser that answers pictures, with blocks to switch off by a click, until Ctrl-C.
+
+    Examples: residuum show RUN    residuum show model.safetensors --port 0
+    """
+    with _packages_of("show"):
+        from residuum.serving.show import show as show_model
+
+    show_model(settings)
+
+
+@contextmanager
+def _packages_of(name: str) -> Iterator[None]:
+    """Say which extra a verb needs, where one of its packages is absent (UserError)."""
+    try:
+        yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("residuum"):
             raise
-        raise UserError(f"serve needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
-
-    serve_models(settings)
+        raise UserError(f"{name} needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))

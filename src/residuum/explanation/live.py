@@ -101,7 +101,7 @@ def net_as_json(spec: NetSpec) -> dict[str, Any]:
     """Return what the page draws of a net: {"depth", "layers_in_block", "shortcut", "blocks"}, the last in order:
     {"name", "can_be_off", "goes", "channels"}.
 
-    `goes`: its place among those that go as the net is made shallower, 1 the first; null for one that stays.
+    `goes`: its place among those that go as the net is made shallower, 1 the first; None for one that stays.
     """
     going = {name: place for place, name in enumerate(going_off(spec), start=1)}
     width = {f"stage{number}": width * spec.expansion for number, width in enumerate(spec.widths, start=1)}

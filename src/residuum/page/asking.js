@@ -14,7 +14,7 @@ const viewed = () => {
   state.picture.view ??= bytesOf(state.whole.seen);
   return state.picture.view;
 };
-export const look = guarded(async (blob, name, live = false, example = "") => {
+export const look = guarded(async (blob, name, live = false, example = 0) => {
   const mine = ++state.asked;
   const still = () => mine === state.asked;
   fault("");
@@ -40,7 +40,7 @@ export const look = guarded(async (blob, name, live = false, example = "") => {
     show();
     if (state.off.size) await answer();
   }
-  if (!live) await explain();
+  if (!live && state.model.blocks.length) await explain();
 });
 
 export const answer = latest(

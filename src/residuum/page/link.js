@@ -8,7 +8,7 @@ export const inLink = () => {
   const { model, off, picture, whole } = state;
   const parts = [`model=${encodeURIComponent(model.name)}`];
   if (off.size) parts.push(`off=${[...off].join(",")}`);
-  if (picture?.example) parts.push(`picture=${encodeURIComponent(picture.example)}`);
+  if (picture?.example) parts.push(`picture=${picture.example}`);
   else if (whole?.seen?.length < MOST_IN_LINK)
     parts.push(`seen=${encodeURIComponent(whole.seen.split(",")[1])}`);
   return `#${parts.join("&")}`;

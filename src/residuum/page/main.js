@@ -2,7 +2,7 @@
 import { explain, look, switched } from "./asking.js";
 import { copy, bytesOf, fromLink } from "./link.js";
 import { drawnNet } from "./net.js";
-import { ask, useToken } from "./server.js";
+import { ask, askForPicture, useToken } from "./server.js";
 import { drawIn, show, showHeat } from "./shown.js";
 import { pictureSource } from "./source.js";
 import { canBeOff, fault, fresh, guarded, state, the } from "./state.js";
@@ -17,12 +17,18 @@ const net = drawnNet(the("drawing"), (name) => {
 drawIn(net);
 
 // --- beginning ---
-const example = guarded(async ({ name, url }) => {
-  const headers = {};
-  const reply = await fetch(url, { headers });
-  if (!reply.ok) throw new Error(`${name}: ${reply.status}`);
-  await look(await reply.blob(), name, false, name);
+const example = guarded(async (place) => {
+  const { name, url } = state.model.examples[place];
+  await look(await askForPicture(url), name, false, place + 1);
 });
+const offered = ({ name, url }, place) => {
+  const label = t("example", { name });
+  const shown = fresh("img", { alt: label });
+  const button = fresh("button", { type: "button", title: name }, shown);
+  button.addEventListener("click", () => example(place));
+  guarded(async () => (shown.src = URL.createObjectURL(await askForPicture(url))))();
+  return fresh("li", {}, button);
+};
 
 const begin = (chosen) => {
   Object.assign(state, { model: chosen, off: new Set(), names: [], of: "" });
@@ -36,18 +42,7 @@ const begin = (chosen) => {
   );
   the("shown").max = Math.min(20, chosen.classes.length);
   the("examples-part").hidden = !chosen.examples.length;
-  the("examples").replaceChildren(
-    ...chosen.examples.map((one) => {
-      const label = t("example", { name: one.name });
-      const button = fresh(
-        "button",
-        { type: "button", title: one.name },
-        fresh("img", { src: one.url, alt: label }),
-      );
-      button.addEventListener("click", () => example(one));
-      return fresh("li", {}, button);
-    }),
-  );
+  the("examples").replaceChildren(...chosen.examples.map(offered));
   the("net").hidden = !chosen.blocks.length;
   the("net-lead").textContent = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
   net.begin(chosen.blocks);
@@ -61,8 +56,8 @@ const restore = guarded(async () => {
   state.off = new Set((link.off ?? "").split(",").filter((name) => free.has(name)));
   const { examples } = state.model;
   if (link.seen) return look(bytesOf(`data:image/png;base64,${link.seen}`), t("picture"));
-  const wanted = examples.find((one) => one.name === link.picture) ?? examples[0];
-  if (wanted) return example(wanted);
+  const wanted = Number(link.picture) - 1;
+  if (examples.length) return example(examples[wanted] ? wanted : 0);
   return show();
 });
 
@@ -180,6 +175,12 @@ pictureSource(
     note: the("source-note"),
   },
   look,
+  () => {
+    if (!state.picture) return;
+    state.picture.live = false;
+    show();
+    explain();
+  },
 );
 speak();
 start();

@@ -73,8 +73,8 @@ export const drawnNet = (box, flip) => {
     parts.picture = element("image", { class: "picture", x, y, width: side, height: side }, svg);
     element("rect", { class: "frame", x, y, width: side, height: side, rx: 6 }, svg);
     if (made.upright) {
-      parts.final = element("text", { class: "final", x: made.bars[0], y: 34 }, text);
-      parts.share = element("text", { class: "final-share", x: made.bars[0], y: 58 }, text);
+      parts.final = element("text", { class: "final", x: made.bars[0] + 14, y: 34 }, text);
+      parts.share = element("text", { class: "final-share", x: made.bars[0] + 14, y: 58 }, text);
     } else {
       const from = made.stop + 20;
       element("path", { class: "tip", d: `M${from} ${made.line - 7}l12 7l-12 7z` }, svg);

@@ -54,6 +54,13 @@ export const ask = async (path, values = {}, picture = null, tell = () => {}) =>
   }
 };
 
+/** A picture that the server has, with the token if it wants one. */
+export const askForPicture = async (path) => {
+  const reply = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  if (!reply.ok) throw await refusal(reply);
+  return reply.blob();
+};
+
 const refusal = async (reply) => {
   let said = {};
   try {

@@ -12,8 +12,13 @@ export const drawIn = (drawn) => {
 
 export const show = () => {
   const { now, whole, predicted } = state;
-  const answers = state.off.size && now ? now.answers : (predicted?.answers ?? whole?.answers);
-  showBars(answers?.slice(0, state.top) ?? [], state.off.size ? whole : null);
+  const answered =
+    !now || (now.off.length === state.off.size && now.off.every((name) => state.off.has(name)));
+  if (answered) {
+    const answers = state.off.size && now ? now.answers : (predicted?.answers ?? whole?.answers);
+    showBars(answers?.slice(0, state.top) ?? [], state.off.size ? whole : null);
+    the("sentence").textContent = sentence();
+  }
   showDepth();
   drawing.show({
     off: state.off,
@@ -29,7 +34,6 @@ export const show = () => {
   if (keys.length) keys.push(key(`s${SLOTS}`, t("others")));
   if (state.off.size && whole) keys.push(key("ghost-key", `${state.names[0]}: ${t("intact")}`));
   the("classes").replaceChildren(...keys);
-  the("sentence").textContent = sentence();
   showPicture();
   const { curl, python } = request();
   the("curl").textContent = curl;

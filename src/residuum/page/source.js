@@ -4,8 +4,11 @@ import { t } from "./words.js";
 const EVERY = 500;
 const LONG_SIDE = 800;
 
-/** Call `take(blob, name, live)` for every picture; the camera gives one each half second, when the last is answered. */
-export const pictureSource = (stand, { choose, file, camera, video, note }, take) => {
+/**
+ * Call `take(blob, name, live)` for every picture; the camera gives one each half second, when the last is answered.
+ * `held()` is called when its last picture stays.
+ */
+export const pictureSource = (stand, { choose, file, camera, video, note }, take, held) => {
   let stream = null;
 
   const pictures = (items) => [...items].filter((item) => item.type.startsWith("image/"));
@@ -53,12 +56,16 @@ export const pictureSource = (stand, { choose, file, camera, video, note }, take
   const watch = async (mine) => {
     while (stream === mine) {
       const began = performance.now();
-      if (video.videoWidth) await take(await frame(), t("camera"), true);
+      const one = video.videoWidth ? await frame() : null;
+      if (one && stream === mine) await take(one, t("camera"), true);
       await new Promise((done) => setTimeout(done, Math.max(50, EVERY - (performance.now() - began))));
     }
   };
   camera.addEventListener("click", async () => {
-    if (stream) return hold();
+    if (stream) {
+      hold();
+      return held();
+    }
     note.hidden = true;
     try {
       if (!navigator.mediaDevices) throw new Error(t("noCamera"));

@@ -29,14 +29,23 @@ export const fault = (error) => {
   the("fault").hidden = !words;
   if (error?.wants === "token") the("asked").hidden = false;
 };
+let working = 0;
+const busier = (step) => {
+  working += step;
+  document.querySelector("main").setAttribute("aria-busy", String(working > 0));
+};
+/** The work, its fault told to the person; while it goes on the page is busy. */
 export const guarded =
   (work) =>
   async (...given) => {
+    busier(1);
     try {
       return await work(...given);
     } catch (error) {
       fault(error);
       return undefined;
+    } finally {
+      busier(-1);
     }
   };
 export const byBlock = (found) => (found ? new Map(found.after.map((one) => [one.block, one])) : null);

@@ -17,9 +17,9 @@ export const spoken = () => language;
 
 /** A probability as a person reads it: never 100 % or 0 % unless it is. */
 export const percent = (p) => {
-  if (p >= 1) return "100 %";
+  if (p >= 1) return "100\u00a0%";
   const shown = Math.min(99.99, 100 * p);
-  if (shown > 0 && shown < 0.05) return "< 0.1 %";
-  return `${shown > 99.9 ? shown.toFixed(2) : shown.toFixed(1)} %`;
+  if (shown > 0 && shown < 0.05) return "<\u00a00.1\u00a0%";
+  return `${shown > 99.9 ? shown.toFixed(2) : shown.toFixed(1)}\u00a0%`;
 };
 export const said = ({ class: name, probability }) => `${name} (${percent(probability)})`;

@@ -86,7 +86,7 @@ class Switched(Reply, frozen=True, kw_only=True):
     milliseconds: Milliseconds
 
 
-class Piece(Struct, frozen=True, kw_only=True):
+class BlockInfo(Struct, frozen=True, kw_only=True):
     """A residual block."""
 
     name: str
@@ -99,7 +99,7 @@ class Piece(Struct, frozen=True, kw_only=True):
 class Net(Struct, frozen=True, kw_only=True):
     """What the page draws of a net; nothing where the net is not here, but only what an engine makes of it."""
 
-    blocks: tuple[Piece, ...] = ()
+    blocks: tuple[BlockInfo, ...] = ()
     depth: int | None = None
     """Its layers with weights on the longest path."""
     layers_in_block: int | None = None
