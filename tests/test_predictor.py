@@ -1,7 +1,10 @@
 """The object that is held: pictures of every form in, the same answers out, from any thread; and the verb for work."""
 
 import io
+import subprocess
+import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,8 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return coloured_noise(tmp_path_factory.mktemp("pictures") / "all", COLOURS, 10, 30)
 
 
-def numbers(answer: Answer) -> tuple[object, ...]:
-    return answer.classes, pytest.approx(answer.probabilities, abs=1e-6)
+def assert_same(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
+    """Batches of other lengths may be rounded otherwise."""
+    assert [one.classes for one in found] == [one.classes for one in expected]
+    assert np.allclose([one.probabilities for one in found], [one.probabilities for one in expected], atol=1e-6)
 
 
 def test_every_form_of_a_picture_has_the_answer_of_the_net_itself(predictor: Predictor, model: Path, folder: Path):
@@ -62,7 +67,7 @@ def test_a_folder_and_a_list_have_the_answers_of_each_in_order(predictor: Predic
     each = [predictor.predict(file) for file in files]
     assert [one.picture for one in predictor.predict(folder)] == [str(file) for file in files]
     for several in (predictor.predict(folder), predictor.predict(file for file in files)):
-        assert [numbers(one) for one in several] == [numbers(one) for one in each]
+        assert_same(several, each)
     assert [one.picture for one in predictor.predict([files[0].read_bytes(), files[1]])] == ["picture 1", str(files[1])]
     assert predictor.predict([]) == []
 
@@ -70,6 +75,8 @@ def test_a_folder_and_a_list_have_the_answers_of_each_in_order(predictor: Predic
 def test_features_are_what_the_last_layer_reads(predictor: Predictor, folder: Path):
     many = predictor.features(folder)
     assert many.shape == (20, 32)
+    with pytest.raises(UserError, match="no pictures"):
+        predictor.features([])
     one = predictor.features(folder / "green/0.png")
     assert one == pytest.approx(many[0], abs=1e-5)
     with torch.inference_mode():
@@ -110,7 +117,7 @@ def test_threads_share_one_predictor_and_nothing_is_read_again(
 
     with ThreadPoolExecutor(8) as pool:
         for found in pool.map(ask, range(8)):
-            assert [numbers(one) for one in found] == [numbers(one) for one in alone]
+            assert_same(found, alone)
 
 
 def test_bad_pictures_do_not_stop_the_others(predictor: Predictor, folder: Path):
@@ -164,3 +171,32 @@ def test_an_opened_image_is_decoded_as_its_file_and_left_alone(mode: str):
         assert np.array_equal(decode_opened(opened, "x"), expected)
     assert opened.info == before
     assert opened.mode == Image.open(file).mode
+
+
+def test_an_engine_that_needs_no_torch_answers_without_it(folder: Path):
+    """All that lies between a picture and its answer, likeness too, in a process of its own: torch takes seconds."""
+    program = f"""
+import sys
+import numpy as np
+from pathlib import Path
+import residuum.cli, residuum.prediction.predict
+from residuum.engines.contract import Output
+from residuum.engines.described import Described
+from residuum.prediction.predictor import Predictor
+from residuum.records.model import View
+from residuum.records.review import Likeness
+
+class Mean:
+    name, precision = "onnxruntime", "float32"
+    def __call__(self, views):
+        colour = views.mean((1, 2), dtype=np.float32)
+        return Output(colour / colour.sum(1, keepdims=True), colour)
+
+like = Likeness(neighbours=1, threshold=0.1, known=0.05)
+about = Described("x", ("red", "green", "blue"), View(image_size=24, resize_to=24), like, np.eye(3, dtype="f4")[:1], "")
+found = Predictor(Mean(), about, Path("x")).predict(Path({str(folder)!r}))
+print([one.best for one in found] == ["green"] * 10 + ["red"] * 10, {{one.unsure for one in found[:10]}})
+print("torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["True {True}", "False"]

@@ -1,6 +1,6 @@
 """residuum: trains, judges, uses and takes apart deep residual networks for images.
 
-The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings),
+The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings and
 and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after everything is saved.
 torch is imported by the verb that needs it, so that importing residuum is instant.
 """
@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import AnswerFormat, Device, EngineChoice, PrecisionChoice, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
 from residuum.errors import Stopped, UserError
+from residuum.outward_settings import ServeSettings
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
-    ServeSettings,
     StudySettings,
     TrainSettings,
 )
-from residuum.verbs import for_people
+from residuum.verb import for_people
 from residuum.version import VERSION
 
 if TYPE_CHECKING:
@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
     from residuum.plain_data import Place
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.prediction.predictor import Predictor
+    from residuum.publishing.publish import Published
     from residuum.runs import RunRecord
 
 __all__ = [
@@ -42,17 +44,22 @@ __all__ = [
     "Classifier",
     "Explanation",
     "Exported",
+    "ExportedModel",
     "Imported",
     "Predictor",
+    "Published",
     "RunRecord",
     "Stopped",
     "TrainSettings",
     "Unanswered",
     "UserError",
     "__version__",
+    "bench",
+    "card",
     "check",
     "evaluate",
     "explain",
+    "export",
     "export_weights",
     "fetch",
     "grow",
@@ -61,6 +68,7 @@ __all__ = [
     "load",
     "model_table",
     "predict",
+    "publish",
     "report",
     "review",
     "serve",
@@ -77,12 +85,16 @@ __version__ = VERSION
 
 train = verbs.train.python
 evaluate = verbs.evaluate.python
+bench = verbs.bench.python
+export = verbs.export.python
 import_weights = verbs.import_weights.python
 export_weights = verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
 show = verbs.show.python
+card = verbs.card.python
+publish = verbs.publish.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python
@@ -95,8 +107,8 @@ weights_fetch = verbs.weights_fetch.python
 def load(
     path: Place,
     *,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Predictor:
@@ -121,8 +133,8 @@ def predict(
     format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
     sort_into: Place | None = None,
     allow_urls: bool = False,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> list[Answer]:
@@ -179,8 +191,8 @@ def serve(
     receive: float = 10.0,
     drain: float = 30.0,
     examples: int = 8,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> None:
@@ -227,8 +239,10 @@ def __getattr__(name: str) -> Any:
         "Classifier": "residuum.loading",
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
+        "ExportedModel": "residuum.exporting.export",
         "Imported": "residuum.exchange.import_weights",
         "Predictor": "residuum.prediction.predictor",
+        "Published": "residuum.publishing.publish",
         "RunRecord": "residuum.runs",
         "Unanswered": "residuum.prediction.answer",
     }

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
-    from residuum.records.evaluation import DataEvaluation, Figures
+    from residuum.publishing.publish import Published
+    from residuum.records.engines import Agreement, EngineChoice
+    from residuum.records.evaluation import DataEvaluation, Figures, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
@@ -189,7 +192,19 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return print_figures(found)
+    print_figures(found)
+    return _print_side_by_side(found) if found.beside else None
+
+
+def _print_side_by_side(found: DataEvaluation) -> None:
+    """Print a line for each protocol and net, those of the figures above first."""
+    print(f"\n{'top-1':>8}  {'95 % interval':<19}{'top-5':>8}{'loss':>8}   protocol, net")
+    lines: tuple[DataEvaluation | Together, ...] = (found, *found.beside)
+    for one in lines:
+        interval = f"{one.top1.low:.2%} to {one.top1.high:.2%}"
+        top5 = f"{one.top5.value:.2%}" if one.top5 else ""
+        named = " + ".join(one.models)
+        print(f"{one.top1.value:>8.2%}  {interval:<19}{top5:>8}{one.loss:>8.3f}   {one.protocol}, {named}")
 
 
 def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:
@@ -248,6 +263,22 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
     return print(f"report   {explanation.path / REPORT}")
 
 
+def print_published(settings: object, found: Published, json: bool) -> None:
+    """Print what was sent, or would be, and what was not."""
+    if json:
+        return print_json(found)
+    for text in found.left_out:
+        say(f"not sent: {text}")
+    seen = "seen by everybody" if found.public else "private"
+    print(f"{'would be' if found.dry_run else 'lies at':<9}{found.address}, {seen}")
+    for file in found.files:
+        there = ", was there already" if file.was_there else ""
+        print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
+    if found.dry_run:
+        return print(f"\n{found.card}")
+    return print(f"next     residuum import hf:{found.repository}")
+
+
 def print_imported(settings: object, imported: Imported, json: bool) -> None:
     """Say what had to be assumed, and print where the model is."""
     for assumption in imported.assumptions:
@@ -290,6 +321,39 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+
+
+def _agreement(found: Agreement) -> str:
+    """Say in words how answers agree with the run's own."""
+    words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
+    if found.accuracy is None or found.own_accuracy is None:
+        return words
+    return f"{words}, accuracy {found.accuracy.value:.2%} (own {found.own_accuracy.value:.2%})"
+
+
+def print_export(settings: object, found: ExportedModel, json: bool) -> None:
+    """Print where an exported model lies and how its answers agree."""
+    if json:
+        from residuum.records.codec import to_json
+
+        return print_json({"folder": str(found.path), **to_json(found.parity)})
+    for each in found.parity.agreements:
+        print(f"{each.precision:<9}{_agreement(each)}")
+    return print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+
+
+def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
+    """Print how fast each engine is, how well it agrees, and which is used."""
+    if json:
+        return print_json(found)
+    sizes = sorted(found.timings[0].ms)
+    heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
+    print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
+    for one in found.timings:
+        speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
+        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
+    return print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

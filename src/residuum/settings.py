@@ -6,14 +6,11 @@ from typing import Annotated
 
 from residuum.choices import (
     AnswerFormat,
-    EngineChoice,
-    Interpolation,
-    PrecisionChoice,
+    EngineWanted,
+    EvaluationViews,
+    PrecisionWanted,
     Scale,
     SplitName,
-    StrideIn,
-    WeightLayout,
-    ZeroChannels,
 )
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
@@ -50,6 +47,12 @@ class EvaluateSettings(WithWorkers):
     data: Place | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
+    views: tuple[EvaluationViews, ...] = ()
+    """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),
+    ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640 for a net of 224 px); several
+    stand side by side. By default single, or mirrored where the model was found to answer better so."""
+    with_: tuple[Place, ...] = ()
+    """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
@@ -75,9 +78,9 @@ class PredictSettings(OnDevice):
     """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
     allow_urls: bool = False
     """Fetch pictures that are named by an address, https:// or http://."""
-    engine: EngineChoice = "auto"
+    engine: EngineWanted = "auto"
     """What computes."""
-    precision: PrecisionChoice = "auto"
+    precision: PrecisionWanted = "auto"
     """In what numbers."""
 
 
@@ -102,102 +105,6 @@ class ExplainSettings(OnDevice):
     """The training pictures. By default those that the run was trained on."""
     out: Place | None = None
     """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
-
-
-@dataclass(frozen=True)
-class ServeSettings(OnDevice):
-    """What `residuum serve` can be told."""
-
-    runs: tuple[Place, ...] = ()
-    """Run folders or model files, or NAME=PATH; where a request names none, the first answers."""
-    _: KW_ONLY
-    host: str = "127.0.0.1"
-    """Address to listen on. One that others can reach needs a token."""
-    port: Annotated[int, Range(0, 65_535)] = 8000
-    """Port to listen on; 0 takes a free one."""
-    token_file: Place | None = None
-    """File with what every request has to bring as "Authorization: Bearer …". By default $RESIDUUM_TOKEN."""
-    batch: Annotated[int, Range(1, 1024)] = 16
-    """Pictures answered together at most."""
-    gather: Annotated[float, Range(0.0, 1000.0)] = 5.0
-    """Milliseconds a picture waits at most for others that are being decoded, to be answered together."""
-    queue: Annotated[int, Range(1, 100_000)] = 64
-    """Requests that are answered or wait at one time; more are refused (429)."""
-    longest_wait: Annotated[float, Range(0.01, 600.0)] = 2.0
-    """Seconds to an answer: where those ahead are expected to take longer, a request is refused (429)."""
-    megabytes: Annotated[float, Range(0.001, 1000.0)] = 10.0
-    """Largest request, in millions of bytes (413)."""
-    megapixels: Annotated[float, Range(0.001, 100.0)] = 25.0
-    """Largest picture, in millions of pixels (422)."""
-    receive: Annotated[float, Range(0.01, 3600.0)] = 10.0
-    """Seconds in which a request has to arrive (408)."""
-    drain: Annotated[float, Range(0.0, 3600.0)] = 30.0
-    """Seconds for what has come to be answered after SIGTERM."""
-    examples: Annotated[int, Range(0, 100)] = 8
-    """Pictures of a run's own data that the page offers to try."""
-    engine: EngineChoice = "auto"
-    """What computes."""
-    precision: PrecisionChoice = "auto"
-    """In what numbers."""
-
-
-@dataclass(frozen=True)
-class ShowSettings(OnDevice):
-    """What `residuum show` can be told."""
-
-    run: Place | None = None
-    """A run folder or a model file."""
-    _: KW_ONLY
-    port: Annotated[int, Range(0, 65_535)] = 8000
-    """Port to listen on, on this machine alone; 0 takes a free one."""
-    browser: bool = True
-    """Open the page in the browser; else its address is said."""
-    examples: Annotated[int, Range(0, 100)] = 12
-    """Pictures of the run's own data that the page offers to try."""
-    engine: EngineChoice = "auto"
-    """What computes the answers. With blocks off it is the net itself, by torch in float32."""
-    precision: PrecisionChoice = "auto"
-    """In what numbers."""
-
-
-@dataclass(frozen=True)
-class ImportSettings(Settings):
-    """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
-
-    source: Place | None = None
-    """A weights file, a folder that transformers saved, or torchvision:NAME, timm:NAME, hf:OWNER/NAME."""
-    _: KW_ONLY
-    out: Place | None = None
-    """The model file to write. By default NAME.safetensors here."""
-    classes: Place | None = None
-    """A text file with one class name a line."""
-    mean: Annotated[tuple[float, float, float] | None, Range(-1.0, 1.0)] = None
-    """Mean of red, green and blue that the weights were trained with, 0 to 1."""
-    std: Annotated[tuple[float, float, float] | None, Range(1e-3, 10.0)] = None
-    """Spread of red, green and blue that the weights were trained with, 0 to 1."""
-    image_size: Annotated[int | None, Range(8, 2048)] = None
-    """Side of the square the net sees, in pixels."""
-    resize_to: Annotated[int | None, Range(8, 4096)] = None
-    """What the shorter side is resized to before the central square is cut out, in pixels."""
-    interpolation: Interpolation | None = None
-    """How pictures are resized."""
-    stride_in: StrideIn | None = None
-    """Which convolution of a bottleneck strides."""
-    zero_channels: ZeroChannels | None = None
-    """Where option A puts its zero channels: at the end, or half on both sides."""
-
-
-@dataclass(frozen=True)
-class ExportWeightsSettings(Settings):
-    """What `residuum export-weights` can be told."""
-
-    model: Place | None = None
-    """A run folder or a model file."""
-    _: KW_ONLY
-    layout: WeightLayout = "torchvision"
-    """Whose names the tensors get."""
-    out: Place | None = None
-    """The safetensors file to write. By default MODEL-LAYOUT.safetensors here."""
 
 
 @dataclass(frozen=True)
@@ -319,26 +226,6 @@ class FetchSettings(Settings):
 
     name: str | None = None
     """A data set's short name (cifar10, cifar100, fashion-mnist) or its hub name (owner/name)."""
-
-
-@dataclass(frozen=True)
-class FetchWeightsSettings(Settings):
-    """What `residuum weights fetch` can be told."""
-
-    name: str | None = None
-    """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
-    _: KW_ONLY
-    from_: Place | None = None
-    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
-
-
-@dataclass(frozen=True)
-class ListWeightsSettings(Settings):
-    """What `residuum weights list` can be told."""
-
-    _: KW_ONLY
-    here: bool = False
-    """List only those that are on this machine."""
 
 
 @dataclass(frozen=True)

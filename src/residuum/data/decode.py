@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageEr
 
 from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
-from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part
+from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part, stored_whole
 from residuum.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -76,6 +76,9 @@ def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels
         return _grey(encoded) if encoded.ndim == 2 else encoded
     with _only_broken_pictures(name):
         image = _open(encoded, name, most)
+        whole = _whole_jpeg(image, encoded)
+        if whole is not None:
+            return _upright(whole, _orientation(image))
         image.load()
         if image.mode == "RGB" and _SPECIAL.isdisjoint(image.info):
             return np.array(image)
@@ -156,6 +159,22 @@ def evaluation_view(
     return np.array(resized.crop((left, top, right, bottom)))
 
 
+def resized(pixels: Pixels, shorter: int, name: str, interpolation: Interpolation = "bilinear") -> Pixels:
+    """Return the whole picture (H, W, 3) with its shorter side brought to `shorter`, with antialiasing.
+
+    Raises:
+        BrokenPicture: it is so long a strip that it would have more than MAX_PIXELS.
+    """
+    height, width = pixels.shape[:2]
+    short = min(height, width)
+    new_height, new_width = (shorter * side // short for side in (height, width))
+    if new_height * new_width > MAX_PIXELS:
+        raise _broken(name, f"with a shorter side of {shorter} px it would be of over {MAX_PIXELS // 10**6} million")
+    if short == shorter:
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((new_width, new_height), _FILTERS[interpolation]))
+
+
 # --- opening -----------------------------------------------------------------------------------
 
 
@@ -189,6 +208,14 @@ def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageF
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
     return image
+
+
+def _whole_jpeg(image: ImageFile.ImageFile, encoded: bytes) -> Pixels | None:
+    """Decode a sound JPEG of the usual kind in two thirds of Pillow's time, to the same bits; None for all others."""
+    frame = frame_of(encoded) if encoded.startswith(b"\xff\xd8\xff") else None
+    if frame is None or (frame.width, frame.height) != image.size:
+        return None
+    return stored_whole(encoded, frame)
 
 
 def _part_of_jpeg(

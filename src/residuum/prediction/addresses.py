@@ -62,6 +62,7 @@ class _SameKind(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, request: Any, file: Any, code: int, message: str, headers: Any, url: str) -> Any:
         scheme = urlsplit(url).scheme.lower()
         if scheme not in _SCHEMES or (request.type == "https" and scheme != "https"):
+            file.close()
             raise ValueError(f"it leads on to an address of another kind, {scheme}:")
         return super().redirect_request(request, file, code, message, headers, url)
 

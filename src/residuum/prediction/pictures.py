@@ -50,17 +50,21 @@ def sources(pictures: Picture | Iterable[Picture]) -> Iterator[Source]:
             yield Source(f"picture {number}", picture)
 
 
+def fetched_source(source: Source) -> Source:
+    """Return the picture with what is in its file, or at its address, read (UserError if it cannot be)."""
+    name, picture = source
+    if callable(picture):
+        return Source(name, picture())
+    return Source(name, read_picture(Path(picture))) if isinstance(picture, str | Path) else source
+
+
 def pixels(source: Source) -> Pixels:
     """Return the picture as (H, W, 3): upright, alpha on white, as data/decode.py says.
 
     Raises:
         UserError: it cannot be read, or (BrokenPicture) is none.
     """
-    name, picture = source
-    if callable(picture):
-        picture = picture()
-    if isinstance(picture, str | Path):
-        return decode(read_picture(Path(picture)), name)
+    name, picture = fetched_source(source)
     if isinstance(picture, Image.Image):
         return decode_opened(picture, name)
     if isinstance(picture, np.ndarray):

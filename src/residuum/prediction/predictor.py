@@ -6,24 +6,27 @@ Letters: B pictures, K classes, S the side of a square view, D features.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.choices import Device, EngineChoice, PrecisionChoice
+from residuum import machine
+from residuum.choices import Device, EngineWanted, PrecisionWanted
 from residuum.data.threads import in_order
+from residuum.engines.choose import open_engine
+from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
 from residuum.prediction.answer import Answer, Unanswered
-from residuum.prediction.opening import Described, open_engine
-from residuum.prediction.pictures import Picture, Source, is_several, sources, view_of
+from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +48,13 @@ Pixels = bytes | Image.Image | NDArray[np.uint8]
 T = TypeVar("T")
 
 
+class Seen(NamedTuple):
+    """What an engine is shown of a picture: (S, S, 3)."""
+
+    name: str
+    view: Views
+
+
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A model and the engine that computes its answers: opened once, then asked for as long as it is held.
@@ -58,6 +68,10 @@ class Predictor:
 
     engine: Engine
     model: Described
+    path: Path
+    """What was opened: a run folder, a model file or an exported one."""
+    threads: int | None = None
+    """How many decode pictures; by default as many as there are cores."""
 
     @overload  # NumPy's arrays and text can be iterated over, too
     def predict(self, pictures: Pixels, *, top: int = 5) -> Answer: ...  # type: ignore[overload-overlap]
@@ -79,7 +93,7 @@ class Predictor:
     def answers(self, pictures: Picture | Iterable[Picture], *, top: int = 5) -> Iterator[Answer | Unanswered]:
         """Yield what each picture shows, in their order, or why there is no answer: it cannot be read.
 
-        They are decoded in threads beside the engine, a few ahead of it: of any number, few are in memory.
+        Files are read ahead and decoded by several threads: of any number of pictures, few are in memory.
 
         Raises:
             UserError: a folder holds no pictures or cannot be read.
@@ -89,12 +103,11 @@ class Predictor:
     def answers_to(self, named: Iterable[Source], top: int = 5) -> Iterator[Answer | Unanswered]:
         """Do the same for pictures that have names already."""
         for batch in self._batches(named):
-            good = [(name, view) for name, view in batch if isinstance(view, np.ndarray)]
-            found = iter(
-                self.answers_of([name for name, _ in good], np.stack([v for _, v in good]), top) if good else ()
-            )
-            for name, view in batch:
-                yield Unanswered(name, view) if isinstance(view, UserError) else next(found)
+            good = [one for one in batch if isinstance(one, Seen)]
+            views = [one.view for one in good]
+            found = iter(self.answers_of([one.name for one in good], np.stack(views), top) if good else ())
+            for one in batch:
+                yield one if isinstance(one, Unanswered) else next(found)
 
     def answers_of(self, names: Sequence[str], views: Views, top: int = 5) -> list[Answer]:
         """Answer for B views (B, S, S, 3), cut already, in one step of the engine."""
@@ -109,12 +122,16 @@ class Predictor:
         ]
 
     def features(self, pictures: Picture | Iterable[Picture]) -> NDArray[np.float32]:
-        """Return what the last layer reads of a picture, (D,), or of several, (B, D) (UserError as `predict`)."""
+        """Return what the last layer reads of a picture, (D,), or of several, (B, D).
+
+        Raises:
+            UserError: as `predict`, or there are no pictures.
+        """
         if not is_several(pictures):
             (source,) = sources(pictures)
             return np.asarray(self.engine(view_of(source, self.model.view)[None]).features[0])
-        batches = (np.stack([_view(view) for _, view in batch]) for batch in self._batches(sources(pictures)))
-        return np.concatenate([self.engine(views).features for views in batches])
+        steps = [self.engine(np.stack([one.view for one in batch])) for batch in self._views(pictures)]
+        return np.concatenate([step.features for step in _some(steps)])
 
     def view(self, picture: Picture) -> Views:
         """Return the square (S, S, 3) that the engine is shown of a picture (UserError as `predict`)."""
@@ -122,13 +139,17 @@ class Predictor:
         return view_of(source, self.model.view)
 
     def preprocess(self, pictures: Picture | Iterable[Picture]) -> Tensor:
-        """Return what `net` is given: of a picture (1, 3, S, S), of several (B, 3, S, S) (UserError as `predict`)."""
+        """Return what `net` is given: of a picture (1, 3, S, S), of several (B, 3, S, S).
+
+        Raises:
+            UserError: as `predict`, or there are no pictures.
+        """
         import torch
 
         from residuum.data.preprocess import normalise
 
-        views = [_view(view) for batch in self._batches(sources(pictures)) for _, view in batch]
-        return normalise(torch.from_numpy(np.stack(views)), self.preprocessing)
+        views = np.stack(_some([one.view for batch in self._views(pictures) for one in batch]))
+        return normalise(torch.from_numpy(views), self.preprocessing)
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -163,31 +184,38 @@ class Predictor:
 
         found = [
             one
-            for batch in self._batches(sources(pictures))
+            for batch in self._views(pictures)
             for one in explained_pictures(
-                self.classifier, [name for name, _ in batch], [_view(view) for _, view in batch], of, top, methods
+                self.classifier, [one.name for one in batch], [one.view for one in batch], of, top, methods
             )
         ]
         return found if is_several(pictures) else found[0]
 
-    def _batches(self, named: Iterable[Source]) -> Iterator[list[tuple[str, Views | UserError]]]:
-        """Yield names with views, or why there is none, as many as an engine takes in one step."""
+    def _views(self, pictures: Picture | Iterable[Picture]) -> Iterator[list[Seen]]:
+        """Yield views, as many as an engine takes in one step (UserError if one cannot be read)."""
+        return ([answered(one) for one in batch] for batch in self._batches(sources(pictures)))
 
-        def seen(source: Source) -> tuple[str, Views | UserError]:
-            try:
-                return source.name, view_of(source, self.model.view)
-            except UserError as error:
-                error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold the picture
-                return source.name, error
+    def _batches(self, named: Iterable[Source]) -> Iterator[list[Seen | Unanswered]]:
+        """Yield views, or why there is none, as many as an engine takes in one step.
 
-        return _batched(in_order(named, seen, 2 * BATCH), BATCH)
+        Files are read ahead. An engine on the processor wants all cores, and its threads wait for each other: so
+        pictures are decoded by all cores between its steps. Beside one that computes elsewhere they are decoded ahead.
+        """
+        read = in_order(named, _or_why_not(fetched_source), 2 * BATCH)
+        see = _or_why_not(lambda source: Seen(source.name, view_of(source, self.model.view)))
+        if _leaves_the_processor(self.engine):
+            yield from _batched(in_order(read, see, 2 * BATCH), BATCH)
+            return
+        with ThreadPoolExecutor(self.threads or machine.cores()) as pool:
+            for batch in _batched(read, BATCH):
+                yield list(pool.map(see, batch))
 
     def _distances(self, output: Output) -> tuple[Sequence[float | None], float | None]:
         """Return each view's distance from the nearest trained on, and the limit; None where neither is known."""
-        like = self.model.likeness
-        if like is None:
+        like, kept = self.model.likeness, self.model.kept
+        if like is None or kept is None:
             return [None] * len(output.features), None
-        return distances(directions(output.features), like.kept, like.neighbours).tolist(), like.threshold
+        return distances(directions(output.features), kept, like.neighbours).tolist(), like.threshold
 
     # --- the model, and its net ------------------------------------------------------------------
 
@@ -208,8 +236,8 @@ class Predictor:
 
     @property
     def file(self) -> Path:
-        """Return the file it was read from."""
-        return self.model.file
+        """Return the model file (UserError where there is none: an exported model)."""
+        return self.classifier.file
 
     @property
     def classifier(self) -> Classifier:
@@ -225,7 +253,14 @@ class Predictor:
 
         if isinstance(self.engine, TorchEngine) and self.engine.compute.device.type == "cpu":
             return self.engine.classifier
-        return load_classifier(self.model.file)
+        try:
+            return load_classifier(self.path)
+        except UserError as error:
+            raise UserError(
+                f"the net of {self.path} cannot be read",
+                error.what,
+                "an exported model has none: load the run that it was exported from",
+            ) from error
 
     @property
     def net(self) -> ResNet:
@@ -250,7 +285,7 @@ class Predictor:
     @property
     def kept(self) -> NDArray[np.float32] | None:
         """Return the (M, D) directions that pictures are compared with, where the model knows what they are like."""
-        return self.model.likeness.kept if self.model.likeness else None
+        return self.model.kept
 
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to (B, K) probabilities, by `net`."""
@@ -260,26 +295,45 @@ class Predictor:
 def load(
     path: str | Path,
     *,
-    engine: EngineChoice = "auto",
-    precision: PrecisionChoice = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Predictor:
     """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here)."""
-    return Predictor(*open_engine(Path(path), engine, precision, device, threads))
+    opened = open_engine(Path(path), engine, precision, device, threads)
+    return Predictor(opened.engine, opened.model, Path(path), threads)
 
 
-def answered(one: Answer | Unanswered) -> Answer:
+def answered(one: T | Unanswered) -> T:
     """Return an answer, or raise why there is none (UserError)."""
     if isinstance(one, Unanswered):
         raise one.error
     return one
 
 
-def _view(view: Views | UserError) -> Views:
-    if isinstance(view, UserError):
-        raise view
-    return view
+def _some(found: Sequence[T]) -> Sequence[T]:
+    if not found:
+        raise UserError("there are no pictures in what was given", "", "give at least one")
+    return found
+
+
+def _or_why_not(work: Callable[[Source], T]) -> Callable[[Source | Unanswered], T | Unanswered]:
+    def done(one: Source | Unanswered) -> T | Unanswered:
+        if isinstance(one, Unanswered):
+            return one
+        try:
+            return work(one)
+        except UserError as error:
+            error.__traceback__ = error.__cause__ = error.__context__ = None  # they hold the picture
+            return Unanswered(one.name, error)
+
+    return done
+
+
+def _leaves_the_processor(engine: Engine) -> bool:
+    compute = getattr(engine, "compute", None)  # torch's alone computes elsewhere
+    return compute is not None and compute.device.type != "cpu"
 
 
 def _batched(each: Iterator[T], count: int) -> Iterator[list[T]]:
