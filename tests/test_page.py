@@ -225,7 +225,7 @@ def test_a_block_switched_off_changes_the_answer_and_a_link_brings_it_back(
     assert both == ["stage1.block2", "stage3.block2"]
     assert "off=stage3.block2,stage1.block2" in tab.js("document.getElementById('curl').textContent")
     runs_as_shown(tab.js("document.getElementById('python').textContent"), picture, tab.js(BARS))
-    link = tab.js("location.href")
+    link = tab.wait("/off=\\S+,\\S+&seen=/.test(location.hash) && location.href")
     tab.open(link)
     tab.wait(f"{ANSWERED} && {says('4 of 6')}")
     assert tab.js(OFF) == both
@@ -238,6 +238,23 @@ def runs_as_shown(code: str, picture: Path, bars: list[list[str]]) -> None:
     with contextlib.redirect_stdout(said):
         exec(code.replace("PICTURE.jpg", str(picture)), {})
     assert re.findall("'class': ('.+?'), 'prob", said.getvalue()) == [repr(name) for name, _ in bars]
+
+
+@in_browser
+def test_the_drawing_is_saved_as_it_stands(tab: Tab, tmp_path: Path) -> None:
+    tab.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    tab.click(".block:nth-of-type(2)")
+    tab.wait(says("5 of 6"))
+    tab.click("#save")
+    until = time.monotonic() + 20
+    while not (saved := tmp_path / "colours.png").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    image = Image.open(saved).convert("RGB")
+    wide, high = tab.js("(v => [v.width, v.height])(document.querySelector('#drawing svg').viewBox.baseVal)")
+    assert image.size == (2 * (wide + 56), 2 * (high + 126))
+    colours = {colour for _, colour in image.getcolors(1 << 20)}
+    assert {(255, 255, 255), (0x0A, 0x58, 0xA6), (0xB0, 0x4A, 0x00)} <= colours  # paper, a block, a line without one
 
 
 @in_browser

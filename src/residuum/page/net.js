@@ -12,7 +12,13 @@ const element = (name, values, parent) => {
   parent.append(made);
   return made;
 };
-const clipped = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
+/** Cut a text to so many letters; one of Chinese is as wide as two. */
+const clipped = (text, most) => {
+  let wide = 0;
+  const letters = [...text];
+  const fit = letters.findIndex((letter) => (wide += letter > "\u2e7f" ? 2 : 1) > most);
+  return fit < 0 ? text : `${letters.slice(0, Math.max(1, fit - 1)).join("")}…`;
+};
 
 /** A drawing in `box`; `flip(name)` is called when a block is to be switched. */
 export const drawnNet = (box, flip) => {

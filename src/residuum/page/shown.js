@@ -4,6 +4,13 @@ import { byBlock, canBeOff, fresh, layers, slot, state, the } from "./state.js";
 import { percent, said, t } from "./words.js";
 
 // --- drawing what was answered ---
+/** Keep the address as the link; seldom, for browsers count how often that is asked. */
+const remember = () => {
+  const link = inLink();
+  if (link !== location.hash) history.replaceState(null, "", link);
+};
+let remembering = 0;
+
 let drawing = null;
 /** Say where the net is drawn. */
 export const drawIn = (drawn) => {
@@ -38,8 +45,8 @@ export const show = () => {
   const { curl, python } = request();
   the("curl").textContent = curl;
   the("python").textContent = python;
-  const link = inLink();
-  if (link !== location.hash) history.replaceState(null, "", link);
+  clearTimeout(remembering);
+  remembering = setTimeout(remember, 250);
 };
 const key = (kind, name) =>
   fresh("li", {}, fresh("i", { className: `swatch-box ${kind}` }), fresh("bdi", { textContent: name }));
