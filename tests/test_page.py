@@ -252,7 +252,7 @@ def test_the_drawing_is_saved_as_it_stands(tab: Tab, tmp_path: Path) -> None:
         time.sleep(0.02)
     image = Image.open(saved).convert("RGB")
     wide, high = tab.js("(v => [v.width, v.height])(document.querySelector('#drawing svg').viewBox.baseVal)")
-    assert image.size == (2 * (wide + 56), 2 * (high + 126))
+    assert image.size == (2 * (wide + 56), 2 * (high + 62 + 22 + 20 + 17))
     colours = {colour for _, colour in image.getcolors(1 << 20)}
     assert {(255, 255, 255), (0x0A, 0x58, 0xA6), (0xB0, 0x4A, 0x00)} <= colours  # paper, a block, a line without one
 

@@ -4,7 +4,7 @@ const WANTED =
     " ",
   );
 WANTED.push("stroke-dasharray", "stroke-width", "text-anchor");
-const [EDGE, ABOVE, BELOW, SHARP] = [28, 92, 34, 2];
+const [EDGE, ABOVE, BELOW, SHARP] = [28, 62, 20, 2];
 const NAMESPACE = "http://www.w3.org/2000/svg";
 
 /** Give every part of `copy` the looks that its twin has on the page: a picture has no style sheet. */
@@ -15,43 +15,53 @@ const dressed = (copy, twin) => {
   return copy;
 };
 
-const words = (text, x, y, size, kind, width) => {
-  const made = document.createElementNS(NAMESPACE, "text");
-  const looks = getComputedStyle(document.body);
-  made.textContent = text;
-  for (const [name, value] of Object.entries({ x, y, "font-size": size, "font-family": looks.fontFamily }))
-    made.setAttribute(name, value);
-  made.setAttribute("fill", looks.getPropertyValue(kind));
-  if (kind === "--ink" && size > 20) made.setAttribute("font-weight", 700);
-  if (text.length * size * 0.5 > width) {
-    made.setAttribute("textLength", width);
-    made.setAttribute("lengthAdjust", "spacingAndGlyphs");
+/** Break a text into lines of a width: between words, or before any letter of Chinese. */
+const lines = (text, size, width, family) => {
+  const measured = document.createElement("canvas").getContext("2d");
+  measured.font = `${size}px ${family}`;
+  const found = [""];
+  for (const part of text.split(/(?<=\s)|(?=[\u2e80-\uffff])/)) {
+    const longer = found.at(-1) + part;
+    if (measured.measureText(longer.trimEnd()).width <= width || !found.at(-1))
+      found[found.length - 1] = longer;
+    else found.push(part);
   }
+  return found;
+};
+
+const added = (parent, name, values) => {
+  const made = document.createElementNS(NAMESPACE, name);
+  for (const [key, value] of Object.entries(values)) made.setAttribute(key, value);
+  parent.append(made);
   return made;
 };
 
 /** Return the drawing as a PNG, with what it is called above and where it is from below. */
 export const asPicture = async (svg, title, sentence, from) => {
-  const [wide, high] = [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height];
-  const [width, height] = [wide + 2 * EDGE, high + ABOVE + BELOW];
-  const whole = document.createElementNS(NAMESPACE, "svg"),
-    inside = dressed(svg.cloneNode(true), svg);
-  for (const [name, value] of Object.entries({ width, height, viewBox: `0 0 ${width} ${height}` }))
-    whole.setAttribute(name, value);
-  for (const [name, value] of Object.entries({ x: EDGE, y: ABOVE, width: wide, height: high }))
-    inside.setAttribute(name, value);
-  const paper = document.createElementNS(NAMESPACE, "rect");
-  paper.setAttribute("width", width);
-  paper.setAttribute("height", height);
-  paper.setAttribute("fill", getComputedStyle(document.body).getPropertyValue("--panel"));
-  whole.append(paper, inside, words(title, EDGE, 40, 24, "--ink", wide));
-  whole.append(
-    words(sentence, EDGE, 66, 16, "--ink", wide),
-    words(from, EDGE, height - 14, 12, "--quiet", wide),
-  );
-  const text = new XMLSerializer().serializeToString(whole);
+  const [wide, high] = [svg.viewBox.baseVal.width, svg.viewBox.baseVal.height],
+    looks = getComputedStyle(document.body),
+    family = looks.fontFamily;
+  const [said, made] = [lines(sentence, 16, wide, family), lines(from, 12, wide, family)];
+  const above = ABOVE + 22 * said.length,
+    width = wide + 2 * EDGE,
+    height = high + above + BELOW + 17 * made.length;
+  const whole = document.createElementNS(NAMESPACE, "svg");
+  for (const [key, value] of Object.entries({ width, height, "font-family": family }))
+    whole.setAttribute(key, value);
+  added(whole, "rect", { width, height, fill: looks.getPropertyValue("--panel") });
+  const inside = dressed(svg.cloneNode(true), svg);
+  for (const [key, value] of Object.entries({ x: EDGE, y: above, width: wide, height: high }))
+    inside.setAttribute(key, value);
+  whole.append(inside);
+  const word = (text, y, size, kind, weight = 400) => {
+    const fill = looks.getPropertyValue(kind);
+    added(whole, "text", { x: EDGE, y, fill, "font-size": size, "font-weight": weight }).textContent = text;
+  };
+  word(title, 44, 24, "--ink", 700);
+  said.forEach((text, i) => word(text, 70 + 22 * i, 16, "--ink"));
+  made.forEach((text, i) => word(text, above + high + 20 + 17 * i, 12, "--quiet"));
   const image = new Image();
-  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(new XMLSerializer().serializeToString(whole))}`;
   await image.decode();
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [SHARP * width, SHARP * height];
