@@ -44,7 +44,7 @@ const begin = (chosen) => {
   the("shown").max = Math.min(20, chosen.classes.length);
   the("examples-part").hidden = !chosen.examples.length;
   the("examples").replaceChildren(...chosen.examples.map(offered));
-  the("net").hidden = !chosen.blocks.length;
+  the("net").hidden = the("evidence").parentElement.hidden = !chosen.blocks.length; // what an engine makes of a net
   the("net-lead").textContent = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
   net.begin(chosen.blocks, chosen.shortcut === "none");
   show();
