@@ -69,7 +69,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     how = classifier.preprocessing
     pixels = (decode(read_picture(file), str(file)) for file in files)
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
-    compute = choose_compute(settings.device, "float32", threads=settings.threads)
+    compute = _as_trained(classifier, choose_compute(settings.device, "float32", threads=settings.threads))
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
     like, searched = _nearest(settings, classifier, compute, images)
@@ -77,7 +77,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
         seen = _Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
-        pictures += _explained(classifier, seen, of, settings.top, like[start:stop])
+        pictures += _explained(classifier, compute, seen, of, settings.top, like[start:stop])
         progress(len(pictures), len(files))
     found = Explained(
         model=classifier.name,
@@ -135,13 +135,15 @@ class _Seen:
 
 
 def _explained(
-    classifier: Classifier, seen: _Seen, of: int | None, top: int, like: list[tuple[Neighbour, ...]]
+    classifier: Classifier, compute: Compute, seen: _Seen, of: int | None, top: int, like: list[tuple[Neighbour, ...]]
 ) -> list[ExplainedPicture]:
+    """The answers in float32; the maps, for which a net answers a hundred times, in the precision of its training."""
     net, classes = classifier.net, classifier.classes
     steps = [(name, found.cpu()) for name, found in after_each_block(net, seen.images)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
-    maps = {name: method(net, seen.images, wanted) for name, method in METHODS.items()}
+    with compute.autocast():
+        maps = {name: method(net, seen.images, wanted).float() for name, method in METHODS.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]
@@ -180,7 +182,7 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        opened = open_with_data(classifier, _as_trained(classifier, compute), settings.data)
+        opened = open_with_data(classifier, compute, settings.data)
     except UserError as error:
         if settings.data is not None:
             raise
