@@ -1,7 +1,7 @@
 # Every target works on a fresh clone with Python >= 3.11, make and nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
-PAGES := src/residuum/reporting
+PAGES := src/residuum/reporting src/residuum/page
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 # Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
@@ -53,8 +53,8 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/djlint --check --lint --quiet $(PAGES)
-	$(BIN)/oxfmt --check $(PAGES)/*.js
-	$(BIN)/oxlint --deny-warnings $(PAGES)/*.js
+	$(BIN)/oxfmt --check $(addsuffix /*.js,$(PAGES))
+	$(BIN)/oxlint --deny-warnings $(addsuffix /*.js,$(PAGES))
 	$(BIN)/clang-format --dry-run -Werror src/residuum/kernels/*.cpp src/residuum/kernels/*.hpp
 
 clean:       ## remove what make built, but no run

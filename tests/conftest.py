@@ -2,13 +2,18 @@
 
 import atexit
 import gc
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from residuum import machine
+
+if TYPE_CHECKING:
+    from browser import Tab
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     atexit.register(os._exit, 0)  # all has been reported by then: to take torch apart would take seconds
@@ -81,6 +86,32 @@ def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
     for name in ("kaiming_normal_", "kaiming_uniform_"):
         monkeypatch.setattr(f"torch.nn.init.{name}", lambda weight, *_, **__: weight)
+
+
+Browse = Callable[[Path], tuple[str, list[str]]]
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Tab"]:
+    """One page in a headless chromium."""
+    from browser import browser
+
+    with browser(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture(scope="session")
+def browse(chromium: "Tab") -> Browse:
+    """Open pages in chromium, 400 px wide: the DOM after the script ran, and what the console said."""
+
+    def open_page(html: Path) -> tuple[str, list[str]]:
+        chromium.send("Emulation.setDeviceMetricsOverride", width=400, height=900, deviceScaleFactor=1, mobile=False)
+        chromium.messages.clear()
+        chromium.open(html.as_uri())
+        chromium.wait(f"location.href == {json.dumps(html.as_uri())} && document.readyState == 'complete'")
+        return chromium.js("document.documentElement.outerHTML"), [*chromium.messages]
+
+    return open_page
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import hashlib
 import math
 import re
 import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -162,19 +161,3 @@ def page_or_refusal(write: Callable[[], Path], damaged: Path) -> Page | None:
 
 CHROMIUM = shutil.which("chromium")
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no `chromium` in PATH")
-
-
-def browse(html: Path, profile: Path) -> tuple[str, list[str]]:
-    """Open a page in headless chromium; return its DOM after the script ran, and what the console said."""
-    assert CHROMIUM is not None
-    quiet = "no-first-run disable-background-networking disable-component-update disable-sync disable-gpu no-sandbox"
-    command = [CHROMIUM, "--headless", *(f"--{flag}" for flag in quiet.split())]
-    command += [
-        "--enable-logging=stderr",
-        "--v=0",
-        f"--user-data-dir={profile}",
-        "--window-size=400,900",
-        "--dump-dom",
-    ]
-    done = subprocess.run([*command, html.as_uri()], capture_output=True, text=True, timeout=90, check=True)
-    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]

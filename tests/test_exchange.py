@@ -47,9 +47,10 @@ from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ExportWeightsSettings, ImportSettings
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
-from residuum.settings import EvaluateSettings, ExportWeightsSettings, ImportSettings
+from residuum.settings import EvaluateSettings
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -986,8 +987,10 @@ def test_a_model_from_before_there_was_a_choice_of_interpolation_is_bilinear(dig
     tensors, metadata = read_tensors(digits_model)
     about = json.loads(metadata["residuum"])
     assert about["preprocessing"].pop("interpolation") == "bilinear"
+    assert about["preprocessing"].pop("views") == "single"
     digits_model.write_bytes(sealed(tensors, {"residuum": json.dumps(about)}))
     assert load(digits_model).preprocessing.interpolation == "bilinear"
+    assert load(digits_model).preprocessing.views == "single"
 
 
 def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from residuum import runs
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
-from residuum.explanation.blocks import after_each_block
+from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.nearest import cosines
 from residuum.files import read_json, write_json
 from residuum.loading import load, save_classifier
@@ -175,7 +175,7 @@ def test_a_map_is_drawn_orange_where_it_is_high_and_grey_elsewhere(side: int, dr
 def test_behind_a_block_the_later_branches_give_nothing(order: str, shortcut: str) -> None:
     net = small(order=order, shortcut=shortcut)
     names = [name for name, _ in net.blocks()]
-    found = list(after_each_block(net, IMAGES))
+    found = answers_with_blocks_off(net, IMAGES)
     assert [name for name, _ in found] == names
     for place, (_, answers) in enumerate(found):
         cut = copy.deepcopy(net)
@@ -192,7 +192,7 @@ def test_behind_a_block_the_later_branches_give_nothing(order: str, shortcut: st
 
 def test_a_plain_net_is_read_only_where_its_last_layer_fits() -> None:
     net = small(shortcut="none")
-    found = dict(after_each_block(net, IMAGES))
+    found = dict(answers_with_blocks_off(net, IMAGES))
     assert list(found) == ["stage3.block1", "stage3.block2"]
     with torch.no_grad():
         early = net.head(net.stages[2].block1(net.stages[:2](net.stem(IMAGES)))).softmax(1)

@@ -26,7 +26,7 @@ from residuum.data.augment import augmented_picture, augmented_views, random_cro
 from residuum.data.batches import Loader, TrainingPlan
 from residuum.data.boxes import decoding_scale, whole_pixels
 from residuum.data.contract import Split
-from residuum.data.decode import BrokenPicture, Pixels, decode_part
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part
 from residuum.data.jpeg import frame_of
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.data.rng import uniform
@@ -191,6 +191,26 @@ def test_every_kind_of_baseline_file_at_every_scale(case: str, ways: Counter[str
         for number in range(8):
             assert same(view(encoded, size, number), by_pillow(encoded, size, number))
     assert ways == {"fast": 32}
+
+
+def whole(encoded: bytes) -> Pixels | str:
+    try:
+        return decode(encoded, "cats/tom.jpg")
+    except BrokenPicture as error:
+        return str(error)
+
+
+def whole_by_pillow(encoded: bytes) -> Pixels | str:
+    with mock.patch.object(room, "frame_of", return_value=None):
+        return whole(encoded)
+
+
+@pytest.mark.parametrize("case", fast_files() | slow_files())
+def test_a_whole_file_has_pillows_bits_or_words(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, fast = fast_files() | slow_files(), []
+    monkeypatch.setattr(room, "stored_whole", lambda *given: fast.append(jpeg.stored_whole(*given)) or fast[-1])
+    assert same(whole(files[case]), whole_by_pillow(files[case]))
+    assert any(found is not None for found in fast) == (case in fast_files())
 
 
 def test_every_last_row(ways: Counter[str]) -> None:
@@ -364,6 +384,8 @@ def test_damaged_files_give_what_pillow_gives(monkeypatch: pytest.MonkeyPatch) -
         file = damaged(chance.choice(files), chance)
         found = view(file, 30, number)
         assert same(found, file_by_pillow(file, 30, number))
+        if number % 6 == 0:
+            assert same(whole(file), whole_by_pillow(file))
         kinds[type(found)] += 1
     assert min(kinds[str], kinds[np.ndarray]) > 200
 

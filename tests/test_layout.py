@@ -28,6 +28,7 @@ BASE = {
     "plain_data",
     "setting_parts",
     "settings",
+    "outward_settings",
     "recipe",
     "files",
     "records",
@@ -36,7 +37,19 @@ BASE = {
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
 USES = PARTS | {"loading", "weights", "evaluation", "engines"}
-ALL = USES | {"exchange", "training", "prediction", "depth", "explanation", "studies", "publishing", "reporting"}
+ALL = USES | {
+    "exchange",
+    "exporting",
+    "training",
+    "prediction",
+    "depth",
+    "explanation",
+    "studies",
+    "publishing",
+    "reporting",
+    "page",
+    "serving",
+}
 LADDER = {
     "errors": set(),
     "version": set(),
@@ -45,6 +58,7 @@ LADDER = {
     "plain_data": {"errors"},
     "setting_parts": {"choices", "plain_data"},
     "settings": {"choices", "errors", "plain_data", "setting_parts"},
+    "outward_settings": {"choices", "errors", "plain_data", "setting_parts"},
     "recipe": {"choices"},
     "files": {"errors"},
     "machine": {"records", "version"},
@@ -61,18 +75,22 @@ LADDER = {
     "engines": PARTS | {"loading"},
     "evaluation": PARTS | {"loading"},
     "exchange": PARTS | {"loading", "weights"},
+    "exporting": USES,
     "training": USES,
-    "prediction": USES,
+    "prediction": USES | {"explanation"},
     "depth": USES | {"training"},
-    "explanation": USES | {"training", "prediction", "depth"},
+    "explanation": USES | {"training", "depth"},
+    "serving": USES | {"prediction", "explanation", "page"},
     "studies": USES | {"training", "prediction", "depth"},
+    "page": set(),
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
-    "verbs": ALL | {"printing"},
-    "cli": BASE | {"printing", "verbs"},
+    "verb": {"errors"},
+    "verbs": ALL | {"printing", "verb"},
+    "cli": BASE | {"printing", "verb", "verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verbs"},  # the package top, which nobody imports
+    "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
 
 LONGEST_FILE = 400

@@ -68,7 +68,7 @@ def assert_right(done: subprocess.CompletedProcess[str]) -> None:
     "limit", [{"OMP_THREAD_LIMIT": "1"}, pytest.param({"OMP_DYNAMIC": "true"}, marks=pytest.mark.slow)]
 )
 def test_fewer_threads_than_asked_for_do_all_the_work(limit: dict[str, str]) -> None:
-    assert_right(tried("everywhere", 5, 60, limit))
+    assert_right(tried("everywhere", 5, 30, limit))
 
 
 @pytest.mark.slow

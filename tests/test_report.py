@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Browse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_records import environment_json, settings_json
-from page_reading import Page, browse, in_browser, leaves, may_stand_for, page_or_refusal
+from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusal
 from PIL import Image, ImageDraw
 
 from residuum.errors import UserError
@@ -791,8 +792,8 @@ def test_times_are_written_for_people(seconds: float, expected: str) -> None:
 
 
 @in_browser
-def test_a_browser_shows_it_without_complaint(three: list[Path], tmp_path: Path) -> None:
-    dom, console = browse(write_report(three, tmp_path / "all.html"), tmp_path / "profile")
+def test_a_browser_shows_it_without_complaint(three: list[Path], tmp_path: Path, browse: Browse) -> None:
+    dom, console = browse(write_report(three, tmp_path / "all.html"))
     assert console == []
     assert all(name in dom for name in NAMES[:-1])
     assert "&lt;script&gt;alert('x')&lt;/script&gt;" in dom
@@ -800,11 +801,11 @@ def test_a_browser_shows_it_without_complaint(three: list[Path], tmp_path: Path)
 
 
 @in_browser
-def test_a_browser_refuses_any_other_script(ten: Path, tmp_path: Path) -> None:
+def test_a_browser_refuses_any_other_script(ten: Path, tmp_path: Path, browse: Browse) -> None:
     changed = tmp_path / "changed.html"
     html = write_report([ten]).read_text(encoding="utf-8")
     changed.write_text(html.replace("</body>", "<script>document.title = 'mine'</script></body>"), encoding="utf-8")
-    dom, console = browse(changed, tmp_path / "profile")
+    dom, console = browse(changed)
     assert "<title>mine</title>" not in dom
     assert any("Content Security Policy" in line for line in console)
 
@@ -831,12 +832,12 @@ document.body.dataset.said = JSON.stringify(said);
 
 
 @in_browser
-def test_sorting_filtering_and_reading_the_map(tmp_path: Path) -> None:
+def test_sorting_filtering_and_reading_the_map(tmp_path: Path, browse: Browse) -> None:
     run = write_run(tmp_path / "run", [f"class {i}" for i in range(30)], epochs=2)
     html = write_report([run]).read_text(encoding="utf-8")
     html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html).replace("</body>", PRESS)
     (tmp_path / "pressed.html").write_text(html, encoding="utf-8")
-    dom, console = browse(tmp_path / "pressed.html", tmp_path / "profile")
+    dom, console = browse(tmp_path / "pressed.html")
     assert console == []
     rising, falling, readout, shown, fits = json.loads(Page(dom).all("body")[0]["data-said"])
 

@@ -353,7 +353,7 @@ def test_a_picture_unlike_those_trained_on_is_unsure_with_its_reason(
     assert ["unsure (" in line for line in capsys.readouterr().out.splitlines()] == [False, True]
     (before,) = predict(PredictSettings(str(start), (str(asked[1]),)))  # a model that does not know what it has seen
     assert not before.unsure
-    assert set(before.as_json()) == {"picture", "answers"}
+    assert set(before.as_json()) == {"picture", "answers", "engine", "precision"}
 
 
 def test_a_model_file_answers_with_its_temperature_and_repeats(run: runs.RunRecord, tmp_path: Path) -> None:

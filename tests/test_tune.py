@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from small_start import SPEC, coloured_noise, small_model
@@ -11,14 +13,19 @@ from test_head import SIDE
 from torch import nn
 
 from residuum import runs
-from residuum.compute import Compute
+from residuum.compute import Compute, choose_compute
+from residuum.engines.averaged import answering
+from residuum.engines.with_torch import TorchEngine
 from residuum.errors import Stopped, UserError
-from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.evaluate import evaluate, probabilities
+from residuum.evaluation.opening import open_with_data
+from residuum.evaluation.unseen import read_unseen
 from residuum.loading import load
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
+from residuum.prediction.predict import predict
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.recipes.tune import tune_all, tune_last
@@ -26,10 +33,12 @@ from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
 from residuum.records.model import Trained
 from residuum.reporting.sentences import notes
-from residuum.settings import EvaluateSettings, TrainSettings
-from residuum.training import tune_run
+from residuum.settings import EvaluateSettings, PredictSettings, TrainSettings
+from residuum.training import head_run, tune_run
+from residuum.training.features import features
 from residuum.training.optimizer import make_optimizer, set_rate
 from residuum.training.resolve import resolve
+from residuum.training.review import _answers
 from residuum.training.run import train
 
 TASK = Task(num_pictures=48, image_size=SIDE, depth=8, stages=3, folded=True)
@@ -53,7 +62,9 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def asked(start: Path, flat: Path) -> TrainSettings:
-    return TrainSettings(str(flat), start=str(start), precision="float32", tune="last", epochs=2, batch_size=8, lr=0.01)
+    return TrainSettings(
+        str(flat), start=str(start), precision="float32", tune="last", epochs=2, batch_size=8, lr=0.001
+    )
 
 
 def _for_tests(patch: pytest.MonkeyPatch) -> None:
@@ -78,7 +89,7 @@ def finished(asked: TrainSettings, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def test_rates_fall_towards_the_stem_and_every_parameter_moves_once() -> None:
-    net, recipe = ResNet(SPEC), replace(tune_all(TASK), rate_decay=0.5)
+    net, recipe = ResNet(SPEC), replace(tune_all(TASK), rate_decay=0.5, frozen_stages=0)
     optimizer = make_optimizer(net, recipe)
     set_rate(optimizer, 0.8)
     rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
@@ -118,7 +129,7 @@ def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
     asked: TrainSettings, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where maps do not fit in memory, each step takes its pictures through the whole net."""
-    monkeypatch.setattr(tune_run, "maps", lambda *_: None)
+    monkeypatch.setattr(tune_run, "maps", lambda *_, **__: None)
     again = train(replace(asked, out=str(tmp_path / "run")))
     one, other = (read_tensors(record.path / runs.MODEL)[0] for record in (finished, again))
     for name in one:  # the last layer is divided by a temperature, which depends on the views that the folds saw
@@ -131,7 +142,7 @@ def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
 
 def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: runs.RunRecord, start: Path) -> None:
     assert finished.settings.settings["recipe"] == "tune_last"
-    head, tuned, _ = (event.message for event in finished.events)
+    head, mirrored, tuned, _ = (event.message for event in finished.events)
     assert "of all 24 training pictures right" in head
     assert tuned.startswith("the last stage tuned: ")
     assert tuned.endswith("the tuned net is kept")
@@ -140,6 +151,8 @@ def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: r
     assert (found.split, found.images) == ("out-of-fold", 10)  # two folds were enough
     assert "tuned without it" in found.protocol
     assert f"{found.loss:.3f} nats" in tuned
+    assert mirrored.endswith("both are asked from here on")
+    assert found.protocol.startswith("picture and mirror image, ")
     before, model = load(start).net.state_dict(), load(finished.path)
     moved = {name for name, tensor in model.net.state_dict().items() if not name.startswith("fc.")
              and not torch.equal(tensor, before[name])}  # fmt: skip
@@ -182,8 +195,8 @@ def test_tuning_that_does_worse_leaves_the_head_alone(
     settings = TrainSettings(str(tmp_path / "data"), start=str(start), tune="all", precision="float32", batch_size=8)
     record = train(replace(settings, epochs=1, out=str(tmp_path / "run")))
     assert record.settings.settings["recipe"] == "tune_all"
-    assert record.events[1].message.startswith("everything tuned: ")
-    assert record.events[1].message.endswith("the head alone is kept")
+    assert record.events[2].message.startswith("the last 2 stages tuned: ")
+    assert record.events[2].message.endswith("the head alone is kept")
     assert not any("not complete" in note for note in notes(record))
     assert not record.steps
     model, before = load(record.path), load(start).net.state_dict()
@@ -195,6 +208,10 @@ def test_tuning_that_does_worse_leaves_the_head_alone(
     assert (kept.split, kept.images) == ("out-of-fold", 16)
     found = evaluate(EvaluateSettings(str(record.path)))
     assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)
+    assert found.protocol == record.evaluation.protocol
+    assert found.protocol.startswith("picture and mirror image, ")
+    alone = evaluate(EvaluateSettings(str(record.path), views=("single",)))
+    assert alone.loss != pytest.approx(found.loss, rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_leaves_the_head_alone(
@@ -202,9 +219,58 @@ def test_a_loss_that_is_not_finite_leaves_the_head_alone(
 ) -> None:
     monkeypatch.setattr(tune_run, "MARGIN", 0.0)
     record = train(replace(asked, tune="all", lr=100.0, rate_decay=1.0, epochs=6, out=str(tmp_path / "run")))
-    assert "(0.693 nats), the head" in record.events[1].message
+    assert "(0.693 nats), the head" in record.events[2].message
     assert record.evaluation is not None
     assert record.evaluation.images == 24
+
+
+# --- answers averaged with the mirror image ------------------------------------------------------
+
+
+def test_a_model_says_what_its_answers_are_the_mean_of_and_all_heed_it(finished: runs.RunRecord, flat: Path) -> None:
+    """evaluation/evaluate.py's own average of views is what the others must give."""
+    model = load(finished.path)
+    assert model.preprocessing.views == model.about.preprocessing.views == "mirrored"
+    opened = open_with_data(model, choose_compute("cpu", "float32", threads=1), None)
+    loader = opened.loader(opened.data.train)
+    expected = probabilities(model.net, loader, opened.compute, "mirrored")
+    files = tuple(str(flat / loader.split.pictures.name(row)) for row in range(4))
+    for said, wanted in zip(predict(PredictSettings(str(finished.path), files)), expected, strict=False):
+        assert dict(zip(said.classes, said.probabilities, strict=True)) == pytest.approx(
+            dict(zip(model.classes, wanted.tolist(), strict=True)), rel=1e-3
+        )
+    engine = answering(TorchEngine(model, opened.compute), model.preprocessing.views)
+    output = engine(np.stack([loader.seen(row) for row in range(24)]))
+    np.testing.assert_allclose(output.probabilities, expected, rtol=1e-4, atol=1e-6)
+    x = features(model.net, loader, opened.compute, lambda: None, "mirrored")
+    np.testing.assert_allclose(output.features, x, rtol=1e-4, atol=1e-4)
+
+
+def test_one_view_is_asked_where_the_mirror_image_is_no_help(
+    finished: runs.RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tune_last(replace(TASK, mirrors=False)).views == "single"
+    assert answering("an engine", "single") == "an engine"  # type: ignore[arg-type, comparison-overlap]
+    resolved = resolve(TrainSettings(**finished.settings.settings))
+    labels = np.arange(24) % 2
+    loaders: Any = {"train": SimpleNamespace(split=SimpleNamespace(labels=labels))}
+    sure, unsure = (
+        SimpleNamespace(found=SimpleNamespace(head=SimpleNamespace(out_of_fold=np.eye(2)[labels] * p + (1 - p) / 2)))
+        for p in (0.8, 0.2)
+    )
+    for single, averaged in ((sure, unsure), (unsure, sure)):
+        assert head_run._likelier(tmp_path, resolved, loaders, single, averaged) is sure  # type: ignore[arg-type]
+    assert "the picture alone is asked" in capsys.readouterr().err
+
+
+def test_a_review_holds_each_answer_against_its_own_picture(finished: runs.RunRecord) -> None:
+    """Ten of 24 pictures have an answer of a net that has not seen them."""
+    unseen = read_unseen(finished.path / runs.OUT_OF_FOLD)
+    opened = open_with_data(load(finished.path), choose_compute("cpu", "float32", threads=1), None)
+    rows, answers, _ = _answers(finished.path, opened, {"train": np.zeros((24, 32), np.float32)})
+    assert [opened.data.train.pictures.name(row) for row in rows] == list(unseen.about.names)
+    assert opened.data.train.labels[rows].tolist() == unseen.labels.tolist()
+    assert len(rows) == len(answers) == 10
 
 
 # --- what is chosen, and what contradicts --------------------------------------------------------
@@ -236,5 +302,6 @@ def test_what_tuning_has_no_use_for_is_refused(start: Path, flat: Path, given: d
 
 def test_only_the_last_stage_is_trained_by_its_recipe() -> None:
     assert tune_last(TASK).frozen_stages == 2
-    assert tune_all(TASK).frozen_stages == 0
+    assert tune_all(TASK).frozen_stages == 1
+    assert tune_all(replace(TASK, stages=4)).frozen_stages == 2
     assert isinstance(ResNet(SPEC).parts()[-1][0], nn.Linear)

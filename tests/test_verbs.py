@@ -23,20 +23,20 @@ from residuum import setting_parts, version
 from residuum.cli import VERBS, main
 from residuum.errors import UserError
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ImportSettings, ServeSettings
 from residuum.plain_data import Range, as_json, asked, by_place, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.quick import quick
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
     ExplainSettings,
-    ImportSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
     StudySettings,
     TrainSettings,
 )
-from residuum.verbs import Verb
+from residuum.verb import Verb
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "residuum"
@@ -94,6 +94,7 @@ PRINTED = {"plan"}
         (residuum.predict, PredictSettings, "images"),
         (residuum.explain, ExplainSettings, "images"),
         (residuum.report, ReportSettings, "runs"),
+        (residuum.serve, ServeSettings, "runs"),
         (residuum.study, StudySettings, "names"),
         (residuum.model_table, ModelsSettings, ""),
     ],
@@ -277,7 +278,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 assert_type(run, residuum.RunRecord)
-assert_type(classifier, residuum.Classifier)
+assert_type(classifier, residuum.Predictor)
 assert_type(residuum.grow(run.path, to=56), Path)
 assert_type(residuum.trim(run.path, "digits", keep=0.5), Path)
 assert_type(residuum.predict(run.path, "a.png", Path("b.png"), top=3), list[residuum.Answer])

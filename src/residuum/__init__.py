@@ -1,6 +1,6 @@
 """residuum: trains, judges, uses and takes apart deep residual networks for images.
 
-The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings),
+The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings and
 and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after everything is saved.
 torch is imported by the verb that needs it, so that importing residuum is instant.
 """
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import Device, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
 from residuum.errors import Stopped, UserError
+from residuum.outward_settings import ServeSettings
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
@@ -21,7 +22,7 @@ from residuum.settings import (
     StudySettings,
     TrainSettings,
 )
-from residuum.verbs import for_people
+from residuum.verb import for_people
 from residuum.version import VERSION
 
 if TYPE_CHECKING:
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
+    from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
     from residuum.plain_data import Place
-    from residuum.prediction.predict import Answer
+    from residuum.prediction.answer import Answer, Unanswered
+    from residuum.prediction.predictor import Predictor
     from residuum.publishing.publish import Published
     from residuum.runs import RunRecord
 
@@ -41,17 +44,22 @@ __all__ = [
     "Classifier",
     "Explanation",
     "Exported",
+    "ExportedModel",
     "Imported",
+    "Predictor",
     "Published",
     "RunRecord",
     "Stopped",
     "TrainSettings",
+    "Unanswered",
     "UserError",
     "__version__",
+    "bench",
     "card",
     "check",
     "evaluate",
     "explain",
+    "export",
     "export_weights",
     "fetch",
     "grow",
@@ -63,6 +71,8 @@ __all__ = [
     "publish",
     "report",
     "review",
+    "serve",
+    "show",
     "study",
     "this_machine",
     "train",
@@ -75,11 +85,14 @@ __version__ = VERSION
 
 train = verbs.train.python
 evaluate = verbs.evaluate.python
+bench = verbs.bench.python
+export = verbs.export.python
 import_weights = verbs.import_weights.python
 export_weights = verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
+show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
 check = verbs.check.python
@@ -91,11 +104,21 @@ weights_fetch = verbs.weights_fetch.python
 
 
 @for_people
-def load(path: Place) -> Classifier:
-    """Load a run folder or model file: a net with its classes and preprocessing (UserError if there is none)."""
-    from residuum.loading import load as load_classifier
+def load(
+    path: Place,
+    *,
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Predictor:
+    """Open a run folder or a model, to hold and to ask: pictures in, answers out, from any thread (UserError if none).
 
-    return load_classifier(path)
+    Its `net` is the torch module; with it come `classes` and `preprocessing`.
+    """
+    from residuum.prediction.predictor import load as load_predictor
+
+    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads)
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
@@ -103,10 +126,29 @@ def load(path: Place) -> Classifier:
 
 @for_people
 def predict(
-    run: Place, *images: Place, top: int = 5, device: Device = "auto", threads: int | None = None
+    run: Place,
+    *images: Place,
+    top: int = 5,
+    out: Place | None = None,
+    format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
+    sort_into: Place | None = None,
+    allow_urls: bool = False,
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
 ) -> list[Answer]:
-    """Say what each picture shows: the likeliest classes with their probabilities."""
-    return list(verbs.predict.run(PredictSettings(run, images, top=top, device=device, threads=threads)))
+    """Say what each picture shows: the likeliest classes with their probabilities.
+
+    One that cannot be read is an error, raised once the others are answered; `load` returns an object that goes on.
+    """
+    from residuum.prediction.predictor import answered
+
+    found = verbs.predict.run(PredictSettings(
+        run, images, top=top, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls, engine=engine,
+        precision=precision, device=device, threads=threads
+    ))  # fmt: skip
+    return [answered(one) for one in found]
 
 
 @for_people
@@ -132,6 +174,34 @@ def explain(
 def report(*runs: Place, out: Place | None = None) -> Path:
     """Write one HTML page about a run, or one that compares several; return its path."""
     return verbs.report.run(ReportSettings(runs, out=out))
+
+
+@for_people
+def serve(
+    *runs: Place,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: Place | None = None,
+    batch: int = 16,
+    gather: float = 5.0,
+    queue: int = 64,
+    longest_wait: float = 2.0,
+    megabytes: float = 10.0,
+    megapixels: float = 25.0,
+    receive: float = 10.0,
+    drain: float = 30.0,
+    examples: int = 8,
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> None:
+    """Answer over HTTP, many at once, until a signal ends it (Stopped)."""
+    verbs.serve.run(ServeSettings(
+        runs, host=host, port=port, token_file=token_file, batch=batch, gather=gather, queue=queue,
+        longest_wait=longest_wait, megabytes=megabytes, megapixels=megapixels, receive=receive, drain=drain,
+        examples=examples, engine=engine, precision=precision, device=device, threads=threads,
+    ))  # fmt: skip
 
 
 @for_people
@@ -165,13 +235,16 @@ def model_table(
 def __getattr__(name: str) -> Any:
     """Import what the verbs return when it is first asked for."""
     homes = {
-        "Answer": "residuum.prediction.predict",
+        "Answer": "residuum.prediction.answer",
         "Classifier": "residuum.loading",
         "Explanation": "residuum.explanation.explain",
         "Exported": "residuum.exchange.export_weights",
+        "ExportedModel": "residuum.exporting.export",
         "Imported": "residuum.exchange.import_weights",
+        "Predictor": "residuum.prediction.predictor",
         "Published": "residuum.publishing.publish",
         "RunRecord": "residuum.runs",
+        "Unanswered": "residuum.prediction.answer",
     }
     if name not in homes:
         raise AttributeError(f"module residuum has no attribute {name}")

@@ -1,7 +1,7 @@
 """The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
-130 and 143 stopped by Ctrl-C and SIGTERM after saving.
+3 done but for some of it, 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
 """
 
 import inspect
@@ -21,7 +21,7 @@ from residuum import verbs
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
-from residuum.verbs import Verb
+from residuum.verb import Verb
 from residuum.version import VERSION
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
@@ -99,7 +99,7 @@ def _launch(
     except (UserError, CycloptsError) as error:
         if debug:
             raise
-        _fail(f"error: {error}", 2)
+        _fail(f"error: {error}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
     return None

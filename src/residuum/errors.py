@@ -13,6 +13,8 @@ class UserError(Exception):
         mend: what to do next, as exactly as we know it; may be empty.
     """
 
+    exit_code = 2
+
     def __init__(self, what: str, why: str = "", mend: str = "") -> None:
         super().__init__(what)
         self.what, self.why, self.mend = what, why, mend
@@ -26,6 +28,12 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """Survive the trip out of a worker process with all three parts."""
         return type(self), (self.what, self.why, self.mend)
+
+
+class PartlyDone(UserError):  # noqa: N818 - the rest is done
+    """Something given was at fault, and all else is done: the command exits with 3."""
+
+    exit_code = 3
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it

@@ -63,7 +63,7 @@ def load_for(verb: str, model: str | Path | None) -> Classifier:
 
 def load(path: str | Path) -> Classifier:
     """Load a run folder or a model file (UserError if there is none, it is damaged, or the run has not finished)."""
-    file = model_path(Path(path))
+    file = runs.model_path(Path(path))
     model = read_model(file)
     about, tensors = model.about, model.preprocessing
     mean, std = (tensors[name].numpy() for name in ("mean", "std"))
@@ -80,27 +80,6 @@ def _kept(model: ModelFile, net: ResNet, file: Path) -> NDArray[np.float32] | No
     if kept is None or kept.ndim != 2 or kept.shape[1] != net.fc.in_features or not len(kept):
         raise UserError(f"{file} is damaged", "what it compares pictures with does not fit its net")
     return kept.float().numpy()
-
-
-def model_path(path: Path) -> Path:
-    """Return the model file that `path`, a file or a run folder, stands for (UserError if none)."""
-    if path.is_file():
-        return path
-    if (path / runs.MODEL).is_file():
-        return path / runs.MODEL
-    if not path.exists():
-        raise UserError(f"there is no run or model at {path}", "", "check the path")
-    if runs.is_run(path):
-        raise UserError(
-            f"the run in {path} has not finished, so it has no model yet",
-            "",
-            f"residuum train --resume {path}",
-        )
-    raise UserError(
-        f"{path} is neither a run folder nor a model file",
-        f"it holds no {runs.MODEL}",
-        "give the folder that `residuum train` printed",
-    )
 
 
 def save_classifier(

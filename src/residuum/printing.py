@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import say
+from residuum.errors import PartlyDone, UserError
 from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.prediction.predict import Answer
+    from residuum.exporting.export import ExportedModel
+    from residuum.prediction.answer import Answer, Unanswered
     from residuum.publishing.publish import Published
-    from residuum.records.evaluation import DataEvaluation, Figures
+    from residuum.records.engines import Agreement, EngineChoice
+    from residuum.records.evaluation import DataEvaluation, Figures, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, ReviewSettings, StudySettings
+    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -189,18 +192,58 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    return print_figures(found)
+    print_figures(found)
+    return _print_side_by_side(found) if found.beside else None
 
 
-def print_answers(settings: object, answers: Iterator[Answer], json: bool) -> None:
-    """Print a line for each picture, as soon as it is answered."""
-    for answer in answers:
-        if json:
-            print(json_format.dumps(answer.as_json(), ensure_ascii=False))
+def _print_side_by_side(found: DataEvaluation) -> None:
+    """Print a line for each protocol and net, those of the figures above first."""
+    print(f"\n{'top-1':>8}  {'95 % interval':<19}{'top-5':>8}{'loss':>8}   protocol, net")
+    lines: tuple[DataEvaluation | Together, ...] = (found, *found.beside)
+    for one in lines:
+        interval = f"{one.top1.low:.2%} to {one.top1.high:.2%}"
+        top5 = f"{one.top5.value:.2%}" if one.top5 else ""
+        named = " + ".join(one.models)
+        print(f"{one.top1.value:>8.2%}  {interval:<19}{top5:>8}{one.loss:>8.3f}   {one.protocol}, {named}")
+
+
+def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:
+    """Print a line for each picture, as soon as it is answered, unless it is in a file; say which were not.
+
+    Raises:
+        UserError: none was answered, or (PartlyDone) some were not.
+    """
+    from residuum.prediction.answer import Unanswered
+    from residuum.prediction.writing import format_of, heading, line
+
+    printed = settings.out is None
+    form = "jsonl" if json and printed else format_of(settings.out, settings.format)
+    top, answered, bad = settings.top, 0, list[Unanswered]()
+    for one in answers:
+        if isinstance(one, Unanswered):
+            bad.append(one)
+            text = line(one, form, top) if form != "text" else ""
         else:
-            pairs = zip(answer.classes, answer.probabilities, strict=True)
-            doubt = f"unsure ({answer.reason})  " if answer.unsure else ""
-            print(f"{answer.picture}  {doubt}" + "  ".join(f"{name} {p:.1%}" for name, p in pairs))
+            if not answered:
+                top = len(one.classes)
+                say(f"computed by {one.engine} in {one.precision}")
+            answered += 1
+            text = line(one, form, top)
+        if printed:
+            print((heading(form, top) if answered + len(bad) == 1 else "") + text, end="")
+    if not printed:
+        print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
+    _say_unanswered(bad, answered)
+
+
+def _say_unanswered(bad: Sequence[Unanswered], answered: int) -> None:
+    if len(bad) == 1 and not answered:
+        raise bad[0].error
+    for one in bad:
+        say(f"not answered: {one.picture}: {one.why}")
+    if bad:
+        total = len(bad) + answered
+        raise (PartlyDone if answered else UserError)(f"{len(bad):,} of {total:,} pictures could not be read")
 
 
 def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
@@ -278,6 +321,39 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+
+
+def _agreement(found: Agreement) -> str:
+    """Say in words how answers agree with the run's own."""
+    words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
+    if found.accuracy is None or found.own_accuracy is None:
+        return words
+    return f"{words}, accuracy {found.accuracy.value:.2%} (own {found.own_accuracy.value:.2%})"
+
+
+def print_export(settings: object, found: ExportedModel, json: bool) -> None:
+    """Print where an exported model lies and how its answers agree."""
+    if json:
+        from residuum.records.codec import to_json
+
+        return print_json({"folder": str(found.path), **to_json(found.parity)})
+    for each in found.parity.agreements:
+        print(f"{each.precision:<9}{_agreement(each)}")
+    return print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+
+
+def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
+    """Print how fast each engine is, how well it agrees, and which is used."""
+    if json:
+        return print_json(found)
+    sizes = sorted(found.timings[0].ms)
+    heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
+    print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
+    for one in found.timings:
+        speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
+        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
+    return print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -123,6 +123,27 @@ def is_run(path: Path) -> bool:
     return (path / SETTINGS).is_file()
 
 
+def model_path(path: Path) -> Path:
+    """Return the model file that `path`, a file or a run folder, stands for (UserError if none)."""
+    if path.is_file():
+        return path
+    if (path / MODEL).is_file():
+        return path / MODEL
+    if not path.exists():
+        raise UserError(f"there is no run or model at {path}", "", "check the path")
+    if is_run(path):
+        raise UserError(
+            f"the run in {path} has not finished, so it has no model yet",
+            "",
+            f"residuum train --resume {path}",
+        )
+    raise UserError(
+        f"{path} is neither a run folder nor a model file",
+        f"it holds no {MODEL}",
+        "give the folder that `residuum train` printed",
+    )
+
+
 def read_metrics(run: Path) -> list[Line]:
     """Read the metrics lines; a last line cut off by a crash is left out (UserError if another line is damaged)."""
     return [line for _, line in _lines(run)]

@@ -113,7 +113,8 @@ class WhichRecipe(Settings, group="Recipe"):
     """How to train. By default quick; with --start, what --tune says."""
     tune: Tune | None = None
     """What of the net that --start names is trained: the head, its last layer, on features of the frozen rest; the last
-    stage, or all, from a fitted head on and only kept where that does better on pictures not seen. By default head
+    stage, or all that matter, the last half of them, from a fitted head on and only kept where that does better on
+    pictures not seen. By default head
     for fewer than 3,000 pictures of other classes, where no recipe is asked for; all of more is recipe fine_tune."""
     target: Annotated[int | None, Range(94, 95)] = None
     """Recipe fast alone: the accuracy on CIFAR-10, in per cent, that it is to reach: 94 or 95. By default 94."""

@@ -4,7 +4,14 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Interpolation, Scale, SplitName, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import (
+    AnswerFormat,
+    EngineWanted,
+    EvaluationViews,
+    PrecisionWanted,
+    Scale,
+    SplitName,
+)
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
 from residuum.setting_parts import (
@@ -40,6 +47,12 @@ class EvaluateSettings(WithWorkers):
     data: Place | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
+    views: tuple[EvaluationViews, ...] = ()
+    """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),
+    ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640 for a net of 224 px); several
+    stand side by side. By default single, or mirrored where the model was found to answer better so."""
+    with_: tuple[Place, ...] = ()
+    """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
@@ -57,6 +70,18 @@ class PredictSettings(OnDevice):
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
     """How many classes to show for each picture."""
+    out: Place | None = None
+    """A new file for the answers, written as they come. By default they are printed."""
+    format: AnswerFormat | None = None
+    """Text, a table (csv), or a line of JSON a picture. By default as the file's suffix says, else text."""
+    sort_into: Place | None = None
+    """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
+    allow_urls: bool = False
+    """Fetch pictures that are named by an address, https:// or http://."""
+    engine: EngineWanted = "auto"
+    """What computes."""
+    precision: PrecisionWanted = "auto"
+    """In what numbers."""
 
 
 @dataclass(frozen=True)
@@ -80,80 +105,6 @@ class ExplainSettings(OnDevice):
     """The training pictures. By default those that the run was trained on."""
     out: Place | None = None
     """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
-
-
-@dataclass(frozen=True)
-class ImportSettings(Settings):
-    """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
-
-    source: Place | None = None
-    """A weights file, a folder that transformers saved, or torchvision:NAME, timm:NAME, hf:OWNER/NAME."""
-    _: KW_ONLY
-    out: Place | None = None
-    """The model file to write. By default NAME.safetensors here."""
-    classes: Place | None = None
-    """A text file with one class name a line."""
-    mean: Annotated[tuple[float, float, float] | None, Range(-1.0, 1.0)] = None
-    """Mean of red, green and blue that the weights were trained with, 0 to 1."""
-    std: Annotated[tuple[float, float, float] | None, Range(1e-3, 10.0)] = None
-    """Spread of red, green and blue that the weights were trained with, 0 to 1."""
-    image_size: Annotated[int | None, Range(8, 2048)] = None
-    """Side of the square the net sees, in pixels."""
-    resize_to: Annotated[int | None, Range(8, 4096)] = None
-    """What the shorter side is resized to before the central square is cut out, in pixels."""
-    interpolation: Interpolation | None = None
-    """How pictures are resized."""
-    stride_in: StrideIn | None = None
-    """Which convolution of a bottleneck strides."""
-    zero_channels: ZeroChannels | None = None
-    """Where option A puts its zero channels: at the end, or half on both sides."""
-
-
-@dataclass(frozen=True)
-class ExportWeightsSettings(Settings):
-    """What `residuum export-weights` can be told."""
-
-    model: Place | None = None
-    """A run folder or a model file."""
-    _: KW_ONLY
-    layout: WeightLayout = "torchvision"
-    """Whose names the tensors get."""
-    out: Place | None = None
-    """The safetensors file to write. By default MODEL-LAYOUT.safetensors here."""
-
-
-@dataclass(frozen=True)
-class CardSettings(Settings):
-    """What `residuum card` can be told."""
-
-    run: Place | None = None
-    """A run folder or a model file."""
-    _: KW_ONLY
-    licence: str | None = None
-    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
-    anew: bool = False
-    """Write over a card that was changed by hand."""
-
-
-@dataclass(frozen=True)
-class PublishSettings(Settings):
-    """What `residuum publish` can be told."""
-
-    run: Place | None = None
-    """A run folder or a model file."""
-    repository: str | None = None
-    """OWNER/NAME on the Hugging Face hub."""
-    _: KW_ONLY
-    licence: str | None = None
-    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
-    public: bool = False
-    """Let everybody see it. A new repository is private otherwise."""
-    pictures: bool = False
-    """Send what stems from single training pictures, too: small pictures of mistakes, the features "unsure" goes by."""
-    replace: bool = False
-    """Write over files of the same names that residuum has not put there, or that were changed there."""
-    dry_run: bool = False
-    """Show what would be sent, and send nothing."""
 
 
 @dataclass(frozen=True)
@@ -275,26 +226,6 @@ class FetchSettings(Settings):
 
     name: str | None = None
     """A data set's short name (cifar10, cifar100, fashion-mnist) or its hub name (owner/name)."""
-
-
-@dataclass(frozen=True)
-class FetchWeightsSettings(Settings):
-    """What `residuum weights fetch` can be told."""
-
-    name: str | None = None
-    """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
-    _: KW_ONLY
-    from_: Place | None = None
-    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
-
-
-@dataclass(frozen=True)
-class ListWeightsSettings(Settings):
-    """What `residuum weights list` can be told."""
-
-    _: KW_ONLY
-    here: bool = False
-    """List only those that are on this machine."""
 
 
 @dataclass(frozen=True)

@@ -4,108 +4,57 @@ completion are made from these declarations; what a verb needs is imported when 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import update_wrapper
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from residuum import printing
 from residuum.console import show_progress
-from residuum.errors import UserError, nearest
-from residuum.settings import (
+from residuum.errors import UserError
+from residuum.outward_settings import (
+    BenchSettings,
     CardSettings,
+    ExportSettings,
+    ExportWeightsSettings,
+    FetchWeightsSettings,
+    ImportSettings,
+    ListWeightsSettings,
+    PublishSettings,
+    ServeSettings,
+    ShowSettings,
+)
+from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
     ExplainSettings,
-    ExportWeightsSettings,
     FetchSettings,
-    FetchWeightsSettings,
     GrowSettings,
-    ImportSettings,
     LesionSettings,
-    ListWeightsSettings,
     MachineSettings,
     ModelsSettings,
     PredictSettings,
-    PublishSettings,
     ReportSettings,
     ReviewSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
 )
+from residuum.verb import verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.prediction.predict import Answer
+    from residuum.exporting.export import ExportedModel
+    from residuum.prediction.answer import Answer, Unanswered
     from residuum.publishing.publish import Published
+    from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-
-P = ParamSpec("P")
-S = TypeVar("S")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Verb(Generic[P, S, R]):
-    """One thing that residuum does."""
-
-    name: str
-    """Its words on the command line."""
-    settings: Callable[P, S]
-    """The class of its settings."""
-    run: Callable[[S], R]
-    show: Callable[[S, R, bool], None]
-    """Prints what came of it: for people, or as JSON for scripts."""
-    announced: bool
-    """Whether the command says its settings first."""
-
-    @property
-    def python(self) -> Callable[P, R]:
-        """The same as a function that takes the settings by name and returns what came of it."""
-
-        def call(*given: P.args, **named: P.kwargs) -> R:
-            return self.run(self.settings(*given, **named))
-
-        update_wrapper(call, self.run)
-        returned = inspect.signature(self.run).return_annotation
-        signature = inspect.signature(self.settings).replace(return_annotation=returned)
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        return for_people(call)
-
-
-def for_people(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a wrong name or number of arguments a UserError, which says what was meant."""
-    signature = inspect.signature(function)
-
-    def call(*given: P.args, **named: P.kwargs) -> R:
-        unknown = [name for name in named if name not in signature.parameters]
-        if unknown:
-            raise UserError(
-                f"{function.__name__} has no setting {unknown[0]}", nearest(unknown[0], signature.parameters)
-            )
-        try:
-            signature.bind(*given, **named)
-        except TypeError as error:
-            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from error
-        return function(*given, **named)
-
-    return update_wrapper(call, function)
-
-
-def verb(
-    settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
-) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
-    """Declare a verb by the function below, whose docstring is the help."""
-    return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
 
 
 # --- train, judge, use --------------------------------------------------------------------------
@@ -131,8 +80,11 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 
 
 @verb(PredictSettings, printing.print_answers, announced=True)
-def predict(settings: PredictSettings) -> Iterator[Answer]:
-    """Say what pictures show. With --json, one line of JSON a picture."""
+def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
+    """Say what pictures show, of any number of them; those that cannot be read are listed at the end.
+
+    Examples: residuum predict RUN PICTURE    residuum predict RUN FOLDER --out answers.csv --sort-into SORTED
+    """
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)
@@ -153,6 +105,41 @@ def explain(settings: ExplainSettings) -> Explanation:
     return found
 
 
+@verb(ServeSettings, lambda _settings, _result, _json: None, announced=True)
+def serve(settings: ServeSettings) -> None:
+    """Answer over HTTP, many at once, until SIGTERM or Ctrl-C; the log goes to stdout, a line of JSON a request.
+
+    Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
+    """
+    with _packages_of("serve"):
+        from residuum.serving.run import serve as serve_models
+
+    serve_models(settings)
+
+
+@verb(ShowSettings, lambda _settings, _result, _json: None, announced=True)
+def show(settings: ShowSettings) -> None:
+    """Open a page in the browser that answers pictures, with blocks to switch off by a click, until Ctrl-C.
+
+    Examples: residuum show RUN    residuum show model.safetensors --port 0
+    """
+    with _packages_of("show"):
+        from residuum.serving.show import show as show_model
+
+    show_model(settings)
+
+
+@contextmanager
+def _packages_of(name: str) -> Iterator[None]:
+    """Say which extra a verb needs, where one of its packages is absent (UserError)."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("residuum"):
+            raise
+        raise UserError(f"{name} needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
+
+
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))
 def report(settings: ReportSettings) -> Path:
     """Write one HTML page about a run, or one that compares several; it opens offline."""
@@ -161,6 +148,30 @@ def report(settings: ReportSettings) -> Path:
     if not settings.runs:
         raise UserError("which run?", "", "residuum report RUN...")
     return write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
+
+
+@verb(BenchSettings, printing.print_bench, announced=True)
+def bench(settings: BenchSettings) -> EngineChoice:
+    """Time each engine that is installed on a model, here, and remember which is fastest: it answers from now on.
+
+    An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32.
+    """
+    from residuum.exporting.bench import bench as bench_model
+
+    return bench_model(settings)
+
+
+@verb(ExportSettings, printing.print_export, announced=True)
+def export(settings: ExportSettings) -> ExportedModel:
+    """Write a model for other programs: pictures of any size in, probabilities and features out, and what uses it.
+
+    Its answers to real pictures are compared with the run's own; it is kept only if they agree.
+
+    Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
+    """
+    from residuum.exporting.export import export as export_model
+
+    return export_model(settings)
 
 
 @verb(ImportSettings, printing.print_imported, name="import")

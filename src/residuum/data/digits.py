@@ -1,6 +1,7 @@
 """The pictures that need no download: scikit-learn's handwritten digits."""
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def digits() -> ImageData:
     )
 
 
+@cache
 def _rows() -> NDArray[np.int64]:
     """Read (1797, 65), 64 pixels and the digit, from scikit-learn's own file: to import it takes a second."""
     package = find_spec("sklearn")

@@ -106,6 +106,14 @@ def stored_part(
     return None if rows is None else rows[top:bottom, left:right].copy()
 
 
+def stored_whole(encoded: bytes, frame: Frame) -> NDArray[np.uint8] | None:
+    """Decode all of it, (h, w, 3), as it is stored; None where Pillow has to do it."""
+    try:
+        return _decoded(encoded, (frame.height, frame.width), {})
+    except Exception:  # whatever the decoder does not like
+        return None
+
+
 def _decoded(encoded: bytes | bytearray, shape: tuple[int, int], least: dict[str, int]) -> NDArray[np.uint8] | None:
     """Decode a whole file to (*shape, 3), or nothing if it would not have this shape or is damaged at all.
 

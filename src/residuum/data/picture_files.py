@@ -32,6 +32,16 @@ def pictures_below(root: Path, folder: str = "") -> list[str]:
     return sorted(found, key=lambda path: (unicodedata.normalize("NFC", path), path))
 
 
+def picture_files(path: Path) -> list[Path]:
+    """Return the files meant: a picture stands for itself, a folder for those below it (UserError if it has none)."""
+    if path.is_dir():
+        found = sorted(path / name for name in pictures_below(path))
+        if not found:
+            raise UserError(f"{path} holds no pictures", f"known kinds: {KINDS}")
+        return found
+    return [path]
+
+
 def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield each visible folder at and below `top` with its visible files.
 
@@ -90,9 +100,13 @@ def existing_folder(path: str | Path) -> Path:
 def read_picture(path: Path) -> bytes:
     """Return the file's bytes (UserError if it cannot be read)."""
     try:
+        if not path.is_file() and path.exists() and not path.is_dir():  # it might never end
+            raise UserError(f"cannot read {path}", "it is a pipe, socket or device, not a file", "remove it")
         return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}", error.strerror or str(error), "check the path") from error
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        raise UserError(
+            f"cannot read {path}", getattr(error, "strerror", "") or str(error), "check the path"
+        ) from error
 
 
 def label_of(path: str | Path) -> str:

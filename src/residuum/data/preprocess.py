@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from residuum.choices import Interpolation
+from residuum.choices import Interpolation, Views
 from residuum.recipe import Recipe
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -21,7 +21,8 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 class Preprocessing:
     """How a decoded picture becomes input: shorter side to `resize_to`, central S×S, minus mean, over std.
 
-    `mean` is (3,) or, where the mean picture is subtracted, (S, S, 3); `std` is (3,); both in units of 0..255.
+    `mean` is (3,) or, where the mean picture is subtracted, (S, S, 3); `std` is (3,); both in units of 0..255. The mean
+    logits of the `views` of what comes of it are the answer (evaluation/views.py).
     """
 
     image_size: int
@@ -29,6 +30,7 @@ class Preprocessing:
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     interpolation: Interpolation = "bilinear"
+    views: Views = "single"
 
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -5,7 +5,6 @@ from pathlib import Path
 from residuum import runs
 from residuum.evaluation.opening import NetWithData
 from residuum.files import write_whole
-from residuum.loading import model_path
 from residuum.records.depth import Repaired
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
@@ -23,7 +22,7 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test
         Stopped: a signal came; the run in out/repair can be gone on with.
     """
     run = train(_settings(settings, opened, out))
-    write_whole(out / runs.MODEL, model_path(run.path).read_bytes())
+    write_whole(out / runs.MODEL, runs.model_path(run.path).read_bytes())
     test = run.evaluation if run.evaluation and run.evaluation.split == "test" else None
     return Repaired(
         epochs=settings.repair,

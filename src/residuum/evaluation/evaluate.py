@@ -10,19 +10,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residuum import machine, runs
-from residuum.choices import Precision, Views
+from residuum.choices import EvaluationViews, Precision, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
+from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
 from residuum.evaluation.metrics import SMALLEST, judge
-from residuum.evaluation.opening import NetWithData, open_with_data
+from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.views import SAID, weighted
+from residuum.files import short_digest
 from residuum.loading import load
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
-from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation
+from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
+from residuum.runs import model_path
 from residuum.settings import EvaluateSettings
 
 
@@ -58,10 +61,16 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
-def protocol(shown: Preprocessing, views: Views = "single") -> str:
+def protocol(shown: Preprocessing, views: EvaluationViews = "single") -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
     how = "" if shown.interpolation == "bilinear" else f" ({shown.interpolation})"
     square = f"{shown.image_size}×{shown.image_size}"
+    if views == "multi-scale":
+        return f"whole pictures, shorter sides {', '.join(map(str, sides(shown)))}{how}"
+    if views == "ten-crop" and is_framed(shown):
+        return f"ten crops of {square} from a frame of {frame(shown)} px of zeros{how}"
+    if views == "ten-crop":
+        return f"ten crops of {square}, shorter side {shown.resize_to}{how}"
     if shown.resize_to == shown.image_size:
         return f"{SAID[views]}, {square}{how}"
     return f"{SAID[views]}, shorter side {shown.resize_to}{how}, central {square}"
@@ -70,24 +79,30 @@ def protocol(shown: Preprocessing, views: Views = "single") -> str:
 def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
 
-    It computes in float32 unless told otherwise: a net scores what was published for it.
+    It computes in float32 unless told otherwise: a net scores what was published for it. With several nets the
+    figures are those of all together; with several protocols, of the first; the others stand beside them.
 
     Raises:
-        UserError: no such run, data or split; or the data's classes are not the model's.
+        UserError: no such run, data or split; or the data's classes are not the model's; or a protocol means nothing
+            for these pictures; or a net was trained on pictures that another's training kept aside.
     """
     if settings.run is None:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
-    classifier = load(settings.run)
+    classifier, *others = [load(one) for one in (settings.run, *settings.with_)]
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
     opened = open_with_data(classifier, compute, settings.data)
     name, split = _choose_split(opened, settings)
-    loader = opened.loader(split, settings.batch_size, settings.workers)
+    nets = [opened, *(with_other_net(opened, other) for other in others)]
+    _refuse_seen(nets, name)
+    first, *beside = _by_protocol(nets, name, split, settings)
     found = DataEvaluation(
-        **structs.asdict(judged(classifier.net, loader, compute, classifier.classes, name)),
+        **structs.asdict(first[1]),
         data=str(settings.data) if settings.data else opened.data.source,
         fingerprint=opened.fingerprint,
         same_data_as_training=opened.same,
+        models=first[0],
+        beside=tuple(Together(**structs.asdict(one.figures()), models=models) for models, one in beside),
     )
     run = Path(settings.run)
     if runs.is_run(run):  # kept beside the run, never over the run's own evaluation
@@ -97,8 +112,78 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
             settings=as_json(settings),
             environment=machine.environment(),
         )
-        write_record(run / runs.EVALUATIONS / f"{found.split}-{found.fingerprint[:12]}.json", kept)
+        write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
     return found
+
+
+def _kept_as(found: DataEvaluation, settings: EvaluateSettings) -> str:
+    """Return a file name for what was asked, so that no other protocol's figures are written over."""
+    parts = [found.split, found.fingerprint[:12], *settings.views]
+    parts += [short_digest(model_path(Path(one)))[:8] for one in settings.with_]
+    return "-".join(parts) + ".json"
+
+
+# --- nets and protocols side by side -------------------------------------------------------------
+
+
+def _refuse_seen(nets: Sequence[NetWithData], split: str) -> None:
+    """Refuse pictures that one net's training kept aside where another's has learnt them (UserError)."""
+    first = nets[0]
+    if split != "validation" or first.cut is None:
+        return
+    for other in nets[1:]:
+        if other.same and (other.cut is None or not np.array_equal(first.cut.validation, other.cut.validation)):
+            raise UserError(
+                f"{other.classifier.file} was trained on pictures that {first.classifier.file} kept aside",
+                "together they would look better than they are",
+                "judge on other pictures, with --split test or residuum evaluate RUN DATA",
+            )
+
+
+def _by_protocol(
+    nets: Sequence[NetWithData], name: str, split: Split, settings: EvaluateSettings
+) -> list[tuple[tuple[str, ...], Evaluation]]:
+    """Return figures, with the names of the nets they are of: for each protocol of all together, then of each alone."""
+    classes, names, found = nets[0].classifier.classes, _names(nets, settings), []
+    for asked in settings.views or (None,):
+        answers, said = [], []
+        for net in nets:
+            loader = net.loader(split, settings.batch_size, settings.workers)
+            views = asked or loader.preprocessing.views
+            refuse_what_means_nothing(views, loader, mirrors=_mirrors(net))
+            theirs = answers_by(net, loader, views)
+            answers.append(theirs[:, [net.classifier.classes.index(one) for one in classes]])
+            said.append(protocol(loader.preprocessing, views))
+        if len(nets) > 1:
+            how = f"{len(nets)} nets averaged, {'; '.join(dict.fromkeys(said))}"
+            together = np.stack(answers).mean(axis=0)
+            found.append((names, judge(together, split.labels, classes, split=name, protocol=how)))
+        for i, (theirs, how) in enumerate(zip(answers, said, strict=True)):
+            found.append((names[i : i + 1], judge(theirs, split.labels, classes, split=name, protocol=how)))
+    return found
+
+
+def answers_by(net: NetWithData, loader: Loader, views: EvaluationViews) -> NDArray[np.float32]:
+    """Return the (N, K) probabilities of a net for all pictures served, by a protocol."""
+    match views:
+        case "ten-crop" | "multi-scale":
+            return mean_over_views(net.classifier.net, loader, net.compute, views)
+        case _:
+            return probabilities(net.classifier.net, loader, net.compute, views)
+
+
+def _mirrors(net: NetWithData) -> bool:
+    """Say whether a picture's mirror image shows the same class, as far as data and training said."""
+    return net.data.mirrors and (net.classifier.about.settings or {}).get("flip") is not False
+
+
+def _names(nets: Sequence[NetWithData], settings: EvaluateSettings) -> tuple[str, ...]:
+    """Return what the nets are called: as results are, or as they were given where that is not enough."""
+    names = tuple(net.classifier.name for net in nets)
+    return names if len(set(names)) == len(names) else tuple(map(str, (settings.run, *settings.with_)))
+
+
+# --- one net on one split -------------------------------------------------------------------------
 
 
 def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str) -> Evaluation:

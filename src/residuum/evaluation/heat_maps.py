@@ -94,7 +94,8 @@ def masks(side: int) -> Tensor:
     return torch.stack(one).clamp(0, 1)
 
 
-METHODS = {"RISE": rise, "Grad-CAM": grad_cam}
+Method = Callable[[ResNet, Tensor, Tensor], Tensor]
+METHODS: dict[str, Method] = {"RISE": rise, "Grad-CAM": grad_cam}
 """The more faithful one first (results/explain-faithfulness-resnet20.json)."""
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.data.rng import order
 from residuum.evaluation.metrics import Probabilities, proportion
 from residuum.records.review import Doubt, DoubtPoint, Likeness
 
@@ -37,6 +36,8 @@ def directions(features: Numbers) -> NDArray[np.float32]:
 
 def kept_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return the rows of the (N,) training pictures kept to compare with: all, or KEPT by chance, as many a class."""
+    from residuum.data.rng import order  # imports torch, which answers need not wait for
+
     shuffled = order(seed, 0, len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     _, first = np.unique(labels[by_class], return_index=True)

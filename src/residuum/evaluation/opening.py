@@ -14,7 +14,7 @@ from residuum.data.class_names import numbered_as
 from residuum.data.contract import ImageData, Split
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.files import Json
 from residuum.loading import Classifier
 
@@ -86,6 +86,31 @@ def open_with_data(classifier: Classifier, compute: Compute, source: str | Path 
         )
     data = open_data(str(place), progress=show_progress("fetching"))
     digest = fingerprint(data)
+    return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
+
+
+def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:
+    """Place another net where the first one computes, with the same pictures; their classes keep the first's numbers.
+
+    Raises:
+        UserError: it has other classes.
+    """
+    if set(classifier.classes) != set(opened.classifier.classes):
+        raise UserError(
+            f"{classifier.file} and {opened.classifier.file} know different classes",
+            "; ".join(
+                f"only {one.file} knows {listed(sorted(set(one.classes) - set(other.classes)))}"
+                for one, other in ((classifier, opened.classifier), (opened.classifier, classifier))
+                if set(one.classes) - set(other.classes)
+            ),
+            "nets whose answers are averaged need the same class names",
+        )
+    return _placed(classifier, opened.compute, opened.data, opened.fingerprint)
+
+
+def _placed(classifier: Classifier, compute: Compute, data: ImageData, digest: str) -> NetWithData:
+    """Place the net, and cut the pictures as its training did."""
+    trained_with = classifier.about.data
     same = trained_with.fingerprint == digest if trained_with else None
     cut = None
     if same and data.validation is None:
@@ -93,7 +118,7 @@ def open_with_data(classifier: Classifier, compute: Compute, source: str | Path 
         share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
         cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
     compute.place(classifier.net)
-    return NetWithData(classifier, compute, numbered_as(data, classifier.classes), digest, same, cut)
+    return NetWithData(classifier, compute, data, digest, same, cut)
 
 
 def with_validation(opened: NetWithData) -> NetWithData:

@@ -14,9 +14,10 @@ from torch import Tensor
 from residuum.errors import UserError
 from residuum.exchange.layouts import TIMM, TORCHVISION, Layout, timm_v2, to_theirs, torchvision_like
 from residuum.files import write_whole
-from residuum.loading import load, model_path
+from residuum.loading import load
 from residuum.models.spec import NetSpec
-from residuum.settings import ExportWeightsSettings
+from residuum.outward_settings import ExportWeightsSettings
+from residuum.runs import model_path
 
 _STAGES = (64, 128, 256, 512)
 

@@ -17,9 +17,9 @@ from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ImportSettings
 from residuum.plain_data import flag, read_off
 from residuum.records import model as records
-from residuum.settings import ImportSettings
 
 
 @dataclass(frozen=True)

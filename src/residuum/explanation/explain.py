@@ -4,6 +4,8 @@ which training pictures look alike to it.
 Letters: B pictures, K classes, S the side of a square view.
 """
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +19,17 @@ from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.decode import decode, evaluation_view
-from residuum.data.picture_files import read_picture
+from residuum.data.picture_files import picture_files, read_picture
 from residuum.data.preprocess import normalise
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
-from residuum.evaluation.heat_maps import METHODS, drawn_over
+from residuum.evaluation.heat_maps import METHODS, Method, drawn_over
 from residuum.evaluation.mistakes import thumbnail
 from residuum.evaluation.opening import open_with_data
-from residuum.explanation.blocks import after_each_block
+from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
-from residuum.prediction.predict import picture_files
 from residuum.records.codec import to_json, write_record
 from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
 from residuum.settings import ExplainSettings
@@ -64,20 +65,20 @@ def explain(settings: ExplainSettings) -> Explanation:
     if settings.run is None or not settings.images:
         raise UserError("which model, and which pictures?", "", "residuum explain RUN PICTURE...")
     classifier = load(settings.run)
-    of = _class_number(settings.of, classifier.classes)
+    of = class_number(settings.of, classifier.classes)
     files = _files(settings)
     how = classifier.preprocessing
     pixels = (decode(read_picture(file), str(file)) for file in files)
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
-    compute = _as_trained(classifier, choose_compute(settings.device, "float32", threads=settings.threads))
+    compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
-    like, searched = _nearest(settings, classifier, compute, images)
+    like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
-        seen = _Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
-        pictures += _explained(classifier, compute, seen, of, settings.top, like[start:stop])
+        seen = Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
+        pictures += explained(classifier, seen, of, settings.top, like[start:stop], compute=compute)
         progress(len(pictures), len(files))
     found = Explained(
         model=classifier.name,
@@ -106,7 +107,7 @@ def _files(settings: ExplainSettings) -> list[Path]:
     return files
 
 
-def _class_number(name: str | None, classes: tuple[str, ...]) -> int | None:
+def class_number(name: str | None, classes: tuple[str, ...]) -> int | None:
     """Return the number of the class asked for (UserError if there is none of this name)."""
     if name is None:
         return None
@@ -126,7 +127,7 @@ def _less_drawings(tree: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """B pictures: their names, views (B, S, S, 3) uint8, and what the net is given of them (B, 3, S, S)."""
 
     names: list[str]
@@ -134,16 +135,25 @@ class _Seen:
     images: Tensor
 
 
-def _explained(
-    classifier: Classifier, compute: Compute, seen: _Seen, of: int | None, top: int, like: list[tuple[Neighbour, ...]]
+def explained(
+    classifier: Classifier,
+    seen: Seen,
+    of: int | None,
+    top: int,
+    like: list[tuple[Neighbour, ...]],
+    methods: Mapping[str, Method] = METHODS,
+    compute: Compute | None = None,
 ) -> list[ExplainedPicture]:
-    """The answers in float32; the maps, for which a net answers a hundred times, in the precision of its training."""
+    """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest.
+
+    The answers are computed in float32, the maps, for which a net answers a hundred times, as `compute` says.
+    """
     net, classes = classifier.net, classifier.classes
-    steps = [(name, found.cpu()) for name, found in after_each_block(net, seen.images)]
+    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
-    with compute.autocast():
-        maps = {name: method(net, seen.images, wanted).float() for name, method in METHODS.items()}
+    with compute.autocast() if compute else nullcontext():
+        maps = {name: method(net, seen.images, wanted).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]

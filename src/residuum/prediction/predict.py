@@ -1,115 +1,93 @@
-"""What a model says a picture shows: the same decoding and preprocessing as in training."""
+"""The verb `predict`: what a model says of pictures, of any number of them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from msgspec import UNSET
-from numpy.typing import NDArray
-from torch import Tensor
-
-from residuum.compute import Compute, choose_compute
-from residuum.data.decode import decode, evaluation_view
-from residuum.data.picture_files import KINDS, pictures_below, read_picture
-from residuum.data.preprocess import normalise
-from residuum.errors import UserError
-from residuum.evaluation.likeness import directions, distances
-from residuum.loading import Classifier, load
+from residuum.console import show_progress
+from residuum.errors import Stopped, UserError
+from residuum.prediction.answer import Answer, Unanswered
+from residuum.prediction.pictures import Source, is_address, sources
+from residuum.prediction.predictor import load
+from residuum.prediction.sorting import class_folders, sort_copy
+from residuum.prediction.writing import format_of, heading, line, new_file
 from residuum.settings import PredictSettings
 
-BATCH = 32
+MANY = 100
+"""Pictures from which on it is said how far it is."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The likeliest classes of one picture, likeliest first, with their probabilities."""
-
-    picture: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    distance: float | None = None
-    """From the nearest pictures trained on (evaluation/likeness.py); None where the model does not know them."""
-    threshold: float | None = None
-    """The greatest distance of a picture that is like them."""
-
-    @property
-    def unsure(self) -> bool:
-        """Say whether the picture is unlike those trained on, so that its answer means little."""
-        return self.distance is not None and self.threshold is not None and self.distance > self.threshold
-
-    @property
-    def reason(self) -> str:
-        """Return why it is unsure, in words; "" if it is not."""
-        if not self.unsure:
-            return ""
-        return f"unlike the training pictures: {self.distance:.3f} from the nearest, {self.threshold:.3f} is the limit"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return {"picture", "answers": [{"class", "probability"}, …]}, and where the model knows it
-        {"unsure", "reason", "distance", "threshold"}.
-        """
-        pairs = zip(self.classes, self.probabilities, strict=True)
-        found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}
-        if self.distance is None:
-            return found
-        limits = {"distance": self.distance, "threshold": self.threshold}
-        return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
-
-
-def predict(settings: PredictSettings) -> Iterator[Answer]:
-    """Answer for each picture, in the order given; folders are walked.
+def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
+    """Answer for each picture, in the order given; folders are walked. Those that cannot be read come last.
 
     Raises:
-        UserError: no such run or picture; or (BrokenPicture) a picture cannot be read.
+        UserError: no such run, folder or engine; or answers or copies cannot be written.
+        Stopped: on Ctrl-C; the answers so far are where they were to be.
     """
     if settings.run is None or not settings.images:
         raise UserError("which model, and which pictures?", "", "residuum predict RUN IMAGE...")
-    classifier = load(settings.run)
-    compute = choose_compute(settings.device, "float32", threads=settings.threads)
-    compute.place(classifier.net)
-    files = [file for image in settings.images for file in picture_files(Path(image))]
-    for start in range(0, len(files), BATCH):
-        some = files[start : start + BATCH]
-        pixels = [decode(read_picture(file), str(file)) for file in some]
-        yield from answers(classifier, compute, pixels, [str(file) for file in some], settings.top)
+    form = format_of(settings.out, settings.format)
+    named = _named(settings)
+    predictor = load(
+        settings.run,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
+    )
+    copy = _copies(settings, predictor.classes)
+    top = min(settings.top, len(predictor.classes))
+    progress = show_progress("pictures answered") if len(named) >= MANY else None
+    done = 0
+    try:
+        with new_file(Path(settings.out)) if settings.out else nullcontext() as file:
+            if file is not None:
+                file.write(heading(form, top))
+            for done, one in enumerate(_bad_last(predictor.answers_to(named, top)), 1):
+                if file is not None:
+                    file.write(line(one, form, top))
+                if isinstance(one, Answer):
+                    copy(one)
+                if progress is not None:
+                    progress(done, len(named))
+                yield one
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped: {done:,} of {len(named):,} pictures are answered", 130) from None
 
 
-def answers(
-    classifier: Classifier,
-    compute: Compute,
-    pictures: Sequence[NDArray[np.uint8]],
-    names: Sequence[str],
-    top: int,
-) -> Iterator[Answer]:
-    """Answer for decoded pictures (H, W, 3), which may differ in size."""
-    how = classifier.preprocessing
-    views = [evaluation_view(each, how.image_size, how.resize_to, how.interpolation) for each in pictures]
-    images = normalise(torch.from_numpy(np.stack(views)).to(compute.device), how)
-    with torch.inference_mode():
-        features = classifier.net.features(images)
-        best = torch.softmax(classifier.net.fc(features).float(), 1).cpu().topk(min(top, len(classifier.classes)))
-    apart, limit = _distances(classifier, features)
-    for name, numbers, values, far in zip(names, best.indices.tolist(), best.values.tolist(), apart, strict=True):
-        yield Answer(name, tuple(classifier.classes[number] for number in numbers), tuple(values), far, limit)
+def _bad_last(answers: Iterator[Answer | Unanswered]) -> Iterator[Answer | Unanswered]:
+    bad = []
+    for one in answers:
+        if isinstance(one, Unanswered):
+            bad.append(one)
+        else:
+            yield one
+    yield from bad
 
 
-def _distances(classifier: Classifier, features: Tensor) -> tuple[Sequence[float | None], float | None]:
-    """Return each picture's distance from the nearest trained on, and the limit; None where the model knows neither."""
-    likeness = classifier.about.likeness
-    if likeness is UNSET or classifier.kept is None:
-        return [None] * len(features), None
-    found = distances(directions(features.float().cpu().numpy()), classifier.kept, likeness.neighbours)
-    return found.tolist(), likeness.threshold
+def _named(settings: PredictSettings) -> list[Source]:
+    """Return the pictures meant (UserError: an address, which was not allowed; a folder without pictures)."""
+    found = list[Source]()
+    for place in settings.images:
+        if not is_address(place):
+            found += sources(place)
+        elif settings.allow_urls:
+            from residuum.prediction.addresses import fetched  # imports what speaks HTTP
+
+            found.append(Source(str(place), partial(fetched, str(place))))
+        else:
+            raise UserError(
+                f"{place} is an address, and nothing is fetched from the network unasked", "", "--allow-urls fetches it"
+            )
+    return found
 
 
-def picture_files(path: Path) -> list[Path]:
-    """Return the files meant: a picture stands for itself, a folder for those below it (UserError if it has none)."""
-    if path.is_dir():
-        found = sorted(path / name for name in pictures_below(path))
-        if not found:
-            raise UserError(f"{path} holds no pictures", f"known kinds: {KINDS}")
-        return found
-    return [path]
+def _copies(settings: PredictSettings, classes: Sequence[str]) -> Callable[[Answer], object]:
+    """Return what copies a picture into its class's folder, or does nothing (UserError as `class_folders`)."""
+    if settings.sort_into is None:
+        return lambda _: None
+    if any(is_address(place) for place in settings.images):
+        raise UserError("--sort-into copies files, not what lies at addresses", "", "save those pictures first")
+    folders = class_folders(Path(settings.sort_into), classes, [Path(place) for place in settings.images])
+    return lambda answer: sort_copy(answer, folders)

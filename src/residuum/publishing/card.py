@@ -19,11 +19,11 @@ from msgspec import UNSET
 from residuum.errors import UserError
 from residuum.files import write_whole
 from residuum.models.count import cost
+from residuum.outward_settings import CardSettings
 from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
 from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure
 from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
-from residuum.settings import CardSettings
 
 CARD = "README.md"
 MOST_CLASSES = 50

@@ -18,9 +18,9 @@ from residuum import runs
 from residuum.data.hub import HubName, RemoteFile, endpoint, files_there, text_there
 from residuum.errors import UserError, listed
 from residuum.models.file import write_model
+from residuum.outward_settings import PublishSettings
 from residuum.publishing.card import CARD, card, card_place, checked_licence, is_unchanged, sealed, stated_licence
 from residuum.publishing.subject import Subject, subject, to_send
-from residuum.settings import PublishSettings
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

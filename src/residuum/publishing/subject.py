@@ -11,12 +11,11 @@ from msgspec import UNSET, structs
 from residuum import runs
 from residuum.data.hub import hub_name
 from residuum.errors import UserError
-from residuum.loading import model_path
 from residuum.models.file import ModelFile, digest, read_model
 from residuum.records.codec import read_record
 from residuum.records.evaluation import DataEvaluation, Figures, KeptEvaluation
 from residuum.records.model import About, Imported
-from residuum.runs import RunRecord
+from residuum.runs import RunRecord, model_path
 from residuum.weights.catalogue import catalogue
 from residuum.weights.fetched import STARTER, fetched
 

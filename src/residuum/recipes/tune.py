@@ -1,4 +1,4 @@
-"""tune_last, tune_all: the last stage, or everything, tuned from a fitted last layer; for few pictures.
+"""tune_last, tune_all: the last stage, or the last half of them, tuned from a fitted last layer; for few pictures.
 
 Paper     Kumar et al. 2022 (arXiv 2202.10054): the last layer is fitted first, so that the rest is not bent by a last
           layer that knows nothing; Howard and Ruder 2018 (arXiv 1801.06146), sec. 3.2: rates that fall towards the stem
@@ -21,8 +21,11 @@ def tune_last(task: Task) -> Recipe:
 
 
 def tune_all(task: Task) -> Recipe:
-    """Return the recipe of the whole net."""
-    return _tuned("tune_all", task, passes=4, frozen_stages=0)
+    """Return the recipe of the last half of the stages, the larger one where they are odd.
+
+    The others, and the stem, would move at a quarter of the last stage's rate and less: they stay.
+    """
+    return _tuned("tune_all", task, passes=4, frozen_stages=task.stages // 2)
 
 
 def _tuned(name: str, task: Task, passes: int, frozen_stages: int) -> Recipe:
@@ -42,4 +45,5 @@ def _tuned(name: str, task: Task, passes: int, frozen_stages: int) -> Recipe:
         frozen_stages=frozen_stages,
         weight_decay=0.0,
         decay_norms_and_biases=False,
+        views="mirrored" if task.mirrors else "single",
     )

@@ -81,6 +81,13 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         return Figures(**{name: getattr(self, name) for name in Figures.__struct_fields__})
 
 
+class Together(Figures, frozen=True, kw_only=True):
+    """What one net, or several whose probabilities are averaged, give by one protocol."""
+
+    models: tuple[str, ...]
+    """The nets' names."""
+
+
 class DataEvaluation(Evaluation, frozen=True, kw_only=True):
     """What `residuum evaluate` finds: a judgement with the data it was made on."""
 
@@ -89,6 +96,10 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True):
     fingerprint: str
     same_data_as_training: bool | None
     """None for a model that was not trained here."""
+    models: tuple[str, ...] = ()
+    """The nets that answer, their probabilities averaged; files of 0.1.0 do not name the one."""
+    beside: tuple[Together, ...] = ()
+    """The same pictures by the other protocols that were asked for, and by each net alone."""
 
 
 class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import UNSET, UnsetType, field
 
-from residuum.choices import Interpolation
+from residuum.choices import Interpolation, Views
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Figures
@@ -109,6 +109,8 @@ class View(Record, frozen=True, kw_only=True):
     resize_to: Count
     """Shorter side before the central square is cut out, in pixels."""
     interpolation: Interpolation = "bilinear"
+    views: Views = "single"
+    """What is averaged to an answer, in use and in judging: evaluation/views.py."""
 
 
 class About(Provenance, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residuum import machine
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Loader
@@ -34,20 +35,33 @@ _NAME = "features"
 
 @torch.inference_mode()
 def features(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None]
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], views: Views = "single"
 ) -> NDArray[np.float32]:
     """Return (N, D) of all pictures served: the pooled activations, in evaluation mode, in `compute`'s precision.
 
-    They are found again by the pictures' content, the weights before the last layer, preprocessing and precision.
+    They are the mean over the `views`: the last layer makes of it the mean of their logits. They are found again by the
+    pictures' content, the weights before the last layer, preprocessing and precision.
 
     Raises:
         Stopped: a signal came; what was computed by then is lost.
     """
-    key = hashlib.sha256(repr(_key(net, loader, compute)).encode()).hexdigest()
+    assert views != "shifted"
+    found = _of_one_view(net, loader, compute, asked_to_stop, mirrored=False)
+    if views == "mirrored":
+        found = (found + _of_one_view(net, loader, compute, asked_to_stop, mirrored=True)) * np.float32(0.5)
+    return found
+
+
+def _of_one_view(
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], *, mirrored: bool
+) -> NDArray[np.float32]:
+    """Return (N, D) of the pictures, or of their mirror images."""
+    content = (*_key(net, loader, compute), *(["mirrored"] if mirrored else []))
+    key = hashlib.sha256(repr(content).encode()).hexdigest()
     path = machine.cache_folder() / _NAME / f"{key}.safetensors"
     with suppress(UserError):  # not there, or damaged
         return read_tensors(path)[0][_NAME].numpy()
-    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop)
+    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, mirrored)
     try:
         write_whole(path, sealed({_NAME: found}, {}))
     except UserError as error:
@@ -66,15 +80,21 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
     return content_key(loader.split.pictures), digest(weights), spec, shown, computed, versions
 
 
-def _computed(net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None]) -> Tensor:
+def _computed(
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], mirrored: bool
+) -> Tensor:
     """Let the net compute, its last layer out of the way."""
     forward, head = make_forward(net.eval(), compute), net.fc
-    progress, parts, done = show_progress("features of the frozen net"), [], 0
+    progress, parts, done = (
+        show_progress("features of mirror images" if mirrored else "features of the frozen net"),
+        [],
+        0,
+    )
     net.set_submodule("fc", nn.Identity())
     try:
         for batch in loader:
             with compute.autocast():
-                parts.append(forward(batch.images).float().cpu())
+                parts.append(forward(batch.images.flip(3) if mirrored else batch.images).float().cpu())
             done += len(batch.rows)
             progress(done, len(loader.split))
             if (code := asked_to_stop()) is not None:

@@ -11,6 +11,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum import machine, runs
+from residuum.choices import Views
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
@@ -23,7 +24,7 @@ from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.run import Event
 from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds
+from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds, mean_loss
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, make_net
@@ -44,6 +45,8 @@ class Fitted:
     """(N, D) of the training pictures."""
     answers: Probabilities | None
     """Of the data's own test or validation pictures, where there are any."""
+    views: Views
+    """What of each picture the features are the mean of."""
 
 
 def train_head(
@@ -68,24 +71,49 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     """
     net = make_net(resolved)
     resolved.compute.place(net)
-    final, train, classes = final_split(loaders), loaders["train"], resolved.data.classes
     try:
-        x = features(net, train, resolved.compute, asked_to_stop)
-        final_x = features(net, loaders[final], resolved.compute, asked_to_stop) if final else None
+        fitted = _fitted(net, resolved, loaders, "single", asked_to_stop)
+        _tell(run, fitted.found.head, loaders["train"].split.labels)
+        if resolved.recipe.views == "mirrored" and loaders["train"].preprocessing.mean.ndim == 1:
+            averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)
+            fitted = _likelier(run, resolved, loaders, fitted, averaged)
     except Stopped as stop:
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+    set_last_layer(net, fitted.found.head.weight, fitted.found.head.bias)
+    return fitted
+
+
+def _fitted(
+    net: ResNet, resolved: Resolved, loaders: Loaders, views: Views, asked_to_stop: Callable[[], int | None]
+) -> Fitted:
+    """Fit the last layer to the mean features of these views (Stopped, UserError as above)."""
+    final, train, classes = final_split(loaders), loaders["train"], resolved.data.classes
+    x = features(net, train, resolved.compute, asked_to_stop, views)
+    final_x = features(net, loaders[final], resolved.compute, asked_to_stop, views) if final else None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
     labels, seed = train.split.labels, resolved.settings.seed
-    which = folds(labels, seed, same)
     head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
-    found = calibrated(head, labels, which, classes)
+    found = calibrated(head, labels, folds(labels, seed, same), classes)
     set_last_layer(net, found.head.weight, found.head.bias)
     answers = None
     if final_x is not None:
         with torch.inference_mode():
             answers = torch.softmax(copy.deepcopy(net.fc).cpu()(torch.from_numpy(final_x)), 1).numpy()
-    _tell(run, found.head, labels)
-    return Fitted(net, head, found, x, answers)
+    return Fitted(net, head, found, x, answers, views)
+
+
+def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, averaged: Fitted) -> Fitted:
+    """Return the head whose answers out of fold are likelier, and say which."""
+    labels, weights = loaders["train"].split.labels, resolved.class_weights
+    answers = [each.found.head.out_of_fold for each in (averaged, single)]
+    both, alone = (mean_loss(each, labels, weights) for each in answers)
+    right = float((answers[0].argmax(1) == labels).mean())
+    kept = "both are asked from here on" if both < alone else "the picture alone is asked"
+    note(
+        run,
+        f"answers averaged with the mirror image's: {right:.2%} right ({both:.3f} nats, {alone:.3f} without): {kept}",
+    )
+    return averaged if both < alone else single
 
 
 def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) -> Evaluation:
@@ -122,7 +150,7 @@ def judge_by_folds(
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:
     """Say how pictures are shown, and in what they are computed where that is not float32."""
-    precision, how = resolved.compute.precision, protocol(loaders["train"].preprocessing)
+    precision, how = resolved.compute.precision, protocol(loaders["train"].preprocessing, resolved.recipe.views)
     return how if precision == "float32" else f"{how}, computed in {precision}"
 
 

@@ -32,7 +32,16 @@ class Maps:
     """(N, C, H, W), of each picture as evaluation sees it."""
     views: tuple[Tensor, ...]
     """V of (N, C, H, W): as the first V passes of training see it. Later passes see these again, in turn."""
+    of_mirror_images: Tensor | None = None
+    """(N, C, H, W), of their mirror images, where these are asked too."""
     batch_size: int = 250
+
+    @property
+    def asked(self) -> tuple["Maps", ...]:
+        """Return what serves, one after the other, all views that an answer is the mean of."""
+        if self.of_mirror_images is None:
+            return (self,)
+        return self, replace(self, shown=self.of_mirror_images, of_mirror_images=None)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
@@ -53,6 +62,7 @@ class Maps:
             split=self.split.take(rows),
             shown=self.shown[picked],
             views=tuple(view[picked] for view in self.views),
+            of_mirror_images=None if self.of_mirror_images is None else self.of_mirror_images[picked],
         )
 
 
@@ -64,8 +74,12 @@ def maps(
     seed: int,
     passes: int,
     asked_to_stop: Callable[[], int | None],
+    *,
+    mirrored: bool,
 ) -> Maps | None:
     """Return the maps of as many views as there are passes, or as fit in 2 GiB; None if not even one fits.
+
+    `mirrored`: also of the mirror images of what evaluation sees.
 
     Raises:
         Stopped: a signal came; what was computed by then is lost.
@@ -73,21 +87,25 @@ def maps(
     rows = np.arange(len(loader.split))
     steps = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
     first = _computed(begin, loader.batches([(0, steps[0][:1])]), compute)
-    room = HELD_BYTES // (first.nbytes * len(rows)) - 1
+    room = HELD_BYTES // (first.nbytes * len(rows)) - 1 - mirrored
     if room < 1:
         return None
     passes = min(passes, room)
-    tell, found = show_progress("what the frozen part makes of each view"), []
+    tell, done = show_progress("what the frozen part makes of each view"), 0
+    found, of_mirror_images = [], list[Tensor]()
     for view in range(passes + 1):
         parts = []
         plan, how = [(max(0, view - 1), step) for step in steps], augmentation if view else None
         for batch in loader.batches(plan, how, seed):
             parts.append(_computed(begin, [batch], compute))
-            tell(view * len(steps) + len(parts), (passes + 1) * len(steps))
+            if mirrored and view == 0:
+                of_mirror_images.append(_computed(begin, [replace(batch, images=batch.images.flip(3))], compute))
+            done += 1
+            tell(done, (passes + 1) * len(steps))
             if (code := asked_to_stop()) is not None:
                 raise Stopped("stopped before all pictures were seen", code)
         found.append(torch.cat(parts))
-    return Maps(loader.split, found[0], tuple(found[1:]))
+    return Maps(loader.split, found[0], tuple(found[1:]), torch.cat(of_mirror_images) if mirrored else None)
 
 
 @torch.no_grad()

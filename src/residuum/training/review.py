@@ -5,7 +5,7 @@ Letters: N pictures in all splits, D features, K classes.
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from residuum import runs
 from residuum.compute import choose_compute
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
+from residuum.data.contract import Pictures
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -91,7 +92,8 @@ def review(settings: ReviewSettings) -> Review:
     places = [(name, row) for name, loader in loaders.items() for row in range(len(loader.split))]
     labels = np.concatenate([loader.split.labels for loader in loaders.values()])
     pictures = _All(loaders, opened.classifier.classes, places, labels)
-    x = {name: features(opened.classifier.net, loader, compute, lambda: None) for name, loader in loaders.items()}
+    net, views = opened.classifier.net, opened.classifier.preprocessing.views
+    x = {name: features(net, loader, compute, lambda: None, views) for name, loader in loaders.items()}
     answered = _answers(run, opened, x)
     near = nearest_others(directions(np.concatenate(list(x.values()))))
     found = Review(
@@ -119,7 +121,7 @@ def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]
         unseen = read_unseen(run / runs.OUT_OF_FOLD)
         if unseen.about.fingerprint != opened.fingerprint:
             raise UserError(f"{run / runs.OUT_OF_FOLD} is of other pictures", "", "train again")
-        parts.insert(0, (first["train"] + np.arange(len(unseen.labels)), unseen.probabilities))
+        parts.insert(0, (first["train"] + _rows(opened.data.train.pictures, unseen.about.names), unseen.probabilities))
         words = "of a last layer fitted without the picture, to every picture"
     elif opened.cut is not None:
         aside = opened.cut.validation
@@ -133,6 +135,14 @@ def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]
         return np.empty(0, np.int64), np.empty((0, len(opened.data.classes))), words
     rows, answers = zip(*parts, strict=True)
     return np.concatenate(rows), np.concatenate(answers), words
+
+
+def _rows(pictures: Pictures, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the rows of the pictures of these names: all, or those that had their turn out of fold."""
+    if len(names) == len(pictures):
+        return np.arange(len(names))
+    places = {pictures.name(row): row for row in range(len(pictures))}
+    return np.array([places[name] for name in names])
 
 
 @torch.inference_mode()

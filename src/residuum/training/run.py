@@ -28,7 +28,7 @@ from residuum.training.head_run import train_head
 from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
-from residuum.training.resolve import Resolved, reopen, resolve
+from residuum.training.resolve import BY_FOLDS, Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
 from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
 from residuum.training.steps import take_steps
@@ -123,7 +123,9 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
     )
     kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
-    save_classifier(run / runs.MODEL, net, resolved.spec, classes, loaders["train"].preprocessing, about, kept)
+    views = resolved.recipe.views if resolved.recipe.name in BY_FOLDS else "single"  # others' are for judging alone
+    how = replace(loaders["train"].preprocessing, views=views)
+    save_classifier(run / runs.MODEL, net, resolved.spec, classes, how, about, kept)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)
 

@@ -66,7 +66,7 @@ def _of_start(start: Classifier | None, image_size: int, resize_to: int) -> Prep
             f"it subtracts a mean picture of {how.image_size} px",
             f"use --image-size {how.image_size}",
         )
-    return replace(how, image_size=image_size, resize_to=resize_to)
+    return replace(how, image_size=image_size, resize_to=resize_to, views="single")
 
 
 def final_split(loaders: Loaders) -> SplitName | None:

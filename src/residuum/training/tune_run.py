@@ -20,6 +20,7 @@ from residuum.data.batches import Served
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.metrics import Probabilities
+from residuum.evaluation.temperature import mean_of_logits
 from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
@@ -39,7 +40,7 @@ from residuum.training.head_run import (
     set_last_layer,
 )
 from residuum.training.loop import Callbacks, Job, NotFiniteError, fit
-from residuum.training.maps import maps
+from residuum.training.maps import Maps, maps
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, weights_there
@@ -67,6 +68,7 @@ def train_tuned(
         UserError: pictures cannot be read, are all the same, or the loss is no longer finite.
     """
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
+    resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
     try:
         work = _prepared(run, resolved, loaders, fitted, asked_to_stop)
         rows, answers = _out_of_fold(work, asked_to_stop)
@@ -80,7 +82,8 @@ def train_tuned(
         return resolved, fitted.net, _judged(work, loaders, rows, answers)
     work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
-    return replace(resolved, recipe=only_head), fitted.net, judge_head(run, resolved, loaders, fitted)
+    resolved = replace(resolved, recipe=replace(only_head, views=fitted.views))
+    return resolved, fitted.net, judge_head(run, resolved, loaders, fitted)
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, a
         passes = -(-recipe.iterations * recipe.batch_size // resolved.num_training)
         net.eval()
         seed, augmentation = resolved.settings.seed, recipe.augmentation
-        found = maps(begin, loaders["train"], compute, augmentation, seed, passes, asked_to_stop)
+        mirrored = recipe.views == "mirrored"
+        found = maps(begin, loaders["train"], compute, augmentation, seed, passes, asked_to_stop, mirrored=mirrored)
         forward = go_on if found else lambda x: go_on(torch.no_grad()(begin)(x))
         loader = found or loader
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -187,7 +191,16 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
     except NotFiniteError as error:
         say(f"{error.what}: as if it knew nothing of these pictures")
         return np.full((len(asked), num_classes), 1 / num_classes, np.float32)
-    return probabilities(job.net, work.loader.take(asked), job.compute, forward=work.forward)
+    return _answers(work, asked)
+
+
+def _answers(work: _Work, rows: NDArray[np.int64]) -> Probabilities:
+    """Return what the net says of these training pictures, by the views that were chosen."""
+    net, compute, loader = work.fitted.net, work.resolved.compute, work.loader.take(rows)
+    if not isinstance(loader, Maps):
+        return probabilities(net, loader, compute, work.fitted.views, work.forward)
+    parts = [probabilities(net, views, compute, forward=work.forward) for views in loader.asked]
+    return mean_of_logits(parts).astype(np.float32) if len(parts) > 1 else parts[0]
 
 
 def _calibrated(work: _Work, rows: NDArray[np.int64], answers: Probabilities) -> Calibrated:
@@ -209,7 +222,7 @@ def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
     tuned, head = (mean_loss(each, labels, weights) for each in both)
     tuned_right, head_right = (float((each.argmax(1) == labels).mean()) for each in both)
     is_better = tuned < head - MARGIN
-    what = "the last stage" if work.resolved.recipe.frozen_stages else "everything"
+    what = _what_is_tuned(work)
     kept = "the tuned net is kept" if is_better else "the head alone is kept"
     note(
         work.run,
@@ -217,6 +230,13 @@ def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
         f"the head alone {head_right:.2%} ({head:.3f} nats): {kept}",
     )
     return is_better
+
+
+def _what_is_tuned(work: _Work) -> str:
+    """Say which stages take steps."""
+    frozen = work.resolved.recipe.frozen_stages
+    stages = len(work.fitted.net.spec.blocks) - frozen
+    return ("the last stage" if stages == 1 else f"the last {stages} stages") if frozen else "everything"
 
 
 def _judged(work: _Work, loaders: Loaders, rows: NDArray[np.int64], answers: Probabilities) -> Evaluation:
@@ -228,7 +248,9 @@ def _judged(work: _Work, loaders: Loaders, rows: NDArray[np.int64], answers: Pro
     own = None
     if final is not None:  # as `residuum evaluate` will, to the bit
         exactly = replace(resolved.compute, precision="float32")
-        own = probabilities(net, loaders[final], exactly), protocol(loaders[final].preprocessing)
+        views = resolved.recipe.views
+        own = probabilities(net, loaders[final], exactly, views), protocol(loaders[final].preprocessing, views)
     judged = judge_by_folds(run, resolved, net, loaders, asked, (found.head.out_of_fold, unseen), own)
-    record_trust(run, resolved, asked, features(net, asked, resolved.compute, lambda: None), found, unseen)
+    x = features(net, asked, resolved.compute, lambda: None, resolved.recipe.views)
+    record_trust(run, resolved, asked, x, found, unseen)
     return judged

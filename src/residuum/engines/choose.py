@@ -1,0 +1,128 @@
+"""Which engine answers for a model, and opening it. torch is imported only where it computes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from residuum import machine
+from residuum.choices import Device, EngineName, EnginePrecision
+from residuum.engines import kept
+from residuum.engines.contract import Engine
+from residuum.engines.described import Described, of_exported, of_model_file
+from residuum.engines.with_onnxruntime import open_onnxruntime
+from residuum.engines.with_openvino import open_openvino
+from residuum.errors import UserError
+from residuum.runs import model_path
+
+EXPORTED: dict[EngineName, str] = {"onnxruntime": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
+"""The file in an exported folder, by what opens it."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model, ready to answer."""
+
+    engine: Engine
+    model: Described
+
+
+def open_engine(
+    path: str | Path,
+    engine: EngineName | Literal["auto"] = "auto",
+    precision: EnginePrecision | Literal["auto"] = "auto",
+    device: Device = "auto",
+    threads: int | None = None,
+) -> Opened:
+    """Open a run folder, a model file, or what `residuum export` wrote.
+
+    "auto": for a run or model file, what `residuum bench` found to be fastest here, or else torch, in float32; for an
+    exported file, what it was exported for.
+
+    Raises:
+        UserError: there is no model, the engine is not installed or cannot do what is asked, or a file is damaged.
+    """
+    path = Path(path)
+    exported = exported_file(path)
+    if exported:
+        return _open_exported(*exported, engine, precision, device, threads or machine.cores())
+    file = model_path(path)
+    model = of_model_file(file)
+    found = kept.choice(model.digest) if engine == "auto" and device in {"auto", "cpu"} else None
+    if found and precision in {"auto", found.precision}:
+        engine, precision, threads = found.engine, found.precision, threads or found.threads
+    if engine == "auto" or engine == "torch":  # noqa: PLR1714 - so that mypy knows the others
+        return Opened(_with_torch(file, precision, device, threads), model)
+    _only_on_processors(engine, device)
+    wanted: EnginePrecision = "float32" if precision == "auto" else precision
+    graph = _int8(file, model.digest, engine) if wanted == "int8" else kept.graph(file, model.digest)
+    return Opened(_open_with(engine, graph, wanted, threads or machine.cores())[0], model)
+
+
+def exported_file(path: Path) -> tuple[EngineName, Path] | None:
+    """Return the exported file that `path`, a file or folder, stands for, and what opens it; None if it is no such."""
+    for engine, name in EXPORTED.items():
+        if path.is_file() and path.suffix == Path(name).suffix:
+            return engine, path
+        if (path / name).is_file():
+            return engine, path / name
+    return None
+
+
+def _open_exported(
+    made_for: EngineName,
+    file: Path,
+    engine: EngineName | Literal["auto"],
+    precision: EnginePrecision | Literal["auto"],
+    device: Device,
+    threads: int,
+) -> Opened:
+    if engine not in {"auto", made_for}:
+        raise UserError(
+            f"{file} was exported for {made_for}, not {engine}", "", f"--engine {made_for}, or give the run"
+        )
+    if made_for == "torch":
+        raise UserError(
+            f"residuum does not open {file}",
+            "torch.export's reader may run code that such a file holds",
+            "give the run it was exported from; use_torch.py beside it shows how others open it",
+        )
+    _only_on_processors(made_for, device)
+    opened, metadata = _open_with(made_for, file, precision, threads)
+    return Opened(opened, of_exported(file, metadata))
+
+
+def _open_with(
+    engine: EngineName, file: Path, precision: EnginePrecision | Literal["auto"], threads: int
+) -> tuple[Engine, dict[str, str]]:
+    return (open_onnxruntime if engine == "onnxruntime" else open_openvino)(file, precision, threads)
+
+
+def _with_torch(
+    file: Path, precision: EnginePrecision | Literal["auto"], device: Device, threads: int | None
+) -> Engine:
+    from residuum.compute import choose_compute
+    from residuum.engines.with_torch import TorchEngine
+    from residuum.loading import load
+
+    if precision == "int8":
+        raise UserError("torch does not compute in int8 here", "", "--engine openvino or onnxruntime")
+    compute = choose_compute(device, "float32" if precision == "auto" else precision, threads=threads)
+    classifier = load(file)
+    compute.place(classifier.net)
+    return TorchEngine(classifier, compute)
+
+
+def _only_on_processors(engine: EngineName, device: Device) -> None:
+    if device not in {"auto", "cpu"}:
+        raise UserError(f"--device {device}: {engine} computes on processors here", "", "--engine torch")
+
+
+def _int8(file: Path, digest: str, engine: EngineName) -> Path:
+    graph = kept.folder(digest) / kept.INT8[engine]
+    if not graph.is_file():
+        raise UserError(
+            f"there is no int8 form of {file} for {engine} yet",
+            "its ranges are measured on pictures",
+            f"residuum bench {file}",
+        )
+    return graph

@@ -1,0 +1,55 @@
+"""What the cache keeps for engines, for each model: graphs made of it, and which engine is fastest for it here."""
+
+import hashlib
+from contextlib import suppress
+from pathlib import Path
+
+from residuum import machine
+from residuum.choices import EngineName
+from residuum.engines.versions import versions
+from residuum.errors import UserError
+from residuum.files import write_whole
+from residuum.records.codec import read_record, write_record
+from residuum.records.engines import EngineChoice
+from residuum.version import VERSION
+
+INT8: dict[EngineName, str] = {"onnxruntime": "int8.onnx", "openvino": "int8.xml"}
+
+
+def folder(digest: str) -> Path:
+    """Return where what is made of the model with this digest is kept; it need not exist."""
+    return machine.cache_folder() / "engines" / f"{digest}-{VERSION}"
+
+
+def graph(file: Path, digest: str) -> Path:
+    """Return the ONNX file of a model file, from views on; made where it is not there, which needs torch and onnx.
+
+    Raises:
+        UserError: onnx is not installed, or the cache cannot be written.
+    """
+    kept = folder(digest) / "float32.onnx"
+    if not kept.is_file():
+        from residuum.engines.graph import net_graph
+        from residuum.loading import load
+
+        classifier = load(file)
+        write_whole(kept, net_graph(classifier.net, classifier.preprocessing).SerializeToString())
+    return kept
+
+
+def choice(digest: str) -> EngineChoice | None:
+    """Return what was found to be fastest for this model, on this machine with these versions; None if nothing was."""
+    with suppress(UserError, OSError):  # whatever is wrong with a cache, torch answers
+        return read_record(_choice(digest), EngineChoice)
+    return None
+
+
+def keep_choice(found: EngineChoice) -> None:
+    """Remember what is fastest (UserError if the cache cannot be written)."""
+    write_record(_choice(found.digest), found)
+
+
+def _choice(digest: str) -> Path:
+    here = machine.environment()
+    on = [here.system, here.processor, str(here.cores), *(f"{name} {number}" for name, number in versions().items())]
+    return folder(digest) / f"choice-{hashlib.sha256('|'.join(on).encode()).hexdigest()[:16]}.json"

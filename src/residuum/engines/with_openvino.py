@@ -1,0 +1,81 @@
+"""A net answered for by OpenVINO, on the processor: from an ONNX file or its own, without torch.
+
+Letters: B views, S their side in pixels.
+"""
+
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum.choices import EnginePrecision
+from residuum.engines.contract import Output
+from residuum.engines.described import KEY, precision_of
+from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
+from residuum.engines.versions import imported
+from residuum.errors import UserError
+
+HINTS: dict[EnginePrecision, str] = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+"""What OpenVINO is told to compute in what is not quantised; left alone, it chooses by the processor, and answers
+differ from one to the next."""
+
+
+class OpenVinoEngine:
+    """A compiled model, with a request for each thread that asks."""
+
+    name: Literal["openvino"] = "openvino"
+
+    def __init__(self, compiled: Any, precision: EnginePrecision) -> None:
+        self.compiled, self.precision = compiled, precision
+        self._own = threading.local()
+
+    def __call__(self, views: NDArray[np.uint8]) -> Output:
+        """Answer for B square views (B, S, S, 3)."""
+        if not hasattr(self._own, "request"):
+            self._own.request = self.compiled.create_infer_request()
+        found = self._own.request.infer([views], share_inputs=True)
+        return Output(found[PROBABILITIES], found[FEATURES])
+
+
+def open_openvino(
+    file: Path, precision: EnginePrecision | Literal["auto"], threads: int
+) -> tuple[OpenVinoEngine, dict[str, str]]:
+    """Open an ONNX or OpenVINO file of ours; return the engine and the file's metadata.
+
+    Raises:
+        UserError: OpenVINO is not installed, or the file cannot be read, or not be computed so.
+    """
+    openvino = imported("openvino")
+    core = openvino.Core()
+    try:
+        model = core.read_model(str(file))
+        metadata = {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
+        precision, model = precision_of(file, metadata, precision), from_views(model)
+        compiled = core.compile_model(model, "CPU", compiled_how(precision, threads))
+    except RuntimeError as error:
+        raise UserError(f"OpenVINO cannot read {file}", str(error), "export or bench the model again") from error
+    return OpenVinoEngine(compiled, precision), metadata
+
+
+def compiled_how(precision: EnginePrecision, threads: int) -> dict[str, Any]:
+    """Return what OpenVINO is told: one batch after the other, each by all threads."""
+    return {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+
+
+def from_views(model: Any) -> Any:
+    """Return the model from its views on: what an exported one does to whole pictures before is left out."""
+    openvino = imported("openvino")
+    if model.input(0).any_name == VIEWS:
+        return model
+    cut = next(output for op in model.get_ordered_ops() for output in op.outputs() if VIEWS in output.names)
+    views = openvino.opset13.parameter(cut.partial_shape, np.uint8)
+    views.output(0).set_names({VIEWS})
+    for reader in cut.get_target_inputs():
+        reader.replace_source_output(views.output(0))
+    return openvino.Model(model.get_results(), [views])

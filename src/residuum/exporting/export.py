@@ -1,0 +1,238 @@
+"""The verb `export`: a folder with the model for another program, what uses it, and how well its answers agree.
+
+Letters: B pictures, H and W their sides in pixels, K classes.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from msgspec import UNSET
+from numpy.typing import NDArray
+from safetensors.numpy import save
+
+from residuum import machine
+from residuum.choices import EngineName, EnginePrecision, ExportTarget
+from residuum.compute import Compute, choose_compute
+from residuum.console import say
+from residuum.engines.choose import EXPORTED
+from residuum.engines.described import KEPT, KEY, LIKENESS
+from residuum.engines.graph import net_graph
+from residuum.engines.names import PROBABILITIES
+from residuum.engines.versions import imported, versions
+from residuum.engines.with_openvino import compiled_how
+from residuum.engines.with_torch import TorchEngine
+from residuum.errors import UserError
+from residuum.evaluation.metrics import Probabilities
+from residuum.exporting import pictures_onnx, pictures_openvino
+from residuum.exporting.parity import LEAST_SAME, Answering, agreement, answers, refused, together
+from residuum.exporting.quantise import CALIBRATION, quantised
+from residuum.exporting.real_pictures import RealPictures, cut, decoded, open_pictures, views_of
+from residuum.files import write_json, write_whole
+from residuum.loading import Classifier, load_for
+from residuum.outward_settings import ExportSettings
+from residuum.records.codec import with_version
+from residuum.records.engines import Exported, Parity
+from residuum.runs import new_folder
+from residuum.weights.fetched import STARTER_FILE, fetched, model_file
+
+ENGINES: dict[ExportTarget, EngineName] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
+PARITY = "parity.json"
+SNIPPETS: dict[ExportTarget, tuple[str, ...]] = {
+    "onnx": ("use_onnx.py", "use_onnx.mjs"),
+    "openvino": ("use_openvino.py", "use_openvino.cpp"),
+    "torch": ("use_torch.py",),
+}
+"""What lies beside an exported file and uses it."""
+CLASSES = "classes"
+"""Under which a file's metadata have the class names, one a line, for programs without JSON."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The folder, and how well its answers agree."""
+
+    path: Path
+    parity: Parity
+
+
+def export(settings: ExportSettings) -> ExportedModel:
+    """Export a model, ask it about real pictures, and keep it if it answers as the run does.
+
+    Raises:
+        UserError: there is no model, no pictures are known, a package is missing, or the answers differ too much.
+    """
+    classifier = load_for("export", settings.model)
+    if settings.to is None:
+        raise UserError("to what?", "", f"residuum export {settings.model} --to onnx, openvino or torch")
+    if settings.int8 and settings.to == "torch":
+        raise UserError("torch programs are not exported in int8", "", "--to onnx or --to openvino")
+    compute = choose_compute("cpu", "float32", threads=settings.threads)
+    calibrating = CALIBRATION if settings.int8 else 0
+    pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating)
+    compute.place(classifier.net)
+    out = new_folder(settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}")
+    try:
+        write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
+        file = out / EXPORTED[ENGINES[settings.to]]
+        about = described(classifier, settings)
+        answering = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
+        parity = _compared(classifier, compute, pictures, answering, settings)
+        write_json(out / PARITY, with_version(parity))
+        _write_beside(out, classifier, settings.to)
+    except BaseException:
+        shutil.rmtree(out)
+        raise
+    return ExportedModel(out, parity)
+
+
+def described(classifier: Classifier, settings: ExportSettings) -> Exported:
+    """Return what the exported file says of itself."""
+    about = classifier.about
+    return Exported(
+        name=classifier.name,
+        digest=classifier.digest,
+        engine=ENGINES[settings.to or "onnx"],
+        precision="int8" if settings.int8 else "float32",
+        classes=about.classes,
+        view=about.preprocessing,
+        likeness=None if about.likeness is UNSET else about.likeness,
+        licence=settings.licence or _licence(classifier),
+        metrics=about.metrics,
+        import_=None if about.import_ is UNSET else about.import_,
+        lineage=about.lineage,
+        environment=machine.environment(),
+    )
+
+
+def _licence(classifier: Classifier) -> str | None:
+    """Return the licence of fetched weights, or of those that came with residuum; None of others."""
+    if classifier.file.resolve() == STARTER_FILE.resolve():
+        return "Apache-2.0"
+    own = classifier.file.resolve()
+    return next((one.licence for one in fetched().values() if model_file(one.name).resolve() == own), None)
+
+
+def _metadata(about: Exported) -> dict[str, str]:
+    about_it = json.dumps(with_version(about), ensure_ascii=False)
+    return {KEY: about_it, CLASSES: "\n".join(_lines(about.classes))}
+
+
+def _lines(names: Iterable[str]) -> Iterable[str]:
+    return (name.replace("\n", " ") for name in names)
+
+
+# --- what is written, and how it is asked --------------------------------------------------------
+
+Answers = dict[EnginePrecision, Answering]
+"""How the written file is asked about pictures, in each precision that it can be computed in."""
+Views = NDArray[np.uint8]
+Write = Callable[[Path, Classifier, Exported, Views, int], Answers]
+
+
+def _write_onnx(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
+    onnx, onnxruntime = imported("onnx"), imported("onnxruntime")
+    model = net_graph(classifier.net, classifier.preprocessing)
+    if about.precision == "int8":
+        model = quantised(model, calibration, classifier.spec.activation)
+    model = pictures_onnx.with_pictures(model, about.view)
+    onnx.helper.set_model_props(model, _metadata(about))
+    onnx.checker.check_model(model)
+    write_whole(file, model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    asked = session.get_inputs()[0].name
+    return {about.precision: lambda pictures: session.run([PROBABILITIES], {asked: pictures})[0]}
+
+
+def _write_openvino(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
+    openvino, core = imported("openvino"), imported("openvino").Core()
+    model = core.read_model(net_graph(classifier.net, classifier.preprocessing).SerializeToString(), b"")
+    if about.precision == "int8":
+        model = quantised(model, calibration, classifier.spec.activation)
+    model = pictures_openvino.with_pictures(model, about.view)
+    for key, text in _metadata(about).items():
+        model.set_rt_info(text, key)
+    openvino.save_model(model, str(file), compress_to_fp16=False)
+
+    def asked(precision: EnginePrecision) -> Answering:
+        compiled = core.compile_model(str(file), "CPU", compiled_how(precision, threads))
+        return lambda pictures: compiled([pictures])[PROBABILITIES]
+
+    precisions: tuple[EnginePrecision, ...] = ("int8",) if about.precision == "int8" else ("float32", "bfloat16")
+    return {precision: asked(precision) for precision in precisions}
+
+
+def _write_program(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
+    from residuum.exporting.program import program
+
+    made = program(classifier)
+    torch.export.save(made, file, extra_files=_metadata(about))
+    module = made.module()
+
+    def asked(pictures: NDArray[np.uint8]) -> Probabilities:
+        with torch.no_grad():
+            return module(torch.from_numpy(pictures))[0].numpy()  # type: ignore[no-any-return]
+
+    return {"float32": asked}
+
+
+def _write_beside(out: Path, classifier: Classifier, to: ExportTarget) -> None:
+    """Write what uses the file, and what says which pictures are unlike those trained on."""
+    if classifier.kept is not None:
+        write_whole(out / LIKENESS, save({KEPT: classifier.kept.astype(np.float16)}))
+    if to == "onnx":  # onnxruntime for JavaScript shows no metadata
+        write_whole(out / "classes.txt", ("\n".join(_lines(classifier.classes)) + "\n").encode())
+    for name in SNIPPETS[to]:
+        write_whole(out / name, Path(__file__).with_name(name).read_bytes())
+
+
+# --- comparing -----------------------------------------------------------------------------------
+
+
+def own_answers(classifier: Classifier, compute: Compute, batches: Iterable[Views]) -> NDArray[np.float32]:
+    """Return the run's own answers, (N, K), to views in batches."""
+    engine = TorchEngine(classifier, compute)
+    return answers(batches, lambda views: engine(views).probabilities)
+
+
+def _compared(
+    classifier: Classifier, compute: Compute, real: RealPictures, asked: Answers, settings: ExportSettings
+) -> Parity:
+    """Ask the written file and the run about real pictures, from their pixels on.
+
+    Raises:
+        UserError: too many answers differ, or too much accuracy is lost.
+    """
+    say(f"comparing answers to {real.where}")
+    view = classifier.about.preprocessing
+    own: list[Probabilities] = []
+    found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
+    for some in decoded(real.judged):
+        views = np.stack([cut(picture, view) for picture in some])
+        own.append(own_answers(classifier, compute, [views]))
+        for precision, answering in asked.items():
+            found[precision].append(answers(together([some]), answering))
+    mine = np.concatenate(own)
+    agreements = [agreement(each, mine, np.concatenate(theirs), real.labels) for each, theirs in found.items()]
+    first = agreements[0]  # what was exported; bfloat16 is a way to compute it that may be left
+    least = settings.least_same or LEAST_SAME[first.precision]
+    if why := refused(first, least):
+        raise UserError(
+            f"{settings.model} was not exported: its answers would differ",
+            f"{first.precision}: {why}",
+            "--least-same allows more",
+        )
+    return Parity(
+        pictures=real.where,
+        calibrated_on=len(real.calibration) if settings.int8 else None,
+        least_same=least,
+        agreements=tuple(agreements),
+        environment=machine.environment(),
+        versions=versions(),
+    )

@@ -1,0 +1,64 @@
+"""Do the answers stay? An engine's answers to real pictures, held against the run's own.
+
+Letters: N pictures, B of them in a batch, K classes.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum.choices import EnginePrecision
+from residuum.data.decode import Pixels
+from residuum.evaluation.metrics import Probabilities, proportion
+from residuum.records.engines import Agreement
+from residuum.records.evaluation import Measure
+
+Answering = Callable[[NDArray[np.uint8]], Probabilities]
+"""Takes pictures or views (B, H, W, 3) to probabilities (B, K)."""
+
+LEAST_SAME: dict[EnginePrecision, float] = {"float32": 0.995, "bfloat16": 0.98, "int8": 0.97}
+"""The share of answers that stay, at the least; one answer in any case may go."""
+MOST_LOST = 0.005
+"""So much accuracy may go at the most, where labels say what is right; one answer in any case may."""
+
+
+def answers(batches: Iterable[NDArray[np.uint8]], answering: Answering) -> NDArray[np.float32]:
+    """Return (N, K) probabilities of pictures that come in batches (B, H, W, 3)."""
+    return np.concatenate([answering(batch) for batch in batches]).astype(np.float32)
+
+
+def together(pictures: Iterable[list[Pixels]]) -> Iterable[NDArray[np.uint8]]:
+    """Yield lists of pictures of one size as batches (B, H, W, 3)."""
+    return (np.stack(some) for some in pictures)
+
+
+def agreement(
+    precision: EnginePrecision, own: Probabilities, found: Probabilities, labels: NDArray[np.int64] | None
+) -> Agreement:
+    """Hold (N, K) answers against the run's own, and both against (N,) labels where there are any."""
+    return Agreement(
+        precision=precision,
+        pictures=len(own),
+        same=float((own.argmax(1) == found.argmax(1)).mean()),
+        largest=float(np.abs(own - found).max()),
+        accuracy=_accuracy(found, labels),
+        own_accuracy=_accuracy(own, labels),
+    )
+
+
+def _accuracy(found: Probabilities, labels: NDArray[np.int64] | None) -> Measure | None:
+    return None if labels is None else proportion(int((found.argmax(1) == labels).sum()), len(labels))
+
+
+def refused(found: Agreement, least: float | None = None) -> str | None:
+    """Return why the answers do not agree enough, in words; None if they do."""
+    least = LEAST_SAME[found.precision] if least is None else least
+    one = 1 / found.pictures
+    if found.same < 1 - max(1 - least, one) - 1e-9:
+        return f"{found.same:.2%} of {found.pictures:,} answers stay, {least:.2%} is the least"
+    if found.accuracy and found.own_accuracy:
+        lost = found.own_accuracy.value - found.accuracy.value
+        if lost > max(MOST_LOST, one) + 1e-9:
+            return f"{100 * lost:.2f} points of accuracy are lost, {100 * MOST_LOST:g} are the most"
+    return None

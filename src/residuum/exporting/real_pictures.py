@@ -1,0 +1,120 @@
+"""The real pictures that an export or a bench is held against, and others that int8's ranges are measured on.
+
+Letters: N pictures, S the side of a view in pixels.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum.compute import Compute
+from residuum.data.contract import Pictures, Split
+from residuum.data.decode import Pixels, decode, evaluation_view
+from residuum.data.folder import FolderPictures
+from residuum.data.picture_files import pictures_below
+from residuum.data.split import drawn
+from residuum.data.threads import in_threads
+from residuum.errors import UserError
+from residuum.evaluation.opening import open_with_data
+from residuum.loading import Classifier
+from residuum.records.model import View
+
+BATCH = 32
+"""At most so many pictures of one size are answered for at once."""
+
+
+class RealPictures(NamedTuple):
+    """Pictures to judge by, and none of them among those to calibrate with."""
+
+    where: str
+    """What they are, in words."""
+    judged: Pictures
+    labels: NDArray[np.int64] | None
+    """(N,) class numbers of those judged, where they are known."""
+    calibration: Pictures
+
+
+def open_pictures(
+    classifier: Classifier, compute: Compute, source: str | Path | None, count: int, calibrating: int
+) -> RealPictures:
+    """Open at most `count` pictures to judge by and `calibrating` others: of the data the model was trained with, of
+    other data of its classes, or of a folder of pictures without labels.
+
+    Judged are test pictures where there are any, else those kept aside, else those trained on; calibrating are those
+    trained on. Of a folder without labels as many calibrate as are judged, if need be.
+
+    Raises:
+        UserError: none are known, or a picture cannot be read.
+    """
+    if source is not None and (names := _loose(Path(source))):
+        return _without_labels(Path(source), names, count, calibrating)
+    if source is None and classifier.about.data is None:
+        raise UserError(
+            f"which pictures should {classifier.file} be held against?",
+            "it was not trained here, so none are known",
+            "--data FOLDER, a folder of pictures",
+        )
+    opened = open_with_data(classifier, compute, source)
+    training = opened.training
+    called = "test" if opened.data.test else "validation" if opened.validation else "training"
+    judged = drawn(opened.data.test or opened.validation or training, count)
+    calibration = drawn(training, calibrating, seed=1)
+    if called == "training":
+        rows = drawn(training, count + calibrating)
+        judged, calibration = _parted(rows, min(count, (len(rows) + 1) // 2))
+    where = f"{len(judged):,} {called} pictures of {opened.data.name}"
+    return RealPictures(where, judged.pictures, judged.labels, calibration.pictures)
+
+
+def _loose(folder: Path) -> list[str]:
+    """Return the pictures that lie in the folder itself, in no class's."""
+    return [name for name in pictures_below(folder) if "/" not in name] if folder.is_dir() else []
+
+
+def _without_labels(folder: Path, names: list[str], count: int, calibrating: int) -> RealPictures:
+    calibrating = min(calibrating, len(names) // 2)
+    every = np.linspace(0, len(names) - 1, calibrating).astype(int).tolist()
+    apart = [names[i] for i in every]
+    rest = [name for i, name in enumerate(names) if i not in set(every)][:count]
+    judged, calibration = (FolderPictures(str(folder), some) for some in (rest, apart))
+    return RealPictures(f"{len(rest):,} pictures in {folder.name}", judged, None, calibration)
+
+
+def _parted(split: Split, first: int) -> tuple[Split, Split]:
+    rows = np.arange(len(split))
+    return split.take(rows[::2][:first]), split.take(np.setdiff1d(rows, rows[::2][:first]))
+
+
+def decoded(pictures: Pictures) -> Iterator[list[Pixels]]:
+    """Yield the pictures in order, those that follow each other and are of one size together, at most 32."""
+
+    def some(rows: range) -> list[Pixels]:
+        return [decode(pictures.encoded(row), pictures.name(row)) for row in rows]
+
+    waiting: list[Pixels] = []
+    for chunk in in_threads(len(pictures), some):
+        for picture in chunk:
+            if waiting and (picture.shape != waiting[0].shape or len(waiting) == BATCH):
+                yield waiting
+                waiting = []
+            waiting.append(picture)
+    if waiting:
+        yield waiting
+
+
+def views_of(pictures: Pictures, view: View) -> NDArray[np.uint8]:
+    """Return the views, (N, S, S, 3), that the net sees."""
+
+    def some(rows: range) -> list[Pixels]:
+        return [cut(decode(pictures.encoded(row), pictures.name(row)), view) for row in rows]
+
+    found = [each for chunk in in_threads(len(pictures), some) for each in chunk]
+    return np.stack(found) if found else np.zeros((0, view.image_size, view.image_size, 3), np.uint8)
+
+
+def cut(picture: Pixels, view: View) -> Pixels:
+    """Return the view (S, S, 3) of a decoded picture."""
+    return evaluation_view(picture, view.image_size, view.resize_to, view.interpolation)

@@ -1,0 +1,73 @@
+import { bytesOf } from "./link.js";
+import { ask, latest } from "./server.js";
+import { show, showHeat, showPicture, showTimes } from "./shown.js";
+import { colour, fault, guarded, state, the } from "./state.js";
+import { t } from "./words.js";
+
+// --- asking ---
+export const model = () => ({ model: state.model.name });
+const most = () => Math.max(state.top, Math.min(state.model.classes.length, 10));
+const asView = () => (state.whole?.seen ? { view: 1 } : {});
+
+const viewed = () => {
+  if (!state.whole?.seen) return state.picture.blob;
+  state.picture.view ??= bytesOf(state.whole.seen);
+  return state.picture.view;
+};
+export const look = guarded(async (blob, name, live = false, example = 0) => {
+  const mine = ++state.asked;
+  const still = () => mine === state.asked;
+  fault("");
+  the("source-note").hidden = true;
+  if (state.picture?.url) URL.revokeObjectURL(state.picture.url);
+  state.picture = { blob, name, example, live, url: URL.createObjectURL(blob) };
+  if (!live) Object.assign(state, { predicted: null, whole: null, now: null, heat: null });
+  showPicture();
+  const { found, milliseconds } = await ask("/v1/predict", { ...model(), top: most() }, blob, fault);
+  if (!still()) return;
+  state.predicted = found;
+  the("unsure").hidden = !found.unsure;
+  the("unsure").textContent = found.unsure ? t("unsure", { reason: found.reason }) : "";
+  if (!state.names.includes(found.answers[0].class)) state.names = [found.answers[0].class];
+  show();
+  showTimes(milliseconds);
+  if (state.model.blocks.length) {
+    const whole = (await ask("/v1/blocks", { ...model(), top: most() }, blob)).found;
+    if (!still()) return;
+    colour(whole, !live || !state.names.length);
+    state.whole = whole;
+    if (!state.off.size) state.now = whole;
+    show();
+    if (state.off.size) await answer();
+  }
+  if (!live && state.model.blocks.length) await explain();
+});
+
+export const answer = latest(
+  guarded(async () => {
+    const off = [...state.off].join(","),
+      mine = state.asked;
+    if (!state.whole) return;
+    if (!off) state.now = state.whole;
+    else {
+      const { found } = await ask("/v1/blocks", { ...model(), off, top: most(), ...asView() }, viewed());
+      if (mine !== state.asked) return;
+      colour(found, false);
+      state.now = found;
+    }
+    show();
+  }),
+);
+
+export const explain = guarded(async () => {
+  const mine = state.asked;
+  const { found } = await ask("/v1/explain", { ...model(), of: state.of, ...asView() }, viewed());
+  if (mine !== state.asked) return;
+  state.heat = found;
+  showHeat();
+});
+
+export const switched = () => {
+  show();
+  answer();
+};

@@ -1,0 +1,93 @@
+// --- asking the server ---
+import { t } from "./words.js";
+
+let token = "";
+try {
+  token = sessionStorage.getItem("residuum-token") || "";
+} catch {
+  // a browser that keeps nothing asks again
+}
+export const useToken = (given) => {
+  token = given;
+  try {
+    sessionStorage.setItem("residuum-token", given);
+  } catch {
+    // see above
+  }
+};
+export const hasToken = () => token !== "";
+
+/** What the server refused: `wants` is "token" where it wants one. */
+export class Refused extends Error {
+  constructor(message, wants = "") {
+    super(message);
+    this.wants = wants;
+  }
+}
+
+const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
+/** Ask; a busy server is asked again when it says. Answers {json, milliseconds on the way and back}. */
+export const ask = async (path, values = {}, picture = null, tell = () => {}) => {
+  const query = new URLSearchParams(
+    Object.entries(values).filter(([, value]) => value !== "" && value !== null),
+  );
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  if (picture) headers["Content-Type"] = picture.type || "application/octet-stream";
+  for (let tries = 0; ; tries++) {
+    const began = performance.now();
+    let reply;
+    try {
+      const how = picture ? { method: "POST", body: picture, headers } : { headers };
+      reply = await fetch(`${path}${query.size ? `?${query}` : ""}`, how);
+    } catch {
+      throw new Refused(t("offline"));
+    }
+    if ((reply.status === 429 || reply.status === 503) && tries < 5) {
+      const seconds = Math.min(10, Number(reply.headers.get("Retry-After")) || 1);
+      tell(t("busy", { seconds }));
+      await pause(seconds);
+      continue;
+    }
+    if (!reply.ok) throw await refusal(reply);
+    return { found: await reply.json(), milliseconds: performance.now() - began };
+  }
+};
+
+/** A picture that the server has, with the token if it wants one. */
+export const askForPicture = async (path) => {
+  const reply = await fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+  if (!reply.ok) throw await refusal(reply);
+  return reply.blob();
+};
+
+const refusal = async (reply) => {
+  let said = {};
+  try {
+    said = await reply.json();
+  } catch {
+    // no JSON: the status has to do
+  }
+  const { what, why, mend } = said.error ?? said;
+  const words = [what, why, mend].filter(Boolean).join(". ") || `${reply.status} ${reply.statusText}`;
+  return new Refused(words, reply.status === 401 ? "token" : "");
+};
+
+/** One question at a time: while one is asked, only the newest of those that come waits. */
+export const latest = (work) => {
+  let busy = false,
+    waiting = false;
+  return async () => {
+    waiting = true;
+    if (busy) return;
+    busy = true;
+    try {
+      while (waiting) {
+        waiting = false;
+        await work();
+      }
+    } finally {
+      busy = false;
+    }
+  };
+};

@@ -1,0 +1,70 @@
+"""What is said of one picture: an answer, or why there is none."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from residuum.choices import EngineName, EnginePrecision
+from residuum.errors import UserError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The likeliest classes of one picture, likeliest first, with their probabilities."""
+
+    picture: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    distance: float | None = None
+    """From the nearest pictures trained on (evaluation/likeness.py); None where the model does not know them."""
+    threshold: float | None = None
+    """The greatest distance of a picture that is like them."""
+    engine: EngineName = "torch"
+    """What computed it."""
+    precision: EnginePrecision = "float32"
+    """In what numbers."""
+
+    @property
+    def best(self) -> str:
+        """Return the likeliest class."""
+        return self.classes[0]
+
+    @property
+    def unsure(self) -> bool:
+        """Say whether the picture is unlike those trained on, so that its answer means little."""
+        return self.distance is not None and self.threshold is not None and self.distance > self.threshold
+
+    @property
+    def reason(self) -> str:
+        """Return why it is unsure, in words; "" if it is not."""
+        if not self.unsure:
+            return ""
+        return f"unlike the training pictures: {self.distance:.3f} from the nearest, {self.threshold:.3f} is the limit"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}, and where the model
+        knows it {"unsure", "reason", "distance", "threshold"}.
+        """
+        pairs = zip(self.classes, self.probabilities, strict=True)
+        found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}
+        found |= {"engine": self.engine, "precision": self.precision}
+        if self.distance is None:
+            return found
+        limits = {"distance": self.distance, "threshold": self.threshold}
+        return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """A picture that cannot be read, and why."""
+
+    picture: str
+    error: UserError
+
+    def as_json(self) -> dict[str, Any]:
+        """Return {"picture", "error"}."""
+        return {"picture": self.picture, "error": self.why}
+
+    @property
+    def why(self) -> str:
+        """Return the cause, in words."""
+        return self.error.why or self.error.what

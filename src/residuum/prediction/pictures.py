@@ -1,0 +1,87 @@
+"""Pictures as people have them - paths, folders, bytes, Pillow's images, arrays - to what a net is shown of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_opened, evaluation_view
+from residuum.data.picture_files import picture_files, read_picture
+from residuum.errors import UserError
+from residuum.records.model import View
+
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
+"""A file, its bytes, an image that Pillow has opened, or pixels (H, W) or (H, W, 3), RGB, 0..255."""
+
+
+class Source(NamedTuple):
+    """A picture that is yet to be read, and what it is called."""
+
+    name: str
+    picture: Picture | Callable[[], bytes]
+
+
+def is_address(place: object) -> bool:
+    """Say whether this is text that begins as https:// or http:// does."""
+    return isinstance(place, str) and place.lower().startswith(("http://", "https://"))
+
+
+def is_several(pictures: object) -> bool:
+    """Say whether this is a folder, or several pictures."""
+    if isinstance(pictures, str | Path):
+        return Path(pictures).is_dir()
+    return isinstance(pictures, Iterable) and not isinstance(pictures, bytes | np.ndarray | Image.Image)
+
+
+def sources(pictures: Picture | Iterable[Picture]) -> Iterator[Source]:
+    """Yield each picture with its name, "picture 1" where it has none; folders are walked.
+
+    Raises:
+        UserError: a folder holds no pictures or cannot be read.
+    """
+    each: Iterable[Picture] = pictures if is_several(pictures) and not isinstance(pictures, str | Path) else [pictures]  # type: ignore[assignment,list-item]
+    for number, picture in enumerate(each, 1):
+        if isinstance(picture, str | Path):
+            yield from (Source(str(file), file) for file in picture_files(Path(picture)))
+        else:
+            yield Source(f"picture {number}", picture)
+
+
+def fetched_source(source: Source) -> Source:
+    """Return the picture with what is in its file, or at its address, read (UserError if it cannot be)."""
+    name, picture = source
+    if callable(picture):
+        return Source(name, picture())
+    return Source(name, read_picture(Path(picture))) if isinstance(picture, str | Path) else source
+
+
+def pixels(source: Source) -> Pixels:
+    """Return the picture as (H, W, 3): upright, alpha on white, as data/decode.py says.
+
+    Raises:
+        UserError: it cannot be read, or (BrokenPicture) is none.
+    """
+    name, picture = fetched_source(source)
+    if isinstance(picture, Image.Image):
+        return decode_opened(picture, name)
+    if isinstance(picture, np.ndarray):
+        is_picture = picture.dtype == np.uint8 and picture.size > 0
+        if not is_picture or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
+            raise BrokenPicture(
+                f"cannot read {name}",
+                f"it is an array of shape {picture.shape} and type {picture.dtype}",
+                "give pixels (H, W, 3), red, green and blue, as numpy.uint8 from 0 to 255",
+            )
+    elif not isinstance(picture, bytes):
+        raise UserError(
+            f"{name} is no picture", f"it is of type {type(picture).__name__}", "give a path, bytes, an image or pixels"
+        )
+    return decode(picture, name)
+
+
+def view_of(source: Source, view: View) -> NDArray[np.uint8]:
+    """Return the square (S, S, 3) that the net is shown of a picture (UserError as `pixels`)."""
+    return evaluation_view(pixels(source), view.image_size, view.resize_to, view.interpolation)

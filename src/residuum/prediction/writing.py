@@ -1,0 +1,90 @@
+"""Answers as text: a line for people, a row of CSV, or a line of JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from residuum.choices import AnswerFormat
+from residuum.data.picture_files import printable
+from residuum.errors import UserError
+from residuum.files import cannot_write
+from residuum.prediction.answer import Answer, Unanswered
+
+SUFFIXES: dict[str, AnswerFormat] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def format_of(out: str | Path | None, told: AnswerFormat | None) -> AnswerFormat:
+    """Return the form that was told, or that the file's suffix says (UserError if it says none)."""
+    if told is not None or out is None:
+        return told or "text"
+    suffix = Path(out).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(
+            f"in which form are the answers to be written to {out}?",
+            f"its name ends in none of {' '.join(SUFFIXES)}",
+            "--format csv, jsonl or text",
+        )
+    return SUFFIXES[suffix]
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[str]]:
+    """Open a file for answers as they come (UserError if there is one already, or it cannot be written)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x", buffering=1, encoding="utf-8", newline="") as file:
+            yield file
+    except FileExistsError as error:
+        raise UserError(f"{path} exists", "answers never write over a file", "choose another --out") from error
+    except OSError as error:
+        raise cannot_write(path, 0, error) from error
+
+
+def heading(form: AnswerFormat, top: int) -> str:
+    """Return what stands above all answers: the names of CSV's columns, with a line's end."""
+    if form != "csv":
+        return ""
+    ranks = [name for rank in range(2, top + 1) for name in (f"class {rank}", f"probability {rank}")]
+    return _row(["picture", "class", "probability", *ranks, "unsure", "reason", "engine", "precision", "error"])
+
+
+def line(one: Answer | Unanswered, form: AnswerFormat, top: int) -> str:
+    """Return an answer, or why there is none, in this form, with a line's end."""
+    if form == "jsonl":
+        return _text(json.dumps(one.as_json(), ensure_ascii=False)) + "\n"
+    if form == "csv":
+        return _row(_cells(one, top))
+    name = printable(one.picture)
+    if isinstance(one, Unanswered):
+        return f"{name}  not answered: {one.why}\n"
+    pairs = zip(one.classes, one.probabilities, strict=True)
+    doubt = f"unsure ({one.reason})  " if one.unsure else ""
+    return _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)) + "\n"
+
+
+def _cells(one: Answer | Unanswered, top: int) -> list[str]:
+    if isinstance(one, Unanswered):
+        return [one.picture, *[""] * (2 * top + 4), one.why]
+    pairs = zip(one.classes, one.probabilities, strict=True)
+    ranked = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
+    ranked += [""] * (2 * top - len(ranked))
+    unsure = "" if one.distance is None else str(one.unsure).lower()
+    return [one.picture, *ranked, unsure, one.reason, one.engine, one.precision, ""]
+
+
+def _row(cells: list[str]) -> str:
+    """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
+    row = io.StringIO()
+    safe = (f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells)
+    csv.writer(row, lineterminator="\n").writerow(_text(cell) for cell in safe)
+    return row.getvalue()
+
+
+def _text(text: str) -> str:
+    """Bytes of a file's name that are no text become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()

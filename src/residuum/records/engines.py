@@ -1,0 +1,93 @@
+"""What an exported model says of itself, how well it agrees with the run's own answers, and which engine is fastest."""
+
+from residuum.choices import EngineName, EnginePrecision
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.evaluation import Figures, Measure
+from residuum.records.model import Import, Lineage, View
+from residuum.records.numbers import Amount, Count, Milliseconds, Share
+from residuum.records.review import Likeness
+
+
+class Exported(Record, frozen=True, kw_only=True):
+    """The metadata of an exported model, under "residuum"."""
+
+    format: str = "residuum-export/1"
+    name: str
+    digest: str
+    """Of the model file it was made of, as lineages name it."""
+    engine: EngineName
+    precision: EnginePrecision
+    """int8, or else float32, which an engine may compute in bfloat16."""
+    classes: tuple[str, ...]
+    """The class names, by number."""
+    view: View
+    """How the graph makes a view of a picture."""
+    likeness: Likeness | None
+    """From where on a picture is unlike those trained on; their features lie beside the file."""
+    licence: str | None
+    metrics: Figures | None
+    """How the model was judged, before it was exported."""
+    import_: Import | None
+    lineage: Lineage
+    environment: Environment
+
+
+class Agreement(Record, frozen=True, kw_only=True):
+    """How answers in one precision agree with the run's own, which torch gives in float32."""
+
+    precision: EnginePrecision
+    pictures: Count
+    same: Share
+    """Whose likeliest class is the same."""
+    largest: Amount
+    """The largest difference of any probability."""
+    accuracy: Measure | None
+    """None where the pictures have no labels, as below."""
+    own_accuracy: Measure | None
+    """Of the run's own answers to the same pictures."""
+
+
+class Parity(Record, frozen=True, kw_only=True):
+    """parity.json: real pictures answered by the exported file, from their pixels on, and by the run."""
+
+    pictures: str
+    """Which they are."""
+    calibrated_on: Count | None
+    """Pictures, none of them judged, that int8's ranges are from."""
+    least_same: Share
+    """The bound: at least this share of the answers stays."""
+    agreements: tuple[Agreement, ...]
+    environment: Environment
+    versions: dict[str, str]
+    """Of the engines."""
+
+
+class EngineTiming(Record, frozen=True, kw_only=True):
+    """How fast one engine is in one precision."""
+
+    engine: EngineName
+    precision: EnginePrecision
+    ms: dict[Count, Milliseconds]
+    """The median time of a batch, by how many views it has."""
+    agreement: Agreement | None
+    """None for torch in float32, which the others are held against."""
+    refused: str | None
+    """Why it is not chosen, however fast; None: it may be."""
+
+
+class EngineChoice(Record, frozen=True, kw_only=True):
+    """What `residuum bench` found for one model on one machine; kept in the cache."""
+
+    model: str
+    digest: str
+    pictures: str
+    timings: tuple[EngineTiming, ...]
+    """The fastest first."""
+    engine: EngineName
+    """What answers from now on, in this precision."""
+    precision: EnginePrecision
+    threads: Count
+    environment: Environment
+    versions: dict[str, str]
+    """Of the engines."""

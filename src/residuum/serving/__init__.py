@@ -1,0 +1,1 @@
+"""A server that answers over HTTP: many at once, within bounds that are said."""

@@ -1,0 +1,152 @@
+"""A model that is served: from a picture's bytes to what is said of it. None of it is about HTTP.
+
+Letters: B pictures, S the side of a square view.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from msgspec import convert, structs
+from numpy.typing import NDArray
+
+from residuum.data.decode import BrokenPicture, decode, evaluation_view
+from residuum.errors import UserError
+from residuum.outward_settings import ServeSettings
+from residuum.prediction.answer import Answer
+from residuum.prediction.predictor import Predictor, load
+from residuum.serving.desk import Work
+from residuum.serving.examples import Picture, examples_of
+from residuum.serving.replies import Example, Model, Net
+
+if TYPE_CHECKING:
+    from residuum.explanation.live import Switched
+    from residuum.records.explained import ExplainedPicture
+
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+MOST_SCANS = 100
+"""A JPEG of more passes is refused: each may go over the whole picture, for minutes in all."""
+HEAT_MAPS = {"Grad-CAM": 1, "RISE": 100}
+"""Heat maps by name, and how many passes of the net each takes; the first is drawn where none is named."""
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model, ready to answer, and each thing it does as work for the desk.
+
+    `predict` takes (view, top), `heat` (view, class or None, top), by the map's name, and `switch` a view and what
+    else explanation/live.py's `switched` is told. Where the net is not here, but only what an engine makes of it,
+    there is only the first.
+    """
+
+    name: str
+    place: Path
+    predictor: Predictor
+    digest: str
+    """Of the file as it was read."""
+    pixels: int
+    predict: Work
+    heat: dict[str, Work] = field(default_factory=dict)
+    switch: Work | None = None
+    net: Net = field(default_factory=Net)
+    examples: tuple[Picture, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the class names, by class number."""
+        return self.predictor.classes
+
+    def view(self, encoded: bytes, *, is_cut: bool = False) -> NDArray[np.uint8]:
+        """Return the square (S, S, 3) that the net sees of an encoded picture; `is_cut`: the picture is that square.
+
+        Raises:
+            BrokenPicture: the bytes are no picture, are damaged, announce too many pixels, or too many passes.
+        """
+        if encoded[:2] == b"\xff\xd8" and encoded.count(b"\xff\xda") > MOST_SCANS:  # FF DA begins a pass, nothing else
+            why = f"it is stored in more than {MOST_SCANS} passes"
+            raise BrokenPicture("cannot read the picture that was sent", why)
+        how = self.predictor.model.view
+        pixels = decode(encoded, "that was sent", self.pixels)
+        if is_cut and pixels.shape[:2] == (how.image_size, how.image_size):
+            return pixels
+        return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
+
+    def about(self) -> Model:
+        """Return what there is to know of it."""
+        at = f"/v1/models/{quote(self.name, safe='')}/examples/"
+        return Model(
+            name=self.name,
+            classes=list(self.classes),
+            digest=self.digest,
+            engine=self.predictor.engine.name,
+            precision=self.predictor.engine.precision,
+            image_size=self.predictor.model.view.image_size,
+            **structs.asdict(self.net),
+            examples=[Example(name=one.name, url=f"{at}{i}") for i, one in enumerate(self.examples)],
+        )
+
+
+def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
+    """Open a model, and time what it does (UserError if it cannot be opened)."""
+    predictor = load(
+        place,
+        engine=settings.engine,
+        precision=settings.precision,
+        device=settings.device,
+        threads=settings.threads,
+    )
+    side = predictor.model.view.image_size
+    blank = np.zeros((side, side, 3), np.uint8)
+    predict = Work(partial(_predicted, predictor), settings.batch)
+    _time(predict, (blank, 1))
+    pixels = round(settings.megapixels * 1e6)
+    served = Served(name or predictor.name, place, predictor, predictor.digest, pixels, predict)
+    try:
+        spec = predictor.spec
+    except UserError:  # what an engine makes of a net, without the net
+        return served
+    from residuum.explanation.live import net_as_json
+
+    heat = {kind: Work(partial(_heated, predictor, kind), 1) for kind in HEAT_MAPS}
+    switch = Work(partial(_switched, predictor), 1)
+    _time(heat["Grad-CAM"], (blank, None, 1))
+    _time(switch, {"view": blank})
+    heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
+    examples = examples_of(predictor, settings.examples)
+    return replace(served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, switch=switch)
+
+
+def _time(work: Work, payload: Any) -> None:
+    """Have the work done before it is asked for: its time is known, and the first request waits for no preparation."""
+    for pictures in sorted({1, work.most}):
+        work.run([payload] * pictures)
+        began = time.perf_counter()
+        work.run([payload] * pictures)
+        work.seconds = (time.perf_counter() - began) / pictures
+
+
+def _predicted(predictor: Predictor, asked: Sequence[tuple[NDArray[np.uint8], int]]) -> list[Answer]:
+    most = max(top for _, top in asked)
+    return predictor.answers_of([""] * len(asked), np.stack([view for view, _ in asked]), most)
+
+
+def _heated(
+    predictor: Predictor, kind: str, asked: Sequence[tuple[NDArray[np.uint8], str | None, int]]
+) -> list[ExplainedPicture]:
+    from residuum.prediction.explaining import explained_pictures
+
+    classifier = predictor.classifier
+    return [one for view, of, top in asked for one in explained_pictures(classifier, [""], [view], of, top, [kind])]
+
+
+def _switched(predictor: Predictor, asked: Sequence[dict[str, Any]]) -> list[Switched]:
+    from residuum.explanation.live import switched
+
+    return [switched(predictor.classifier, **one) for one in asked]

@@ -1,0 +1,153 @@
+"""Engines: onnxruntime and OpenVINO answer as torch does, for every net of the family, and without torch."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from small_start import small_model
+
+from residuum.choices import EngineName, Order, Shortcut
+from residuum.compute import choose_compute
+from residuum.data.preprocess import Preprocessing, normalise
+from residuum.engines.choose import open_engine
+from residuum.engines.graph import net_graph
+from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
+from residuum.engines.versions import imported, versions
+from residuum.engines.with_openvino import compiled_how
+from residuum.engines.with_torch import TorchEngine
+from residuum.errors import UserError
+from residuum.loading import load
+from residuum.models.named import NAMED_NETS
+from residuum.models.resnet import ResNet
+from residuum.models.spec import NetSpec
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnx", reason="the extra onnx is not installed")
+CORE = imported("openvino").Core() if "openvino" in versions() else None
+
+HOW = Preprocessing(21, 24, np.array([120, 110, 100], np.float32), np.array([60, 50, 70], np.float32))
+"""An odd side, so that halving a map rounds."""
+
+
+def small(spec: NetSpec) -> NetSpec:
+    """The same net with as few blocks and channels as show every layer it has."""
+    widths = tuple(max(1, width // spec.widths[0]) * 4 * spec.groups for width in spec.widths)
+    blocks = (min(2, spec.blocks[0]), *(1 for _ in spec.blocks[1:]))
+    return replace(spec, blocks=blocks, widths=widths, stem_width=None if spec.stem_width is None else 8,
+                   squeeze=min(spec.squeeze, 2), num_classes=5)  # fmt: skip
+
+
+def forms() -> dict[str, NetSpec]:
+    """Every named net, small, and every shortcut in every order that it goes with; alike ones once."""
+    found = [small(spec) for spec in NAMED_NETS.values()]
+    one = replace(small(NAMED_NETS["resnet20"]), blocks=(1, 1), widths=(4, 6))
+    for shortcut in get_args(Shortcut):
+        for order in get_args(Order):
+            with suppress(UserError):
+                found.append(replace(one, shortcut=shortcut, order=order))
+    found.append(replace(one, stochastic_depth=0.5, zero_channels="both", pooling="both", projection_pool=True))
+    return {
+        f"{spec.stem}-{spec.block}-{spec.shortcut}-{spec.order}-{i}": spec
+        for i, spec in enumerate(dict.fromkeys(found))
+    }
+
+
+def grown_up(spec: NetSpec) -> ResNet:
+    """Return a net whose BN has statistics, scales and shifts of some training."""
+    net = ResNet(spec).eval()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for tensor, low in (
+                (layer.weight, 0.5),
+                (layer.bias, -0.5),
+                (layer.running_mean, -0.5),
+                (layer.running_var, 0.5),
+            ):
+                torch.nn.init.uniform_(tensor, low, low + 1)
+    return net
+
+
+@pytest.mark.parametrize(("name", "spec"), forms().items(), ids=list(forms()))
+def test_every_net_of_the_family_answers_alike_in_every_engine(name: str, spec: NetSpec) -> None:
+    torch.manual_seed(0)
+    net = grown_up(spec)
+    views = np.random.default_rng(0).integers(0, 256, (3, 21, 21, 3), np.uint8)
+    with torch.inference_mode():
+        features = net.features(normalise(torch.from_numpy(views), HOW))
+        probabilities = torch.softmax(net.fc(features), 1)
+    model = net_graph(net, HOW).SerializeToString()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    found = session.run([PROBABILITIES, FEATURES], {VIEWS: views})
+    np.testing.assert_allclose(found[0], probabilities, atol=2e-5)
+    np.testing.assert_allclose(found[1], features, rtol=1e-3, atol=1e-4 * float(features.abs().max()))
+    if CORE is not None:
+        compiled = CORE.compile_model(CORE.read_model(model, b""), "CPU", compiled_how("float32", 1))
+        also = compiled([views])
+        np.testing.assert_allclose(also[PROBABILITIES], probabilities, atol=2e-5)
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("model") / "three.safetensors", ("a", "b", "c"), 16)
+
+
+@pytest.fixture(scope="module")
+def views() -> NDArray[np.uint8]:
+    return np.random.default_rng(1).integers(0, 256, (5, 16, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+def test_a_model_file_is_opened_by_every_engine(engine: EngineName, model: Path, views: NDArray[np.uint8]) -> None:
+    if engine != "torch":
+        pytest.importorskip(engine)
+    opened = open_engine(model, engine, threads=1)
+    classifier = load(model)
+    assert (opened.engine.name, opened.engine.precision) == (engine, "float32")
+    assert (opened.model.name, opened.model.classes, opened.model.digest) == (
+        "three",
+        ("a", "b", "c"),
+        classifier.digest,
+    )
+    own = TorchEngine(classifier, choose_compute("cpu", "float32", threads=1))(views)
+    found = opened.engine(views)
+    np.testing.assert_allclose(found.probabilities, own.probabilities, atol=1e-5)
+    np.testing.assert_allclose(found.features, own.features, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_share_an_engine(engine: EngineName, model: Path, views: NDArray[np.uint8]) -> None:
+    pytest.importorskip(engine)
+    answer = open_engine(model, engine, threads=1).engine
+    alone = [answer(views[i : i + 1]).probabilities for i in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        together = list(pool.map(lambda i: answer(views[i % 5 : i % 5 + 1]).probabilities, range(100)))
+    for i, found in enumerate(together):
+        np.testing.assert_array_equal(found, alone[i % 5])
+
+
+def test_what_an_engine_cannot_do_is_said(model: Path, tmp_path: Path) -> None:
+    for asked, said in (
+        ({"engine": "onnxruntime", "precision": "bfloat16"}, "bfloat16"),
+        ({"engine": "onnxruntime", "precision": "int8"}, "residuum bench"),
+        ({"engine": "torch", "precision": "int8"}, "int8"),
+        ({"engine": "openvino", "device": "cuda"}, "processors"),
+    ):
+        with pytest.raises(UserError, match=said):
+            open_engine(model, **asked)
+    (tmp_path / "model.pt2").write_bytes(b"")
+    with pytest.raises(UserError, match="may run code"):
+        open_engine(tmp_path)
+    (tmp_path / "other.onnx").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="cannot read"):
+        open_engine(tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="no run or model"):
+        open_engine(tmp_path / "nothing")

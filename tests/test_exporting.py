@@ -1,0 +1,344 @@
+"""Exports: what other programs compute from whole pictures is what the run answers; and which engine is fastest."""
+
+import json
+import os
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from small_start import SPEC
+
+from residuum import loading, runs
+from residuum.choices import ExportTarget
+from residuum.compute import choose_compute
+from residuum.data.decode import evaluation_view
+from residuum.data.preprocess import Preprocessing
+from residuum.engines.choose import open_engine
+from residuum.engines.described import KEY
+from residuum.engines.with_torch import TorchEngine
+from residuum.errors import UserError
+from residuum.exporting import bench as benching
+from residuum.exporting import export as exporting
+from residuum.exporting.bench import bench
+from residuum.exporting.export import ExportedModel, export
+from residuum.exporting.parity import agreement, refused
+from residuum.models.resnet import ResNet
+from residuum.outward_settings import BenchSettings, ExportSettings
+from residuum.records.codec import from_json, read_record
+from residuum.records.engines import Exported, Parity
+from residuum.records.model import Provenance
+from residuum.records.review import Likeness
+
+for package in ("onnx", "onnxruntime", "openvino"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+
+CLASSES = ("an owl", "größer", "三")
+SIDES = ((40, 31), (40, 31), (24, 57), (19, 30), (25, 26))
+"""Heights and widths; the net sees 21 px of 24, so that one is left alone, one enlarged, and halves are rounded."""
+TARGETS: tuple[ExportTarget, ...] = ("onnx", "openvino", "torch")
+FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("run") / runs.MODEL
+    how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic")
+    net = ResNet(replace(SPEC, num_classes=3)).eval()
+    like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
+    rows = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
+    loading.save_classifier(path, net, net.spec, CLASSES, how, like, rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, luck = tmp_path_factory.mktemp("pictures"), np.random.default_rng(1)
+    for number, (height, width) in enumerate(SIDES):
+        coarse = Image.fromarray(luck.integers(0, 256, (6, 6, 3), np.uint8))
+        coarse.resize((width, height), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def seen(picture: Path) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(picture))
+
+
+def own(model: Path, picture: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the run answers to a picture, and its features."""
+    engine = TorchEngine(loading.load(model), choose_compute("cpu", "float32", threads=1))
+    found = engine(evaluation_view(seen(picture), 21, 24, "bicubic")[None])
+    return found.probabilities[0], found.features[0]
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportedModel]:
+    out = tmp_path_factory.mktemp("exported")
+    settings = {"model": model, "data": pictures, "threads": 1, "licence": "CC0-1.0"}
+    return {to: export(ExportSettings(to=to, out=out / to, **settings)) for to in TARGETS}
+
+
+Asked = Callable[[NDArray[np.uint8]], Any]
+
+
+def asked_plainly(file: Path) -> tuple[Asked, dict[str, str]]:
+    """Open an exported file as others do."""
+    if file.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(file))
+        about = session.get_modelmeta().custom_metadata_map
+        return lambda x: session.run(["probabilities", "features"], {"pictures": x}), about
+    if file.suffix == ".xml":
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(file)
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        about = {name: model.get_rt_info(name).value for name in (KEY, "classes")}
+        return lambda x: [compiled([x])[name] for name in ("probabilities", "features")], about
+    about = {KEY: "", "classes": ""}
+    program = torch.export.load(file, extra_files=about).module()  # our own, of a moment ago
+    return lambda x: [each.detach().numpy() for each in program(torch.from_numpy(x.copy()))], about
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_whole_pictures_are_answered_as_the_run_does(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path
+) -> None:
+    answer, about = asked_plainly(exported[to].path / FILES[to])
+    for number in range(len(SIDES)):
+        probabilities, features = answer(seen(pictures / f"{number}.png")[None])
+        mine, mine_too = own(model, pictures / f"{number}.png")
+        np.testing.assert_allclose(probabilities[0], mine, atol=5e-3)  # resizing may be off by a level
+        np.testing.assert_allclose(features[0], mine_too, rtol=0.05, atol=0.02)
+    two = np.stack([seen(pictures / f"{number}.png") for number in (0, 1)])
+    np.testing.assert_allclose(answer(two)[0][1], own(model, pictures / "1.png")[0], atol=5e-3)
+    said = from_json(json.loads(about[KEY]), Exported, "what it says of itself")
+    assert (said.classes, said.licence, said.digest) == (CLASSES, "CC0-1.0", loading.load(model).digest)
+    assert about["classes"].split("\n") == list(CLASSES)
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_parity_report_tells_what_was_compared(
+    to: ExportTarget, exported: dict[str, ExportedModel], pictures: Path
+) -> None:
+    folder = exported[to].path
+    found = read_record(folder / exporting.PARITY, Parity)
+    assert found == exported[to].parity
+    assert found.pictures == f"5 pictures in {pictures.name}"
+    assert [one.precision for one in found.agreements] == ["float32", "bfloat16"][: 1 + (to == "openvino")]
+    assert (found.agreements[0].same, found.agreements[0].pictures, found.agreements[0].accuracy) == (1.0, 5, None)
+    assert 0 < found.agreements[0].largest < 5e-3
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_exported_folder_is_opened_and_knows_what_the_run_knows(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    view = evaluation_view(seen(pictures / "0.png"), 21, 24, "bicubic")[None]
+    opened, run = open_engine(exported[to].path, threads=1), open_engine(model, "torch")
+    assert opened.engine.precision == "float32"
+    for mine, theirs in zip(structs_of(opened.engine(view)), structs_of(run.engine(view)), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-3, atol=1e-5)
+    assert opened.model.likeness == run.model.likeness is not None
+    np.testing.assert_array_equal(opened.model.kept, run.model.kept)
+    same = [(one.model.name, one.model.classes, one.model.view, one.model.digest) for one in (opened, run)]
+    assert same[0] == same[1]
+    with pytest.raises(UserError, match="was exported for"):
+        open_engine(exported[to].path, "torch")
+    with pytest.raises(UserError, match="int8"):
+        open_engine(exported[to].path, precision="int8")
+    for name in (FILES[to], "model.bin"):
+        if (exported[to].path / name).exists():
+            shutil.copy(exported[to].path / name, tmp_path)
+    alone = open_engine(tmp_path / FILES[to]).model
+    assert alone.likeness is alone.kept is None  # what it compares with did not come along
+
+
+def structs_of(output: Any) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return output.probabilities, output.features
+
+
+def test_exported_models_are_opened_without_torch_and_without_the_network(exported: dict[str, ExportedModel]) -> None:
+    files = [str(exported[to].path) for to in ("onnx", "openvino")]
+    script = f"""
+import socket, sys
+def refuse(*_, **__): raise AssertionError("the network was asked for")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+import numpy as np
+from residuum.engines.choose import open_engine
+for path in {files!r}:
+    open_engine(path, threads=1).engine(np.zeros((2, 21, 21, 3), np.uint8))
+for name in ("torch", "onnx", "openvino_telemetry", "sklearn", "pyarrow"):
+    assert name not in sys.modules, name
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_python_beside_an_export_uses_it(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["use", str(pictures / "2.png")])
+    runpy.run_path(str(exported[to].path / f"use_{to}.py"))
+    first = capsys.readouterr().out.splitlines()[0]
+    mine = own(model, pictures / "2.png")[0]
+    assert first.endswith(f"%  {CLASSES[int(mine.argmax())]}")
+    assert abs(float(first.split("%")[0]) - 100 * mine.max()) < 0.6
+
+
+@pytest.mark.slow
+def test_the_cpp_beside_an_export_uses_it(
+    exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    import openvino
+
+    home, compiler = Path(openvino.__file__).parent, shutil.which("g++")
+    if compiler is None or not (home / "include").is_dir():
+        pytest.skip("there is no g++, or OpenVINO came without headers")
+    folder, library = exported["openvino"].path, next((home / "libs").glob("libopenvino.so*"))
+    build = [compiler, "-std=c++17", folder / "use_openvino.cpp", f"-I{home}/include", library, "-o", tmp_path / "use"]
+    subprocess.run([*build, f"-Wl,-rpath,{home}/libs"], check=True)
+    Image.open(pictures / "2.png").save(tmp_path / "2.ppm")
+    said = subprocess.run([tmp_path / "use", folder / "model.xml", tmp_path / "2.ppm"], capture_output=True, check=True)
+    assert CLASSES[int(own(model, pictures / "2.png")[0].argmax())] in said.stdout.decode().splitlines()[0]
+
+
+@pytest.mark.slow
+def test_the_javascript_beside_an_export_uses_it(
+    exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    """Where $NODE_PATH or the folder has onnxruntime-node."""
+    node, modules = shutil.which("node"), os.environ.get("RESIDUUM_NODE_MODULES")
+    if node is None or modules is None:
+        pytest.skip("there is no node, or RESIDUUM_NODE_MODULES does not say where onnxruntime-node is")
+    shutil.copytree(exported["onnx"].path, tmp_path / "here")
+    (tmp_path / "node_modules").symlink_to(modules)
+    Image.open(pictures / "2.png").save(tmp_path / "2.ppm")
+    said = subprocess.run(
+        [node, tmp_path / "here" / "use_onnx.mjs", tmp_path / "2.ppm"], capture_output=True, check=True
+    )
+    assert CLASSES[int(own(model, pictures / "2.png")[0].argmax())] in said.stdout.decode().splitlines()[0]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    made = exporting.net_graph
+    other = ResNet(replace(SPEC, num_classes=3)).eval()
+    torch.nn.init.normal_(other.fc.weight)
+    monkeypatch.setattr(exporting, "net_graph", lambda net, how: made(other, how))
+    with pytest.raises(UserError, match="answers would differ") as error:
+        export(ExportSettings(model, to="onnx", data=pictures, threads=1, out=tmp_path / "out"))
+    assert "answers stay" in error.value.why
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_exported_is_said(model: Path, pictures: Path) -> None:
+    for asked, said in (
+        ({}, "which model"),
+        ({"model": model}, "to what"),
+        ({"model": model, "to": "torch", "int8": True}, "int8"),
+        ({"model": model, "to": "onnx"}, "which pictures"),
+    ):
+        with pytest.raises(UserError, match=said):
+            export(ExportSettings(**asked))
+
+
+def test_agreement_is_bounded_by_answers_and_by_accuracy() -> None:
+    own = np.eye(2, dtype=np.float32)[np.arange(1000) % 2]
+    labels = np.arange(1000) % 2
+
+    def with_changed(count: int, of: int = 1000) -> NDArray[np.float32]:
+        return np.concatenate([own[:count, ::-1], own[count:of]])
+
+    changed = agreement("float32", own, with_changed(5), labels)
+    assert (changed.same, changed.largest, changed.accuracy.value) == (0.995, 1.0, 0.995)
+    assert refused(changed) is None
+    assert "99.40% of 1,000 answers stay" in str(refused(agreement("float32", own, with_changed(6), None)))
+    assert "points of accuracy" in str(refused(agreement("int8", own, with_changed(20), labels)))
+    assert refused(agreement("int8", own, with_changed(20), None)) is None
+    assert refused(agreement("float32", own[:10], with_changed(1, 10), labels[:10])) is None  # one of few may go
+
+
+# --- the fastest ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benching, "SECONDS", 0.0)
+    monkeypatch.setattr(benching, "TIMES", 1)
+    installed = benching.versions()
+    monkeypatch.setattr(benching, "versions", lambda: {k: v for k, v in installed.items() if k != "nncf"})
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_fastest_that_agrees_is_remembered(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
+    assert open_engine(model).engine.name == "torch"
+    times = iter([8, 8, 7, 7, 3, 3, 2, 2, 1, 1])
+    monkeypatch.setattr(benching, "_milliseconds", lambda *_: float(next(times)))
+    monkeypatch.setattr(benching, "refused", lambda found: "no" if found.precision == "bfloat16" else None)
+    found = bench(BenchSettings(model, data=pictures, threads=1))
+    assert [(one.engine, one.precision) for one in found.timings] == list(reversed([
+        ("torch", "float32"), ("torch", "bfloat16"), ("onnxruntime", "float32"), ("openvino", "float32"),
+        ("openvino", "bfloat16"),
+    ]))  # fmt: skip
+    assert (found.engine, found.precision) == ("openvino", "float32")
+    opened = open_engine(model)
+    assert (opened.engine.name, opened.engine.precision) == ("openvino", "float32")
+    assert open_engine(model, "torch").engine.name == "torch"
+    assert open_engine(model, precision="bfloat16").engine.name == "torch"  # that was not found to be the fastest
+    next(tmp_path.glob("engines/*/choice-*.json")).write_text("{")
+    assert open_engine(model).engine.name == "torch"
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_pictures_only_float32_is_chosen_from(model: Path) -> None:
+    found = bench(BenchSettings(model, threads=1))
+    assert found.pictures == "noise"
+    assert {one.precision for one in found.timings if one.refused is None} == {"float32"}
+    assert found.precision == "float32"
+    assert all(one.agreement.same == 1.0 for one in found.timings if one.agreement)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_answers_nearly_alike_and_reports_to_nobody(
+    to: ExportTarget, model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("nncf", reason="nncf is not installed")
+    script = f"""
+import socket, sys
+def refuse(*_, **__): raise AssertionError("the network was asked for")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from residuum import export
+export(model={str(model)!r}, to={to!r}, int8=True, data={str(pictures)!r}, threads=1, out={str(tmp_path / "out")!r})
+from nncf.telemetry.wrapper import telemetry
+assert "openvino_telemetry" not in sys.modules and type(telemetry).__name__ == "MagicMock"
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    assert open_engine(tmp_path / "out", threads=1).engine.precision == "int8"
+    found = read_record(tmp_path / "out" / exporting.PARITY, Parity)
+    assert found.calibrated_on == 2
+    assert found.agreements[0].largest < 0.1

@@ -1,0 +1,303 @@
+"""The page at /, in a real Chromium against the real server: drop, camera, blocks off, link, keyboard, Chinese."""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tinycss2
+from page_reading import in_browser
+from PIL import Image
+from small_start import coloured_noise
+from test_explain import small
+from test_style import classes as styled
+from test_style import faults
+
+for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
+    pytest.importorskip(package, reason="needs the extra serve")
+
+# ruff: noqa: E402
+from browser import Tab
+
+from residuum import verbs
+from residuum.data.decode import decode, evaluation_view
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import UserError
+from residuum.explanation.live import switched
+from residuum.files import read_json
+from residuum.loading import Classifier, load, save_classifier
+from residuum.outward_settings import ServeSettings, ShowSettings
+from residuum.page.page import MODULES, page
+from residuum.records.model import Provenance
+from residuum.records.run import Data
+from residuum.serving import show as showing
+from residuum.serving.run import _listen, _Server
+from residuum.serving.service import Service, open_service
+
+PAGE = Path(showing.__file__).parents[1] / "page"
+HOSTILE = "<img src=x onerror=alert(1)>"
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 40), HOSTILE: (40, 40, 220), "黄色": (220, 220, 40)}
+
+# --- the file -----------------------------------------------------------------------------------
+
+
+def test_it_asks_nobody_and_runs_one_script() -> None:
+    html = page()
+    assert not re.search(r"https?://|//\w+\.\w+|@import|url\(", html.replace("http://www.w3.org/2000/svg", ""))
+    script = re.search(r"<script>(.*?)</script>", html, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    policy = re.search('content="(default-src[^"]+)"', html)
+    assert policy is not None
+    assert f"script-src 'sha256-{digest}'" in policy[1]
+    assert policy[1].startswith("default-src 'none'; ")
+    assert "connect-src 'self'" in policy[1]
+    assert not re.search(r"\b(eval|innerHTML|insertAdjacentHTML|document\.write)\b", script[1])
+    assert {f"{name}.js" for name in MODULES} == {path.name for path in PAGE.glob("*.js")}
+
+
+def test_every_word_stands_in_both_languages() -> None:
+    words = read_json(PAGE / "words.json")
+    assert list(words["en"]) == list(words["zh"])
+    for name, english in words["en"].items():
+        assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", words["zh"][name])), name
+    asked = set(re.findall(r'data-t(?:-label)?="(\w+)"', page()))
+    assert asked <= set(words["en"])
+
+
+def test_its_style_is_understood_and_used() -> None:
+    style = (PAGE / "style.css").read_text(encoding="utf-8")
+    assert faults(style) == []
+    used = set(re.findall(r"[\w-]+", " ".join(path.read_text(encoding="utf-8") for path in PAGE.glob("*.[hj]*"))))
+    assert {name for name in styled(style) if not re.fullmatch(r"[spw]\d", name)} - used == set()
+    assert tinycss2.parse_stylesheet(style)
+
+
+# --- in the browser -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file whose data are at hand: six blocks, four of which can be off."""
+    folder = tmp_path_factory.mktemp("page")
+    data = coloured_noise(folder / "pictures", COLOURS, 2, 24)
+    names = tuple(sorted(COLOURS))
+    about = Data(
+        name="pictures",
+        source=str(data),
+        classes=names,
+        fingerprint="",
+        counts={"train": 8, "validation": 0, "test": 0},
+        validation_from="",
+        image_size=16,
+    )
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    net = small()
+    save_classifier(folder / "colours.safetensors", net, net.spec, names, how, Provenance(data=about))
+    return folder / "colours.safetensors"
+
+
+@pytest.fixture(scope="module")
+def classifier(model: Path) -> Classifier:
+    return load(model)
+
+
+@pytest.fixture(scope="module")
+def served(model: Path) -> Iterator[tuple[Service, str]]:
+    settings = ServeSettings((model,), port=0, threads=1)
+    service, ready, listening = open_service(settings), threading.Event(), _listen(settings)
+    server = _Server(service, ready.set)
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    assert ready.wait(30)
+    yield service, f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(30)
+
+
+ANSWERED = """document.querySelectorAll('#bars li').length > 1 && document.getElementById('looks').hidden === false
+    && document.querySelector('main').ariaBusy === 'false'"""
+BARS = """[...document.querySelectorAll('#bars li')]
+    .map(li => [...li.querySelectorAll('bdi, b')].map(n => n.textContent))"""
+OFF = """[...document.querySelectorAll('.block')]
+    .filter(b => b.ariaChecked === 'false').map(b => b.ariaLabel.split(',')[0])"""
+UNNAMED = """[...document.querySelectorAll('button, select, input:not([hidden]), a')].filter(n => n.checkVisibility())
+    .filter(n => !(n.ariaLabel || n.textContent.trim() || n.labels?.length || n.title)).length"""
+ROWS = "[...document.querySelectorAll('.block')].map(b => b.getBoundingClientRect()).map(r => [r.top, r.height])"
+
+
+def says(text: str) -> str:
+    """It is true once the sentence about the net has this in it."""
+    return f"document.getElementById('sentence')?.textContent.includes({json.dumps(text)})"
+
+
+@pytest.fixture
+def tab(chromium: Tab, served: tuple[Service, str]) -> Tab:
+    """The page, opened anew at 1200 px, with the first picture of the run's data answered."""
+    chromium.requests.clear()
+    chromium.messages.clear()
+    chromium.size(1200)
+    chromium.open(served[1])
+    chromium.wait(ANSWERED)
+    return chromium
+
+
+def shown(percent: str) -> float:
+    return float(re.sub(r"[^\d.]", "", percent)) / 100
+
+
+def is_answered(tab: Tab, classifier: Classifier, picture: Path, off: list[str]) -> None:
+    """The bars are what the net gives with those blocks off."""
+    how = classifier.preprocessing
+    view = evaluation_view(decode(picture.read_bytes(), ""), how.image_size, how.resize_to)
+    expected = switched(classifier, view, off).answers
+    found = tab.js(BARS)
+    assert [name for name, _ in found] == [name for name, _ in expected]
+    for (_, percent), (_, probability) in zip(found, expected, strict=True):
+        assert abs(shown(percent) - probability) < 0.0006 or "<" in percent
+
+
+def off_are(tab: Tab, names: list[str]) -> None:
+    tab.wait(f"JSON.stringify({OFF}) === {json.dumps(json.dumps(names, separators=(',', ':')))}")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 30, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "own.png")
+    return tmp_path / "own.png"
+
+
+def dropped(tab: Tab, picture: Path) -> None:
+    tab.drop(picture)
+    tab.wait(f"document.getElementById('seen').alt.includes('own.png') && {ANSWERED}")
+
+
+@in_browser
+def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
+    tab: Tab, served: tuple[Service, str], classifier: Classifier, picture: Path
+) -> None:
+    assert tab.js("document.querySelectorAll('#examples img').length") == 8
+    dropped(tab, picture)
+    is_answered(tab, classifier, picture, [])
+    tab.wait("document.querySelectorAll('#split i').length === 4")
+    assert "decoding" in tab.js("document.getElementById('split').ariaLabel")
+    assert tab.js("document.getElementById('heat').naturalWidth") > 0
+    assert HOSTILE in tab.js("document.getElementById('evidence').textContent")
+    assert tab.js("document.querySelectorAll('img[src=x]').length") == 0
+    assert all(one.startswith((served[1], "data:", "blob:", "about:")) for one in tab.requests)
+    assert tab.messages == []
+
+
+@in_browser
+def test_a_block_switched_off_changes_the_answer_and_a_link_brings_it_back(
+    tab: Tab, classifier: Classifier, picture: Path
+) -> None:
+    dropped(tab, picture)
+    tab.click(".block:nth-of-type(6)")
+    tab.wait(says("5 of 6"))
+    is_answered(tab, classifier, picture, ["stage3.block2"])
+    tab.click(".block:nth-of-type(2)")
+    tab.wait(says("4 of 6"))
+    is_answered(tab, classifier, picture, ["stage1.block2", "stage3.block2"])
+    tab.click(".block:nth-of-type(3)")  # it changes the size: it stays
+    both = tab.js(OFF)
+    assert both == ["stage1.block2", "stage3.block2"]
+    assert "off=stage3.block2,stage1.block2" in tab.js("document.getElementById('curl').textContent")
+    link = tab.js("location.href")
+    tab.open(link)
+    tab.wait(f"{ANSWERED} && {says('4 of 6')}")
+    assert tab.js(OFF) == both
+    is_answered(tab, classifier, picture, both)
+
+
+@in_browser
+def test_by_keyboard_alone(tab: Tab) -> None:
+    tab.press("Tab", "Enter")  # the link that skips to the net
+    assert tab.js("document.activeElement.ariaLabel").startswith("stage1.block1, on")
+    tab.press("ArrowRight", " ")
+    off_are(tab, ["stage1.block2"])
+    assert tab.js("document.activeElement.ariaLabel").startswith("stage1.block2, off. After it: ")
+    tab.press("End", "Home", " ")
+    off_are(tab, ["stage1.block1", "stage1.block2"])
+    tab.js("document.getElementById('depth').focus()")
+    tab.press("End")
+    tab.wait(says("It answers"))
+    assert tab.js("document.getElementById('depth').ariaValueText") == "14 layers · 6 of 6 blocks"
+    tab.press("ArrowLeft")
+    tab.wait(says("5 of 6 blocks on, 12 layers"))
+    assert tab.js(OFF) == ["stage3.block2"]
+    assert tab.js(UNNAMED) == 0
+
+
+@in_browser
+def test_the_camera_is_answered_while_it_runs(tab: Tab) -> None:
+    tab.click("#camera")
+    tab.wait("!document.getElementById('video').hidden && document.getElementById('video').videoWidth > 0")
+    tab.click(".block:nth-of-type(2)")
+    tab.wait(says("5 of 6"))
+    asked = sum("/v1/predict" in one for one in tab.requests)
+    tab.wait("new Promise(done => setTimeout(done, 1200, true))")
+    assert sum("/v1/predict" in one for one in tab.requests) >= asked + 1
+    tab.click("#camera")
+    tab.wait("document.getElementById('video').hidden && !document.getElementById('seen').hidden")
+
+
+@in_browser
+def test_on_a_phone_in_chinese(tab: Tab, served: tuple[Service, str]) -> None:
+    tab.speak("zh-CN")
+    tab.size(375)
+    tab.open(served[1])
+    tab.wait(ANSWERED)
+    assert tab.js("document.documentElement.lang") == "zh-Hans"
+    assert tab.js("document.getElementById('net-head').textContent") == "逐块看网络"
+    assert tab.js("document.documentElement.scrollWidth") <= 375
+    tops = tab.js(ROWS)
+    assert [top for top, _ in tops] == sorted({top for top, _ in tops})  # one below the other
+    assert min(height for _, height in tops) >= 44
+    tab.click("#language")
+    assert tab.js("document.getElementById('net-head').textContent") == "The net, block by block"
+    tab.speak("en-US")
+
+
+@in_browser
+def test_a_server_that_wants_a_token_is_given_it(tab: Tab, served: tuple[Service, str]) -> None:
+    service, address = served
+    service.token = "open sesame"
+    try:
+        tab.js("sessionStorage.clear()")
+        tab.open(address)
+        tab.wait("document.getElementById('asked')?.hidden === false")
+        tab.js("document.getElementById('token').value = 'open sesame'; document.getElementById('token').focus()")
+        tab.press("Enter")
+        tab.wait(ANSWERED)
+        assert tab.js("document.querySelectorAll('#examples img[src^=blob]').length") == 8
+    finally:
+        service.token = None
+
+
+# --- the verb -----------------------------------------------------------------------------------
+
+
+def test_show_serves_one_model_here_and_opens_its_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    served, opened = [], threading.Event()
+
+    def serve(settings: ServeSettings, ready: Any) -> None:
+        served.append(settings)
+        print("a line of the log")
+        ready("http://127.0.0.1:9")
+
+    monkeypatch.setattr(showing, "serve", serve)
+    monkeypatch.setattr(showing.webbrowser, "open", lambda address: opened.set() or address == "http://127.0.0.1:9")
+    verbs.show.run(ShowSettings("RUN", port=0, threads=1))
+    assert opened.wait(10)
+    assert served == [ServeSettings(("RUN",), port=0, examples=12, threads=1)]
+    assert served[0].host == "127.0.0.1"
+    with pytest.raises(UserError, match="which model"):
+        verbs.show.run(ShowSettings())

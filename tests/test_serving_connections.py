@@ -1,0 +1,122 @@
+"""The server's connections: real sockets, to a server in a thread."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from small_start import small_model
+
+for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
+    pytest.importorskip(package, reason="needs the extra serve")
+
+# ruff: noqa: E402
+from residuum.outward_settings import ServeSettings
+from residuum.serving import run
+from residuum.serving.service import open_service
+
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+
+
+@contextlib.contextmanager
+def serving(place: Path) -> Iterator[tuple[run._Server, int]]:
+    settings = ServeSettings((place,), port=0, receive=0.3, threads=1)
+    ready = threading.Event()
+    with pytest.MonkeyPatch.context() as patch, run._listen(settings) as listening:
+        patch.setattr(run, "MARGIN", 0.2)
+        patch.setattr(run, "LATE", 0.3)
+        server = run._Server(open_service(settings), ready.set)
+        port = listening.getsockname()[1]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        assert ready.wait(10)
+        yield server, port
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_model(tmp_path_factory.mktemp("connections") / "small.safetensors", ("a", "b", "c"), 16)
+
+
+@pytest.fixture(scope="module")
+def port(place: Path) -> Iterator[int]:
+    with serving(place) as (_, port):
+        yield port
+
+
+def said(port: int, *sent: bytes) -> bytes:
+    """Send all of it, piece by piece, and return what is said until the connection ends."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for one in sent:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(one)
+        found = b""
+        with contextlib.suppress(ConnectionError):
+            while more := connection.recv(65_536):
+                found += more
+        return found
+
+
+def test_a_large_body_may_come_in_one_piece_with_its_head(port: int) -> None:
+    body = bytes(150_000)
+    request = HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    last = HEAD + b"Connection: close\r\nContent-Length: 1\r\n\r\nx"
+    assert said(port, request * 3 + last).count(b"HTTP/1.1 422 ") == 4
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [
+        ((b"",), b""),
+        ((b"\r\n\r\n",), b""),
+        ((HEAD,), b""),
+        ((HEAD + b"Content-Length: 10\r\n\r\n12345",), b"HTTP/1.1 408 "),
+        ((HEAD + b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",), b"HTTP/1.1 413 "),
+        (
+            (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"186a0\r\n" + bytes(100_000) + b"\r\n"] * 120),
+            b"HTTP/1.1 413 ",
+        ),
+        ((b"GET / HTTP/1.1\r\nX: ", *[b"x" * 50_000] * 100), b"HTTP/1.1 400 "),
+        ((b"no HTTP\r\n\r\n",), b"HTTP/1.1 400 "),
+    ],
+    ids=[
+        "nothing",
+        "empty lines",
+        "half a head",
+        "half a body",
+        "asked before",
+        "no end",
+        "a head without end",
+        "none",
+    ],
+)
+def test_a_connection_ends_in_time_and_says_why_where_it_can(sent: tuple[bytes, ...], answer: bytes, port: int) -> None:
+    began = time.monotonic()
+    assert said(port, *sent).startswith(answer)
+    assert time.monotonic() - began < 3.0
+
+
+def test_what_comes_on_an_open_connection_while_the_server_ends_is_answered(place: Path) -> None:
+    with serving(place) as (server, port):
+        new, used = (socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2))
+        with new, used:
+            request = HEAD + b"Content-Length: 1\r\n\r\nx"
+            used.sendall(request)
+            assert used.recv(12) == b"HTTP/1.1 422"
+            server.end(15)
+            while server.servers[0].is_serving():
+                time.sleep(0.01)
+            with pytest.raises(OSError, match=r"refused|reset"):
+                socket.create_connection(("127.0.0.1", port)).recv(1)
+            for one in (new, used):
+                one.sendall(request)
+                answered = b""
+                while more := one.recv(65_536):
+                    answered += more
+                assert b"connection: close" in answered
