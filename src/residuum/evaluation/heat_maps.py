@@ -77,8 +77,8 @@ def rise(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
 
 def _seen_through(every: Tensor, net: ResNet, image: Tensor, of: int) -> Tensor:
     """Return (M,) probabilities of class `of` for one picture (3, S, S), seen through each of M masks (M, S, S)."""
-    few = (image * some[:, None] for some in every.to(image.device).split(TOGETHER))
-    return torch.cat([net(hidden).float().softmax(1)[:, of].cpu() for hidden in few])
+    few = (every[start : start + TOGETHER, None].to(image.device) for start in range(0, len(every), TOGETHER))
+    return torch.cat([net(image * some).float().softmax(1)[:, of].cpu() for some in few])
 
 
 def masks(side: int) -> Tensor:
