@@ -227,12 +227,9 @@ def test_ten_times_as_many_requests_as_it_can_answer(place: Path) -> None:
             for _ in range(many):
                 pool.submit(go_on_asking, time.monotonic() + 8)
         assert set(by_status) == {200, 429}, by_status
-        took = sorted(seconds for status, seconds in found if status == 200)
-        inside = sorted(line["milliseconds"] for line in server.lines if line.get("status") == 200)
-        assert inside[int(0.99 * len(inside))] < 1000 * bound, (by_status, inside[:: len(inside) // 10])
-        assert took[int(0.99 * len(took))] < 2 * bound, took[
-            :: len(took) // 10
-        ]  # those who ask take most of the processor
+        # from when the request had been read: those who ask take most of the processor, and send slowly
+        took = sorted(float(str(line["answering"])) for line in server.lines if "answering" in line)
+        assert took[int(0.99 * len(took))] < 1000 * bound, (by_status, took[:: len(took) // 10])
         assert server.memory < before + 150
 
 
