@@ -21,7 +21,6 @@ from PIL import Image
 from residuum import machine
 from residuum.choices import Device, EngineWanted, PrecisionWanted
 from residuum.data.threads import in_order
-from residuum.engines.averaged import Averaged, answering
 from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
@@ -252,9 +251,8 @@ class Predictor:
         from residuum.engines.with_torch import TorchEngine
         from residuum.loading import load as load_classifier
 
-        engine = _asked_once(self.engine)
-        if isinstance(engine, TorchEngine) and engine.compute.device.type == "cpu":
-            return engine.classifier
+        if isinstance(self.engine, TorchEngine) and self.engine.compute.device.type == "cpu":
+            return self.engine.classifier
         try:
             return load_classifier(self.path)
         except UserError as error:
@@ -304,8 +302,7 @@ def load(
 ) -> Predictor:
     """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here)."""
     opened = open_engine(Path(path), engine, precision, device, threads)
-    engine_as_asked = answering(opened.engine, opened.model.view.views)
-    return Predictor(engine_as_asked, opened.model, Path(path), threads)
+    return Predictor(opened.engine, opened.model, Path(path), threads)
 
 
 def answered(one: T | Unanswered) -> T:
@@ -334,13 +331,8 @@ def _or_why_not(work: Callable[[Source], T]) -> Callable[[Source | Unanswered], 
     return done
 
 
-def _asked_once(engine: Engine) -> Engine:
-    """Return the engine itself, without what averages its answers."""
-    return engine.engine if isinstance(engine, Averaged) else engine
-
-
 def _leaves_the_processor(engine: Engine) -> bool:
-    compute = getattr(_asked_once(engine), "compute", None)  # torch's alone computes elsewhere
+    compute = getattr(engine, "compute", None)  # torch's alone computes elsewhere
     return compute is not None and compute.device.type != "cpu"
 
 
