@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from small_start import coloured_noise, small_model
 
 import residuum
@@ -104,6 +105,23 @@ def test_python_answers_or_says_which_picture_is_none(model: Path, folder: Path,
     assert len(found) == 4
     with pytest.raises(UserError, match=r"a\.png"):
         residuum.predict(model, folder, threads=1)
+
+
+def test_few_pictures_take_one_thread_and_leave_torch_as_it_was(
+    model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    used, answers_of = [], Predictor.answers_of
+
+    def watched(self: Predictor, *given: Any) -> list[Answer]:
+        used.append(torch.get_num_threads())
+        return answers_of(self, *given)
+
+    monkeypatch.setattr(Predictor, "answers_of", watched)
+    torch.set_num_threads(2)
+    for pictures in ([folder / "red/0.png"], [folder / "red/0.png"] * 4):
+        residuum.predict(model, *pictures, threads=None if len(pictures) == 1 else 2)
+        assert torch.get_num_threads() == 2
+    assert used == [1, 2]
 
 
 def test_copies_lie_in_their_class_and_nothing_is_written_over(command: Any, model: Path, folder: Path, tmp_path: Path):

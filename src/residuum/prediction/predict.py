@@ -1,10 +1,13 @@
 """The verb `predict`: what a model says of pictures, of any number of them."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from residuum import machine
+from residuum.choices import AnswerFormat
 from residuum.console import show_progress
 from residuum.errors import Stopped, UserError
 from residuum.prediction.answer import Answer, Unanswered
@@ -14,6 +17,8 @@ from residuum.prediction.sorting import class_folders, sort_copy
 from residuum.prediction.writing import format_of, heading, line, new_file
 from residuum.settings import PredictSettings
 
+FEW = 4
+"""Pictures below which one thread computes: more wait for each other, busily, about as long as they save."""
 MANY = 100
 """Pictures from which on it is said how far it is."""
 
@@ -29,12 +34,19 @@ def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
         raise UserError("which model, and which pictures?", "", "residuum predict RUN IMAGE...")
     form = format_of(settings.out, settings.format)
     named = _named(settings)
+    with _threads(settings.threads, len(named)) as threads:
+        yield from _answers(settings, form, named, threads)
+
+
+def _answers(
+    settings: PredictSettings, form: AnswerFormat, named: list[Source], threads: int | None
+) -> Iterator[Answer | Unanswered]:
     predictor = load(
-        settings.run,
+        settings.run or "",
         engine=settings.engine,
         precision=settings.precision,
         device=settings.device,
-        threads=settings.threads,
+        threads=threads,
     )
     copy = _copies(settings, predictor.classes)
     top = min(settings.top, len(predictor.classes))
@@ -54,6 +66,21 @@ def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
                 yield one
     except KeyboardInterrupt:
         raise Stopped(f"stopped: {done:,} of {len(named):,} pictures are answered", 130) from None
+
+
+@contextmanager
+def _threads(told: int | None, pictures: int) -> Iterator[int | None]:
+    """Yield how many threads compute, None for what is fastest; leave torch as many as it had where they are few."""
+    if told or pictures >= FEW:
+        yield told
+        return
+    torch = sys.modules.get("torch")  # not imported for this
+    before = torch.get_num_threads() if torch else machine.cores()
+    try:
+        yield 1
+    finally:
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(before)
 
 
 def _bad_last(answers: Iterator[Answer | Unanswered]) -> Iterator[Answer | Unanswered]:
