@@ -18,7 +18,7 @@ from residuum.serving.refusals import Refusal
 
 RECENT = 0.2
 """Weight of the newest measurement in what is expected."""
-HEADROOM = 0.75
+HEADROOM = 0.5
 """The share of the longest wait that is promised: beside a crowd that is refused, all takes longer than before."""
 MOST_DRAG = 10.0
 
