@@ -18,7 +18,7 @@ from residuum.serving.refusals import Refusal
 
 RECENT = 0.2
 """Weight of the newest measurement in what is expected."""
-HEADROOM = 0.75
+HEADROOM = 0.5
 """The share of the longest wait that is promised: beside a crowd that is refused, all takes longer than before."""
 MOST_DRAG = 10.0
 
@@ -122,10 +122,10 @@ class Desk:
             self._arrived.set()  # a batch may be waiting for a picture that will not come
 
     def _waited(self, seconds: float, expected: float) -> None:
-        """Take account of how long an answer took; of a short one nothing can be told."""
-        if seconds > self.longest_wait / 4:
-            ratio = self.drag * seconds / max(expected, 1e-6)
-            self.drag += RECENT / 2 * (min(max(ratio, 1.0), MOST_DRAG) - self.drag)
+        """Take account of how long an answer took; a short wait tells only that nothing drags."""
+        long = seconds > self.longest_wait / 4
+        ratio = self.drag * seconds / max(expected, 1e-6) if long else 1.0
+        self.drag += RECENT / 2 * (min(max(ratio, 1.0), MOST_DRAG) - self.drag)
 
     async def answer(self, place: Place, payload: Any) -> Answered:
         """Wait for the answer to a picture that holds a place; raises what its computing raised."""
