@@ -132,6 +132,16 @@ def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone()
     assert examples_of(model("/nowhere"), 8) == ()
 
 
+def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, service: Service, picture: bytes) -> None:
+    asked = "/v1/explain?method=RISE"
+    assert client.post(asked, **png(picture)).json()["method"] == "RISE"
+    rise = service.models["small"].heat["RISE"]
+    rise.seconds, measured = 100.0, rise.seconds
+    refused = client.post(asked, **png(picture))
+    rise.seconds = measured
+    assert (refused.status_code, refused.json()["what"]) == (422, "RISE takes too long here")
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
