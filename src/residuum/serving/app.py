@@ -105,9 +105,10 @@ async def _take(
         service.desk.prepared(busy / machine.cores())
         answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
     parts = {"decoding": decoded, "net": answered.seconds}
-    parts["rest"] = time.perf_counter() - began - sum(parts.values())
+    parts["rest"] = (whole := time.perf_counter() - began) - sum(parts.values())
     milliseconds = Milliseconds(**{name: round(1000 * max(part, 0.0), 2) for name, part in parts.items()})
-    _note(request, model=served.name, batch=answered.pictures, net=milliseconds.net, decoding=milliseconds.decoding)
+    took = {"answering": round(1000 * whole, 2), "decoding": milliseconds.decoding, "net": milliseconds.net}
+    _note(request, model=served.name, batch=answered.pictures, **took)
     return Taken(view, answered.result, answered.pictures, milliseconds)
 
 
