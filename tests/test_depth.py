@@ -42,16 +42,10 @@ from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ImportSettings
 from residuum.records.depth import Point
 from residuum.records.model import Imported, Provenance
-from residuum.settings import (
-    EvaluateSettings,
-    GrowSettings,
-    ImportSettings,
-    LesionSettings,
-    TrainSettings,
-    TrimSettings,
-)
+from residuum.settings import EvaluateSettings, GrowSettings, LesionSettings, TrainSettings, TrimSettings
 
 SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 CPU = choose_compute("cpu", "float32", threads=1)

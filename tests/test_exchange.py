@@ -47,9 +47,10 @@ from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ExportWeightsSettings, ImportSettings
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
-from residuum.settings import EvaluateSettings, ExportWeightsSettings, ImportSettings
+from residuum.settings import EvaluateSettings
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

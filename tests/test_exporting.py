@@ -33,11 +33,11 @@ from residuum.exporting.bench import bench
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
 from residuum.models.resnet import ResNet
+from residuum.outward_settings import BenchSettings, ExportSettings
 from residuum.records.codec import from_json, read_record
 from residuum.records.engines import Exported, Parity
 from residuum.records.model import Provenance
 from residuum.records.review import Likeness
-from residuum.settings import BenchSettings, ExportSettings
 
 for package in ("onnx", "onnxruntime", "openvino"):
     pytest.importorskip(package, reason=f"{package} is not installed")

@@ -28,6 +28,7 @@ BASE = {
     "plain_data",
     "setting_parts",
     "settings",
+    "outward_settings",
     "recipe",
     "files",
     "records",
@@ -44,6 +45,7 @@ ALL = USES | {
     "depth",
     "explanation",
     "studies",
+    "publishing",
     "reporting",
     "page",
     "serving",
@@ -56,6 +58,7 @@ LADDER = {
     "plain_data": {"errors"},
     "setting_parts": {"choices", "plain_data"},
     "settings": {"choices", "errors", "plain_data", "setting_parts"},
+    "outward_settings": {"choices", "errors", "plain_data", "setting_parts"},
     "recipe": {"choices"},
     "files": {"errors"},
     "machine": {"records", "version"},
@@ -80,12 +83,14 @@ LADDER = {
     "serving": USES | {"prediction", "explanation", "page"},
     "studies": USES | {"training", "prediction", "depth"},
     "page": set(),
+    "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
-    "verbs": ALL | {"printing"},
-    "cli": BASE | {"printing", "verbs"},
+    "verb": {"errors"},
+    "verbs": ALL | {"printing", "verb"},
+    "cli": BASE | {"printing", "verb", "verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verbs"},  # the package top, which nobody imports
+    "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
 
 LONGEST_FILE = 400

@@ -32,13 +32,13 @@ from residuum.errors import UserError
 from residuum.explanation.live import switched
 from residuum.files import read_json
 from residuum.loading import Classifier, load, save_classifier
+from residuum.outward_settings import ServeSettings, ShowSettings
 from residuum.page.page import MODULES, page
 from residuum.records.model import Provenance
 from residuum.records.run import Data
 from residuum.serving import show as showing
 from residuum.serving.run import _listen, _Server
 from residuum.serving.service import Service, open_service
-from residuum.settings import ServeSettings, ShowSettings
 
 PAGE = Path(showing.__file__).parents[1] / "page"
 HOSTILE = "<img src=x onerror=alert(1)>"

@@ -29,10 +29,11 @@ from residuum.exchange.import_weights import import_weights
 from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.outward_settings import ImportSettings
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
 from residuum.records.model import Provenance
-from residuum.settings import EvaluateSettings, ImportSettings
+from residuum.settings import EvaluateSettings
 
 SIZES = [(60, 40), (37, 37), (40, 66), (60, 40), (36, 36)]
 SCALES = (32, 37, 55, 69, 91)

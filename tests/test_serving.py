@@ -20,7 +20,7 @@ from small_start import coloured_noise, small_model
 
 from residuum.errors import UserError
 from residuum.loading import load
-from residuum.settings import ServeSettings
+from residuum.outward_settings import ServeSettings
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "jsonschema_rs"):
     pytest.importorskip(package, reason="needs the extra serve, and schemathesis")

@@ -14,9 +14,9 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
     pytest.importorskip(package, reason="needs the extra serve")
 
 # ruff: noqa: E402
+from residuum.outward_settings import ServeSettings
 from residuum.serving import run
 from residuum.serving.service import open_service
-from residuum.settings import ServeSettings
 
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 

@@ -23,21 +23,20 @@ from residuum import setting_parts, version
 from residuum.cli import VERBS, main
 from residuum.errors import UserError
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ImportSettings, ServeSettings
 from residuum.plain_data import Range, as_json, asked, by_place, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.quick import quick
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
     ExplainSettings,
-    ImportSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
-    ServeSettings,
     StudySettings,
     TrainSettings,
 )
-from residuum.verbs import Verb
+from residuum.verb import Verb
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "residuum"

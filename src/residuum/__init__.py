@@ -1,6 +1,6 @@
 """residuum: trains, judges, uses and takes apart deep residual networks for images.
 
-The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings),
+The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings and
 and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after everything is saved.
 torch is imported by the verb that needs it, so that importing residuum is instant.
 """
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from residuum import verbs
 from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
 from residuum.errors import Stopped, UserError
+from residuum.outward_settings import ServeSettings
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
-    ServeSettings,
     StudySettings,
     TrainSettings,
 )
-from residuum.verbs import for_people
+from residuum.verb import for_people
 from residuum.version import VERSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from residuum.plain_data import Place
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.prediction.predictor import Predictor
+    from residuum.publishing.publish import Published
     from residuum.runs import RunRecord
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "ExportedModel",
     "Imported",
     "Predictor",
+    "Published",
     "RunRecord",
     "Stopped",
     "TrainSettings",
@@ -53,6 +55,7 @@ __all__ = [
     "UserError",
     "__version__",
     "bench",
+    "card",
     "check",
     "evaluate",
     "explain",
@@ -65,6 +68,7 @@ __all__ = [
     "load",
     "model_table",
     "predict",
+    "publish",
     "report",
     "review",
     "serve",
@@ -89,6 +93,8 @@ grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
 show = verbs.show.python
+card = verbs.card.python
+publish = verbs.publish.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python
@@ -236,6 +242,7 @@ def __getattr__(name: str) -> Any:
         "ExportedModel": "residuum.exporting.export",
         "Imported": "residuum.exchange.import_weights",
         "Predictor": "residuum.prediction.predictor",
+        "Published": "residuum.publishing.publish",
         "RunRecord": "residuum.runs",
         "Unanswered": "residuum.prediction.answer",
     }

@@ -21,7 +21,7 @@ from residuum import verbs
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
-from residuum.verbs import Verb
+from residuum.verb import Verb
 from residuum.version import VERSION
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]

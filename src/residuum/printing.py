@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
+    from residuum.publishing.publish import Published
     from residuum.records.engines import Agreement, EngineChoice
-    from residuum.records.evaluation import DataEvaluation, Figures
+    from residuum.records.evaluation import DataEvaluation, Figures, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
@@ -198,7 +199,8 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
 def _print_side_by_side(found: DataEvaluation) -> None:
     """Print a line for each protocol and net, those of the figures above first."""
     print(f"\n{'top-1':>8}  {'95 % interval':<19}{'top-5':>8}{'loss':>8}   protocol, net")
-    for one in (found, *found.beside):
+    lines: tuple[DataEvaluation | Together, ...] = (found, *found.beside)
+    for one in lines:
         interval = f"{one.top1.low:.2%} to {one.top1.high:.2%}"
         top5 = f"{one.top5.value:.2%}" if one.top5 else ""
         named = " + ".join(one.models)
@@ -259,6 +261,22 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {near.name} ({near.truth})")
     return print(f"report   {explanation.path / REPORT}")
+
+
+def print_published(settings: object, found: Published, json: bool) -> None:
+    """Print what was sent, or would be, and what was not."""
+    if json:
+        return print_json(found)
+    for text in found.left_out:
+        say(f"not sent: {text}")
+    seen = "seen by everybody" if found.public else "private"
+    print(f"{'would be' if found.dry_run else 'lies at':<9}{found.address}, {seen}")
+    for file in found.files:
+        there = ", was there already" if file.was_there else ""
+        print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
+    if found.dry_run:
+        return print(f"\n{found.card}")
+    return print(f"next     residuum import hf:{found.repository}")
 
 
 def print_imported(settings: object, imported: Imported, json: bool) -> None:

@@ -4,41 +4,43 @@ completion are made from these declarations; what a verb needs is imported when 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import update_wrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from residuum import printing
 from residuum.console import show_progress
-from residuum.errors import UserError, nearest
-from residuum.settings import (
+from residuum.errors import UserError
+from residuum.outward_settings import (
     BenchSettings,
+    CardSettings,
+    ExportSettings,
+    ExportWeightsSettings,
+    FetchWeightsSettings,
+    ImportSettings,
+    ListWeightsSettings,
+    PublishSettings,
+    ServeSettings,
+    ShowSettings,
+)
+from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
     ExplainSettings,
-    ExportSettings,
-    ExportWeightsSettings,
     FetchSettings,
-    FetchWeightsSettings,
     GrowSettings,
-    ImportSettings,
     LesionSettings,
-    ListWeightsSettings,
     MachineSettings,
     ModelsSettings,
     PredictSettings,
     ReportSettings,
     ReviewSettings,
-    ServeSettings,
-    ShowSettings,
     StudySettings,
     TrainSettings,
     TrimSettings,
 )
+from residuum.verb import verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -46,70 +48,13 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
+    from residuum.publishing.publish import Published
     from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
-
-P = ParamSpec("P")
-S = TypeVar("S")
-R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Verb(Generic[P, S, R]):
-    """One thing that residuum does."""
-
-    name: str
-    """Its words on the command line."""
-    settings: Callable[P, S]
-    """The class of its settings."""
-    run: Callable[[S], R]
-    show: Callable[[S, R, bool], None]
-    """Prints what came of it: for people, or as JSON for scripts."""
-    announced: bool
-    """Whether the command says its settings first."""
-
-    @property
-    def python(self) -> Callable[P, R]:
-        """The same as a function that takes the settings by name and returns what came of it."""
-
-        def call(*given: P.args, **named: P.kwargs) -> R:
-            return self.run(self.settings(*given, **named))
-
-        update_wrapper(call, self.run)
-        returned = inspect.signature(self.run).return_annotation
-        signature = inspect.signature(self.settings).replace(return_annotation=returned)
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        return for_people(call)
-
-
-def for_people(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a wrong name or number of arguments a UserError, which says what was meant."""
-    signature = inspect.signature(function)
-
-    def call(*given: P.args, **named: P.kwargs) -> R:
-        unknown = [name for name in named if name not in signature.parameters]
-        if unknown:
-            raise UserError(
-                f"{function.__name__} has no setting {unknown[0]}", nearest(unknown[0], signature.parameters)
-            )
-        try:
-            signature.bind(*given, **named)
-        except TypeError as error:
-            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from error
-        return function(*given, **named)
-
-    return update_wrapper(call, function)
-
-
-def verb(
-    settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
-) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
-    """Declare a verb by the function below, whose docstring is the help."""
-    return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
 
 
 # --- train, judge, use --------------------------------------------------------------------------
@@ -248,6 +193,28 @@ def export_weights(settings: ExportWeightsSettings) -> Exported:
     return export_file(settings)
 
 
+@verb(CardSettings, printing.prints_path("card", "card     {}"))
+def card(settings: CardSettings) -> Path:
+    """Write a model card beside a run or model: figures, data, limits, lineage, licence; the Hugging Face hub reads it.
+
+    What you write into it is kept.
+    """
+    from residuum.publishing.card import write_card
+
+    return write_card(settings)
+
+
+@verb(PublishSettings, printing.print_published)
+def publish(settings: PublishSettings) -> Published:
+    """Send a model with its card to the Hugging Face hub, and check what lies there; a new repository is private.
+
+    Examples: residuum publish RUN OWNER/NAME --dry-run    residuum publish RUN OWNER/NAME --licence apache-2.0
+    """
+    from residuum.publishing.publish import publish as publish_model
+
+    return publish_model(settings)
+
+
 @verb(StudySettings, printing.print_study)
 def study(settings: StudySettings) -> list[dict[str, Any]]:
     """Put a claim of the papers to the test: what is measured, with its spread, and a verdict.
@@ -356,7 +323,7 @@ def review(settings: ReviewSettings) -> Review:
 
 @verb(FetchSettings, printing.prints_path("data", "data     {}"), name="data fetch")
 def fetch(settings: FetchSettings) -> Path:
-    """Download a data set by name, checksummed; this, weights fetch, and import by name alone use the network."""
+    """Download a data set by name, checksummed; it, weights fetch, publish and import by name alone use the network."""
     from residuum.data.hub import fetch as fetch_data
 
     if settings.name is None:

@@ -5,9 +5,9 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -44,6 +44,8 @@ class HubName:
     """The address of who is asked instead of the hub."""
     purpose: str = "import hf:"
     """What a model is fetched for, as it is typed."""
+    token: str | None = field(default=None, repr=False)
+    """Who asks; by default HF_TOKEN."""
 
     def __str__(self) -> str:
         """Return the name as people write it."""
@@ -136,6 +138,19 @@ def fetch_model(
         return [there[path] for path in (*about, *first) if path in there]
 
     return _fetch(wanted, _place(wanted), {*about, *weights}.__contains__, choose, progress)
+
+
+def files_there(wanted: HubName, paths: Container[str]) -> list[RemoteFile]:
+    """Return what the hub lists of a repository's files at these paths (UserError if it cannot)."""
+    return _list_files(wanted, paths.__contains__)
+
+
+def text_there(wanted: HubName, path: str) -> str:
+    """Return a small text file of a model's repository (UserError if the hub does not send it)."""
+    with answer(
+        f"{endpoint(wanted.mirror)}/{wanted.repository}/resolve/main/{quote(path)}", _asked(wanted)
+    ) as response:
+        return str(response.read(_LONGEST_ANSWER).decode(errors="replace"))
 
 
 def _fetch(
@@ -249,7 +264,7 @@ def _choose(wanted: HubName, files: list[RemoteFile]) -> list[RemoteFile]:
 def _list_files(wanted: HubName, matters: Callable[[str], object]) -> list[RemoteFile]:
     """Ask the hub for those of the repository's files whose path matters."""
     room = "datasets" if wanted.kind == "data set" else "models"
-    url = f"{_endpoint(wanted)}/api/{room}/{wanted.repository}/tree/main?recursive=true"
+    url = f"{endpoint(wanted.mirror)}/api/{room}/{wanted.repository}/tree/main?recursive=true"
     entries: list[Any] = []
     for _ in range(_MOST_PAGES):
         page, url = _get_page(wanted, url)
@@ -286,22 +301,23 @@ def _is_safe(path: str) -> bool:
 # --- the network -------------------------------------------------------------------------------
 
 
-def _endpoint(wanted: HubName) -> str:
-    endpoint = wanted.mirror or os.environ.get("HF_ENDPOINT") or HUB
-    if not is_web_address(endpoint):
-        raise UserError(f"HF_ENDPOINT is {endpoint!r}", "it must begin with https:// or http://")
-    return endpoint.rstrip("/")
+def endpoint(mirror: str = "") -> str:
+    """Return the address of who is asked: the hub, unless `mirror` or HF_ENDPOINT says otherwise (UserError)."""
+    address = mirror or os.environ.get("HF_ENDPOINT") or HUB
+    if not is_web_address(address):
+        raise UserError(f"HF_ENDPOINT is {address!r}", "it must begin with https:// or http://")
+    return address.rstrip("/")
 
 
 def _asked(wanted: HubName) -> Asked:
     return Asked(
         what=f"{wanted.kind} {wanted}",
         place="the hub",
-        host=urlsplit(_endpoint(wanted)).netloc,
+        host=urlsplit(endpoint(wanted.mirror)).netloc,
         command=wanted.command,
         if_missing=f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN",
         otherwise="give a folder with --from" if "fetch" in wanted.purpose else "give a folder",
-        token=None if wanted.mirror else os.environ.get("HF_TOKEN"),
+        token=wanted.token or (None if wanted.mirror else os.environ.get("HF_TOKEN")),
     )
 
 
@@ -322,7 +338,7 @@ def _download_all(wanted: HubName, folder: Path, files: list[RemoteFile], progre
 def _download(wanted: HubName, folder: Path, file: RemoteFile, progress: Progress) -> None:
     """Fetch one file; it gets its name only if size and checksum are right."""
     room = "datasets/" if wanted.kind == "data set" else ""
-    url = f"{_endpoint(wanted)}/{room}{wanted.repository}/resolve/main/{quote(file.path)}"
+    url = f"{endpoint(wanted.mirror)}/{room}{wanted.repository}/resolve/main/{quote(file.path)}"
     expected = Expected(file.checksum, file.hasher, "SHA-256" if file.sha256 else "SHA-1", file.size)
     with _writing(folder):
         download(url, folder / file.path, expected, _asked(wanted), progress)

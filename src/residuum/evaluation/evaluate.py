@@ -21,10 +21,11 @@ from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.views import SAID, weighted
 from residuum.files import short_digest
-from residuum.loading import load, model_path
+from residuum.loading import load
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
 from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
+from residuum.runs import model_path
 from residuum.settings import EvaluateSettings
 
 

@@ -16,8 +16,8 @@ from residuum.exchange.layouts import TIMM, TORCHVISION, Layout, timm_v2, to_the
 from residuum.files import write_whole
 from residuum.loading import load
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ExportWeightsSettings
 from residuum.runs import model_path
-from residuum.settings import ExportWeightsSettings
 
 _STAGES = (64, 128, 256, 512)
 

@@ -19,9 +19,9 @@ from residuum.exchange.import_weights import import_weights
 from residuum.exchange.sources import CONFIG, PROCESSOR, WEIGHT_FILES
 from residuum.files import UNFINISHED, cannot_write
 from residuum.models.count import cost
+from residuum.outward_settings import FetchWeightsSettings, ImportSettings
 from residuum.records.codec import write_record
 from residuum.records.weights import Fetched
-from residuum.settings import FetchWeightsSettings, ImportSettings
 from residuum.weights.catalogue import Weights, find
 from residuum.weights.fetched import fetched, folder, model_file, record_file
 

@@ -13,12 +13,13 @@ from residuum.exchange.known import Guess, Known, guess, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
 from residuum.exchange.recognise import recognise, without_prefixes
 from residuum.exchange.sources import Source, open_source
+from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
-from residuum.plain_data import read_off
+from residuum.outward_settings import ImportSettings
+from residuum.plain_data import flag, read_off
 from residuum.records import model as records
-from residuum.settings import ImportSettings
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ def import_weights(settings: ImportSettings) -> Imported:
         raise UserError("which weights?", "", "residuum import FILE")
     told = read_off(Known, settings) | {"classes": _read_names(Path(settings.classes)) if settings.classes else None}
     source = open_source(str(settings.source))
+    if source.own is not None:
+        return _taken(source.own, source, settings, told)
     tensors = without_prefixes(source.opened.tensors)
     found = renamed(tensors, recognise(tensors, source.name), source.name)
     spec, facts, guessed = _settled(found, source, Known(**told))
@@ -57,6 +60,15 @@ def import_weights(settings: ImportSettings) -> Imported:
     imported = Imported(where, spec, layout, said, opened.left_out, preprocessing.image_size)
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
+
+
+def _taken(own: Path, source: Source, settings: ImportSettings, told: dict[str, object]) -> Imported:
+    """Take a model file of residuum's as it is, to the byte: it says all of itself, its lineage too."""
+    if given := [flag(name) for name, value in told.items() if value is not None]:
+        raise UserError(f"{source.name} is a residuum model", f"it says itself what {', '.join(given)} would tell")
+    model, where = read_model(own), _destination(settings, source)
+    write_whole(where, own.read_bytes())
+    return Imported(where, model.spec, "residuum", (), (), model.about.preprocessing.image_size)
 
 
 # --- what the user says -------------------------------------------------------------------------

@@ -61,6 +61,11 @@ def open_file(path: Path) -> Opened:
     return Opened(tensors)
 
 
+def is_own(path: Path) -> bool:
+    """Say whether a weights file is a model file of residuum's (UserError if it is damaged)."""
+    return not _from_torch_save(path) and "residuum" in read_tensors(path)[1]
+
+
 def _from_torch_save(path: Path) -> bool:
     """Whether a file begins as a zip archive or a pickle does, and not as safetensors, whose length may look so."""
     with path.open("rb") as file:

@@ -17,7 +17,7 @@ from residuum.console import show_progress
 from residuum.data.hub import fetch_model
 from residuum.errors import UserError
 from residuum.exchange.known import Known
-from residuum.exchange.opening import Opened, open_file
+from residuum.exchange.opening import Opened, is_own, open_file
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
 from residuum.files import short_digest
 from residuum.models.file import digest
@@ -44,6 +44,8 @@ class Source:
     said: Known = field(default_factory=Known)
     net: nn.Module | None = None
     """The library's own net with these weights, to compare with."""
+    own: Path | None = None
+    """A model file of residuum's, where that is what was found: it says all of itself and is taken as it is."""
 
 
 def open_source(given: str) -> Source:
@@ -65,13 +67,15 @@ def open_source(given: str) -> Source:
 def _folder(path: Path, name: str) -> Source:
     if runs.is_run(path):
         raise UserError(f"{path} is a run folder", "its model is residuum's own", f"residuum evaluate {path}")
+    weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
+    if weights is not None and is_own(weights):
+        return Source(name, name, Opened({}), short_digest(weights), own=weights)
     if not (path / CONFIG).is_file():
         raise UserError(
             f"{path} holds no {CONFIG}",
             "a folder of weights has one beside them, as transformers and timm save it",
             "give the weights file itself",
         )
-    weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
     if weights is None:
         raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join(WEIGHT_FILES))
     return Source(name, name, open_file(weights), short_digest(weights), folder_facts(path))

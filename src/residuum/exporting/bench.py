@@ -20,8 +20,8 @@ from residuum.exporting.parity import Answering, agreement, answers, refused
 from residuum.exporting.quantise import CALIBRATION, write_int8
 from residuum.exporting.real_pictures import RealPictures, open_pictures, views_of
 from residuum.loading import Classifier, load_for
+from residuum.outward_settings import BenchSettings
 from residuum.records.engines import EngineChoice, EngineTiming
-from residuum.settings import BenchSettings
 
 WAYS: tuple[tuple[EngineName, EnginePrecision], ...] = (
     ("torch", "float32"),

@@ -34,10 +34,10 @@ from residuum.exporting.quantise import CALIBRATION, quantised
 from residuum.exporting.real_pictures import RealPictures, cut, decoded, open_pictures, views_of
 from residuum.files import write_json, write_whole
 from residuum.loading import Classifier, load_for
+from residuum.outward_settings import ExportSettings
 from residuum.records.codec import with_version
 from residuum.records.engines import Exported, Parity
 from residuum.runs import new_folder
-from residuum.settings import ExportSettings
 from residuum.weights.fetched import STARTER_FILE, fetched, model_file
 
 ENGINES: dict[ExportTarget, EngineName] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}

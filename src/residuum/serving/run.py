@@ -16,10 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from residuum.console import say
 from residuum.errors import Stopped, UserError
+from residuum.outward_settings import ServeSettings
 from residuum.serving.app import app
 from residuum.serving.served import LOOPBACK
 from residuum.serving.service import Service, log, open_service
-from residuum.settings import ServeSettings
 
 TOKEN = "RESIDUUM_TOKEN"
 HEAD_MOST = 65_536

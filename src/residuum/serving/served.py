@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from residuum.data.decode import BrokenPicture, decode, evaluation_view
 from residuum.errors import UserError
+from residuum.outward_settings import ServeSettings
 from residuum.prediction.answer import Answer
 from residuum.prediction.predictor import Predictor, load
 from residuum.serving.desk import Work
 from residuum.serving.examples import Picture, examples_of
 from residuum.serving.replies import Example, Model, Net
-from residuum.settings import ServeSettings
 
 if TYPE_CHECKING:
     from residuum.explanation.live import Switched

@@ -13,12 +13,12 @@ from msgspec import json
 
 from residuum import machine
 from residuum.errors import UserError, listed
+from residuum.outward_settings import ServeSettings
 from residuum.serving.desk import Desk
 from residuum.serving.incoming import Held
 from residuum.serving.metrics import Metrics
 from residuum.serving.refusals import Refusal
 from residuum.serving.served import Served, open_served
-from residuum.settings import ServeSettings
 
 
 @dataclass(eq=False)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from residuum.console import say
 from residuum.errors import UserError
+from residuum.outward_settings import ServeSettings, ShowSettings
 from residuum.serving.run import serve
-from residuum.settings import ServeSettings, ShowSettings
 
 
 def show(settings: ShowSettings) -> None:
@@ -29,7 +29,12 @@ def show(settings: ShowSettings) -> None:
 
 def _open(address: str) -> None:
     """Open the page; a browser may keep its caller waiting, so another thread calls it."""
-    threading.Thread(target=lambda: webbrowser.open(address) or _say(address), daemon=True).start()
+
+    def opened_or_said() -> None:
+        if not webbrowser.open(address):
+            _say(address)
+
+    threading.Thread(target=opened_or_said, daemon=True).start()
 
 
 def _say(address: str) -> None:

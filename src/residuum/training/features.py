@@ -48,7 +48,7 @@ def features(
     assert views != "shifted"
     found = _of_one_view(net, loader, compute, asked_to_stop, mirrored=False)
     if views == "mirrored":
-        found = (found + _of_one_view(net, loader, compute, asked_to_stop, mirrored=True)) / 2
+        found = (found + _of_one_view(net, loader, compute, asked_to_stop, mirrored=True)) * np.float32(0.5)
     return found
 
 

@@ -1,0 +1,208 @@
+"""What can be set for the verbs that take a model in or out of residuum, or serve it; see settings.py."""
+
+from dataclasses import KW_ONLY, dataclass
+from typing import Annotated
+
+from residuum.choices import (
+    EngineWanted,
+    ExportTarget,
+    Interpolation,
+    PrecisionWanted,
+    StrideIn,
+    WeightLayout,
+    ZeroChannels,
+)
+from residuum.plain_data import Place, Range, Settings
+from residuum.setting_parts import (
+    OnDevice,
+)
+
+
+@dataclass(frozen=True)
+class ServeSettings(OnDevice):
+    """What `residuum serve` can be told."""
+
+    runs: tuple[Place, ...] = ()
+    """Run folders or model files, or NAME=PATH; where a request names none, the first answers."""
+    _: KW_ONLY
+    host: str = "127.0.0.1"
+    """Address to listen on. One that others can reach needs a token."""
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    token_file: Place | None = None
+    """File with what every request has to bring as "Authorization: Bearer …". By default $RESIDUUM_TOKEN."""
+    batch: Annotated[int, Range(1, 1024)] = 16
+    """Pictures answered together at most."""
+    gather: Annotated[float, Range(0.0, 1000.0)] = 5.0
+    """Milliseconds a picture waits at most for others that are being decoded, to be answered together."""
+    queue: Annotated[int, Range(1, 100_000)] = 64
+    """Requests that are answered or wait at one time; more are refused (429)."""
+    longest_wait: Annotated[float, Range(0.01, 600.0)] = 2.0
+    """Seconds to an answer: where those ahead are expected to take longer, a request is refused (429)."""
+    megabytes: Annotated[float, Range(0.001, 1000.0)] = 10.0
+    """Largest request, in millions of bytes (413)."""
+    megapixels: Annotated[float, Range(0.001, 100.0)] = 25.0
+    """Largest picture, in millions of pixels (422)."""
+    receive: Annotated[float, Range(0.01, 3600.0)] = 10.0
+    """Seconds in which a request has to arrive (408)."""
+    drain: Annotated[float, Range(0.0, 3600.0)] = 30.0
+    """Seconds for what has come to be answered after SIGTERM."""
+    examples: Annotated[int, Range(0, 100)] = 8
+    """Pictures of a run's own data that the page offers to try."""
+    engine: EngineWanted = "auto"
+    """What computes."""
+    precision: PrecisionWanted = "auto"
+    """In what numbers."""
+
+
+@dataclass(frozen=True)
+class ShowSettings(OnDevice):
+    """What `residuum show` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    port: Annotated[int, Range(0, 65_535)] = 8000
+    """Port to listen on, on this machine alone; 0 takes a free one."""
+    browser: bool = True
+    """Open the page in the browser; else its address is said."""
+    examples: Annotated[int, Range(0, 100)] = 12
+    """Pictures of the run's own data that the page offers to try."""
+    engine: EngineWanted = "auto"
+    """What computes the answers. With blocks off it is the net itself, by torch in float32."""
+    precision: PrecisionWanted = "auto"
+    """In what numbers."""
+
+
+@dataclass(frozen=True)
+class ImportSettings(Settings):
+    """What `residuum import` can be told. What keys cannot tell is taken from what is known of their layout."""
+
+    source: Place | None = None
+    """A weights file, a folder that transformers saved, or torchvision:NAME, timm:NAME, hf:OWNER/NAME."""
+    _: KW_ONLY
+    out: Place | None = None
+    """The model file to write. By default NAME.safetensors here."""
+    classes: Place | None = None
+    """A text file with one class name a line."""
+    mean: Annotated[tuple[float, float, float] | None, Range(-1.0, 1.0)] = None
+    """Mean of red, green and blue that the weights were trained with, 0 to 1."""
+    std: Annotated[tuple[float, float, float] | None, Range(1e-3, 10.0)] = None
+    """Spread of red, green and blue that the weights were trained with, 0 to 1."""
+    image_size: Annotated[int | None, Range(8, 2048)] = None
+    """Side of the square the net sees, in pixels."""
+    resize_to: Annotated[int | None, Range(8, 4096)] = None
+    """What the shorter side is resized to before the central square is cut out, in pixels."""
+    interpolation: Interpolation | None = None
+    """How pictures are resized."""
+    stride_in: StrideIn | None = None
+    """Which convolution of a bottleneck strides."""
+    zero_channels: ZeroChannels | None = None
+    """Where option A puts its zero channels: at the end, or half on both sides."""
+
+
+@dataclass(frozen=True)
+class ExportWeightsSettings(Settings):
+    """What `residuum export-weights` can be told."""
+
+    model: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    layout: WeightLayout = "torchvision"
+    """Whose names the tensors get."""
+    out: Place | None = None
+    """The safetensors file to write. By default MODEL-LAYOUT.safetensors here."""
+
+
+@dataclass(frozen=True)
+class ExportSettings(Settings):
+    """What `residuum export` can be told."""
+
+    model: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    to: ExportTarget | None = None
+    """For what: any program with onnxruntime, with OpenVINO, or with torch."""
+    int8: bool = False
+    """In whole numbers of 8 bits, their ranges measured on training pictures: smaller and faster."""
+    data: Place | None = None
+    """The pictures that answers are compared on. By default those that the model was trained with."""
+    pictures: Annotated[int, Range(1, 10_000_000)] = 200
+    """On how many of them, at the most."""
+    least_same: Annotated[float | None, Range(0.0, 1.0)] = None
+    """The share of answers that must stay. By default 0.995, or 0.97 in int8."""
+    licence: str | None = None
+    """The licence that the file states. By default that of fetched weights, else none."""
+    threads: Annotated[int | None, Range(1, 65_536)] = None
+    """Processor threads. By default all cores."""
+    out: Place | None = None
+    """The folder to write. By default MODEL-TARGET-DATE here."""
+
+
+@dataclass(frozen=True)
+class BenchSettings(Settings):
+    """What `residuum bench` can be told."""
+
+    model: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    data: Place | None = None
+    """The pictures that answers are compared on. By default those that the model was trained with."""
+    pictures: Annotated[int, Range(1, 10_000_000)] = 200
+    """On how many of them, at the most."""
+    threads: Annotated[int | None, Range(1, 65_536)] = None
+    """Processor threads. By default all cores."""
+
+
+@dataclass(frozen=True)
+class CardSettings(Settings):
+    """What `residuum card` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    _: KW_ONLY
+    licence: str | None = None
+    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
+    anew: bool = False
+    """Write over a card that was changed by hand."""
+
+
+@dataclass(frozen=True)
+class PublishSettings(Settings):
+    """What `residuum publish` can be told."""
+
+    run: Place | None = None
+    """A run folder or a model file."""
+    repository: str | None = None
+    """OWNER/NAME on the Hugging Face hub."""
+    _: KW_ONLY
+    licence: str | None = None
+    """Under what licence you give the model on, as the hub spells it: apache-2.0, mit, cc-by-4.0, other."""
+    public: bool = False
+    """Let everybody see it. A new repository is private otherwise."""
+    pictures: bool = False
+    """Send what stems from single training pictures, too: small pictures of mistakes, the features "unsure" goes by."""
+    replace: bool = False
+    """Write over files of the same names that residuum has not put there, or that were changed there."""
+    dry_run: bool = False
+    """Show what would be sent, and send nothing."""
+
+
+@dataclass(frozen=True)
+class FetchWeightsSettings(Settings):
+    """What `residuum weights fetch` can be told."""
+
+    name: str | None = None
+    """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
+    _: KW_ONLY
+    from_: Place | None = None
+    """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
+
+
+@dataclass(frozen=True)
+class ListWeightsSettings(Settings):
+    """What `residuum weights list` can be told."""
+
+    _: KW_ONLY
+    here: bool = False
+    """List only those that are on this machine."""

@@ -1,0 +1,1 @@
+"""A trained model handed on: its card, and its way to the hub."""

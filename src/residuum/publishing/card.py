@@ -1,0 +1,247 @@
+"""The verb `card`: a model's own account of itself in Markdown, from what its run and its file hold.
+
+A card ends in a seal, the SHA-256 of what stands above it. So it is known whether a person has changed a card, and
+what a person wrote is never written over unasked.
+"""
+
+import hashlib
+import html
+import json
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from msgspec import UNSET
+
+from residuum.errors import UserError
+from residuum.files import write_whole
+from residuum.models.count import cost
+from residuum.outward_settings import CardSettings
+from residuum.publishing.metadata import head, judgements
+from residuum.publishing.subject import Subject, on_hub, origins, subject
+from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure
+from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
+
+CARD = "README.md"
+MOST_CLASSES = 50
+"""Classes up to which each has a row of its own."""
+
+_SEAL = re.compile(r"\n<!-- residuum card sha256:([0-9a-f]{64}) -->\n\Z")
+_LICENCE = r"[a-z0-9][a-z0-9.+-]*"
+
+
+def write_card(settings: CardSettings) -> Path:
+    """Write the card beside a run or a model file and return where it is.
+
+    Raises:
+        UserError: there is no such model; or a card lies there that a person has changed, and `anew` is not set.
+    """
+    of = subject(settings.run, "card RUN")
+    place = card_place(of)
+    if place.exists() and not settings.anew and not is_unchanged(place.read_bytes().decode(errors="replace")):
+        raise UserError(f"{place} is there, with words that are not residuum's", "they are not written over", "--anew")
+    write_whole(place, card(of, settings.licence or stated_licence(place)).encode())
+    return place
+
+
+def stated_licence(place: Path) -> str | None:
+    """Return the licence that a card of ours, where there is one, states in its head."""
+    text = place.read_bytes().decode(errors="replace") if place.exists() else ""
+    found = re.search(r"^license: (\S+)$", text, re.MULTILINE)
+    return found[1] if found and is_unchanged(text) else None
+
+
+def card_place(of: Subject) -> Path:
+    """Return where a model's card lies: README.md in a run folder, NAME.md beside any other model file."""
+    return of.run.path / CARD if of.run else of.file.with_suffix(".md")
+
+
+def sealed(text: str) -> str:
+    """Return the card with a seal that fits what stands above it."""
+    text = _SEAL.sub("", text).rstrip("\n") + "\n"
+    return f"{text}\n<!-- residuum card sha256:{hashlib.sha256(text.encode()).hexdigest()} -->\n"
+
+
+def is_unchanged(text: str) -> bool:
+    """Say whether a card is as residuum wrote it."""
+    return _SEAL.search(text) is not None and sealed(text) == text
+
+
+def checked_licence(licence: str | None) -> str | None:
+    """Return a licence as the hub spells them (UserError if it cannot be one)."""
+    if licence is not None and not re.fullmatch(_LICENCE, licence):
+        raise UserError(f"{licence!r} is not how the hub spells a licence", "", "apache-2.0, mit, cc-by-4.0, other …")
+    return licence
+
+
+def card(of: Subject, licence: str | None = None, repository: str = "") -> str:
+    """Return the card; `repository` is OWNER/NAME, where it is known already."""
+    text = _environment().from_string(files("residuum.publishing").joinpath("card.md").read_text("utf-8")).render(
+        name=of.name,
+        summary=_summary(of),
+        facts=_facts(of),
+        use=_use(of, repository),
+        judged=judgements(of),
+        measures=_measures,
+        protocols=_protocols(of),
+        per_class=_per_class(of),
+        data=_data(of),
+        classes=of.about.classes,
+        lineage=[_step(step) for step in of.about.lineage],
+        assumed=of.about.import_.assumptions if of.about.import_ is not UNSET else (),
+        limits=_limits(of),
+        licence_words=_licence_words(checked_licence(licence)),
+        origins=origins(of),
+    )  # fmt: skip
+    return sealed(head(of, licence) + "\n" + re.sub(r"\n{3,}", "\n\n", text))
+
+
+# --- how it is written ------------------------------------------------------------------------------
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(autoescape=False, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"md": as_text, "percent": lambda value: f"{value:.2%}"}
+    return made
+
+
+def as_text(value: object) -> str:
+    """Return what Markdown, in a table too, shows as exactly this text: no markup, no tag, no line break."""
+    one_line = " ".join(str(value).split())
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(one_line, quote=False))
+
+
+def _and(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+# --- what it says -----------------------------------------------------------------------------------
+
+
+def _summary(of: Subject) -> str:
+    spec, classes = of.model.spec, of.about.classes
+    kind = "plain" if spec.shortcut == "none" else "residual"
+    names = f": {as_text(_and(classes))}" if len(classes) <= 10 else ""
+    trained = f", trained on {as_text(of.data_name)}" if of.data_name else ""
+    return f"A {kind} net of {spec.depth} layers that tells {len(classes)} classes of pictures apart{names}{trained}."
+
+
+def _facts(of: Subject) -> list[tuple[str, object]]:
+    view, costs = of.about.preprocessing, cost(of.model.spec, of.about.preprocessing.image_size)
+    size = f"{view.image_size}×{view.image_size} px: the shorter side is resized to {view.resize_to} px"
+    facts: list[tuple[str, object]] = [("net", of.run.settings.summary.model)] if of.run else []
+    facts += [
+        ("parameters", f"{costs['parameters']:,}"),
+        ("multiply-adds", f"{costs['multiply_adds']:,} a picture"),
+        ("a picture is seen at", f"{size} ({view.interpolation}), the central square cut out"),
+        ("weights", f"SHA-256 {of.weights_digest}…"),
+    ]
+    if (wrote := of.about.versions) is not None:
+        facts.append(("written by", f"residuum {wrote.residuum}, torch {wrote.torch}, {wrote.date[:10]}"))
+    return facts
+
+
+def _use(of: Subject, repository: str) -> list[str]:
+    """What follows `import residuum`."""
+    if repository:
+        named = f'residuum.import_weights("hf:{repository}").path'
+        return [f"model = {named}", 'print(residuum.predict(model, "picture.jpg"))']
+    return [f'print(residuum.predict({json.dumps(of.file.name)}, "picture.jpg"))']
+
+
+def _measures(figures: Figures) -> list[tuple[str, Measure]]:
+    named = {
+        "top-1 accuracy": figures.top1,
+        "top-5 accuracy": figures.top5,
+        "macro F1": figures.macro_f1,
+        "expected calibration error": figures.ece,
+    }
+    return [(name, one) for name, one in named.items() if one is not None]
+
+
+def _protocols(of: Subject) -> list[tuple[str, str]]:
+    """Each way of showing pictures, with the judgements that it was used for."""
+    found: dict[str, list[str]] = {}
+    for data, figures in judgements(of):
+        found.setdefault(figures.protocol, []).append(f"{data}, {figures.split}")
+    return [(protocol, "; ".join(places)) for protocol, places in found.items()]
+
+
+def _per_class(of: Subject) -> Sequence[ClassFigures]:
+    judged = of.figures
+    return judged.per_class if isinstance(judged, Evaluation) and len(judged.per_class) <= MOST_CLASSES else ()
+
+
+def _data(of: Subject) -> str:
+    data = of.about.data
+    if data is None:
+        return "It was not trained here: what it was trained on, its lineage names as far as it is known."
+    name = of.data_name
+    link = f"[{as_text(name)}](https://huggingface.co/datasets/{name.partition(':')[0]})" if on_hub(name) else ""
+    counts = {
+        "trained on": data.counts.train,
+        "for validation": data.counts.validation,
+        "for the test": data.counts.test,
+    }
+    numbers = _and([f"{count:,} {what}" for what, count in counts.items() if count is not None])
+    return (
+        f"{link or as_text(name)}: {numbers}. Validation pictures: {as_text(data.validation_from)}. "
+        f"Fingerprint of pictures, labels and names: `{data.fingerprint[:16]}`. No picture is part of this model."
+    )
+
+
+def _step(step: Made) -> str:
+    on = f"{step.date[:10]}: "
+    if isinstance(step, Trained):
+        begun = f", from the model {step.from_}" if step.from_ else ", from nothing"
+        return f"{on}trained on {step.data} with recipe {step.recipe}, {step.steps:,} steps{begun}"
+    if isinstance(step, Imported):
+        return f"{on}imported from {step.source} ({step.from_}), in the layout of {step.layout}"
+    if isinstance(step, Grown):
+        return f"{on}grown from {step.blocks_before} to {step.blocks} blocks"
+    assert isinstance(step, Trimmed)
+    return f"{on}trimmed from {step.blocks_before} to {step.blocks} blocks: without {', '.join(step.deleted)}"
+
+
+def _licence_words(licence: str | None) -> str:
+    if licence is None:
+        return "None has been stated: ask whoever published it."
+    return f"This model: {licence}."
+
+
+# --- its limits -------------------------------------------------------------------------------------
+
+
+def _limits(of: Subject) -> list[str]:
+    view, about = of.about.preprocessing, of.about
+    unsure = ", unless it says unsure" if about.likeness is not UNSET else ""
+    return [
+        f"It answers one of its {len(about.classes)} classes whatever a picture shows{unsure}.",
+        f"It sees the middle of a picture, at {view.image_size} px: what lies at the edge or is smaller than that "
+        "resolves, it cannot see.",
+        *_limits_of_figures(of),
+        "On pictures of another origin (camera, place, time, kind of person) it may do worse; what is uneven in its "
+        "training pictures is uneven in its answers. Nothing of this was measured.",
+    ]  # fmt: skip
+
+
+def _limits_of_figures(of: Subject) -> list[str]:
+    if (judged := of.figures) is None:
+        return ["How often it is right is not known: it has not been judged."]
+    said = [
+        f"Its accuracy was measured on {judged.images:,} pictures: {judged.top1.low:.1%} to {judged.top1.high:.1%} at "
+        "95 % confidence, for pictures of the same origin."
+    ]
+    if judged.split == "out-of-fold":
+        said.append("These were its training pictures, each answered by a last layer fitted without it.")
+    elif judged.split != "test":
+        said.append(f"These were {judged.split} pictures: none was kept for a test until the end.")
+    if isinstance(judged, Evaluation) and judged.per_class:
+        weakest = min(judged.per_class, key=lambda one: one.recall.value)
+        found = f"{weakest.recall.value:.1%} of {weakest.images:,}"
+        said.append(f"The class it finds least often is {weakest.name}: {found} pictures.")
+    return said

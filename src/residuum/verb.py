@@ -1,0 +1,69 @@
+"""What a verb is: one declaration, from which the command, Python and the completion are made."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Generic, ParamSpec, TypeVar
+
+from residuum.errors import UserError, nearest
+
+P = ParamSpec("P")
+S = TypeVar("S")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Verb(Generic[P, S, R]):
+    """One thing that residuum does."""
+
+    name: str
+    """Its words on the command line."""
+    settings: Callable[P, S]
+    """The class of its settings."""
+    run: Callable[[S], R]
+    show: Callable[[S, R, bool], None]
+    """Prints what came of it: for people, or as JSON for scripts."""
+    announced: bool
+    """Whether the command says its settings first."""
+
+    @property
+    def python(self) -> Callable[P, R]:
+        """The same as a function that takes the settings by name and returns what came of it."""
+
+        def call(*given: P.args, **named: P.kwargs) -> R:
+            return self.run(self.settings(*given, **named))
+
+        update_wrapper(call, self.run)
+        returned = inspect.signature(self.run).return_annotation
+        signature = inspect.signature(self.settings).replace(return_annotation=returned)
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return for_people(call)
+
+
+def for_people(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a wrong name or number of arguments a UserError, which says what was meant."""
+    signature = inspect.signature(function)
+
+    def call(*given: P.args, **named: P.kwargs) -> R:
+        unknown = [name for name in named if name not in signature.parameters]
+        if unknown:
+            raise UserError(
+                f"{function.__name__} has no setting {unknown[0]}", nearest(unknown[0], signature.parameters)
+            )
+        try:
+            signature.bind(*given, **named)
+        except TypeError as error:
+            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from error
+        return function(*given, **named)
+
+    return update_wrapper(call, function)
+
+
+def verb(
+    settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
+) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
+    """Declare a verb by the function below, whose docstring is the help."""
+    return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
