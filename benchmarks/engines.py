@@ -28,6 +28,7 @@ from residuum.compute import choose_compute
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.described import of_model_file
+from residuum.engines.names import NORMALISED
 from residuum.engines.versions import imported, versions
 from residuum.engines.with_openvino import compiled_how
 from residuum.errors import UserError
@@ -36,8 +37,8 @@ from residuum.exporting.export import export
 from residuum.exporting.quantise import CALIBRATION
 from residuum.exporting.real_pictures import open_pictures, views_of
 from residuum.loading import load
+from residuum.outward_settings import ExportSettings
 from residuum.records.codec import to_json
-from residuum.settings import ExportSettings
 
 BATCHES = (1, 16)
 NUMBERS = np.random.default_rng(0)
@@ -49,7 +50,7 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
     if engine == "openvino":
         openvino = imported("openvino")
         model = openvino.Core().read_model(file)
-        scaled = next(op for op in model.get_ordered_ops() if op.get_type_name() == "Multiply").output(0)
+        scaled = next(o for op in model.get_ordered_ops() for o in op.outputs() if NORMALISED in o.names)
         tensors = openvino.opset13.parameter(ready.shape, np.float32)
         for reader in scaled.get_target_inputs():
             reader.replace_source_output(tensors.output(0))
@@ -58,20 +59,20 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
         return lambda: request.infer([ready], share_inputs=True, share_outputs=True)
     onnx, onnxruntime = imported("onnx"), imported("onnxruntime")
     model = onnx.load(file)
-    last = next(node for node in model.graph.node if node.op_type == "Mul")
-    scaled, before, asked_for = last.output[0], [last], [*last.input]
+    last = next(node for node in model.graph.node if NORMALISED in node.output)
+    before, asked_for = [last], [*last.input]
     while asked_for:
         made = [node for node in model.graph.node if asked_for[0] in node.output]
         before, asked_for = before + made, asked_for[1:] + [name for node in made for name in node.input]
     for node in before:
         model.graph.node.remove(node)
-    shape = onnx.helper.make_tensor_value_info(scaled, onnx.TensorProto.FLOAT, ready.shape)
+    shape = onnx.helper.make_tensor_value_info(NORMALISED, onnx.TensorProto.FLOAT, ready.shape)
     del model.graph.input[:]
     model.graph.input.append(shape)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {scaled: ready})
+    return lambda: session.run(None, {NORMALISED: ready})
 
 
 def speed(model: Path, photographs: str, rounds: int, threads: int) -> Figures:

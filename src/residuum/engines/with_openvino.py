@@ -4,6 +4,7 @@ Letters: B views, S their side in pixels.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,20 +24,31 @@ differ from one to the next."""
 
 
 class OpenVinoEngine:
-    """A compiled model, with a request for each thread that asks."""
+    """A model, compiled twice when it is first needed: for one view, which takes less time so, and for many.
+
+    Each thread that asks has requests of its own.
+    """
 
     name: Literal["openvino"] = "openvino"
 
-    def __init__(self, compiled: Any, precision: EnginePrecision) -> None:
-        self.compiled, self.precision = compiled, precision
-        self._own = threading.local()
+    def __init__(self, compile_for: Callable[[bool], Any], precision: EnginePrecision) -> None:
+        self.precision = precision
+        self._compile_for, self._compiled = compile_for, dict[bool, Any]()
+        self._lock, self._own = threading.Lock(), threading.local()
 
     def __call__(self, views: NDArray[np.uint8]) -> Output:
         """Answer for B square views (B, S, S, 3)."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self.compiled.create_infer_request()
-        found = self._own.request.infer([views], share_inputs=True)
+        found = self._request(len(views) == 1).infer([views], share_inputs=True)
         return Output(found[PROBABILITIES], found[FEATURES])
+
+    def _request(self, single: bool) -> Any:
+        requests: dict[bool, Any] = self._own.__dict__.setdefault("requests", {})
+        if single not in requests:
+            with self._lock:
+                if single not in self._compiled:
+                    self._compiled[single] = self._compile_for(single)
+            requests[single] = self._compiled[single].create_infer_request()
+        return requests[single]
 
 
 def open_openvino(
@@ -47,16 +59,17 @@ def open_openvino(
     Raises:
         UserError: OpenVINO is not installed, or the file cannot be read, or not be computed so.
     """
-    openvino = imported("openvino")
-    core = openvino.Core()
+    core = imported("openvino").Core()
     try:
         model = core.read_model(str(file))
         metadata = {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
-        precision, model = precision_of(file, metadata, precision), from_views(model)
-        compiled = core.compile_model(model, "CPU", compiled_how(precision, threads))
+        precision, many = precision_of(file, metadata, precision), from_views(model)
+        one = many.clone()
+        one.reshape([1, *list(many.input(0).partial_shape)[1:]])
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot read {file}", str(error), "export or bench the model again") from error
-    return OpenVinoEngine(compiled, precision), metadata
+    how = compiled_how(precision, threads)
+    return OpenVinoEngine(lambda single: core.compile_model(one if single else many, "CPU", how), precision), metadata
 
 
 def compiled_how(precision: EnginePrecision, threads: int) -> dict[str, Any]:
