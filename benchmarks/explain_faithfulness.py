@@ -1,6 +1,7 @@
 """Which heat map names the pixels that an answer hangs on? Deletion and insertion, as Petsiuk et al. 2018 (1806.07421).
 
-    python benchmarks/explain_faithfulness.py ../shared/data/ants-bees/train half-resnet50 --pictures 40
+    python benchmarks/explain_faithfulness.py ../shared/data/ants-bees/train half-resnet50 --pictures 10 \
+        --precision bfloat16
     python benchmarks/explain_faithfulness.py ../shared/data/cifar10 resnet20 --pictures 200
 
 Pictures are training ones. The net is a model file or a run, such as that of `residuum train ants-bees/train --start
@@ -24,6 +25,7 @@ from figures import RESULTS, Figures, asked, mean_and_sd, write
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate, relu
 
+from residuum.choices import Precision
 from residuum.compute import choose_compute
 from residuum.data.batches import SMALL, Batch, open_loader
 from residuum.data.decode import decode, evaluation_view
@@ -41,7 +43,7 @@ Method = Callable[[ResNet, Tensor, Tensor], Tensor]
 @torch.no_grad()
 def of_class(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
     """Return (B,) probabilities of as many classes."""
-    return net(images).softmax(1).gather(1, classes[:, None])[:, 0]
+    return net(images).float().softmax(1).gather(1, classes[:, None])[:, 0]
 
 
 def blurred(images: Tensor, part: int = 10) -> Tensor:
@@ -121,17 +123,18 @@ METHODS: dict[str, Method] = {
 
 def one_method(method: Method, net: ResNet, batches: list[Batch]) -> Figures:
     """Return each picture's two areas, and how long a picture's map took."""
-    seconds, deletion, insertion = 0.0, list[float](), list[float]()
+    seconds, processor, deletion, insertion = 0.0, 0.0, list[float](), list[float]()
     for batch in batches:
         with torch.no_grad():
             classes = net(batch.images).argmax(1)
-        started = time.perf_counter()
-        maps = method(net, batch.images, classes)
-        seconds += time.perf_counter() - started
+        started, worked = time.perf_counter(), time.process_time()
+        maps = method(net, batch.images, classes).float()
+        seconds, processor = seconds + time.perf_counter() - started, processor + time.process_time() - worked
         less, more = areas(net, batch.images, classes, maps)
         deletion, insertion = deletion + less, insertion + more
     return {
         "seconds_a_picture": round(seconds / len(deletion), 3),
+        "processor_seconds_a_picture": round(processor / len(deletion), 3),
         "deletion": [round(one, 5) for one in deletion],
         "insertion": [round(one, 5) for one in insertion],
     }
@@ -151,8 +154,10 @@ def summary(done: dict[str, Figures]) -> Figures:
     }
 
 
-def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: int = 2) -> None:
-    compute = choose_compute("cpu", "float32", threads=threads)
+def main(
+    data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: int = 2, precision: Precision = "float32"
+) -> None:
+    compute = choose_compute("cpu", precision, threads=threads)
     classifier = load(model)
     net = classifier.net.requires_grad_(False)
     compute.place(net)
@@ -161,11 +166,13 @@ def main(data: str, model: str, *, pictures: int = 40, seed: int = 0, threads: i
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in whole])
     batches = list(open_loader(split, how, compute.device, 0, 50 if how.image_size <= SMALL else 10, views))
     given = f"{Path(data).name} {classifier.name} --pictures {pictures} --seed {seed} --threads {threads}"
+    given += "" if precision == "float32" else f" --precision {precision}"
     name = f"explain-faithfulness-{classifier.name}"
     path = RESULTS / f"{name}.json"
     done: dict[str, Figures] = read_json(path)["pictures"] if path.exists() else {}
     for method in (one for one in METHODS if one not in done):
-        done[method] = one_method(METHODS[method], net, batches)
+        with compute.autocast():
+            done[method] = one_method(METHODS[method], net, batches)
         command = f"python benchmarks/explain_faithfulness.py {given}"
         write(name, command, {"seed": seed, "summary": summary(done), "pictures": done})
 

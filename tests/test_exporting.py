@@ -53,7 +53,7 @@ FILES = {"onnx": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("run") / runs.MODEL
-    how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic")
+    how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic", "mirrored")
     net = ResNet(replace(SPEC, num_classes=3)).eval()
     like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
     rows = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)

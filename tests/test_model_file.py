@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.loading import load, save_classifier
-from residuum.models.file import read_model
+from residuum.models.file import read_model, sealed
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.model import Provenance
@@ -52,6 +52,10 @@ def test_the_file_is_plain_safetensors_with_readable_json(saved: tuple[Path, Res
         assert any(name.startswith("model/stages.stage1.block1.branch.conv1") for name in file.keys())  # noqa: SIM118
     assert about["classes"] == list(CLASSES)
     assert about["net"]["blocks"] == [3, 3, 3]
+
+
+def test_the_same_content_is_the_same_file_each_time() -> None:
+    assert len({sealed({"a": torch.zeros(2)}, {"residuum": '{"é": "\\n"}', "other": "1"}) for _ in range(20)}) == 1
 
 
 @pytest.mark.parametrize("place", [50, 0.3, 0.7, -1])

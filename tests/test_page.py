@@ -1,10 +1,13 @@
 """The page at /, in a real Chromium against the real server: drop, camera, blocks off, link, keyboard, Chinese."""
 
 import base64
+import contextlib
 import hashlib
+import io
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +193,17 @@ def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
     assert "decoding" in tab.js("document.getElementById('split').ariaLabel")
     assert tab.js("document.getElementById('heat').naturalWidth") > 0
     assert HOSTILE in tab.js("document.getElementById('evidence').textContent")
+    pasted = """(() => { const data = new DataTransfer(), png = [PNG];
+        data.items.add(new File([Uint8Array.from(png)], "pasted.png", {type: "image/png"}));
+        dispatchEvent(new ClipboardEvent("paste", {clipboardData: data})); })()"""
+    tab.js(pasted.replace("PNG", ",".join(map(str, picture.read_bytes()))))
+    tab.wait(f"document.getElementById('seen').alt.includes('pasted.png') && {ANSWERED}")
+    is_answered(tab, classifier, picture, [])
+    began = time.monotonic()
+    tab.js("""(() => { const shown = document.getElementById("shown");
+        shown.value = 2; shown.dispatchEvent(new Event("input")); })()""")
+    tab.wait(f"document.querySelectorAll('#bars li').length === 2 && {ANSWERED}")
+    assert time.monotonic() - began > 0.4  # half a second, then it is asked again
     assert tab.js("document.querySelectorAll('img[src=x]').length") == 0
     assert all(one.startswith((served[1], "data:", "blob:", "about:")) for one in tab.requests)
     assert tab.messages == []
@@ -210,11 +224,37 @@ def test_a_block_switched_off_changes_the_answer_and_a_link_brings_it_back(
     both = tab.js(OFF)
     assert both == ["stage1.block2", "stage3.block2"]
     assert "off=stage3.block2,stage1.block2" in tab.js("document.getElementById('curl').textContent")
-    link = tab.js("location.href")
+    runs_as_shown(tab.js("document.getElementById('python').textContent"), picture, tab.js(BARS))
+    link = tab.wait("/off=\\S+,\\S+&seen=/.test(location.hash) && location.href")
     tab.open(link)
     tab.wait(f"{ANSWERED} && {says('4 of 6')}")
     assert tab.js(OFF) == both
     is_answered(tab, classifier, picture, both)
+
+
+def runs_as_shown(code: str, picture: Path, bars: list[list[str]]) -> None:
+    """The program to copy answers as the page does."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        exec(code.replace("PICTURE.jpg", str(picture)), {})
+    assert re.findall("'class': ('.+?'), 'prob", said.getvalue()) == [repr(name) for name, _ in bars]
+
+
+@in_browser
+def test_the_drawing_is_saved_as_it_stands(tab: Tab, tmp_path: Path) -> None:
+    tab.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    tab.click(".block:nth-of-type(2)")
+    tab.wait(says("5 of 6"))
+    tab.click("#save")
+    until = time.monotonic() + 20
+    while not (saved := tmp_path / "colours.png").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    image = Image.open(saved).convert("RGB")
+    wide, high = tab.js("(v => [v.width, v.height])(document.querySelector('#drawing svg').viewBox.baseVal)")
+    assert image.size == (2 * (wide + 56), 2 * (high + 62 + 22 + 20 + 17))
+    colours = {colour for _, colour in image.getcolors(1 << 20)}
+    assert {(255, 255, 255), (0x0A, 0x58, 0xA6), (0xB0, 0x4A, 0x00)} <= colours  # paper, a block, a line without one
 
 
 @in_browser

@@ -132,6 +132,16 @@ def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone()
     assert examples_of(model("/nowhere"), 8) == ()
 
 
+def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, service: Service, picture: bytes) -> None:
+    asked = "/v1/explain?method=RISE"
+    assert client.post(asked, **png(picture)).json()["method"] == "RISE"
+    rise = service.models["small"].heat["RISE"]
+    rise.seconds, measured = 100.0, rise.seconds
+    refused = client.post(asked, **png(picture))
+    rise.seconds = measured
+    assert (refused.status_code, refused.json()["what"]) == (422, "RISE takes too long here")
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
@@ -455,7 +465,7 @@ def test_a_lone_picture_waits_for_nobody_and_none_waits_long() -> None:
     assert 0.1 < beside < 0.45
 
 
-@pytest.mark.parametrize(("places", "longest_wait"), [(3, 100.0), (100, 0.35)])
+@pytest.mark.parametrize(("places", "longest_wait"), [(3, 100.0), (100, 0.45)])
 def test_a_full_desk_refuses_and_keeps_what_it_took(places: int, longest_wait: float) -> None:
     go_on = threading.Event()
     work = Work(lambda given: (go_on.wait(10), list(given))[1], 2, 0.1)
@@ -472,6 +482,21 @@ def test_a_full_desk_refuses_and_keeps_what_it_took(places: int, longest_wait: f
     assert all(isinstance(one, Refusal) and one.status == 429 for one in found[3:])
     assert all(int(one.headers["retry-after"]) >= 1 for one in found[3:])
     assert not desk.taken
+
+
+def test_a_desk_that_was_slower_than_it_thought_promises_less() -> None:
+    work = Work(list, 4, 0.01)
+    desk = Desk(100, 0.2, 0.0)
+
+    async def use() -> tuple[float, float]:
+        with desk.place(work):
+            before = desk.expected
+        await through(desk, work, 1, decoding=0.1)
+        with desk.place(work):
+            return before, desk.expected
+
+    before, after = at_a_desk(desk, use)
+    assert after > 1.2 * before
 
 
 def test_who_goes_away_is_not_computed_for() -> None:

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class Running:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.lines: list[dict[str, object]] = []
         self.heard: queue.Queue[dict[str, object]] = queue.Queue()
-        threading.Thread(target=self._hear, daemon=True).start()
+        self.listener = threading.Thread(target=self._hear, daemon=True)
+        self.listener.start()
         while (line := self.heard.get(timeout=60))["event"] != "listening":
             pass
         self.port = int(str(line["address"]).rsplit(":", 1)[1])
@@ -62,6 +63,14 @@ class Running:
         """Open a connection that says nothing yet."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
+    def wait_for(self, wanted: Callable[[dict[str, object]], bool]) -> None:
+        """Wait until a line of the log is as wanted."""
+        until = time.monotonic() + 20
+        while not any(map(wanted, self.lines)):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        self.lines.clear()
+
     @property
     def memory(self) -> float:
         """Return its resident memory, MiB."""
@@ -81,6 +90,8 @@ def running(place: Path, *flags: str) -> Iterator[Running]:
     finally:
         server.process.kill()
         server.process.wait()
+        server.listener.join()
+        server.process.stdout.close()  # type: ignore[union-attr]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +107,12 @@ def picture(side: int = 200, seed: int = 0) -> bytes:
 
 
 def test_500_slow_connections_keep_nobody_waiting(server: Running) -> None:
-    slow = [server.connect() for _ in range(500)]
+    with contextlib.ExitStack() as until_the_end:
+        _with_slow_connections(server, [until_the_end.enter_context(server.connect()) for _ in range(500)])
+    assert server.ask("GET", "/readyz")[0] == 200
+
+
+def _with_slow_connections(server: Running, slow: list[socket.socket]) -> None:
     for i, one in enumerate(slow):
         head = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9999\r\n"
         one.sendall(head[: 20 + i % 60] if i % 2 else head + b"\r\nx")
@@ -108,7 +124,6 @@ def test_500_slow_connections_keep_nobody_waiting(server: Running) -> None:
     assert sorted(took)[10] < 0.5
     said = [one.recv(12) for one in slow]  # each is ended, in time
     assert set(said) == {b"", b"HTTP/1.1 408"}
-    assert server.ask("GET", "/readyz")[0] == 200
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -127,7 +142,7 @@ def test_a_gigabyte_is_refused_while_it_is_read(server: Running, announced: bool
         connection.settimeout(10)
         with contextlib.suppress(ConnectionError):  # a client that sent on after the end reads no more
             assert connection.recv(12) == b"HTTP/1.1 413"
-    assert any(line.get("status") == 413 for line in server.lines[-5:])
+    server.wait_for(lambda line: line.get("status") == 413)
     assert server.ask("POST", "/v1/predict", picture())[0] == 200
 
 
@@ -181,33 +196,40 @@ def test_1000_random_bodies_give_no_500(server: Running) -> None:
     assert server.ask("GET", "/healthz")[0] == 200
 
 
+def smooth(side: int) -> bytes:
+    """Return a JPEG of few bytes and many pixels."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (9, 9), random.Random(0).randbytes(243)).resize((side, side)).save(file, "JPEG")
+    return file.getvalue()
+
+
 def test_ten_times_as_many_requests_as_it_can_answer(place: Path) -> None:
     """Those accepted are answered within the bound that is stated, the others refused; memory stays flat."""
-    with running(place, "--longest-wait", "0.5", "--queue", "1000", "--batch", "4") as server:
-        body = picture(900)  # decoding takes most of the time
-        for _ in range(3):
+    bound = 1.0
+    with running(place, "--longest-wait", str(bound), "--queue", "1000") as server:
+        body = smooth(1500)
+        for _ in range(5):
             server.ask("POST", "/v1/predict", body)
         began = time.monotonic()
         for _ in range(10):
             server.ask("POST", "/v1/predict", body)
         alone = (time.monotonic() - began) / 10
-        found: list[tuple[int, float]] = []
+        by_status: Counter[int] = Counter()
 
         def go_on_asking(until: float) -> None:
             while time.monotonic() < until:
-                asked = time.monotonic()
                 status = server.ask("POST", "/v1/predict", body)[0]
-                found.append((status, time.monotonic() - asked))
+                by_status[status] += 1
+                time.sleep(0.02 if status == 429 else 0)
 
-        before = server.memory
-        many = max(20, int(10 * 0.5 / alone / 4))
+        before, many = server.memory, min(400, int(10 * bound / alone))
         with ThreadPoolExecutor(many) as pool:
             for _ in range(many):
                 pool.submit(go_on_asking, time.monotonic() + 8)
-        by_status = Counter(status for status, _ in found)
-        assert set(by_status) <= {200, 429}, by_status
-        took = sorted(seconds for status, seconds in found if status == 200)
-        assert took[int(0.99 * len(took))] < 2.0
+        assert set(by_status) == {200, 429}, by_status
+        # from when the request had been read: those who ask take most of the processor, and send slowly
+        took = sorted(float(str(line["answering"])) for line in server.lines if "answering" in line)
+        assert took[int(0.99 * len(took))] < 1000 * bound, (by_status, took[:: len(took) // 10])
         assert server.memory < before + 150
 
 
@@ -263,8 +285,7 @@ def test_a_model_is_replaced_under_load_without_a_fault(place: Path, tmp_path: P
             time.sleep(0.5)
             small_model(file, ("x", "y", "z"), 32)
             os.kill(server.process.pid, signal.SIGHUP)
-            while not any(line["event"] == "reloaded" for line in server.lines):
-                time.sleep(0.05)
+            server.wait_for(lambda line: line["event"] == "reloaded")
             stop.set()
         assert set(found) == {200}
         answers = json.loads(server.ask("POST", "/v1/predict", picture())[1])["answers"]
@@ -275,6 +296,7 @@ def test_a_fuzzer_of_the_api_finds_nothing(server: Running) -> None:
     schemathesis = pytest.importorskip("schemathesis", reason="the fuzzer is not installed")
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import strategies as st
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
 
     pictures = st.sampled_from([picture(side) for side in (1, 7, 64)])
     for kind in ("image/png", "image/jpeg"):
@@ -292,6 +314,6 @@ def test_a_fuzzer_of_the_api_finds_nothing(server: Running) -> None:
             deadline=None,
         )
         def holds(case: schemathesis.Case) -> None:
-            case.call_and_validate()
+            case.call_and_validate(excluded_checks=[positive_data_acceptance])  # most bytes are no picture
 
         holds()

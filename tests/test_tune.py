@@ -14,7 +14,6 @@ from torch import nn
 
 from residuum import runs
 from residuum.compute import Compute, choose_compute
-from residuum.engines.averaged import answering
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate, probabilities
@@ -239,8 +238,7 @@ def test_a_model_says_what_its_answers_are_the_mean_of_and_all_heed_it(finished:
         assert dict(zip(said.classes, said.probabilities, strict=True)) == pytest.approx(
             dict(zip(model.classes, wanted.tolist(), strict=True)), rel=1e-3
         )
-    engine = answering(TorchEngine(model, opened.compute), model.preprocessing.views)
-    output = engine(np.stack([loader.seen(row) for row in range(24)]))
+    output = TorchEngine(model, opened.compute)(np.stack([loader.seen(row) for row in range(24)]))
     np.testing.assert_allclose(output.probabilities, expected, rtol=1e-4, atol=1e-6)
     x = features(model.net, loader, opened.compute, lambda: None, "mirrored")
     np.testing.assert_allclose(output.features, x, rtol=1e-4, atol=1e-4)
@@ -250,16 +248,16 @@ def test_one_view_is_asked_where_the_mirror_image_is_no_help(
     finished: runs.RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert tune_last(replace(TASK, mirrors=False)).views == "single"
-    assert answering("an engine", "single") == "an engine"  # type: ignore[arg-type, comparison-overlap]
     resolved = resolve(TrainSettings(**finished.settings.settings))
     labels = np.arange(24) % 2
     loaders: Any = {"train": SimpleNamespace(split=SimpleNamespace(labels=labels))}
-    sure, unsure = (
-        SimpleNamespace(found=SimpleNamespace(head=SimpleNamespace(out_of_fold=np.eye(2)[labels] * p + (1 - p) / 2)))
-        for p in (0.8, 0.2)
-    )
-    for single, averaged in ((sure, unsure), (unsure, sure)):
-        assert head_run._likelier(tmp_path, resolved, loaders, single, averaged) is sure  # type: ignore[arg-type]
+    rows = np.eye(2)[labels]
+    found = [SimpleNamespace(head=SimpleNamespace(out_of_fold=p * rows + (1 - p) / 2)) for p in (0.8, 0.2)]
+    nothing: Any = None
+    sure, unsure = (head_run.Fitted(nothing, nothing, one, nothing, None, "single") for one in found)  # type: ignore[arg-type]
+    assert head_run._likelier(tmp_path, resolved, loaders, sure, unsure) is sure
+    chosen = head_run._likelier(tmp_path, resolved, loaders, unsure, sure)
+    assert (chosen.found, chosen.start) == (sure.found, unsure)
     assert "the picture alone is asked" in capsys.readouterr().err
 
 

@@ -1,8 +1,8 @@
 """residuum: trains, judges, uses and takes apart deep residual networks for images.
 
 The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings and
-and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after everything is saved.
-torch is imported by the verb that needs it, so that importing residuum is instant.
+residuum.outward_settings), and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after
+everything is saved. torch is imported by the verb that needs it, so that importing residuum is instant.
 """
 
 from __future__ import annotations

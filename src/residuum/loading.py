@@ -51,7 +51,16 @@ class Classifier:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to (B, K) probabilities."""
-        return torch.softmax(self.net(images).float(), dim=1)
+        return torch.softmax(self.net.fc(self.features(images)).float(), dim=1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, S, S) preprocessed images to what the last layer reads of them, (B, D): the mean over the views that
+        the model is asked by, of which the last layer makes the mean of their logits.
+        """
+        found = self.net.features(images)
+        if self.preprocessing.views == "mirrored":
+            found = (found + self.net.features(images.flip(3))) / 2
+        return found
 
 
 def load_for(verb: str, model: str | Path | None) -> Classifier:

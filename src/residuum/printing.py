@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def say_settings(verb: str, settings: Any) -> None:
     """Print what the verb will work with, so that it can be repeated."""
-    named = [(field.name, getattr(settings, field.name)) for field in by_place(settings)]
+    named = [(field.name.rstrip("_"), getattr(settings, field.name)) for field in by_place(settings)]
     say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 
 

@@ -70,9 +70,16 @@ def net_graph(net: ResNet, how: Preprocessing) -> ModelProto:
 def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     """Append what takes VIEWS to PROBABILITIES and FEATURES."""
     x = _normalised(nodes, how)
+    if how.views == "mirrored":
+        ends = ([-1], [np.iinfo(np.int64).min], [3], [-1])
+        x = nodes.add("Concat", x, nodes.add("Slice", x, *map(nodes.constant, ends)), axis=0)
     for part in (net.stem, net.stages, net.end, net.pool):
         x = _layer(nodes, part, x)
-    nodes.add("Flatten", x, gives=FEATURES)
+    if how.views == "mirrored":  # the last layer is linear: of mean features it makes the mean of the logits
+        pairs = nodes.add("Reshape", x, nodes.constant([2, -1, net.fc.in_features]))
+        nodes.add("ReduceMean", pairs, nodes.constant([0]), gives=FEATURES, keepdims=0)
+    else:
+        nodes.add("Flatten", x, gives=FEATURES)
     logits = nodes.add("Gemm", FEATURES, nodes.constant(net.fc.weight), nodes.constant(net.fc.bias), transB=1)
     nodes.add("Softmax", logits, gives=PROBABILITIES, axis=1)
 

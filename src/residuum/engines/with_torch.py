@@ -31,9 +31,8 @@ class TorchEngine:
     @torch.inference_mode()
     def __call__(self, views: NDArray[np.uint8]) -> Output:
         """Answer for B square views (B, S, S, 3)."""
-        net = self.classifier.net
         images = normalise(torch.from_numpy(views).to(self.compute.device), self.classifier.preprocessing)
         with self.compute.autocast():
-            features = net.features(self.compute.lay_out(images))
-            logits = net.fc(features)
+            features = self.classifier.features(self.compute.lay_out(images))
+            logits = self.classifier.net.fc(features)
         return Output(torch.softmax(logits.float(), 1).cpu().numpy(), features.float().cpu().numpy())

@@ -26,6 +26,8 @@ from residuum.records.explained import Heat
 ORANGE = np.array((255, 122, 0), np.float32)
 MASKS, CELLS, PLACES = 100, 7, 14
 """Of RISE: how many masks, their cells on each side, and the map's places."""
+TOGETHER = 10
+"""Masks through which a picture is seen in one pass."""
 BATCH = 8
 WITH_HEAT = 24
 """As many mistakes as a page shows unfolded."""
@@ -68,10 +70,15 @@ def rise(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
     """
     every = masks(images.shape[2])
     shown = adaptive_avg_pool2d(every, PLACES)
-    p = torch.stack([net(images * mask.to(images.device)).float().softmax(1).cpu() for mask in every])
-    p = p[:, torch.arange(len(images)), classes.cpu()]
-    seen = torch.einsum("mb,mij->bij", p, shown) / shown.sum(0)
+    p = torch.stack([_seen_through(every, net, image, int(of)) for image, of in zip(images, classes, strict=True)])
+    seen = torch.einsum("bm,mij->bij", p, shown) / shown.sum(0)
     return seen - seen.amin((1, 2), keepdim=True)
+
+
+def _seen_through(every: Tensor, net: ResNet, image: Tensor, of: int) -> Tensor:
+    """Return (M,) probabilities of class `of` for one picture (3, S, S), seen through each of M masks (M, S, S)."""
+    few = (every[start : start + TOGETHER, None].to(image.device) for start in range(0, len(every), TOGETHER))
+    return torch.cat([net(image * some).float().softmax(1)[:, of].cpu() for some in few])
 
 
 def masks(side: int) -> Tensor:

@@ -5,6 +5,7 @@ Letters: B pictures, K classes, S the side of a square view.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,15 +70,15 @@ def explain(settings: ExplainSettings) -> Explanation:
     how = classifier.preprocessing
     pixels = (decode(read_picture(file), str(file)) for file in files)
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
-    compute = choose_compute(settings.device, "float32", threads=settings.threads)
+    compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
-    like, searched = _nearest(settings, classifier, compute, images)
+    like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
         seen = Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
-        pictures += explained(classifier, seen, of, settings.top, like[start:stop])
+        pictures += explained(classifier, seen, of, settings.top, like[start:stop], compute=compute)
         progress(len(pictures), len(files))
     found = Explained(
         model=classifier.name,
@@ -141,13 +142,18 @@ def explained(
     top: int,
     like: list[tuple[Neighbour, ...]],
     methods: Mapping[str, Method] = METHODS,
+    compute: Compute | None = None,
 ) -> list[ExplainedPicture]:
-    """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest."""
+    """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest.
+
+    The answers are computed in float32, the maps, for which a net answers a hundred times, as `compute` says.
+    """
     net, classes = classifier.net, classifier.classes
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
-    maps = {name: method(net, seen.images, wanted) for name, method in methods.items()}
+    with compute.autocast() if compute else nullcontext():
+        maps = {name: method(net, seen.images, wanted).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]
@@ -186,7 +192,7 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        opened = open_with_data(classifier, _as_trained(classifier, compute), settings.data)
+        opened = open_with_data(classifier, compute, settings.data)
     except UserError as error:
         if settings.data is not None:
             raise

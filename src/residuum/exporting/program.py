@@ -26,6 +26,7 @@ class FromPictures(nn.Module):
         how = classifier.preprocessing
         self.net = deepcopy(classifier.net).to(memory_format=torch.contiguous_format)  # as it is written whole
         self.side, self.shorter, self.mode = how.image_size, how.resize_to, how.interpolation
+        self.mirrored = how.views == "mirrored"
         for name, values in (("mean", how.mean), ("std", how.std)):
             tensor = torch.from_numpy(values)
             tensor = tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor[:, None, None]
@@ -34,7 +35,10 @@ class FromPictures(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """(B, H, W, 3) to (B, K) and (B, D)."""
         x = self._views(pictures).to(torch.float32)
-        features = self.net.features((x - self.mean) / self.std)
+        x = (x - self.mean) / self.std
+        features = self.net.features(x)
+        if self.mirrored:
+            features = (features + self.net.features(x.flip(3))) / 2
         return torch.softmax(self.net.fc(features), 1), features
 
     def _views(self, pictures: Tensor) -> Tensor:

@@ -71,9 +71,19 @@ def read_model(path: Path) -> ModelFile:
 
 
 def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """Return the bytes of a safetensors file whose metadata hold a digest of all the rest."""
+    """Return the bytes of a safetensors file whose metadata hold a digest of all the rest; the same have the same."""
     plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-    return save(plain, metadata={**metadata, _DIGEST: digest(plain, repr(sorted(metadata.items())))})
+    return _in_order(save(plain, metadata={**metadata, _DIGEST: digest(plain, repr(sorted(metadata.items())))}))
+
+
+def _in_order(content: bytes) -> bytes:
+    """Sort a safetensors file's metadata: `save` writes them in another order each time."""
+    stop = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:stop])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[stop:]))
 
 
 def digest(tensors: dict[str, Tensor], besides: str = "") -> str:

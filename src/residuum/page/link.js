@@ -41,12 +41,13 @@ export const request = () => {
   const header = hasToken() ? ', "Authorization": "Bearer " + os.environ["RESIDUUM_TOKEN"]' : "";
   const curl = `curl${bearer} -H "Content-Type: image/jpeg" --data-binary @PICTURE.jpg '${address}'`;
   const python = [
-    `import json, ${hasToken() ? "os, " : ""}urllib.request`,
+    `import json${hasToken() ? ", os" : ""}, pathlib, urllib.request`,
     "",
     `address = ${JSON.stringify(address)}`,
-    'picture = open("PICTURE.jpg", "rb").read()',
+    'picture = pathlib.Path("PICTURE.jpg").read_bytes()',
     `request = urllib.request.Request(address, picture, {"Content-Type": "image/jpeg"${header}})`,
-    'print(json.load(urllib.request.urlopen(request))["answers"])',
+    "with urllib.request.urlopen(request) as reply:",
+    '    print(json.load(reply)["answers"])',
   ].join("\n");
   return { curl, python };
 };

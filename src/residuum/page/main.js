@@ -1,9 +1,10 @@
 // --- the page: how it begins, and what a person does ---
 import { explain, look, switched } from "./asking.js";
-import { copy, bytesOf, fromLink } from "./link.js";
+import { bytesOf, copy, fromLink, inLink } from "./link.js";
 import { drawnNet } from "./net.js";
 import { ask, askForPicture, useToken } from "./server.js";
 import { drawIn, show, showHeat } from "./shown.js";
+import { asPicture } from "./saved.js";
 import { pictureSource } from "./source.js";
 import { canBeOff, fault, fresh, guarded, state, the } from "./state.js";
 import { speak, spoken, t } from "./words.js";
@@ -43,9 +44,9 @@ const begin = (chosen) => {
   the("shown").max = Math.min(20, chosen.classes.length);
   the("examples-part").hidden = !chosen.examples.length;
   the("examples").replaceChildren(...chosen.examples.map(offered));
-  the("net").hidden = !chosen.blocks.length;
+  the("net").hidden = the("evidence").parentElement.hidden = !chosen.blocks.length; // what an engine makes of a net
   the("net-lead").textContent = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
-  net.begin(chosen.blocks);
+  net.begin(chosen.blocks, chosen.shortcut === "none");
   show();
 };
 
@@ -133,11 +134,21 @@ the("apart").addEventListener("click", () => {
 });
 
 the("link").addEventListener("click", async () => {
-  const done = await copy(location.href);
-  const brings = /[#&](picture|seen)=/.test(location.hash) || !state.picture;
+  const done = await copy(location.href.split("#")[0] + inLink());
+  const brings = /[#&](picture|seen)=/.test(inLink()) || !state.picture;
   the("link-note").textContent =
     `${done ? `${t("linkCopied")}. ` : ""}${t(brings ? "linkNote" : "linkNoPicture")}`;
 });
+the("save").addEventListener(
+  "click",
+  guarded(async () => {
+    const svg = the("drawing").querySelector("svg");
+    const picture = await asPicture(svg, state.model.name, the("sentence").textContent, t("madeBy"));
+    const link = fresh("a", { href: URL.createObjectURL(picture), download: `${state.model.name}.png` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  }),
+);
 for (const button of document.querySelectorAll("[data-copy]"))
   button.addEventListener("click", async () => {
     const code = the(button.dataset.copy);

@@ -12,7 +12,13 @@ const element = (name, values, parent) => {
   parent.append(made);
   return made;
 };
-const clipped = (text, most) => (text.length > most ? `${text.slice(0, Math.max(1, most - 1))}…` : text);
+/** Cut a text to so many letters; one of Chinese is as wide as two. */
+const clipped = (text, most) => {
+  let wide = 0;
+  const letters = [...text];
+  const fit = letters.findIndex((letter) => (wide += letter > "\u2e7f" ? 2 : 1) > most);
+  return fit < 0 ? text : `${letters.slice(0, Math.max(1, fit - 1)).join("")}…`;
+};
 
 /** A drawing in `box`; `flip(name)` is called when a block is to be switched. */
 export const drawnNet = (box, flip) => {
@@ -205,10 +211,10 @@ export const drawnNet = (box, flip) => {
   };
   const word = (column, first, name, slot) => {
     const [x, y] = made.upright
-      ? [made.bars[0] + 2, column.at + (made.is.worded ? 15 : 4)]
+      ? [made.bars[0] + 2, column.at + (made.is.worded ? 15 : 13)]
       : [column.at, made.bars[1] + 14];
     const values = {
-      class: `word w${slot < 0 ? SLOTS : slot}${made.upright ? " over" : ""}`,
+      class: `word w${slot < 0 ? SLOTS : slot}${made.upright ? " over" : ""}${made.is.worded ? "" : " dense"}`,
       x,
       y,
     };
@@ -240,8 +246,9 @@ export const drawnNet = (box, flip) => {
   }).observe(box.parentElement);
 
   return {
-    /** Show another net: [{name, can_be_off, channels}, …] in order. */
-    begin(wanted) {
+    /** Show another net: [{name, can_be_off, channels}, …] in order; a plain one has no line past its blocks. */
+    begin(wanted, plain) {
+      box.classList.toggle("plain", plain);
       blocks = wanted.map((block) => ({ ...block, stage: Number(/^stage(\d+)/.exec(block.name)?.[1] ?? 1) }));
       current = Math.max(
         0,

@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-MODULES = ("words", "drawing", "net", "server", "state", "link", "shown", "asking", "source", "main")
+MODULES = ("words", "drawing", "net", "server", "state", "link", "shown", "asking", "saved", "source", "main")
 """In the order in which they use each other."""
 STYLES = (("residuum.reporting", "style.css"), ("residuum.page", "style.css"))
 

@@ -1,9 +1,16 @@
 import { inLink, request } from "./link.js";
 import { SLOTS } from "./net.js";
 import { byBlock, canBeOff, fresh, layers, slot, state, the } from "./state.js";
-import { percent, said, t } from "./words.js";
+import { percent, said, spoken, t } from "./words.js";
 
 // --- drawing what was answered ---
+/** Keep the address as the link; seldom, for browsers count how often that is asked. */
+const remember = () => {
+  const link = inLink();
+  if (link !== location.hash) history.replaceState(null, "", link);
+};
+let remembering = 0;
+
 let drawing = null;
 /** Say where the net is drawn. */
 export const drawIn = (drawn) => {
@@ -38,8 +45,8 @@ export const show = () => {
   const { curl, python } = request();
   the("curl").textContent = curl;
   the("python").textContent = python;
-  const link = inLink();
-  if (link !== location.hash) history.replaceState(null, "", link);
+  clearTimeout(remembering);
+  remembering = setTimeout(remember, 250);
 };
 const key = (kind, name) =>
   fresh("li", {}, fresh("i", { className: `swatch-box ${kind}` }), fresh("bdi", { textContent: name }));
@@ -90,7 +97,8 @@ const sentence = () => {
     const from = now.after[last].block,
       place = state.model.blocks.findIndex((block) => block.name === from) + 1;
     const name = last === 0 ? "settledAll" : place === all ? "settledLast" : "settled";
-    return `${t("said", { answer: said(answer) })} ${t(name, { block: from, place, all })}`;
+    const parts = [t("said", { answer: said(answer) }), t(name, { block: from, place, all })];
+    return parts.join(spoken() === "zh" ? "" : " ");
   }
   const values = { on: all - off.size, all, layers: layers(), answer: said(answer), was: said(before) };
   if (answer.class === before.class) return t("still", { ...values, before: percent(before.probability) });

@@ -167,7 +167,7 @@ def _hub() -> "HfApi":
     try:
         from huggingface_hub import HfApi, get_token
     except ImportError as error:
-        mend = "pip install '.[hub]', in the folder of residuum"
+        mend = "pip install 'residuum-nets[hub]'"
         raise UserError("publishing needs huggingface_hub", "it is not installed", mend) from error
     if not (token := get_token()):
         mend = "hf auth login; or put a token that may write into HF_TOKEN"

@@ -88,7 +88,7 @@ class Together(Figures, frozen=True, kw_only=True):
     """The nets' names."""
 
 
-class DataEvaluation(Evaluation, frozen=True, kw_only=True):
+class DataEvaluation(Evaluation, frozen=True, kw_only=True, omit_defaults=True):
     """What `residuum evaluate` finds: a judgement with the data it was made on."""
 
     data: str
@@ -102,7 +102,7 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True):
     """The same pictures by the other protocols that were asked for, and by each net alone."""
 
 
-class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True):
+class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True, omit_defaults=True):
     """evaluations/SPLIT-FINGERPRINT.json: the same, kept beside the run."""
 
     model: str

@@ -105,9 +105,10 @@ async def _take(
         service.desk.prepared(busy / machine.cores())
         answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
     parts = {"decoding": decoded, "net": answered.seconds}
-    parts["rest"] = time.perf_counter() - began - sum(parts.values())
+    parts["rest"] = (whole := time.perf_counter() - began) - sum(parts.values())
     milliseconds = Milliseconds(**{name: round(1000 * max(part, 0.0), 2) for name, part in parts.items()})
-    _note(request, model=served.name, batch=answered.pictures, net=milliseconds.net, decoding=milliseconds.decoding)
+    took = {"answering": round(1000 * whole, 2), "decoding": milliseconds.decoding, "net": milliseconds.net}
+    _note(request, model=served.name, batch=answered.pictures, **took)
     return Taken(view, answered.result, answered.pictures, milliseconds)
 
 
@@ -161,7 +162,11 @@ async def _explain(request: Request) -> Response:
     method = request.query_params.get("method", next(iter(HEAT_MAPS)))
     if method not in HEAT_MAPS:
         raise Refusal(422, f"there is no map {method!r}", "", f"choose from: {', '.join(HEAT_MAPS)}")
-    taken = await _take(request, served, _net_of(served, served.heat.get(method)), lambda view: (view, of, top))
+    work, longest = _net_of(served, served.heat.get(method)), _service(request).settings.longest_wait
+    if work.seconds > longest:  # every other request would wait for it
+        why = f"it takes about {work.seconds:.0f} s with {served.name}, and an answer may take {longest:g} s"
+        raise Refusal(422, f"{method} takes too long here", why, "ask for another map, or use residuum explain")
+    taken = await _take(request, served, work, lambda view: (view, of, top))
     found: ExplainedPicture = taken.result
     heat = found.heat[0] if found.heat else None
     return as_json(

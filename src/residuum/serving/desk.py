@@ -17,7 +17,10 @@ from typing import Any, NamedTuple
 from residuum.serving.refusals import Refusal
 
 RECENT = 0.2
-"""Weight of the newest batch in what a picture is expected to take."""
+"""Weight of the newest measurement in what is expected."""
+HEADROOM = 0.75
+"""The share of the longest wait that is promised: beside a crowd that is refused, all takes longer than before."""
+MOST_DRAG = 10.0
 
 
 @dataclass(eq=False)
@@ -74,6 +77,8 @@ class Desk:
         self.waiting: deque[Job] = deque()
         self.preparing = 0.0
         """Seconds of the processor that it takes, as lately measured, to make a picture ready for any work."""
+        self.drag = 1.0
+        """How many times as long as expected those who waited had to wait, lately."""
         self.seen: Callable[[float, int], None] = lambda seconds, pictures: None
         """Told of each batch: its seconds, and how many pictures were in it."""
         self._arrived = asyncio.Event()
@@ -82,7 +87,7 @@ class Desk:
     @property
     def expected(self) -> float:
         """Return how many seconds all that hold a place are expected to take."""
-        return sum(place.seconds for place in self.taken)
+        return self.drag * sum(place.seconds for place in self.taken)
 
     def prepared(self, seconds: float) -> None:
         """Take account of a picture made ready."""
@@ -90,8 +95,8 @@ class Desk:
 
     def look(self, work: Work) -> None:
         """Refuse (429) where there is no place for one more."""
-        ahead, more = self.expected, work.seconds + self.preparing
-        if not self.taken or (len(self.taken) < self.places and ahead + more <= self.longest_wait):
+        ahead, more = self.expected, self.drag * (work.seconds + self.preparing)
+        if not self.taken or (len(self.taken) < self.places and ahead + more <= HEADROOM * self.longest_wait):
             return
         raise Refusal(
             429,
@@ -106,13 +111,21 @@ class Desk:
     def place(self, work: Work) -> Iterator[Place]:
         """Hold a place (Refusal 429 if there is none)."""
         self.look(work)
-        place = Place(work, work.seconds + self.preparing)
+        place, began = Place(work, work.seconds + self.preparing), time.monotonic()
         self.taken.add(place)
+        expected = self.expected
         try:
             yield place
+            self._waited(time.monotonic() - began, expected)
         finally:
             self.taken.discard(place)
             self._arrived.set()  # a batch may be waiting for a picture that will not come
+
+    def _waited(self, seconds: float, expected: float) -> None:
+        """Take account of how long an answer took; of a short one nothing can be told."""
+        if seconds > self.longest_wait / 4:
+            ratio = self.drag * seconds / max(expected, 1e-6)
+            self.drag += RECENT / 2 * (min(max(ratio, 1.0), MOST_DRAG) - self.drag)
 
     async def answer(self, place: Place, payload: Any) -> Answered:
         """Wait for the answer to a picture that holds a place; raises what its computing raised."""

@@ -23,12 +23,12 @@ from residuum.outward_settings import ServeSettings
 from residuum.prediction.answer import Answer
 from residuum.prediction.predictor import Predictor, load
 from residuum.serving.desk import Work
-from residuum.serving.examples import Picture, examples_of
 from residuum.serving.replies import Example, Model, Net
 
 if TYPE_CHECKING:
     from residuum.explanation.live import Switched
     from residuum.records.explained import ExplainedPicture
+    from residuum.serving.examples import Picture
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MOST_SCANS = 100
@@ -112,7 +112,8 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
         spec = predictor.spec
     except UserError:  # what an engine makes of a net, without the net
         return served
-    from residuum.explanation.live import net_as_json
+    from residuum.explanation.live import net_as_json  # torch comes with these
+    from residuum.serving.examples import examples_of
 
     heat = {kind: Work(partial(_heated, predictor, kind), 1) for kind in HEAT_MAPS}
     switch = Work(partial(_switched, predictor), 1)

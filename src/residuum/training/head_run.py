@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,19 +47,28 @@ class Fitted:
     """Of the data's own test or validation pictures, where there are any."""
     views: Views
     """What of each picture the features are the mean of."""
+    one_view: "Fitted | None" = None
+    """The head fitted to one view, where these are several."""
+
+    @property
+    def start(self) -> "Fitted":
+        """Return the head that steps begin from: they are shown one view at a time."""
+        return self.one_view or self
 
 
 def train_head(
     run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
-) -> tuple[ResNet, Evaluation]:
-    """Return the net with its last layer fitted, and the run's final figures, which are written.
+) -> tuple[Resolved, ResNet, Evaluation]:
+    """Return the way taken, with the views that were chosen; the net with its last layer fitted; and the run's final
+    figures, which are written.
 
     Raises:
         Stopped: a signal came; the message says how to go on.
         UserError: pictures cannot be read, or are all the same.
     """
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
-    return fitted.net, judge_head(run, resolved, loaders, fitted)
+    resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
+    return resolved, fitted.net, judge_head(run, resolved, loaders, fitted)
 
 
 def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Fitted:
@@ -113,7 +122,7 @@ def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, a
         run,
         f"answers averaged with the mirror image's: {right:.2%} right ({both:.3f} nats, {alone:.3f} without): {kept}",
     )
-    return averaged if both < alone else single
+    return replace(averaged, one_view=single) if both < alone else single
 
 
 def judge_head(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted) -> Evaluation:

@@ -68,7 +68,7 @@ def _train_and_judge(
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
-        return resolved, *train_head(run, resolved, loaders, asked_to_stop)
+        return train_head(run, resolved, loaders, asked_to_stop)
     if resolved.recipe.name in AFTER_THE_HEAD:
         return train_tuned(run, resolved, loaders, asked_to_stop)
     job = _train_net(run, resolved, loaders, asked_to_stop, going_on)

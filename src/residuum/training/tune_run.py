@@ -76,7 +76,7 @@ def train_tuned(
         raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     found = _calibrated(work, rows, answers)
     if _is_better(work, rows, found):
-        work.begin_again(fitted.head.weight, fitted.head.bias)
+        work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
         going_on = (run / runs.CHECKPOINT).exists() or (run / runs.PREVIOUS_CHECKPOINT).exists()
         take_steps(run, resolved, work.job(), dict, asked_to_stop, going_on)
         return resolved, fitted.net, _judged(work, loaders, rows, answers)
@@ -175,10 +175,10 @@ def _out_of_fold(work: _Work, asked_to_stop: AskedToStop) -> tuple[NDArray[np.in
 def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop: AskedToStop) -> Probabilities:
     """Tune without these pictures and return the net's answers to them."""
     others, asked = np.flatnonzero(~left_out), np.flatnonzero(left_out)
-    features, labels = work.fitted.features[others], work.labels[others]
+    start, labels = work.fitted.start, work.labels[others]
     num_classes = len(work.resolved.data.classes)
-    strength, weights = work.fitted.head.strength, work.resolved.class_weights
-    work.begin_again(*fit_with(features, labels, num_classes, strength, weights))
+    strength, weights = start.head.strength, work.resolved.class_weights
+    work.begin_again(*fit_with(start.features[others], labels, num_classes, strength, weights))
     job, progress = work.job(others), show_progress(doing)
     callbacks = Callbacks(
         report=lambda line: progress(line.step, job.recipe.iterations),
