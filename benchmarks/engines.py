@@ -28,7 +28,7 @@ from residuum.compute import choose_compute
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.described import of_model_file
-from residuum.engines.names import NORMALISED
+from residuum.engines.names import NORMALISED, SCALED
 from residuum.engines.versions import imported, versions
 from residuum.engines.with_openvino import compiled_how
 from residuum.errors import UserError
@@ -45,12 +45,14 @@ NUMBERS = np.random.default_rng(0)
 
 
 def alone(file: Path, engine: str, precision: str, batch: int, side: int, threads: int) -> Callable[[], object]:
-    """Return the engine called directly, on tensors (B, 3, S, S) that are ready."""
-    ready = NUMBERS.standard_normal((batch, 3, side, side)).astype(np.float32)
+    """Return the engine called directly, on tensors (B, 3, S, S) that are ready; in int8 on rows (B, S, 3·S), which its
+    graph makes whole numbers of first."""
+    start, shape = (SCALED, (batch, side, 3 * side)) if precision == "int8" else (NORMALISED, (batch, 3, side, side))
+    ready = NUMBERS.standard_normal(shape).astype(np.float32)
     if engine == "openvino":
         openvino = imported("openvino")
         model = openvino.Core().read_model(file)
-        scaled = next(o for op in model.get_ordered_ops() for o in op.outputs() if NORMALISED in o.names)
+        scaled = next(o for op in model.get_ordered_ops() for o in op.outputs() if start in o.names)
         tensors = openvino.opset13.parameter(ready.shape, np.float32)
         for reader in scaled.get_target_inputs():
             reader.replace_source_output(tensors.output(0))
@@ -59,20 +61,20 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
         return lambda: request.infer([ready], share_inputs=True, share_outputs=True)
     onnx, onnxruntime = imported("onnx"), imported("onnxruntime")
     model = onnx.load(file)
-    last = next(node for node in model.graph.node if NORMALISED in node.output)
+    last = next(node for node in model.graph.node if start in node.output)
     before, asked_for = [last], [*last.input]
     while asked_for:
         made = [node for node in model.graph.node if asked_for[0] in node.output]
         before, asked_for = before + made, asked_for[1:] + [name for node in made for name in node.input]
     for node in before:
         model.graph.node.remove(node)
-    shape = onnx.helper.make_tensor_value_info(NORMALISED, onnx.TensorProto.FLOAT, ready.shape)
+    tensors = onnx.helper.make_tensor_value_info(start, onnx.TensorProto.FLOAT, ready.shape)
     del model.graph.input[:]
-    model.graph.input.append(shape)
+    model.graph.input.append(tensors)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return lambda: session.run(None, {NORMALISED: ready})
+    return lambda: session.run(None, {start: ready})
 
 
 def speed(model: Path, photographs: str, rounds: int, threads: int) -> Figures:

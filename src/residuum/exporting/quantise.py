@@ -31,6 +31,7 @@ def quantised(model: Any, views: NDArray[np.uint8], act: Activation) -> Any:
     for name in ("nncf", "torch.utils.cpp_extension"):  # the second, which it imports, misses a GPU
         logging.getLogger(name).setLevel(logging.ERROR)
     nncf = imported("nncf")
+    nncf.set_log_level(logging.ERROR)
     one_by_one: Iterable[Any] = (views[i : i + 1] for i in range(len(views)))
     data = nncf.Dataset(list(one_by_one), lambda view: {VIEWS: view})
     preset = nncf.QuantizationPreset.PERFORMANCE if act == "relu" else nncf.QuantizationPreset.MIXED
