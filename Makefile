@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PAGES := src/residuum/reporting src/residuum/page
+SNIPPETS := src/residuum/exporting
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 # Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
@@ -53,9 +54,9 @@ lint: .venv/installed-dev  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/djlint --check --lint --quiet $(PAGES)
-	$(BIN)/oxfmt --check $(addsuffix /*.js,$(PAGES))
-	$(BIN)/oxlint --deny-warnings $(addsuffix /*.js,$(PAGES))
-	$(BIN)/clang-format --dry-run -Werror src/residuum/kernels/*.cpp src/residuum/kernels/*.hpp
+	$(BIN)/oxfmt --check $(addsuffix /*.js,$(PAGES)) $(SNIPPETS)/*.mjs
+	$(BIN)/oxlint --deny-warnings $(addsuffix /*.js,$(PAGES)) $(SNIPPETS)/*.mjs
+	$(BIN)/clang-format --dry-run -Werror src/residuum/kernels/*.cpp src/residuum/kernels/*.hpp $(SNIPPETS)/*.cpp
 
 clean:       ## remove what make built, but no run
 	rm -rf .venv

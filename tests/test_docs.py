@@ -102,7 +102,7 @@ def test_every_command_and_flag_shown_exists(page: str) -> None:
         for word in words.split():
             command = command[word]
         known |= {name for argument in command.assemble_argument_collection() for name in argument.names}
-    flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text_of(page)))
+    flags = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text_of(page)))
     assert flags <= known | {"--help", "--config", "--print-config", "--install-completion", "--version"}
 
 

@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, num
 from torch import Tensor, nn
 
 from residuum.data.preprocess import Preprocessing
-from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
+from residuum.engines.names import CENTRED, FEATURES, NORMALISED, PROBABILITIES, SCALED, VIEWS
 from residuum.models.block import Add, GatedAdd, ResidualBlock, ScaledAdd
 from residuum.models.layers import BothPools, SqueezeExcite, ZeroPad
 from residuum.models.resnet import ResNet
@@ -69,8 +69,7 @@ def net_graph(net: ResNet, how: Preprocessing) -> ModelProto:
 @torch.inference_mode()
 def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     """Append what takes VIEWS to PROBABILITIES and FEATURES."""
-    planes = nodes.add("Cast", nodes.add("Transpose", VIEWS, perm=[0, 3, 1, 2]), to=TensorProto.FLOAT)
-    x = nodes.add("Mul", nodes.add("Sub", planes, _planes(nodes, how.mean)), _planes(nodes, 1 / how.std))
+    x = _normalised(nodes, how)
     if how.views == "mirrored":
         ends = ([-1], [np.iinfo(np.int64).min], [3], [-1])
         x = nodes.add("Concat", x, nodes.add("Slice", x, *map(nodes.constant, ends)), axis=0)
@@ -85,10 +84,21 @@ def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     nodes.add("Softmax", logits, gives=PROBABILITIES, axis=1)
 
 
-def _planes(nodes: Nodes, values: NDArray[np.floating[Any]]) -> str:
-    """(3,) or (S, S, 3) to a constant that goes with (B, 3, S, S)."""
-    whole = values.astype(np.float32) if values.ndim == 3 else values.astype(np.float32)[None, None]
-    return nodes.constant(whole.transpose(2, 0, 1)[None])
+def _normalised(nodes: Nodes, how: Preprocessing) -> str:
+    """Append what takes VIEWS to (B, 3, S, S) float32, less the mean and over the spread.
+
+    In long rows (B, S, 3·S), which cost OpenVINO nothing.
+    """
+    side = how.image_size
+    mean, spread = (
+        np.tile(values, side) if values.ndim == 1 else values.reshape(side, -1) for values in (how.mean, how.std)
+    )
+    rows = nodes.add("Reshape", VIEWS, nodes.constant([0, side, 3 * side]))
+    x = nodes.add("Cast", rows, to=TensorProto.FLOAT)
+    x = nodes.add("Sub", x, nodes.constant(mean.astype(np.float32)), gives=CENTRED)
+    x = nodes.add("Mul", x, nodes.constant((1 / spread).astype(np.float32)), gives=SCALED)
+    whole = nodes.add("Reshape", x, nodes.constant([0, side, side, 3]))
+    return nodes.add("Transpose", whole, perm=[0, 3, 1, 2], gives=NORMALISED)
 
 
 # --- layers --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Letters: B views, S their side in pixels.
 """
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,23 +21,36 @@ from residuum.errors import UserError
 HINTS: dict[EnginePrecision, str] = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What OpenVINO is told to compute in what is not quantised; left alone, it chooses by the processor, and answers
 differ from one to the next."""
+FIXED, ANY = (1, 16), -1
+"""Views in a batch that a model of its own is compiled for, which takes less time; the others share one."""
 
 
 class OpenVinoEngine:
-    """A compiled model, with a request for each thread that asks."""
+    """A model, compiled when it is first needed: for one view, for sixteen, and for any other number.
+
+    Each thread that asks has requests of its own.
+    """
 
     name: Literal["openvino"] = "openvino"
 
-    def __init__(self, compiled: Any, precision: EnginePrecision) -> None:
-        self.compiled, self.precision = compiled, precision
-        self._own = threading.local()
+    def __init__(self, compile_for: Callable[[int], Any], precision: EnginePrecision) -> None:
+        self.precision = precision
+        self._compile_for, self._compiled = compile_for, dict[int, Any]()
+        self._lock, self._own = threading.Lock(), threading.local()
 
     def __call__(self, views: NDArray[np.uint8]) -> Output:
         """Answer for B square views (B, S, S, 3)."""
-        if not hasattr(self._own, "request"):
-            self._own.request = self.compiled.create_infer_request()
-        found = self._own.request.infer([views], share_inputs=True)
+        found = self._request(len(views) if len(views) in FIXED else ANY).infer([views], share_inputs=True)
         return Output(found[PROBABILITIES], found[FEATURES])
+
+    def _request(self, batch: int) -> Any:
+        requests: dict[int, Any] = self._own.__dict__.setdefault("requests", {})
+        if batch not in requests:
+            with self._lock:
+                if batch not in self._compiled:
+                    self._compiled[batch] = self._compile_for(batch)
+            requests[batch] = self._compiled[batch].create_infer_request()
+        return requests[batch]
 
 
 def open_openvino(
@@ -47,16 +61,21 @@ def open_openvino(
     Raises:
         UserError: OpenVINO is not installed, or the file cannot be read, or not be computed so.
     """
-    openvino = imported("openvino")
-    core = openvino.Core()
+    core = imported("openvino").Core()
     try:
         model = core.read_model(str(file))
         metadata = {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
-        precision, model = precision_of(file, metadata, precision), from_views(model)
-        compiled = core.compile_model(model, "CPU", compiled_how(precision, threads))
+        precision, many = precision_of(file, metadata, precision), from_views(model)
     except RuntimeError as error:
         raise UserError(f"OpenVINO cannot read {file}", str(error), "export or bench the model again") from error
-    return OpenVinoEngine(compiled, precision), metadata
+    how = compiled_how(precision, threads)
+
+    def compile_for(batch: int) -> Any:
+        fitting = many.clone()
+        fitting.reshape([batch, *list(many.input(0).partial_shape)[1:]])
+        return core.compile_model(fitting, "CPU", how)
+
+    return OpenVinoEngine(compile_for, precision), metadata
 
 
 def compiled_how(precision: EnginePrecision, threads: int) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class FromPictures(nn.Module):
         height, width = (self.shorter * side // shorter for side in sides)
         x = interpolate(pictures.permute(0, 3, 1, 2), (height, width), mode=self.mode, antialias=True)
         top, left = (_half(side - self.side) for side in (height, width))
-        return x[:, :, top : top + self.side, left : left + self.side]
+        rows = torch.arange(self.side, device=x.device)  # chosen one by one: a slice's strides would become guards
+        return x.index_select(2, rows + top).index_select(3, rows + left)
 
 
 def _half(n: int) -> int:

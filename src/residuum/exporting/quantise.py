@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import Activation, EngineName
-from residuum.engines.names import VIEWS
+from residuum.engines.names import CENTRED, SCALED, VIEWS
 from residuum.engines.versions import imported
 from residuum.files import write_whole
 
@@ -31,11 +31,13 @@ def quantised(model: Any, views: NDArray[np.uint8], act: Activation) -> Any:
     for name in ("nncf", "torch.utils.cpp_extension"):  # the second, which it imports, misses a GPU
         logging.getLogger(name).setLevel(logging.ERROR)
     nncf = imported("nncf")
+    nncf.set_log_level(logging.ERROR)
     one_by_one: Iterable[Any] = (views[i : i + 1] for i in range(len(views)))
     data = nncf.Dataset(list(one_by_one), lambda view: {VIEWS: view})
     preset = nncf.QuantizationPreset.PERFORMANCE if act == "relu" else nncf.QuantizationPreset.MIXED
     with redirect_stdout(io.StringIO()):  # its bars of progress
-        return nncf.quantize(model, data, preset=preset, subset_size=len(views))
+        apart = nncf.IgnoredScope(names=[CENTRED, SCALED])  # pixels are normalised exactly
+        return nncf.quantize(model, data, preset=preset, subset_size=len(views), ignored_scope=apart)
 
 
 def write_int8(graph: Path, engine: EngineName, views: NDArray[np.uint8], act: Activation, to: Path) -> None:
