@@ -2,7 +2,8 @@
 
     python benchmarks/starter.py ../shared/data/thumbnails --work runs/starter --seed 0
 
-Trains in WORK, or goes on there where it was interrupted; packs the weights to 8 bits; writes
+Trains in WORK, or goes on there where it was interrupted; pools the last map by signed roots, which the last layer is
+fitted to; packs the weights to 8 bits; writes
 src/residuum/starter/starter.safetensors and results/starter.json. 45 minutes on two shared cores.
 
 The class "bee" is left out: many of its pictures are bees of ../shared/data/ants-bees, on which the starter is judged
