@@ -30,7 +30,7 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import of_model_file
 from residuum.engines.names import NORMALISED, SCALED
 from residuum.engines.versions import imported, versions
-from residuum.engines.with_openvino import compiled_how
+from residuum.engines.with_openvino import compiled_how, core
 from residuum.errors import UserError
 from residuum.exporting.bench import WAYS, _int8, _possible
 from residuum.exporting.export import export
@@ -51,13 +51,13 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
     ready = NUMBERS.standard_normal(shape).astype(np.float32)
     if engine == "openvino":
         openvino = imported("openvino")
-        model = openvino.Core().read_model(file)
+        model = core().read_model(file)
         scaled = next(o for op in model.get_ordered_ops() for o in op.outputs() if start in o.names)
         tensors = openvino.opset13.parameter(ready.shape, np.float32)
         for reader in scaled.get_target_inputs():
             reader.replace_source_output(tensors.output(0))
         bare = openvino.Model(model.get_results(), [tensors])
-        request = openvino.Core().compile_model(bare, "CPU", compiled_how(precision, threads)).create_infer_request()  # type: ignore[arg-type]
+        request = core().compile_model(bare, "CPU", compiled_how(precision, threads)).create_infer_request()  # type: ignore[arg-type]
         return lambda: request.infer([ready], share_inputs=True, share_outputs=True)
     onnx, onnxruntime = imported("onnx"), imported("onnxruntime")
     model = onnx.load(file)

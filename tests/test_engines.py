@@ -1,5 +1,9 @@
 """Engines: onnxruntime and OpenVINO answer as torch does, for every net of the family, and without torch."""
 
+import ctypes
+import gc
+import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -18,8 +22,8 @@ from residuum.data.preprocess import Preprocessing, normalise
 from residuum.engines.choose import open_engine
 from residuum.engines.graph import net_graph
 from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
-from residuum.engines.versions import imported, versions
-from residuum.engines.with_openvino import compiled_how
+from residuum.engines.versions import versions
+from residuum.engines.with_openvino import compiled_how, core
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.loading import load
@@ -29,7 +33,7 @@ from residuum.models.spec import NetSpec
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnx", reason="the extra onnx is not installed")
-CORE = imported("openvino").Core() if "openvino" in versions() else None
+CORE = core() if "openvino" in versions() else None
 
 HOW = Preprocessing(21, 24, np.array([120, 110, 100], np.float32), np.array([60, 50, 70], np.float32))
 """An odd side, so that halving a map rounds."""
@@ -151,3 +155,31 @@ def test_what_an_engine_cannot_do_is_said(model: Path, tmp_path: Path) -> None:
         open_engine(tmp_path / "other.onnx")
     with pytest.raises(UserError, match="no run or model"):
         open_engine(tmp_path / "nothing")
+
+
+class SignalStack(ctypes.Structure):
+    """stack_t of <signal.h>."""
+
+    _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def place_for_signals() -> int | None:
+    """Where this thread handles signals; None: on its usual stack."""
+    found = SignalStack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.place
+
+
+@pytest.mark.skipif(sys.platform != "linux" or CORE is None, reason="needs Linux and OpenVINO")
+def test_signals_have_a_place_after_engines_are_given_up(model: Path, views: NDArray[np.uint8]) -> None:
+    kept = [open_engine(model, "openvino", threads=1).engine for _ in range(3)]
+    assert [len(engine(views).features) for engine in kept] == [5, 5, 5]
+    for _ in range(3):  # in the order they were made, each in another thread
+        held = [kept.pop(0)]
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+    gc.collect()
+    place, maps = place_for_signals(), Path("/proc/self/maps").read_text(encoding="ascii")
+    parts = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps.splitlines()]
+    assert place is None or any(start <= place < end for start, end in parts)

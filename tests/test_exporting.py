@@ -100,11 +100,10 @@ def asked_plainly(file: Path) -> tuple[Asked, dict[str, str]]:
         about = session.get_modelmeta().custom_metadata_map
         return lambda x: session.run(["probabilities", "features"], {"pictures": x}), about
     if file.suffix == ".xml":
-        import openvino
+        from residuum.engines.with_openvino import core
 
-        core = openvino.Core()
-        model = core.read_model(file)
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        model = core().read_model(file)
+        compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         about = {name: model.get_rt_info(name).value for name in (KEY, "classes")}
         return lambda x: [compiled([x])[name] for name in ("probabilities", "features")], about
     about = {KEY: "", "classes": ""}

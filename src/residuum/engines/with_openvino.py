@@ -5,6 +5,7 @@ Letters: B views, S their side in pixels.
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,6 +54,16 @@ class OpenVinoEngine:
         return requests[batch]
 
 
+@cache
+def core() -> Any:
+    """Return OpenVINO's core, one for all, which is never given up (UserError if OpenVINO is not installed).
+
+    Where there are matrix units, a core gives the thread that made it a stack for signals, and takes that away at its
+    end, also from under the next core, or from another thread: the next signal then ends the process with a fault.
+    """
+    return imported("openvino").Core()
+
+
 def open_openvino(
     file: Path, precision: EnginePrecision | Literal["auto"], threads: int
 ) -> tuple[OpenVinoEngine, dict[str, str]]:
@@ -61,9 +72,8 @@ def open_openvino(
     Raises:
         UserError: OpenVINO is not installed, or the file cannot be read, or not be computed so.
     """
-    core = imported("openvino").Core()
     try:
-        model = core.read_model(str(file))
+        model = core().read_model(str(file))
         metadata = {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
         precision, many = precision_of(file, metadata, precision), from_views(model)
     except RuntimeError as error:
@@ -73,7 +83,7 @@ def open_openvino(
     def compile_for(batch: int) -> Any:
         fitting = many.clone()
         fitting.reshape([batch, *list(many.input(0).partial_shape)[1:]])
-        return core.compile_model(fitting, "CPU", how)
+        return core().compile_model(fitting, "CPU", how)
 
     return OpenVinoEngine(compile_for, precision), metadata
 

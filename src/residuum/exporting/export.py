@@ -24,7 +24,7 @@ from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
 from residuum.engines.names import PROBABILITIES
 from residuum.engines.versions import imported, versions
-from residuum.engines.with_openvino import compiled_how
+from residuum.engines.with_openvino import compiled_how, core
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.evaluation.metrics import Probabilities
@@ -151,8 +151,8 @@ def _write_onnx(file: Path, classifier: Classifier, about: Exported, calibration
 
 
 def _write_openvino(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
-    openvino, core = imported("openvino"), imported("openvino").Core()
-    model = core.read_model(net_graph(classifier.net, classifier.preprocessing).SerializeToString(), b"")
+    openvino = imported("openvino")
+    model = core().read_model(net_graph(classifier.net, classifier.preprocessing).SerializeToString(), b"")
     if about.precision == "int8":
         model = quantised(model, calibration, classifier.spec.activation)
     model = pictures_openvino.with_pictures(model, about.view)
@@ -161,7 +161,7 @@ def _write_openvino(file: Path, classifier: Classifier, about: Exported, calibra
     openvino.save_model(model, str(file), compress_to_fp16=False)
 
     def asked(precision: EnginePrecision) -> Answering:
-        compiled = core.compile_model(str(file), "CPU", compiled_how(precision, threads))
+        compiled = core().compile_model(str(file), "CPU", compiled_how(precision, threads))
         return lambda pictures: compiled([pictures])[PROBABILITIES]
 
     precisions: tuple[EnginePrecision, ...] = ("int8",) if about.precision == "int8" else ("float32", "bfloat16")

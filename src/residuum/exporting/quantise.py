@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from residuum.choices import Activation, EngineName
 from residuum.engines.names import CENTRED, SCALED, VIEWS
 from residuum.engines.versions import imported
+from residuum.engines.with_openvino import core
 from residuum.files import write_whole
 
 CALIBRATION = 300
@@ -47,6 +48,5 @@ def write_int8(graph: Path, engine: EngineName, views: NDArray[np.uint8], act: A
         onnx = imported("onnx")
         write_whole(to, quantised(onnx.load(str(graph)), views, act).SerializeToString())
     else:
-        openvino = imported("openvino")
-        model = quantised(openvino.Core().read_model(str(graph)), views, act)
-        openvino.save_model(model, str(to), compress_to_fp16=False)
+        model = quantised(core().read_model(str(graph)), views, act)
+        imported("openvino").save_model(model, str(to), compress_to_fp16=False)
