@@ -601,6 +601,15 @@ def test_both_poolings_are_read_side_by_side() -> None:
         torch.testing.assert_close(net(x), net.fc(read))
 
 
+def test_root_pooling_gives_the_signed_roots_of_both_and_a_finite_slope() -> None:
+    both, roots = (ResNet(small(pooling=kind)).pool for kind in ("both", "roots"))
+    maps = 4 * torch.randn(2, 5, 3, 4)
+    torch.testing.assert_close(roots(maps), both(maps).sign() * both(maps).abs().sqrt(), atol=0.01, rtol=0)
+    empty = torch.zeros(1, 5, 3, 4, requires_grad=True)
+    roots(empty).sum().backward()
+    assert torch.isfinite(empty.grad).all()
+
+
 def test_dirac_convolutions_hand_on_each_channel() -> None:
     torch.manual_seed(0)
     net = ResNet(small(dirac_init=True))

@@ -101,9 +101,19 @@ class BothPools(nn.Module):
         return torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1)
 
 
+class RootPools(BothPools):
+    """The signed square root of each mean, then of the largest of each map: few large values no longer outweigh all."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, 2C, 1, 1); near zero the slope stays finite."""
+        y = super().forward(x)
+        return y * (y.abs() + 1e-4).rsqrt()
+
+
 POOLS: dict[str, Callable[[], nn.Module]] = {
     "average": partial(nn.AdaptiveAvgPool2d, 1),
     "max": partial(nn.AdaptiveMaxPool2d, 1),
     "both": BothPools,
+    "roots": RootPools,
 }
 """From (N, C, H, W) to what the last layer reads of it, by NetSpec.pooling."""

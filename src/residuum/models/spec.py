@@ -62,8 +62,9 @@ class NetSpec:
     """How a basic block halves the map: by its first convolution's stride, or by 2×2 max-pooling after it."""
     first_stage_halves: bool = False
     """The first stage halves the map too."""
-    pooling: Literal["average", "max", "both"] = "average"
-    """Over all places of the last map; both: the last layer reads the averages, then the largest."""
+    pooling: Literal["average", "max", "both", "roots"] = "average"
+    """Over all places of the last map; both: the last layer reads the averages, then the largest; roots: the signed
+    square root of each of these (Perronnin, Sánchez and Mensink 2010, doi 10.1007/978-3-642-15561-1_11, sec. 3.2)."""
     zero_channels: Literal["end", "both"] = "end"
     """Option A: zero channels after the channels (fb.resnet.torch), or half before and half after."""
     shortcut_scale: float = 0.5
@@ -120,7 +121,7 @@ class NetSpec:
     @property
     def features(self) -> int:
         """Numbers that the last layer reads."""
-        return self.widths[-1] * self.expansion * (2 if self.pooling == "both" else 1)
+        return self.widths[-1] * self.expansion * (2 if self.pooling in {"both", "roots"} else 1)
 
     @property
     def depth(self) -> int:
