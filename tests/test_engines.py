@@ -56,6 +56,7 @@ def forms() -> dict[str, NetSpec]:
             with suppress(UserError):
                 found.append(replace(one, shortcut=shortcut, order=order))
     found.append(replace(one, stochastic_depth=0.5, zero_channels="both", pooling="both", projection_pool=True))
+    found.append(replace(one, pooling="roots"))
     return {
         f"{spec.stem}-{spec.block}-{spec.shortcut}-{spec.order}-{i}": spec
         for i, spec in enumerate(dict.fromkeys(found))

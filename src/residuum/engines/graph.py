@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from residuum.data.preprocess import Preprocessing
 from residuum.engines.names import CENTRED, FEATURES, NORMALISED, PROBABILITIES, SCALED, VIEWS
 from residuum.models.block import Add, GatedAdd, ResidualBlock, ScaledAdd
-from residuum.models.layers import BothPools, SqueezeExcite, ZeroPad
+from residuum.models.layers import BELOW_ROOTS, BothPools, RootPools, SqueezeExcite, ZeroPad
 from residuum.models.resnet import ResNet
 
 OPSET = 20
@@ -124,10 +124,8 @@ def _layer(nodes: Nodes, layer: nn.Module, x: str) -> str:
             return nodes.add("Gelu", x, approximate=layer.approximate)
         case nn.MaxPool2d() | nn.AvgPool2d():
             return _pool(nodes, layer, x)
-        case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d():  # of the family's nets: to 1×1
-            return nodes.add("GlobalAveragePool" if isinstance(layer, nn.AdaptiveAvgPool2d) else "GlobalMaxPool", x)
-        case BothPools():
-            return nodes.add("Concat", nodes.add("GlobalAveragePool", x), nodes.add("GlobalMaxPool", x), axis=1)
+        case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d() | BothPools() | RootPools():
+            return _global_pool(nodes, layer, x)
         case SqueezeExcite():
             return nodes.add("Mul", x, _sequence(nodes, layer.children(), x))
         case ZeroPad():
@@ -168,6 +166,19 @@ def _pool(nodes: Nodes, layer: nn.MaxPool2d | nn.AvgPool2d, x: str) -> str:
     if isinstance(layer, nn.AvgPool2d):
         return nodes.add("AveragePool", x, count_include_pad=int(layer.count_include_pad), **how)
     return nodes.add("MaxPool", x, **how)
+
+
+def _global_pool(nodes: Nodes, layer: nn.Module, x: str) -> str:
+    """Append what stands before the last layer (models/layers.POOLS)."""
+    if isinstance(layer, nn.AdaptiveAvgPool2d):  # of the family's nets: to 1×1
+        return nodes.add("GlobalAveragePool", x)
+    if isinstance(layer, nn.AdaptiveMaxPool2d):
+        return nodes.add("GlobalMaxPool", x)
+    y = nodes.add("Concat", nodes.add("GlobalAveragePool", x), nodes.add("GlobalMaxPool", x), axis=1)
+    if isinstance(layer, BothPools):
+        return y
+    below = nodes.add("Add", nodes.add("Abs", y), nodes.constant(np.array([BELOW_ROOTS], np.float32)))
+    return nodes.add("Div", y, nodes.add("Sqrt", below))
 
 
 def _zero_pad(nodes: Nodes, layer: ZeroPad, x: str) -> str:

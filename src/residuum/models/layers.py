@@ -98,17 +98,25 @@ class BothPools(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, 2C, 1, 1)."""
-        return torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1)
+        return mean_and_largest(x)
 
 
-class RootPools(BothPools):
+class RootPools(nn.Module):
     """The signed square root of each mean, then of the largest of each map: few large values no longer outweigh all."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, 2C, 1, 1); near zero the slope stays finite."""
-        y = super().forward(x)
-        return y * (y.abs() + 1e-4).rsqrt()
+        """(N, C, H, W) to (N, 2C, 1, 1)."""
+        y = mean_and_largest(x)
+        return y * (y.abs() + BELOW_ROOTS).rsqrt()
 
+
+def mean_and_largest(x: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, 2C, 1, 1)."""
+    return torch.cat([x.mean((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)], 1)
+
+
+BELOW_ROOTS = 1e-4
+"""Added below a root, so that near zero its slope stays finite."""
 
 POOLS: dict[str, Callable[[], nn.Module]] = {
     "average": partial(nn.AdaptiveAvgPool2d, 1),
