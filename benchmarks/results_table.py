@@ -49,6 +49,17 @@ WORDS: dict[str, dict[str, Any]] = {
         "`data review` ({review[n]} draws; cleanlab's better ranking: {cleanlab_best[mean]:.1f} ± "
         '{cleanlab_best[sd]:.1f}). Of 200 other photographs {strangers:.1f} % are "unsure", of the training pictures, '
         "out of fold, {known:.1f} % ([ants_bees_review.py](benchmarks/ants_bees_review.py)).",
+        "engines": "| answers of {model} at 224 px | batch 1, ms (range) | × the engine called directly | batch 16, ms "
+        "(range) | × the engine called directly | written by |",
+        "cold": "`predict` of one photograph, from a cold start: {seconds} s of processor time for an exported model, "
+        "{torch:.2f} s with torch, whose import alone takes {alone:.2f} s ([engines.py](benchmarks/engines.py), "
+        "[predict.py](benchmarks/predict.py)). Exported, all of 200 photographs are answered alike in float32 and "
+        "bfloat16.",
+        "serve": "The server answers {share[median]:.2f} ({share[min]:.2f}–{share[max]:.2f}) of what its engine "
+        "({engine}, {precision}) could, decoding and asking on the same two cores; asked ten times that, 99 % of those "
+        "accepted have their answer in {p99:.1f} s (stated: {bound:.0f} s), all others a 429 "
+        "([serve.py](benchmarks/serve.py)). From a click on a block to the new answer: {live} "
+        "([live_page.py](benchmarks/live_page.py)).",
         "trim": "| a quarter of the blocks taken out | validation accuracy: whole, cut, repaired "
         "| at random, cut: mean (range) | test accuracy: whole, repaired | times as fast | written by |",
         "draws": "{n} draws",
@@ -86,6 +97,16 @@ WORDS: dict[str, dict[str, Any]] = {
         "（{review[n]} 次；cleanlab 较好的排序：{cleanlab_best[mean]:.1f} ± {cleanlab_best[sd]:.1f}）。"
         "另外 200 张照片中有 {strangers:.1f} % 得到 “unsure”，训练图片（折外）中有 {known:.1f} % "
         "（[ants_bees_review.py](benchmarks/ants_bees_review.py)）。",
+        "engines": "| {model} 在 224 px 的回答 | 批量 1，毫秒（范围） | 直接调用引擎的几倍 | 批量 16，毫秒（范围） "
+        "| 直接调用引擎的几倍 | 由谁写出 |",
+        "cold": "冷启动 `predict` 一张照片：导出的模型用 {seconds} 秒处理器时间，用 torch 则为 {torch:.2f} 秒"
+        "（其中仅导入 torch 就要 {alone:.2f} 秒；[engines.py](benchmarks/engines.py)，[predict.py](benchmarks/predict.py)）。导出后，"
+        "200 张照片在 float32 和 bfloat16 下的回答全部一致。",
+        "serve": "服务器达到其引擎（{engine}，{precision}）能力的 "
+        "{share[median]:.2f}（{share[min]:.2f}–{share[max]:.2f}），"
+        "解码与请求方都在同样的两个核上；以十倍于此的速度请求时，被接受的请求有 99 % 在 {p99:.1f} 秒内得到回答"
+        "（声明为 {bound:.0f} 秒），其余都得到 429（[serve.py](benchmarks/serve.py)）。从点击一个块到新的回答：{live}"
+        "（[live_page.py](benchmarks/live_page.py)）。",
         "trim": "| 去掉四分之一的块 | 验证准确率：完整、剪后、修复后 | 随机去掉：均值（范围） "
         "| 测试准确率：完整、修复后 | 快多少倍 | 由谁写出 |",
         "draws": "{n} 次",
@@ -112,6 +133,7 @@ def tables(page: str) -> str:
         found, unsure = trust["flipped"], trust["unsure"]
         shares = {"strangers": 100 * unsure["strangers_unsure"], "known": 100 * unsure["known_unsure_out_of_fold"]}
         lines += [words["trust"].format(**found, **shares), ""]
+    lines += _answering(words)
     for parity in _read("parity-*"):
         lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
     for price in _read("depth-price"):
@@ -184,6 +206,38 @@ def _few_rows(said: dict[str, str]) -> list[str]:
                 time = f"{seconds['median']:.0f} ({seconds['min']:.0f}–{seconds['max']:.0f})"
                 rows.append(_row(f"{file}.py", said[way], _mean(accuracy), time, str(accuracy["n"])))
     return rows
+
+
+def _answering(words: dict[str, Any]) -> list[str]:
+    """Return what was measured of engines, exports, the server and its page."""
+    (speed,), (cold,) = _read("engines-speed-resnet50"), _read("engines-cold-half-resnet50")
+    (parity,), (serve,), (live,) = _read("engines-parity-half-resnet50"), _read("serve"), _read("live-page")
+    (predict,) = _read("predict")
+    lines = _table(words["engines"].format(**speed), [_engine_row(way, speed) for way in speed["ways"]])
+    exact = [one for to in ("onnx", "openvino", "torch") for one in parity[to]["agreements"]]
+    assert all(one["same"] == 1 and one["pictures"] == 200 for one in exact), "the sentence says so"
+    seconds = {name: found["median"] for name, found in cold["processor seconds"].items()}
+    exported = [value for name, value in seconds.items() if name != "torch"]
+    between = f"{min(exported):.2f}–{max(exported):.2f}"
+    alone = predict["cold"]["import torch"]["median"]
+    lines += [words["cold"].format(seconds=between, torch=seconds["torch"], alone=alone), ""]
+    overload = serve["overload"]
+    p99, bound = overload["accepted_p99_seconds"], overload["stated_bound_seconds"]
+    clicks = ", ".join(
+        f"{name} {found['median']:.0f} ms ({found['min']:.0f}–{found['max']:.0f})"
+        for name, found in live["nets"].items()
+    )
+    said = {"engine": serve["engine"], "precision": serve["precision"], "share": serve["of_the_engine"]}
+    return [*lines, words["serve"].format(**said, p99=p99, bound=bound, live=clicks), ""]
+
+
+def _engine_row(way: list[str], speed: dict[str, Any]) -> str:
+    name, cells = " ".join(way), []
+    for batch in ("batch 1", "batch 16"):
+        found, ratios = speed[batch]["milliseconds"][f"ours {name}"], speed[batch]["times as fast"]
+        beside = ratios.get(f"ours / alone, {name}")
+        cells += [f"{found['median']:.1f} ({found['min']:.1f}–{found['max']:.1f})", _ratio(beside) if beside else "–"]
+    return _row("engines.py", name, *cells)
 
 
 def _depth_row(name: str, net: dict[str, Any]) -> str:
