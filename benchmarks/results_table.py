@@ -100,7 +100,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "engines": "| {model} 在 224 px 的回答 | 批量 1，毫秒（范围） | 直接调用引擎的几倍 | 批量 16，毫秒（范围） "
         "| 直接调用引擎的几倍 | 由谁写出 |",
         "cold": "冷启动 `predict` 一张照片：导出的模型用 {seconds} 秒处理器时间，用 torch 则为 {torch:.2f} 秒"
-        "（其中仅导入 torch 就要 {alone:.2f} 秒；[engines.py](benchmarks/engines.py)，[predict.py](benchmarks/predict.py)）。"
+        "（其中仅导入 torch 就要 {alone:.2f} 秒；"
+        "[engines.py](benchmarks/engines.py)，[predict.py](benchmarks/predict.py)）。"
         "导出后，200 张照片在 float32 和 bfloat16 下的回答全部一致。",
         "serve": "服务器达到其引擎（{engine}，{precision}）能力的 "
         "{share[median]:.2f}（{share[min]:.2f}–{share[max]:.2f}），"
