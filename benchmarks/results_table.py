@@ -41,7 +41,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "few_ways": {
             "head": "from half-resnet50, the last layer alone",
             "last": "from half-resnet50, the last stage tuned",
-            "all": "from half-resnet50, everything tuned",
+            "all": "from half-resnet50, the last half tuned",
             "starter": "from the starter that comes with the package",
             "nothing": "from nothing: ResNet-20 at 64 px",
         },
@@ -89,7 +89,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "few_ways": {
             "head": "从 half-resnet50 开始，只拟合最后一层",
             "last": "从 half-resnet50 开始，微调最后一个阶段",
-            "all": "从 half-resnet50 开始，微调全部",
+            "all": "从 half-resnet50 开始，微调后一半",
             "starter": "从软件包自带的 starter 开始",
             "nothing": "从零开始：64 px 的 ResNet-20",
         },
