@@ -40,8 +40,7 @@ class Classifier:
     @property
     def name(self) -> str:
         """Return what results are called after: the model file's name, or the folder's it lies in."""
-        file = self.file.resolve()
-        return file.parent.name if file.name == runs.MODEL else file.stem
+        return runs.model_name(self.file)
 
     @property
     def digest(self) -> str:

@@ -123,6 +123,12 @@ def is_run(path: Path) -> bool:
     return (path / SETTINGS).is_file()
 
 
+def model_name(file: Path) -> str:
+    """Return what results of a model are called after: its file's name, or the folder's it lies in if that is a run."""
+    resolved = file.resolve()
+    return resolved.parent.name if resolved.name == MODEL else resolved.stem
+
+
 def model_path(path: Path) -> Path:
     """Return the model file that `path`, a file or a run folder, stands for (UserError if none)."""
     if path.is_file():

@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from residuum import machine
-from residuum.choices import Device, EngineName, EnginePrecision
+from residuum.choices import Device, EngineName, EnginePrecision, EngineWanted, PrecisionWanted
 from residuum.engines import kept
 from residuum.engines.contract import Engine
 from residuum.engines.described import Described, of_exported, of_model_file
@@ -28,8 +27,8 @@ class Opened:
 
 def open_engine(
     path: str | Path,
-    engine: EngineName | Literal["auto"] = "auto",
-    precision: EnginePrecision | Literal["auto"] = "auto",
+    engine: EngineWanted = "auto",
+    precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
 ) -> Opened:
@@ -71,8 +70,8 @@ def exported_file(path: Path) -> tuple[EngineName, Path] | None:
 def _open_exported(
     made_for: EngineName,
     file: Path,
-    engine: EngineName | Literal["auto"],
-    precision: EnginePrecision | Literal["auto"],
+    engine: EngineWanted,
+    precision: PrecisionWanted,
     device: Device,
     threads: int,
 ) -> Opened:
@@ -92,14 +91,12 @@ def _open_exported(
 
 
 def _open_with(
-    engine: EngineName, file: Path, precision: EnginePrecision | Literal["auto"], threads: int
+    engine: EngineName, file: Path, precision: PrecisionWanted, threads: int
 ) -> tuple[Engine, dict[str, str]]:
     return (open_onnxruntime if engine == "onnxruntime" else open_openvino)(file, precision, threads)
 
 
-def _with_torch(
-    file: Path, precision: EnginePrecision | Literal["auto"], device: Device, threads: int | None
-) -> Engine:
+def _with_torch(file: Path, precision: PrecisionWanted, device: Device, threads: int | None) -> Engine:
     from residuum.compute import choose_compute
     from residuum.engines.with_torch import TorchEngine
     from residuum.loading import load

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from msgspec import UNSET
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from residuum import runs
-from residuum.choices import EnginePrecision
+from residuum.choices import EnginePrecision, PrecisionWanted
 from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.records.codec import from_json
@@ -56,10 +55,8 @@ def of_model_file(file: Path) -> Described:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file} is not a residuum model file", "it does not say that it is one", "give a run folder")
     about = from_json(content, About, f"what {file} says of itself")
-    resolved = file.resolve()
-    name = resolved.parent.name if resolved.name == runs.MODEL else resolved.stem
     likeness = None if about.likeness is UNSET else about.likeness
-    return _described(name, about.classes, about.preprocessing, likeness, kept, short_digest(file))
+    return _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
 
 
 def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
@@ -75,7 +72,7 @@ def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
     return _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
 
 
-def precision_of(file: Path, metadata: Mapping[str, str], asked: EnginePrecision | Literal["auto"]) -> EnginePrecision:
+def precision_of(file: Path, metadata: Mapping[str, str], asked: PrecisionWanted) -> EnginePrecision:
     """Return what a file is computed in: as asked, where it can be; by default in what it holds.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.choices import EnginePrecision
+from residuum.choices import EnginePrecision, PrecisionWanted
 from residuum.engines.contract import Output
 from residuum.engines.described import precision_of
 from residuum.engines.names import FEATURES, PICTURES, PROBABILITIES, RESIZE_TO, VIEWS
@@ -40,9 +40,7 @@ class OnnxRuntimeEngine:
         return {PICTURES: views, RESIZE_TO: np.array(views.shape[1], np.int64)}
 
 
-def open_onnxruntime(
-    file: Path, precision: EnginePrecision | Literal["auto"], threads: int
-) -> tuple[OnnxRuntimeEngine, dict[str, str]]:
+def open_onnxruntime(file: Path, precision: PrecisionWanted, threads: int) -> tuple[OnnxRuntimeEngine, dict[str, str]]:
     """Open an ONNX file of ours; return the engine and the file's metadata.
 
     Raises:

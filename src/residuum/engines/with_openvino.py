@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.choices import EnginePrecision
+from residuum.choices import EnginePrecision, PrecisionWanted
 from residuum.engines.contract import Output
 from residuum.engines.described import KEY, precision_of
 from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
@@ -64,9 +64,7 @@ def core() -> Any:
     return imported("openvino").Core()
 
 
-def open_openvino(
-    file: Path, precision: EnginePrecision | Literal["auto"], threads: int
-) -> tuple[OpenVinoEngine, dict[str, str]]:
+def open_openvino(file: Path, precision: PrecisionWanted, threads: int) -> tuple[OpenVinoEngine, dict[str, str]]:
     """Open an ONNX or OpenVINO file of ours; return the engine and the file's metadata.
 
     Raises:
