@@ -3,23 +3,13 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import (
-    EngineWanted,
-    ExportTarget,
-    Interpolation,
-    PrecisionWanted,
-    StrideIn,
-    WeightLayout,
-    ZeroChannels,
-)
+from residuum.choices import ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
 from residuum.plain_data import Place, Range, Settings
-from residuum.setting_parts import (
-    OnDevice,
-)
+from residuum.setting_parts import ByEngine
 
 
 @dataclass(frozen=True)
-class ServeSettings(OnDevice):
+class ServeSettings(ByEngine):
     """What `residuum serve` can be told."""
 
     runs: tuple[Place, ...] = ()
@@ -49,14 +39,10 @@ class ServeSettings(OnDevice):
     """Seconds for what has come to be answered after SIGTERM."""
     examples: Annotated[int, Range(0, 100)] = 8
     """Pictures of a run's own data that the page offers to try."""
-    engine: EngineWanted = "auto"
-    """What computes."""
-    precision: PrecisionWanted = "auto"
-    """In what numbers."""
 
 
 @dataclass(frozen=True)
-class ShowSettings(OnDevice):
+class ShowSettings(ByEngine):
     """What `residuum show` can be told."""
 
     run: Place | None = None
@@ -68,10 +54,6 @@ class ShowSettings(OnDevice):
     """Open the page in the browser; else its address is said."""
     examples: Annotated[int, Range(0, 100)] = 12
     """Pictures of the run's own data that the page offers to try."""
-    engine: EngineWanted = "auto"
-    """What computes the answers. With blocks off it is the net itself, by torch in float32."""
-    precision: PrecisionWanted = "auto"
-    """In what numbers."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,20 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Activation, Device, Layout, Order, Precision, RecipeName, Shortcut, Stem, StrideIn, Tune
+from residuum.choices import (
+    Activation,
+    Device,
+    EngineWanted,
+    Layout,
+    Order,
+    Precision,
+    PrecisionWanted,
+    RecipeName,
+    Shortcut,
+    Stem,
+    StrideIn,
+    Tune,
+)
 from residuum.plain_data import Place, Range, Settings
 
 Seed = Annotated[int, Range(0, 2**31 - 1)]
@@ -20,6 +33,16 @@ class OnDevice(Settings, group="Compute"):
     """Where to compute."""
     threads: Annotated[int | None, Range(1, 65_536)] = None
     """Processor threads. By default all cores, or fewer where that was measured to be faster."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByEngine(OnDevice, group="Compute"):
+    """Where a verb computes answers, by what, and in what numbers."""
+
+    engine: EngineWanted = "auto"
+    """What computes the answers. On the page, with blocks off, it is the net itself, by torch in float32."""
+    precision: PrecisionWanted = "auto"
+    """In what numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,17 +4,11 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import (
-    AnswerFormat,
-    EngineWanted,
-    EvaluationViews,
-    PrecisionWanted,
-    Scale,
-    SplitName,
-)
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
 from residuum.errors import UserError
 from residuum.plain_data import Place, Range, Settings
 from residuum.setting_parts import (
+    ByEngine,
     DataChoices,
     ImageCount,
     InPrecision,
@@ -60,7 +54,7 @@ class EvaluateSettings(WithWorkers):
 
 
 @dataclass(frozen=True)
-class PredictSettings(OnDevice):
+class PredictSettings(ByEngine):
     """What `residuum predict` can be told."""
 
     run: Place | None = None
@@ -78,10 +72,6 @@ class PredictSettings(OnDevice):
     """A folder for copies of the pictures, one below it for each class. Nothing in it is written over."""
     allow_urls: bool = False
     """Fetch pictures that are named by an address, https:// or http://."""
-    engine: EngineWanted = "auto"
-    """What computes."""
-    precision: PrecisionWanted = "auto"
-    """In what numbers."""
 
 
 @dataclass(frozen=True)
