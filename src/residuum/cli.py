@@ -1,7 +1,7 @@
 """The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
-3 done but for some of it, 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
+3 done but for some of it, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP after saving.
 """
 
 import inspect
@@ -18,6 +18,7 @@ from cyclopts.config import Dict
 from rich.console import Console
 
 from residuum import verbs
+from residuum.console import secure_streams
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -142,6 +143,7 @@ def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Run the command line. A reader that has seen enough (`| head`) ends it without a word."""
+    secure_streams()
     try:
         app.meta(sys.argv[1:])
         sys.stdout.flush()

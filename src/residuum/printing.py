@@ -193,7 +193,11 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
     print_figures(found)
-    return _print_side_by_side(found) if found.beside else None
+    if found.beside:
+        _print_side_by_side(found)
+    if found.not_kept:
+        say(f"the figures are not kept in the run: {found.not_kept}")
+    return None
 
 
 def _print_side_by_side(found: DataEvaluation) -> None:

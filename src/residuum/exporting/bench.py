@@ -19,6 +19,7 @@ from residuum.exporting.export import own_answers
 from residuum.exporting.parity import Answering, agreement, answers, refused
 from residuum.exporting.quantise import CALIBRATION, write_int8
 from residuum.exporting.real_pictures import RealPictures, open_pictures, views_of
+from residuum.files import CannotWrite
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import BenchSettings
 from residuum.records.engines import EngineChoice, EngineTiming
@@ -143,5 +144,8 @@ def _chosen(
         environment=machine.environment(),
         versions=versions(),
     )
-    kept.keep_choice(choice)
+    try:
+        kept.keep_choice(choice)
+    except CannotWrite as error:
+        say(f"the choice is not kept, torch answers as before: {error.what}")
     return choice

@@ -27,6 +27,7 @@ from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.binding import own_settings
 from residuum.training.way import (
     chosen_start,
     fewer_passes,
@@ -312,7 +313,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     """
     assert settings.resume is not None
     run = Path(settings.resume)
-    record = runs.read_run(run)
+    record = runs.read_begun(run)
     others = set(explicit(settings)) - {"resume"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
@@ -323,14 +324,15 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    is_steps = record.settings.summary.recipe not in BY_FOLDS
-    if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
-        raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    again = TrainSettings(**record.settings.settings)
+    again = own_settings(run, record.settings)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     resolved = resolve(again)
-    if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
+    if record.data is None:
+        raise UserError(
+            f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
+        )
+    if fingerprint(resolved.data) != record.data.fingerprint:
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
             "pictures, labels or class names have changed",
