@@ -2,16 +2,20 @@
 
 import errno
 import json
+import multiprocessing
 import os
+import select
 import signal
 import socket
 import threading
+import time
 from pathlib import Path
 
 import made_up_records as made
 import pytest
 
 from residuum import machine, runs
+from residuum.data import batches
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, hold, replacing, write_json, write_whole
 from residuum.records.codec import line
@@ -231,3 +235,29 @@ def test_what_is_no_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
         file.truncate(2**31)
     with pytest.raises(UserError, match="too large"):
         runs.read_run(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded")
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    ended, held = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        multiprocessing.get_context("fork").Process(target=_work).start()
+        os.write(held, b"!")
+        time.sleep(60)
+        os._exit(0)
+    os.close(held)
+    assert os.read(ended, 1) == b"!"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert select.select([ended], [], [], 20)[0]
+    assert os.read(ended, 1) == b""  # nobody holds the other end any more
+    os.close(ended)
+
+
+def _work() -> None:
+    batches._quiet_worker(0)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
+        os.kill(os.getpid(), number)
+    time.sleep(60)

@@ -20,6 +20,7 @@ explain/                 what `residuum explain` found, a folder each time
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -277,10 +278,13 @@ def new_folder(
     now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
     path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    is_empty = path.is_dir() and all(file.name.startswith(UNFINISHED) for file in path.iterdir())
+    if path.exists() and not is_empty:
         raise UserError(f"{path} exists and is not an empty folder", why, mend)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for left in path.iterdir():  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     except OSError as error:
         raise cannot_write(path, 0, error) from error
     return path
