@@ -367,7 +367,8 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
         return print("\n* takes --model, a run or model file of your own")
     for study in found:
-        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
+        answer = f"what was found in {study['examined']}" if study["examined"] else study["verdict"]["answer"]
+        print(f"{study['name']:<20}{answer} at scale {study['scale']}")
         print(f"{'':<20}{study['measured']['en']}")
         print(f"{'':<20}{Path(study['folder']) / REPORT}")
     return print(f"index    {Path(settings.out) / 'index.html'}")

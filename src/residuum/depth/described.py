@@ -17,7 +17,7 @@ def measured_on(opened: NetWithData, images: int) -> Json:
         "model": {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, how.image_size)},
         "data": {
             "name": data.name,
-            "split": "validation",
+            "split": opened.validation_split,
             "images": images,
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",

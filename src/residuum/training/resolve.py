@@ -68,7 +68,7 @@ class Resolved:
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or Path(self.settings.start or "").stem or "net"
+        return self.settings.model or (self.start.name if self.start else "net")
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
