@@ -43,6 +43,11 @@ class Classifier:
         return runs.model_name(self.file)
 
     @property
+    def source(self) -> str:
+        """Return where the pictures lie that it was trained with, "" where that is not known."""
+        return self.about.data.source if self.about.data else ""
+
+    @property
     def digest(self) -> str:
         """Return what a lineage calls the model file."""
         return short_digest(self.file)
