@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 from corpus.case import Case, Make, Must, done, refused
-from corpus.things import DAMAGES, colours_model, photos, run_of, spoiled, text
+from corpus.things import DAMAGES, colours_file, colours_model, photos, run_of, spoiled, text
 
 NEVER_GUESSED = Must((0, 2))
 """Read where it is not needed, or refused: never a traceback."""
@@ -108,7 +108,7 @@ def _checkpoint(change: Callable[[bytes, Random], bytes], *, before: bool) -> Ma
 
 
 def _another_nets(_old: bytes, _luck: Random) -> bytes:
-    return _tuned_files()["model.safetensors"]
+    return colours_file()
 
 
 CHECKPOINTS: dict[str, Callable[[bytes, Random], bytes]] = {
@@ -161,10 +161,6 @@ def _tuned() -> Path:
     run = train.python(data, start=colours_model(home), out=home / "tuned", threads=1, workers=0).path
     review.python(run)
     return run
-
-
-def _tuned_files() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in _tuned().iterdir() if path.is_file()}
 
 
 @cache

@@ -187,7 +187,7 @@ def _resume(at: Place, given: Path) -> Said:
 
 
 def _config(at: Place, given: Path) -> Said:
-    return at.run("train", "--config", given, "--out", at.here / "run", *SMALL)
+    return at.run("train", _six_colours(at), "--config", given, "--out", at.here / "run", *SMALL)
 
 
 WRITES = {"resume", "report", "review", "card", "evaluate run"}
