@@ -4,8 +4,9 @@
 
 Without a model, a ResNet-50 that was never trained, which is as fast. In turns: the engine alone on batches of 16 views
 that are ready, and the server asked for photographs (their JPEG files) by 32 connections, each of which asks again as
-soon as it has its answer. Then, for 20 seconds, requests at ten times that rate, whether answered or not. Who asks runs
-beside the server, on the same cores. Four minutes at most. Writes results/serve.json.
+soon as it has its answer; and, for comparison, `predict` of the same files, which decodes but knows no HTTP. Then, for 20
+seconds, requests at ten times that rate, whether answered or not. Who asks runs beside the server, on the same cores. Four
+minutes at most. Writes results/serve.json.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from figures import Figures, asked, ratios, spread, write
+from figures import Figures, asked, ratios, seconds_of, spread, write
 from predict import untrained
 
 from residuum.choices import EngineWanted, PrecisionWanted
@@ -152,6 +153,12 @@ def alone(predictor: Predictor, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
+def with_decoding(predictor: Predictor, pictures: Path) -> float:
+    """Return the pictures a second of the engine and the decoder before it, from files."""
+    files = [pictures / name for name in pictures_below(pictures)[:200]]
+    return len(files) / seconds_of(lambda: list(predictor.answers(files)))
+
+
 def main(
     pictures: str,
     model: str | None = None,
@@ -162,13 +169,14 @@ def main(
     seconds: float = 12.0,
 ) -> None:
     sent = requests(Path(pictures))
-    engines, servers = list[float](), list[float]()
+    engines, predicts, servers = list[float](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         file = untrained(Path(folder)) if model is None else Path(model)
         predictor = load(file, engine=engine, precision=precision)
         with served(file, engine, precision) as (port, process):
             for _ in range(turns):
                 engines.append(alone(predictor, seconds))
+                predicts.append(with_decoding(predictor, Path(pictures)))
                 servers.append(asyncio.run(throughput(port, sent, seconds)))
             bursts = asyncio.run(overload(port, sent, TIMES * statistics.median(servers), 20.0, process))
     found = {
@@ -178,8 +186,10 @@ def main(
         "engine": predictor.engine.name,
         "precision": predictor.engine.precision,
         "engine_per_second": spread(engines),
+        "predict_per_second": spread(predicts),
         "server_per_second": spread(servers),
         "of_the_engine": spread(ratios(servers, engines)),
+        "of_predict": spread(ratios(servers, predicts)),
         "n": turns,
         "overload": bursts,
     }
