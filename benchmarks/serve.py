@@ -3,10 +3,10 @@
     python benchmarks/serve.py ../shared/data/imagenet-sample [MODEL]
 
 Without a model, a ResNet-50 that was never trained, which is as fast. In turns: the engine alone on batches of 16 views
-that are ready, and the server asked for photographs (their JPEG files) by 32 connections, each of which asks again as
-soon as it has its answer; and, for comparison, `predict` of the same files, which decodes but knows no HTTP. Then, for 20
-seconds, requests at ten times that rate, whether answered or not. Who asks runs beside the server, on the same cores. Four
-minutes at most. Writes results/serve.json.
+that are ready; `predict` of the files, for comparison, which decodes but knows no HTTP; and the server asked for photographs
+(their JPEG files) by 32 connections, each of which asks again as soon as it has its answer. Then, for 20 seconds, requests
+at ten times that rate, whether answered or not. Who asks runs beside the server, on the same cores. Four minutes at most.
+Writes results/serve.json.
 """
 
 import asyncio
