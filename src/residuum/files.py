@@ -153,7 +153,7 @@ def cannot_write(path: Path, size: int, error: OSError) -> CannotWrite:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
     why = ""
     with suppress(OSError):  # where not even that can be told
-        folder = next((p for p in path.parents if p.exists()), Path())
+        folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
         free = shutil.disk_usage(folder).free / 1e6
         why = f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free"
     mend = "make room or choose another place with --out"

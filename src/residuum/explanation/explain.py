@@ -17,6 +17,7 @@ from torch import Tensor
 from residuum import errors, machine, runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, read_picture
 from residuum.data.preprocess import normalise
@@ -89,8 +90,9 @@ def explain(settings: ExplainSettings) -> Explanation:
         environment=machine.environment(),
     )
     run = Path(settings.run)
-    below = str(run / runs.EXPLANATIONS) + "/" if runs.is_run(run) else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem)
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     write_record(out / runs.EXPLAINED, found)
     return Explanation(out, found.pictures)
 
@@ -191,7 +193,8 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        opened = open_with_data(classifier, compute, settings.data)
+        columns = ColumnNames(settings.image_column, settings.label_column)
+        opened = open_with_data(classifier, compute, settings.data, columns)
     except UserError as error:
         if settings.data is not None:
             raise

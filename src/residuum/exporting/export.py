@@ -75,7 +75,9 @@ def export(settings: ExportSettings) -> ExportedModel:
     calibrating = CALIBRATION if settings.int8 else 0
     pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating)
     compute.place(classifier.net)
-    out = new_folder(settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}")
+    out = new_folder(
+        settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}", pictures=classifier.source
+    )
     whole = out / f"{UNFINISHED}export"  # so that what is killed on the way is never taken for a model that agrees
     try:
         whole.mkdir()

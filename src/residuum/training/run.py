@@ -48,7 +48,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         Stopped: a signal came; everything is saved and the message says how to go on.
     """
     resolved = resolve(settings) if settings.resume is None else reopen(settings)
-    run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
+    run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
@@ -62,6 +62,10 @@ def train(settings: TrainSettings) -> runs.RunRecord:
             taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop)
             _finish(folder.folder(), taken, loaders, net, judged)
             return runs.read_run(folder.folder())
+
+
+def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
+    return runs.new_run_folder(settings.out, run_name(resolved), resolved.data.source)
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
