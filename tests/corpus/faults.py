@@ -7,7 +7,6 @@ PATHS = "a table of paths is not read"
 LAYOUT = "not recognised"
 TYPES = "an inert type beside the weights is refused"
 STRICT = "a model file is not read strictly"
-DIGEST = "settings are not bound to the checkpoint"
 CONFIG = "a file of settings is not read strictly"
 
 FAULTS: dict[tuple[str, str], str] = {
@@ -28,7 +27,6 @@ FAULTS: dict[tuple[str, str], str] = {
     ("says: too few classes", "predict with"): STRICT,
     ("says: too many classes", "predict with"): STRICT,
     ("says: a class twice", "predict with"): STRICT,
-    ("resume: settings.seed edited", "resume"): DIGEST,
     **{(f"config: {name}", "config"): CONFIG
        for name in ("settings is a number", "settings is a list", "a fraction", "deep", "an empty model",
                     "half a squeeze")},

@@ -26,7 +26,8 @@ from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
-from residuum.records.codec import write_record
+from residuum.records.codec import read_record, write_record
+from residuum.records.run import SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
 from residuum.training.binding import own_settings
@@ -346,7 +347,18 @@ def reopen(settings: TrainSettings) -> Resolved:
     if resolved.data.source != record.data.source:
         say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
+    _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:
+    """Refuse a file that says that other pictures were kept aside than were (UserError)."""
+    if file.exists() and cut is not None and read_record(file, SplitRows).validation != tuple(cut.validation.tolist()):
+        raise UserError(
+            f"{file} does not hold the rows that were kept aside in training",
+            "it was edited, or is another run's",
+            "bring the old one back, or remove it: the rows follow from --seed and --validation",
+        )
 
 
 def _there(run: Path, source: str) -> str:
