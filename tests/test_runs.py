@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import made_up_records as made
@@ -261,3 +262,15 @@ def _work() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
         os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def test_a_worker_ended_from_outside_is_one_clear_error() -> None:
+    def ended() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that…\nmore")
+
+    served = batches._from_workers(ended())
+    assert next(served) == 1
+    with pytest.raises(UserError, match="from outside") as error:
+        next(served)
+    assert "Bus error" in error.value.why
