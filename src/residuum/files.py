@@ -21,6 +21,8 @@ UNFINISHED = ".unfinished-"
 """How the name of a file being written begins."""
 _HELD = f"{UNFINISHED}held-"
 """The same where its writer holds it (`hold`) until it is whole: what nobody holds was left by one that is gone."""
+ELSEWHERE = "make room or choose another place with --out"
+IN_THE_CACHE = "make room there, or set RESIDUUM_CACHE to another folder"
 LARGEST_JSON = 2**28
 """Bytes of a JSON file that is read."""
 _DAY = 86_400
@@ -149,14 +151,13 @@ class CannotWrite(UserError):  # noqa: N818 - as UserError is what people see
     """A file could not be written."""
 
 
-def cannot_write(path: Path, size: int, error: OSError) -> CannotWrite:
+def cannot_write(path: Path, size: int, error: OSError, mend: str = ELSEWHERE) -> CannotWrite:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
     why = ""
     with suppress(OSError):  # where not even that can be told
         folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
         free = shutil.disk_usage(folder).free / 1e6
         why = f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free"
-    mend = "make room or choose another place with --out"
     return CannotWrite(f"cannot write {path}: {error.strerror or error}", why, mend)
 
 

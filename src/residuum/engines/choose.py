@@ -50,7 +50,9 @@ def open_engine(
     found = kept.choice(model.digest) if engine == "auto" and device in {"auto", "cpu"} else None
     if found and precision in {"auto", found.precision}:
         try:
-            return _opened(file, model, found.engine, found.precision, device, threads or found.threads)
+            return _opened(
+                file, model, found.engine, found.precision, device, threads or min(found.threads, machine.cores())
+            )
         except UserError as error:  # what is kept of it is damaged or gone
             if found.engine == "torch":
                 raise

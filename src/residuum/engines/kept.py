@@ -8,7 +8,7 @@ from residuum import machine
 from residuum.choices import EngineName
 from residuum.engines.versions import versions
 from residuum.errors import UserError
-from residuum.files import short_digest, write_whole
+from residuum.files import IN_THE_CACHE, CannotWrite, short_digest, write_whole
 from residuum.records.codec import read_record, write_record
 from residuum.records.engines import EngineChoice
 from residuum.version import VERSION
@@ -33,8 +33,12 @@ def graph(file: Path, digest: str) -> Path:
         from residuum.loading import load
 
         classifier = load(file)
-        write_whole(kept, net_graph(classifier.net, classifier.preprocessing).SerializeToString())
-        seal(kept)
+        made = net_graph(classifier.net, classifier.preprocessing).SerializeToString()
+        try:
+            write_whole(kept, made)
+            seal(kept)
+        except CannotWrite as error:
+            raise CannotWrite(error.what, error.why, IN_THE_CACHE) from error
     return kept
 
 
