@@ -288,6 +288,11 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    if not imported.spec.num_classes:
+        return print(f"next     residuum train DATA --start {imported.path}")
+    if imported.unnamed:
+        again = f"residuum import {imported.source} --out {imported.path} --classes NAMES.txt"
+        print(f"next     {again} (one a line: the names of its classes are guessed)")
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 

@@ -36,5 +36,5 @@ def net_name(spec: NetSpec) -> str:
 
 def _shape(spec: NetSpec) -> tuple[object, ...]:
     """What a name stands for; shortcut options, say, are choices within it."""
-    size = (spec.stem, spec.block, spec.blocks, spec.widths, spec.stem_channels, spec.expansion)
+    size = (spec.stem, spec.block, spec.blocks, spec.widths, spec.stem_channels, spec.out_channels)
     return (*size, spec.order, spec.groups, spec.squeeze, spec.shortcut == "none")

@@ -25,6 +25,8 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         Stopped: a signal came; what was trained is kept, and the same command goes on.
     """
     wanted = chosen(settings)
+    if settings.data and Path(settings.data).is_dir():
+        runs.refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
     setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),
