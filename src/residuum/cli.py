@@ -138,7 +138,7 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
 
 def _fail(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # the exit code says it too
-        say(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", message))
+        say(message)
     raise SystemExit(code)
 
 
