@@ -176,6 +176,21 @@ def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: r
     assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
 
 
+def test_a_head_on_a_backbone_is_the_one_on_the_whole_net(
+    finished: runs.RunRecord, start: Path, flat: Path, tmp_path: Path
+) -> None:
+    whole = load(start)
+    spec = replace(whole.spec, num_classes=0)
+    net = ResNet(spec)
+    weights = dict(whole.net.state_dict())
+    net.load_state_dict({**weights, "fc.weight": weights["fc.weight"][:0], "fc.bias": weights["fc.bias"][:0]})
+    backbone = tmp_path / "backbone.safetensors"
+    save_classifier(backbone, net, spec, (), whole.preprocessing, Provenance())
+    run = train(TrainSettings(str(flat), start=str(backbone), precision="float32", out=str(tmp_path / "run")))
+    of_whole, of_backbone = (load(one.path).net.state_dict() for one in (finished, run))
+    assert all(torch.equal(of_backbone[name], tensor) for name, tensor in of_whole.items())
+
+
 def test_a_saved_head_answers_as_scikit_learn_does(finished: runs.RunRecord) -> None:
     model, loader, net = load(finished.path), loader_of(finished), load(finished.path).net
     net.set_submodule("fc", torch.nn.Identity())

@@ -65,7 +65,10 @@ def line(one: Answer | Unanswered, form: AnswerFormat, top: int) -> str:
         return _text(f"{name}  not answered: {one.why}") + "\n"
     pairs = zip(one.classes, one.probabilities, strict=True)
     doubt = f"unsure ({one.reason})  " if one.unsure else ""
-    return _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)).replace("\n", "\\u000a") + "\n"
+    return (
+        _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)).replace("\n", "\\u000a")
+        + "\n"
+    )
 
 
 def _cells(one: Answer | Unanswered, top: int) -> list[str]:
