@@ -20,7 +20,7 @@ from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.loading import load
+from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
@@ -29,6 +29,7 @@ from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
+from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
