@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
 from residuum.errors import PartlyDone, UserError
 from residuum.plain_data import by_place
