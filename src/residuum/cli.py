@@ -199,7 +199,7 @@ def main() -> None:
 
 
 def _escape_what_cannot_be_shown() -> None:
-    """Let letters that an output's encoding lacks, and bytes of file names that are no text, become \\uXXXX, as in JSON."""
+    """Let letters that an output's encoding lacks, and bytes of names that are no text, become \\uXXXX, as in JSON."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)
