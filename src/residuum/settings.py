@@ -186,7 +186,7 @@ class StudySettings(OnDevice):
     scale: Scale = "quick"
     """quick: minutes on an ordinary processor. full: the papers' own recipes, for a GPU."""
     seeds: Annotated[int, Range(1, 1000)] = 3
-    """How many seeds everything that is trained is trained with: 1, 2, 3 …"""
+    """How many seeds everything that is trained is trained with: 1, 2, 3 … Not of a model that is given."""
     model: Place | None = None
     """Examine this run or model file instead of nets trained for the study."""
     data: Place | None = None

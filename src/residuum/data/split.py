@@ -20,6 +20,8 @@ _NAMES: dict[SplitName, set[str]] = {
     "test": {"test", "testing", "eval"},
 }
 
+KEPT_ASIDE = "kept aside in training"
+
 
 _VARIANTS: dict[SplitName, set[str]] = {
     "train": {"trn", "训练", "訓練"},
@@ -89,7 +91,7 @@ def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -
     if cut is None:
         return None
     validation = np.array(read_json(rows)["validation"]) if rows.exists() else cut.validation
-    return _cut(len(labels), validation, share, seed, "kept aside in training")
+    return _cut(len(labels), validation, share, seed, KEPT_ASIDE)
 
 
 def _cut(count: int, validation: NDArray[np.int64], share: float, seed: int, origin: str) -> ValidationCut | None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from residuum import runs
+from residuum.choices import SplitName
 from residuum.compute import Compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Loader, open_loader
@@ -13,7 +14,7 @@ from residuum.data.cache import fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split
 from residuum.data.open import open_data
-from residuum.data.split import ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
+from residuum.data.split import KEPT_ASIDE, ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
 from residuum.errors import UserError, listed
 from residuum.files import Json
 from residuum.loading import Classifier
@@ -49,6 +50,11 @@ class NetWithData(NamedTuple):
     def validation(self) -> Split | None:
         """Return the pictures kept aside."""
         return training_and_validation(self.data, self.cut)[1]
+
+    @property
+    def validation_split(self) -> SplitName:
+        """Return what `validation` holds: "train" where the net was trained on these pictures as well."""
+        return "train" if self.same and self.cut and self.cut.origin != KEPT_ASIDE else "validation"
 
     def loader(self, split: Split, batch_size: int = BATCH, workers: int | None = None) -> Loader:
         """Return a split ready to be served, shown as the net was trained to see pictures."""

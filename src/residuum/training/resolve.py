@@ -70,7 +70,7 @@ class Resolved:
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or Path(self.settings.start or "").stem or "net"
+        return self.settings.model or (self.start.name if self.start else "net")
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
@@ -133,7 +133,7 @@ def resolve(settings: TrainSettings) -> Resolved:
 def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
     """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
     named_recipe = recipe_name(_asked_recipe(settings), settings.target)
-    start = load(start_file(str(settings.start))) if settings.start is not None else None
+    start = load(start_file(str(settings.start)), backbone=True) if settings.start is not None else None
     if settings.model is not None or start is not None:
         _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     if settings.data is None:
@@ -142,7 +142,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
-        settings, start = replace(settings, start=name), load(start_file(name))
+        settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
         named_recipe = _asked_recipe(settings)
     if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
