@@ -16,7 +16,7 @@ def say(text: str) -> None:
     """Print a line for the person; where nobody can be told any more, what is being done goes on."""
     if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 class Forgiving:
@@ -58,9 +58,6 @@ def forgiving_stderr() -> Forgiving:
 
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
-    """Print a line for the person."""
-    print(visible(text), file=sys.stderr, flush=True)
-
 
 def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
