@@ -72,7 +72,7 @@ def short_digest(path: Path) -> str:
 
 def cannot_write(path: Path, size: int, error: OSError) -> UserError:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
-    folder = next((p for p in path.parents if p.exists()), Path())
+    folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
     free = shutil.disk_usage(folder).free / 1e6
     return UserError(
         f"cannot write {path}: {error.strerror or error}",

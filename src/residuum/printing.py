@@ -288,6 +288,11 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    if not imported.spec.num_classes:
+        return print(f"next     residuum train DATA --start {imported.path}")
+    if imported.unnamed:
+        again = f"residuum import {imported.source} --out {imported.path} --classes NAMES.txt"
+        print(f"next     {again} (one a line: the names of its classes are guessed)")
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 
@@ -367,7 +372,8 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
         return print("\n* takes --model, a run or model file of your own")
     for study in found:
-        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
+        answer = f"what was found in {study['examined']}" if study["examined"] else study["verdict"]["answer"]
+        print(f"{study['name']:<20}{answer} at scale {study['scale']}")
         print(f"{'':<20}{study['measured']['en']}")
         print(f"{'':<20}{Path(study['folder']) / REPORT}")
     return print(f"index    {Path(settings.out) / 'index.html'}")

@@ -195,10 +195,10 @@ def read_run(path: Path) -> RunRecord:
 # --- making and keeping a run ------------------------------------------------------------------
 
 
-def new_run_folder(wanted: str | Path | None, name: str) -> Path:
+def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here (UserError as `new_folder`)."""
     mend = f"go on with it (residuum train --resume {wanted}) or choose another --out"
-    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend)
+    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend, pictures=pictures)
 
 
 def new_folder(
@@ -206,28 +206,57 @@ def new_folder(
     name: str,
     why: str = "results never write over others",
     mend: str = "choose another --out",
+    pictures: str = "",
 ) -> Path:
-    """Make an empty folder: the one wanted, or NAME-DATE here.
+    """Make an empty folder: the one wanted, or NAME-DATE here, or beside the folder of `pictures` if here is below it.
 
     Raises:
-        UserError: it exists and is not empty (`why` and `mend` are said), or cannot be made.
+        UserError: it exists and is not empty (`why` and `mend` are said), lies below `pictures`, or cannot be made.
     """
-    now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
-    path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not an empty folder", why, mend)
     try:
+        apart = apart_from(pictures)
+        now = f"{apart}{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
+        path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
+        refuse_below(path, pictures)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} exists and is not an empty folder", why, mend)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(path, 0, error) from error
+        raise cannot_write(Path(wanted or name), 0, error) from error
     return path
 
 
-def new_file(wanted: str | Path | None, name: str) -> Path:
-    """Return where a new model file is to be written: where wanted, or NAME here (UserError if it exists)."""
-    path = Path(wanted or name)
-    if path.exists():
+def apart_from(pictures: str) -> str:
+    """Return "", or, with a slash, where results go instead: beside the folder of `pictures`, if here is in it."""
+    return f"{Path(pictures).resolve().parent}/" if _is_below(Path(), pictures) else ""
+
+
+def refuse_below(path: Path, pictures: str) -> None:
+    """Refuse to write `path` where that is below the folder of `pictures` (UserError)."""
+    if _is_below(path, pictures):
+        raise UserError(
+            f"{path} lies in the folder of the pictures, {pictures}",
+            "nothing is written there: it would be taken for pictures the next time",
+            "choose another --out",
+        )
+
+
+def _is_below(path: Path, folder: str) -> bool:
+    """Say whether `path` is or would be the folder or below it; "digits" and names of the hub are no folders here."""
+    above = Path(folder)
+    return above.is_absolute() and above.is_dir() and path.resolve().is_relative_to(above.resolve())
+
+
+def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
+    """Return where a new model file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
+
+    Raises:
+        UserError: it exists, or lies below `pictures`.
+    """
+    path = Path(wanted or apart_from(pictures) + name)
+    refuse_below(path, pictures)
+    if os.path.lexists(path):
         raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
     return path
 

@@ -13,7 +13,7 @@ from residuum import machine, runs
 from residuum.choices import EvaluationViews, Precision, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
-from residuum.data.contract import Split
+from residuum.data.contract import ColumnNames, Split
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
@@ -91,7 +91,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     classifier, *others = [load(one) for one in (settings.run, *settings.with_)]
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
-    opened = open_with_data(classifier, compute, settings.data)
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    opened = open_with_data(classifier, compute, settings.data, columns, judging=True)
     name, split = _choose_split(opened, settings)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
@@ -194,13 +195,11 @@ def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[s
 
 
 def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str, Split]:
-    """The split asked for; else test, else validation, else train."""
-    data, wanted = opened.data, settings.split
-    if wanted is None and settings.data is not None and data.test is None and data.validation is None:
-        wanted = "train"  # pictures given without splits: all of them are what to judge on
-    splits = {"test": data.test, "validation": opened.validation, "train": data.train}
-    present = {name: split for name, split in splits.items() if split is not None}
-    name: str = wanted or next(iter(present))
+    """The split asked for; else test, else validation, else the pictures trained on, or all that were given."""
+    data = opened.data
+    splits = {"test": data.test, "validation": opened.validation, "train": opened.training}
+    present = {name: split for name, split in splits.items() if split is not None and len(split)}
+    name: str = settings.split or next(iter(present))
     if name not in present:
         raise UserError(
             f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"

@@ -18,6 +18,7 @@ from residuum import errors, machine, runs
 from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, read_picture
 from residuum.data.preprocess import normalise
@@ -90,8 +91,9 @@ def explain(settings: ExplainSettings) -> Explanation:
         environment=machine.environment(),
     )
     run = Path(settings.run)
-    below = str(run / runs.EXPLANATIONS) + "/" if runs.is_run(run) else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem)
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     write_record(out / runs.EXPLAINED, found)
     return Explanation(out, found.pictures)
 
@@ -192,7 +194,8 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        opened = open_with_data(classifier, compute, settings.data)
+        columns = ColumnNames(settings.image_column, settings.label_column)
+        opened = open_with_data(classifier, compute, settings.data, columns)
     except UserError as error:
         if settings.data is not None:
             raise

@@ -75,7 +75,9 @@ def export(settings: ExportSettings) -> ExportedModel:
     calibrating = CALIBRATION if settings.int8 else 0
     pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating)
     compute.place(classifier.net)
-    out = new_folder(settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}")
+    out = new_folder(
+        settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}", pictures=classifier.source
+    )
     try:
         write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
         file = out / EXPORTED[ENGINES[settings.to]]

@@ -44,7 +44,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     """
     going_on = settings.resume is not None
     resolved = reopen(settings) if going_on else resolve(settings)
-    run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
+    run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop:
@@ -58,6 +58,10 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         taken, net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
         _finish(run, taken, loaders, net, judged)
     return runs.read_run(run)
+
+
+def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
+    return runs.new_run_folder(settings.out, run_name(resolved), resolved.data.source)
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
