@@ -138,7 +138,7 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
 
 def _fail(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # the exit code says it too
-        say(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", message))
+        say(message)
     raise SystemExit(code)
 
 
@@ -200,7 +200,7 @@ def main() -> None:
 
 
 def _escape_what_cannot_be_shown() -> None:
-    """Let letters that an output's encoding lacks, and bytes of file names that are no text, become \\uXXXX, as in JSON."""
+    """Let letters that an output's encoding lacks, and bytes of names that are no text, become \\uXXXX, as in JSON."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)

@@ -1,6 +1,7 @@
 """What is said to the person, always on stderr: stdout belongs to the figures."""
 
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ def say(text: str) -> None:
     """Print a line for the person; where nobody can be told any more, what is being done goes on."""
     if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
         with suppress(OSError, ValueError):
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
 
 class Forgiving:
@@ -58,7 +59,6 @@ def forgiving_stderr() -> Forgiving:
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
-
 def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
     last, began, before = float("-inf"), 0.0, 0
@@ -75,3 +75,16 @@ def show_progress(doing: str) -> Callable[[int, int], None]:
             last = now
 
     return tell
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return the text with what would steer a terminal, or turn the direction of writing, as \\u001b, as in JSON."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def put(*parts: object, sep: str = " ", end: str = "\n") -> None:
+    """Print to stdout, as `print` does, whatever is in the names."""
+    sys.stdout.write(visible(sep.join(map(str, parts)) + end))

@@ -27,7 +27,7 @@ KEPT_ASIDE = "kept aside in training"
 _VARIANTS: dict[SplitName, set[str]] = {
     "train": {"trn", "训练", "訓練"},
     "validation": {"validate", "development", "验证", "驗證", "校验", "校驗", "开发", "開發"},
-    "test": {"tst", "evaluation", "holdout", "测试", "測試", "评估", "評估", "评测", "評測"},
+    "test": {"tst", "evaluation", "holdout", "heldout", "测试", "測試", "评估", "評估", "评测", "評測"},
 }
 _FILLING = re.compile(
     r"[\W_]+|(19|20)\d\d|(data)?sets?|data|images?|imgs?|pictures?|pics?|photos?|samples?|splits?|folders?|jpe?g|png"

@@ -102,7 +102,8 @@ def open_with_data(
         )
     if source is None:
         columns = ColumnNames.of(classifier.about.settings)
-    data = open_data(str(place), progress=show_progress("fetching"), columns=columns, judging=judging)
+    asked = bool(source)  # what a file says alone asks no network
+    data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     digest = fingerprint(data)
     return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
 

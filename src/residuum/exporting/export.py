@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
-from residuum.console import say
+from residuum.console import say, visible
 from residuum.engines.choose import EXPORTED
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
@@ -130,7 +130,7 @@ def _metadata(about: Exported) -> dict[str, str]:
 
 
 def _lines(names: Iterable[str]) -> Iterable[str]:
-    return (name.replace("\n", " ") for name in names)
+    return (visible(name.replace("\n", " ")) for name in names)
 
 
 # --- what is written, and how it is asked --------------------------------------------------------
