@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -145,6 +145,27 @@ def short_digest(path: Path) -> str:
     """Return the first 16 hex digits of the file's SHA-256: what a model's lineage calls the file it came from."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def seal(path: Path, *parts: Path) -> None:
+    """Write down beside `path` what it, or each of its parts, holds, so that damage is noticed (as write_whole)."""
+    write_whole(_seal(path), _digests(parts or (path,)))
+
+
+def is_intact(path: Path, *parts: Path) -> bool:
+    """Say whether a file, or each of its parts, is there as it was sealed; what nobody sealed is taken to be."""
+    try:
+        return path.is_file() and (not _seal(path).exists() or _seal(path).read_bytes() == _digests(parts or (path,)))
+    except OSError:
+        return False
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digests(files: Iterable[Path]) -> bytes:
+    return " ".join(map(short_digest, files)).encode()
 
 
 class CannotWrite(UserError):  # noqa: N818 - as UserError is what people see

@@ -135,7 +135,7 @@ def _only_on_processors(engine: EngineName, device: Device) -> None:
 
 def _int8(file: Path, digest: str, engine: EngineName) -> Path:
     graph = kept.folder(digest) / kept.INT8[engine]
-    if not kept.is_intact(graph):
+    if not kept.is_whole(graph):
         raise UserError(
             f"there is no int8 form of {file} for {engine} yet, or it is damaged",
             "its ranges are measured on pictures",
