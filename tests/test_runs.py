@@ -225,6 +225,13 @@ def test_a_folder_in_which_a_run_had_only_begun_is_taken(tmp_path: Path) -> None
         runs.new_run_folder(tmp_path, "x")
 
 
+def test_what_a_killed_export_has_left_counts_as_nothing(tmp_path: Path) -> None:
+    (left := tmp_path / f"{UNFINISHED}export").mkdir()
+    (left / "model.onnx").touch()
+    assert runs.new_folder(tmp_path, "x") == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [runs.DATA, runs.ENVIRONMENT, runs.METRICS, runs.EVALUATION, runs.MISTAKES])
 def test_what_is_no_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
     write_json(tmp_path / runs.SETTINGS, made.settings_json())

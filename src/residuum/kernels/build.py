@@ -65,7 +65,7 @@ def is_compiled() -> bool:
         return True
     compiler = _compiler()
     try:
-        return compiler is None or _target(compiler).exists()
+        return compiler is None or is_intact(_target(compiler))
     except (OSError, subprocess.SubprocessError):  # no compiler that works
         return True
 
