@@ -185,17 +185,17 @@ def main() -> None:
     a word, an output that takes no more with one.
     """
     _escape_what_cannot_be_shown()
-    with _interruptible():
-        try:
+    try:
+        with _interruptible():
             app.meta(sys.argv[1:])
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _close_stdout()
-            raise SystemExit(141) from None  # as a command that SIGPIPE ended
-        except OSError as error:
-            _close_stdout()
-            where = f": {error.filename}" if error.filename else ", so this could not be written"
-            _fail(f"error: {error.strerror or error}{where}", 2)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+        raise SystemExit(141) from None  # as a command that SIGPIPE ended
+    except OSError as error:
+        _close_stdout()
+        where = f": {error.filename}" if error.filename else ", so this could not be written"
+        _fail(f"error: {error.strerror or error}{where}", 2)
 
 
 def _escape_what_cannot_be_shown() -> None:

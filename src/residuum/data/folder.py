@@ -70,7 +70,9 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """
     root = existing_folder(path)
     folders = _split_folders(root, judging=judging)
-    found = {split: _find_classes(root, name, judging) for split, name in folders.items() if split == "train"}
+    found: dict[SplitName, Found] = {}
+    if "train" in folders:
+        found["train"] = _find_classes(root, folders["train"], judging)
     _look_at_depth(root, folders, found)
     for split, name in folders.items():
         if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):

@@ -145,6 +145,9 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:
     few = sum(one.images < FEW_IMAGES for one in found.per_class)
+    if unseen := [isolated(one.name) for one in found.per_class if not one.images]:
+        some = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5:,} more" if len(unseen) > 5 else "")
+        yield f"The pictures judged show no {some}: nothing is known of how the model names those."
     classes = counted(len(found.per_class), "class", "classes")
     yield f"How the pictures were shown to the model: {shown(found.protocol)}."
     yield (
