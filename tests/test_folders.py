@@ -72,7 +72,7 @@ NO_CLASSES = [  # beside train/a and train/b, and what is said
     (["test/1.png", "test/2.png"], "test holds 2 pictures in no class folders"),
     (["test/images/1.png"], "test holds 1 picture in no class folders"),
     (["val/1.png"], "validation pictures are taken from the training ones"),
-    (["banner.png"], "1 picture directly in"),
+    (["train/banner.png"], "1 picture directly in"),
 ]
 
 

@@ -142,7 +142,7 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
-        raise no_classes(folder, PREDICT if judging else "put each class into a folder of its own" * bool(split_folder))
+        raise no_classes(folder, PREDICT if judging else "")
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
