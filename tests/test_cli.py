@@ -469,7 +469,7 @@ def test_control_characters_in_a_message_are_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, _, err = command(["train", "./\x1b[31mred\x07"], capsys, monkeypatch)
-    assert "\\x1b[31mred" in err
+    assert "\\u001b[31mred" in err
     assert "\x1b" not in err
 
 

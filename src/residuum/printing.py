@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
 from residuum.errors import PartlyDone, UserError, listed
 from residuum.plain_data import by_place
@@ -197,7 +198,11 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         say("note: the data have changed since the run was trained")
     is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
     print_figures(found, f"pictures of {found.data}" if is_whole else "")
-    return _print_side_by_side(found) if found.beside else None
+    if found.beside:
+        _print_side_by_side(found)
+    if found.not_kept:
+        say(f"the figures are not kept in the run: {found.not_kept}")
+    return None
 
 
 def _print_side_by_side(found: DataEvaluation) -> None:
