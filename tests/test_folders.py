@@ -148,6 +148,12 @@ def test_an_archive_is_named_as_one(tmp_path: Path, name: str, start: bytes) -> 
         assert "unpack it" in caught.value.mend
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"caf\xe9")
+    with pytest.raises(UserError, match="no text in UTF-8"):
+        open_data(str(make(root, "a", "b")))
+
+
 def test_a_fifo_and_a_table_of_another_kind_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     (tmp_path / "t.csv").write_text("a,b")

@@ -11,7 +11,7 @@ import signal
 import sys
 
 if sys.argv and sys.argv[0].rpartition("/")[2] in {"-m", "residuum"} and "-c" not in sys.orig_argv[1:2]:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C just ends it until cli.py looks out for it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

@@ -89,6 +89,9 @@ class ParquetPictures:
                 with opened(path) as file:
                     table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
+                if len(column) != (rows := self.starts[number + 1] - self.starts[number]):
+                    why = f"its column {self.column!r} holds {len(column):,} of {rows:,} rows"
+                    raise UserError(f"{path} is damaged", why, "fetch the data again")
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
                     del groups[next(iter(groups))]
