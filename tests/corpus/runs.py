@@ -293,7 +293,7 @@ def _resumed() -> Iterator[Case]:
         "no number": b'{"pid": "x", "host": "y"}', "below zero": b'{"pid": -1, "host": "y"}',
     }.items():  # fmt: skip
         yield Case(f"lock: {name}", _locked(content), {"resume": Must((0, 2), (("lock.json", "run"),))})
-    yield Case("resume: before its first checkpoint", _bare, {"resume": Must((0, 2), ("residuum train",))})
+    yield Case("resume: before its first checkpoint", _bare, {"resume": done()})
     again = {"resume": refused("finished"), "evaluate run": done("0."), "predict by": done(), "report": done()}
     yield Case("run: as 0.1.0 left it", lambda folder, _: run_of("finished", folder), again)
     yield Case("resume: as 0.1.0 left it", lambda folder, _: run_of("interrupted", folder), {"resume": done()})

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
+from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
 SMALL = 64
@@ -49,6 +50,7 @@ class Batch:
     epoch: int
 
 
+T = TypeVar("T")
 Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
@@ -274,7 +276,7 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for views, shifts in workers:
+    for views, shifts in _from_workers(workers):
         pixels = views.to(loader.device)
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
@@ -325,9 +327,23 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for together, sizes in workers:
+    for together, sizes in _from_workers(workers):
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
+
+
+def _from_workers(workers: Iterable[T]) -> Iterator[T]:
+    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
+    try:
+        yield from workers
+    except RuntimeError as error:  # torch has no kind of its own for it
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that decodes pictures was ended from outside",
+            str(error).splitlines()[0],
+            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
+        ) from error
 
 
 def _quiet_worker(_number: int) -> None:
