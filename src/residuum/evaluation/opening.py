@@ -135,7 +135,11 @@ def _placed(classifier: Classifier, compute: Compute, data: ImageData, digest: s
     if same and data.validation is None:
         asked: Json = classifier.about.settings or {}
         share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
-        cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        try:
+            cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        except (TypeError, ValueError, OverflowError) as error:
+            why = f"--validation {share!r} --seed {seed!r} cannot be"
+            raise UserError(f"{classifier.file} does not say what was kept aside in training", why) from error
     compute.place(classifier.net)
     return NetWithData(classifier, compute, data, digest, same, cut)
 
