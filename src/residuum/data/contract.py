@@ -5,12 +5,28 @@ Letters: N pictures, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+
+
+class ColumnNames(NamedTuple):
+    """Which columns of a table to read; None: the usual ones."""
+
+    image: str | None = None
+    label: str | None = None
+
+    @staticmethod
+    def of(settings: Mapping[str, Any] | None) -> "ColumnNames":
+        """Return those that a run's settings name."""
+        told = settings or {}
+        return ColumnNames(told.get("image_column"), told.get("label_column"))
+
+
+USUAL_COLUMNS = ColumnNames()
 
 
 class Pictures(Protocol):

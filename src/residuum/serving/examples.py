@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from residuum.data.class_names import numbered_as
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode
 from residuum.data.open import open_data
 from residuum.errors import UserError
@@ -29,8 +30,9 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
     trained_with = predictor.about.data
     if not count or trained_with is None:
         return ()
+    columns = ColumnNames.of(predictor.about.settings)
     try:
-        data = numbered_as(open_data(trained_with.source, fetch_allowed=False), predictor.classes)
+        data = numbered_as(open_data(trained_with.source, fetch_allowed=False, columns=columns), predictor.classes)
         split = data.test or data.validation or data.train
         turns = np.empty(len(split), np.int64)
         for label in np.unique(split.labels):

@@ -107,7 +107,9 @@ def whiten_stem(net: ResNet, loader: Loader, seed: int) -> None:
 def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
     """Copy all weights; of the last layer the rows of the classes that both know, in whatever order."""
     weights, new = dict(start.net.state_dict()), [name for name in classes if name not in start.classes]
-    if len(new) == len(classes):
+    if not start.classes:
+        say(f"the starting model is a backbone, without classes: a new last layer for {len(classes)} classes")
+    elif len(new) == len(classes):
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
     elif new:
         say(f"the starting model knows {len(classes) - len(new)} of the {len(classes)} classes; new: {listed(new)}")
