@@ -279,7 +279,9 @@ def _resumed() -> Iterator[Case]:
                 continue
             make = _edited("settings.json", f"{part}.{name}", value)
             must = {"resume": refused(("settings", name)) if part == "settings" else NEVER_GUESSED}
-            yield Case(f"resume: {part}.{name} edited", make, must, ("resume",) if name == "seed" else ())
+            yield Case(
+                f"resume: {part}.{name} edited", make, must, ("resume",) if (part, name) == ("settings", "seed") else ()
+            )
     for name in ("settings.json", "data.json", "split.json", "environment.json"):
         for how, content in CONTENTS.items():
             must = {"resume": refused(name) if name in ("settings.json", "data.json") else NEVER_GUESSED}
