@@ -419,7 +419,6 @@ def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path)
     assert not _still_training(tmp_path)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
     process = started(tmp_path)
     while not (children := _still_training(tmp_path / "runs")):

@@ -1,7 +1,7 @@
 """The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
-3 done but for some of it, 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
+3 done but for some of it, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP after saving.
 """
 
 import codecs
@@ -23,7 +23,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
 from residuum import verbs
-from residuum.console import say
+from residuum.console import say, secure_streams
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -138,7 +138,7 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
 
 def _fail(message: str, code: int) -> NoReturn:
     with suppress(OSError):  # the exit code says it too
-        say(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", message))
+        say(message)
     raise SystemExit(code)
 
 
@@ -185,6 +185,7 @@ def main() -> None:
     a word, an output that takes no more with one.
     """
     _escape_what_cannot_be_shown()
+    secure_streams()
     with _interruptible():
         try:
             app.meta(sys.argv[1:])
@@ -199,7 +200,7 @@ def main() -> None:
 
 
 def _escape_what_cannot_be_shown() -> None:
-    """Let letters that an output's encoding lacks, and bytes of file names that are no text, become \\uXXXX, as in JSON."""
+    """Let letters that an output's encoding lacks, and bytes of names that are no text, become \\uXXXX, as in JSON."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)

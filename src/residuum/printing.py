@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.errors import PartlyDone, UserError
+from residuum.errors import PartlyDone, UserError, listed
 from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.publishing.publish import Published
     from residuum.records.engines import Agreement, EngineChoice
-    from residuum.records.evaluation import DataEvaluation, Figures, Together
+    from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
@@ -42,11 +43,14 @@ def print_json(content: Any) -> None:
     print(json_format.dumps(to_json(content), ensure_ascii=False, indent=1))
 
 
-def print_figures(figures: Figures | None) -> None:
-    """Print how a net was judged, and the figures with their intervals."""
+def print_figures(figures: Evaluation | None, which: str = "") -> None:
+    """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures.images:,} {figures.split} pictures, {figures.protocol}")
+    print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    if unseen := [one.name for one in figures.per_class if not one.images]:
+        every = len(figures.per_class)
+        print(f"classes  {every - len(unseen)} of {every}: no picture of {listed(unseen, 5)}")
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
@@ -192,8 +196,13 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    print_figures(found)
-    return _print_side_by_side(found) if found.beside else None
+    is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
+    print_figures(found, f"pictures of {found.data}" if is_whole else "")
+    if found.beside:
+        _print_side_by_side(found)
+    if found.not_kept:
+        say(f"the figures are not kept in the run: {found.not_kept}")
+    return None
 
 
 def _print_side_by_side(found: DataEvaluation) -> None:

@@ -3,7 +3,10 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -328,6 +331,17 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
 
 
 def _quiet_worker(_number: int) -> None:
-    """Ctrl-C goes to the whole group; only the main process answers it, after the step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that this one works for, however it comes, and end too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -25,7 +25,7 @@ from residuum.data.contract import ImageData, Pictures, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
-from residuum.files import UNFINISHED, replacing
+from residuum.files import remove_unfinished, replacing
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) from time to time."""
@@ -38,16 +38,6 @@ DECODE_VERSION = 1
 
 SETTLED_NS = 2_000_000_000
 """Files younger than this are not remembered: one more write might leave size and time as they are."""
-
-_DAY = 86_400
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove what processes killed more than a day ago left in `folder`."""
-    for path in folder.glob(f"{UNFINISHED}*"):
-        with suppress(OSError):
-            if path.stat().st_mtime < time.time() - _DAY:
-                path.unlink()
 
 
 # --- what is in a data set ---------------------------------------------------------------------

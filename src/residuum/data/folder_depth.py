@@ -79,8 +79,9 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
     """Return the error that says why there are no class folders in `folder`, and which folder is meant."""
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     if any(map(is_picture, names)):
+        names += [entry.name for entry in folder.parent.iterdir() if entry.is_file()]
         tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx"))]
-        said = f"; {listed(tables, 3)} beside them are not read" if tables else ""
+        said = f"; {listed(tables, 3)} beside them is not read" if tables else ""
         return UserError(
             f"the pictures lie directly in {folder}",
             f"without a folder for each class their classes are not known{said}",

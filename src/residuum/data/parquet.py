@@ -59,6 +59,8 @@ class ParquetPictures:
         """See Pictures; a row without a picture gives no bytes (UserError if the file cannot be read)."""
         if self.beside and self.beside[index]:
             return read_picture(Path(self.beside[index]))
+        if not self.column:
+            return b""
         number = bisect_right(self.starts, index) - 1
         column = self._kept.groups.get(number)
         if column is None:
@@ -112,7 +114,8 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
     columns = find_columns(next(training, files[0]), told)
     splits = _split_by_column(root, files, columns) if columns.split else _split_by_files(root, files, columns)
     if "train" not in splits and not judging:
-        raise UserError(f"{root} has no training split", "", "call its files train-….parquet")
+        mend = f"write train into its column {columns.split!r}" if columns.split else "call its files train-….parquet"
+        raise UserError(f"{root} has no training split", "", mend)
     for split in [split for split in splits if split != "train" and is_hidden(splits[split].labels)]:
         say(f"note: the {split} split of {root} has no labels: it is passed over")
         del splits[split]

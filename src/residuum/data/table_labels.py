@@ -82,7 +82,7 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
     if len(rows):
         raise UserError(
             f"{len(rows)} of {len(labels)} rows of the {split} split of {root} have no label",
-            f"the column {column!r} holds nothing or {HIDDEN} there, first in row {rows[0]}",
+            f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}",
             "remove these rows",
         )
 

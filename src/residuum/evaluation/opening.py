@@ -102,7 +102,8 @@ def open_with_data(
         )
     if source is None:
         columns = ColumnNames.of(classifier.about.settings)
-    data = open_data(str(place), progress=show_progress("fetching"), columns=columns, judging=judging)
+    asked = bool(source)  # what a file says alone asks no network
+    data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     digest = fingerprint(data)
     return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
 
@@ -134,7 +135,11 @@ def _placed(classifier: Classifier, compute: Compute, data: ImageData, digest: s
     if same and data.validation is None:
         asked: Json = classifier.about.settings or {}
         share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
-        cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        try:
+            cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        except (TypeError, ValueError, OverflowError) as error:
+            why = f"--validation {share!r} --seed {seed!r} cannot be"
+            raise UserError(f"{classifier.file} does not say what was kept aside in training", why) from error
     compute.place(classifier.net)
     return NetWithData(classifier, compute, data, digest, same, cut)
 

@@ -57,7 +57,7 @@ def open_file(path: Path) -> Opened:
         raise UserError(f"{path} cannot be read as weights", why, "fetch it again, or give another file")
     tensors, metadata = read_tensors(path)
     if "residuum" in metadata:
-        raise UserError(f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA")
+        raise UserError(f"{path} is a residuum model already", "", "use it as it is, wherever a run may be given")
     return flat(tensors)
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from residuum import errors, machine, runs
-from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
@@ -33,7 +32,7 @@ from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
 from residuum.records.codec import to_json, write_record
 from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
-from residuum.settings import ExplainSettings
+from residuum.settings import ExplainSettings, TrainSettings
 
 BATCH = 8
 MOST = 100
@@ -213,5 +212,5 @@ def _nearest(
 
 def _as_trained(classifier: Classifier, compute: Compute) -> Compute:
     """Return how the run computed, so that the features it left in the cache are found."""
-    precision: Precision = (classifier.about.settings or {}).get("precision", "float32")
+    precision = TrainSettings(precision=(classifier.about.settings or {}).get("precision", "float32")).precision
     return choose_compute(compute.device.type, precision, threads=compute.threads)  # type: ignore[arg-type]

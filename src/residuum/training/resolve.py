@@ -26,9 +26,11 @@ from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
-from residuum.records.codec import write_record
+from residuum.records.codec import read_record, write_record
+from residuum.records.run import SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.binding import own_settings
 from residuum.training.way import (
     chosen_start,
     fewer_passes,
@@ -315,7 +317,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     """
     assert settings.resume is not None
     run = Path(settings.resume)
-    record = runs.read_run(run)
+    record = runs.read_begun(run)
     others = set(explicit(settings)) - {"resume", "data"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
@@ -326,16 +328,17 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    is_steps = record.settings.summary.recipe not in BY_FOLDS
-    if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
-        raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    again = TrainSettings(**record.settings.settings)
+    again = own_settings(run, record.settings)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     if record.data is not None:
         again = replace(again, data=settings.data or _there(run, record.data.source))
     resolved = resolve(again)
-    if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
+    if record.data is None:
+        raise UserError(
+            f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
+        )
+    if fingerprint(resolved.data) != record.data.fingerprint:
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
             "pictures, labels or class names have changed",
@@ -344,7 +347,18 @@ def reopen(settings: TrainSettings) -> Resolved:
     if resolved.data.source != record.data.source:
         say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
+    _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:
+    """Refuse a file that says that other pictures were kept aside than were (UserError)."""
+    if file.exists() and cut is not None and read_record(file, SplitRows).validation != tuple(cut.validation.tolist()):
+        raise UserError(
+            f"{file} does not hold the rows that were kept aside in training",
+            "it was edited, or is another run's",
+            "bring the old one back, or remove it: the rows follow from --seed and --validation",
+        )
 
 
 def _there(run: Path, source: str) -> str:
