@@ -177,12 +177,15 @@ def _published(row: dict[str, Any]) -> str:
 def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
     from residuum.records.codec import to_json
+    from residuum.reporting import sentences
     from residuum.runs import MODEL
 
     if json:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
+    if lazy := sentences.lazy(record):
+        print(f"note     {lazy}")
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     if record.head is not None:

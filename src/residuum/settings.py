@@ -6,7 +6,7 @@ from typing import Annotated
 
 from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
 from residuum.errors import UserError
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
     ByEngine,
     DataChoices,
@@ -60,7 +60,7 @@ class PredictSettings(ByEngine):
 
     run: Place | None = None
     """A run folder or a model file."""
-    images: tuple[Place, ...] = ()
+    images: tuple[PlaceOrAddress, ...] = ()
     """Pictures, or folders of pictures."""
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5

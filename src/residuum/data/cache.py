@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from residuum import machine
 from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Subset
 from residuum.data.decode import decode, evaluation_view
+from residuum.data.digits import Scans
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import remove_unfinished, replacing
@@ -66,6 +67,8 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     """
     if isinstance(pictures, Subset):
         return picture_digests(pictures.whole)[pictures.indices]
+    if isinstance(pictures, Scans):
+        return _digest_of_scans(pictures).copy()
     state = _state_of_files(pictures)
     if state is None:
         return _digest(pictures)
@@ -97,13 +100,15 @@ def _state_of_files(pictures: Pictures) -> str | None:
 
 
 def _digest(pictures: Pictures) -> NDArray[np.uint8]:
-    digests = np.empty((len(pictures), 32), np.uint8)
-    for i in range(len(pictures)):
-        encoded = pictures.encoded(i)
-        if not isinstance(encoded, bytes):
-            encoded = f"{encoded.shape}\n".encode() + encoded.tobytes()
-        digests[i] = np.frombuffer(hashlib.sha256(encoded).digest(), np.uint8)
-    return digests
+    digests = b"".join([hashlib.sha256(_as_bytes(pictures.encoded(i))).digest() for i in range(len(pictures))])
+    return np.frombuffer(bytearray(digests), np.uint8).reshape(-1, 32)
+
+
+_digest_of_scans = lru_cache(2)(_digest)
+
+
+def _as_bytes(encoded: bytes | NDArray[np.uint8]) -> bytes:
+    return encoded if isinstance(encoded, bytes) else b"%r\n" % (encoded.shape,) + encoded.tobytes()
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:

@@ -70,7 +70,9 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """
     root = existing_folder(path)
     folders = _split_folders(root, judging=judging)
-    found = {split: _find_classes(root, name, judging) for split, name in folders.items() if split == "train"}
+    found: dict[SplitName, Found] = {}
+    if "train" in folders:
+        found["train"] = _find_classes(root, folders["train"], judging)
     _look_at_depth(root, folders, found)
     for split, name in folders.items():
         if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):
@@ -140,7 +142,7 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
-        raise no_classes(folder, PREDICT if judging else "put each class into a folder of its own" * bool(split_folder))
+        raise no_classes(folder, PREDICT if judging else "")
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
