@@ -13,8 +13,8 @@ import numpy as np
 from residuum.choices import SplitName
 from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
+from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
-    KINDS,
     existing_folder,
     is_picture,
     label_of,
@@ -57,7 +57,7 @@ def open_folder(path: str | Path) -> ImageData:
     """Find the pictures below `path`: CLASS/….png, or train/CLASS/….png with val and test beside it.
 
     The classes are the training split's, in natural order (1, 2, 10); evaluation splits are matched to them
-    by name. Hidden files, and files that are not pictures by their suffix, are passed over.
+    by name. Hidden files, and files that are no pictures, are passed over.
 
     Raises:
         UserError: there is no such folder, or what is in it is not a data set.
@@ -124,14 +124,14 @@ def _find_classes(root: Path, split_folder: str) -> Found:
     if empty:
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"pictures are files that end in {KINDS}",
+            f"pictures are {KINDS}",
             "add pictures, or remove the folder" + "s" * (len(empty) > 1),
         )
     return found
 
 
 def _no_classes(folder: Path) -> UserError:
-    if any(is_picture(entry.name) for entry in folder.iterdir()):
+    if any(is_picture(entry) for entry in folder.iterdir()):
         return UserError(
             f"the pictures lie directly in {folder}",
             "without a folder for each class their classes are not known",

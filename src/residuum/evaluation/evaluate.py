@@ -91,7 +91,7 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     classifier, *others = [load(one) for one in (settings.run, *settings.with_)]
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
-    opened = open_with_data(classifier, compute, settings.data)
+    opened = open_with_data(classifier, compute, settings.data, skip_broken=settings.skip_broken)
     name, split = _choose_split(opened, settings)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)

@@ -12,6 +12,7 @@ from residuum.data.batches import Loader, open_loader
 from residuum.data.cache import fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ImageData, Split
+from residuum.data.look import readable, without_skipped
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
 from residuum.errors import UserError, listed
@@ -70,8 +71,12 @@ class NetWithData(NamedTuple):
         return self.loader(split.take(np.arange(len(split) - rest)) if rest else split)
 
 
-def open_with_data(classifier: Classifier, compute: Compute, source: str | Path | None) -> NetWithData:
+def open_with_data(
+    classifier: Classifier, compute: Compute, source: str | Path | None, *, skip_broken: bool = False
+) -> NetWithData:
     """Open the data set at `source`, by default the one the net was trained with, and place the net.
+
+    Without the pictures that training skipped; or, `skip_broken`, without any that cannot be read.
 
     Raises:
         UserError: no data set is named or known, there is none, or it has other classes.
@@ -85,6 +90,9 @@ def open_with_data(classifier: Classifier, compute: Compute, source: str | Path 
             f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
         )
     data = open_data(str(place), progress=show_progress("fetching"))
+    data = without_skipped(data, trained_with.skipped if trained_with else ())
+    if skip_broken:
+        data = readable(data, skip_broken=True)
     digest = fingerprint(data)
     return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
 

@@ -14,6 +14,7 @@ from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData
+from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
 from residuum.errors import UserError
@@ -137,6 +138,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
+    data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name))
@@ -313,7 +315,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_run(run)
-    others = set(explicit(settings)) - {"resume"}
+    others = set(explicit(settings)) - {"resume", "skip_broken"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
         raise UserError(
@@ -327,6 +329,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
         raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
     again = TrainSettings(**record.settings.settings)
+    again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     resolved = resolve(again)

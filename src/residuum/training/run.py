@@ -11,6 +11,7 @@ from torch import nn
 from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
+from residuum.errors import listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import write_whole
@@ -22,7 +23,7 @@ from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.review import HeadFit
-from residuum.records.run import Data, RunSettings
+from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.head_run import train_head
 from residuum.training.loop import Job
@@ -49,12 +50,13 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop:
         if not going_on:
-            if loaders["train"].images is None:
-                say("reading every picture once for the fingerprint of the data; later runs remember it")
             if resolved.start is not None:  # so that the run can go on without the original
                 write_whole(run / runs.START, resolved.start.file.read_bytes())
             record_data(run, resolved)
             record_start(run, settings, resolved)
+            if skipped := resolved.data.skipped:
+                message = f"gone on without {len(skipped):,} that cannot be read: {listed(one.name for one in skipped)}"
+                runs.append_metrics(run, Event(step=0, message=message))
         taken, net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
         _finish(run, taken, loaders, net, judged)
     return runs.read_run(run)
