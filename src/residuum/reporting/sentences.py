@@ -81,12 +81,13 @@ def scale(found: Evaluation | None) -> str:
 
 def too_few(record: RunRecord) -> str:
     """Say why a new net learnt nothing from few pictures, and what would."""
-    found, few = record.evaluation, record.data and record.data.counts.train
-    if not found or not few or few >= FEW or not found.is_lazy or is_begun(record):
+    found, data = record.evaluation, record.data
+    few = data.counts.train if data else 0
+    if not found or not data or not few or few >= FEW or not found.is_lazy or is_begun(record):
         return ""
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
-        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(record.data.source)}, "
+        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
         "without --from-nothing or a --model, starts from the best that this machine has (residuum weights fetch "
         "resnet50 gets better ones)."
     )
