@@ -27,7 +27,7 @@ from residuum.settings import TrainSettings
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "run"
-    residuum.train("digits", epochs=3, batch_size=64, out=str(path))
+    residuum.train("digits", epochs=3, batch_size=64, blocks=(1, 1, 1), out=str(path))
     return path
 
 
@@ -289,7 +289,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
 
 def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
     recorded = read_json(run / runs.SETTINGS)["command"]
-    assert recorded.replace("'", "") == "residuum train digits --epochs 3 --batch-size 64"
+    assert recorded.replace("'", "") == "residuum train digits --blocks 1 1 1 --epochs 3 --batch-size 64"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

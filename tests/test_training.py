@@ -627,7 +627,7 @@ def with_settings(stopped: Path, run: Path, parts: tuple[str, ...], **values: ob
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "pre-activation"), ("epochs", 5), ("flip", True)],
+    [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "preactivation"), ("epochs", 5), ("flip", True)],
 )
 def test_edited_settings_are_not_gone_on_with(
     name: str, value: object, stopped_after_25_steps: Path, tmp_path: Path

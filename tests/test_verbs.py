@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import KERNELS
 from PIL import Image
 
 import residuum
@@ -310,6 +311,7 @@ follow_imports = skip
 
 
 def test_the_type_checker_knows_every_keyword_and_what_comes_back(tmp_path: Path) -> None:
+    """Of what mypy has read of the package and has not changed since, it is reminded by its cache."""
     pytest.importorskip("mypy")
     (tmp_path / "right.py").write_text(snippet("README.md") + RIGHT, encoding="utf-8")
     (tmp_path / "wrong.py").write_text("import residuum\n" + WRONG, encoding="utf-8")
@@ -321,7 +323,7 @@ def test_the_type_checker_knows_every_keyword_and_what_comes_back(tmp_path: Path
         "--config-file",
         "mypy.ini",
         "--cache-dir",
-        "cache",
+        str(KERNELS.parent / "mypy"),
         "--no-error-summary",
     ]
     done = subprocess.run(
