@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from residuum import runs
 from residuum.choices import SplitName
@@ -105,7 +106,19 @@ def open_with_data(
     asked = bool(source)  # what a file says alone asks no network
     data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     digest = fingerprint(data)
-    return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
+    return _placed(classifier, compute, _numbered(data, classifier), digest)
+
+
+def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
+    """Number the classes as the net does (UserError if it knows one not; an import's names may be guessed)."""
+    try:
+        return numbered_as(data, classifier.classes)
+    except UserError as error:
+        story = classifier.about.import_
+        if story is UNSET:
+            raise
+        mend = f"name its classes as the folders are: residuum import {story.source} --classes NAMES.txt, one a line"
+        raise UserError(error.what, error.why, mend) from error
 
 
 def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:
