@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from residuum import runs
 from residuum.choices import SplitName
@@ -116,7 +117,19 @@ def open_with_data(
     if skip_broken:
         data = readable(data, skip_broken=True)
     digest = fingerprint(data)
-    return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
+    return _placed(classifier, compute, _numbered(data, classifier), digest)
+
+
+def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
+    """Number the classes as the net does (UserError if it knows one not; an import's names may be guessed)."""
+    try:
+        return numbered_as(data, classifier.classes)
+    except UserError as error:
+        story = classifier.about.import_
+        if story is UNSET:
+            raise
+        mend = f"name its classes as the folders are: residuum import {story.source} --classes NAMES.txt, one a line"
+        raise UserError(error.what, error.why, mend) from error
 
 
 def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:
