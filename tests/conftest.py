@@ -133,7 +133,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Of the built-in digits every third, for studies that are asked only for what holds of any pictures.
 
-    Intervals are from a tenth of the resamples: no study reads them.
+    Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
     """
     from residuum.data import digits
     from residuum.studies import trained
@@ -142,6 +142,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+    monkeypatch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
     for function in remembered:
         function.cache_clear()
     yield

@@ -72,7 +72,7 @@ def fake_lesion(blocks: list[int] | None = None, shortcut: str = "A") -> Json:
                 "removable": not changes,
                 "left": None if gone else "shortcut" if changes else "identity",
                 "loss": None if gone else 0.31 + 2 * loss,
-                "accuracy": None if gone else 0.925 - 0.15 * loss**1.2 + 0.002 * chance.standard_normal(),
+                "accuracy": None if gone else 0.925 - 0.15 * loss**1.2 + 0.002 * float(chance.standard_normal()),
                 "parameters": 4_672 * 4 ** (stage - 1),
                 "multiply_adds": 4_718_592,
             }
@@ -91,7 +91,7 @@ def fake_trim(removed: int = 8, repaired: bool = True, draws: int = 5) -> Json:
         if k:
             left[int(order[k - 1][5]) - 1] -= 1
         curve.append(point(k, order[k - 1] if k else None, list(left)))
-    slopes = 0.6 + 0.5 * chance.random(draws)
+    slopes = (0.6 + 0.5 * chance.random(draws)).tolist()
     random = [
         {
             "draw": i,

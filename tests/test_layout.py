@@ -33,6 +33,7 @@ BASE = {
     "files",
     "records",
     "machine",
+    "lock",
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
@@ -63,7 +64,8 @@ LADDER = {
     "files": {"errors"},
     "machine": {"records", "version"},
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
-    "runs": {"errors", "files", "records"},
+    "lock": {"errors", "files", "records"},
+    "runs": {"errors", "files", "lock", "records"},
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
     "compute": BASE | {"kernels", "fastest"},
@@ -111,6 +113,11 @@ def package() -> Files:
 parsed = functools.cache(ast.parse)
 
 
+@functools.cache
+def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
+
+
 def trees(files: Files) -> dict[str, ast.Module]:
     return {path: parsed(text) for path, text in files.items() if path.endswith(".py")}
 
@@ -144,7 +151,7 @@ def imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
 
     Each is (module, module.thing, line), as `thing` may be a module too; without a thing, the module twice.
     """
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -199,7 +206,7 @@ def long_functions(files: Files) -> list[str]:
     return [
         f"{path}:{node.lineno} {node.name} has {length} lines"
         for path, tree in trees(files).items()
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
     ]
@@ -214,7 +221,7 @@ def stray_blocks(files: Files) -> list[str]:
     return [
         f"{path}:{node.lineno} defines {node.name}: blocks live in {BLOCK_FILE}"
         for path, tree in trees(files).items()
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Block", "Bottleneck"))
         if path != BLOCK_FILE
     ]
@@ -240,7 +247,7 @@ def spelled(node: ast.expr, aliases: dict[str, str]) -> str:
 
 def aliases_of(tree: ast.Module) -> dict[str, str]:
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             found |= {a.asname: a.name for a in node.names if a.asname}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -264,8 +271,8 @@ def unsafe_uses(files: Files) -> list[str]:
         aliases = aliases_of(tree)
         imported = {(module.split(".")[0], line) for module, _, line in imports(tree, path)}
         faults += [f"{path}:{line} imports {name}" for name, line in sorted(imported) if name in PICKLES]
-        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(tree):
+        calls = {id(node.func): node for node in nodes_of(tree) if isinstance(node, ast.Call)}
+        for node in nodes_of(tree):
             name = spelled(node, aliases) if isinstance(node, ast.Name | ast.Attribute) else ""
             loads = name in {"torch.load", "numpy.load"}
             if name in BANNED or (loads and not (id(node) in calls and loads_safely(calls[id(node)], name))):

@@ -1,12 +1,11 @@
 """The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
-3 done but for some of it, 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
+3 done but for some of it, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP after saving.
 """
 
 import codecs
 import inspect
-import io
 import json as json_format
 import os
 import re
@@ -23,7 +22,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
 from residuum import verbs
-from residuum.console import say
+from residuum.console import say, secure_streams
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -137,8 +136,7 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with suppress(OSError):  # the exit code says it too
-        say(re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", message))
+    say(message)
     raise SystemExit(code)
 
 
@@ -184,22 +182,23 @@ def main() -> None:
     """Run the command line. What cannot be shown is escaped; a reader that has seen enough (`| head`) ends it without
     a word, an output that takes no more with one.
     """
+    secure_streams()
     _escape_what_cannot_be_shown()
-    with _interruptible():
-        try:
+    try:
+        with _interruptible():
             app.meta(sys.argv[1:])
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _close_stdout()
-            raise SystemExit(141) from None  # as a command that SIGPIPE ended
-        except OSError as error:
-            _close_stdout()
-            where = f": {error.filename}" if error.filename else ", so this could not be written"
-            _fail(f"error: {error.strerror or error}{where}", 2)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+        raise SystemExit(141) from None  # as a command that SIGPIPE ended
+    except OSError as error:
+        _close_stdout()
+        where = f": {error.filename}" if error.filename else ", so this could not be written"
+        _fail(f"error: {error.strerror or error}{where}", 2)
 
 
 def _escape_what_cannot_be_shown() -> None:
-    """Let letters that an output's encoding lacks, and bytes of file names that are no text, become \\uXXXX, as in JSON."""
+    """Let letters that an output's encoding lacks, and bytes of names that are no text, become \\uXXXX, as in JSON."""
 
     def escaped(error: UnicodeError) -> tuple[str, int]:
         assert isinstance(error, UnicodeEncodeError)
@@ -208,12 +207,9 @@ def _escape_what_cannot_be_shown() -> None:
         return "".join(f"\\u{pair}" for pair in pairs), error.end
 
     codecs.register_error("residuum", escaped)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # it was closed before
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="residuum")
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="residuum")
 
 
 @contextmanager

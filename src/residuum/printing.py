@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.errors import PartlyDone, UserError
+from residuum.errors import PartlyDone, UserError, listed
 from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.publishing.publish import Published
     from residuum.records.engines import Agreement, EngineChoice
-    from residuum.records.evaluation import DataEvaluation, Figures, Together
+    from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
@@ -42,11 +43,14 @@ def print_json(content: Any) -> None:
     print(json_format.dumps(to_json(content), ensure_ascii=False, indent=1))
 
 
-def print_figures(figures: Figures | None) -> None:
-    """Print how a net was judged, and the figures with their intervals."""
+def print_figures(figures: Evaluation | None, which: str = "") -> None:
+    """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures.images:,} {figures.split} pictures, {figures.protocol}")
+    print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    if unseen := [one.name for one in figures.per_class if not one.images]:
+        every = len(figures.per_class)
+        print(f"classes  {every - len(unseen)} of {every}: no picture of {listed(unseen, 5)}")
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
@@ -54,11 +58,22 @@ def print_figures(figures: Figures | None) -> None:
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
-    """Print what was found in a data set."""
-    if json:
-        return print_json(findings)
+    """Print what was found in a data set.
+
+    Raises:
+        UserError: no picture can be read, or (PartlyDone) some can not.
+    """
+    print_json(findings) if json else _print_found(findings)
+    total = sum(split["pictures"] for split in findings["splits"].values())
+    if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
+        raise (PartlyDone if broken < total else UserError)(f"{broken:,} of {total:,} pictures cannot be read")
+
+
+def _print_found(findings: dict[str, Any]) -> None:
     for name, split in findings["splits"].items():
-        print(f"{name:<11}{split['pictures']:,} pictures")
+        uneven = f"the largest class {split['imbalance']:.3g} times the smallest"
+        print(f"{name:<11}{split['pictures']:,} pictures, {uneven}")
+        print("".join(f"{'':<11}{count:>8,}  {label}\n" for label, count in split["per_class"].items()), end="")
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
@@ -173,12 +188,15 @@ def _published(row: dict[str, Any]) -> str:
 def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
     from residuum.records.codec import to_json
+    from residuum.reporting import sentences
     from residuum.runs import MODEL
 
     if json:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
+    if lazy := sentences.lazy(record):
+        print(f"note     {lazy}")
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     if record.head is not None:
@@ -192,8 +210,13 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    print_figures(found)
-    return _print_side_by_side(found) if found.beside else None
+    is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
+    print_figures(found, f"pictures of {found.data}" if is_whole else "")
+    if found.beside:
+        _print_side_by_side(found)
+    if found.not_kept:
+        say(f"the figures are not kept in the run: {found.not_kept}")
+    return None
 
 
 def _print_side_by_side(found: DataEvaluation) -> None:

@@ -171,9 +171,8 @@ REFUSED: dict[str, tuple[Layout, str | tuple[str, ...]]] = {
     "two spellings of one class": (_twice, "caf"),
     "split and class mixed": (_mixed, "red"),
     "two training splits": (splits("train", "training"), "training"),
-    "a class that training lacks": (_unknown_class("val"), "white"),
     "only texts": (lambda root: text(root / "a" / "b.txt", "x"), "{}"),
-    "empty classes": (lambda root: [(root / name).mkdir() for name in BASIC], "red"),
+    "empty classes": (lambda root: [(root / name).mkdir() for name in BASIC], ("red", "holds no data set")),
     "empty training split": (lambda root: [(root / name).mkdir() for name in ("train", "val")], "train"),
 }
 
@@ -197,10 +196,17 @@ def cases() -> Iterator[Case]:
     for name in ("a b", "猫", "=1+1", "-x", "[bold]", "x" * 200, os.fsdecode(b"caf\xe9"), "'", "%d"):
         root = {"data check": done(), "train": done(), "evaluate": ALL_RIGHT}
         yield Case(f"root: {name!a:.20}", laid(lambda root: photos(root, ALL, 3), name), root)
+    lacking = {"data check": Must((0, 2), ("white",)), "train": refused("white")}
+    yield Case("a class that training lacks", laid(_unknown_class("val")), lacking)
     deep = "one level too deep"
     yield Case(deep, laid(_one_level_too_deep), dict.fromkeys(("data check", "train"), refused("photos-inside")))
     for name, (place, word) in REFUSED.items():
-        yield Case(f"folder: {name}", laid(place), dict.fromkeys(NONE, refused(word)), ("data check",))
+        yield Case(
+            f"folder: {name}",
+            laid(place),
+            dict.fromkeys(NONE, refused(word)),
+            ("data check",) if "class" in name else (),
+        )
     for name, content in {"fruit.zip": b"PK\3\4", "fruit.tar.gz": b"\x1f\x8b\x08", "fruit.rar": b"Rar!\x1a\7"}.items():
         yield Case(f"given: {name}", _archive(name, content), dict.fromkeys(NONE, refused("unpack")))
     yield Case("given: a picture", _archive("red.png", png("red")), NONE)

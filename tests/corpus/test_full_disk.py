@@ -100,20 +100,20 @@ def _result(out: Path, work: Work) -> object:
 @pytest.mark.parametrize("verb", ["train", "report", "trim", "study"])
 def test_nothing_is_lost_whichever_fails(verb: str, kind: str, home: Path, warm: Warm, tmp_path: Path) -> None:
     work, before = _works(home)[verb], snapshot(home)
-    work.prepare(tmp_path / "whole")
-    whole = warm.run(work.words(tmp_path / "whole"), Fault(str(tmp_path / "whole"), KINDS[kind], 0, False))
+    work.prepare(tmp_path / "whole" / "run")
+    whole = warm.run(work.words(tmp_path / "whole" / "run"), Fault(str(tmp_path / "whole"), KINDS[kind], 0, False))
     assert whole.code == 0, whole.said
-    wanted = _result(tmp_path / "whole", work)
+    wanted = _result(tmp_path / "whole" / "run", work)
     assert whole.calls > 0
     for n in range(1, whole.calls + 1, EVERY):
         for lasting in (False, True):
-            out = tmp_path / f"{n}-{lasting}"
+            out = tmp_path / f"{n}-{lasting}" / "run"  # a page names its run
             work.prepare(out)
             fault = Fault(str(out), KINDS[kind], n, lasting)
             _assert_clear(warm.run(work.words(out), fault), fault)
             assert not list(out.rglob(".unfinished-*")), fault
             assert _result(_went_on(warm, work, out), work) == wanted, fault
-            shutil.rmtree(out, ignore_errors=True)
+            shutil.rmtree(out.parent)
     assert snapshot(home) == before
 
 

@@ -159,7 +159,7 @@ def test_study(warm: Warm, tmp_path: Path) -> None:
 def _figures(folder: Path) -> Any:
     """What a study found, but for when and how fast."""
     (path,) = folder.glob("*/study.json")
-    return json.loads(path.read_text())["figures"]
+    return json.loads(path.read_text())["quantities"]
 
 
 def test_serve(warm: Warm, home: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from residuum.console import say
 from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder_depth import no_classes, note_beside, note_nested, refuse_likely_splits, refuse_too_high
+from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
-    KINDS,
     existing_folder,
     label_of,
     pictures_below,
@@ -26,6 +26,8 @@ from residuum.data.picture_files import (
 )
 from residuum.data.split import split_called, split_meant
 from residuum.errors import UserError, listed
+
+PREDICT = "residuum predict RUN FOLDER answers pictures without classes"
 
 Found = dict[str, list[str]]
 """The picture files of each class folder, as paths below the root."""
@@ -58,7 +60,7 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """Find the pictures below `path`: CLASS/….png, or train/CLASS/….png with val and test beside it.
 
     The classes are the training split's, in natural order (1, 2, 10); evaluation splits are matched to them
-    by name and may lack some. Hidden files, and files that are not pictures by their suffix, are passed over, so are
+    by name and may lack some. Hidden files, and files that are no pictures, are passed over, so are
     evaluation splits whose pictures lie in no class folders; that is said.
 
     `judging`: there need be no training split, nor more than one class; the classes are those of all splits.
@@ -68,13 +70,15 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """
     root = existing_folder(path)
     folders = _split_folders(root, judging=judging)
-    found = {split: _find_classes(root, name) for split, name in folders.items() if split == "train"}
+    found: dict[SplitName, Found] = {}
+    if "train" in folders:
+        found["train"] = _find_classes(root, folders["train"], judging)
+    _look_at_depth(root, folders, found)
     for split, name in folders.items():
         if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):
             found[split] = classes_there
     if not found:
-        raise no_classes(root / next(iter(folders.values())), "residuum predict RUN FOLDER answers pictures without")
-    _look_at_depth(root, folders, found)
+        raise no_classes(root / next(iter(folders.values())), PREDICT)
     known = found.values() if judging else [found["train"]]
     classes = sorted({name for classes_there in known for name in classes_there}, key=natural_key)
     if not judging:
@@ -120,11 +124,11 @@ def _named_splits(root: Path, names: Iterable[str]) -> dict[str, SplitName]:
 
 def _direct(root: Path, folder: str) -> list[str]:
     """Return the pictures that lie in root/folder itself."""
-    depth = f"{folder}/".count("/")
+    depth = f"{folder}/".lstrip("/").count("/")
     return [path for path in pictures_below(root, folder) if path.count("/") == depth]
 
 
-def _find_classes(root: Path, split_folder: str) -> Found:
+def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     """Return the pictures of each class folder in root/split_folder, by class name; empty folders are no classes."""
     folder = root / split_folder
     names = visible_folders(folder)
@@ -138,11 +142,11 @@ def _find_classes(root: Path, split_folder: str) -> Found:
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
-        raise no_classes(folder)
+        raise no_classes(folder, PREDICT if judging else "")
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"there are other files, but pictures end in {KINDS}",
+            f"there are other files, but pictures are {KINDS}",
             "add pictures, or move the folder" + "s" * (len(empty) > 1) + " elsewhere",
         )
     if empty:
@@ -157,20 +161,25 @@ def _find_judged(root: Path, folder: str, split: str, training: Found | None) ->
     found = {name: paths for name, paths in found.items() if paths}
     loose = len(_direct(root, folder))
     if training is not None and len(found) == 1 and not set(found) & set(training):
+        refuse_too_high(root, folder, found)
         loose += sum(map(len, found.values()))
         found = {}
     if not found:
         held = f"{loose:,} picture{'s' * (loose != 1)} in no class folders" if loose else "no pictures"
         say(f"note: {root / folder} holds {held}: it is passed over" + _instead(split, loose))
     elif loose:
-        say(f"note: {loose:,} pictures directly in {root / folder} belong to no class and are passed over")
+        _say_loose(loose, root / folder)
     return found
+
+
+def _say_loose(loose: int, place: Path) -> None:
+    say(f"note: {loose:,} picture{'s' * (loose != 1)} directly in {place} of no class: passed over")
 
 
 def _instead(split: str, loose: int) -> str:
     if split == "validation":
         return "; validation pictures are taken from the training ones"
-    return " (residuum predict RUN FOLDER answers pictures without classes)" if loose else ""
+    return f" ({PREDICT})" if loose else ""
 
 
 def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitName, Found]) -> None:
@@ -182,7 +191,7 @@ def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitN
         refuse_likely_splits(root, training)
         note_beside(root)
     if loose := len(_direct(root, folder)):
-        say(f"note: {loose:,} pictures directly in {root / folder} belong to no class and are passed over")
+        _say_loose(loose, root / folder)
     refuse_too_high(root, folder, training)
     note_nested(folder, training)
 

@@ -12,7 +12,8 @@ from residuum.choices import SplitName
 from residuum.data.contract import ImageData, Split
 from residuum.data.rng import order
 from residuum.errors import UserError
-from residuum.files import read_json
+from residuum.records.codec import read_record
+from residuum.records.run import SplitRows
 
 _NAMES: dict[SplitName, set[str]] = {
     "train": {"train", "training"},
@@ -26,7 +27,7 @@ KEPT_ASIDE = "kept aside in training"
 _VARIANTS: dict[SplitName, set[str]] = {
     "train": {"trn", "训练", "訓練"},
     "validation": {"validate", "development", "验证", "驗證", "校验", "校驗", "开发", "開發"},
-    "test": {"tst", "evaluation", "holdout", "测试", "測試", "评估", "評估", "评测", "評測"},
+    "test": {"tst", "evaluation", "holdout", "heldout", "测试", "測試", "评估", "評估", "评测", "評測"},
 }
 _FILLING = re.compile(
     r"[\W_]+|(19|20)\d\d|(data)?sets?|data|images?|imgs?|pictures?|pics?|photos?|samples?|splits?|folders?|jpe?g|png"
@@ -86,11 +87,18 @@ def cut_validation(labels: NDArray[np.int64], share: float, seed: int) -> Valida
 
 
 def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -> ValidationCut | None:
-    """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all."""
+    """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all.
+
+    Raises:
+        UserError: the file holds no rows of these pictures.
+    """
     cut = cut_validation(labels, share, seed) if share else None
     if cut is None:
         return None
-    validation = np.array(read_json(rows)["validation"]) if rows.exists() else cut.validation
+    validation = np.array(read_record(rows, SplitRows).validation, np.int64) if rows.exists() else cut.validation
+    if len(np.unique(validation)) < len(validation) or not np.isin(validation, np.arange(len(labels))).all():
+        why = f"there are {len(labels)} training pictures, and each is kept aside once"
+        raise UserError(f"{rows} does not hold rows of the training pictures", why, "bring the file back, or remove it")
     return _cut(len(labels), validation, share, seed, KEPT_ASIDE)
 
 

@@ -56,8 +56,15 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
         schema = file.schema_arrow
     picture = _picture_column(path, schema, told.image)
     split = _split_column(schema, (picture.name, told.image, told.label))
+    found = _of_pictures_and_labels(path, schema, picture, split, told.label)
+    if not split and SPLIT in schema.names and SPLIT not in {picture.name, found.label}:
+        say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, not names of splits: it is not looked at")
+    return found
+
+
+def _of_pictures_and_labels(path: Path, schema: Any, picture: Any, split: str, label_told: str | None) -> Columns:
     left = [column for column in schema if column.name not in {picture.name, split}]
-    label, names = _label_column(path, left, _features(schema), told.label)
+    label, names = _label_column(path, left, _features(schema), label_told)
     numbered = not is_text(label.type) and not pa.types.is_boolean(label.type)
     in_bytes, in_path = _places(picture)
     return Columns(in_bytes, in_path, label.name, numbered, tuple(names) if names else None, split)
@@ -76,14 +83,14 @@ def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
         )
     if columns.label not in schema.names or pa.types.is_null(schema.field(columns.label).type):
         return
-    found = find_columns(path, ColumnNames(picture, columns.label))
+    found = _of_pictures_and_labels(path, schema, _picture_column(path, schema, picture), columns.split, columns.label)
     if (found.names and columns.names) and found.names != columns.names:
         raise UserError(
             f"the class names in {path} are not the training split's",
             differences(columns.names, found.names) or "the names are the same but numbered differently",
             "the splits must come from the same data set",
         )
-    if replace(found, names=columns.names, split=columns.split) != columns:
+    if replace(found, names=columns.names) != columns:
         raise UserError(
             f"the columns of {path} are not the training split's",
             f"{_described(found)} instead of {_described(columns)}",
@@ -149,12 +156,8 @@ def _label_column(path: Path, left: list[Any], features: dict[str, Any], told: s
 
 
 def _split_column(schema: Any, others: Sequence[str | None]) -> str:
-    if SPLIT not in schema.names or SPLIT in others:
-        return ""
-    if is_text(schema.field(SPLIT).type):
-        return SPLIT
-    say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, not names of splits: it is not looked at")
-    return ""
+    there = SPLIT in schema.names and SPLIT not in others
+    return SPLIT if there and is_text(schema.field(SPLIT).type) else ""
 
 
 def _choose(path: Path, what: str, fitting: list[Any], preferred: Sequence[str], schema: Any, flag: str) -> Any:
@@ -177,9 +180,8 @@ def _told(path: Path, schema: Any, name: str, flag: str) -> Any:
 
 
 def _wrong_kind(path: Path, column: Any, wanted: str) -> UserError:
-    return UserError(
-        f"the column {column.name!r} of {path} holds {column.type}", f"wanted is {wanted}", "name another column"
-    )
+    mend = "store that, or name another column with --image-column or --label-column"
+    return UserError(f"the column {column.name!r} of {path} holds {column.type}", f"wanted is {wanted}", mend)
 
 
 # --- kinds ---------------------------------------------------------------------------------------

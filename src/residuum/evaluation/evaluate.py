@@ -20,7 +20,7 @@ from residuum.evaluation.many_views import frame, is_framed, mean_over_views, re
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.views import SAID, weighted
-from residuum.files import short_digest
+from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
@@ -80,7 +80,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
 
     It computes in float32 unless told otherwise: a net scores what was published for it. With several nets the
-    figures are those of all together; with several protocols, of the first; the others stand beside them.
+    figures are those of all together; with several protocols, of the first; the others stand beside them. Where they
+    cannot be kept, they say so.
 
     Raises:
         UserError: no such run, data or split; or the data's classes are not the model's; or a protocol means nothing
@@ -92,7 +93,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = open_with_data(classifier, compute, settings.data, columns, judging=True)
+    skip = settings.skip_broken
+    opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
     name, split = _choose_split(opened, settings)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
@@ -113,7 +115,10 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
             settings=as_json(settings),
             environment=machine.environment(),
         )
-        write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
+        try:
+            write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
+        except CannotWrite as error:  # what was asked for is the figures
+            return structs.replace(found, not_kept="; ".join(filter(None, (error.what, error.why))))
     return found
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from residuum import errors, machine, runs
-from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
@@ -33,7 +32,7 @@ from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
 from residuum.records.codec import to_json, write_record
 from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
-from residuum.settings import ExplainSettings
+from residuum.settings import ExplainSettings, TrainSettings
 
 BATCH = 8
 MOST = 100
@@ -74,6 +73,10 @@ def explain(settings: ExplainSettings) -> Explanation:
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
+    run = Path(settings.run)
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
@@ -90,10 +93,6 @@ def explain(settings: ExplainSettings) -> Explanation:
         pictures=tuple(pictures),
         environment=machine.environment(),
     )
-    run = Path(settings.run)
-    in_run = runs.is_run(run)
-    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     write_record(out / runs.EXPLAINED, found)
     return Explanation(out, found.pictures)
 
@@ -213,5 +212,5 @@ def _nearest(
 
 def _as_trained(classifier: Classifier, compute: Compute) -> Compute:
     """Return how the run computed, so that the features it left in the cache are found."""
-    precision: Precision = (classifier.about.settings or {}).get("precision", "float32")
+    precision = TrainSettings(precision=(classifier.about.settings or {}).get("precision", "float32")).precision
     return choose_compute(compute.device.type, precision, threads=compute.threads)  # type: ignore[arg-type]

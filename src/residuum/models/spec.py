@@ -231,7 +231,7 @@ def from_json(data: dict[str, Any], place: str = "a model file", written_by: str
         return msgspec.convert(data, NetSpec)
     except ValueError as error:
         raise UserError(
-            f"the net of {place} is none that this residuum knows",
+            f"the net of {place} cannot be read",
             f"{error}; it was written by {written_by}",
             "use the version that wrote it",
         ) from error

@@ -76,6 +76,18 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         if {len(self.per_class)} != {len(self.confusion), *map(len, self.confusion)}:
             raise ValueError(f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is")
 
+    @property
+    def commonest(self) -> tuple[str, float] | None:
+        """Return the most frequent class and its share of the pictures: what always answering it would score."""
+        total = sum(one.images for one in self.per_class)
+        most = max(self.per_class, key=lambda one: one.images, default=None)
+        return (most.name, most.images / total) if most and total else None
+
+    @property
+    def is_lazy(self) -> bool:
+        """Say whether, for all these pictures tell, always answering the most frequent class would do as well."""
+        return self.commonest is not None and self.top1.low <= self.commonest[1]
+
     def figures(self) -> Figures:
         """Return the same without the long tables."""
         return Figures(**{name: getattr(self, name) for name in Figures.__struct_fields__})
@@ -100,6 +112,8 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True, omit_defaults=True):
     """The nets that answer, their probabilities averaged; files of 0.1.0 do not name the one."""
     beside: tuple[Together, ...] = ()
     """The same pictures by the other protocols that were asked for, and by each net alone."""
+    not_kept: str | None = None
+    """Why the figures could not be kept in the run's folder, where they could not."""
 
 
 class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from residuum import runs
 from residuum.compute import choose_compute
+from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import Pictures
@@ -35,11 +36,11 @@ from residuum.evaluation.review import (
     unlike_all_others,
 )
 from residuum.evaluation.unseen import read_unseen
-from residuum.files import write_whole
+from residuum.files import CannotWrite, write_whole
 from residuum.loading import load
 from residuum.records.codec import write_record
 from residuum.records.review import Finding, FindingKind, Review, Shown
-from residuum.settings import ReviewSettings
+from residuum.settings import ReviewSettings, TrainSettings
 from residuum.training.features import features
 
 PICTURED = 24
@@ -79,8 +80,10 @@ def review(settings: ReviewSettings) -> Review:
         raise UserError("the pictures of which run?", "", "residuum data review RUN")
     run = Path(settings.run)
     asked = runs.read_run(run).settings.settings
-    wanted = {name: asked.get(name, "auto") for name in ("precision", "layout")}  # finds the features in the cache
-    compute = choose_compute(settings.device, wanted["precision"], wanted["layout"], settings.threads)
+    wanted = TrainSettings(
+        **{name: asked.get(name, "auto") for name in ("precision", "layout")}
+    )  # as the cache has them
+    compute = choose_compute(settings.device, wanted.precision, wanted.layout, settings.threads)
     opened = open_with_data(load(run), compute, None)
     if not opened.same:
         raise UserError(
@@ -104,8 +107,11 @@ def review(settings: ReviewSettings) -> Review:
         answered=len(answered[0]),
         findings=tuple(_findings(pictures, near, answered)),
     )
-    write_record(run / runs.REVIEW, found)
-    write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+    try:
+        write_record(run / runs.REVIEW, found)
+        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+    except CannotWrite as error:  # what was asked for is what is found
+        say(f"what was found is not kept in the run: {error.what}")
     return found
 
 
