@@ -109,8 +109,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "导出后，200 张照片在 float32 和 bfloat16 下的回答全部一致。"
         "`predict` 处理 200 张照片时达到解码与引擎两者较低上限的 {many}。",
         "int8": "{model} 的 int8 是 bfloat16 的 {amx} 倍快（openvino，批量 1、16）；与在 AVX2 上一样运行时"
-        "是 float32 的 {avx2} 倍快（onnxruntime：{other}；[engines.py](benchmarks/engines.py)）。CIFAR-10 的 {n:,} 张测试图片，"
-        "导出前后在 float32 下回答全部一致，相差不超过 {largest:.0e}；正确率 {own:.2f} %，int8 不低于 {least:.2f} %。",
+        "是 float32 的 {avx2} 倍快（onnxruntime：{other}；[engines.py](benchmarks/engines.py)）。"
+        "CIFAR-10 的 {n:,} 张测试图片，导出前后在 float32 下回答全部一致，相差不超过 {largest:.0e}；"
+        "正确率 {own:.2f} %，int8 不低于 {least:.2f} %。",
         "serve": "服务器达到其引擎（{engine}，{precision}）能力的 "
         "{share[median]:.2f}（{share[min]:.2f}–{share[max]:.2f}），"
         "解码与请求方都在同样的两个核上；以十倍于此的速度请求时，被接受的请求有 99 % 在 {p99:.1f} 秒内得到回答"
