@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from corpus.warm import Warm
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -238,26 +238,22 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def in_a_process(words: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-m", "residuum", *words], stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for(file: Path) -> None:
     deadline = time.monotonic() + 90
-    while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def test_the_command_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_the_command_saves_and_says_how_to_go_on(warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "digits", *["--blocks", "1"] * 3, "--epochs", "500", "--out", str(run)]
-    with in_a_process(words) as process:
-        wait_for(run / runs.METRICS, process)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"residuum train --resume {run}" in said
-    assert "Traceback" not in said
+    process = warm.start(words)
+    wait_for(run / runs.METRICS)
+    os.kill(process.pid, signal.SIGINT)
+    ended = process.wait(60)
+    assert ended.code == 130
+    assert f"residuum train --resume {run}" in ended.said
+    assert "Traceback" not in ended.said
     assert (run / runs.CHECKPOINT).exists()
 
 
@@ -283,13 +279,14 @@ def test_either_signal_ends_the_command_with_its_code(
     assert (run / runs.CHECKPOINT).exists()
 
 
-def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, tmp_path: Path) -> None:
+def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "4"]
     words += ["--batch-size", "64", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
-    with in_a_process(words) as process:
-        wait_for(run / runs.PREVIOUS_CHECKPOINT, process)
-        process.kill()
+    process = warm.start(words)
+    wait_for(run / runs.PREVIOUS_CHECKPOINT)
+    process.kill()
+    assert process.wait(60).code == -signal.SIGKILL
     record = train(TrainSettings(resume=str(run)))
     assert same_tensors(record.path / runs.MODEL, finished.path / runs.MODEL)
 
