@@ -48,7 +48,7 @@ def quickly(out: Path, **changes: object) -> TrainSettings:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
-    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=4))
+    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=3))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def stopped_after_25_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         stop_after_step(patch, 25)
         with pytest.raises(Stopped):
-            train(quickly(run, epochs=4, save_seconds=0.0))
+            train(quickly(run, epochs=3, save_seconds=0.0))
     assert (run / runs.CHECKPOINT).exists()
     assert (run / runs.PREVIOUS_CHECKPOINT).exists()
     return run
@@ -77,7 +77,7 @@ def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> No
         runs.MODEL, runs.EVALUATION, runs.MISTAKES,
     }  # fmt: skip
     epochs = finished.epochs
-    assert [line.epoch for line in epochs] == [1, 2, 3, 4]
+    assert [line.epoch for line in epochs] == [1, 2, 3]
     assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
     assert finished.evaluation is not None
     assert finished.evaluation.split == "test"
@@ -120,7 +120,7 @@ def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
     finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "stopped"
-    settings = quickly(run, epochs=4)
+    settings = quickly(run, epochs=3)
     stop_after_step(monkeypatch, 25)  # inside the second epoch
     with pytest.raises(Stopped, match=f"residuum train --resume {run}"):
         train(settings)
@@ -281,7 +281,7 @@ def test_either_signal_ends_the_command_with_its_code(
 
 def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "4"]
+    words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "3"]
     words += ["--batch-size", "64", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
     process = warm.start(words)
     wait_for(run / runs.PREVIOUS_CHECKPOINT)
@@ -367,8 +367,8 @@ def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> N
 def test_the_papers_imagenet_recipe_runs_on_photographs(tmp_path: Path) -> None:
     photos = pictures(tmp_path / "photos", per_class=8, side=90)
     settings = TrainSettings(
-        str(photos), model="resnet18", recipe="he2015_imagenet", epochs=1, batch_size=4, image_size=96, workers=0,
-        out=str(tmp_path / "run"),
+        str(photos), model="resnet18", blocks=(1, 1, 1, 1), recipe="he2015_imagenet", epochs=1, batch_size=4,
+        image_size=96, workers=0, out=str(tmp_path / "run"),
     )  # fmt: skip
     record = train(settings)
     assert record.settings.resolved["recipe_details"]["augmentation"]["colour"]
