@@ -624,6 +624,7 @@ WITHOUT_CLASSES: dict[str, Callable[[nn.Module], Any]] = {
     "two layers": lambda net: {**headless(net), **MLP_HEAD},
     "children of a Sequential": lambda net: below("backbone.", numbered(net)),
     "a projection beside": lambda net: {**below("backbone.", numbered(net)), "projector.0.weight": torch.ones(9, 16)},
+    "a projection within": lambda net: {**headless(net), "projection_head.0.weight": torch.ones(9, 16)},
     "a projection of MoCo": lambda net: {**below("module.encoder_q.", net), "module.queue": torch.ones(10, 8)},
     "something between": lambda net: {
         **{"backbone." + name: tensor for name, tensor in headless(net).items()},
@@ -651,6 +652,49 @@ def test_a_last_layer_beside_the_net_is_taken_where_nothing_stands_between() -> 
     assert done.left_out == ()
     assert "its last layer is linear, which stands beside the net" in done.assumptions
     assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_a_last_layer_in_a_table_of_modules_is_listed_no_longer() -> None:
+    net = filled(partial(akamaster, side=""))
+    state = {("backbone." if "linear" not in name else "") + name: one for name, one in headed(net, "head.fc.").items()}
+    moved = {name.replace("backbone.head", "head"): one for name, one in state.items()}
+    done = imported({"meta": {}, "state_dict": moved})
+    assert done.left_out == ("meta",)
+    assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_colours_that_a_net_normalises_by_itself_are_read() -> None:
+    colours = {"0.mean": torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1), "0.std": torch.tensor([0.1, 0.2, 0.3])}
+    how = load(imported({**below("1.", filled(akamaster)), **colours}).path).preprocessing
+    np.testing.assert_allclose(how.mean, np.array([0.4, 0.5, 0.6]) * 255, rtol=1e-6)
+    np.testing.assert_allclose(how.std, np.array([0.1, 0.2, 0.3]) * 255, rtol=1e-6)
+
+
+def test_pruned_weights_are_taken_with_their_masks() -> None:
+    from torch.nn.utils import prune
+
+    net = filled(akamaster)
+    for module in (net.conv1, net.layer1[0].conv1):  # type: ignore[index, union-attr]
+        prune.random_unstructured(module, "weight", 0.5)  # type: ignore[arg-type]
+    done = imported(net.state_dict())
+    assert any("pruned" in said for said in done.assumptions)
+    for module in (net.conv1, net.layer1[0].conv1):  # type: ignore[index, union-attr]
+        prune.remove(module, "weight")  # type: ignore[arg-type]
+    assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_folders_in_parts_of_other_kinds_are_refused_by_name() -> None:
+    for file, said in {"__0_0.distcp": "torch.distributed", "step/mp_rank_00_model_states.pt": "DeepSpeed"}.items():
+        path = Path(said) / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+        with pytest.raises(UserError, match=f"is a checkpoint of {said}"):
+            import_weights(ImportSettings(said))
+    Path("one").mkdir()
+    saved(akamaster(), Path("one/net.pth"))
+    with pytest.raises(UserError, match=r"no config\.json") as refusal:
+        import_weights(ImportSettings("one"))
+    assert refusal.value.mend.endswith("residuum import one/net.pth")
 
 
 def test_one_output_is_two_classes_by_the_sigmoid() -> None:

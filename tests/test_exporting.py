@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
 from small_start import SPEC
@@ -25,6 +26,7 @@ from residuum.data.decode import evaluation_view
 from residuum.data.preprocess import Preprocessing
 from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY
+from residuum.engines.kept import keep_choice
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.exporting import bench as benching
@@ -310,6 +312,13 @@ def test_the_fastest_that_agrees_is_remembered(
     assert (opened.engine.name, opened.engine.precision) == ("openvino", "float32")
     assert open_engine(model, "torch").engine.name == "torch"
     assert open_engine(model, precision="bfloat16").engine.name == "torch"  # that was not found to be the fastest
+    graph = next(tmp_path.glob("engines/*/float32.onnx"))
+    content = graph.read_bytes()
+    graph.write_bytes(content[:-100] + bytes(100))  # weights of 0 would answer, and wrongly
+    assert open_engine(model).engine.name == "openvino"
+    assert graph.read_bytes() == content
+    keep_choice(structs.replace(found, precision="int8"))  # of which nothing is kept
+    assert open_engine(model).engine.name == "torch"
     next(tmp_path.glob("engines/*/choice-*.json")).write_text("{")
     assert open_engine(model).engine.name == "torch"
 

@@ -21,6 +21,7 @@ from small_start import coloured_noise
 from test_explain import small
 from test_style import classes as styled
 from test_style import faults
+from test_widths import WIDTHS, cut
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client"):
     pytest.importorskip(package, reason="needs the extra serve")
@@ -304,6 +305,11 @@ def test_on_a_phone_in_chinese(tab: Tab, served: tuple[Service, str]) -> None:
     tab.click("#language")
     assert tab.js("document.getElementById('net-head').textContent") == "The net, block by block"
     tab.speak("en-US")
+
+
+@in_browser
+def test_nothing_is_cut_at_any_width(tab: Tab) -> None:
+    assert [one for width in WIDTHS for one in cut(tab, width)] == []
 
 
 @in_browser

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import made_up_records as made
@@ -224,6 +225,13 @@ def test_a_folder_in_which_a_run_had_only_begun_is_taken(tmp_path: Path) -> None
         runs.new_run_folder(tmp_path, "x")
 
 
+def test_what_a_killed_export_has_left_counts_as_nothing(tmp_path: Path) -> None:
+    (left := tmp_path / f"{UNFINISHED}export").mkdir()
+    (left / "model.onnx").touch()
+    assert runs.new_folder(tmp_path, "x") == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [runs.DATA, runs.ENVIRONMENT, runs.METRICS, runs.EVALUATION, runs.MISTAKES])
 def test_what_is_no_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
     write_json(tmp_path / runs.SETTINGS, made.settings_json())
@@ -261,3 +269,15 @@ def _work() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
         os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def test_a_worker_ended_from_outside_is_one_clear_error() -> None:
+    def ended() -> Iterator[int]:
+        yield 1
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that…\nmore")
+
+    served = batches._from_workers(ended())
+    assert next(served) == 1
+    with pytest.raises(UserError, match="from outside") as error:
+        next(served)
+    assert "Bus error" in error.value.why

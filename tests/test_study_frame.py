@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from msgspec.structs import replace
 
 from residuum import runs
 from residuum.cli import main
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
 from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
@@ -28,7 +30,7 @@ from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import chosen, record, rounded, run_studies
-from residuum.studies.trained import _side_by_side, loss_curve, net_settings, trained
+from residuum.studies.trained import _side_by_side, _trained_by_another, loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
@@ -429,6 +431,18 @@ def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> Non
     while _still_training(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _still_training(tmp_path), children
+
+
+def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as another:
+        another.enter_context(runs.only_writer(tmp_path))
+        with pytest.raises(Stopped):
+            _trained_by_another(tmp_path, lambda: 143)
+        threading.Timer(0.05, another.close).start()
+        assert not _trained_by_another(tmp_path, lambda: None)
+    (tmp_path / runs.MODEL).touch()
+    assert _trained_by_another(tmp_path, lambda: None)
+    assert capsys.readouterr().err.count("waiting for it") == 2
 
 
 def _still_training(folder: Path) -> list[str]:

@@ -219,9 +219,17 @@ def test_resume_refuses_data_that_have_changed(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(Stopped):
         train(TrainSettings(str(photos), epochs=3, batch_size=8, out=str(run)))
     monkeypatch.undo()
-    next(photos.rglob("*.png")).unlink()
-    with pytest.raises(UserError, match="no longer those"):
+    moved = photos.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=f"no longer in {photos}"):
         train(TrainSettings(resume=str(run)))
+    picture = next(moved.rglob("*.png"))
+    kept = picture.rename(tmp_path / picture.name)
+    with pytest.raises(UserError, match="no longer those"):
+        train(TrainSettings(str(moved), resume=str(run)))
+    kept.rename(picture)
+    record = train(TrainSettings(str(moved), resume=str(run)))  # the same pictures, elsewhere
+    assert record.data.source == str(moved)
+    assert load(run).about.data.source == str(moved)
 
 
 def test_a_run_never_writes_over_another(finished: runs.RunRecord) -> None:
@@ -319,10 +327,15 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     train(TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run")))  # mended, the same line works
 
 
-def test_the_users_pictures_are_not_touched(tmp_path: Path) -> None:
+def test_the_users_pictures_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = pictures(tmp_path / "照片", per_class=12)
+    monkeypatch.chdir(photos)  # so that runs/ would lie among them
     before = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in photos.rglob("*")}
-    record = train(TrainSettings(str(photos), epochs=1, batch_size=8, out=str(tmp_path / "run")))
+    for inside in ("run", "红色/run"):
+        with pytest.raises(UserError, match="lies in the folder of the pictures"):
+            train(TrainSettings(".", epochs=1, batch_size=8, out=inside))
+    record = train(TrainSettings(".", epochs=1, batch_size=8))
+    assert record.path.parent == tmp_path / "runs"
     after = {p: (p.stat().st_mtime_ns, p.read_bytes() if p.is_file() else b"") for p in photos.rglob("*")}
     assert before == after
     assert record.data.classes == ("红色", "蓝色")
@@ -611,7 +624,7 @@ def with_settings(stopped: Path, run: Path, parts: tuple[str, ...], **values: ob
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "pre-activation"), ("epochs", 5), ("flip", True)],
+    [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "preactivation"), ("epochs", 5), ("flip", True)],
 )
 def test_edited_settings_are_not_gone_on_with(
     name: str, value: object, stopped_after_25_steps: Path, tmp_path: Path

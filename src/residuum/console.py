@@ -59,6 +59,7 @@ def forgiving_stderr() -> Forgiving:
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 
+
 def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
     last, began, before = float("-inf"), 0.0, 0

@@ -58,11 +58,22 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
-    """Print what was found in a data set."""
-    if json:
-        return print_json(findings)
+    """Print what was found in a data set.
+
+    Raises:
+        UserError: no picture can be read, or (PartlyDone) some can not.
+    """
+    print_json(findings) if json else _print_found(findings)
+    total = sum(split["pictures"] for split in findings["splits"].values())
+    if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
+        raise (PartlyDone if broken < total else UserError)(f"{broken:,} of {total:,} pictures cannot be read")
+
+
+def _print_found(findings: dict[str, Any]) -> None:
     for name, split in findings["splits"].items():
-        print(f"{name:<11}{split['pictures']:,} pictures")
+        uneven = f"the largest class {split['imbalance']:.3g} times the smallest"
+        print(f"{name:<11}{split['pictures']:,} pictures, {uneven}")
+        print("".join(f"{'':<11}{count:>8,}  {label}\n" for label, count in split["per_class"].items()), end="")
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
@@ -177,12 +188,15 @@ def _published(row: dict[str, Any]) -> str:
 def print_run(settings: object, record: RunRecord, json: bool) -> None:
     """Print the final figures of a run, and what to do with it."""
     from residuum.records.codec import to_json
+    from residuum.reporting import sentences
     from residuum.runs import MODEL
 
     if json:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
+    if lazy := sentences.lazy(record):
+        print(f"note     {lazy}")
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     if record.head is not None:

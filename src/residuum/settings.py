@@ -6,7 +6,7 @@ from typing import Annotated
 
 from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
 from residuum.errors import UserError
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
     ByEngine,
     DataChoices,
@@ -50,6 +50,8 @@ class EvaluateSettings(OfTable, WithWorkers):
     """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
+    skip_broken: bool = False
+    """Judge without pictures that cannot be read, which are named."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
     """Pictures in one step."""
 
@@ -60,7 +62,7 @@ class PredictSettings(ByEngine):
 
     run: Place | None = None
     """A run folder or a model file."""
-    images: tuple[Place, ...] = ()
+    images: tuple[PlaceOrAddress, ...] = ()
     """Pictures, or folders of pictures."""
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5

@@ -225,6 +225,7 @@ VERBS: dict[str, Callable[[Place, Path], Said]] = {
     "evaluate run": _by("evaluate", *SMALL, json=True),
     "judge": _by("evaluate", *SMALL),
     "lesion": _lesion,
+    "lesion its own": _by("lesion", *SMALL),
     "grow": _by("grow", "--blocks", "2", "--blocks", "3", "--out", "grown.safetensors"),
     "export-weights": _by("export-weights"),
     "card": _by("card"),

@@ -14,8 +14,8 @@ from residuum.console import say
 from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder_depth import no_classes, note_beside, note_nested, refuse_likely_splits, refuse_too_high
+from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
-    KINDS,
     existing_folder,
     label_of,
     pictures_below,
@@ -60,7 +60,7 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """Find the pictures below `path`: CLASS/….png, or train/CLASS/….png with val and test beside it.
 
     The classes are the training split's, in natural order (1, 2, 10); evaluation splits are matched to them
-    by name and may lack some. Hidden files, and files that are not pictures by their suffix, are passed over, so are
+    by name and may lack some. Hidden files, and files that are no pictures, are passed over, so are
     evaluation splits whose pictures lie in no class folders; that is said.
 
     `judging`: there need be no training split, nor more than one class; the classes are those of all splits.
@@ -70,7 +70,9 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """
     root = existing_folder(path)
     folders = _split_folders(root, judging=judging)
-    found = {split: _find_classes(root, name, judging) for split, name in folders.items() if split == "train"}
+    found: dict[SplitName, Found] = {}
+    if "train" in folders:
+        found["train"] = _find_classes(root, folders["train"], judging)
     _look_at_depth(root, folders, found)
     for split, name in folders.items():
         if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):
@@ -140,11 +142,11 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
-        raise no_classes(folder, PREDICT if judging else "put each class into a folder of its own" * bool(split_folder))
+        raise no_classes(folder, PREDICT if judging else "")
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"there are other files, but pictures end in {KINDS}",
+            f"there are other files, but pictures are {KINDS}",
             "add pictures, or move the folder" + "s" * (len(empty) > 1) + " elsewhere",
         )
     if empty:

@@ -13,6 +13,7 @@ from residuum.data.batches import Loader, open_loader
 from residuum.data.cache import fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split
+from residuum.data.look import readable, without_skipped
 from residuum.data.open import open_data
 from residuum.data.split import KEPT_ASIDE, ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
 from residuum.errors import UserError, listed
@@ -83,11 +84,12 @@ def open_with_data(
     columns: ColumnNames = USUAL_COLUMNS,
     *,
     judging: bool = False,
+    skip_broken: bool = False,
 ) -> NetWithData:
     """Open the data set at `source`, by default the one the net was trained with, and place the net.
 
     The data may lack some of the net's classes. `columns` says which of a table to read. `judging`: the data may have
-    no training split.
+    no training split. Pictures that training skipped are left out; with `skip_broken` all that cannot be read.
 
     Raises:
         UserError: no data set is named or known, there is none, or it has classes that the net does not know.
@@ -104,6 +106,9 @@ def open_with_data(
         columns = ColumnNames.of(classifier.about.settings)
     asked = bool(source)  # what a file says alone asks no network
     data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
+    data = without_skipped(data, trained_with.skipped if trained_with else ())
+    if skip_broken:
+        data = readable(data, skip_broken=True)
     digest = fingerprint(data)
     return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
 

@@ -15,6 +15,7 @@ from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ColumnNames, ImageData
+from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
 from residuum.errors import UserError
@@ -23,8 +24,7 @@ from residuum.models.named import named
 from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, explicit, flag, read_off
-from residuum.recipe import Recipe, Task
-from residuum.recipes.head import FEW
+from residuum.recipe import FEW, Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.records.codec import read_record, write_record
 from residuum.records.run import SplitRows
@@ -32,6 +32,7 @@ from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
 from residuum.training.binding import own_settings
 from residuum.training.way import (
+    HARDLY,
     chosen_start,
     fewer_passes,
     is_few_photographs,
@@ -142,10 +143,13 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
+    data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
         named_recipe = _asked_recipe(settings)
+    elif start is None and is_few_photographs(data):
+        say(f"{len(data.train):,} photographs are few for a new net: {HARDLY}")
     if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
     if start is not None and _is_few(start, data):
@@ -318,7 +322,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_begun(run)
-    others = set(explicit(settings)) - {"resume", "data"}
+    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
         raise UserError(
@@ -329,6 +333,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
     again = own_settings(run, record.settings)
+    again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     if record.data is not None:
