@@ -505,10 +505,11 @@ def test_just_below_the_limit_there_is_no_warning() -> None:
         (b"\xff\xd8\xff", "begins like JPEG"),
         (
             b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-            "none of PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM",
+            "it is PostScript",
         ),
-        (b"\0" * 100, "none of"),
-        (encode(Image.fromarray(NOISE), "ICO"), "none of"),
+        (b"\0" * 100, "it holds zeros"),
+        (encode(Image.fromarray(NOISE), "ICO"), "it is an icon"),
+        (b"notes of mine", "none of PNG, JPEG, WEBP, BMP, GIF, TIFF, PPM, AVIF"),
         (encode(Image.fromarray(NOISE), "JPEG")[:-60], "truncated"),
     ],
 )

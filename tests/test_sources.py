@@ -50,7 +50,7 @@ def make(root: Path, *paths: str) -> Path:
     """Write a picture at each path, each of another colour."""
     for number, path in enumerate(paths):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(png(number))
+        (root / path).write_bytes(b"a, b" if path.endswith(".txt") else png(number))
     return root
 
 

@@ -88,6 +88,9 @@ class DataChoices(OfTable, group="Data"):
     """Side of the square the net sees, in pixels. By default the pictures' own up to 64, else 128."""
     validation: Annotated[float, Range(0.0, 0.9)] = 0.1
     """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
+    skip_broken: bool = False
+    """Go on without pictures that cannot be read; the run records which. By default nothing begins before they are
+    mended."""
     balance: bool | None = None
     """Whether each class counts alike in training, however few pictures it has. By default yes where --tune fits a head
     and the largest class has 3 times the pictures of the smallest or more."""

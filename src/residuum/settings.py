@@ -50,6 +50,8 @@ class EvaluateSettings(OfTable, WithWorkers):
     """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split."""
+    skip_broken: bool = False
+    """Judge without pictures that cannot be read, which are named."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
     """Pictures in one step."""
 
@@ -209,6 +211,8 @@ class ReviewSettings(OnDevice):
 
     run: Place | None = None
     """The run folder whose pictures to look at."""
+    data: Place | None = None
+    """Where they lie, if they have moved since the run was trained."""
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from residuum.choices import Interpolation
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, hashes_there
 from residuum.data.cache import decoded
-from residuum.data.contract import Pictures, Split, Subset
+from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
+from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
 from residuum.errors import UserError
@@ -189,7 +190,7 @@ def pixels_if_small(
     """
     if image_size > SMALL:
         return None
-    if isinstance(pictures, Subset):
+    if isinstance(pictures, Subset) and not isinstance(pictures, Readable):
         whole = pixels_if_small(pictures.whole, image_size, resize_to, interpolation)
         return None if whole is None else whole[pictures.indices]
     show = show_progress("decoding the pictures, once")
@@ -243,18 +244,25 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
 # --- large pictures -----------------------------------------------------------------------------
 
 
-class _Steps(Dataset[tuple[Tensor, Tensor]]):
+class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
     """What a worker does for one step, (epoch, rows): decode, cut the views, draw the colour shifts.
 
-    Gives the views (B, S, S, 3) uint8 and the shifts (B, 3) float32.
+    Gives the views (B, S, S, 3) uint8 and the shifts (B, 3) float32; or the error, which torch would raise as a text of
+    two tracebacks.
     """
 
     def __init__(self, loader: Loader, augmentation: Augmentation | None, seed: int) -> None:
         self.pictures, self.preprocessing = loader.split.pictures, loader.preprocessing
         self.augmentation, self.seed = augmentation, seed
 
-    def __getitem__(self, step: tuple[int, NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
-        (epoch, rows), how = step, self.preprocessing
+    def __getitem__(self, step: tuple[int, NDArray[np.int64]]) -> tuple[Tensor, Tensor] | UserError:
+        try:
+            return self._views(*step)
+        except UserError as error:
+            return error
+
+    def _views(self, epoch: int, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        how = self.preprocessing
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
@@ -276,7 +284,10 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for views, shifts in _from_workers(workers):
+    for made in _from_workers(workers):
+        if isinstance(made, UserError):
+            raise all_broken(loader.split.pictures, made)
+        views, shifts = made
         pixels = views.to(loader.device)
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
@@ -297,13 +308,21 @@ class CutView(NamedTuple):
     pixels: Tensor
 
 
-class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]]]):
-    """What a worker does for one step's rows: the bytes of all views, one after another, and (row, h, w) of each."""
+class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
+    """What a worker does for one step's rows: the bytes of all views, one after another, and (row, h, w) of each; or
+    the error.
+    """
 
     def __init__(self, loader: Loader, cut: Cut) -> None:
         self.pictures, self.cut = loader.split.pictures, cut
 
-    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]]:
+    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]] | UserError:
+        try:
+            return self._views(rows)
+        except UserError as error:
+            return error
+
+    def _views(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]]:
         views, sizes = [], []
         for row in rows:
             name = self.pictures.name(row)
@@ -327,7 +346,10 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for together, sizes in _from_workers(workers):
+    for made in _from_workers(workers):
+        if isinstance(made, UserError):
+            raise all_broken(loader.split.pictures, made)
+        together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
 

@@ -10,10 +10,12 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import PIL
@@ -21,7 +23,7 @@ from numpy.typing import NDArray
 
 from residuum import machine
 from residuum.choices import Interpolation
-from residuum.data.contract import ImageData, Pictures, Subset
+from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.digits import Scans
 from residuum.data.threads import in_threads
@@ -39,6 +41,9 @@ DECODE_VERSION = 1
 
 SETTLED_NS = 2_000_000_000
 """Files younger than this are not remembered: one more write might leave size and time as they are."""
+
+_SUM = 4
+"""Bytes of a checksum."""
 
 
 # --- what is in a data set ---------------------------------------------------------------------
@@ -65,7 +70,7 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     Raises:
         UserError: a file cannot be read.
     """
-    if isinstance(pictures, Subset):
+    if isinstance(pictures, Subset) and not (isinstance(pictures, Readable) and pictures.has_own_files):
         return picture_digests(pictures.whole)[pictures.indices]
     if isinstance(pictures, Scans):
         return _digest_of_scans(pictures).copy()
@@ -76,8 +81,8 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     digests = _load(memo, (len(pictures), 32))
     if digests is None:
         digests = _digest(pictures)
-        with suppress(OSError), replacing(memo) as file:
-            np.save(file, digests)
+        with suppress(OSError):
+            _write(memo, digests.shape, [digests])
     return np.array(digests)
 
 
@@ -111,14 +116,55 @@ def _as_bytes(encoded: bytes | NDArray[np.uint8]) -> bytes:
     return encoded if isinstance(encoded, bytes) else b"%r\n" % (encoded.shape,) + encoded.tobytes()
 
 
-def _load(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
-    """Map a stored uint8 array into memory, or return None if it is not there, not whole or not ours."""
+def _load(path: Path, shape: tuple[int, ...], *, checked: bool = False) -> NDArray[np.uint8] | None:
+    """Map a stored uint8 array into memory, or return None if it is not there, not whole, not ours or damaged.
+
+    `checked`: it has just been written.
+    """
     try:
         array = np.lib.format.open_memmap(path, mode="c")  # writable for torch's sake; nothing reaches the file
-        whole = path.stat().st_size == array.offset + array.nbytes
+        with path.open("rb") as file:
+            file.seek(-_SUM, os.SEEK_END)
+            whole = file.tell() == array.offset + array.nbytes and array.shape == shape and array.dtype == np.uint8
+            sound = whole and (checked or _checksum([array]) == file.read())
     except (OSError, ValueError, EOFError):
         return None
-    return array if whole and array.shape == shape and array.dtype == np.uint8 else None
+    return array if sound else None
+
+
+def _write(path: Path, shape: tuple[int, ...], pieces: Iterable[NDArray[np.uint8]]) -> None:
+    """Write a .npy file and behind it the CRC-32 of its numbers, which notices what a disk or a hand has changed."""
+    with replacing(path) as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        file.write(_checksum(_written(file, pieces)))
+
+
+def _written(file: BinaryIO, pieces: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+    for piece in pieces:
+        file.write(piece.data)
+        yield piece
+
+
+def _checksum(pieces: Iterable[NDArray[np.uint8]]) -> bytes:
+    found = 0
+    for piece in pieces:
+        found = zlib.crc32(piece.data, found)
+    return found.to_bytes(_SUM, "big")
+
+
+def keep_bytes(path: Path, content: bytes) -> None:
+    """Keep something small in the cache folder, with its checksum, where there is room for it."""
+    with suppress(OSError), replacing(path) as file:
+        file.write(content + zlib.crc32(content).to_bytes(_SUM, "big"))
+
+
+def kept_bytes(path: Path) -> bytes:
+    """Return what was kept (OSError: nothing was; ValueError: it is damaged)."""
+    whole = path.read_bytes()
+    content = whole[:-_SUM]
+    if len(whole) < _SUM or zlib.crc32(content).to_bytes(_SUM, "big") != whole[-_SUM:]:
+        raise ValueError(f"{path} is damaged")
+    return content
 
 
 # --- decoded pictures --------------------------------------------------------------------------
@@ -152,7 +198,7 @@ def decoded(
     if kept is None:
         try:
             _store(path, shape, pieces)
-            kept = _load(path, shape)
+            kept = _load(path, shape, checked=True)
         except OSError as error:
             if warn:
                 warn(f"decoded pictures are not kept for next time: {path.parent}: {error.strerror or error}")
@@ -165,11 +211,7 @@ def _store(path: Path, shape: tuple[int, ...], pieces: Callable[[], Iterator[NDA
     remove_unfinished(path.parent)
     if shutil.disk_usage(path.parent).free < math.prod(shape):
         raise OSError(errno.ENOSPC, f"no room for {math.prod(shape) / 1e6:.0f} MB")
-    with replacing(path) as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for piece in pieces():
-            file.write(piece.data)
+    _write(path, shape, pieces())
 
 
 def _in_memory(shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> NDArray[np.uint8]:

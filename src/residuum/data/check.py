@@ -19,7 +19,7 @@ from residuum.errors import UserError, listed
 LISTED = 100
 """Of identical pictures, so many are named; all of them are counted."""
 
-UNBALANCED = 10
+UNBALANCED = 3
 """From here on the ratio of the largest class to the smallest counts as a problem."""
 
 Place = tuple[str, int]
@@ -39,6 +39,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
       splits, and for up to LISTED of them the pair [the earlier picture, this one];
     - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
       a group with one {split, name, class} for each class;
+    - `passed_over`: files that are taken for no pictures, [{name, why}];
     - `problems`: all of that which should be looked into, in words; empty if all is well.
 
     `progress` is called with (done, total). A broken file is part of the answer, never an error.
@@ -53,6 +54,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
         "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeats(groups, s)) for s in splits},
         "leaks": _leaks(groups, splits),
         "conflicts": _conflicts(groups, splits, data.classes),
+        "passed_over": [one._asdict() for one in data.passed_over],
     }
     return report | {"problems": list(_problems(report))}
 
@@ -219,14 +221,14 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         yield f"{name} holds no picture"
         return
     if broken := split["broken"]:
-        first = f"{broken[0]['name']}: {broken[0]['reason']}"
-        yield f"{_pictures(len(broken))} of {name} cannot be read, first {first}"
+        those = "".join(f"\n  {one['name']}: {one['reason']}" for one in broken)
+        yield f"{_pictures(len(broken))} of {name} cannot be read:{those}"
     if split["empty_classes"]:
         yield f"{name} holds no picture of {listed(split['empty_classes'])}"
     if unknown := [label for label in split["per_class"] if label not in classes]:
         yield f"{name} has labels that no class has: {listed(unknown)}"
     if split["imbalance"] >= UNBALANCED:
-        yield f"{name} is unbalanced: its largest class is {split['imbalance']:.0f} times its smallest"
+        yield f"{name} is unbalanced: its largest class is {split['imbalance']:.3g} times its smallest"
     if repeats := split["repeats"]:
         yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel"
 

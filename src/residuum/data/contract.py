@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.data.picture_files import PassedOver
+from residuum.records.run import Skipped
 
 
 class ColumnNames(NamedTuple):
@@ -74,6 +76,21 @@ class Subset:
 
 
 @dataclass(frozen=True)
+class Readable(Subset):
+    """Those of `whole` that can be read, where some can not: the others are never looked at again."""
+
+    @property
+    def has_own_files(self) -> bool:
+        """Say whether each picture is a file, so that others need not be read for these."""
+        return len(self.whole.files() or ()) == len(self.whole)
+
+    def files(self) -> Sequence[str] | None:
+        """See Pictures."""
+        files = self.whole.files()
+        return [files[row] for row in self.indices] if files and self.has_own_files else files
+
+
+@dataclass(frozen=True)
 class Split:
     """One split: pictures and their class numbers, which index the data set's `classes`."""
 
@@ -104,6 +121,10 @@ class ImageData:
     test: Split | None = None
     mirrors: bool = True
     """Whether a picture and its mirror image show the same class (not so for digits and letters)."""
+    passed_over: Sequence[PassedOver] = ()
+    """Files beside the pictures that are taken for none."""
+    skipped: Sequence[Skipped] = ()
+    """Pictures that cannot be read, and that it goes on without."""
 
     @staticmethod
     def of(name: str, source: str, classes: Sequence[str], splits: Mapping[SplitName, Split]) -> "ImageData":

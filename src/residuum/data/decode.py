@@ -9,15 +9,27 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
+from PIL import (
+    AvifImagePlugin,
+    ExifTags,
+    Image,
+    ImageFile,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
 
 from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
+from residuum.data.deep import Span, extremes, is_deep_grey, to_grey
 from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part, stored_whole
+from residuum.data.kinds import START, picture_kind, why_not_read
+from residuum.data.png_notes import without_notes
 from residuum.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -26,9 +38,9 @@ MAX_PIXELS = 100_000_000
 """A picture whose header announces more is refused before any of it is decoded."""
 
 # Named one by one, so that Pillow tries these alone (never EPS, which runs a program). It imports five of their
-# plugins itself, and the other two are imported here: else it would go through all that it has.
+# plugins itself, and the other three are imported here: else it would go through all that it has.
 _WEBP, _TIFF = WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format
-FORMATS = ["PNG", "JPEG", _WEBP, "BMP", "GIF", _TIFF, "PPM"]
+FORMATS = ["PNG", "JPEG", _WEBP, "BMP", "GIF", _TIFF, "PPM", AvifImagePlugin.AvifImageFile.format]
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
@@ -59,7 +71,7 @@ class Header:
     deep: bool = False
 
 
-def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels:
+def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS, span: Span | None = None) -> Pixels:
     """Return the picture as (H, W, 3): upright, alpha flattened on white, the first frame of several.
 
     An array, (H, W) or (H, W, 3), is pixels already; the result may then share its memory.
@@ -67,7 +79,7 @@ def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels
     Values of more than 8 bits are scaled, never clipped. 16-bit integers keep their upper eight bits, as
     Pillow itself does for 16-bit RGB. A picture of floats within 0..1, else 0..255, else 0..65535 is taken to
     have that range; one of 32-bit integers likewise, without 0..1. Any other is stretched from its least
-    value to its greatest.
+    value to its greatest. Where the `span` of the picture's set is given, greys of more than 8 bits are scaled by it.
 
     Raises:
         BrokenPicture: the bytes are no picture, are damaged, or announce more than `most` pixels, at most MAX_PIXELS.
@@ -82,10 +94,10 @@ def decode(encoded: bytes | Pixels, name: str, most: int = MAX_PIXELS) -> Pixels
         image.load()
         if image.mode == "RGB" and _SPECIAL.isdisjoint(image.info):
             return np.array(image)
-        return _upright(_to_rgb(image, encoded, name), _orientation(image))
+        return _upright(_to_rgb(image, encoded, name, span), _orientation(image))
 
 
-def decode_opened(image: Image.Image, name: str) -> Pixels:
+def decode_opened(image: Image.Image, name: str, span: Span | None = None) -> Pixels:
     """Return an image that Pillow has opened as `decode` returns a file (BrokenPicture as there); it stays as it is."""
     with _only_broken_pictures(name):
         if image.width * image.height > MAX_PIXELS:
@@ -93,10 +105,10 @@ def decode_opened(image: Image.Image, name: str) -> Pixels:
         image.load()
         twin = object.__new__(type(image))  # the same pixels, notes of its own: converting takes some out
         vars(twin).update(vars(image), info=dict(image.info))
-        return _upright(_to_rgb(twin, b"", name), _orientation(twin))
+        return _upright(_to_rgb(twin, b"", name, span), _orientation(twin))
 
 
-def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int) -> Pixels:
+def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int, span: Span | None = None) -> Pixels:
     """Decode the part of the picture, (h, w, 3), that a view of `least` × `least` pixels is made from.
 
     `part_of` chooses it from the width and height of the upright picture; its edges are rounded to whole
@@ -113,7 +125,7 @@ def decode_part(encoded: bytes | Pixels, name: str, part_of: PartOf, least: int)
                 return stored
         with _only_broken_pictures(name):
             return _part_of_jpeg(_open(encoded, name), encoded, frame, part_of, least)
-    pixels = decode(encoded, name)
+    pixels = decode(encoded, name, span=span)
     height, width = pixels.shape[:2]
     left, top, right, bottom = whole_pixels(part_of(width, height), 1, (width, height))
     return pixels[top:bottom, left:right].copy()
@@ -134,6 +146,22 @@ def header(encoded: bytes | Pixels, name: str) -> Header:
         orientation = _orientation(image)
         width, height = image.size if orientation < 5 else reversed(image.size)
         return Header(width, height, mode, kind, turned or orientation > 1, several, deep)
+
+
+def grey_extremes(encoded: bytes | Pixels, name: str) -> tuple[float, float] | None:
+    """Return the least and greatest of greys of more than 8 bits, of 16 (deep.extremes); None for other pictures.
+
+    Raises:
+        BrokenPicture: as from `decode`.
+    """
+    if isinstance(encoded, np.ndarray):
+        return None
+    with _only_broken_pictures(name):
+        image = _open(encoded, name)
+        if not is_deep_grey(image):
+            return None
+        image.load()
+        return extremes(image)
 
 
 def evaluation_view(
@@ -202,12 +230,40 @@ def _only_broken_pictures(name: str) -> Iterator[None]:
 
 def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageFile:
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(without_notes(encoded)), formats=_formats(encoded))
     except UnidentifiedImageError as error:
-        raise _broken(name, _why_unknown(encoded)) from error
+        raise _broken(name, why_not_read(encoded[:START])) from error
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
+        raise _broken(name, "it is a camera's raw picture, of which a small preview alone is there; convert it to JPEG")
     return image
+
+
+def heif_version() -> str:
+    """Return the version of the package that reads HEIC, empty where it is not here."""
+    try:
+        return version("pillow_heif")
+    except PackageNotFoundError:
+        return ""
+
+
+def _formats(encoded: bytes) -> list[str]:
+    """Return what Pillow is to try: HEIC is read by a package of its own, where that is here."""
+    if encoded[4:8] != b"ftyp" or picture_kind(encoded[:START]) != "HEIC":
+        return FORMATS
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return FORMATS
+    register_heif_opener(thumbnails=False)
+    return ["HEIF"]
+
+
+def _is_raw(image: TiffImagePlugin.TiffImageFile) -> bool:
+    """Say whether the first picture stands for a larger one (NewSubfileType), or the file is a DNG (DNGVersion)."""
+    part = image.tag_v2.get(254, 0)
+    return (isinstance(part, int) and part & 1 == 1) or 50706 in image.tag_v2
 
 
 def _whole_jpeg(image: ImageFile.ImageFile, encoded: bytes) -> Pixels | None:
@@ -233,22 +289,6 @@ def _part_of_jpeg(
         image.draft(None, (width // scale, height // scale))
     part = image.crop(corners)
     return _upright(np.array(part if part.mode == "RGB" else part.convert("RGB")), orientation)
-
-
-def _why_unknown(encoded: bytes) -> str:
-    """Say what the bytes look like instead of a picture."""
-    start = encoded[:512].lstrip().lower()
-    if not encoded:
-        return "the file is empty"
-    if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<svg")):
-        return "it holds HTML or XML, not pixels"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the picture itself; fetch it with `git lfs pull`"
-    for kind in FORMATS:
-        accepts = Image.OPEN[kind][1]
-        if accepts and accepts(encoded[:16]):
-            return f"it begins like {kind}, but its header is damaged or of a kind that Pillow can not read"
-    return "it is none of " + ", ".join(FORMATS)
 
 
 def _broken(name: str, cause: str) -> BrokenPicture:
@@ -311,14 +351,13 @@ def _has_several(image: ImageFile.ImageFile) -> bool:
         return True
 
 
-def _to_rgb(image: Image.Image, encoded: bytes, name: str) -> Pixels:
+def _to_rgb(image: Image.Image, encoded: bytes, name: str, span: Span | None) -> Pixels:
     """Convert a loaded picture of any mode to (H, W, 3)."""
-    if image.mode.startswith("I;16"):
-        return _grey(_from_16_bits(image))
-    if image.mode == "I":
-        return _grey(_from_integers(image))
-    if image.mode == "F":
-        return _grey(_from_floats(np.asarray(image), name))
+    if is_deep_grey(image):
+        grey = to_grey(image, span)
+        if isinstance(grey, str):
+            raise _broken(name, grey)
+        return _grey(grey)
     if image.mode in ("LA", "La", "PA", "RGBA") or (image.mode == "P" and image.has_transparency_data):
         return _on_white(image)
     key = image.info.pop("transparency", None)
@@ -346,49 +385,3 @@ def _key_colour(key: Any, image: Image.Image, encoded: bytes) -> NDArray[np.int6
     """Bring a PNG's transparent colour, given at the file's depth, to the 8 bits that Pillow gives pixels."""
     depth = encoded[24] if encoded and image.format == "PNG" and image.mode != "1" else 8
     return np.asarray(key, np.int64) * 255 // (2**depth - 1) if depth < 8 else np.asarray(key) >> (depth - 8)
-
-
-def _from_16_bits(image: Image.Image) -> Pixels:
-    values = np.asarray(image)
-    bits, white_is_zero = 16, False
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]  # 12 is read into the same mode
-        white_is_zero = image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
-    grey: Pixels = (values >> (bits - 8)).astype(np.uint8)
-    grey[values == image.info.get("transparency", -1)] = 255
-    return 255 - grey if white_is_zero else grey
-
-
-def _from_integers(image: Image.Image) -> Pixels:
-    """32-bit integers, and PGM of more than 8 bits, which Pillow has brought to 0..65535."""
-    values: NDArray[Any] = np.asarray(image)
-    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    if tags and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,):
-        values = values.view(np.uint32)  # Pillow keeps unsigned values in a signed mode
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        return _stretched(values)
-    return (values >> (8 if high > 255 or image.format == "PPM" else 0)).astype(np.uint8)
-
-
-def _from_floats(values: NDArray[np.float32], name: str) -> Pixels:
-    if not np.isfinite(values).all():
-        raise _broken(name, "it holds NaN or infinity")
-    slack = 0.01  # rounding may carry a value past the end
-    low, high = float(values.min()) + slack, float(values.max()) - slack
-    for top in (1, 255, 65535):
-        if low >= 0 and high <= top:
-            return _rounded(values * (255 / top))
-    return _stretched(values)
-
-
-def _stretched(values: NDArray[Any]) -> Pixels:
-    """Spread least to greatest over 0..255; a flat picture becomes black."""
-    exact = values.astype(np.float64)
-    low, span = exact.min(), np.ptp(exact)
-    return _rounded((exact - low) * 255 / (span or 1.0))
-
-
-def _rounded(values: NDArray[np.floating[Any]]) -> Pixels:
-    whole: Pixels = np.clip(np.rint(values), 0, 255).astype(np.uint8)
-    return whole

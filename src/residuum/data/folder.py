@@ -14,9 +14,10 @@ from residuum.console import say
 from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
 from residuum.data.folder_depth import no_classes, note_beside, note_nested, refuse_likely_splits, refuse_too_high
+from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
-    KINDS,
     existing_folder,
+    is_picture,
     label_of,
     pictures_below,
     printable,
@@ -60,7 +61,7 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """Find the pictures below `path`: CLASS/….png, or train/CLASS/….png with val and test beside it.
 
     The classes are the training split's, in natural order (1, 2, 10); evaluation splits are matched to them
-    by name and may lack some. Hidden files, and files that are not pictures by their suffix, are passed over, so are
+    by name and may lack some. Hidden files, and files that are no pictures, are passed over, so are
     evaluation splits whose pictures lie in no class folders; that is said.
 
     `judging`: there need be no training split, nor more than one class; the classes are those of all splits.
@@ -122,10 +123,9 @@ def _named_splits(root: Path, names: Iterable[str]) -> dict[str, SplitName]:
     return variants if hold_classes else exact
 
 
-def _direct(root: Path, folder: str) -> list[str]:
-    """Return the pictures that lie in root/folder itself."""
-    depth = f"{folder}/".lstrip("/").count("/")
-    return [path for path in pictures_below(root, folder) if path.count("/") == depth]
+def _direct(root: Path, folder: str) -> int:
+    """Return the number of pictures that lie in root/folder itself."""
+    return sum(is_picture(entry) for entry in (root / folder).iterdir())
 
 
 def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
@@ -146,7 +146,7 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"there are other files, but pictures end in {KINDS}",
+            f"there are other files, but pictures are {KINDS}",
             "add pictures, or move the folder" + "s" * (len(empty) > 1) + " elsewhere",
         )
     if empty:
@@ -159,7 +159,7 @@ def _find_judged(root: Path, folder: str, split: str, training: Found | None) ->
     names = visible_folders(root / folder)
     found = {_class_name(name): pictures_below(root, f"{folder}/{name}") for name in names}
     found = {name: paths for name, paths in found.items() if paths}
-    loose = len(_direct(root, folder))
+    loose = _direct(root, folder)
     if training is not None and len(found) == 1 and not set(found) & set(training):
         refuse_too_high(root, folder, found)
         loose += sum(map(len, found.values()))
@@ -190,7 +190,7 @@ def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitN
     if folder == "":
         refuse_likely_splits(root, training)
         note_beside(root)
-    if loose := len(_direct(root, folder)):
+    if loose := _direct(root, folder):
         _say_loose(loose, root / folder)
     refuse_too_high(root, folder, training)
     note_nested(folder, training)

@@ -78,7 +78,7 @@ def refuse_likely_splits(root: Path, found: Found) -> None:
 def no_classes(folder: Path, mend: str = "") -> UserError:
     """Return the error that says why there are no class folders in `folder`, and which folder is meant."""
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
-    if any(map(is_picture, names)):
+    if any(is_picture(folder / name) for name in names):
         names += [entry.name for entry in folder.parent.iterdir() if entry.is_file()]
         tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx"))]
         said = f"; {listed(tables, 3)} beside them is not read" if tables else ""
@@ -100,7 +100,7 @@ def _mend_too_low(folder: Path) -> str:
     """Name the folder above, where this one seems to be one class of several."""
     above = folder.parent
     beside = [above / name for name in visible_folders(above) if above / name != folder]
-    filled = any(any(is_picture(entry.name) for entry in one.iterdir()) for one in beside[:100])
+    filled = any(any(is_picture(entry) for entry in one.iterdir()) for one in beside[:100])
     if filled and not split_meant(folder.name):
         return f"if it is one class of several, give {above.parent if split_meant(above.name) else above}"
     return "put the pictures of each class into a folder of its own, named after the class"

@@ -8,8 +8,9 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder
+from residuum.data.picture_files import existing_folder, passed_over, say_passed_over
 from residuum.errors import UserError, nearest
+from residuum.machine import cache_folder
 
 
 def open_data(
@@ -61,16 +62,30 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     from residuum.data.parquet import open_parquet, parquet_files  # takes a while, and digits do not need it
 
     root = existing_folder(path)
+    _refuse_cache_within(root)
     if any(parquet_files(root)):
         return open_parquet(path, columns, judging=judging)
     _refuse_columns(str(root), columns)
-    return open_folder(path, judging=judging)
+    other = passed_over(root)
+    say_passed_over(other)  # first: it may be why there is no data set
+    return replace(open_folder(path, judging=judging), passed_over=tuple(other))
 
 
 def _refuse_columns(place: str, columns: ColumnNames) -> None:
     if columns != USUAL_COLUMNS:
         mend = "leave --image-column and --label-column out"
         raise UserError(f"{place} has no columns to choose from", "it holds no parquet file", mend)
+
+
+def _refuse_cache_within(root: Path) -> None:
+    """Nothing is ever written below the pictures, be it in a hidden folder (UserError)."""
+    cache = cache_folder().resolve()
+    if cache.is_relative_to(root):
+        raise UserError(
+            f"the cache {cache} lies within the pictures in {root}",
+            "nothing is ever written there",
+            "give a folder that holds nothing but pictures, or set RESIDUUM_CACHE to a folder outside it",
+        )
 
 
 def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:

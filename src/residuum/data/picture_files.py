@@ -1,24 +1,72 @@
 """Files and folders as people keep them: what counts as a picture file, and how folders are found and walked."""
 
 import difflib
+import errno
 import os
+import stat
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from residuum.errors import UserError
+from residuum.console import say
+from residuum.data.kinds import KINDS, RAW, START, picture_kind
+from residuum.errors import UserError, listed
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"})
-KINDS = " ".join(sorted(SUFFIXES))
-"""The suffixes, for a message."""
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif"}
+    | {".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2"}
+)
+"""What is called so is meant as a picture, whatever is in it; all else is one if it begins like one."""
+
+_RESOURCES = frozenset(
+    {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin"}
+    | {"lost+found", "system volume information"}
+)
+_NO_FILES = {stat.S_IFIFO: "pipes", stat.S_IFSOCK: "sockets", stat.S_IFCHR: "devices", stat.S_IFBLK: "devices"}
+
+MOST_BYTES = 1 << 30
+"""A larger file is no picture that could be decoded, and is not read into memory."""
 
 LONGEST_LABEL = 120
 """Of a data set's short name so many bytes are kept: folders are called after it."""
 
 
-def is_picture(name: str) -> bool:
-    """Say whether a file of this name is taken for a picture: by its suffix, and not if it is hidden."""
-    return not name.startswith(".") and name[name.rfind(".") :].lower() in SUFFIXES
+class PassedOver(NamedTuple):
+    """A file that is taken for no picture, as a path below the folder, and what it is taken for."""
+
+    name: str
+    why: str
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder is the system's or a program's own, and so never a picture or a class."""
+    return name.startswith(".") or name.casefold() in _RESOURCES
+
+
+def is_picture(path: str | Path) -> bool:
+    """Say whether a file is meant as a picture: a regular file, not hidden, called like one or beginning like one."""
+    return not is_hidden(Path(path).name) and _taken_for(str(path)) is None
+
+
+def _taken_for(path: str) -> str | None:
+    """Say what a file that is not hidden is taken for; None: a picture."""
+    suffix = path[path.rfind(".") :].lower()  # Path.suffix takes ten times as long; a folder's is no harm
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - Path.stat takes three times as long
+        if not stat.S_ISREG(mode):
+            return _NO_FILES.get(stat.S_IFMT(mode), "no files")
+        if suffix in SUFFIXES:
+            return None
+        if suffix in RAW:
+            return "cameras' raw pictures, which are not read"
+        with open(path, "rb") as file:  # noqa: PTH123 - as above
+            kind = picture_kind(file.read(START))
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "links without end"
+        return None if suffix in SUFFIXES else "files that cannot be read"  # reading it says what is wrong
+    return None if kind else "no pictures"
 
 
 def pictures_below(root: Path, folder: str = "") -> list[str]:
@@ -27,17 +75,37 @@ def pictures_below(root: Path, folder: str = "") -> list[str]:
     Raises:
         UserError: a folder cannot be read.
     """
-    found = []
-    for current, files in walk(root / folder):
-        below = current.relative_to(root).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in files if is_picture(name)]
+    found = [name for name in _files_below(root, folder) if _taken_for(f"{root}/{name}") is None]
     return sorted(found, key=lambda path: (unicodedata.normalize("NFC", path), path))
 
 
+def passed_over(root: Path) -> list[PassedOver]:
+    """Return the files below `root` that are taken for no pictures, hidden ones aside, sorted."""
+    named = ((name, _taken_for(f"{root}/{name}")) for name in _files_below(root))
+    return sorted(PassedOver(printable(name), why) for name, why in named if why)
+
+
+def say_passed_over(files: Sequence[PassedOver]) -> None:
+    """Tell the person which files are passed over, and why."""
+    for why in sorted({one.why for one in files}):
+        names = [one.name for one in files if one.why == why]
+        say(f"passed over: {len(names):,} that are {why}: {listed(names, 5)}")
+
+
+def _files_below(root: Path, folder: str = "") -> Iterator[str]:
+    for current, files in walk(root / folder):
+        below = current.relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        yield from (prefix + name for name in files)
+
+
 def picture_files(path: Path) -> list[Path]:
-    """Return the files meant: a picture stands for itself, a folder for those below it (UserError if it has none)."""
+    """Return the files meant: a picture stands for itself, a folder for those below it (UserError if it has none).
+
+    What is passed over in a folder is said.
+    """
     if path.is_dir():
+        say_passed_over(passed_over(path))
         found = sorted(path / name for name in pictures_below(path))
         if not found:
             raise UserError(f"{path} holds no pictures", f"known kinds: {KINDS}")
@@ -60,8 +128,8 @@ def walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
             folders.clear()
             continue
         seen.add(identity)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield Path(current), [name for name in files if not name.startswith(".")]
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield Path(current), [name for name in files if not is_hidden(name)]
 
 
 def _identity(folder: Path) -> tuple[int, int]:
@@ -79,7 +147,7 @@ def visible_folders(folder: Path) -> list[str]:
         entries = [entry.name for entry in folder.iterdir() if entry.is_dir()]
     except OSError as error:
         raise UserError(f"cannot read {folder}", error.strerror or str(error)) from error
-    return sorted(name for name in entries if not name.startswith("."))
+    return sorted(name for name in entries if not is_hidden(name))
 
 
 def existing_folder(path: str | Path) -> Path:
@@ -105,7 +173,7 @@ def _textual(root: Path) -> Path:
         raise UserError(
             f"the name of the folder {printable(str(root))} is no text in UTF-8",
             "where pictures lie is written down with what is learnt from them",
-            "rename it, or give a link to it with another name, from a folder that has one",
+            "rename it",
         )
     return root
 
@@ -144,6 +212,9 @@ def read_picture(path: Path) -> bytes:
     try:
         if not path.is_file() and path.exists() and not path.is_dir():  # it might never end
             raise UserError(f"cannot read {path}", "it is a pipe, socket or device, not a file", "remove it")
+        if (size := path.stat().st_size) > MOST_BYTES and path.is_file():
+            why = f"it has {size / 1e9:,.1f} GB, more than any picture that is decoded"
+            raise UserError(f"cannot read {path}", why, "remove it")
         return path.read_bytes()
     except (OSError, ValueError) as error:  # a name with a zero byte
         raise UserError(

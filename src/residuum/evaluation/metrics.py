@@ -217,7 +217,7 @@ def _macro_f1(
     both = _counted(labels, K) + _counted(predicted, K)
     hits = _counted(hit, K + 1)[:, :K]
     seen = both > 0
-    found = (2 * hits / np.maximum(both, 1)).mean(1)
+    found: NDArray[np.float64] = (2 * hits / np.maximum(both, 1)).mean(1)
     for i in np.flatnonzero(~seen.all(1)):
         found[i] = (2 * hits[i, seen[i]] / both[i, seen[i]]).mean()
     return found

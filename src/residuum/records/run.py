@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from residuum.choices import SplitName
 from residuum.records.codec import Record
 from residuum.records.numbers import Amount, Count, Share
 
@@ -57,7 +58,16 @@ class Counts(Record, frozen=True, kw_only=True):
     test: Count | None
 
 
-class Data(Record, frozen=True, kw_only=True):
+class Skipped(Record, frozen=True, kw_only=True):
+    """A picture that could not be read, and that a run went on without."""
+
+    split: SplitName
+    name: str
+    """Its path below the folder, or its row."""
+    why: str
+
+
+class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     """data.json: what a run was trained on."""
 
     name: str
@@ -72,6 +82,8 @@ class Data(Record, frozen=True, kw_only=True):
     """Where the validation pictures are from, in words."""
     image_size: Count
     """Side of the square that the net sees, in pixels."""
+    skipped: tuple[Skipped, ...] = ()
+    """Pictures that are there, are not counted above, and could not be read."""
 
 
 class SplitRows(Record, frozen=True, kw_only=True):

@@ -63,6 +63,16 @@ def no_curves(record: RunRecord) -> str:
     return f"No curves: {why}."
 
 
+def curves_of(record: RunRecord) -> str:
+    """Say which pictures the curves are of."""
+    counts = record.data.counts if record.data else None
+    if counts is None or not record.epochs:
+        return ""
+    kept = f"; those of validation are of the {count(counts.validation)} kept for it" if counts.validation else ""
+    trained = f"the {count(counts.train)} pictures trained on, as they were shown, while the net changed"
+    return f"Training figures are means over each epoch: of {trained}{kept}."
+
+
 def _done(record: RunRecord) -> int:
     return len({line.epoch for line in record.epochs})
 
@@ -81,12 +91,13 @@ def scale(found: Evaluation | None) -> str:
 
 def too_few(record: RunRecord) -> str:
     """Say why a new net learnt nothing from few pictures, and what would."""
-    found, few = record.evaluation, record.data and record.data.counts.train
-    if not found or not few or few >= FEW or not found.is_lazy or is_begun(record):
+    found, data = record.evaluation, record.data
+    few = data.counts.train if data else 0
+    if not found or not data or not few or few >= FEW or not found.is_lazy or is_begun(record):
         return ""
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
-        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(record.data.source)}, "
+        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
         "without --from-nothing or a --model, starts from the best that this machine has (residuum weights fetch "
         "resnet50 gets better ones)."
     )

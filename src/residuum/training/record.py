@@ -67,6 +67,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
         ),
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
+        skipped=tuple(data.skipped),
     )
     write_record(run / runs.DATA, described)
 

@@ -15,6 +15,7 @@ from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ColumnNames, ImageData
+from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
 from residuum.errors import UserError
@@ -142,6 +143,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
+    data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
@@ -320,7 +322,7 @@ def reopen(settings: TrainSettings) -> Resolved:
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_begun(run)
-    others = set(explicit(settings)) - {"resume", "data"}
+    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
         raise UserError(
@@ -330,6 +332,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     refuse_finished(run)
     again = own_settings(run, record.settings)
+    again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
     if record.data is not None:

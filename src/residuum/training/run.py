@@ -13,7 +13,7 @@ from torch import nn
 from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
@@ -25,7 +25,7 @@ from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
 from residuum.records.review import HeadFit
-from residuum.records.run import Data, RunSettings
+from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
@@ -56,7 +56,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
             refuse_finished(run)  # by another process, meanwhile
             runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=say)
         elif runs.is_only_begun(run):  # another may have begun there meanwhile
-            _begin(run, settings, resolved, loaders)
+            _begin(run, settings, resolved)
         else:
             raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
         with kept(run) as folder:
@@ -72,15 +72,16 @@ def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
 # --- the parts of the sentence ------------------------------------------------------------------
 
 
-def _begin(run: Path, settings: TrainSettings, resolved: Resolved, loaders: Loaders) -> None:
+def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
     """Write down what the run begins with; settings.json comes last and makes the folder a run."""
     runs.clear_begun(run)
-    if loaders["train"].images is None:
-        say("reading every picture once for the fingerprint of the data; later runs remember it")
     if resolved.start is not None:  # so that the run can go on without the original
         write_whole(run / runs.START, resolved.start.file.read_bytes())
     record_data(run, resolved)
     record_start(run, settings, resolved)
+    if skipped := resolved.data.skipped:
+        message = f"gone on without {len(skipped):,} that cannot be read: {listed(one.name for one in skipped)}"
+        runs.append_metrics(run, Event(step=0, message=message))
 
 
 @contextmanager

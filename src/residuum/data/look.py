@@ -1,0 +1,162 @@
+"""Every picture of a data set decoded once before a run begins: which cannot be read, and what greys they use.
+
+So a run of hours does not die of one of them. What was found is remembered in the cache folder. Letters: N pictures.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+import PIL
+
+from residuum import machine
+from residuum.choices import SplitName
+from residuum.console import say, show_progress
+from residuum.data.cache import DECODE_VERSION, Progress, content_key, keep_bytes, kept_bytes
+from residuum.data.contract import ImageData, Pictures, Readable, Split
+from residuum.data.decode import BrokenPicture, decode, heif_version
+from residuum.data.threads import in_threads
+from residuum.errors import UserError, listed
+from residuum.records.run import Skipped
+
+NAMED = 100
+"""Of pictures that cannot be read, so many are named in a message; `residuum data check` names all."""
+
+
+class Looked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found in N pictures."""
+
+    broken: dict[int, str]
+    """The rows of those that cannot be read, and why."""
+
+
+def look(pictures: Pictures, progress: Progress | None = None) -> Looked:
+    """Decode each picture once, or remember what was found in the same ones."""
+    if len(pictures) == 0 or pictures.files() is None:  # pixels in memory
+        return Looked(broken={})
+    try:
+        content = content_key(pictures)
+    except UserError:  # a file cannot be read
+        return _looked(pictures, progress)
+    versions = f"{DECODE_VERSION} {PIL.__version__} {heif_version()}"
+    key = hashlib.sha256(f"{content} {versions}".encode()).hexdigest()
+    path = machine.cache_folder() / "looked" / f"{key}.json"
+    try:
+        return msgspec.json.decode(kept_bytes(path), type=Looked)
+    except (OSError, ValueError):  # not there, or damaged
+        found = _looked(pictures, progress)
+        keep_bytes(path, msgspec.json.encode(found))
+        return found
+
+
+def _looked(pictures: Pictures, progress: Progress | None) -> Looked:
+    broken = dict[int, str]()
+    for done, some in enumerate(in_threads(len(pictures), partial(_unreadable, pictures)), 1):
+        broken |= some
+        if progress:
+            progress(min(done * 64, len(pictures)), len(pictures))
+    return Looked(broken=broken)
+
+
+def _unreadable(pictures: Pictures, rows: range) -> dict[int, str]:
+    return {row: why for row in rows if (why := why_broken(pictures, row))}
+
+
+def why_broken(pictures: Pictures, row: int) -> str:
+    """Say why a picture cannot be read; empty if it can be."""
+    try:
+        decode(pictures.encoded(row), pictures.name(row))
+    except UserError as error:
+        return error.why if isinstance(error, BrokenPicture) else f"{error.what}: {error.why}"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def all_broken(pictures: Pictures, first: UserError) -> UserError:
+    """Return the error that names all pictures that cannot be read, where the `first` was met on the way."""
+    found = [f"{pictures.name(row)}: {why}" for row, why in look(pictures).broken.items()]
+    if len(found) < 2:
+        return first
+    return BrokenPicture(f"{_count(len(found))} of {len(pictures):,} cannot be read", _lines(found), first.mend)
+
+
+# --- what a run goes on with --------------------------------------------------------------------
+
+
+def readable(data: ImageData, *, skip_broken: bool) -> ImageData:
+    """Look at every picture of every split; return the data without those that cannot be read, if they may be skipped.
+
+    Raises:
+        UserError: there are such, and they may not be; or nothing is left of a class, or of a split.
+    """
+    progress = show_progress("reading every picture once, later runs remember it")
+    found = {name: look(split.pictures, progress) for name, split in data.splits().items()}
+    broken = list(_named(data, {name: one.broken for name, one in found.items()}))
+    if not broken:
+        return data
+    if not skip_broken:
+        total = sum(map(len, data.splits().values()))
+        raise UserError(
+            f"{_count(len(broken))} of {total:,} cannot be read",
+            _listed(broken),
+            "mend or remove them; the same command with --skip-broken goes on without them",
+        )
+    say(f"{_count(len(broken))} cannot be read, and are gone on without:\n        {_listed(broken)}")
+    return without(data, {name: list(one.broken) for name, one in found.items()}, broken)
+
+
+def without_skipped(data: ImageData, skipped: Sequence[Skipped]) -> ImageData:
+    """Return the data without those pictures that were skipped before and still cannot be read."""
+    names: dict[tuple[str, str], Skipped] = {(one.split, one.name): one for one in skipped}
+    rows: dict[str, list[int]] = {}
+    gone = list[Skipped]()
+    for name, split in data.splits().items() if names else ():
+        for row in range(len(split)):
+            one = names.get((name, split.pictures.name(row)))
+            if one is not None and why_broken(split.pictures, row):
+                rows.setdefault(name, []).append(row)
+                gone.append(one)
+    return without(data, rows, gone) if gone else data
+
+
+def without(data: ImageData, rows: dict[str, list[int]], skipped: Sequence[Skipped]) -> ImageData:
+    """Return the data without these rows of each split (UserError: nothing is left of a class or split)."""
+    splits: dict[str, Any] = {}
+    for name, split in data.splits().items():
+        kept = np.delete(np.arange(len(split)), rows.get(name, []))
+        if len(kept) < len(split):
+            splits[name] = Split(Readable(split.pictures, kept), split.labels[kept])
+            _refuse_nothing_left(data, name, split, splits[name])
+    return replace(data, **splits, skipped=(*data.skipped, *skipped))
+
+
+def _refuse_nothing_left(data: ImageData, name: str, before: Split, after: Split) -> None:
+    gone: list[int] = np.setdiff1d(before.labels, after.labels).tolist()
+    if gone and (name == "train" or not len(after)):
+        classes = listed(data.classes[number] for number in gone)
+        raise UserError(f"no picture of {classes} in {name} can be read", "", "residuum data check says why of each")
+
+
+def _named(data: ImageData, broken: dict[str, dict[int, str]]) -> Iterator[Skipped]:
+    for name, split in data.splits().items():
+        called: SplitName = name  # type: ignore[assignment]
+        for row, why in broken[name].items():
+            yield Skipped(split=called, name=split.pictures.name(row), why=why)
+
+
+def _listed(broken: Sequence[Skipped]) -> str:
+    return _lines([f"{one.name}: {one.why}" for one in broken])
+
+
+def _lines(found: Sequence[str]) -> str:
+    more = [f"and {len(found) - NAMED:,} more: residuum data check names all"] if len(found) > NAMED else []
+    return "\n        ".join([*found[:NAMED], *more])
+
+
+def _count(number: int) -> str:
+    return f"{number:,} picture" + "s" * (number != 1)
