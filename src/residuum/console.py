@@ -58,7 +58,7 @@ def forgiving_stderr() -> Forgiving:
 
 @cache  # one for all, until the end
 def _nowhere() -> TextIO:
-    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)  # noqa: PTH123 - a number
+    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
 
 
 def show_progress(doing: str) -> Callable[[int, int], None]:
