@@ -70,7 +70,7 @@ def test_a_split_may_lack_classes_which_are_known_by_name(tmp_path: Path) -> Non
 
 NO_CLASSES = [  # beside train/a and train/b, and what is said
     (["test/1.png", "test/2.png"], "test holds 2 pictures in no class folders"),
-    (["test/images/1.png"], "test holds 1 picture in no class folders"),
+    (["test/images/1.png"], "test holds 1 picture in 'images', which is no class of training"),
     (["val/1.png"], "validation pictures are taken from the training ones"),
     (["train/banner.png"], "1 picture directly in"),
 ]
@@ -106,6 +106,13 @@ def test_a_folder_on_the_wrong_level_is_named_with_the_right_one(
     with pytest.raises(UserError, match=said) as caught:
         open_folder(make(tmp_path, *paths) / given)
     assert mend.replace("{}", str(tmp_path)) in caught.value.mend + "\n"
+
+
+def test_a_class_spelled_otherwise_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has class folders that the training split has not"):
+        open_folder(make(tmp_path, "train/cat", "train/dog", "val/Cat"))
+    with pytest.raises(UserError, match="two folders called"):
+        open_folder(make(tmp_path / "two", "train/Zo\u00eb", "train/b", "val/Zo\u00eb", "val/Zoe\u0308"))
 
 
 def test_folders_within_all_classes_count_as_theirs_and_that_is_said(
