@@ -161,6 +161,13 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
         open_data(str(make(root, "a", "b")))
 
 
+def test_a_name_with_control_characters_stays_on_one_line(tmp_path: Path) -> None:
+    data = open_folder(make(tmp_path, "a", "b\x1b[31m\n/\x07.png"))
+    assert list(data.classes) == ["a", "b\\x1b[31m\\x0a"]
+    assert data.train.pictures.name(1) == "b\\x1b[31m\\x0a/\\x07.png"
+    assert data.train.pictures.encoded(1) == data.train.pictures.encoded(0)
+
+
 def test_a_fifo_and_a_table_of_another_kind_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     (tmp_path / "t.csv").write_text("a,b")
