@@ -170,7 +170,7 @@ def existing_folder(path: str | Path) -> Path:
 
 def _textual(root: Path) -> Path:
     """Return the folder, whose place is written down (UserError if that is no text)."""
-    if printable(str(root)) != str(root):
+    if any("\udc80" <= letter <= "\udcff" for letter in str(root)):  # a byte that is no text
         raise UserError(
             f"the name of the folder {printable(str(root))} is no text in UTF-8",
             "where pictures lie is written down with what is learnt from them",
