@@ -58,7 +58,7 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
     split = _split_column(schema, (picture.name, told.image, told.label))
     found = _of_pictures_and_labels(path, schema, picture, split, told.label)
     if not split and SPLIT in schema.names and SPLIT not in {picture.name, found.label}:
-        say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, not names of splits: it is not looked at")
+        say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, no names of splits: ignored")
     return found
 
 
