@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from residuum.reporting.study_page import write_study_index, write_study_report
 
 Json = dict[str, Any]
 
+RESULTS = Path(__file__).parents[1] / "results" / "studies"
 WIDTHS = (375, 768, 1024, 1200)
 LONG = "Donaudampfschifffahrtsgesellschaftskapitän with a long name, 2nd class"
 CUT = """(() => {
@@ -121,6 +123,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     found.append(write_report([explained(top / "explained")]))
     for name, make in STUDIES.items():
         found.append(write_study_report(leave(top / "studies" / name, make())))
+    for name in ("transfer", "lesions"):  # as they were measured
+        (top / "measured" / name).mkdir(parents=True)
+        shutil.copy(RESULTS / f"{name}.json", top / "measured" / name / "study.json")
+        found.append(write_study_report(top / "measured" / name))
     found.append(write_study_index(top / "studies"))
     return found
 
