@@ -116,7 +116,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (runs[3] / "evaluation.json").unlink()
     runs.append(reviewed(write_run(top / "tuned", names, epochs=3)))
     runs.append(write_run(top / "many", [f"{LONG} {i}" for i in range(30)], epochs=2))
-    found = [write_report([run]) for run in runs[2:]]
+    found = [write_report([run]) for run in runs[3:]]
     found.append(write_report(runs[:5], top / "compared.html"))
     found.append(write_report([left(top / "lesion", "lesion.json", fake_lesion())]))
     found.append(write_report([left(top / "trim", "trim.json", fake_trim())]))
