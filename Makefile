@@ -46,6 +46,7 @@ test-plain: .venv/installed-dev  ## those of nets and training without kernels, 
 	RESIDUUM_KERNELS=off $(TEST) $(NETS) $(TRAINING)
 	PATH=$(abspath $(BIN)) CXX= $(TEST) tests/test_kernels.py tests/test_plan.py
 
+# Its longest parts are shorter with RESIDUUM_FUZZ_SECONDS=60 RESIDUUM_KILLS=20 RESIDUUM_FAULTS_EVERY=10
 test-slow: .venv/installed-dev  ## run the tests that take longer than a minute
 	$(BIN)/python -m pytest -m slow --timeout 3600
 

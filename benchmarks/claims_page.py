@@ -73,7 +73,7 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     parts = [words["title"], words["introduction"], words["written"]]
     if not results:
         return "\n\n".join([*parts, words["none"]]) + "\n"
-    answers = [result.verdict.answer for result in results]
+    answers = [result.answer for result in results]
     head = words["head"]
     table = [head, "|" + "---|" * (head.count("|") - 1), *(_row(one, words) for one in results)]
     commands = ["```", *(result.command for result in results), "```"]
@@ -96,7 +96,7 @@ def _row(result: StudyRecord, words: dict[str, Any]) -> str:
         f"[{result.name}](../results/studies/{_file_name(result)}) {question}",
         f"{claim} {_cell(result.source)}",
         measured,
-        f"**{words[result.verdict.answer]}**",
+        f"**{words[result.answer]}**",
         result.scale,
         str(len(result.seeds)),
         _minutes(sum(result.runs.values())),

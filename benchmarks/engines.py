@@ -7,7 +7,8 @@
 The model is a model file, such as `residuum import` writes; photographs are a folder of pictures, or a data set of its
 classes. Parts:
 speed: engines in turn, round by round. `alone` is the engine called directly, compiled for this batch, on tensors that
-are normalised already; `ours` is what `open_engine` gives, on uint8 views. Ratios are of the same round.
+are normalised already; `ours` is what `open_engine` gives, on uint8 views. Ratios are of the same round. With --avx2
+onnxruntime and OpenVINO, in float32 and int8, see a processor without AVX-512 and matrix units (as_avx2.c).
 cold: processor seconds of `residuum predict` of one photograph, a process each time, with an exported model.
 parity: what `residuum export` reports for each target and precision.
 Writes results/engines-PART-MODEL.json.
@@ -77,12 +78,14 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
     return lambda: session.run(None, {start: ready})
 
 
-def speed(model: Path, photographs: str, rounds: int, threads: int) -> Figures:
+def speed(model: Path, photographs: str, rounds: int, threads: int, avx2: bool) -> Figures:
     classifier = load(model)
     side = classifier.preprocessing.image_size
     real = open_pictures(classifier, choose_compute("cpu", "float32"), photographs, 1, CALIBRATION)
     calls: dict[tuple[str, int], Callable[[], object]] = {}
     for engine, precision in _possible(classifier, real):
+        if avx2 and (engine == "torch" or precision == "bfloat16"):
+            continue
         if precision == "int8":
             _int8(classifier, engine, views_of(real.calibration, classifier.about.preprocessing))
         opened = open_engine(model, engine, precision, "cpu", threads).engine
@@ -112,6 +115,7 @@ def _compared(times: dict[str, list[float]]) -> Figures:
            if name.startswith("ours") and "torch" not in name},
         "openvino: bfloat16 / int8": ("ours openvino bfloat16", "ours openvino int8"),
         "openvino: float32 / int8": ("ours openvino float32", "ours openvino int8"),
+        "onnxruntime: float32 / int8": ("ours onnxruntime float32", "ours onnxruntime int8"),
         "torch float32 / openvino float32": ("ours torch float32", "ours openvino float32"),
         "torch float32 / openvino int8": ("ours torch float32", "ours openvino int8"),
     }  # fmt: skip
@@ -152,6 +156,18 @@ def cold(folders: dict[str, Path], photograph: Path, rounds: int, threads: int) 
     return {"n": rounds, "processor seconds": {name: spread(times[1:]) for name, times in found.items()}}
 
 
+def as_avx2() -> None:
+    """Begin this command again, where CPUID is answered by as_avx2.c."""
+    if "as_avx2" in os.environ.get("LD_PRELOAD", ""):
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        library = f"{folder}/as_avx2.so"
+        build = ["cc", "-O2", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("as_avx2.c")]
+        subprocess.run(build, check=True)
+        done = subprocess.run([sys.executable, *sys.argv], env={**os.environ, "LD_PRELOAD": library}, check=False)
+    raise SystemExit(done.returncode)
+
+
 def main(
     model: str,
     *,
@@ -160,14 +176,19 @@ def main(
     pictures: int = 200,
     rounds: int = 9,
     threads: int = 2,
+    avx2: bool = False,
 ) -> None:
+    if avx2:
+        as_avx2()
     name = Path(model).stem
     about: dict[str, Any] = {"model": name, "threads": threads, "versions": versions(), "ways": WAYS}
     command = f"python benchmarks/engines.py {Path(model).name} --photographs {Path(photographs).name}"
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RESIDUUM_CACHE"] = f"{folder}/cache"
         if "speed" in parts:
-            write(f"engines-speed-{name}", command, {**about, **speed(Path(model), photographs, rounds, threads)})
+            found = speed(Path(model), photographs, rounds, threads, avx2)
+            how = ("-avx2", " --parts speed --avx2") if avx2 else ("", "")
+            write(f"engines-speed-{name}{how[0]}", f"{command}{how[1]}", {**about, **found})
         out, reported = Path(folder) / "exported", {}
         if {"cold", "parity"} & set(parts):
             reported = exports(Path(model), photographs, pictures, threads, out)

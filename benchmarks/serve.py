@@ -3,9 +3,10 @@
     python benchmarks/serve.py ../shared/data/imagenet-sample [MODEL]
 
 Without a model, a ResNet-50 that was never trained, which is as fast. In turns: the engine alone on batches of 16 views
-that are ready, and the server asked for photographs (their JPEG files) by 32 connections, each of which asks again as
-soon as it has its answer. Then, for 20 seconds, requests at ten times that rate, whether answered or not. Who asks runs
-beside the server, on the same cores. Four minutes at most. Writes results/serve.json.
+that are ready; `predict` of the files, for comparison, which decodes but knows no HTTP; and the server, asked for
+photographs (their JPEG files) by 32 connections, each of which asks again as soon as it has its answer. Then, for 20
+seconds, requests at ten times that rate, whether answered or not. Who asks runs beside the server, on the same cores.
+Three minutes. Writes results/serve.json.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from figures import Figures, asked, ratios, spread, write
+from figures import Figures, asked, ratios, seconds_of, spread, write
 from predict import untrained
 
 from residuum.choices import EngineWanted, PrecisionWanted
@@ -31,6 +32,8 @@ from residuum.prediction.predictor import Predictor, load
 
 BATCH, CONNECTIONS, TIMES = 16, 32, 10
 LONGEST_WAIT = 2.0
+TOGETHER = 0.05
+"""Seconds in which a batch's answers come."""
 
 
 @contextlib.contextmanager
@@ -91,21 +94,25 @@ class Connection:
 
 
 async def throughput(port: int, sent: list[bytes], seconds: float) -> float:
-    """Return the pictures a second that the server answers, when 32 connections ask without a pause."""
-    answered, began = 0, time.perf_counter() + 2  # what comes before is not counted
+    """Return the pictures a second that the server answers, when 32 connections ask without a pause.
+
+    From the first answer after two seconds, whose batch is not counted, to the last one's.
+    """
+    answered, ends = list[float](), time.perf_counter() + 2 + seconds
 
     async def go_on(first: int) -> None:
-        nonlocal answered
         connection, i = Connection(port), first
-        while time.perf_counter() < began + seconds:
+        while time.perf_counter() < ends:
             if await connection.ask(sent[i % len(sent)]) != 200:  # a slow engine, and 32 are too many
                 await asyncio.sleep(0.05)
                 continue
             i += CONNECTIONS
-            answered += began <= time.perf_counter() < began + seconds
+            if ends - seconds <= time.perf_counter() < ends:
+                answered.append(time.perf_counter())
 
     await asyncio.gather(*(go_on(i) for i in range(CONNECTIONS)))
-    return answered / seconds
+    began = min(answered)
+    return sum(each > began + TOGETHER for each in answered) / (max(answered) - began)
 
 
 async def overload(port: int, sent: list[bytes], rate: float, seconds: float, server: psutil.Process) -> Figures:
@@ -152,6 +159,12 @@ def alone(predictor: Predictor, seconds: float) -> float:
     return done / (time.perf_counter() - began)
 
 
+def with_decoding(predictor: Predictor, pictures: Path) -> float:
+    """Return the pictures a second of the engine and the decoder before it, from files."""
+    files = [pictures / name for name in pictures_below(pictures)[:200]]
+    return len(files) / seconds_of(lambda: list(predictor.answers(files)))
+
+
 def main(
     pictures: str,
     model: str | None = None,
@@ -162,13 +175,14 @@ def main(
     seconds: float = 12.0,
 ) -> None:
     sent = requests(Path(pictures))
-    engines, servers = list[float](), list[float]()
+    engines, predicts, servers = list[float](), list[float](), list[float]()
     with tempfile.TemporaryDirectory() as folder:
         file = untrained(Path(folder)) if model is None else Path(model)
         predictor = load(file, engine=engine, precision=precision)
         with served(file, engine, precision) as (port, process):
             for _ in range(turns):
                 engines.append(alone(predictor, seconds))
+                predicts.append(with_decoding(predictor, Path(pictures)))
                 servers.append(asyncio.run(throughput(port, sent, seconds)))
             bursts = asyncio.run(overload(port, sent, TIMES * statistics.median(servers), 20.0, process))
     found = {
@@ -178,8 +192,10 @@ def main(
         "engine": predictor.engine.name,
         "precision": predictor.engine.precision,
         "engine_per_second": spread(engines),
+        "predict_per_second": spread(predicts),
         "server_per_second": spread(servers),
         "of_the_engine": spread(ratios(servers, engines)),
+        "of_predict": spread(ratios(servers, predicts)),
         "n": turns,
         "overload": bursts,
     }

@@ -34,7 +34,7 @@ def content(
     scale: Any = "quick",
     model: str | None = None,
 ) -> Json:
-    rule = Rule(claim, {key: one.label for key, one in found.quantities.items()}, given=claim)
+    rule = Rule(claim, {key: one.label for key, one in found.quantities.items()})
     of = Study(name, asked, lambda _setup: found, rule)
     whole: Json = json.loads(
         json.dumps(to_json(record(of, Setup(scale, SEEDS, Path("studies"), model=model), found, 203.4)))
@@ -132,8 +132,8 @@ def long_labels() -> Json:
     )
 
 
-def maps() -> Json:
-    """Loss surfaces, masks, a flat field, a field with gaps: supported, on one model."""
+def maps(model: str | None = "resnet20-digits") -> Json:
+    """Loss surfaces, masks, a flat field, a field with gaps: of one model, or else supported."""
     side = 48
     axis = [-1 + 2 * i / (side - 1) for i in range(side)]
     surface = tuple(tuple(math.log(1 + 8 * x * x + 20 * y * y + math.sin(9 * x) ** 2) for x in axis) for y in axis)
@@ -141,7 +141,10 @@ def maps() -> Json:
     blocks = tuple(tuple(math.exp(-abs(i - 9 * j)) for i in range(27)) for j in range(3))
     gaps = tuple(tuple(math.nan if x + y > 1 else x * y for x in axis[::4]) for y in axis[::4])
     unit = (-1.0, 1.0)
-    quantities = {"flat": quantity("sharpness", (0.31,), exact=True)}
+    quantities = {
+        "flat": quantity("sharpness", (0.31,), exact=True),
+        "each": quantity("of each", (1, 2, 4), of="block"),
+    }
     return content(
         "loss-surface",
         texts("The surface of the loss", "Is it smoother?", "With shortcuts it is smooth."),
@@ -162,9 +165,10 @@ def maps() -> Json:
                 Map("Blocks", "block", "stage", blocks, (1, 27), (1, 3), "share of the path"),
                 Map("With gaps", "x", "y", gaps, unit, unit, "product"),
             ),
+            pictures="145 validation pictures of digits" if model else "",
         ),
         above("flat", 0.1),
-        model="resnet20-digits",
+        model=model,
     )
 
 

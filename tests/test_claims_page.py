@@ -72,7 +72,7 @@ def three() -> list[StudyRecord]:
     trained = {"runs": {"resnet20-s0": 60.0, "resnet20-s1": 30.0}}
     contents = [
         eight_series() | trained,
-        maps() | {"examined": None},
+        maps(None),
         long_labels() | {"scale": "full", "seconds": 7260.0},
     ]
     return [from_json(content, StudyRecord, "made up") for content in contents]

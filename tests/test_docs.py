@@ -106,10 +106,43 @@ def test_every_command_and_flag_shown_exists(page: str) -> None:
     assert flags <= known | {"--help", "--config", "--print-config", "--install-completion", "--version"}
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CONTRIBUTING.md", "docs/decisions.md", "docs/log.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        *PAGES,
+        "CONTRIBUTING.md",
+        "docs/decisions.md",
+        "docs/log.md",
+        "docs/promises.md",
+        "docs/promises.zh.md",
+        "CHANGELOG.md",
+    ],
+)
 def test_links_and_named_files_exist(page: str) -> None:
     text = text_of(page)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
     for target in re.findall(r"`((?:src|tests|docs|benchmarks|results)/[\w./-]+\.\w+)`", text):
         assert (ROOT / target).exists(), target
+
+
+PROMISES = ("docs/promises.md", "docs/promises.zh.md")
+
+
+def promised(page: str) -> list[list[str]]:
+    """The tests behind each promise of a page."""
+    promises = re.split(r"^- ", text_of(page), flags=re.MULTILINE)[1:]
+    return [re.findall(r"`((?:corpus/)?test_\w+\.py::test_\w+)`", promise) for promise in promises]
+
+
+def test_each_promise_is_held_by_tests_that_exist() -> None:
+    held = promised(PROMISES[0])
+    assert all(held)
+    for file, name in {tuple(test.split("::")) for tests in held for test in tests}:
+        assert re.search(rf"^def {name}\(", text_of(f"tests/{file}"), re.MULTILINE), f"{file}::{name}"
+
+
+def test_both_pages_promise_the_same() -> None:
+    assert promised(PROMISES[0]) == promised(PROMISES[1])
+    english, chinese = (re.findall("^#+ ", text_of(page), re.MULTILINE) for page in PROMISES)
+    assert english == chinese

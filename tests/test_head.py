@@ -20,7 +20,7 @@ from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.loading import load
+from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
@@ -29,6 +29,7 @@ from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
+from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
@@ -174,6 +175,21 @@ def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: r
     after = model.net.state_dict()
     frozen = {name: t for name, t in before.net.state_dict().items() if not name.startswith("fc.")}
     assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
+
+
+def test_a_head_on_a_backbone_is_the_one_on_the_whole_net(
+    finished: runs.RunRecord, start: Path, flat: Path, tmp_path: Path
+) -> None:
+    whole = load(start)
+    spec = replace(whole.spec, num_classes=0)
+    net = ResNet(spec)
+    weights = dict(whole.net.state_dict())
+    net.load_state_dict({**weights, "fc.weight": weights["fc.weight"][:0], "fc.bias": weights["fc.bias"][:0]})
+    backbone = tmp_path / "backbone.safetensors"
+    save_classifier(backbone, net, spec, (), whole.preprocessing, Provenance())
+    run = train(TrainSettings(str(flat), start=str(backbone), precision="float32", out=str(tmp_path / "run")))
+    of_whole, of_backbone = (load(one.path).net.state_dict() for one in (finished, run))
+    assert all(torch.equal(of_backbone[name], tensor) for name, tensor in of_whole.items())
 
 
 def test_a_saved_head_answers_as_scikit_learn_does(finished: runs.RunRecord) -> None:

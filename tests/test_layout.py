@@ -33,6 +33,7 @@ BASE = {
     "files",
     "records",
     "machine",
+    "lock",
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
@@ -63,7 +64,8 @@ LADDER = {
     "files": {"errors"},
     "machine": {"records", "version"},
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
-    "runs": {"errors", "files", "records"},
+    "lock": {"errors", "files", "records"},
+    "runs": {"errors", "files", "lock", "records"},
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
     "compute": BASE | {"kernels", "fastest"},

@@ -250,8 +250,8 @@ def test_every_combination_is_a_net_or_is_refused_with_a_reason(
     silent = [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert silent == []
     path = tmp_path / "model.safetensors"
-    about = About(classes=(), preprocessing=View(image_size=17, resize_to=17), net=net.spec.as_json())
-    write_model(path, ModelFile(dict(net.state_dict()), {}, about))
+    about = About(classes=("a", "b", "c"), preprocessing=View(image_size=17, resize_to=17), net=net.spec.as_json())
+    write_model(path, ModelFile(dict(net.state_dict()), {"mean": torch.ones(3), "std": torch.ones(3)}, about))
     again = build_net(read_model(path), path)
     assert again.spec == net.spec
     torch.testing.assert_close(again.eval()(x), net.eval()(x), rtol=0, atol=0)

@@ -231,13 +231,6 @@ def test_what_was_resolved_says_what_others_read() -> None:
         from_json(content, RunSettings, "settings.json")
 
 
-def test_a_lock_that_nobody_wrote_is_no_lock_to_take_over(tmp_path: Path) -> None:
-    for text in ("", "[]", '{"pid": 0, "host": "x"}', '{"pid": 1}'):
-        (tmp_path / runs.LOCK).write_text(text)
-        with pytest.raises(UserError, match=r"lock\.json"), runs.only_writer(tmp_path):
-            pass
-
-
 def test_a_record_is_not_changed_by_accident() -> None:
     record = made.data()
     with pytest.raises(AttributeError):

@@ -1,15 +1,23 @@
 """The run folder: files whole or not at all, whatever call fails."""
 
 import errno
+import json
+import multiprocessing
 import os
+import select
+import signal
+import socket
+import threading
+import time
 from pathlib import Path
 
 import made_up_records as made
 import pytest
 
 from residuum import machine, runs
+from residuum.data import batches
 from residuum.errors import UserError
-from residuum.files import write_json, write_whole
+from residuum.files import UNFINISHED, hold, replacing, write_json, write_whole
 from residuum.records.codec import line
 from residuum.records.run import Event
 
@@ -53,7 +61,7 @@ def test_metrics_survive_a_cut_off_last_line(tmp_path: Path) -> None:
     for cut in ('{"kind": "st', '{"kind": "event", "step": 4, "message": "é', "\0" * 30):
         path.write_bytes(whole + cut.encode()[:-1])  # of é one byte is left
         assert [line.step for line in runs.read_metrics(tmp_path)] == [1, 2, 3]
-    runs.cut_metrics(tmp_path, 2)
+    runs.cut_metrics(tmp_path, 2, warn=pytest.fail)
     assert [line.step for line in runs.read_metrics(tmp_path)] == [1, 2]
     assert whole.startswith(path.read_bytes())  # to the byte
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))  # nothing but the line's end is missing
@@ -69,6 +77,36 @@ def test_another_damaged_line_is_named(tmp_path: Path, damage: str) -> None:
     path.write_text(f"{first}\n{damage}\n{second}\n")
     with pytest.raises(UserError, match=r"line 2 of .*metrics\.jsonl"):
         runs.read_metrics(tmp_path)
+
+
+def test_going_on_leaves_out_lines_that_cannot_be_read(tmp_path: Path) -> None:
+    for at in (1, 2, 3):
+        runs.append_metrics(tmp_path, made.step(at))
+    path = tmp_path / runs.METRICS
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    nulled = second.replace(b'"step": 2', b'"step": null')
+    path.write_bytes(b"".join((b"\xff\n", first, nulled, b"\0\n", b"\n", second, third)))
+    said = list[str]()
+    runs.cut_metrics(tmp_path, 2, said.append)
+    assert path.read_bytes() == first + second
+    assert [text.split()[0] for text in said] == ["4"]
+
+
+def test_a_line_that_cannot_be_written_leaves_no_half_of_itself(tmp_path: Path) -> None:
+    import resource
+
+    runs.append_metrics(tmp_path, made.step(1))
+    path = tmp_path / runs.METRICS
+    before, soft = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 10, soft[1]))  # as on a disk with room for ten bytes
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            runs.append_metrics(tmp_path, made.step(2), made.step(3))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_bytes() == before
 
 
 def test_a_run_folder_without_its_later_files_can_be_read(tmp_path: Path) -> None:
@@ -96,3 +134,130 @@ def test_two_runs_of_the_same_second_get_two_folders(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     folders = {runs.new_run_folder(None, "x") for _ in range(3)}
     assert len(folders) == 3
+
+
+# --- one writer ----------------------------------------------------------------------------------
+
+
+HERE = socket.gethostname()
+NOBODYS = {
+    "empty": "",
+    "no text": "\xff\xfe",
+    "no lock": "[]",
+    "no process": f'{{"pid": 0, "host": "{HERE}"}}',
+    "a process that is gone": f'{{"pid": 4194309, "host": "{HERE}"}}',
+    "a number that another process got": f'{{"pid": 1, "host": "{HERE}", "held": true}}',
+    "ours, of an earlier start": f'{{"pid": {os.getpid()}, "host": "{HERE}"}}',
+    "another container's": '{"pid": 1, "host": "a machine that is gone"}',
+    "deep": "[" * 4000,
+}
+
+
+@pytest.mark.parametrize("left", NOBODYS)
+def test_a_lock_that_nobody_holds_is_taken_over(left: str, tmp_path: Path) -> None:
+    (tmp_path / runs.LOCK).write_text(NOBODYS[left], encoding="latin-1")
+    with runs.only_writer(tmp_path):
+        assert json.loads((tmp_path / runs.LOCK).read_text()) == {"pid": os.getpid(), "host": HERE, "held": True}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_has_one_writer(tmp_path: Path) -> None:
+    with runs.only_writer(tmp_path):
+        assert runs.is_held(tmp_path)
+        with pytest.raises(UserError, match="another process") as error, runs.only_writer(tmp_path):
+            pass
+        assert str(os.getpid()) in error.value.why
+    assert not runs.is_held(tmp_path)
+    assert not runs.is_held(tmp_path / "none")
+    (tmp_path / runs.LOCK).write_text(f'{{"pid": {os.getppid()}, "host": "{HERE}"}}')  # an older version at work
+    with pytest.raises(UserError, match="another process"), runs.only_writer(tmp_path):
+        pass
+
+
+def test_a_second_start_waits_for_the_workers_of_a_killed_one(tmp_path: Path) -> None:
+    (tmp_path / runs.LOCK).write_text(f'{{"pid": 4194309, "host": "{HERE}", "held": true}}')
+    workers = os.open(tmp_path / runs.LOCK, os.O_RDWR)
+    assert hold(workers)
+    threading.Timer(0.05, os.close, (workers,)).start()
+    with runs.only_writer(tmp_path):
+        pass
+
+
+def test_what_is_no_file_is_no_lock(tmp_path: Path) -> None:
+    lock = tmp_path / runs.LOCK
+    theirs = tmp_path / "theirs"
+    theirs.write_text("precious")
+    for make, unmake in (
+        (lock.mkdir, lock.rmdir),
+        (lambda: lock.symlink_to(theirs), lock.unlink),
+        (lambda: os.mkfifo(lock), lock.unlink),
+    ):
+        make()
+        with pytest.raises(UserError, match=r"lock\.json"), runs.only_writer(tmp_path):
+            pass
+        unmake()
+    assert theirs.read_text() == "precious"
+
+
+def test_what_a_killed_process_had_begun_to_write_is_cleared_away(tmp_path: Path) -> None:
+    with replacing(tmp_path / "one") as file:
+        file.write(b"1")
+        (left,) = tmp_path.glob(f"{UNFINISHED}*")
+        (tmp_path / f"{left.name}x").touch()  # such a file that nobody holds
+        (download := tmp_path / f"{UNFINISHED}download").touch()  # to be gone on with
+        write_whole(tmp_path / "two", b"2")
+        assert {path.name for path in tmp_path.iterdir()} == {left.name, download.name, "two"}
+    assert (tmp_path / "one").read_bytes() == b"1"
+    with runs.only_writer(tmp_path):
+        assert not download.exists()
+
+
+def test_a_folder_in_which_a_run_had_only_begun_is_taken(tmp_path: Path) -> None:
+    for name in (runs.LOCK, runs.DATA, runs.START, f"{UNFINISHED}held-x"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match="before it had begun") as error:
+        runs.read_run(tmp_path)
+    assert "start it again" in error.value.mend
+    assert runs.new_run_folder(tmp_path, "x") == tmp_path
+    (tmp_path / "notes.txt").touch()  # somebody's own
+    with pytest.raises(UserError, match="not an empty folder"):
+        runs.new_run_folder(tmp_path, "x")
+
+
+@pytest.mark.parametrize("name", [runs.DATA, runs.ENVIRONMENT, runs.METRICS, runs.EVALUATION, runs.MISTAKES])
+def test_what_is_no_file_is_one_clear_error(name: str, tmp_path: Path) -> None:
+    write_json(tmp_path / runs.SETTINGS, made.settings_json())
+    os.mkfifo(tmp_path / name)  # to read it would wait for ever
+    with pytest.raises(UserError, match="not a file"):
+        runs.read_run(tmp_path)
+    (tmp_path / name).unlink()
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**31)
+    with pytest.raises(UserError, match="too large"):
+        runs.read_run(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded")
+def test_workers_end_with_a_process_that_is_killed() -> None:
+    ended, held = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        multiprocessing.get_context("fork").Process(target=_work).start()
+        os.write(held, b"!")
+        time.sleep(60)
+        os._exit(0)
+    os.close(held)
+    assert os.read(ended, 1) == b"!"
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert select.select([ended], [], [], 20)[0]
+    assert os.read(ended, 1) == b""  # nobody holds the other end any more
+    os.close(ended)
+
+
+def _work() -> None:
+    batches._quiet_worker(0)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
+        os.kill(os.getpid(), number)
+    time.sleep(60)

@@ -465,6 +465,64 @@ def test_a_lone_picture_waits_for_nobody_and_none_waits_long() -> None:
     assert 0.1 < beside < 0.45
 
 
+@pytest.mark.parametrize("used", [2, 1])
+def test_pictures_are_decoded_on_the_cores_that_the_net_leaves(used: int) -> None:
+    computing, decoding, seen = threading.Event(), set[int](), list[tuple[bool, int]]()
+    batches: list[int] = []
+
+    def run(given: Sequence[int]) -> Sequence[int]:
+        computing.set()
+        time.sleep(0.03)
+        computing.clear()
+        batches.append(len(given))
+        return given
+
+    work = Work(run, 4, 0.01, cores=used)
+    desk = Desk(100, 10.0, 0.0, cores=2)
+
+    async def one(i: int) -> Answered:
+        with desk.place(work) as place:
+            async with desk.turns.to_decode():
+                decoding.add(i)
+                seen.append((computing.is_set(), len(decoding)))
+                await asyncio.sleep(0.002)
+                decoding.discard(i)
+            return await desk.answer(place, i)
+
+    async def use() -> list[Answered]:
+        asked = [asyncio.create_task(one(i)) for i in range(13)]
+        await asyncio.sleep(0.001)
+        asked.pop(5).cancel()
+        return await asyncio.gather(*asked)
+
+    assert [answer.result for answer in at_a_desk(desk, use)] == [i for i in range(13) if i != 5]
+    assert max(count for _, count in seen) == 2
+    beside = sum(while_computing for while_computing, _ in seen)
+    assert beside <= 4 if used == 2 else beside > 4  # two that had been let before, for each of two batches
+    assert batches == [4, 4, 4]
+
+
+def test_decoding_for_others_keeps_no_picture_waiting_for_long() -> None:
+    work, other = Work(list, 4, 0.01, cores=2), Work(list, 4, 0.01, cores=2)
+    desk = Desk(100, 10.0, 0.0, cores=1)
+
+    async def decode(of: Work, seconds: float) -> None:
+        with desk.place(of):
+            async with desk.turns.to_decode():
+                await asyncio.sleep(seconds)
+
+    async def use() -> float:
+        others = [asyncio.create_task(decode(kind, 0.3)) for kind in (other, work)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        await through(desk, work, 1)
+        for one in others:
+            one.cancel()
+        return time.monotonic() - began
+
+    assert 0.02 < at_a_desk(desk, use) < 0.25
+
+
 @pytest.mark.parametrize(("places", "longest_wait"), [(3, 100.0), (100, 0.65)])
 def test_a_full_desk_refuses_and_keeps_what_it_took(places: int, longest_wait: float) -> None:
     go_on = threading.Event()
@@ -490,7 +548,7 @@ def test_a_desk_that_was_slower_than_it_thought_promises_less() -> None:
 
     async def use() -> list[float]:
         found = [desk.drag]
-        await through(desk, work, 1, decoding=0.1)
+        await through(desk, work, 1, decoding=0.15)
         found.append(desk.drag)
         for _ in range(50):
             await through(desk, work, 1)

@@ -402,7 +402,7 @@ PARQUET_FAULTS = [  # what is written, and the message that must follow
     ({"train": ([0, 1],), "more": ([0, 1],)}, "cannot tell the split of 'more.parquet'"),
     ({"one/train": ([0, 1],), "two/train": ([0, 1],)}, "more than one data set"),
     ({"train-00000-of-00002": ([0, 1],)}, r"some of the 2 files train-\*-of-00002.parquet .* are missing"),
-    ({"train": ([0.5, 1.5],)}, "which column of .* holds the labels"),
+    ({"train": ([0.5, 1.5],)}, "has fractions, such as 0.5"),
 ]
 
 

@@ -3,10 +3,10 @@
 import itertools
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from residuum.compute import choose_compute
 from residuum.data.batches import Batch
 from residuum.depth.lesion import lesions as score_lesions
 from residuum.errors import UserError
+from residuum.evaluation.metrics import wilson
 from residuum.models.mlp import MLP
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
@@ -64,7 +65,7 @@ def batches_of(*counts: int, seed: int = 0) -> list[Batch]:
 
 
 def seen(net: ResNet, *counts: int) -> examined.Examined:
-    return examined.Examined("it", net, batches_of(*counts), CPU)
+    return examined.Examined("it", net, batches_of(*counts), CPU, sum(counts), "pictures")
 
 
 def near(*means: float, exact: bool = False) -> dict[str, Quantity]:
@@ -109,6 +110,13 @@ def models(studies: Path) -> dict[str, Path]:
     return {kind: records[0].path for (kind, _), records in found.items()}
 
 
+def says_of_what(found: Findings) -> None:
+    """It says on how many pictures of which split."""
+    assert re.fullmatch(r"\d+ validation pictures of digits", found.pictures)
+    assert found.pictures in found.measured.en
+    assert found.pictures.split()[0] in found.measured.zh
+
+
 # --- responses ----------------------------------------------------------------------------------
 
 
@@ -121,16 +129,6 @@ def test_responses_are_judged_by_kind_and_by_depth() -> None:
         "contradicted",
         "undecided",
     ]
-
-
-def test_responses_of_a_given_net_are_judged_by_its_branches() -> None:
-    of = {"model-response": quantity("r", (1.0,), exact=True)}
-    for ratio, answer in ((0.5, "supported"), (1.5, "contradicted")):
-        figures = of | {"model-ratio": quantity("q", (ratio,), exact=True)}
-        assert responses.RULE.judge(figures, given=True).answer == answer
-    verdict = responses.RULE.judge(of, given=True)
-    assert verdict.answer == "undecided"
-    assert verdict.parts[0].words == "this net has not the median block's sd(F) / sd(h)"
 
 
 @pytest.mark.parametrize("choices", [{}, {"block": "bottleneck"}, {"order": "relu-before-addition"}, {"squeeze": 2}])
@@ -202,7 +200,10 @@ def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
 @pytest.mark.usefixtures("few_digits")
 def test_responses_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     found = tiny(open_study("responses"), studies, models["resnet"])
-    assert found.quantities["model-ratio"].standard_error == 0
+    ratio, response = found.quantities["model-ratio"], found.quantities["model-response"]
+    assert (ratio.n, ratio.of, response.n, response.of) == (9, "block", 19, "layer")
+    assert f"{statistics.median(ratio.values):.3g} times its shortcut" in found.measured.en
+    says_of_what(found)
     assert len(lines(found, "The branch").popitem()[1]) == 9
     of_plain = tiny(open_study("responses"), studies, models["plain"])
     assert set(of_plain.quantities) == {"model-response"}
@@ -379,9 +380,6 @@ def test_lesions_are_judged_against_the_plain_net() -> None:
         "contradicted",
         "undecided",
     ]
-    for rise, answer in ((2.0, "supported"), (30.0, "contradicted")):
-        assert lesions.RULE.judge({"model-single": quantity("m", (rise,), exact=True)}, given=True).answer == answer
-    assert lesions.RULE.judge({"model-single": quantity("m", (2.0, 30.0))}, given=True).answer == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -465,7 +463,16 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
 def test_lesions_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     of_residual, of_plain = (tiny(open_study("lesions"), studies, models[kind]) for kind in ("resnet", "plain"))
     for found in (of_residual, of_plain):
-        assert found.quantities["model-single"].standard_error == 0
+        free, whole = found.quantities["model-single"], found.quantities["model-intact"].mean
+        rises = [error - whole for error in lines(found, "Error without one").popitem()[1].values()]
+        changing = found.quantities.get("model-changing")
+        assert sorted([*free.values, *(changing.values if changing else ())]) == pytest.approx(sorted(rises))
+        assert (free.n, free.of) == (7, "block")
+        assert f"{max(rises):+.2f} (" in found.measured.en.replace("−", "-")
+        images = int(found.pictures.split()[0])
+        low, high = wilson(round(whole * images / 100), images)
+        assert f"(95 % interval {100 * low:.1f}–{100 * high:.1f} %)" in found.measured.en
+        says_of_what(found)
     assert len(lines(of_residual, "Error without one").popitem()[1]) == 9
     assert len(lines(of_plain, "Error without one").popitem()[1]) == 7
 
@@ -489,13 +496,6 @@ def test_paths_are_judged_by_decay_length_and_training() -> None:
         "contradicted",
         "undecided",
     ]
-    assert answers(partial(paths.RULE.judge, given=True), names[:3], (-0.5, 4.0, 13.5), (0.1, 4.0, 13.5)) == [
-        "supported",
-        "contradicted",
-    ]
-    dead = {"slope": quantity("s", (math.nan,), exact=True), **near(0, 4.0, 13.5)}
-    of_dead = {"slope": dead["slope"], "length": dead["b"], "typical": dead["c"]}
-    assert paths.RULE.judge(of_dead, given=True).answer == "undecided"
 
 
 def test_paths_are_counted_as_in_the_paper() -> None:
@@ -586,6 +586,8 @@ def test_paths_of_trained_nets(studies: Path) -> None:
 def test_paths_of_a_given_net(studies: Path, models: dict[str, Path]) -> None:
     found = tiny(open_study("paths"), studies, models["resnet"])
     assert set(found.quantities) == {"slope", "length", "share", "typical"}
-    assert found.quantities["slope"].standard_error == 0
+    assert {found.quantities[name].of for name in ("slope", "length", "share")} == {"draw"}
+    assert found.quantities["slope"].sd
+    says_of_what(found)
     with pytest.raises(UserError, match="plain net"):
         tiny(open_study("paths"), studies, models["plain"])

@@ -99,11 +99,6 @@ def test_a_predicate_may_leave_it_open(rule, figures):
     assert rule.judge({**quantities(**figures), **exact}).answer == "undecided"
 
 
-def test_of_the_surface_of_one_net_nothing_is_decided():
-    given = {"given-violations": quantity("violations", (3.0,), "%", exact=True)}
-    assert landscape.RULE.judge(given, given=True).answer == "undecided"
-
-
 # --- identity -----------------------------------------------------------------------------------
 
 
@@ -298,8 +293,16 @@ def test_refinement_of_a_given_net(studies):
     found = runs_of(tiny(studies), [("resnet", 32), ("plain", 32)])
     residual, plain = (found[kind, 32][0].path for kind in ("resnet", "plain"))
     findings = refinement.measure(tiny(studies, str(residual)))
-    assert all(one.exact and len(one.values) == 1 for one in findings.quantities.values())
+    ofs = {name: (one.of, one.n) for name, one in findings.quantities.items()}
+    assert {name: of for name, of in ofs.items() if name.startswith("cosine")} == {
+        "cosine-stage1": ("block", 3),
+        "cosine-stage2": ("block", 2),
+        "cosine-stage3": ("block", 2),
+    }
+    assert all(one.exact for name, one in findings.quantities.items() if not name.startswith("cosine"))
     assert "plain-probe-end" not in findings.quantities
+    assert findings.pictures.endswith(" validation pictures of digits")
+    assert findings.pictures in findings.measured.en
     with pytest.raises(UserError, match="plain net"):
         refinement.measure(tiny(studies, str(plain)))
 
@@ -439,10 +442,12 @@ def test_landscape_in_small(studies):
 def test_landscape_of_a_given_net(studies):
     path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
     findings = landscape.measure(tiny(studies, str(path)))
-    assert findings.quantities["given-centre"].exact
+    assert findings.quantities["centre"].sd == 0  # the centre is the net itself, whatever the direction
+    assert (findings.quantities["rise"].of, findings.quantities["rise"].n) == ("draw", landscape.DRAWS)
+    assert findings.pictures == "125 training pictures of digits"
     run = opened(path, tiny(studies))
     middle = landscape.loss_of(run.classifier.net, training_batches(run, 125))
-    assert findings.quantities["given-centre"].mean == pytest.approx(middle)
+    assert findings.quantities["centre"].mean == pytest.approx(middle)
 
 
 def test_training_pictures_are_spread_over_all(studies):

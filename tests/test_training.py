@@ -1,5 +1,6 @@
 """Training: it learns, repeats, stops and goes on; nothing is lost and nothing silently wrong."""
 
+import itertools
 import json
 import os
 import shutil
@@ -7,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,15 +23,20 @@ import residuum
 from residuum import runs
 from residuum.cli import main
 from residuum.errors import Stopped, UserError
+from residuum.files import UNFINISHED
 from residuum.loading import load
+from residuum.models.file import read_tensors, sealed
 from residuum.recipes.named import OWN_NETS
 from residuum.records.run import Counts
 from residuum.settings import TrainSettings
 from residuum.training import loop
-from residuum.training.resolve import resolve
+from residuum.training.binding import bound
+from residuum.training.optimizer import make_optimizer
+from residuum.training.resolve import reopen, resolve
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 from residuum.training.start import make_net
+from residuum.training.state import restore_checkpoint
 
 
 def quickly(out: Path, **changes: object) -> TrainSettings:
@@ -165,7 +173,7 @@ def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
     (run / runs.CHECKPOINT).write_bytes(content)
     (run / runs.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
     with pytest.raises(UserError, match="cannot be continued"):
-        train(TrainSettings(resume=str(run)))
+        restored(run)
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -216,19 +224,9 @@ def test_resume_refuses_data_that_have_changed(tmp_path: Path, monkeypatch: pyte
         train(TrainSettings(resume=str(run)))
 
 
-def test_a_run_never_writes_over_another_and_has_one_writer(finished: runs.RunRecord) -> None:
+def test_a_run_never_writes_over_another(finished: runs.RunRecord) -> None:
     with pytest.raises(UserError, match="not an empty folder"):
         train(quickly(finished.path))
-    with runs.only_writer(finished.path):
-        lock = json.loads((finished.path / runs.LOCK).read_text())
-        assert lock["pid"] == os.getpid()
-    (finished.path / runs.LOCK).write_text(json.dumps({"pid": 1, "host": lock["host"]}))  # alive, not us
-    with pytest.raises(UserError, match="another process"), runs.only_writer(finished.path):
-        pass
-    (finished.path / runs.LOCK).write_text(json.dumps({"pid": 2**22 + 5, "host": lock["host"]}))  # dead
-    with runs.only_writer(finished.path):
-        pass
-    assert not (finished.path / runs.LOCK).exists()
 
 
 def test_a_second_ctrl_c_stops_at_once() -> None:
@@ -525,3 +523,168 @@ def test_small_pictures_come_first_and_whole_ones_last(tmp_path: Path, monkeypat
     for share, side in recipe.small_first:
         seen = sum(size <= side for size in shown)
         assert seen == pytest.approx(share * recipe.iterations, abs=1)
+
+
+# --- what is read back ---------------------------------------------------------------------------
+
+
+def restored(run: Path, said: list[str] | None = None) -> int:
+    """Go on with a run, but for its pictures: return the step it stands at."""
+    settings = reopen(TrainSettings(resume=str(run)))
+    net = make_net(settings)
+    optimizer = make_optimizer(net, settings.recipe)
+    warn = (said if said is not None else list[str]()).append
+    return restore_checkpoint(run, net, optimizer, bound(settings.settings), settings.recipe.iterations, warn).step
+
+
+def resealed(file: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str | None) -> None:
+    """Write a checkpoint again, sealed, with other tensors or metadata; None leaves some out."""
+    before, told = read_tensors(file)
+    kept = {name: value for name, value in {**told, **metadata}.items() if value is not None}
+    file.write_bytes(sealed(tensors or before, kept))
+
+
+def changed(file: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    resealed(file, {name: change(tensor) for name, tensor in read_tensors(file)[0].items()})
+
+
+def renamed(file: Path) -> None:
+    tensors = read_tensors(file)[0]
+    resealed(file, {name.replace("optimizer/0/", "optimizer/999/"): tensor for name, tensor in tensors.items()})
+
+
+def made_a_folder(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+UNUSABLE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda file: file.write_bytes(b""),
+    "gone": Path.unlink,
+    "a folder": made_a_folder,
+    "half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "a header that is too long": lambda file: file.write_bytes(b"\xff" * 7 + b"\x7f" + file.read_bytes()[8:]),
+    "of another net": lambda file: changed(file, lambda tensor: tensor.repeat(2, *[1] * max(0, tensor.ndim - 1))),
+    "in double precision": lambda file: changed(file, torch.Tensor.double),
+    "of another optimiser": renamed,
+    "a model": lambda file: resealed(file, format="residuum-model/1"),
+    "without a state": lambda file: resealed(file, state=None),
+    "a state that is none": lambda file: resealed(file, state='{"step": null}'),
+    "a step below 0": lambda file: resealed(file, state='{"step": -1}'),
+    "a step beyond the last": lambda file: resealed(file, state='{"step": 100000}'),
+    "settings that are none": lambda file: resealed(file, settings="[1]"),
+    "of a run with another seed": lambda file: resealed(file, settings='{"seed": 77}'),
+}
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
+def test_the_checkpoint_before_one_that_cannot_be_used_is_gone_on_from(
+    how: str, stopped_after_25_steps: Path, tmp_path: Path
+) -> None:
+    run, said = shutil.copytree(stopped_after_25_steps, tmp_path / "run"), list[str]()
+    UNUSABLE[how](run / runs.CHECKPOINT)
+    assert restored(run, said) == 24
+    assert "the checkpoint before it is used" in said[0]
+    assert not (run / runs.CHECKPOINT).exists()  # or the next save would put it in the place of the good one
+    UNUSABLE[how](run / runs.PREVIOUS_CHECKPOINT)
+    with pytest.raises(UserError) as error:
+        restored(run)
+    assert "begins again" in error.value.mend or "seed was 77" in error.value.why
+
+
+def test_a_checkpoint_cut_anywhere_in_its_head_is_refused(stopped_after_25_steps: Path, tmp_path: Path) -> None:
+    file, content = tmp_path / "cut.safetensors", (stopped_after_25_steps / runs.CHECKPOINT).read_bytes()
+    for length in range(8 + int.from_bytes(content[:8], "little") + 1):
+        if length < 64 or length % 101 == 0:
+            file.write_bytes(content[:length])
+            with pytest.raises(UserError, match=r"cut\.safetensors"):
+                read_tensors(file)
+
+
+def with_settings(stopped: Path, run: Path, parts: tuple[str, ...], **values: object) -> None:
+    """Copy what a resumed run reads of its folder, with other settings."""
+    run.mkdir(exist_ok=True)
+    for name in (runs.DATA, runs.CHECKPOINT):
+        shutil.copy(stopped / name, run)
+    content = json.loads((stopped / runs.SETTINGS).read_text())
+    for part in parts:
+        content[part] |= values
+    (run / runs.SETTINGS).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "pre-activation"), ("epochs", 5), ("flip", True)],
+)
+def test_edited_settings_are_not_gone_on_with(
+    name: str, value: object, stopped_after_25_steps: Path, tmp_path: Path
+) -> None:
+    for parts in (("settings",), ("settings", "resolved")):  # both: the checkpoint's own are there still
+        with_settings(stopped_after_25_steps, tmp_path, parts, **{name: value})
+        with pytest.raises(UserError, match=f"not those that the run began with: .*{name}") as error:
+            restored(tmp_path)
+        assert f"is {value!r}" in error.value.why
+
+
+def test_what_decides_no_weights_may_be_changed_on_the_way(stopped_after_25_steps: Path, tmp_path: Path) -> None:
+    with_settings(stopped_after_25_steps, tmp_path, ("settings",), workers=1, save_seconds=5.0, threads=2)
+    assert restored(tmp_path) == 25
+    resealed(tmp_path / runs.CHECKPOINT, settings=None)  # as older versions wrote it
+    assert restored(tmp_path) == 25
+
+
+@pytest.mark.parametrize("wrong", [{"seed": "x"}, {"foo": 1}, {"lr": [1]}, {"": 0}, {"resume": 5, "seed": -1}])
+def test_settings_that_are_none_are_one_clear_error(
+    wrong: dict[str, object], stopped_after_25_steps: Path, tmp_path: Path
+) -> None:
+    with_settings(stopped_after_25_steps, tmp_path, ("settings", "resolved"), **wrong)
+    with pytest.raises(UserError, match=r"settings\.json"):
+        reopen(TrainSettings(resume=str(tmp_path)))
+
+
+# --- however it ends, there is a way on ----------------------------------------------------------
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(short: runs.RunRecord, tmp_path: Path) -> None:
+    for name in (runs.SETTINGS, runs.DATA, runs.SPLIT, runs.METRICS):
+        shutil.copy(short.path / name, tmp_path)
+    (tmp_path / f"{UNFINISHED}x").touch()
+    (tmp_path / runs.LOCK).write_text('{"pid": 1, "host": "a container that is no more"}')
+    again = train(TrainSettings(resume=str(tmp_path)))
+    assert same_tensors(again.path / runs.MODEL, short.path / runs.MODEL)
+    assert losses(again) == losses(short)
+    assert not list(tmp_path.glob(f"{UNFINISHED}*"))
+
+
+def test_a_run_folder_that_is_removed_is_made_again_elsewhere(
+    short: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, step, steps = tmp_path / "run", loop.train_step, itertools.count()
+
+    def removing(*given: Any) -> object:
+        if next(steps) == 7:
+            shutil.rmtree(run)
+            run.touch()  # so that it cannot be there
+        return step(*given)
+
+    monkeypatch.setattr(loop, "train_step", removing)
+    record = train(quickly(run, epochs=1))
+    assert f"goes on in {record.path}" in capsys.readouterr().err
+    assert same_tensors(record.path / runs.MODEL, short.path / runs.MODEL)
+    assert losses(record) == losses(short)
+    assert record.data == short.data
+    assert run.read_bytes() == b""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal hangs up here")
+def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked() is None
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with stop_requests() as asked:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert asked() == 129

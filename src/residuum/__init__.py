@@ -160,13 +160,16 @@ def explain(
     nearest: int = 6,
     among: int = 5_000,
     data: Place | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     out: Place | None = None,
     device: Device = "auto",
     threads: int | None = None,
 ) -> Explanation:
     """Show why pictures are answered so; return what was found, and the folder with the page."""
     return verbs.explain.run(ExplainSettings(
-        run, images, of=of, top=top, nearest=nearest, among=among, data=data, out=out, device=device, threads=threads
+        run, images, of=of, top=top, nearest=nearest, among=among, data=data, image_column=image_column,
+        label_column=label_column, out=out, device=device, threads=threads
     ))  # fmt: skip
 
 

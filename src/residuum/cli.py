@@ -1,23 +1,29 @@
 """The command `residuum`, made from the verbs. Nothing is computed here.
 
 Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault in what was given,
-3 done but for some of it, 130 and 143 stopped by Ctrl-C and SIGTERM after saving.
+3 done but for some of it, 130, 143 and 129 stopped by Ctrl-C, SIGTERM and SIGHUP after saving.
 """
 
+import codecs
 import inspect
+import io
 import json as json_format
 import os
+import re
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn, get_args
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
-from rich.console import Console
 
 from residuum import verbs
+from residuum.console import say, secure_streams
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -67,11 +73,27 @@ def _grouped(settings: Any) -> Any:
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
         part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
-        if part.group:
-            group = groups.setdefault(part.group, Group(part.group, sort_key=place))
-            hints[field.name] = Annotated[field.type, Parameter(group=group)]
+        group = groups.setdefault(part.group, Group(part.group, sort_key=place)) if part.group else None
+        read = _whole_numbers if _is_of_numbers(field.type) else None
+        if group or read:
+            hints[field.name] = Annotated[field.type, Parameter(group=group, converter=read)]
     in_order = {field.name: field for field in by_place(settings)}
     return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})
+
+
+def _is_of_numbers(kind: Any) -> bool:
+    """Say whether whole numbers are read, perhaps several, but no others."""
+    within = get_args(kind)
+    return kind is int or (float not in within and any(_is_of_numbers(one) for one in within))
+
+
+def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Read whole numbers as they are written, and round nothing: 1.5 epochs are a slip."""
+    for token in tokens:
+        if not re.fullmatch(r"[+-]?[0-9]+", token.value):
+            where = "" if token.source == "cli" else f"--config {token.source}: "
+            raise UserError(f"{where}{token.keyword or 'a number'} cannot be {token.value!r}", "it is a whole number")
+    return convert(kind, [token.value for token in tokens])
 
 
 for _verb in VERBS:
@@ -114,8 +136,9 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
     return bound.arguments["settings"]
 
 
-def _fail(message: str, code: int) -> None:
-    Console(stderr=True, soft_wrap=True).print(message, markup=False, highlight=False)
+def _fail(message: str, code: int) -> NoReturn:
+    with suppress(OSError):  # the exit code says it too
+        say(message)
     raise SystemExit(code)
 
 
@@ -124,14 +147,28 @@ def _read_config(path: Path) -> dict[str, Any]:
     import tomllib  # slow to import
 
     try:
-        text = path.read_text(encoding="utf-8")
-        content = tomllib.loads(text) if path.suffix == ".toml" else json_format.loads(text)
-    except (OSError, ValueError) as error:
-        _fail(f"error: --config {path} cannot be read: {error}", 2)
-    if not isinstance(content, dict):
-        _fail(f"error: --config {path} holds no table of settings", 2)
-    inner = content.get("settings", content)
+        text = path.read_text(encoding="utf-8-sig")
+        content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json_format.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        kind = "YAML is not read" if path.suffix.lower() in {".yaml", ".yml"} else f"cannot be read: {error}"
+        _fail(
+            f"error: --config {path}: {kind}\n  why:  settings are JSON, or TOML in a file called ….toml\n"
+            "  mend: residuum VERB --print-config writes such a file's content",
+            2,
+        )
+    inner = content.get("settings", content) if isinstance(content, dict) else content
+    if not isinstance(inner, dict):
+        _fail(f"error: --config {path} holds no table of settings, but {type(inner).__name__}", 2)
+    if tables := [name for name, value in inner.items() if _is_nested(value)]:
+        _fail(
+            f"error: --config {path}: {tables[0]!r} is no setting's value\n  why:  it holds tables or lists of lists", 2
+        )
     return {name.rstrip("_"): value for name, value in inner.items() if value is not None and value != []}
+
+
+def _is_nested(value: Any) -> bool:
+    within = value if isinstance(value, list) else ()
+    return isinstance(value, dict) or any(one is None or isinstance(one, dict | list) for one in within)
 
 
 def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
@@ -140,11 +177,68 @@ def _for_any_verb(settings: dict[str, Any]) -> dict[str, Any]:
     return within | dict.fromkeys(HOMES, within)
 
 
+# --- what surrounds it --------------------------------------------------------------------------
+
+
 def main() -> None:
-    """Run the command line. A reader that has seen enough (`| head`) ends it without a word."""
+    """Run the command line. What cannot be shown is escaped; a reader that has seen enough (`| head`) ends it without
+    a word, an output that takes no more with one.
+    """
+    _escape_what_cannot_be_shown()
+    secure_streams()
+    with _interruptible():
+        try:
+            app.meta(sys.argv[1:])
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _close_stdout()
+            raise SystemExit(141) from None  # as a command that SIGPIPE ended
+        except OSError as error:
+            _close_stdout()
+            where = f": {error.filename}" if error.filename else ", so this could not be written"
+            _fail(f"error: {error.strerror or error}{where}", 2)
+
+
+def _escape_what_cannot_be_shown() -> None:
+    """Let letters that an output's encoding lacks, and bytes of names that are no text, become \\uXXXX, as in JSON."""
+
+    def escaped(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+        pairs = (units[i : i + 2].hex() for i in range(0, len(units), 2))
+        return "".join(f"\\u{pair}" for pair in pairs), error.end
+
+    codecs.register_error("residuum", escaped)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="residuum")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """End quietly with 130 on Ctrl-C while no verb looks out for it, even where an import makes another error of it."""
+    pressed = list[int]()
+
+    def stop(number: int, _frame: object) -> None:
+        pressed.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop) if threading.current_thread() is threading.main_thread() else None
     try:
-        app.meta(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would write the rest at its end
-        raise SystemExit(141) from None  # as a command that SIGPIPE ended
+        yield
+    except BaseException as error:
+        if not pressed or isinstance(error, SystemExit):
+            raise
+        _fail("stopped", 130)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+
+
+def _close_stdout() -> None:
+    """Let Python write the rest at its end to nowhere."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

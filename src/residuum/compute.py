@@ -48,10 +48,14 @@ class Compute:
         """Say whether training has a plan with compiled operations: on a processor with a compiler, channels last."""
         return self.device.type == "cpu" and self.layout == "channels-last" and library() is not None
 
-    @property
-    def workers(self) -> int:
-        """Return how many processes decode large pictures by default: no net asks for more than 32 of them give."""
-        return min(self.threads, MOST_WORKERS)
+    def workers(self, told: int | None) -> int:
+        """Return how many processes decode large pictures: as told, but not more than 32 or the cores there are.
+
+        By default a process a thread, at most 32: no net asks for more than they give.
+        """
+        if told is None:
+            return min(self.threads, MOST_WORKERS)
+        return min(told, max(MOST_WORKERS, machine.cores()))
 
     @property
     def dtype(self) -> torch.dtype:

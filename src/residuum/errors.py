@@ -37,7 +37,7 @@ class PartlyDone(UserError):  # noqa: N818 - the rest is done
 
 
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
-    """Training ended early on Ctrl-C or SIGTERM, after saving; `exit_code` is 130 or 143."""
+    """Training ended early on Ctrl-C, SIGTERM or SIGHUP, after saving; `exit_code` is 130, 143 or 129."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +19,11 @@ Json = dict[str, Any]
 
 UNFINISHED = ".unfinished-"
 """How the name of a file being written begins."""
+_HELD = f"{UNFINISHED}held-"
+"""The same where its writer holds it (`hold`) until it is whole: what nobody holds was left by one that is gone."""
+LARGEST_JSON = 2**28
+"""Bytes of a JSON file that is read."""
+_DAY = 86_400
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -34,19 +42,72 @@ def write_whole(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it."""
+    """Write a file beside `path` and move it there when it is whole and on disk; on an error remove it.
+
+    What processes that were killed had begun there goes first.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    remove_unfinished(path.parent)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_HELD)
+    hold(handle)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
+            Path(temporary).chmod(0o644)
+            if os.name == "posix":  # while it is held: what nobody holds may be removed
+                Path(temporary).replace(path)
+        if os.name != "posix":  # an open file has to stay where it is, and cannot be removed
+            Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def hold(handle: int) -> bool | None:
+    """Hold an open file until it is closed or this process ends, however it ends.
+
+    Returns:
+        False if another holds it; None where the file system keeps no such account.
+    """
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            os.lseek(handle, 2**30, os.SEEK_SET)  # behind the content, which others may read
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def remove_unfinished(folder: Path, *, own: bool = False) -> None:
+    """Remove what processes that are gone had begun to write in `folder`; where it cannot be told, after a day.
+
+    `own`: nobody but the caller writes there, so that whatever is not held goes at once.
+    """
+    for path in folder.glob(f"{UNFINISHED}*"):
+        with suppress(OSError):
+            is_old = path.stat().st_mtime < time.time() - _DAY
+            if (is_old or own or path.name.startswith(_HELD)) and _is_nobodys(path, is_old):
+                path.unlink()
+
+
+def _is_nobodys(path: Path, if_untold: bool) -> bool:
+    """Say whether no process holds a file (OSError if it is none)."""
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+    try:
+        held = hold(handle)
+        return stat.S_ISREG(os.fstat(handle).st_mode) and (if_untold if held is None else held)
+    finally:
+        os.close(handle)
 
 
 def write_json(path: Path, content: Json | list[Any]) -> None:
@@ -55,13 +116,27 @@ def write_json(path: Path, content: Json | list[Any]) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file (UserError if it is missing, or not JSON)."""
+    """Read a JSON file (UserError as `read_whole`, or if it is not JSON)."""
+    content = read_whole(path, LARGEST_JSON)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # no JSON, no text, too deep, too long a number
+        raise UserError(f"{path} is not a JSON file", str(error)) from error
+
+
+def read_whole(path: Path, most: int) -> bytes:
+    """Read a file of at most `most` bytes (UserError if it is missing, larger, no file, or cannot be read)."""
+    try:
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # to read a pipe would wait for ever
+            raise UserError(f"{path} is not a file", "something else has that name", "bring the file back")
+        if state.st_size > most:
+            raise UserError(f"{path} is too large to be what it is called", f"{state.st_size / 1e6:.0f} MB")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise UserError(f"there is no {path}", "", "check the path") from error
-    except (ValueError, RecursionError, IsADirectoryError) as error:  # no JSON, no text, too deep, too long a number
-        raise UserError(f"{path} is not a JSON file", str(error)) from error
+    except (OSError, ValueError) as error:  # a name with a zero byte is no path
+        raise UserError(f"cannot read {path}", getattr(error, "strerror", None) or str(error)) from error
 
 
 def short_digest(path: Path) -> str:
@@ -70,15 +145,19 @@ def short_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def cannot_write(path: Path, size: int, error: OSError) -> UserError:
+class CannotWrite(UserError):  # noqa: N818 - as UserError is what people see
+    """A file could not be written."""
+
+
+def cannot_write(path: Path, size: int, error: OSError) -> CannotWrite:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
-    folder = next((p for p in path.parents if p.exists()), Path())
-    free = shutil.disk_usage(folder).free / 1e6
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}",
-        f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free",
-        "make room or choose another place with --out",
-    )
+    why = ""
+    with suppress(OSError):  # where not even that can be told
+        folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
+        free = shutil.disk_usage(folder).free / 1e6
+        why = f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free"
+    mend = "make room or choose another place with --out"
+    return CannotWrite(f"cannot write {path}: {error.strerror or error}", why, mend)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from residuum.files import short_digest
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
-from residuum.records.model import About, Provenance, View
+from residuum.records.model import About, Provenance, View, need_classes
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Classifier:
     def name(self) -> str:
         """Return what results are called after: the model file's name, or the folder's it lies in."""
         return runs.model_name(self.file)
+
+    @property
+    def source(self) -> str:
+        """Return where the pictures lie that it was trained with, "" where that is not known."""
+        return self.about.data.source if self.about.data else ""
 
     @property
     def digest(self) -> str:
@@ -69,10 +74,16 @@ def load_for(verb: str, model: str | Path | None) -> Classifier:
     return load(model)
 
 
-def load(path: str | Path) -> Classifier:
-    """Load a run folder or a model file (UserError if there is none, it is damaged, or the run has not finished)."""
+def load(path: str | Path, *, backbone: bool = False) -> Classifier:
+    """Load a run folder or a model file; `backbone`: one without classes will do.
+
+    Raises:
+        UserError: there is none, it is damaged, it is a backbone, or the run has not finished.
+    """
     file = runs.model_path(Path(path))
     model = read_model(file)
+    if not backbone:
+        need_classes(model.about, str(file))
     about, tensors = model.about, model.preprocessing
     mean, std = (tensors[name].numpy() for name in ("mean", "std"))
     preprocessing = Preprocessing(**structs.asdict(about.preprocessing), mean=mean, std=std)

@@ -65,6 +65,8 @@ class ImportSettings(Settings):
     _: KW_ONLY
     out: Place | None = None
     """The model file to write. By default NAME.safetensors here."""
+    prefix: str | None = None
+    """Which net, where a file holds several: what its keys begin with."""
     classes: Place | None = None
     """A text file with one class name a line."""
     mean: Annotated[tuple[float, float, float] | None, Range(-1.0, 1.0)] = None

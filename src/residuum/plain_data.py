@@ -43,8 +43,15 @@ class Settings:
         for field in fields(self):
             given = getattr(self, field.name)
             if given is not field.default:
+                _refuse_empty(field.name, given)
                 value = _checked(flag(field.name), _plain(given, tuple), field.type)
                 object.__setattr__(self, field.name, value)
+
+
+def _refuse_empty(name: str, given: Any) -> None:
+    """Refuse text that says nothing (UserError): a variable of the shell that was not set, most often."""
+    if any(isinstance(one, str) and not one.strip() for one in (given if isinstance(given, list | tuple) else [given])):
+        raise UserError(f"{flag(name)} is empty", "it was given without a value", "name one, or leave it out")
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

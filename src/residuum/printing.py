@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.errors import PartlyDone, UserError
+from residuum.errors import PartlyDone, UserError, listed
 from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.publishing.publish import Published
     from residuum.records.engines import Agreement, EngineChoice
-    from residuum.records.evaluation import DataEvaluation, Figures, Together
+    from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.machine import Machine
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
@@ -42,11 +43,14 @@ def print_json(content: Any) -> None:
     print(json_format.dumps(to_json(content), ensure_ascii=False, indent=1))
 
 
-def print_figures(figures: Figures | None) -> None:
-    """Print how a net was judged, and the figures with their intervals."""
+def print_figures(figures: Evaluation | None, which: str = "") -> None:
+    """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures.images:,} {figures.split} pictures, {figures.protocol}")
+    print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    if unseen := [one.name for one in figures.per_class if not one.images]:
+        every = len(figures.per_class)
+        print(f"classes  {every - len(unseen)} of {every}: no picture of {listed(unseen, 5)}")
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
@@ -203,8 +207,13 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
         return print_json(found)
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
-    print_figures(found)
-    return _print_side_by_side(found) if found.beside else None
+    is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
+    print_figures(found, f"pictures of {found.data}" if is_whole else "")
+    if found.beside:
+        _print_side_by_side(found)
+    if found.not_kept:
+        say(f"the figures are not kept in the run: {found.not_kept}")
+    return None
 
 
 def _print_side_by_side(found: DataEvaluation) -> None:
@@ -299,6 +308,11 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    if not imported.spec.num_classes:
+        return print(f"next     residuum train DATA --start {imported.path}")
+    if imported.unnamed:
+        again = f"residuum import {imported.source} --out {imported.path} --classes NAMES.txt"
+        print(f"next     {again} (one a line: the names of its classes are guessed)")
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 
@@ -378,7 +392,8 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
         return print("\n* takes --model, a run or model file of your own")
     for study in found:
-        print(f"{study['name']:<20}{study['verdict']['answer']} at scale {study['scale']}")
+        answer = f"what was found in {study['examined']}" if study["examined"] else study["verdict"]["answer"]
+        print(f"{study['name']:<20}{answer} at scale {study['scale']}")
         print(f"{'':<20}{study['measured']['en']}")
         print(f"{'':<20}{Path(study['folder']) / REPORT}")
     return print(f"index    {Path(settings.out) / 'index.html'}")

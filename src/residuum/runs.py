@@ -5,7 +5,7 @@ environment.json         date, versions, hardware
 data.json                classes, counts, fingerprint, where validation came from
 split.json               the rows cut from the training data for validation, if any were
 metrics.jsonl            one line a report: kind "step", "epoch" or "event"
-checkpoint.safetensors   all that training needs to go on; the one before it is kept beside it
+checkpoint.safetensors   all that training needs to go on; the one before it, or one of no use, beside it
 folds.safetensors        while a net is tuned fold by fold: the answers of those done
 start.safetensors        the model that training began with, where it was not a new net
 model.safetensors        the finished model, which describes itself
@@ -20,22 +20,23 @@ explain/                 what `residuum explain` found, a folder each time
 
 import json
 import os
-import socket
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from residuum.errors import UserError
-from residuum.files import cannot_write, write_whole
+from residuum.files import UNFINISHED, cannot_write, read_whole, remove_unfinished, write_whole
+from residuum.lock import only_holder
 from residuum.records.codec import line as as_line
 from residuum.records.codec import parse_line, read_record
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Evaluation, Mistake
 from residuum.records.review import HeadFit, Review
-from residuum.records.run import Data, Epoch, Event, Line, Lock, RunSettings, Step
+from residuum.records.run import Data, Epoch, Event, Line, RunSettings, Step
 
 SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
@@ -44,6 +45,7 @@ SPLIT = "split.json"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
+UNUSABLE_CHECKPOINT = "checkpoint-unusable.safetensors"
 FOLDS = "folds.safetensors"
 START = "start.safetensors"
 MODEL = "model.safetensors"
@@ -62,6 +64,11 @@ EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"
 EVENTS = "tensorboard"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
+
+BEGUN = {DATA, START, ENVIRONMENT, SPLIT, LOCK}
+"""What lies in a run folder before settings.json, the last of what a run begins with, makes it one."""
+LARGEST_LOG = 2**30
+"""Bytes of a metrics.jsonl that is read: a line every two seconds for years."""
 
 T = TypeVar("T")
 
@@ -99,19 +106,40 @@ class RunRecord:
 # --- writing -----------------------------------------------------------------------------------
 
 
-def append_metrics(run: Path, line: Line) -> None:
-    """Add one line to the run's metrics; a line is on disk before the next step begins."""
-    path = run / METRICS
+def append_metrics(run: Path, *lines: Line) -> None:
+    """Add lines to the run's metrics, all or none; they are on disk before the next step begins.
+
+    Raises:
+        UserError: they cannot be written, or there is no such folder.
+    """
+    path, content = run / METRICS, "".join(as_line(line) + "\n" for line in lines).encode()
     try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(as_line(line) + "\n")
+        with path.open("ab", buffering=0) as file:
+            before = os.fstat(file.fileno()).st_size
+            try:
+                written = file.write(content)
+                if written != len(content):
+                    file.write(content[written:])
+            except OSError:  # half a line would spoil the next
+                with suppress(OSError):
+                    file.truncate(before)
+                raise
     except OSError as error:
         raise cannot_write(path, 0, error) from error
 
 
-def cut_metrics(run: Path, step: int) -> None:
-    """Drop the lines after `step`: a resumed run writes them again."""
-    kept = [raw + b"\n" for raw, line in _lines(run) if line.step <= step]
+def cut_metrics(run: Path, step: float, warn: Callable[[str], None]) -> None:
+    """Drop the lines after `step`, which a resumed run writes again, and those that cannot be read, after a `warn`."""
+    kept, damaged = list[bytes](), 0
+    for read in _lines(run):
+        try:
+            raw, line = read()
+        except UserError:
+            damaged += 1
+        else:
+            kept += [raw + b"\n"] if line.step <= step else []
+    if damaged:
+        warn(f"{damaged} lines of {run / METRICS} cannot be read and are left out")
     write_whole(run / METRICS, b"".join(kept))
 
 
@@ -152,23 +180,40 @@ def model_path(path: Path) -> Path:
 
 def read_metrics(run: Path) -> list[Line]:
     """Read the metrics lines; a last line cut off by a crash is left out (UserError if another line is damaged)."""
-    return [line for _, line in _lines(run)]
+    return [read()[1] for read in _lines(run)]
 
 
-def _lines(run: Path) -> list[tuple[bytes, Line]]:
-    """Return each line as it stands and as it was read."""
+def _lines(run: Path) -> Iterator[Callable[[], tuple[bytes, Line]]]:
+    """Yield for each line what returns it as it stands and as it was read (UserError where it is damaged)."""
     path = run / METRICS
     if not path.exists():
-        return []
-    *whole, last = path.read_bytes().split(b"\n")
-    with suppress(ValueError):  # a last line that a crash cut off is no JSON
+        return
+    *whole, last = read_whole(path, LARGEST_LOG).split(b"\n")
+    with suppress(ValueError, RecursionError):  # a last line that a crash cut off is no JSON
         json.loads(last)
         whole.append(last)
-    return [(raw, parse_line(raw, Line, f"line {number} of {path}")) for number, raw in enumerate(whole, start=1)]
+    for number, raw in enumerate(whole, start=1):
+        yield lambda raw=raw, number=number: (raw, parse_line(raw, Line, f"line {number} of {path}"))  # type: ignore[misc]
 
 
 def read_run(path: Path) -> RunRecord:
     """Read a run folder (UserError if `path` is not a run folder, or one of its files is damaged)."""
+    return replace(
+        read_begun(path),
+        metrics=read_metrics(path),
+        evaluation=_optional(path / EVALUATION, Evaluation),
+        mistakes=_optional(path / MISTAKES, list[Mistake]) or [],
+        head=_optional(path / HEAD, HeadFit),
+        review=_optional(path / REVIEW, Review),
+    )
+
+
+def read_begun(path: Path) -> RunRecord:
+    """Read what a run began with, and nothing of what it wrote since (UserError as above)."""
+    if is_only_begun(path):
+        raise UserError(
+            f"the run in {path} was stopped before it had begun", "", f"start it again, with --out {path} if you like"
+        )
     if not is_run(path):
         raise UserError(
             f"{path} is not a run folder",
@@ -176,29 +221,47 @@ def read_run(path: Path) -> RunRecord:
             "give the folder that `residuum train` printed",
         )
 
-    def optional(name: str, kind: type[T]) -> T | None:
-        return read_record(path / name, kind) if (path / name).exists() else None
-
     return RunRecord(
         path=path,
         settings=read_record(path / SETTINGS, RunSettings),
-        environment=optional(ENVIRONMENT, Environment),
-        data=optional(DATA, Data),
-        metrics=read_metrics(path),
-        evaluation=optional(EVALUATION, Evaluation),
-        mistakes=optional(MISTAKES, list[Mistake]) or [],
-        head=optional(HEAD, HeadFit),
-        review=optional(REVIEW, Review),
+        environment=_optional(path / ENVIRONMENT, Environment),
+        data=_optional(path / DATA, Data),
+        metrics=[],
+        evaluation=None,
+        mistakes=[],
     )
+
+
+def _optional(file: Path, kind: type[T]) -> T | None:
+    return read_record(file, kind) if file.exists() else None
 
 
 # --- making and keeping a run ------------------------------------------------------------------
 
 
-def new_run_folder(wanted: str | Path | None, name: str) -> Path:
-    """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here (UserError as `new_folder`)."""
+def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
+    """Make an empty run folder: the one wanted, or `runs/NAME-DATE` here (UserError as `new_folder`).
+
+    One in which a run was killed before it had anything to go on from counts as empty.
+    """
+    if wanted is not None and is_only_begun(Path(wanted)):
+        return Path(wanted)
     mend = f"go on with it (residuum train --resume {wanted}) or choose another --out"
-    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend)
+    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend, pictures=pictures)
+
+
+def is_only_begun(path: Path) -> bool:
+    """Say whether a folder holds nothing but what a run leaves that was killed before it was one."""
+    with suppress(OSError):
+        names = {file.name for file in path.iterdir() if not file.name.startswith(UNFINISHED)}
+        return LOCK in names <= BEGUN
+    return False
+
+
+def clear_begun(run: Path) -> None:
+    """Remove what a run left in its folder that was killed before it was one; the caller holds the folder."""
+    for name in BEGUN - {LOCK}:
+        (run / name).unlink(missing_ok=True)
 
 
 def new_folder(
@@ -206,62 +269,80 @@ def new_folder(
     name: str,
     why: str = "results never write over others",
     mend: str = "choose another --out",
+    pictures: str = "",
 ) -> Path:
-    """Make an empty folder: the one wanted, or NAME-DATE here.
+    """Make an empty folder: the one wanted, or NAME-DATE here, or beside the folder of `pictures` if here is below it.
 
     Raises:
-        UserError: it exists and is not empty (`why` and `mend` are said), or cannot be made.
+        UserError: it exists and is not empty (`why` and `mend` are said), lies below `pictures`, or cannot be made.
     """
-    now = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
-    path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{path} exists and is not an empty folder", why, mend)
     try:
+        apart = apart_from(pictures)
+        now = f"{apart}{name}-{datetime.now():%Y%m%d-%H%M%S}"
+        candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
+        path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
+        refuse_below(path, pictures)
+        is_empty = path.is_dir() and all(file.name.startswith(UNFINISHED) for file in path.iterdir())
+        if path.exists() and not is_empty:
+            raise UserError(f"{path} exists and is not an empty folder", why, mend)
         path.mkdir(parents=True, exist_ok=True)
+        for left in path.iterdir():  # by a process that was killed
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
     except OSError as error:
-        raise cannot_write(path, 0, error) from error
+        raise cannot_write(Path(wanted or name), 0, error) from error
     return path
 
 
-def new_file(wanted: str | Path | None, name: str) -> Path:
-    """Return where a new model file is to be written: where wanted, or NAME here (UserError if it exists)."""
-    path = Path(wanted or name)
-    if path.exists():
+def apart_from(pictures: str) -> str:
+    """Return "", or, with a slash, where results go instead: beside the folder of `pictures`, if here is in it."""
+    return f"{Path(pictures).resolve().parent}/" if _is_below(Path(), pictures) else ""
+
+
+def refuse_below(path: Path, pictures: str) -> None:
+    """Refuse to write `path` where that is below the folder of `pictures` (UserError)."""
+    if _is_below(path, pictures):
+        raise UserError(
+            f"{path} lies in the folder of the pictures, {pictures}",
+            "nothing is written there: it would be taken for pictures the next time",
+            "choose another --out",
+        )
+
+
+def _is_below(path: Path, folder: str) -> bool:
+    """Say whether `path` is or would be the folder or below it; "digits" and names of the hub are no folders here."""
+    above = Path(folder)
+    return above.is_absolute() and above.is_dir() and path.resolve().is_relative_to(above.resolve())
+
+
+def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
+    """Return where a new model file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
+
+    Raises:
+        UserError: it exists, or lies below `pictures`.
+    """
+    path = Path(wanted or apart_from(pictures) + name)
+    refuse_below(path, pictures)
+    if os.path.lexists(path):
         raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
     return path
 
 
 @contextmanager
 def only_writer(run: Path) -> Iterator[None]:
-    """Hold the run folder for this process; a lock left by a dead process is taken over.
+    """Hold the run folder for this process; what a writer that was killed left half done goes.
 
     Raises:
-        UserError: another live process is writing this run.
+        UserError: as `only_holder`.
     """
-    path = run / LOCK
-    me = Lock(pid=os.getpid(), host=socket.gethostname())
-    holder = read_record(path, Lock) if path.exists() else None
-    if holder and holder.pid != me.pid and _alive(holder):
-        raise UserError(
-            f"another process is writing {run}",
-            f"process {holder.pid} on {holder.host} holds it",
-            f"wait for it, or delete {path} if you are sure it is gone",
-        )
-    write_whole(path, as_line(me).encode())
-    try:
+    with only_holder(run / LOCK):
+        remove_unfinished(run, own=True)
         yield
-    finally:
-        path.unlink(missing_ok=True)
 
 
-def _alive(holder: Lock) -> bool:
-    """Say whether the lock's process lives; one on another machine is taken to."""
+def is_held(run: Path) -> bool:
+    """Say whether a live process writes this run."""
     try:
-        if holder.host == socket.gethostname():
-            os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is another user's, and lives
-        return True
-    return True
+        with only_holder(run / LOCK):
+            return False
+    except UserError:
+        return (run / LOCK).exists()

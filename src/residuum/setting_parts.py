@@ -58,15 +58,26 @@ class InPrecision(OnDevice, group="Compute"):
 class WithWorkers(InPrecision, group="Compute"):
     """Where a verb computes, in what numbers, and how large pictures are read."""
 
-    workers: Annotated[int | None, Range(0, 256)] = None
-    """Processes that decode large pictures. By default as many as threads, at most 32."""
+    workers: Annotated[int | None, Range(0, 65_536)] = None
+    """Processes that decode large pictures: by default as many as threads, at most 32, and never more than there are
+    cores where these are more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfTable(Settings, group="Data"):
+    """Which columns of a table to read."""
+
+    image_column: str | None = None
+    """Column of Parquet files that holds the pictures, or their paths. By default image or img, or the only one."""
+    label_column: str | None = None
+    """Column of Parquet files that holds the classes. By default label or fine_label, or the only one."""
 
 
 # --- what training is composed of ---------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class DataChoices(Settings, group="Data"):
+class DataChoices(OfTable, group="Data"):
     """The pictures, and how much of them is seen."""
 
     data: Place | None = None

@@ -13,6 +13,7 @@ from residuum.setting_parts import (
     ImageCount,
     InPrecision,
     NetChoices,
+    OfTable,
     OnDevice,
     RecipeChoices,
     RunChoices,
@@ -33,7 +34,7 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
 
 @dataclass(frozen=True)
-class EvaluateSettings(WithWorkers):
+class EvaluateSettings(OfTable, WithWorkers):
     """What `residuum evaluate` can be told."""
 
     run: Place | None = None
@@ -77,7 +78,7 @@ class PredictSettings(ByEngine):
 
 
 @dataclass(frozen=True)
-class ExplainSettings(OnDevice):
+class ExplainSettings(OfTable, OnDevice):
     """What `residuum explain` can be told."""
 
     run: Place | None = None
@@ -117,7 +118,7 @@ class GrowSettings(Settings):
 
 
 @dataclass(frozen=True)
-class LesionSettings(InPrecision):
+class LesionSettings(OfTable, InPrecision):
     """What `residuum lesion` can be told."""
 
     model: Place | None = None
@@ -132,7 +133,7 @@ class LesionSettings(InPrecision):
 
 
 @dataclass(frozen=True)
-class TrimSettings(InPrecision):
+class TrimSettings(OfTable, InPrecision):
     """What `residuum trim` can be told."""
 
     model: Place | None = None
@@ -187,7 +188,7 @@ class StudySettings(OnDevice):
     scale: Scale = "quick"
     """quick: minutes on an ordinary processor. full: the papers' own recipes, for a GPU."""
     seeds: Annotated[int, Range(1, 1000)] = 3
-    """How many seeds everything that is trained is trained with: 1, 2, 3 …"""
+    """How many seeds everything that is trained is trained with: 1, 2, 3 … Not of a model that is given."""
     model: Place | None = None
     """Examine this run or model file instead of nets trained for the study."""
     data: Place | None = None
@@ -197,7 +198,7 @@ class StudySettings(OnDevice):
 
 
 @dataclass(frozen=True)
-class CheckSettings(Settings):
+class CheckSettings(OfTable):
     """What `residuum data check` can be told."""
 
     data: Place | None = None

@@ -303,11 +303,14 @@ def this_machine(settings: MachineSettings) -> Machine:
 def check(settings: CheckSettings) -> dict[str, Any]:
     """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
     from residuum.data.check import check as check_data
+    from residuum.data.contract import ColumnNames
     from residuum.data.open import open_data
 
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
-    return check_data(open_data(str(settings.data), progress=show_progress("fetching")), show_progress("looking"))
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
+    return check_data(data, show_progress("looking"))
 
 
 @verb(ReviewSettings, printing.print_review, name="data review", announced=True)

@@ -41,14 +41,24 @@ def refuse_one_class(place: object, classes: Sequence[str]) -> None:
 
 
 def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
-    """Number the labels of all splits as `classes` are, by name (UserError where the names differ)."""
+    """Number the labels of all splits as `classes` are, by name; some of these may be missing.
+
+    Raises:
+        UserError: pictures have classes that are not among them.
+    """
     if tuple(data.classes) == tuple(classes):
         return data
-    if difference := differences(classes, data.classes):
+    place = {name: number for number, name in enumerate(classes)}
+    used = {data.classes[number] for split in data.splits().values() for number in np.unique(split.labels)}
+    if unknown := sorted(used - set(classes), key=natural_key):
+        known = {name.casefold(): name for name in classes}
+        alike = [f"{name!r} is there spelled {known[low]!r}" for name in unknown if (low := name.casefold()) in known]
         raise UserError(
-            f"{data.source} does not have the model's classes", difference, "the class names must be the same"
+            f"the model does not know all classes of {data.source}",
+            f"it knows {listed(classes, 10)}, but not {listed(unknown, 10)}",
+            "; ".join(alike[:5]) or "give pictures of its classes alone, in folders called as the classes are",
         )
-    numbers = np.array([list(classes).index(name) for name in data.classes])
+    numbers = np.array([place.get(name, -1) for name in data.classes])
     splits: dict[str, Any] = {
         name: Split(split.pictures, numbers[split.labels]) for name, split in data.splits().items()
     }

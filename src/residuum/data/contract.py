@@ -5,7 +5,7 @@ Letters: N pictures, K classes.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,22 @@ from numpy.typing import NDArray
 from residuum.choices import SplitName
 from residuum.data.picture_files import PassedOver
 from residuum.records.run import Skipped
+
+
+class ColumnNames(NamedTuple):
+    """Which columns of a table to read; None: the usual ones."""
+
+    image: str | None = None
+    label: str | None = None
+
+    @staticmethod
+    def of(settings: Mapping[str, Any] | None) -> "ColumnNames":
+        """Return those that a run's settings name."""
+        told = settings or {}
+        return ColumnNames(told.get("image_column"), told.get("label_column"))
+
+
+USUAL_COLUMNS = ColumnNames()
 
 
 class Pictures(Protocol):
@@ -109,6 +125,8 @@ class ImageData:
     """Files beside the pictures that are taken for none."""
     skipped: Sequence[Skipped] = ()
     """Pictures that cannot be read, and that it goes on without."""
+    greys: tuple[int, int] | None = None
+    """The span of the training pictures' greys of more than 8 bits, where it is far below 16 (data/deep.py)."""
 
     @staticmethod
     def of(name: str, source: str, classes: Sequence[str], splits: Mapping[SplitName, Split]) -> "ImageData":

@@ -154,7 +154,7 @@ def grey_extremes(encoded: bytes | Pixels, name: str) -> tuple[float, float] | N
     Raises:
         BrokenPicture: as from `decode`.
     """
-    if isinstance(encoded, np.ndarray):
+    if isinstance(encoded, np.ndarray) or encoded[:2] == b"\xff\xd8" or (encoded[:2] == b"\x89P" and encoded[24] != 16):
         return None
     with _only_broken_pictures(name):
         image = _open(encoded, name)

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from residuum.data.cache import Progress, remove_unfinished
+from residuum.data.cache import Progress
 from residuum.errors import UserError
-from residuum.files import UNFINISHED
+from residuum.files import UNFINISHED, remove_unfinished
 
 TIMEOUT = 30.0
 """Seconds without a byte after which we give up."""

@@ -1,9 +1,8 @@
 """Folders of picture files: a folder a class, or a folder a split with a folder a class in each."""
 
-import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -11,20 +10,24 @@ from typing import get_args
 import numpy as np
 
 from residuum.choices import SplitName
+from residuum.console import say
 from residuum.data.class_names import differences, natural_key, refuse_one_class
 from residuum.data.contract import ImageData, Split
+from residuum.data.folder_depth import no_classes, note_beside, note_nested, refuse_likely_splits, refuse_too_high
 from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
     existing_folder,
-    is_picture,
     label_of,
     pictures_below,
     printable,
     read_picture,
     visible_folders,
+    walk,
 )
-from residuum.data.split import split_called
+from residuum.data.split import split_called, split_meant
 from residuum.errors import UserError, listed
+
+PREDICT = "residuum predict RUN FOLDER answers pictures without classes"
 
 Found = dict[str, list[str]]
 """The picture files of each class folder, as paths below the root."""
@@ -53,40 +56,43 @@ class FolderPictures:
         return [f"{self.root}/{path}" for path in self.paths]
 
 
-def open_folder(path: str | Path) -> ImageData:
+def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """Find the pictures below `path`: CLASS/….png, or train/CLASS/….png with val and test beside it.
 
     The classes are the training split's, in natural order (1, 2, 10); evaluation splits are matched to them
-    by name. Hidden files, and files that are no pictures, are passed over.
+    by name and may lack some. Hidden files, and files that are no pictures, are passed over, so are
+    evaluation splits whose pictures lie in no class folders; that is said.
+
+    `judging`: there need be no training split, nor more than one class; the classes are those of all splits.
 
     Raises:
         UserError: there is no such folder, or what is in it is not a data set.
     """
     root = existing_folder(path)
-    folders = _split_folders(root)
-    found: dict[SplitName, Found] = {split: _find_classes(root, name) for split, name in folders.items()}
-    classes = sorted(found["train"], key=natural_key)
-    refuse_one_class(root, classes)
-    if folders["train"] == "":
-        _refuse_likely_splits(root, found["train"])
-    for split, folders_of_split in found.items():
-        if difference := differences(classes, folders_of_split):
-            raise UserError(
-                f"the class folders of the {split} split of {root} are not the training split's",
-                difference,
-                "give both splits the same class folders; a class is known by the name of its folder",
-            )
-    splits = {split: _as_split(root, found[split], classes) for split in found}
+    folders = _split_folders(root, judging=judging)
+    found = {split: _find_classes(root, name, judging) for split, name in folders.items() if split == "train"}
+    _look_at_depth(root, folders, found)
+    for split, name in folders.items():
+        if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):
+            found[split] = classes_there
+    if not found:
+        raise no_classes(root / next(iter(folders.values())), PREDICT)
+    known = found.values() if judging else [found["train"]]
+    classes = sorted({name for classes_there in known for name in classes_there}, key=natural_key)
+    if not judging:
+        refuse_one_class(root, classes)
+        _refuse_unknown(root, found, classes)
+    splits = {split: _as_split(root, found.get(split, {}), classes) for split in ("train", *found)}
     return ImageData.of(label_of(path), str(root), classes, splits)
 
 
 # --- which folder is what ----------------------------------------------------------------------
 
 
-def _split_folders(root: Path) -> dict[SplitName, str]:
+def _split_folders(root: Path, *, judging: bool) -> dict[SplitName, str]:
     """Return the folder of each split below `root`; "" where the class folders lie in the root itself."""
     names = visible_folders(root)
-    named = {name: split for name in names if (split := split_called(name))}
+    named = _named_splits(root, names)
     if not named:
         return {"train": ""}
     others = [name for name in names if name not in named and pictures_below(root, name)]
@@ -100,18 +106,30 @@ def _split_folders(root: Path) -> dict[SplitName, str]:
         if count > 1:
             said = listed(name for name in named if named[name] == split)
             raise UserError(f"{root} has more than one {split} split", f"{said} all mean {split}", "keep one of them")
-    if "train" not in named.values():
+    if "train" not in named.values() and not judging:
         only = f"there is only {listed(named)}"
         raise UserError(f"{root} has no training split", only, "call the training folder train")
     return {split: name for split in get_args(SplitName) for name in named if named[name] == split}
 
 
-def _find_classes(root: Path, split_folder: str) -> Found:
-    """Return the pictures of each class folder in root/split_folder, by class name."""
+def _named_splits(root: Path, names: Iterable[str]) -> dict[str, SplitName]:
+    """Return the folders that are splits; a mere variant of a name is one only beside a split with class folders."""
+    variants = {name: split for name in names if (split := split_called(name) or split_meant(name))}
+    exact = {name: split for name, split in variants.items() if split_called(name)}
+    hold_classes = [name for name in variants if any(visible_folders(root / name)) and not _direct(root, name)]
+    return variants if hold_classes else exact
+
+
+def _direct(root: Path, folder: str) -> list[str]:
+    """Return the pictures that lie in root/folder itself."""
+    depth = f"{folder}/".lstrip("/").count("/")
+    return [path for path in pictures_below(root, folder) if path.count("/") == depth]
+
+
+def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
+    """Return the pictures of each class folder in root/split_folder, by class name; empty folders are no classes."""
     folder = root / split_folder
     names = visible_folders(folder)
-    if not names:
-        raise _no_classes(folder)
     repeated = [name for name, count in Counter(map(_class_name, names)).items() if count > 1]
     if repeated:
         raise UserError(
@@ -120,45 +138,75 @@ def _find_classes(root: Path, split_folder: str) -> Found:
             "move the pictures into one of them",
         )
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
-    empty = [name for name in found if not found[name]]
-    if empty:
+    empty = [name for name in names if not found[_class_name(name)]]
+    if len(empty) == len(names):
+        raise no_classes(folder, PREDICT if judging else "put each class into a folder of its own" * bool(split_folder))
+    if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
-            f"pictures are {KINDS}",
-            "add pictures, or remove the folder" + "s" * (len(empty) > 1),
+            f"there are other files, but pictures are {KINDS}",
+            "add pictures, or move the folder" + "s" * (len(empty) > 1) + " elsewhere",
         )
+    if empty:
+        say(f"note: {listed(empty)} in {folder} hold{'s' * (len(empty) == 1)} nothing: no class is made of that")
+    return {name: paths for name, paths in found.items() if paths}
+
+
+def _find_judged(root: Path, folder: str, split: str, training: Found | None) -> Found:
+    """Return an evaluation split's pictures by class; none, which is said, where they do not lie in class folders."""
+    names = visible_folders(root / folder)
+    found = {_class_name(name): pictures_below(root, f"{folder}/{name}") for name in names}
+    found = {name: paths for name, paths in found.items() if paths}
+    loose = len(_direct(root, folder))
+    if training is not None and len(found) == 1 and not set(found) & set(training):
+        refuse_too_high(root, folder, found)
+        loose += sum(map(len, found.values()))
+        found = {}
+    if not found:
+        held = f"{loose:,} picture{'s' * (loose != 1)} in no class folders" if loose else "no pictures"
+        say(f"note: {root / folder} holds {held}: it is passed over" + _instead(split, loose))
+    elif loose:
+        _say_loose(loose, root / folder)
     return found
 
 
-def _no_classes(folder: Path) -> UserError:
-    if any(is_picture(entry) for entry in folder.iterdir()):
-        return UserError(
-            f"the pictures lie directly in {folder}",
-            "without a folder for each class their classes are not known",
-            "put the pictures of each class into a folder of its own, named after the class",
-        )
-    return UserError(
-        f"{folder} holds no data set",
-        "it has neither class folders nor parquet files",
-        "give a folder with a folder of pictures for each class",
-    )
+def _say_loose(loose: int, place: Path) -> None:
+    say(f"note: {loose:,} picture{'s' * (loose != 1)} directly in {place} of no class: passed over")
 
 
-def _refuse_likely_splits(root: Path, found: Found) -> None:
-    """Refuse train_images/CLASS/… and the like: the splits would be taken for classes."""
-    likely = [name for name in found if any(map(split_called, re.split(r"[\W_]+", name)))]
-    nested = [name for name in likely if all(path.count("/") > 1 for path in found[name])]
-    if nested:
-        raise UserError(
-            f"{listed(nested)} in {root} could be splits or classes",
-            "they are called nearly like splits and hold pictures in folders of their own",
-            "call split folders train, val and test; otherwise put all classes into a folder train",
-        )
+def _instead(split: str, loose: int) -> str:
+    if split == "validation":
+        return "; validation pictures are taken from the training ones"
+    return f" ({PREDICT})" if loose else ""
+
+
+def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitName, Found]) -> None:
+    """Refuse a folder a level too high (UserError), and say what could be meant otherwise."""
+    if "train" not in found:
+        return
+    folder, training = folders["train"], found["train"]
+    if folder == "":
+        refuse_likely_splits(root, training)
+        note_beside(root)
+    if loose := len(_direct(root, folder)):
+        _say_loose(loose, root / folder)
+    refuse_too_high(root, folder, training)
+    note_nested(folder, training)
+
+
+def _refuse_unknown(root: Path, found: dict[SplitName, Found], classes: list[str]) -> None:
+    for split, folders_of_split in found.items():
+        if set(folders_of_split) - set(classes):
+            raise UserError(
+                f"the {split} split of {root} has class folders that the training split has not",
+                differences(classes, folders_of_split),
+                "a class is known by the name of its folder, and must have pictures in training",
+            )
 
 
 def _as_split(root: Path, found: Found, classes: list[str]) -> Split:
-    paths = [path for name in classes for path in found[name]]
-    labels = np.repeat(np.arange(len(classes)), [len(found[name]) for name in classes])
+    paths = [path for name in classes for path in found.get(name, ())]
+    labels = np.repeat(np.arange(len(classes)), [len(found.get(name, ())) for name in classes])
     return Split(FolderPictures(str(root), paths), labels.astype(np.int64))
 
 

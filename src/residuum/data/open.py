@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from residuum.data.cache import Progress
-from residuum.data.contract import ImageData
+from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
@@ -13,17 +13,25 @@ from residuum.errors import UserError, nearest
 from residuum.machine import cache_folder
 
 
-def open_data(source: str, fetch_allowed: bool = True, progress: Progress | None = None) -> ImageData:
+def open_data(
+    source: str,
+    fetch_allowed: bool = True,
+    progress: Progress | None = None,
+    columns: ColumnNames = USUAL_COLUMNS,
+    *,
+    judging: bool = False,
+) -> ImageData:
     """Open "digits", a folder of pictures or Parquet files, or a data set of the hub, fetched if need be.
 
     A hub's data set has a short name ("cifar10") or its own ("owner/name[:config]"). A folder that exists
-    goes before any other meaning. `progress` counts the bytes of a fetch.
+    goes before any other meaning. `progress` counts the bytes of a fetch. `columns` says which of a table to read.
+    `judging`: there need be no training split, nor more than one class.
 
     Raises:
         UserError: there is nothing of that name, or it is not a data set, or it cannot be fetched.
     """
     if _is_here(source):
-        return _open_local(Path(source))
+        return _open_local(Path(source), columns, judging=judging)
     if source == "digits":
         return digits()
     wanted = hub_name(source)
@@ -37,7 +45,8 @@ def open_data(source: str, fetch_allowed: bool = True, progress: Progress | None
         _refuse_fetch(source, wanted, fetch_allowed)
         folder = fetch(source, progress=progress)
     own_name = "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))
-    return replace(_open_local(folder), name=source if source in SHORT_NAMES else own_name, source=str(wanted))
+    name = source if source in SHORT_NAMES else own_name
+    return replace(_open_local(folder, columns, judging=judging), name=name, source=str(wanted))
 
 
 def _is_here(source: str) -> bool:
@@ -47,17 +56,19 @@ def _is_here(source: str) -> bool:
         return False
 
 
-def _open_local(path: Path) -> ImageData:
+def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
     """Open Parquet files if the folder holds any, else pictures."""
     from residuum.data.parquet import open_parquet, parquet_files  # takes a while, and digits do not need it
 
     root = existing_folder(path)
     _refuse_cache_within(root)
     if any(parquet_files(root)):
-        return open_parquet(path)
+        return open_parquet(path, columns, judging=judging)
+    if columns != USUAL_COLUMNS:
+        raise UserError(f"{root} has no columns to choose from", "it holds no parquet file", "leave --image-column out")
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set
-    return replace(open_folder(path), passed_over=tuple(other))
+    return replace(open_folder(path, judging=judging), passed_over=tuple(other))
 
 
 def _refuse_cache_within(root: Path) -> None:

@@ -28,6 +28,9 @@ _NO_FILES = {stat.S_IFIFO: "pipes", stat.S_IFSOCK: "sockets", stat.S_IFCHR: "dev
 MOST_BYTES = 1 << 30
 """A larger file is no picture that could be decoded, and is not read into memory."""
 
+LONGEST_LABEL = 120
+"""Of a data set's short name so many bytes are kept: folders are called after it."""
+
 
 class PassedOver(NamedTuple):
     """A file that is taken for no picture, as a path below the folder, and what it is taken for."""
@@ -60,8 +63,8 @@ def _taken_for(path: str) -> str | None:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
             kind = picture_kind(file.read(START))
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return "links without end"
+        if error.errno in (errno.ELOOP, errno.ENOENT):
+            return "links to nothing"
         return None if suffix in SUFFIXES else "files that cannot be read"  # reading it says what is wrong
     return None if kind else "no pictures"
 
@@ -157,12 +160,40 @@ def existing_folder(path: str | Path) -> Path:
     if is_folder:
         return root
     if is_there:
-        mend = f"give the folder of the data set, perhaps {root.parent}"
-        raise UserError(f"{root} is a file, not a folder", "", mend)
+        raise _no_folder(root)
     parent = next(folder for folder in root.parents if folder.is_dir())
     close = difflib.get_close_matches(root.relative_to(parent).parts[0], visible_folders(parent), n=1)
     mend = f"did you mean {parent / close[0]}?" if close else "check the path"
     raise UserError(f"there is no folder {root}", f"{parent} holds nothing of that name", mend)
+
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar", ".jar")
+_ARCHIVE_STARTS = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf", b"Rar!")
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is an archive, by its name or its first bytes."""
+    if path.name.lower().endswith(ARCHIVES):
+        return True
+    try:
+        with path.open("rb") as file:
+            start = file.read(262)
+    except OSError:
+        return False
+    return start.startswith(_ARCHIVE_STARTS) or start[257:] == b"ustar"
+
+
+def _no_folder(root: Path) -> UserError:
+    """Return the error for a file, or something stranger, where a folder was to be given."""
+    if not root.is_file():
+        return UserError(f"{root} is a pipe, socket or device, not a folder", "", "give a folder of pictures")
+    if is_archive(root):
+        what = f"{root} is an archive, not a folder"
+        return UserError(what, "pictures are read from folders", "unpack it, and give the folder that it makes")
+    if root.suffix.lower() in {".csv", ".tsv", ".json", ".jsonl", ".xlsx"}:
+        why = "tables are read as Parquet: a column of pictures, or of their paths, and a column of labels"
+        return UserError(f"{root} is a file, not a folder", why, f"make it a Parquet file and give {root.parent}")
+    return UserError(f"{root} is a file, not a folder", "", f"give the folder of the data set, perhaps {root.parent}")
 
 
 def read_picture(path: Path) -> bytes:
@@ -183,7 +214,8 @@ def read_picture(path: Path) -> bytes:
 def label_of(path: str | Path) -> str:
     """Return a short name for the data set in this folder."""
     given = Path(path).absolute().name
-    return printable(Path(path).resolve().name if given in {"", ".."} else given) or "data"
+    whole = printable(Path(path).resolve().name if given in {"", ".."} else given) or "data"
+    return whole.encode()[:LONGEST_LABEL].decode(errors="ignore")
 
 
 def printable(name: str) -> str:

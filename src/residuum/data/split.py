@@ -1,5 +1,7 @@
 """The splits of a data set: what people call them, and how validation is cut from training data."""
 
+import re
+import unicodedata
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -10,7 +12,8 @@ from residuum.choices import SplitName
 from residuum.data.contract import ImageData, Split
 from residuum.data.rng import order
 from residuum.errors import UserError
-from residuum.files import read_json
+from residuum.records.codec import read_record
+from residuum.records.run import SplitRows
 
 _NAMES: dict[SplitName, set[str]] = {
     "train": {"train", "training"},
@@ -18,15 +21,36 @@ _NAMES: dict[SplitName, set[str]] = {
     "test": {"test", "testing", "eval"},
 }
 
+KEPT_ASIDE = "kept aside in training"
+
+
+_VARIANTS: dict[SplitName, set[str]] = {
+    "train": {"trn", "训练", "訓練"},
+    "validation": {"validate", "development", "验证", "驗證", "校验", "校驗", "开发", "開發"},
+    "test": {"tst", "evaluation", "holdout", "heldout", "测试", "測試", "评估", "評估", "评测", "評測"},
+}
+_FILLING = re.compile(
+    r"[\W_]+|(19|20)\d\d|(data)?sets?|data|images?|imgs?|pictures?|pics?|photos?|samples?|splits?|folders?|jpe?g|png"
+    "|[集数据數據资料資样樣本图圖片像照]+"
+)
+"""What people add to a split's name: training_set, Train Images, val2017, 训练集."""
+
 
 def split_called(name: str) -> SplitName | None:
     """Return the split that goes by `name`, in any case, or None."""
     return next((split for split, names in _NAMES.items() if name.casefold() in names), None)
 
 
+def split_meant(name: str) -> SplitName | None:
+    """Return the split that `name` is a usual variant of, in English or Chinese, or None."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    bare = _FILLING.sub("", plain)
+    return next((split for split in _NAMES if {plain, bare} & (_NAMES[split] | _VARIANTS[split])), None)
+
+
 def configuration(file: PurePath) -> str:
     """Return the folder of a file less the folders called like splits: "a" for a/x.png and a/train/x.png."""
-    return PurePath(*(part for part in file.parent.parts if not split_called(part))).as_posix()
+    return PurePath(*(part for part in file.parent.parts if not split_meant(part))).as_posix()
 
 
 class ValidationCut(NamedTuple):
@@ -63,12 +87,19 @@ def cut_validation(labels: NDArray[np.int64], share: float, seed: int) -> Valida
 
 
 def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -> ValidationCut | None:
-    """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all."""
+    """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all.
+
+    Raises:
+        UserError: the file holds no rows of these pictures.
+    """
     cut = cut_validation(labels, share, seed) if share else None
     if cut is None:
         return None
-    validation = np.array(read_json(rows)["validation"]) if rows.exists() else cut.validation
-    return _cut(len(labels), validation, share, seed, "kept aside in training")
+    validation = np.array(read_record(rows, SplitRows).validation, np.int64) if rows.exists() else cut.validation
+    if len(np.unique(validation)) < len(validation) or not np.isin(validation, np.arange(len(labels))).all():
+        why = f"there are {len(labels)} training pictures, and each is kept aside once"
+        raise UserError(f"{rows} does not hold rows of the training pictures", why, "bring the file back, or remove it")
+    return _cut(len(labels), validation, share, seed, KEPT_ASIDE)
 
 
 def _cut(count: int, validation: NDArray[np.int64], share: float, seed: int, origin: str) -> ValidationCut | None:

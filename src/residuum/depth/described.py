@@ -17,7 +17,7 @@ def measured_on(opened: NetWithData, images: int) -> Json:
         "model": {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, how.image_size)},
         "data": {
             "name": data.name,
-            "split": "validation",
+            "split": opened.validation_split,
             "images": images,
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
@@ -36,5 +36,5 @@ def net_name(spec: NetSpec) -> str:
 
 def _shape(spec: NetSpec) -> tuple[object, ...]:
     """What a name stands for; shortcut options, say, are choices within it."""
-    size = (spec.stem, spec.block, spec.blocks, spec.widths, spec.stem_channels, spec.expansion)
+    size = (spec.stem, spec.block, spec.blocks, spec.widths, spec.stem_channels, spec.out_channels)
     return (*size, spec.order, spec.groups, spec.squeeze, spec.shortcut == "none")

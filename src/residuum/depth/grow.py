@@ -38,7 +38,7 @@ def grow(settings: GrowSettings) -> Path:
         raise UserError("this net cannot be grown without changing its answers", why)
     blocks = _wanted(settings, spec)
     deeper = grown(classifier.net, blocks, settings.seed)
-    path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors")
+    path = runs.new_file(settings.out, f"{classifier.name}-grown-{deeper.spec.depth}.safetensors", classifier.source)
     now = machine.environment()
     step = Grown(date=now.date, from_=classifier.digest, blocks_before=spec.blocks, blocks=blocks, seed=settings.seed)
     about = structs.replace(classifier.about, lineage=(*classifier.about.lineage, step), versions=now)

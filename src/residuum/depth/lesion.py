@@ -15,6 +15,7 @@ from residuum import runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Batch
+from residuum.data.contract import ColumnNames
 from residuum.depth.described import measured_on
 from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
 from residuum.depth.remove import keeps_shape, still_removable
@@ -38,8 +39,9 @@ def lesion(settings: LesionSettings) -> Path:
     classifier = load_for("lesion", settings.model)
     net = classifier.net
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    opened = with_validation(open_with_data(classifier, compute, settings.data))
-    out = runs.new_folder(settings.out, f"{classifier.name}-lesion")
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
+    out = runs.new_folder(settings.out, f"{classifier.name}-lesion", pictures=opened.data.source)
     loader = opened.validation_loader(settings.images)
     images = len(loader.split)
     say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")

@@ -38,7 +38,7 @@ def keeps_shape(spec: NetSpec, name: str) -> bool:
     """Say whether the block's output has the shape of its input."""
     if not name.endswith(".block1"):
         return True
-    return name == "stage1.block1" and spec.stem_channels == spec.widths[0] * spec.expansion
+    return name == "stage1.block1" and spec.stem_channels == spec.out_channels[0]
 
 
 def _may_go(spec: NetSpec, name: str) -> bool:

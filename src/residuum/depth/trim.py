@@ -12,6 +12,7 @@ from residuum import machine, runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Batch, Loader
+from residuum.data.contract import ColumnNames
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on
 from residuum.depth.latency import latencies
@@ -105,8 +106,9 @@ def trim(settings: TrimSettings) -> Path:
 
 def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    opened = with_validation(open_with_data(classifier, compute, settings.data))
-    out = runs.new_folder(settings.out, f"{classifier.name}-trim")
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
+    out = runs.new_folder(settings.out, f"{classifier.name}-trim", pictures=opened.data.source)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)
     return Work(settings, out, opened, loader, loader.held(), training.held())

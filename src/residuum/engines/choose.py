@@ -5,6 +5,7 @@ from pathlib import Path
 
 from residuum import machine
 from residuum.choices import Device, EngineName, EnginePrecision, EngineWanted, PrecisionWanted
+from residuum.console import say
 from residuum.engines import kept
 from residuum.engines.contract import Engine
 from residuum.engines.described import Described, of_exported, of_model_file
@@ -48,7 +49,23 @@ def open_engine(
     model = of_model_file(file)
     found = kept.choice(model.digest) if engine == "auto" and device in {"auto", "cpu"} else None
     if found and precision in {"auto", found.precision}:
-        engine, precision, threads = found.engine, found.precision, threads or found.threads
+        try:
+            return _opened(file, model, found.engine, found.precision, device, threads or found.threads)
+        except UserError as error:  # what is kept of it is damaged or gone
+            if found.engine == "torch":
+                raise
+            say(f"{found.engine}, which was found to be fastest, cannot be used: {error.what}")
+    return _opened(file, model, engine, precision, device, threads)
+
+
+def _opened(
+    file: Path,
+    model: Described,
+    engine: EngineWanted,
+    precision: PrecisionWanted,
+    device: Device,
+    threads: int | None,
+) -> Opened:
     if engine == "auto" or engine == "torch":  # noqa: PLR1714 - so that mypy knows the others
         return Opened(_with_torch(file, precision, device, threads), model)
     _only_on_processors(engine, device)
@@ -116,9 +133,9 @@ def _only_on_processors(engine: EngineName, device: Device) -> None:
 
 def _int8(file: Path, digest: str, engine: EngineName) -> Path:
     graph = kept.folder(digest) / kept.INT8[engine]
-    if not graph.is_file():
+    if not kept.is_intact(graph):
         raise UserError(
-            f"there is no int8 form of {file} for {engine} yet",
+            f"there is no int8 form of {file} for {engine} yet, or it is damaged",
             "its ranges are measured on pictures",
             f"residuum bench {file}",
         )

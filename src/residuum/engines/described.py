@@ -19,7 +19,7 @@ from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.records.codec import from_json
 from residuum.records.engines import Exported
-from residuum.records.model import FORMAT, About, View
+from residuum.records.model import FORMAT, View, need_classes, read_about
 from residuum.records.review import Likeness
 
 KEY = "residuum"
@@ -54,7 +54,8 @@ def of_model_file(file: Path) -> Described:
         raise UserError(f"{file} cannot be read as a model file", str(error), "give a run folder") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{file} is not a residuum model file", "it does not say that it is one", "give a run folder")
-    about = from_json(content, About, f"what {file} says of itself")
+    about = read_about(content, str(file))
+    need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness
     return _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
 

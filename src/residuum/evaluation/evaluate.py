@@ -13,14 +13,14 @@ from residuum import machine, runs
 from residuum.choices import EvaluationViews, Precision, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
-from residuum.data.contract import Split
+from residuum.data.contract import ColumnNames, Split
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.views import SAID, weighted
-from residuum.files import short_digest
+from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
@@ -80,7 +80,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run or model on a split and keep the figures in the run's `evaluations` folder.
 
     It computes in float32 unless told otherwise: a net scores what was published for it. With several nets the
-    figures are those of all together; with several protocols, of the first; the others stand beside them.
+    figures are those of all together; with several protocols, of the first; the others stand beside them. Where they
+    cannot be kept, they say so.
 
     Raises:
         UserError: no such run, data or split; or the data's classes are not the model's; or a protocol means nothing
@@ -91,7 +92,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     classifier, *others = [load(one) for one in (settings.run, *settings.with_)]
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
-    opened = open_with_data(classifier, compute, settings.data, skip_broken=settings.skip_broken)
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=settings.skip_broken)
     name, split = _choose_split(opened, settings)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
@@ -112,7 +114,10 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
             settings=as_json(settings),
             environment=machine.environment(),
         )
-        write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
+        try:
+            write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
+        except CannotWrite as error:  # what was asked for is the figures
+            return structs.replace(found, not_kept="; ".join(filter(None, (error.what, error.why))))
     return found
 
 
@@ -194,13 +199,11 @@ def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[s
 
 
 def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str, Split]:
-    """The split asked for; else test, else validation, else train."""
-    data, wanted = opened.data, settings.split
-    if wanted is None and settings.data is not None and data.test is None and data.validation is None:
-        wanted = "train"  # pictures given without splits: all of them are what to judge on
-    splits = {"test": data.test, "validation": opened.validation, "train": data.train}
-    present = {name: split for name, split in splits.items() if split is not None}
-    name: str = wanted or next(iter(present))
+    """The split asked for; else test, else validation, else the pictures trained on, or all that were given."""
+    data = opened.data
+    splits = {"test": data.test, "validation": opened.validation, "train": opened.training}
+    present = {name: split for name, split in splits.items() if split is not None and len(split)}
+    name: str = settings.split or next(iter(present))
     if name not in present:
         raise UserError(
             f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"

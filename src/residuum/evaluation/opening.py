@@ -6,15 +6,16 @@ from typing import NamedTuple
 import numpy as np
 
 from residuum import runs
+from residuum.choices import SplitName
 from residuum.compute import Compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Loader, open_loader
 from residuum.data.cache import fingerprint
 from residuum.data.class_names import numbered_as
-from residuum.data.contract import ImageData, Split
+from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split
 from residuum.data.look import readable, without_skipped
 from residuum.data.open import open_data
-from residuum.data.split import ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
+from residuum.data.split import KEPT_ASIDE, ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
 from residuum.errors import UserError, listed
 from residuum.files import Json
 from residuum.loading import Classifier
@@ -51,10 +52,15 @@ class NetWithData(NamedTuple):
         """Return the pictures kept aside."""
         return training_and_validation(self.data, self.cut)[1]
 
+    @property
+    def validation_split(self) -> SplitName:
+        """Return what `validation` holds: "train" where the net was trained on these pictures as well."""
+        return "train" if self.same and self.cut and self.cut.origin != KEPT_ASIDE else "validation"
+
     def loader(self, split: Split, batch_size: int = BATCH, workers: int | None = None) -> Loader:
         """Return a split ready to be served, shown as the net was trained to see pictures."""
-        workers = self.compute.workers if workers is None else workers
-        return open_loader(split, self.classifier.preprocessing, self.compute.device, workers, batch_size)
+        how, compute = self.classifier.preprocessing, self.compute
+        return open_loader(split, how, compute.device, compute.workers(workers), batch_size)
 
     def validation_loader(self, images: int | None = None) -> Loader:
         """Return the validation pictures, or `images` of them, the same ones each time."""
@@ -72,14 +78,21 @@ class NetWithData(NamedTuple):
 
 
 def open_with_data(
-    classifier: Classifier, compute: Compute, source: str | Path | None, *, skip_broken: bool = False
+    classifier: Classifier,
+    compute: Compute,
+    source: str | Path | None,
+    columns: ColumnNames = USUAL_COLUMNS,
+    *,
+    judging: bool = False,
+    skip_broken: bool = False,
 ) -> NetWithData:
     """Open the data set at `source`, by default the one the net was trained with, and place the net.
 
-    Without the pictures that training skipped; or, `skip_broken`, without any that cannot be read.
+    The data may lack some of the net's classes. `columns` says which of a table to read. `judging`: the data may have
+    no training split. Pictures that training skipped are left out; `skip_broken`: all that cannot be read.
 
     Raises:
-        UserError: no data set is named or known, there is none, or it has other classes.
+        UserError: no data set is named or known, there is none, or it has classes that the net does not know.
     """
     trained_with = classifier.about.data
     place = source or (trained_with.source if trained_with else None)
@@ -89,7 +102,10 @@ def open_with_data(
             "it was not trained here, so it has no data of its own",
             f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
         )
-    data = open_data(str(place), progress=show_progress("fetching"))
+    if source is None:
+        columns = ColumnNames.of(classifier.about.settings)
+    asked = bool(source)  # what a file says alone asks no network
+    data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:
         data = readable(data, skip_broken=True)
@@ -124,7 +140,11 @@ def _placed(classifier: Classifier, compute: Compute, data: ImageData, digest: s
     if same and data.validation is None:
         asked: Json = classifier.about.settings or {}
         share, seed = asked.get("validation", 0.0), asked.get("seed", 0)
-        cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        try:
+            cut = kept_aside(data.train.labels, share, seed, classifier.file.parent / runs.SPLIT)
+        except (TypeError, ValueError, OverflowError) as error:
+            why = f"--validation {share!r} --seed {seed!r} cannot be"
+            raise UserError(f"{classifier.file} does not say what was kept aside in training", why) from error
     compute.place(classifier.net)
     return NetWithData(classifier, compute, data, digest, same, cut)
 

@@ -48,6 +48,8 @@ def read_unseen(path: Path) -> Unseen:
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not hold answers out of fold", str(error), "train again") from error
     n, k = len(about.names), len(about.classes)
-    if (unseen.labels.shape, unseen.probabilities.shape, unseen.distances.shape) != ((n,), (n, k), (n,)):
+    expected = {"labels": ((n,), "i8"), "probabilities": ((n, k), "f4"), "distances": ((n,), "f4")}
+    fit = all((getattr(unseen, name).shape, getattr(unseen, name).dtype) == its for name, its in expected.items())
+    if not fit or unseen.kept.ndim != 2 or not np.isin(unseen.labels, np.arange(k)).all():
         raise UserError(f"{path} is damaged", "its answers do not fit its names and classes", "train again")
     return unseen

@@ -114,16 +114,15 @@ def _timm(spec: NetSpec) -> str:
 
 
 def _timm_v2(spec: NetSpec) -> str:
-    outputs = tuple(width * spec.expansion for width in spec.widths)
     given = {
-        "channels": outputs,
+        "channels": spec.out_channels,
         "num_classes": spec.num_classes,
         "in_chans": spec.in_channels,
         "stem_chs": spec.stem_channels,
         "stem_type": "deep" if spec.stem == "deep" else "",
         "avg_down": spec.projection_pool,
         "basic": spec.block == "basic",
-        "bottle_ratio": 1 / spec.expansion,
+        "bottle_ratio": spec.widths[0] / spec.out_channels[0],
     }
     return (
         "from timm.models.resnetv2 import ResNetV2; from timm.layers import BatchNormAct2d, create_conv2d; "
@@ -164,7 +163,7 @@ def _unlike_torchvision(spec: NetSpec) -> Iterator[str]:
     if len(spec.blocks) != 4:
         yield f"it has four stages, and this net has {len(spec.blocks)}"
     expansion = 4 if spec.block == "bottleneck" else 1
-    outputs = tuple(width * spec.expansion for width in spec.widths)
+    outputs = spec.out_channels
     regular = tuple(spec.widths[0] * 2**stage for stage in range(len(spec.widths)))
     if outputs != tuple(width * expansion for width in _STAGES) or spec.widths != regular or spec.stem_channels != 64:
         yield f"its stages are 64, 128, 256 and 512 channels wide (times {expansion}), behind a stem of 64"
@@ -181,7 +180,7 @@ def _unlike_timm(spec: NetSpec) -> Iterator[str]:
         yield f"its stem has 64 channels, and this net's has {spec.stem_channels}"
     if spec.block == "bottleneck" and _planes(spec) is None:
         yield "its bottlenecks widen their input by four times a base width, the same share in every stage"
-    if spec.squeeze and any(width * spec.expansion % spec.squeeze for width in spec.widths):
+    if spec.squeeze and any(output % spec.squeeze for output in spec.out_channels):
         yield f"its squeeze rounds where {spec.squeeze} does not divide the channels"
 
 
@@ -190,7 +189,7 @@ def _planes(spec: NetSpec) -> tuple[tuple[int, ...], int] | None:
 
     Returns planes and base_width, if there are any.
     """
-    outputs = [width * spec.expansion for width in spec.widths]
+    outputs = spec.out_channels
     planes = tuple(output // 4 for output in outputs)
     base, rest = divmod(spec.widths[0] * 64, spec.groups * max(1, planes[0]))
     inside = tuple(int(plane * (base / 64)) * spec.groups for plane in planes)
@@ -204,10 +203,11 @@ def _unlike_timm_v2(spec: NetSpec) -> Iterator[str]:
         yield "its pre-activation nets have no groups"
     if spec.squeeze:
         yield "its pre-activation nets have no squeeze-and-excitation"
-    channels = (spec.stem_channels, *spec.widths)
-    if any(width % 8 for width in channels):
+    if any(width % 8 for width in (spec.stem_channels, *spec.widths)):
         yield "its pre-activation nets round channels to multiples of 8"
-    if spec.block == "bottleneck" and spec.stem_channels == spec.widths[0] * spec.expansion:
+    if spec.outputs:
+        yield "its pre-activation bottlenecks widen alike in every stage"
+    if spec.block == "bottleneck" and spec.stem_channels == spec.out_channels[0]:
         yield "its first bottleneck projects though its shape does not change"
 
 

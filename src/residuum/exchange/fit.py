@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from residuum.choices import Shortcut, Stem
 from residuum.errors import UserError
+from residuum.exchange.groups import Group
 from residuum.exchange.layouts import Layout, to_ours, to_theirs
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
@@ -17,25 +18,31 @@ from residuum.models.spec import NetSpec
 Shape = tuple[int, ...]
 
 COUNTER = "num_batches_tracked"
+HEAD = ("fc.weight", "fc.bias")
 SHOWN = 4
 _BLOCK = "stages.stage{}.block{}"
 
 
 @dataclass(frozen=True)
 class Renamed:
-    """A checkpoint's tensors under residuum's names, and the keys that have none."""
+    """A net's tensors under residuum's names, and the file's keys of those that have none."""
 
     origin: str
     layout: Layout
     tensors: Mapping[str, Tensor]
     strangers: tuple[str, ...]
+    group: Group
+
+    def key(self, name: str) -> str:
+        """Return what the file calls residuum's tensor `name`, or would."""
+        return self.group.spelled(str(to_theirs(self.layout, name)))
 
     def weight(self, module: str, dimensions: int = 4) -> Shape:
         """Return the shape of a module's weight (UserError if there is none of so many dimensions)."""
         name = f"{module}.weight"
         shape = tuple(self.tensors[name].shape) if name in self.tensors else ()
         if len(shape) != dimensions:
-            what = f"{to_theirs(self.layout, name)}, which has {dimensions} dimensions"
+            what = f"{self.key(name)}, which has {dimensions} dimensions"
             seen = f"it is {shown(shape)} there" if shape else "it is missing"
             raise UserError(f"{self.origin} does not hold a whole net", f"the net needs {what}; {seen}")
         return shape
@@ -46,14 +53,14 @@ def shown(shape: Shape) -> str:
     return "×".join(map(str, shape)) or "a single number"
 
 
-def renamed(tensors: Mapping[str, Tensor], layout: Layout, origin: str) -> Renamed:
+def renamed(group: Group, layout: Layout, origin: str) -> Renamed:
     """Give the tensors residuum's names, and a 1×1 convolution for a head the shape of a matrix."""
-    pairs = {name: to_ours(layout, name) for name in tensors}
-    ours = {our: tensors[name] for name, our in pairs.items() if our is not None}
+    pairs = {name: to_ours(layout, name) for name in group.tensors}
+    ours = {our: group.tensors[name] for name, our in pairs.items() if our is not None}
     head = ours.get("fc.weight")
-    if layout.head_is_convolution and head is not None and head.shape[2:] == (1, 1):
+    if head is not None and head.ndim == 4 and head.shape[2:] == (1, 1):
         ours["fc.weight"] = head.flatten(1)
-    return Renamed(origin, layout, ours, tuple(name for name, our in pairs.items() if our is None))
+    return Renamed(origin, layout, ours, tuple(group.spelled(n) for n, our in pairs.items() if our is None), group)
 
 
 # --- what net it is ----------------------------------------------------------------------------
@@ -71,23 +78,28 @@ def infer(found: Renamed) -> NetSpec:
     bottleneck = f"{_first(1)}.branch.conv3.weight" in found.tensors
     convolutions = [found.weight(f"{_first(stage + 1)}.branch.conv2") for stage in range(len(counts))]
     widths = tuple(shape[0] for shape in convolutions)
-    expansion = max(1, found.weight(f"{_first(1)}.branch.conv3")[0] // widths[0]) if bottleneck else 1
+    outputs = widths
+    if bottleneck:
+        outputs = tuple(found.weight(f"{_first(stage + 1)}.branch.conv3")[0] for stage in range(len(counts)))
+    factor = max(1, outputs[0] // max(1, widths[0]))
+    regular = outputs == tuple(width * factor for width in widths)
     stem_width = found.weight("stem.conv")[0]
     return NetSpec(
         stem=stem,
         block="bottleneck" if bottleneck else "basic",
         blocks=counts,
         widths=widths,
-        shortcut=_shortcut(found, counts, [stem_width, *(width * expansion for width in widths)]),
+        shortcut=_shortcut(found, counts, [stem_width, *outputs]),
         order=found.layout.order,
         first_activation=found.layout.first_activation,
         stem_width=None if stem_width == widths[0] else stem_width,
-        bottleneck_factor=expansion if bottleneck else 4,
+        bottleneck_factor=factor if bottleneck and regular else 4,
+        outputs=None if regular else outputs,
         groups=max(1, widths[0] // max(1, convolutions[0][1])) if bottleneck else 1,
         squeeze=_squeeze(found),
         projection_pool=found.layout.projection_pool,
         in_channels=found.weight("stem.conv1" if stem == "deep" else "stem.conv")[1],
-        num_classes=found.weight("fc", dimensions=2)[0],
+        num_classes=found.weight("fc", dimensions=2)[0] if "fc.weight" in found.tensors else 0,
     )
 
 
@@ -147,11 +159,13 @@ def fitted(spec: NetSpec, source: Renamed) -> tuple[ResNet, list[str]]:
         net = ResNet(spec)
     expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
     absent = [name for name in expected if name.endswith(COUNTER) and name not in source.tensors]
-    _check(expected, source, set(absent))
+    _check(expected, source, {*absent, *(() if spec.num_classes else HEAD)})
     _check_numbers(source)
     dtypes = {str(t.dtype).removeprefix("torch.") for t in source.tensors.values() if t.is_floating_point()}
     weights = {name: _plain(tensor) for name, tensor in source.tensors.items()}
-    weights |= {name: torch.zeros((), dtype=torch.int64) for name in absent}
+    weights |= {name: torch.zeros((), dtype=torch.int64) for name in absent if name.endswith(COUNTER)}
+    if not spec.num_classes:
+        weights |= {name: torch.zeros(expected[name]) for name in HEAD}
     net.load_state_dict(weights, assign=True)
     said = [f"{COUNTER}, which files from before torch 0.4.1 lack, is taken as 0"] if absent else []
     if dtypes != {"float32"}:
@@ -161,10 +175,10 @@ def fitted(spec: NetSpec, source: Renamed) -> tuple[ResNet, list[str]]:
 
 def _check(expected: Mapping[str, tuple[int, ...]], source: Renamed, absent: set[str]) -> None:
     tensors, layout = source.tensors, source.layout
-    missing = [str(to_theirs(layout, name)) for name in expected if name not in tensors and name not in absent]
-    extra = [str(to_theirs(layout, name)) for name in tensors if name not in expected]
+    missing = [source.key(name) for name in expected if name not in tensors and name not in absent]
+    extra = [source.key(name) for name in tensors if name not in expected]
     odd = [
-        f"{to_theirs(layout, name)} is {shown(tuple(tensors[name].shape))}, needed {shown(shape)}"
+        f"{source.key(name)} is {shown(tuple(tensors[name].shape))}, needed {shown(shape)}"
         for name, shape in expected.items()
         if name in tensors and tuple(tensors[name].shape) != shape
     ]
@@ -184,13 +198,22 @@ def _some(names: Sequence[str]) -> str:
 
 def _check_numbers(source: Renamed) -> None:
     for name, tensor in source.tensors.items():
-        theirs = to_theirs(source.layout, name)
-        usable = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
-        if not usable or not (tensor.is_floating_point() or name.endswith(COUNTER)):
-            kind = str(tensor.dtype).removeprefix("torch.")
+        theirs = source.key(name)
+        if kind := _unusable(tensor, counts=name.endswith(COUNTER)):
             raise UserError(f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers")
         if not torch.isfinite(tensor).all():
             raise UserError(f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN")
+
+
+def _unusable(tensor: Tensor, *, counts: bool) -> str:
+    """What kind of tensor it is that no net can be given; "" for the usual ones."""
+    if tensor.is_quantized:
+        return f"quantised ({str(tensor.dtype).removeprefix('torch.')})"
+    if tensor.layout != torch.strided:
+        return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_meta:
+        return "a shape without numbers (it was saved on the device meta)"
+    return "" if tensor.is_floating_point() or counts else str(tensor.dtype).removeprefix("torch.")
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -200,11 +223,16 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def check_same(ours: nn.Module, theirs: nn.Module, origin: str) -> None:
+def check_same(ours: ResNet, theirs: nn.Module, origin: str) -> None:
     """Raise UserError if two nets with the same weights answer differently: then the keys do not tell all."""
     x = torch.randn((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
-    wanted, given = theirs.eval().float()(x), ours.eval()(x)
-    if not torch.allclose(given, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())):
+    wanted = theirs.eval().float()(x)
+    given = ours.eval()(x) if ours.spec.num_classes else ours.features(x)
+    if wanted.shape[1:] == (1,):
+        given = given[:, 1:] - given[:, :1]
+    if given.shape != wanted.shape or not torch.allclose(
+        given, wanted, rtol=1e-3, atol=1e-3 * float(wanted.abs().max())
+    ):
         raise UserError(
             f"{origin} computes something else than the residual net its keys describe",
             "it may blur before it strides, dilate its convolutions or have another activation",

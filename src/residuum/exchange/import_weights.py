@@ -9,9 +9,11 @@ from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
+from residuum.exchange.groups import is_projection, the_group
+from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
 from residuum.exchange.known import Guess, Known, guess, settle
-from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION
-from residuum.exchange.recognise import recognise, without_prefixes
+from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION, with_head
+from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
 from residuum.loading import save_classifier
@@ -33,6 +35,10 @@ class Imported:
     left_out: tuple[str, ...]
     image_size: int
     """Side of the square that the net sees, in pixels."""
+    source: str = ""
+    """What it was made from, as it was given."""
+    unnamed: bool = False
+    """Whether neither the weights nor the user named the classes, so that their names were guessed."""
 
 
 def import_weights(settings: ImportSettings) -> Imported:
@@ -43,23 +49,42 @@ def import_weights(settings: ImportSettings) -> Imported:
     """
     if settings.source is None:
         raise UserError("which weights?", "", "residuum import FILE")
-    told = read_off(Known, settings) | {"classes": _read_names(Path(settings.classes)) if settings.classes else None}
+    told: dict[str, object] = read_off(Known, settings) | {
+        "classes": _read_names(Path(settings.classes)) if settings.classes else None
+    }
     source = open_source(str(settings.source))
     if source.own is not None:
         return _taken(source.own, source, settings, told)
-    tensors = without_prefixes(source.opened.tensors)
-    found = renamed(tensors, recognise(tensors, source.name), source.name)
-    spec, facts, guessed = _settled(found, source, Known(**told))
+    found, heads = _found(source, settings.prefix)
+    spec, facts, guessed = _settled(found, source, Known(**told))  # type: ignore[arg-type]
     net, notes = fitted(spec, found)
     if source.net is not None:
         check_same(net, source.net, source.name)
     classes, preprocessing = _classes(facts, spec, source.name), _preprocessing(facts)
-    layout, opened = found.layout.name, source.opened
-    said = (*opened.chosen, *_ignored(source), *notes, *_structure(spec, source, layout), *guessed)
+    layout, group = found.layout.name, found.group
+    said = (*group.said, *_ignored(group.left_out), *heads, *notes, *_structure(spec, source, layout), *guessed)
     where = _destination(settings, source)
-    imported = Imported(where, spec, layout, said, opened.left_out, preprocessing.image_size)
+    unnamed = bool(classes) and (told["classes"] or source.said.classes) is None
+    given = str(settings.source)
+    imported = Imported(where, spec, layout, said, group.left_out, preprocessing.image_size, given, unnamed)
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
+
+
+def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
+    """The net's tensors under residuum's names, with a last layer that tells classes apart, or without one."""
+    group = the_group(source.opened, source.name, prefix)
+    layout, head = recognise(group, source.name)
+    if head.names and not head.module:
+        group = without_head(group, head, "its last layers are no single linear layer")
+    elif head.module and is_projection(group):
+        group = without_head(group, head, "its last layer gives no classes, but what pictures are compared in")
+    found = renamed(group, layout, source.name)
+    if not head.names and infer(found).num_classes == 0:
+        found = renamed(with_head_beside(group, infer(found).features), with_head(layout, "fc"), source.name)
+    found, two = as_two_classes(found)
+    found, unbiased = with_bias(found)
+    return found, [*two, *unbiased]
 
 
 def _taken(own: Path, source: Source, settings: ImportSettings, told: dict[str, object]) -> Imported:
@@ -110,8 +135,9 @@ def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Know
     if spec.in_channels != 3:
         what = f"the net of {source.name} takes {spec.in_channels} channels"
         raise UserError(what, "pictures are shown in red, green and blue")
+    said = source.said if spec.num_classes else replace(source.said, classes=None)
     guessed = guess(found.layout.name, spec)
-    facts, sentences = settle(*_in_proportion(told, source.said, guessed), spec)
+    facts, sentences = settle(*_in_proportion(told, said, guessed), spec)
     return _with_facts(spec, facts, told), facts, sentences
 
 
@@ -141,6 +167,9 @@ def _with_facts(spec: NetSpec, facts: Known, told: Known) -> NetSpec:
 
 def _classes(facts: Known, spec: NetSpec, origin: str) -> tuple[str, ...]:
     classes = facts.classes or ()
+    if classes and not spec.num_classes:
+        what = f"{origin} is a backbone: it tells no classes apart"
+        raise UserError(what, "its weights came without a last layer", "leave --classes out")
     if len(classes) != spec.num_classes:
         raise UserError(f"{len(classes)} class names for {origin}", f"its net tells {spec.num_classes} classes apart")
     return classes
@@ -159,8 +188,7 @@ def _preprocessing(facts: Known) -> Preprocessing:
 # --- what is said of it -------------------------------------------------------------------------
 
 
-def _ignored(source: Source) -> list[str]:
-    names = source.opened.left_out
+def _ignored(names: tuple[str, ...]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -169,9 +197,9 @@ def _ignored(source: Source) -> list[str]:
 
 def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
     """What the keys leave open about the net itself; a net that was compared with the library's own leaves nothing."""
+    said = [] if spec.num_classes else ["it has no last layer: a backbone, which gives features and knows no classes"]
     if source.net is not None:
-        return []
-    said = []
+        return said
     if spec.stem == "cifar":
         said.append("the first convolution, 3×3, has stride 1, and no pooling follows it")
     if spec.shortcut == "A":

@@ -128,7 +128,7 @@ def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Kno
     """
     facts: dict[str, Any] = {}
     sentences = []
-    idle = {"stride_in": spec.block == "basic", "zero_channels": spec.shortcut != "A"}
+    idle = {"stride_in": spec.block == "basic", "zero_channels": spec.shortcut != "A", "classes": not spec.num_classes}
     for field in fields(Known):
         name = field.name
         sure = next((getattr(k, name) for k in (told, said) if getattr(k, name) is not None), None)

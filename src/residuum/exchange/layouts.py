@@ -6,7 +6,7 @@ The first row that fits counts. What follows the last dot (weight, running_mean,
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -28,7 +28,7 @@ class Layout:
     first_activation: Literal["stem", "block"] = "stem"
     projection_pool: bool = False
     head_is_convolution: bool = False
-    """Whether the last layer's weight is (K, C, 1, 1)."""
+    """Whether the last layer's weight is written as (K, C, 1, 1)."""
 
 
 def torchvision_like(
@@ -56,7 +56,7 @@ def torchvision_like(
     return Layout(name, tuple(rows), projection_pool=pooled)
 
 
-def timm_v2(*, deep: bool = False, pooled: bool = False) -> Layout:
+def timm_v2(*, deep: bool = False, pooled: bool = False, head: str = "head.fc") -> Layout:
     """Names of timm's resnetv2, the pre-activation nets. Keys do not tell whether its projections pool first."""
     block, theirs = "stages.stage{S}.block{B}", "stages.{s}.blocks.{b}"
     rows = (
@@ -68,24 +68,29 @@ def timm_v2(*, deep: bool = False, pooled: bool = False) -> Layout:
         (f"{block}.branch.bn{{I}}", f"{theirs}.norm{{J}}"),
         (f"{block}.shortcut.conv", f"{theirs}.downsample.conv"),
         ("end.bn", "norm"),
-        ("fc", "head.fc"),
+        ("fc", head),
     )
     return Layout(TIMM_V2, rows, "preactivation", "block", projection_pool=pooled, head_is_convolution=True)
 
 
-def transformers() -> Layout:
-    """Names of ResNetForImageClassification in Hugging Face's transformers."""
-    block, theirs = "stages.stage{S}.block{B}", "resnet.encoder.stages.{s}.layers.{b}"
+def transformers(own: str = "resnet.", *, head: str = "classifier.1") -> Layout:
+    """Names of ResNetForImageClassification in Hugging Face's transformers; `own` is "" in ResNetModel."""
+    block, theirs = "stages.stage{S}.block{B}", own + "encoder.stages.{s}.layers.{b}"
     rows = (
-        ("stem.conv", "resnet.embedder.embedder.convolution"),
-        ("stem.bn", "resnet.embedder.embedder.normalization"),
+        ("stem.conv", own + "embedder.embedder.convolution"),
+        ("stem.bn", own + "embedder.embedder.normalization"),
         (f"{block}.branch.conv{{I}}", f"{theirs}.layer.{{i}}.convolution"),
         (f"{block}.branch.bn{{I}}", f"{theirs}.layer.{{i}}.normalization"),
         (f"{block}.shortcut.conv", f"{theirs}.shortcut.convolution"),
         (f"{block}.shortcut.bn", f"{theirs}.shortcut.normalization"),
-        ("fc", "classifier.1"),
+        ("fc", head),
     )
     return Layout(TRANSFORMERS, rows)
+
+
+def with_head(layout: Layout, head: str) -> Layout:
+    """Return the layout with its last layer under another name."""
+    return replace(layout, rows=tuple((ours, head if ours == "fc" else theirs) for ours, theirs in layout.rows))
 
 
 def to_ours(layout: Layout, name: str) -> str | None:

@@ -1,8 +1,9 @@
 """From a weights file to tensors, without ever running what is in it."""
 
 import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,31 +13,32 @@ import torch
 from torch import Tensor
 
 from residuum.errors import UserError
+from residuum.exchange.inert import INERT, Opaque, inert_types
+from residuum.exchange.kinds import check_kind, is_safetensors
 from residuum.models.file import read_tensors
 
-AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict")
-WRAPPERS = (*AVERAGED, "state_dict", "model_state_dict", "model_state", "model", "net", "weights")
-"""Under what names checkpoints keep a net's tensors, the averaged ones first: they are what is published."""
+DEEPEST = 8
+"""How deep tables may lie in one another; a file may hold itself."""
 
-OTHER_KINDS = {
-    ".onnx": "an ONNX graph",
-    ".npz": "NumPy arrays, as the Big Transfer nets were published",
-    ".h5": "a Keras file",
-    ".keras": "a Keras file",
-    ".pb": "a TensorFlow graph",
-    ".msgpack": "a Flax file",
-    ".tflite": "a TensorFlow Lite graph",
-    ".gguf": "a GGUF file",
-}
+MOST_TYPES = 100
+"""Types that a refused file is asked for, one after another."""
+
+Place = tuple[str, ...]
+"""The keys of the tables that lead to something, outermost first."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """Tensors by key; names of what lay beside them; and what was chosen where there was a choice."""
+    """Tensors by the place where they lie, and the places of all that the file holds, in its order."""
 
-    tensors: dict[str, Tensor]
-    left_out: tuple[str, ...] = ()
-    chosen: tuple[str, ...] = ()
+    tensors: Mapping[Place, Tensor]
+    places: tuple[Place, ...]
+
+
+def flat(tensors: Mapping[str, Tensor]) -> Opened:
+    """Return tensors that lie in one table."""
+    placed: dict[Place, Tensor] = {(name,): tensor for name, tensor in tensors.items()}
+    return Opened(placed, tuple(placed))
 
 
 def open_file(path: Path) -> Opened:
@@ -47,49 +49,47 @@ def open_file(path: Path) -> Opened:
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}", "", "check the path")
-    if kind := OTHER_KINDS.get(path.suffix.lower()):
-        raise UserError(
-            f"{path} is not a PyTorch checkpoint",
-            f"it is {kind}",
-            "give a .safetensors file or one written by torch.save",
-        )
-    if _from_torch_save(path):
+    check_kind(path)
+    if from_torch_save(path):
         return unwrapped(_load(path), path)
+    if not is_safetensors(path):
+        why = "it is neither safetensors nor written by torch.save, or it is cut short"
+        raise UserError(f"{path} cannot be read as weights", why, "fetch it again, or give another file")
     tensors, metadata = read_tensors(path)
     if "residuum" in metadata:
-        raise UserError(f"{path} is a residuum model already", "", f"use it as it is: residuum evaluate {path} DATA")
-    return Opened(tensors)
+        raise UserError(f"{path} is a residuum model already", "", "use it as it is, wherever a run may be given")
+    return flat(tensors)
 
 
 def is_own(path: Path) -> bool:
     """Say whether a weights file is a model file of residuum's (UserError if it is damaged)."""
-    return not _from_torch_save(path) and "residuum" in read_tensors(path)[1]
+    check_kind(path)
+    return not from_torch_save(path) and "residuum" in read_tensors(path)[1]
 
 
-def _from_torch_save(path: Path) -> bool:
-    """Whether a file begins as a zip archive or a pickle does, and not as safetensors, whose length may look so."""
+def from_torch_save(path: Path) -> bool:
+    """Say whether a file begins as a zip archive or a pickle does."""
     with path.open("rb") as file:
-        start = file.read(9)
-    if start[8:] == b"{" and int.from_bytes(start[:8], "little") <= path.stat().st_size - 8:
-        return False
-    return start[:2] == b"PK" or start[:1] == b"\x80"
+        start = file.read(2)
+    return not is_safetensors(path) and (start == b"PK" or start[:1] == b"\x80")
 
 
 # --- pickles ------------------------------------------------------------------------------------
 
 
 def _load(path: Path) -> Any:
-    """torch.load, tensors and plain data only."""
+    """torch.load: tensors, plain data and inert types only."""
     _refuse_programs(path)
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
+        return _read(path)
     except Exception as error:  # a dozen types; UnpicklingError is the one that asks for more than data
-        if wanted := _asked_for(path, str(error)):
+        wanted, content = _asked_for(path, str(error))
+        if wanted:
             raise UserError(
                 f"{path} asks to run code when it is opened",
                 "it is a pickle that wants " + ", ".join(wanted),
                 "only tensors and plain data are read. Where you trust it, load it yourself and save the tensors "
-                'alone: safetensors.torch.save_file(checkpoint["state_dict"], "weights.safetensors")',
+                f'alone: safetensors.torch.save_file({_in_python(content)}, "weights.safetensors")',
             ) from error
         cause = str(error).strip().split("\n")[0][:200] or type(error).__name__
         raise UserError(
@@ -97,56 +97,90 @@ def _load(path: Path) -> Any:
         ) from error
 
 
+def _read(path: Path, *more: str) -> Any:
+    with inert_types(*more), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of old pickles and of tensors that are refused later
+        return torch.load(path, weights_only=True, map_location="cpu")
+
+
 def _refuse_programs(path: Path) -> None:
     """TorchScript and torch.export archives hold a program; torch.load would say so less clearly."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
-        inner = {name.partition("/")[2] for name in archive.namelist()}
+        names = archive.namelist()
+    inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or any(name.startswith(("code/", "models/")) for name in inner):
         raise UserError(
             f"{path} is a TorchScript or torch.export archive",
             "it holds a program with its weights, not a checkpoint",
             "where you trust it, save its tensors: torch.save(torch.jit.load(path).state_dict(), ...)",
         )
+    if "data.pkl" not in inner:
+        what = f"{path} is an archive, not a checkpoint"
+        raise UserError(what, f"it holds {', '.join(names[:3]) or 'nothing'}", "unpack it, and give the weights in it")
 
 
-def _asked_for(path: Path, message: str) -> list[str]:
-    """Name what a refused pickle wants to import; nothing of it is run."""
+def _asked_for(path: Path, message: str) -> tuple[list[str], Any]:
+    """Name what a refused pickle wants to import, and return what it holds, all of that taken as opaque; nothing of it
+    is run."""
+    wanted = _named_in(message)
+    with suppress(Exception):  # not a zip file, or a damaged one: the messages are all there is
+        wanted |= {*torch.serialization.get_unsafe_globals_in_checkpoint(path)} - INERT.keys()
+    for _ in range(MOST_TYPES):
+        try:
+            return sorted(wanted), _read(path, *wanted)
+        except Exception as error:  # as above
+            more = _named_in(str(error)) - wanted
+            if not more:
+                break
+            wanted |= more
+    return sorted(wanted), None
+
+
+def _named_in(message: str) -> set[str]:
     named = re.findall(r"GLOBAL ([\w.]+)", message)
-    with suppress(Exception):  # not a zip file, or a damaged one: the message is all there is
-        named += torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    return sorted(set(named))
+    return {name if "." in name else f"builtins.{name}" for name in named}
 
 
-# --- wrappers -----------------------------------------------------------------------------------
+def _in_python(content: Any) -> str:
+    """Say how one who has unpickled a checkpoint gets at its tensors."""
+    if isinstance(content, Opaque):
+        return "checkpoint.state_dict()"
+    places = [place[:-1] for place, value in _leaves(content, ()) if isinstance(value, Tensor) and "." in place[-1]]
+    home = max(set(places), key=places.count, default=("WEIGHTS",))
+    return "checkpoint" + "".join(f'["{key}"]' for key in home)
+
+
+# --- tables in tables -----------------------------------------------------------------------------
 
 
 def unwrapped(content: Any, path: Path) -> Opened:
     """Find the tensors inside {"state_dict": …, "epoch": …} and the like (UserError if there are none)."""
-    left_out: list[str] = []
-    chosen: list[str] = []
-    for _ in range(3):
-        if not isinstance(content, Mapping) or _is_state(content):
-            break
-        if not (present := [name for name in WRAPPERS if isinstance(content.get(name), Mapping)]):
-            break
-        left_out += [str(name) for name in content if name != present[0]]
-        if len(present) > 1:
-            chosen.append(f"of the sets of weights in it ({', '.join(present)}), {present[0]} is taken")
-        content = content[present[0]]
-    if not isinstance(content, Mapping) or not _is_state(content):
-        inside = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else "no mapping at all"
-        raise UserError(f"{path} holds no weights by name", f"it holds: {inside}")
-    tensors = {str(name): value for name, value in content.items() if _is_weight(name, value)}
-    left_out += [str(name) for name in content if str(name) not in tensors]
-    return Opened(tensors, tuple(left_out), tuple(chosen))
+    leaves = list(_leaves(content, ()))
+    tensors = {place: value for place, value in leaves if isinstance(value, Tensor)}
+    if not any("." in ".".join(place[-1:]) for place in tensors):  # every tensor of a net has a module and a name
+        raise UserError(f"{path} holds no weights by name", f"it holds: {_described(content)}")
+    return Opened(tensors, tuple(place for place, _ in leaves))
 
 
-def _is_state(content: Mapping[Any, Any]) -> bool:
-    return any(_is_weight(name, value) for name, value in content.items())
+def _leaves(content: Any, place: Place) -> Iterator[tuple[Place, Any]]:
+    """Yield what no table or list holds further parts of, each with its place."""
+    is_table = isinstance(content, Mapping) and content
+    is_list = isinstance(content, list | tuple) and any(isinstance(one, Mapping) for one in content)
+    if len(place) > DEEPEST or not (is_table or is_list):
+        yield place, content
+        return
+    pairs = content.items() if is_table else enumerate(content)
+    for name, inner in pairs:
+        yield from _leaves(inner, (*place, str(name)))
 
 
-def _is_weight(name: object, value: object) -> bool:
-    """Every tensor of a net has a module and a name; a lone tensor without a dot is a counter or the like."""
-    return isinstance(value, Tensor) and "." in str(name)
+def _described(content: Any) -> str:
+    """Say what was found in place of weights."""
+    if isinstance(content, Opaque):
+        return "one object, not a table of tensors"
+    if not isinstance(content, Mapping):
+        return "no mapping at all" if not isinstance(content, Tensor) else "one tensor without a name"
+    named = [f"{key}{' (not a tensor)' if '.' in str(key) else ''}" for key in list(content)[:5]]
+    return ", ".join(named) or "nothing"

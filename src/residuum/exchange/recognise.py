@@ -1,10 +1,12 @@
-"""Which layout the keys of a checkpoint belong to."""
+"""Which layout a group of tensors belongs to."""
 
 from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
 from residuum.errors import UserError
+from residuum.exchange.groups import Group
+from residuum.exchange.heads import Head, head_of
 from residuum.exchange.layouts import (
     AKAMASTER,
     CIFAR,
@@ -17,56 +19,44 @@ from residuum.exchange.layouts import (
     transformers,
 )
 
-PREFIXES = ("module.", "model.", "_orig_mod.", "net.", "timm_model.")
-"""What wrappers put before every key: DataParallel, Lightning, torch.compile, transformers' home for timm's nets."""
-
-HEADS = ("fc", "linear", "classifier")
 KNOWN = "known are torchvision, timm's resnet and resnetv2, transformers' ResNet and the usual CIFAR nets"
 
 
-def without_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes that every key has."""
-    while prefix := next((p for p in PREFIXES if tensors and all(name.startswith(p) for name in tensors)), ""):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return dict(tensors)
-
-
-def recognise(tensors: Mapping[str, Tensor], origin: str) -> Layout:
-    """Return the layout that the keys belong to.
+def recognise(group: Group, origin: str) -> tuple[Layout, Head]:
+    """Return the layout that the names belong to, and the last layer; a backbone has none.
 
     Raises:
         UserError: none that is known; or one whose nets have no counterpart here.
     """
-    layout = _layout(tensors, origin)
-    if not any(name.endswith(".running_mean") for name in tensors):
+    head = head_of(group.tensors)
+    layout = _layout(group, head, origin)
+    if not any(name.endswith(".running_mean") for name in group.tensors):
         raise UserError(
             f"{origin} is a net without batch normalisation",
             "no layer keeps a running mean: it normalises by groups or by pixels (GroupNorm, EvoNorm, FRN), as do "
             "timm's resnetv2 nets named bit, gn, evos and frn, whose convolutions may be weight-standardised too",
             "residuum's nets have BN; in timm, resnetv2_50 and resnetv2_101 do as well",
         )
-    return layout
+    return layout, head
 
 
-def _layout(tensors: Mapping[str, Tensor], origin: str) -> Layout:
-    names = tensors.keys()
-    if any(name.startswith(("resnet.embedder.", "embedder.embedder.")) for name in names):
-        _need(names, "classifier.1.weight", origin)
-        return transformers()
+def _layout(group: Group, head: Head, origin: str) -> Layout:
+    names = group.tensors.keys()
+    for own in ("resnet.", ""):
+        if f"{own}embedder.embedder.convolution.weight" in names:
+            return transformers(own, head=head.module or "classifier.1")
     if any(name.startswith("stages.0.blocks.0.") for name in names) and any("stem." in name for name in names):
-        _need(names, "head.fc.weight", origin)
         deep = "stem.conv1.weight" in names
-        return timm_v2(deep=deep, pooled=deep)  # as all of timm's own with that stem
+        return timm_v2(deep=deep, pooled=deep, head=head.module or "head.fc")  # as all of timm's own with that stem
     if "layer1.0.conv1.weight" in names and ("conv1.weight" in names or "conv1.0.weight" in names):
-        return _torchvision_like(tensors, origin)
-    some = ", ".join(sorted(names)[:3])
+        return _torchvision_like(group, head, origin)
+    some = ", ".join(sorted(map(group.spelled, names))[:3])
     raise UserError(f"{origin} has a layout that residuum does not know", f"its keys: {some}, …; {KNOWN}")
 
 
-def _torchvision_like(tensors: Mapping[str, Tensor], origin: str) -> Layout:
+def _torchvision_like(group: Group, head: Head, origin: str) -> Layout:
+    tensors = group.tensors
     names = tensors.keys()
-    head = next((head for head in HEADS if f"{head}.weight" in names), HEADS[0])
-    _need(names, f"{head}.weight", origin)
     if "bn1.weight" not in names:
         raise UserError(
             f"{origin} is a pre-activation net of a kind that residuum does not have",
@@ -79,8 +69,8 @@ def _torchvision_like(tensors: Mapping[str, Tensor], origin: str) -> Layout:
     pooled = any(name.endswith(f".{shortcut}.2.weight") for name in names)
     small = not deep and tensors["conv1.weight"].shape[2:] == (3, 3)
     return torchvision_like(
-        _name(names, head, timm=deep or pooled or any(".se." in name for name in names), small=small),
-        head=head,
+        _name(names, head.module, timm=deep or pooled or any(".se." in name for name in names), small=small),
+        head=head.module or "fc",
         shortcut=shortcut,
         deep=deep,
         pooled=pooled,
@@ -90,15 +80,11 @@ def _torchvision_like(tensors: Mapping[str, Tensor], origin: str) -> Layout:
 def _name(names: Collection[str], head: str, *, timm: bool, small: bool) -> str:
     if not small:
         return TIMM if timm else TORCHVISION
-    if head != "linear":
+    if head.partition(".")[0] != "linear":
         return CIFAR
     return KUANGLIU if any(".shortcut." in name for name in names) else AKAMASTER
 
 
-def _need(names: Collection[str], head: str, origin: str) -> None:
-    if head not in names:
-        raise UserError(
-            f"{origin} has no classifier",
-            f"it lacks {head}: its net gives features, not classes",
-            "give weights of a whole classifier",
-        )
+def as_group(tensors: Mapping[str, Tensor]) -> Group:
+    """Return tensors that are a net's alone, under the names of its layout."""
+    return Group(dict(tensors), keys={name: name for name in tensors})

@@ -17,14 +17,16 @@ from residuum.console import show_progress
 from residuum.data.hub import fetch_model
 from residuum.errors import UserError
 from residuum.exchange.known import Known
-from residuum.exchange.opening import Opened, is_own, open_file
+from residuum.exchange.opening import Opened, flat, is_own
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
+from residuum.exchange.shards import INDEXES, check_index, open_parts, parts_of
 from residuum.files import short_digest
 from residuum.models.file import digest
 
 CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What a folder's weights are called; where they are in parts, their index is in INDEXES."""
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
 _Result = TypeVar("_Result")
@@ -60,25 +62,36 @@ def open_source(given: str) -> Source:
     library, _, name = given.partition(":")
     if library in FETCHERS and name and not path.exists():
         return FETCHERS[library](name)
-    opened = open_file(path)
-    return Source(path.name, path.stem, opened, short_digest(path))
+    return _of_files(path, path.name, path.stem.removesuffix(".index").removesuffix(".safetensors"))
+
+
+def _of_files(path: Path, name: str, stem: str, said: Known | None = None) -> Source:
+    """Open a weights file, or the parts that an index or one of them stands for."""
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", "", "check the path")
+    parts = parts_of(path)
+    opened = open_parts(parts)
+    check_index(path, opened)
+    one = short_digest(parts[0])
+    together = one if len(parts) == 1 else digest({".".join(at): one for at, one in opened.tensors.items()})[:16]
+    return Source(name, stem, opened, together, said or Known())
 
 
 def _folder(path: Path, name: str) -> Source:
     if runs.is_run(path):
         raise UserError(f"{path} is a run folder", "its model is residuum's own", f"residuum evaluate {path}")
-    weights = next((path / file for file in WEIGHT_FILES if (path / file).is_file()), None)
-    if weights is not None and is_own(weights):
-        return Source(name, name, Opened({}), short_digest(weights), own=weights)
+    weights = next((path / file for file in (*WEIGHT_FILES, *INDEXES) if (path / file).is_file()), None)
+    if weights is not None and weights.name in WEIGHT_FILES and is_own(weights):
+        return Source(name, name, flat({}), short_digest(weights), own=weights)
     if not (path / CONFIG).is_file():
         raise UserError(
             f"{path} holds no {CONFIG}",
             "a folder of weights has one beside them, as transformers and timm save it",
-            "give the weights file itself",
+            f"give the weights file itself: residuum import {weights or path / 'FILE'}",
         )
     if weights is None:
-        raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join(WEIGHT_FILES))
-    return Source(name, name, open_file(weights), short_digest(weights), folder_facts(path))
+        raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join((*WEIGHT_FILES, *INDEXES)))
+    return _of_files(weights, name, name, folder_facts(path))
 
 
 # --- by name ------------------------------------------------------------------------------------
@@ -96,7 +109,7 @@ def from_torchvision(name: str) -> Source:
     net = models.get_model(name, weights=None, num_classes=len(weights.meta["categories"]))
     net.load_state_dict(tensors)
     said = transforms_facts(weights.transforms(), weights.meta["categories"])
-    return Source(f"{called}:{weights.name}", name, Opened(tensors), digest(tensors)[:16], said, net)
+    return Source(f"{called}:{weights.name}", name, flat(tensors), digest(tensors)[:16], said, net)
 
 
 def from_timm(name: str) -> Source:
@@ -104,7 +117,7 @@ def from_timm(name: str) -> Source:
     timm = _library("timm")
     net = _fetched(f"timm:{name}", lambda: timm.create_model(name, pretrained=True))
     tensors = net.state_dict()
-    return Source(f"timm:{name}", name, Opened(tensors), digest(tensors)[:16], timm_facts(net.pretrained_cfg), net)
+    return Source(f"timm:{name}", name, flat(tensors), digest(tensors)[:16], timm_facts(net.pretrained_cfg), net)
 
 
 def from_hugging_face(name: str) -> Source:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from residuum import errors, machine, runs
-from residuum.choices import Precision
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, read_picture
 from residuum.data.preprocess import normalise
@@ -32,7 +32,7 @@ from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
 from residuum.records.codec import to_json, write_record
 from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
-from residuum.settings import ExplainSettings
+from residuum.settings import ExplainSettings, TrainSettings
 
 BATCH = 8
 MOST = 100
@@ -68,7 +68,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     of = class_number(settings.of, classifier.classes)
     files = _files(settings)
     how = classifier.preprocessing
-    pixels = (decode(read_picture(file), str(file)) for file in files)
+    pixels = (decode(read_picture(file), str(file), span=how.greys) for file in files)
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
@@ -90,8 +90,9 @@ def explain(settings: ExplainSettings) -> Explanation:
         environment=machine.environment(),
     )
     run = Path(settings.run)
-    below = str(run / runs.EXPLANATIONS) + "/" if runs.is_run(run) else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem)
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     write_record(out / runs.EXPLAINED, found)
     return Explanation(out, found.pictures)
 
@@ -192,7 +193,8 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        opened = open_with_data(classifier, compute, settings.data)
+        columns = ColumnNames(settings.image_column, settings.label_column)
+        opened = open_with_data(classifier, compute, settings.data, columns)
     except UserError as error:
         if settings.data is not None:
             raise
@@ -210,5 +212,5 @@ def _nearest(
 
 def _as_trained(classifier: Classifier, compute: Compute) -> Compute:
     """Return how the run computed, so that the features it left in the cache are found."""
-    precision: Precision = (classifier.about.settings or {}).get("precision", "float32")
+    precision = TrainSettings(precision=(classifier.about.settings or {}).get("precision", "float32")).precision
     return choose_compute(compute.device.type, precision, threads=compute.threads)  # type: ignore[arg-type]

@@ -104,7 +104,7 @@ def net_as_json(spec: NetSpec) -> dict[str, Any]:
     `goes`: its place among those that go as the net is made shallower, 1 the first; None for one that stays.
     """
     going = {name: place for place, name in enumerate(going_off(spec), start=1)}
-    width = {f"stage{number}": width * spec.expansion for number, width in enumerate(spec.widths, start=1)}
+    width = {f"stage{number}": channels for number, channels in enumerate(spec.out_channels, start=1)}
     blocks = [
         {"name": name, "can_be_off": name in going, "goes": going.get(name), "channels": width[name.split(".")[0]]}
         for name in block_names(spec)

@@ -19,6 +19,7 @@ from residuum.exporting.export import own_answers
 from residuum.exporting.parity import Answering, agreement, answers, refused
 from residuum.exporting.quantise import CALIBRATION, write_int8
 from residuum.exporting.real_pictures import RealPictures, open_pictures, views_of
+from residuum.files import CannotWrite
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import BenchSettings
 from residuum.records.engines import EngineChoice, EngineTiming
@@ -85,9 +86,10 @@ def _possible(classifier: Classifier, real: RealPictures | None) -> list[tuple[E
 
 def _int8(classifier: Classifier, engine: EngineName, calibration: NDArray[np.uint8]) -> None:
     to = kept.folder(classifier.digest) / kept.INT8[engine]
-    if not to.is_file():
+    if not kept.is_intact(to):
         graph = kept.graph(classifier.file, classifier.digest)
         write_int8(graph, engine, calibration, classifier.spec.activation, to)
+        kept.seal(to)
 
 
 def _timed(
@@ -143,5 +145,8 @@ def _chosen(
         environment=machine.environment(),
         versions=versions(),
     )
-    kept.keep_choice(choice)
+    try:
+        kept.keep_choice(choice)
+    except CannotWrite as error:
+        say(f"the choice is not kept, torch answers as before: {error.what}")
     return choice

@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
-from residuum.console import say
+from residuum.console import say, visible
 from residuum.engines.choose import EXPORTED
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
@@ -32,7 +32,7 @@ from residuum.exporting import pictures_onnx, pictures_openvino
 from residuum.exporting.parity import LEAST_SAME, Answering, agreement, answers, refused, together
 from residuum.exporting.quantise import CALIBRATION, quantised
 from residuum.exporting.real_pictures import RealPictures, cut, decoded, open_pictures, views_of
-from residuum.files import write_json, write_whole
+from residuum.files import UNFINISHED, write_json, write_whole
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings
 from residuum.records.codec import with_version
@@ -75,15 +75,22 @@ def export(settings: ExportSettings) -> ExportedModel:
     calibrating = CALIBRATION if settings.int8 else 0
     pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating)
     compute.place(classifier.net)
-    out = new_folder(settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}")
+    out = new_folder(
+        settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}", pictures=classifier.source
+    )
+    whole = out / f"{UNFINISHED}export"  # so that what is killed on the way is never taken for a model that agrees
     try:
+        whole.mkdir()
         write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
-        file = out / EXPORTED[ENGINES[settings.to]]
+        file = whole / EXPORTED[ENGINES[settings.to]]
         about = described(classifier, settings)
         answering = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
         parity = _compared(classifier, compute, pictures, answering, settings)
-        write_json(out / PARITY, with_version(parity))
-        _write_beside(out, classifier, settings.to)
+        write_json(whole / PARITY, with_version(parity))
+        _write_beside(whole, classifier, settings.to)
+        for one in sorted(whole.iterdir(), key=lambda one: one == file):  # the model last
+            one.replace(out / one.name)
+        whole.rmdir()
     except BaseException:
         shutil.rmtree(out)
         raise
@@ -123,7 +130,7 @@ def _metadata(about: Exported) -> dict[str, str]:
 
 
 def _lines(names: Iterable[str]) -> Iterable[str]:
-    return (name.replace("\n", " ") for name in names)
+    return (visible(name.replace("\n", " ")) for name in names)
 
 
 # --- what is written, and how it is asked --------------------------------------------------------
@@ -213,7 +220,7 @@ def _compared(
     view = classifier.about.preprocessing
     own: list[Probabilities] = []
     found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
-    for some in decoded(real.judged):
+    for some in decoded(real.judged, view):
         views = np.stack([cut(picture, view) for picture in some])
         own.append(own_answers(classifier, compute, [views]))
         for precision, answering in asked.items():

@@ -24,6 +24,7 @@ namespace {
 
 constexpr int64_t BAND_BYTES = 24576, BAND_ROWS = 8;   // a band has one of them at least: it stays in the cache
 constexpr int64_t WIDEST_BAND = 262144;                // numbers
+constexpr int64_t WEIGHTS_BYTES = 1572864;             // so many stay in the cache beside a band
 constexpr int64_t BLOCK = 2 * TILE;                    // pixels, and channels out, that are summed at a time
 
 struct Layer {
@@ -186,35 +187,36 @@ inline void store(const Block& b, int64_t from, int64_t to) {
 }
 
 // All products of a band, 32 pixels by 32 channels at a time; meanwhile the block before is stored and the next band
-// copied.
+// copied. Pixels are read once for all channels out, unless there are too many weights to go through for each.
 void multiply(const Layer& l, const half* packed, int64_t tiles, const Room& room, const Band& band, half* y,
               Band& next) {
+    int64_t blocks = l.E / BLOCK, pairs = parts(tiles, 2);
     int64_t share = parts(BLOCK, l.steps), turn = 0;
-    int64_t every = std::max<int64_t>(1, l.E / BLOCK * parts(tiles, 2) * l.steps / std::max<int64_t>(1, next.all)),
-            wait = every;
+    int64_t every = std::max<int64_t>(1, blocks * pairs * l.steps / std::max<int64_t>(1, next.all)), wait = every;
     Block last{nullptr, {}, y, 0, false};
     bool past_cache = l.Co % DEEP == 0 && 2 * l.B * l.H * l.W * l.Co >= LARGE_BYTES && (uintptr_t)y % 64 == 0;
-    for (int64_t e = 0; e < l.E; e += BLOCK)
-        for (int64_t t = 0; t < tiles; t += 2) {
-            int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
-            const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;
-            float* at = room.sums + turn * BLOCK * BLOCK;
-            float* sums[4] = {at, at + 256, at + 512, at + 768};
-            begin<4>(sums, true);
-            for (int64_t s = 0; s < l.steps; ++s, b += 1024) {
-                add_products(a0 + room.shifts[s], a1 + room.shifts[s], 2 * l.D, b, b + 512);
-                int64_t until = std::min(BLOCK, stored + share);
-                store(last, stored, until);
-                stored = until;
-                if (--wait == 0) {
-                    wait = every;
-                    if (next.done < next.all) next.copy();
-                }
+    bool pixels_first = 2 * l.packed() <= WEIGHTS_BYTES;
+    for (int64_t n = 0; n < blocks * pairs; ++n) {
+        int64_t e = (pixels_first ? n % blocks : n / pairs) * BLOCK, t = (pixels_first ? n / blocks : n % pairs) * 2;
+        int64_t n0 = room.starts[t], n1 = room.starts[std::min(t + 1, tiles - 1)], stored = last.sums ? 0 : BLOCK;
+        const half *a0 = band.to + n0 * l.D, *a1 = band.to + n1 * l.D, *b = packed + e * l.steps * DEEP;
+        float* at = room.sums + turn * BLOCK * BLOCK;
+        float* sums[4] = {at, at + 256, at + 512, at + 768};
+        begin<4>(sums, true);
+        for (int64_t s = 0; s < l.steps; ++s, b += 1024) {
+            add_products<true>(a0 + room.shifts[s], a1 + room.shifts[s], 2 * l.D, b, b + 512);
+            int64_t until = std::min(BLOCK, stored + share);
+            store(last, stored, until);
+            stored = until;
+            if (--wait == 0) {
+                wait = every;
+                if (next.done < next.all) next.copy();
             }
-            finish<4>(sums);
-            last = {at, {room.places + n0, room.places + n1}, y, (int32_t)e, past_cache};
-            turn ^= 1;
         }
+        finish<4>(sums);
+        last = {at, {room.places + n0, room.places + n1}, y, (int32_t)e, past_cache};
+        turn ^= 1;
+    }
     store(last, 0, BLOCK);
     while (next.done < next.all) next.copy();
 }

@@ -107,7 +107,7 @@ void add_block(const half* g0, const half* g1, const half* x0, const half* x1, f
                bool is_first, Ahead& next) {
     begin<4>(sums, is_first);
     for (int64_t step = 0; step < steps * 512; step += 512) {
-        add_products(g0 + step, g1 + step, 64, x0 + step, x1 + step);
+        add_products<false>(g0 + step, g1 + step, 64, x0 + step, x1 + step);
         next.fetch();
     }
     finish<4>(sums);

@@ -52,6 +52,7 @@ inline void configure() {
         shape.bytes[tile] = 64;
         shape.rows[tile] = TILE;
     }
+    asm volatile("" : : "r"(&shape) : "memory");   // the intrinsic says that it reads the first bytes alone
     _tile_loadconfig(&shape);
 }
 
@@ -143,12 +144,16 @@ template <int N> inline void finish(float* const* sums) {
     if (N > 4) _tile_stored(5, sums[5], 64);
 }
 
-// Add the products of two tiles by two to the first four.
+// Add the products of two tiles by two to the first four. `passing`: the right ones are read past the nearest cache,
+// where they would push out the left ones, which are read again sooner.
+template <bool passing>
 inline void add_products(const half* a0, const half* a1, int64_t a_bytes, const half* b0, const half* b1) {
     _tile_loadd(4, a0, a_bytes);
-    _tile_loadd(6, b0, 64);
+    if constexpr (passing) _tile_stream_loadd(6, b0, 64);
+    else _tile_loadd(6, b0, 64);
     _tile_loadd(5, a1, a_bytes);
-    _tile_loadd(7, b1, 64);
+    if constexpr (passing) _tile_stream_loadd(7, b1, 64);
+    else _tile_loadd(7, b1, 64);
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
     _tile_dpbf16ps(2, 5, 6);

@@ -57,18 +57,18 @@ class ResidualBlock(nn.Module):
 
 
 def make_block(
-    spec: NetSpec, c_in: int, width: int, stride: int, *, activated: bool = False, skipped: float = 0.0
+    spec: NetSpec, c_in: int, stage: int, stride: int, *, activated: bool = False, skipped: float = 0.0
 ) -> ResidualBlock:
-    """Build the block that `spec` asks for; C_out = width · spec.expansion.
+    """Build the block that `spec` asks for in a stage, counted from 0; C_out = spec.out_channels[stage].
 
     `activated`: x comes from a BN and ReLU already, so a pre-activation block needs none of its own.
     """
-    c_out = width * spec.expansion
+    c_out = spec.out_channels[stage]
     changes_shape = stride != 1 or c_in != c_out
     projects = SHORTCUTS[spec.shortcut].projects_at(changes_shape)
     return ResidualBlock(
         _before(spec, c_in, activated),
-        _branch(spec, c_in, width, stride),
+        _branch(spec, c_in, spec.widths[stage], c_out, stride),
         _shortcut(spec, c_in, c_out, stride),
         _addition(spec, c_in, c_out, stride),
         _after(spec, c_out),
@@ -77,7 +77,7 @@ def make_block(
     )
 
 
-def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
+def _branch(spec: NetSpec, c_in: int, width: int, c_out: int, stride: int) -> nn.Sequential:
     """Two 3×3 convolutions, or 1×1, 3×3 and 1×1 (2015, fig. 5), with BN and ReLU between them; bn1 follows conv1.
 
     A bottleneck of the paper strides in its first 1×1; v1.5 (fb.resnet.torch, torchvision) in the 3×3.
@@ -85,7 +85,7 @@ def _branch(spec: NetSpec, c_in: int, width: int, stride: int) -> nn.Sequential:
     if spec.block == "bottleneck":
         early, late = (stride, 1) if spec.stride_in == "1x1" else (1, stride)
         middle = convolution(width, width, 3, late, groups=spec.groups)
-        last = convolution(width, width * spec.expansion, 1, 1)
+        last = convolution(width, c_out, 1, 1)
         convolutions = [convolution(c_in, width, 1, early), middle, last]
     else:
         first = 1 if spec.halving == "max-pool" else stride

@@ -21,9 +21,10 @@ from residuum.models.packing import unpacked
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.models.spec import from_json as spec_from_json
-from residuum.records.codec import from_json, with_version
-from residuum.records.model import FORMAT, About
+from residuum.records.codec import with_version
+from residuum.records.model import FORMAT, About, read_about, written_by
 
+_BACK = "bring the file back, or import its weights anew"
 _KEY = "residuum"
 _DIGEST = "sha256"
 
@@ -62,12 +63,55 @@ def read_model(path: Path) -> ModelFile:
             f"its format is {content.get('format')!r}, expected {FORMAT!r}",
             "give a run folder or the model.safetensors inside one",
         )
-    return ModelFile(
+    about = read_about(content, str(path))
+    _check_net(spec_from_json(about.net, str(path), written_by(content)), below("model/", tensors), path)
+    model = ModelFile(
         weights=unpacked(below("model/", tensors)),
         preprocessing=below("preprocessing/", tensors),
-        about=from_json(content, About, f"what {path} says of itself"),
+        about=about,
         likeness=below("likeness/", tensors),
     )
+    _check_numbers(model, path)
+    return model
+
+
+# --- whether it is whole ------------------------------------------------------------------------
+
+
+def _check_net(spec: NetSpec, tensors: dict[str, Tensor], path: Path) -> None:
+    """Raise UserError for a net larger than the tensors that are there: it would be built before it is found out."""
+    blocks = {tuple(name.split(".")[1:3]) for name in tensors if name.startswith("stages.")}
+    largest = max([1, *(side for tensor in tensors.values() for side in tensor.shape)])
+    sizes = (*spec.widths, *spec.out_channels, spec.stem_channels, spec.in_channels, spec.num_classes, spec.groups)
+    if sum(spec.blocks) != len(blocks) or max(sizes) > largest:
+        raise UserError(
+            f"{path} does not hold the weights its specification asks for",
+            f"that is of {sum(spec.blocks)} blocks and at most {max(sizes)} channels, and there are {len(blocks)} "
+            f"blocks and {largest} channels",
+            "bring the file back",
+        )
+
+
+def _check_numbers(model: ModelFile, path: Path) -> None:
+    """Raise UserError for numbers that no net of ours has: of another type, or not finite; NaN answers everything."""
+    for name, tensor in model.weights.items():
+        kind = torch.int64 if name.endswith("num_batches_tracked") else torch.float32
+        if tensor.dtype != kind:
+            kinds = [str(one).removeprefix("torch.") for one in (tensor.dtype, kind)]
+            raise UserError(f"{path} holds {name} as {kinds[0]}", f"residuum writes it as {kinds[1]}", _BACK)
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path} holds numbers in {name} that are not finite", "its net would answer NaN", _BACK)
+    side = model.about.preprocessing.image_size
+    wanted: dict[str, list[tuple[int, ...]]] = {"mean": [(3,), (side, side, 3)], "std": [(3,)]}
+    for name, shapes in wanted.items():
+        colour = model.preprocessing.get(name)
+        if colour is None or tuple(colour.shape) not in shapes or colour.dtype != torch.float32:
+            raise UserError(f"{path} does not hold the {name} of its pictures", f"it needs {shapes[0]} float32", _BACK)
+        if not torch.isfinite(colour).all() or (name == "std" and not (colour > 0).all()):
+            raise UserError(f"{path}: the {name} of its pictures is no colour", str(colour.tolist())[:60], _BACK)
+
+
+# --- tensors and their seal ---------------------------------------------------------------------
 
 
 def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
@@ -124,7 +168,7 @@ def _content(text: str) -> Json:
     """A foreign file may carry anything under our key."""
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return {}
     return parsed if isinstance(parsed, dict) else {}
 

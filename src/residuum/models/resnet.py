@@ -23,9 +23,9 @@ class ResNet(nn.Module):
         self.spec = spec
         self.stem = _stem(spec)
         self.stages = _stages(spec)
-        self.end = _end(spec, spec.widths[-1] * spec.expansion)
+        self.end = _end(spec, spec.out_channels[-1])
         self.pool = POOLS[spec.pooling]()
-        self.fc = nn.Linear(spec.features, spec.num_classes)
+        self.fc = _last_layer(spec)
         initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -156,15 +156,15 @@ def _stages(spec: NetSpec) -> nn.Sequential:
     """Stage i has blocks[i] blocks of widths[i]; the first block of every later stage halves the map."""
     stages: OrderedDict[str, nn.Module] = OrderedDict()
     c_in, place, last = spec.stem_channels, 0, sum(spec.blocks)
-    for number, (count, width) in enumerate(zip(spec.blocks, spec.widths, strict=True), start=1):
+    for number, count in enumerate(spec.blocks, start=1):
         blocks: OrderedDict[str, nn.Module] = OrderedDict()
         for index in range(1, count + 1):
             stride = 2 if index == 1 and (number > 1 or spec.first_stage_halves) else 1
             activated = place == 0 and spec.first_activation == "stem"
             place += 1
             skipped = spec.stochastic_depth * place / last  # linear decay of survival (Huang et al., eq. 4)
-            blocks[f"block{index}"] = make_block(spec, c_in, width, stride, activated=activated, skipped=skipped)
-            c_in = width * spec.expansion
+            blocks[f"block{index}"] = make_block(spec, c_in, number - 1, stride, activated=activated, skipped=skipped)
+            c_in = spec.out_channels[number - 1]
         stages[f"stage{number}"] = nn.Sequential(blocks)
     return nn.Sequential(stages)
 
@@ -174,3 +174,12 @@ def _end(spec: NetSpec, channels: int) -> nn.Module:
     if not spec.preactivated:
         return nn.Identity()
     return activation(spec, channels) if spec.order == "preactivation" else nonlinearity(spec)
+
+
+def _last_layer(spec: NetSpec) -> nn.Linear:
+    """(N, D) features to (N, K) logits; of a backbone, K is 0."""
+    layer = nn.Linear(spec.features, max(1, spec.num_classes))
+    if not spec.num_classes:  # nn.Linear itself warns of a layer without weights
+        layer.weight, layer.bias = nn.Parameter(layer.weight[:0]), nn.Parameter(layer.bias[:0])
+        layer.out_features = 0
+    return layer

@@ -50,6 +50,9 @@ class NetSpec:
     """Channels after the stem; by default those of the first stage."""
     bottleneck_factor: int = 4
     """How many times wider than its 3×3 convolution a bottleneck's output is."""
+    outputs: tuple[int, ...] | None = None
+    """Channels that the bottlenecks of each stage give, where that is no `bottleneck_factor` (torchvision's
+    width_per_group)."""
     groups: int = 1
     """Groups of a bottleneck's 3×3 convolution (ResNeXt; Xie et al. 2016, arXiv 1611.05431)."""
     squeeze: int = 0
@@ -91,6 +94,7 @@ class NetSpec:
     max-pooling, whose answers are large, the first logits stay small (Page 2019)."""
     in_channels: int = 3
     num_classes: int = 1000
+    """0 is a backbone: it gives features, and no layer reads them."""
 
     def __post_init__(self) -> None:
         """Refuse a net that cannot be built, or that is another net under a second name.
@@ -102,16 +106,17 @@ class NetSpec:
             raise UserError(
                 f"{len(self.blocks)} block counts for {len(self.widths)} widths", "each stage has one of each"
             )
-        counts = (*self.blocks, *self.widths, self.in_channels, self.num_classes, self.stem_channels)
-        if min(*counts, self.groups, self.bottleneck_factor) < 1:
-            raise UserError("a net needs at least one block, channel and class", str(self))
-        for what, why in (*_contradictions(self), *_contradictions_of_maps(self)):
+        counts = (*self.blocks, *self.widths, *self.out_channels, self.in_channels, self.stem_channels)
+        if min(*counts, self.groups, self.bottleneck_factor) < 1 or self.num_classes < 0:
+            raise UserError("a net needs at least one block and channel, and no negative number of classes", str(self))
+        for what, why in (*_contradictions(self), *_contradictions_of_outputs(self), *_contradictions_of_maps(self)):
             raise UserError(what, why)
 
     @property
-    def expansion(self) -> int:
-        """How many times wider a block's output is than its 3×3 convolution."""
-        return self.bottleneck_factor if self.block == "bottleneck" else 1
+    def out_channels(self) -> tuple[int, ...]:
+        """Channels that the blocks of each stage give."""
+        factor = self.bottleneck_factor if self.block == "bottleneck" else 1
+        return tuple(width * factor for width in self.widths) if self.outputs is None else self.outputs
 
     @property
     def stem_channels(self) -> int:
@@ -121,7 +126,7 @@ class NetSpec:
     @property
     def features(self) -> int:
         """Numbers that the last layer reads."""
-        return self.widths[-1] * self.expansion * (2 if self.pooling in {"both", "roots"} else 1)
+        return self.out_channels[-1] * (2 if self.pooling in {"both", "roots"} else 1)
 
     @property
     def depth(self) -> int:
@@ -136,7 +141,7 @@ class NetSpec:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data that `from_json` takes back."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "outputs" or value is not None}
 
 
 def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
@@ -176,6 +181,19 @@ def _contradictions(spec: NetSpec) -> Iterator[tuple[str, str]]:
         yield "a plain net cannot skip blocks at random", "it has no shortcut to go by"
 
 
+def _contradictions_of_outputs(spec: NetSpec) -> Iterator[tuple[str, str]]:
+    """Yield those about how wide the blocks' outputs are."""
+    if spec.outputs is None:
+        return
+    if spec.block == "basic" or len(spec.outputs) != len(spec.widths):
+        yield (
+            f"{len(spec.widths)} stages of {spec.block} blocks cannot give {spec.outputs}",
+            "bottlenecks can, each stage",
+        )
+    if spec.outputs == tuple(width * spec.bottleneck_factor for width in spec.widths):
+        yield f"outputs {spec.outputs} are bottleneck_factor {spec.bottleneck_factor}", "a net is said in one way"
+
+
 def _contradictions_of_maps(spec: NetSpec) -> Iterator[tuple[str, str]]:
     """Yield those about the stem and how maps are halved."""
     if spec.halving == "max-pool" and spec.block == "bottleneck":
@@ -200,11 +218,12 @@ def _why_no_zero_bn(spec: NetSpec) -> str | None:
     return None
 
 
-def from_json(data: dict[str, Any]) -> NetSpec:
+def from_json(data: dict[str, Any], place: str = "a model file", written_by: str = "another residuum") -> NetSpec:
     """Rebuild a specification from a model file or run folder; a file from before a choice existed lacks it.
 
     Raises:
-        UserError: a field is unknown or missing: the file is damaged or from a newer residuum.
+        UserError: a field is unknown or missing: the file is damaged or from a newer residuum. The message says
+            where it stands and what wrote it.
     """
     try:
         if unknown := set(data) - {field.name for field in fields(NetSpec)}:
@@ -212,5 +231,7 @@ def from_json(data: dict[str, Any]) -> NetSpec:
         return msgspec.convert(data, NetSpec)
     except ValueError as error:
         raise UserError(
-            "the net's specification cannot be read", str(error), "use the residuum version that wrote it"
+            f"the net of {place} cannot be read",
+            f"{error}; it was written by {written_by}",
+            "use the version that wrote it",
         ) from error

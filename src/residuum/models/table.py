@@ -75,7 +75,7 @@ def _features(name: str) -> int:
     """Return how many numbers the last, fully connected layer sees."""
     if name in COMPARISON_NETS:
         return COMPARISON_NETS[name].features
-    return NAMED_NETS[name].widths[-1] * NAMED_NETS[name].expansion
+    return NAMED_NETS[name].out_channels[-1]
 
 
 def _with_classes(costs: dict[str, int], features: int, more: int, batch: int) -> dict[str, int]:

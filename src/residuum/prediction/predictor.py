@@ -203,7 +203,7 @@ class Predictor:
         """
         read = in_order(named, _or_why_not(fetched_source), 2 * BATCH)
         see = _or_why_not(lambda source: Seen(source.name, view_of(source, self.model.view)))
-        if _leaves_the_processor(self.engine):
+        if self.leaves_the_processor:
             yield from _batched(in_order(read, see, 2 * BATCH), BATCH)
             return
         with ThreadPoolExecutor(self.threads or machine.cores()) as pool:
@@ -218,6 +218,12 @@ class Predictor:
         return distances(directions(output.features), kept, like.neighbours).tolist(), like.threshold
 
     # --- the model, and its net ------------------------------------------------------------------
+
+    @property
+    def leaves_the_processor(self) -> bool:
+        """Say whether its engine computes elsewhere: torch's alone may."""
+        compute = getattr(self.engine, "compute", None)
+        return compute is not None and compute.device.type != "cpu"
 
     @property
     def name(self) -> str:
@@ -329,11 +335,6 @@ def _or_why_not(work: Callable[[Source], T]) -> Callable[[Source | Unanswered], 
             return Unanswered(one.name, error)
 
     return done
-
-
-def _leaves_the_processor(engine: Engine) -> bool:
-    compute = getattr(engine, "compute", None)  # torch's alone computes elsewhere
-    return compute is not None and compute.device.type != "cpu"
 
 
 def _batched(each: Iterator[T], count: int) -> Iterator[list[T]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from residuum.choices import AnswerFormat
+from residuum.console import visible
 from residuum.data.picture_files import printable
 from residuum.errors import UserError
 from residuum.files import cannot_write
@@ -61,10 +62,13 @@ def line(one: Answer | Unanswered, form: AnswerFormat, top: int) -> str:
         return _row(_cells(one, top))
     name = printable(one.picture)
     if isinstance(one, Unanswered):
-        return f"{name}  not answered: {one.why}\n"
+        return _text(f"{name}  not answered: {one.why}") + "\n"
     pairs = zip(one.classes, one.probabilities, strict=True)
     doubt = f"unsure ({one.reason})  " if one.unsure else ""
-    return _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)) + "\n"
+    return (
+        _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)).replace("\n", "\\u000a")
+        + "\n"
+    )
 
 
 def _cells(one: Answer | Unanswered, top: int) -> list[str]:
@@ -86,5 +90,5 @@ def _row(cells: list[str]) -> str:
 
 
 def _text(text: str) -> str:
-    """Bytes of a file's name that are no text become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Bytes of a file's name that are no text become escapes, and so does what steers a terminal."""
+    return visible(text.encode("utf-8", "backslashreplace").decode())

@@ -14,7 +14,7 @@ from residuum.errors import UserError
 from residuum.models.file import ModelFile, digest, read_model
 from residuum.records.codec import read_record
 from residuum.records.evaluation import DataEvaluation, Figures, KeptEvaluation
-from residuum.records.model import About, Imported
+from residuum.records.model import About, Imported, need_classes
 from residuum.runs import RunRecord, model_path
 from residuum.weights.catalogue import catalogue
 from residuum.weights.fetched import STARTER, fetched
@@ -68,7 +68,9 @@ def subject(path: str | Path | None, verb: str) -> Subject:
         raise UserError("which model?", "", f"residuum {verb}, a run folder or a model file")
     file = model_path(Path(path))
     of_run = file.name == runs.MODEL and runs.is_run(file.parent)
-    return Subject(file, read_model(file), runs.read_run(file.parent) if of_run else None)
+    model = read_model(file)
+    need_classes(model.about, str(file))
+    return Subject(file, model, runs.read_run(file.parent) if of_run else None)
 
 
 # --- without what is private ----------------------------------------------------------------------

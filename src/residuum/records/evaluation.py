@@ -100,6 +100,8 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True, omit_defaults=True):
     """The nets that answer, their probabilities averaged; files of 0.1.0 do not name the one."""
     beside: tuple[Together, ...] = ()
     """The same pictures by the other protocols that were asked for, and by each net alone."""
+    not_kept: str | None = None
+    """Why the figures could not be kept in the run's folder, where they could not."""
 
 
 class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True, omit_defaults=True):

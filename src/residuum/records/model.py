@@ -1,11 +1,13 @@
 """What a model file says of itself, besides its tensors."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from msgspec import UNSET, UnsetType, field
+from msgspec import UNSET, Meta, UnsetType, field
 
 from residuum.choices import Interpolation, Views
-from residuum.records.codec import Record
+from residuum.errors import UserError
+from residuum.files import Json
+from residuum.records.codec import FIRST, VERSION, Record, from_json
 from residuum.records.environment import Environment
 from residuum.records.evaluation import Figures
 from residuum.records.numbers import Amount, Count
@@ -13,6 +15,9 @@ from residuum.records.review import Likeness
 from residuum.records.run import Data
 
 FORMAT = "residuum-model/1"
+
+Side = Annotated[int, Meta(ge=1, le=65_536)]
+"""Pixels along a side; more than any decoder here takes are no picture's."""
 
 
 class Made(Record, frozen=True, kw_only=True, tag_field="verb"):
@@ -104,21 +109,52 @@ class Provenance(Record, frozen=True, kw_only=True):
 class View(Record, frozen=True, kw_only=True):
     """How a picture becomes the net's input; mean and spread are tensors beside it."""
 
-    image_size: Count
+    image_size: Side
     """Side of the square that the net sees, in pixels."""
-    resize_to: Count
+    resize_to: Side
     """Shorter side before the central square is cut out, in pixels."""
     interpolation: Interpolation = "bilinear"
     views: Views = "single"
     """What is averaged to an answer, in use and in judging: evaluation/views.py."""
+    greys: tuple[Count, Count] | None = None
+    """What becomes black and white of greys of more than 8 bits, where the training pictures used few of 16."""
 
 
 class About(Provenance, frozen=True, kw_only=True):
     """The metadata of a model file."""
 
     classes: tuple[str, ...]
-    """The class names, by class number."""
+    """The class names, by class number; a backbone has none."""
     preprocessing: View
     format: str = FORMAT
     net: dict[str, Any]
     """The net's specification, as models/spec.py writes it."""
+
+
+def read_about(content: Any, place: str) -> About:
+    """Return what a model file says of itself; `place` says which.
+
+    Raises:
+        UserError: it is not what residuum writes, or its net has another number of outputs than it names classes.
+    """
+    about = from_json(content, About, f"what {place} says of itself")
+    outputs = about.net.get("num_classes")
+    if outputs is not None and outputs != len(about.classes):
+        what = f"{place} names {len(about.classes)} classes, and its net has {outputs} outputs"
+        raise UserError(what, f"it was changed after {written_by(content)} wrote it", "bring the file back")
+    return about
+
+
+def written_by(content: Json) -> str:
+    """Return which version wrote what a model file says."""
+    return f"residuum {content.get(VERSION, FIRST)}"
+
+
+def need_classes(about: About, place: str) -> None:
+    """Raise UserError for a backbone, where classes are to be told apart."""
+    if not about.classes:
+        raise UserError(
+            f"{place} is a backbone: it gives features and knows no classes",
+            "its weights came without a last layer",
+            f"train one on pictures of your own: residuum train DATA --start {place}",
+        )

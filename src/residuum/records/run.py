@@ -139,3 +139,5 @@ class Lock(Record, frozen=True, kw_only=True):
 
     pid: Annotated[int, Meta(gt=0, lt=2**31)]
     host: str
+    held: bool = False
+    """Whether the file system lets go of the file when the process ends; versions before 0.3 did not ask it to."""

@@ -23,7 +23,7 @@ class Words(Record, frozen=True):
 
 
 class Quantity(Record, frozen=True):
-    """One figure with its repetitions, one for each seed, in `unit`; studies/frame.py makes it of its values.
+    """One figure with its repetitions, in `unit`; studies/frame.py makes it of its values.
 
     `exact`: nothing in it is left to chance (a count, a rounding error, one given net), so that one value is enough.
     """
@@ -34,8 +34,10 @@ class Quantity(Record, frozen=True):
     exact: bool
     mean: float
     sd: float | None
-    """Over the seeds; None of a single one, nan where a value is no number."""
+    """Over the values; None of a single one, nan where a value is no number."""
     n: int
+    of: str = "seed"
+    """What each value is that of: one seed, or of one given net a block, a layer, a draw."""
 
     @property
     def standard_error(self) -> float:
@@ -158,11 +160,13 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     """The rule in words: when the claim counts as supported, and when as contradicted."""
     scale: Scale
     seeds: tuple[int, ...]
+    """Those that nets were trained with; none where a model was given (before 0.2 as many as were asked for)."""
     examined: str | None
     """The name of the given model, where one was examined."""
     command: str
     """The line that repeats the study."""
-    verdict: Verdict
+    verdict: Verdict | None
+    """None of a given model, for one net decides no claim about nets; files from before 0.2 have one even so."""
     measured: Words
     """The main of what was measured in one sentence, figures included."""
     quantities: dict[str, Quantity]
@@ -176,3 +180,10 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     runs: dict[str, Seconds]
     """What the training of each run took, in seconds; on a processor that is of one core."""
     environment: Environment
+    pictures: str = ""
+    """How many pictures of which split the figures of a given model are from."""
+
+    @property
+    def answer(self) -> Answer | None:
+        """Return the verdict's, where the study's own nets were put to the test."""
+        return self.verdict.answer if self.verdict and self.examined is None else None

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from residuum.records.evaluation import Bin, Measure
 from residuum.reporting import svg
-from residuum.reporting.points import Points, last, thin
+from residuum.reporting.points import Points, last, thin, to_mark
 from residuum.reporting.svg import Format, Frame, Scale
 from residuum.reporting.wording import counted, percent, with_interval
 
@@ -141,7 +141,7 @@ def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
 
 def _curve(frame: Frame, one: Series) -> Markup:
     placed = [(frame.x(x), frame.y(y)) for x, y in thin(one.points, MOST_POINTS)]
-    marks = [] if one.faint else [(x, y) for x, y in thin(placed, 7) if not math.isnan(y)]
+    marks = [] if one.faint else to_mark(placed)
     drawn = svg.path(placed, _curve_class(one.style, one.faint))
     whisker = f"whisker c{one.style % svg.STYLES}"
     spread = [svg.line(frame.x(x), frame.y(low), frame.x(x), frame.y(high), whisker) for x, low, high in one.whiskers]
@@ -182,9 +182,9 @@ def _event(frame: Frame, x: float, message: str) -> Markup:
 
 
 def _strips(frame: Frame, series: Sequence[Series], y: YAxis, x: XAxis) -> list[Markup]:
-    """Lay a hover strip over each x, at most MOST_STRIPS of them."""
-    xs = sorted({at for one in series for at, _ in one.points})
-    kept = [at for at, _ in thin([(at, 0.0) for at in xs], MOST_STRIPS)]
+    """Lay a hover strip over each x, at most MOST_STRIPS of them, over each line's highest and lowest for sure."""
+    most = max(4, MOST_STRIPS // max(1, len(series)))
+    kept = sorted({at for one in series for at, _ in thin(one.points, most)})
     places = [frame.x(at) for at in kept]
     edges = [frame.left, *((a + b) / 2 for a, b in pairwise(places)), frame.right]
     values = [(one, dict(one.points)) for one in series]

@@ -12,6 +12,7 @@ from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.one_run import OneRun, flat
 from residuum.reporting.points import last, points
+from residuum.reporting.sentences import pictures_of
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
 
 NOT_A_DIFFERENCE = {"seed", "out", "resume"}  # what may differ between runs that repeat each other
@@ -33,6 +34,7 @@ class Comparison:
     """All that the page shows of several runs together."""
 
     verdict: str
+    judged_on: str
     cautions: list[str]
     charts: list[Picture]
     differing: list[tuple[str, list[str]]]
@@ -56,6 +58,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
         verdict=_verdict(runs),
+        judged_on=_judged_on(runs),
         cautions=_cautions(runs),
         charts=_charts(runs),
         differing=differing_settings(runs),
@@ -84,6 +87,12 @@ def _verdict(runs: Sequence[OneRun]) -> str:
         return f"{start} Its interval lies above those of the other runs."
     reached = f"Its interval overlaps with that of {', '.join(rivals)}"
     return f"{start} {reached}: this many pictures does not settle which is better."
+
+
+def _judged_on(runs: Sequence[OneRun]) -> str:
+    """Say on how many pictures of which split, where it is the same for all."""
+    on = {(run.evaluation.images, run.evaluation.split) for run in runs if run.evaluation}
+    return f"All were judged on {pictures_of(*on.pop())}. " if len(on) == 1 else ""
 
 
 def _cautions(runs: Sequence[OneRun]) -> list[str]:
@@ -129,7 +138,7 @@ def _charts(runs: Sequence[OneRun]) -> list[Picture]:
 
 def differing_settings(runs: Sequence[OneRun]) -> list[tuple[str, list[str]]]:
     """Return (setting, its value in each run) for the settings that are not the same in all."""
-    each = [{key: plain(value) for key, value in flat(run.record.settings.resolved).items()} for run in runs]
+    each = [{key: plain(value) for key, value in flat(run.decided).items()} for run in runs]
     keys = dict.fromkeys(key for settings in each for key in settings)
     rows = [(key, [settings.get(key, "–") for settings in each]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
@@ -153,8 +162,7 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
 
 def _identity(run: OneRun, evaluation: Evaluation) -> object:
     """Return what two runs share if they differ only by seed."""
-    resolved = run.record.settings.resolved
-    settings = flat({key: value for key, value in resolved.items() if key not in NOT_A_DIFFERENCE})
+    settings = flat({key: value for key, value in run.decided.items() if key not in NOT_A_DIFFERENCE})
     same = tuple(sorted((key, plain(value)) for key, value in settings.items()))
     return same, _fingerprint(run), evaluation.split, evaluation.images, evaluation.protocol
 

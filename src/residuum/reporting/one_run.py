@@ -89,6 +89,14 @@ class OneRun:
         return " · ".join(shown(part) for part in parts if part is not None)
 
     @property
+    def decided(self) -> dict[str, Any]:
+        """Return what everything was set to; what was not set of the net, the net that was begun with says itself."""
+        resolved = self.record.settings.resolved
+        net = resolved.get("net")
+        own = net if isinstance(net, dict) else {}
+        return {key: own.get(key) if value is None else value for key, value in resolved.items()}
+
+    @property
     def data_rows(self) -> list[tuple[str, object]]:
         """Return what is known of the data, with the classes counted."""
         data = flat(self.record.data) | {"classes": len(self.names)}

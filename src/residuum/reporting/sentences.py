@@ -17,6 +17,13 @@ SPLITS = {
 }
 
 
+def pictures_of(images: int, split: str) -> str:
+    """Write "153 validation pictures", "243 training pictures, out of fold"."""
+    known = {"train": "training picture", "out-of-fold": "training picture"}
+    words = counted(images, known.get(split, f"{isolated(split) if split not in SPLITS else split} picture"))
+    return words + (", each by a net that had not seen it" if split == "out-of-fold" else "")
+
+
 def verdict(found: Evaluation) -> str:
     """Say top-1 in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")

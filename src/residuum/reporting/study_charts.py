@@ -26,10 +26,10 @@ ABOVE = 62
 TOP = 22.0  # of the first bar's row
 
 
-def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
-    """Draw a chart of any kind; a field in the colours of those `beside` it."""
+def picture(chart: Chart, beside: Sequence[Chart] = (), each: str = "seed") -> Picture:
+    """Draw a chart of any kind; a field in the colours of those `beside` it. A faint line is that of `each`."""
     if isinstance(chart, Lines):
-        return _lines(chart)
+        return _lines(chart, each)
     if isinstance(chart, Map):
         drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
@@ -41,7 +41,7 @@ def picture(chart: Chart, beside: Sequence[Chart] = ()) -> Picture:
 # --- lines --------------------------------------------------------------------------------------
 
 
-def _lines(chart: Lines) -> Picture:
+def _lines(chart: Lines, each: str) -> Picture:
     drawn = tuple(
         Line(one.label, _placeable(one.points, chart), tuple(_placeable(s, chart) for s in one.seeds))
         for one in chart.lines
@@ -49,7 +49,7 @@ def _lines(chart: Lines) -> Picture:
     are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
     seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
-    notes = ["Strong lines are means, faint ones single seeds."] if seeds else []
+    notes = [f"Strong lines are means, faint ones single {each}s."] if seeds else []
     if chart.intervals:
         means = [replace(one, whiskers=_whiskers(line)) for one, line in zip(means, drawn, strict=True)]
         notes = ["Whisker: two standard errors of the mean on either side."] if seeds else []

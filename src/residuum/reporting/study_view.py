@@ -10,8 +10,8 @@ from residuum.records.study import Quantity, StudyRecord
 from residuum.reporting.charts import Picture
 from residuum.reporting.study_charts import picture
 from residuum.reporting.study_drawable import drawable
-from residuum.reporting.study_wording import MARKS, NO_VERDICT
-from residuum.reporting.wording import counted, duration, isolated
+from residuum.reporting.study_wording import MARKS, NO_VERDICT, ONE_NET
+from residuum.reporting.wording import counted, duration
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,14 @@ class StudyView:
     settings: Any
     environment: Any
 
+    @property
+    def made(self) -> list[tuple[str, object]]:
+        """Return how much was trained and measured; a given model has no seeds of ours."""
+        study, own = self.study, self.study.examined is None
+        trained = [("seeds", study.seeds), ("nets trained", len(study.runs))] if own else [("model", study.examined)]
+        took = [("training, all together", duration(sum(study.runs.values())))] if own else []
+        return [("scale", study.scale), *trained, *took, ("measuring", duration(study.seconds))]
+
 
 @dataclass(frozen=True)
 class IndexRow:
@@ -37,8 +45,10 @@ class IndexRow:
 
     @property
     def answer(self) -> str:
-        """Return its verdict, if it has one."""
-        return self.study.verdict.answer if self.study else NO_VERDICT
+        """Return its verdict, if it has one, or why it has none."""
+        if self.study is None:
+            return NO_VERDICT
+        return self.study.answer or ONE_NET
 
 
 def view_study(study: StudyRecord) -> StudyView:
@@ -48,7 +58,7 @@ def view_study(study: StudyRecord) -> StudyView:
     return StudyView(
         study=study,
         beside=_beside(study),
-        pictures=[picture(chart, charts) for chart in charts],
+        pictures=[picture(chart, charts, "draw" if study.examined else "seed") for chart in charts],
         quantities=list(once.values()),
         settings=_said(study.settings),
         environment=_said(study.environment),
@@ -67,15 +77,16 @@ def _said(settings: Any) -> Any:
 
 
 def counts(rows: Sequence[IndexRow]) -> list[tuple[str, int]]:
-    """Return (verdict, how many); those not reached are counted only where there are any."""
+    """Return (verdict, how many); what is no verdict is counted only where there is any."""
     found = Counter(row.answer for row in rows)
-    return [(answer, found[answer]) for answer in MARKS if answer in found or answer != NO_VERDICT]
+    return [(answer, found[answer]) for answer in MARKS if answer in found or answer not in {ONE_NET, NO_VERDICT}]
 
 
 def _beside(study: StudyRecord) -> str:
     """Say "at scale quick, 3 seeds", what was examined and how long it took."""
     parts = [f"at scale {study.scale}"]
-    parts += [f"examining {isolated(study.examined)}" if study.examined else counted(len(study.seeds), "seed")]
+    on = f" on {study.pictures}" if study.pictures else ""
+    parts += [f"one net{on}" if study.examined else counted(len(study.seeds), "seed")]
     if study.runs:
         trained = duration(sum(study.runs.values()))
         parts += [f"{counted(len(study.runs), 'net')} trained in {trained} in all"]

@@ -5,8 +5,8 @@ import math
 from residuum.records.study import Quantity
 from residuum.reporting.wording import NONE, short
 
-NO_VERDICT = "no verdict"
-MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", NO_VERDICT: NONE}
+NO_VERDICT, ONE_NET = "no verdict", "one net"
+MARKS = {"supported": "✓", "contradicted": "✗", "undecided": "?", ONE_NET: NONE, NO_VERDICT: NONE}
 HOLDS = {True: ("✓", "yes"), False: ("✗", "no"), None: ("?", "figures do not say")}
 
 

@@ -78,7 +78,7 @@ _ROWS, _COLUMNS = ("at the top", "in the middle", "at the bottom"), ("left", "",
 def plain(value: object) -> str:
     """Write a setting's value."""
     if value is None:
-        return "none"
+        return NONE  # "none" is a choice of its own: a net without shortcuts
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -99,9 +99,8 @@ async def _take(
             encoded = await read_picture_of(request, most, service.settings.receive, add)
             began = time.perf_counter()
             place = until_answered.enter_context(service.desk.place(work))
-            decoding = asyncio.get_running_loop().run_in_executor(service.pool, _timed, read, encoded)
-            view, decoded, busy = await _unless_gone(request, decoding)
-            del encoded, decoding
+            view, decoded, busy = await _unless_gone(request, _decoded(service, read, encoded))
+            del encoded
         service.desk.prepared(busy / machine.cores())
         answered = await _unless_gone(request, service.desk.answer(place, besides(view)))
     parts = {"decoding": decoded, "net": answered.seconds}
@@ -110,6 +109,11 @@ async def _take(
     took = {"answering": round(1000 * whole, 2), "decoding": milliseconds.decoding, "net": milliseconds.net}
     _note(request, model=served.name, batch=answered.pictures, **took)
     return Taken(view, answered.result, answered.pictures, milliseconds)
+
+
+async def _decoded(service: Service, read: Callable[[bytes], T], encoded: bytes) -> tuple[T, float, float]:
+    async with service.desk.turns.to_decode():
+        return await asyncio.get_running_loop().run_in_executor(service.pool, _timed, read, encoded)
 
 
 def _timed(function: Callable[[bytes], T], encoded: bytes) -> tuple[T, float, float]:

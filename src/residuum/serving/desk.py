@@ -1,7 +1,7 @@
 """The queue before the nets: bounded in number and in time, pictures taken several at once.
 
-One thread computes, since an engine takes all cores by itself. What waits is answered in the order of arrival, except
-that a picture joins the batch of an earlier one for the same net.
+One thread computes, since an engine takes all cores by itself; pictures are decoded in turn with it (`turns.py`). What
+waits is answered in the order of arrival, except that a picture joins the batch of an earlier one for the same net.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from residuum.serving.refusals import Refusal
+from residuum.serving.turns import Turns
 
 RECENT = 0.2
 """Weight of the newest measurement in what is expected."""
@@ -31,6 +32,8 @@ class Work:
     most: int
     seconds: float = 0.0
     """What a picture is expected to take, as lately measured."""
+    cores: int = 0
+    """How many it computes on."""
 
     def measured(self, seconds: float, pictures: int) -> None:
         """Take account of a batch."""
@@ -68,11 +71,13 @@ class Place:
 class Desk:
     """Gives places until there are `places` of them or they are expected to take `longest_wait` seconds.
 
-    `gather`: for how many seconds a picture waits at most for others that are being decoded, to go together.
+    `gather`: for how many seconds a picture waits at most for others that are being decoded, to go together; not
+    counted while all of the `cores` decode, when the net could not compute either.
     """
 
-    def __init__(self, places: int, longest_wait: float, gather: float) -> None:
+    def __init__(self, places: int, longest_wait: float, gather: float, cores: int = 1) -> None:
         self.places, self.longest_wait, self.gather = places, longest_wait, gather
+        self.turns = Turns(cores)
         self.taken: set[Place] = set()
         self.waiting: deque[Job] = deque()
         self.preparing = 0.0
@@ -113,7 +118,7 @@ class Desk:
         self.look(work)
         place, began = Place(work, work.seconds + self.preparing), time.monotonic()
         self.taken.add(place)
-        expected = self.expected
+        expected = self.expected + self.drag * work.seconds * (work.most - 1)  # of those that come to its batch later
         try:
             yield place
             self._waited(time.monotonic() - began, expected)
@@ -163,7 +168,7 @@ class Desk:
         first = self.waiting[0]
         while True:
             found = [job for job in self.waiting if job.work is first.work][: first.work.most]
-            left = first.since + self.gather - time.monotonic()
+            left = self._begins_at(first) - time.monotonic()
             coming = any(place.work is first.work and not place.waits for place in self.taken)
             if len(found) == first.work.most or left <= 0 or not coming or not found:
                 break
@@ -172,11 +177,18 @@ class Desk:
             self.waiting.remove(job)
         return found
 
+    def _begins_at(self, first: Job) -> float:
+        """Return when the net begins at the latest: decoding has no longer turns than the net."""
+        turn_ends = self.turns.began + first.work.seconds * first.work.most
+        busy_until = turn_ends if self.turns.full else min(self.turns.full_until, turn_ends)
+        return max(first.since, busy_until) + self.gather
+
     async def _compute(self, batch: list[Job]) -> None:
         work, began = batch[0].work, time.perf_counter()
         loop = asyncio.get_running_loop()
         try:
-            results = await loop.run_in_executor(self._thread, work.run, [job.payload for job in batch])
+            with self.turns.to_compute(work.cores):
+                results = await loop.run_in_executor(self._thread, work.run, [job.payload for job in batch])
         except Exception as error:
             for job in batch:
                 if not job.answered.done():

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from residuum.data.class_names import numbered_as
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode
 from residuum.data.open import open_data
 from residuum.errors import UserError
@@ -29,21 +30,23 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
     trained_with = predictor.about.data
     if not count or trained_with is None:
         return ()
+    columns = ColumnNames.of(predictor.about.settings)
     try:
-        data = numbered_as(open_data(trained_with.source, fetch_allowed=False), predictor.classes)
+        data = numbered_as(open_data(trained_with.source, fetch_allowed=False, columns=columns), predictor.classes)
         split = data.test or data.validation or data.train
         turns = np.empty(len(split), np.int64)
         for label in np.unique(split.labels):
             rows = np.flatnonzero(split.labels == label)
             turns[rows] = np.arange(len(rows))
         rows = np.lexsort((split.labels, turns))[:count]  # the first of each class, then the second
-        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]]) for i in rows.tolist())
+        greys = predictor.model.view.greys
+        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], greys) for i in rows.tolist())
     except UserError:
         return ()
 
 
-def _file(encoded: bytes | np.ndarray, name: str) -> Picture:
-    image = Image.fromarray(decode(encoded, name))
+def _file(encoded: bytes | np.ndarray, name: str, greys: tuple[int, int] | None) -> Picture:
+    image = Image.fromarray(decode(encoded, name, span=greys))
     image.thumbnail((SIDE, SIDE))
     file, small = io.BytesIO(), max(image.size) <= 128
     image.save(file, "PNG" if small else "JPEG", quality=90)

@@ -17,6 +17,7 @@ import numpy as np
 from msgspec import convert, structs
 from numpy.typing import NDArray
 
+from residuum import machine
 from residuum.data.decode import BrokenPicture, decode, evaluation_view
 from residuum.errors import UserError
 from residuum.outward_settings import ServeSettings
@@ -73,7 +74,7 @@ class Served:
             why = f"it is stored in more than {MOST_SCANS} passes"
             raise BrokenPicture("cannot read the picture that was sent", why)
         how = self.predictor.model.view
-        pixels = decode(encoded, "that was sent", self.pixels)
+        pixels = decode(encoded, "that was sent", self.pixels, how.greys)
         if is_cut and pixels.shape[:2] == (how.image_size, how.image_size):
             return pixels
         return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
@@ -104,7 +105,8 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     )
     side = predictor.model.view.image_size
     blank = np.zeros((side, side, 3), np.uint8)
-    predict = Work(partial(_predicted, predictor), settings.batch)
+    computes_on = 0 if predictor.leaves_the_processor else min(predictor.threads or machine.cores(), machine.cores())
+    predict = Work(partial(_predicted, predictor), settings.batch, cores=computes_on)
     _time(predict, (blank, 1))
     pixels = round(settings.megapixels * 1e6)
     served = Served(name or predictor.name, place, predictor, predictor.digest, pixels, predict)
@@ -115,8 +117,8 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     from residuum.explanation.live import net_as_json  # torch comes with these
     from residuum.serving.examples import examples_of
 
-    heat = {kind: Work(partial(_heated, predictor, kind), 1) for kind in HEAT_MAPS}
-    switch = Work(partial(_switched, predictor), 1)
+    heat = {kind: Work(partial(_heated, predictor, kind), 1, cores=machine.cores()) for kind in HEAT_MAPS}
+    switch = Work(partial(_switched, predictor), 1, cores=machine.cores())
     _time(heat["Grad-CAM"], (blank, None, 1))
     _time(switch, {"view": blank})
     heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done

@@ -87,7 +87,7 @@ def open_service(settings: ServeSettings, token: str | None = None) -> Service:
                 f"name one of them otherwise: residuum serve OTHER={served.place}",
             )
         models[served.name] = served
-    desk = Desk(settings.queue, settings.longest_wait, settings.gather / 1000)
+    desk = Desk(settings.queue, settings.longest_wait, settings.gather / 1000, machine.cores())
     service = Service(settings, models, token, desk, ThreadPoolExecutor(machine.cores(), "decoding"))
     desk.seen = service.metrics.batch
     return service

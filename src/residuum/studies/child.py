@@ -1,21 +1,22 @@
-"""python -m residuum.studies.child PARENT WORDS: `residuum WORDS`, stopped as by SIGTERM when process PARENT is gone.
+"""python -m residuum.studies.child WORDS: `residuum WORDS`, stopped as by SIGTERM when whoever began it is gone.
 
-A parent that is killed outright can stop nobody; Linux sends its children the signal then. Elsewhere the run goes on to
-its end, and is found there the next time.
+Nobody writes to its stdin: that ends when the process that holds the other end does, however that ends. So the run is
+saved, and gone on with the next time.
 """
 
-import ctypes
 import os
 import runpy
 import signal
-import sys
+import threading
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+def end_with_stdin() -> None:
+    """Wait for the end of stdin, then ask this process to stop."""
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
 
 if __name__ == "__main__":
-    parent = int(sys.argv.pop(1))
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it was gone before it could be asked for
-            sys.exit(128 + signal.SIGTERM)
+    threading.Thread(target=end_with_stdin, daemon=True).start()
     runpy.run_module("residuum", run_name="__main__")

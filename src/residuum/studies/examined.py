@@ -13,6 +13,7 @@ from residuum.choices import Scale
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
 from residuum.depth.recalibrate import recalibrate
+from residuum.evaluation.metrics import wilson
 from residuum.evaluation.opening import BATCH, NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load
 from residuum.models.resnet import ResNet
@@ -52,6 +53,19 @@ def training_batches(run: NetWithData, images: int) -> list[Batch]:
     return list(loader.batches([(0, rows[start : start + BATCH]) for start in range(0, len(rows), BATCH)]))
 
 
+def pictures_of(run: NetWithData, images: int, split: str = "") -> str:
+    """Write "1,000 validation pictures of cifar10", or of which `split` they are."""
+    split = split or run.validation_split
+    of = "pictures that it was trained on, for none were kept aside," if split == "train" else f"{split} pictures"
+    return f"{images:,} {of} of {run.data.name}"
+
+
+def interval_of(per_cent: float, images: int) -> str:
+    """Write the 95 % interval of a share of so many pictures as "2.2–6.8 %"."""
+    low, high = wilson(round(per_cent / 100 * images), images)
+    return f"{100 * low:.1f}–{100 * high:.1f} %"
+
+
 class Examined(NamedTuple):
     """A net, placed and in evaluation mode, and pictures that can be walked again and again."""
 
@@ -59,6 +73,9 @@ class Examined(NamedTuple):
     net: ResNet
     batches: Iterable[Batch]
     compute: Compute
+    images: int
+    pictures: str
+    """How many of which split, in words."""
 
 
 def examine(setup: Setup, model: str | Path, images: int | None = None) -> Examined:
@@ -71,7 +88,10 @@ def examine(setup: Setup, model: str | Path, images: int | None = None) -> Exami
     """
     run = opened(model, setup)
     count = affordable(run.classifier, images or IMAGES[setup.scale])
-    return Examined(run.classifier.name, run.classifier.net, run.validation_loader(count).held(), run.compute)
+    loader, classifier = run.validation_loader(count), run.classifier
+    images = len(loader.split)
+    words = pictures_of(run, images)
+    return Examined(classifier.name, classifier.net, loader.held(), run.compute, images, words)
 
 
 def examine_each(

@@ -29,18 +29,18 @@ class Setup:
     data: str | None = None
     """Pictures asked for; None: the study's own."""
     model: str | None = None
-    """A run or model file to examine in place of nets trained for the study."""
+    """A run or model file to examine in place of nets trained for the study: nothing is decided then."""
     device: Device = "auto"
     threads: int | None = None
     watch: Callable[[Sequence[RunRecord], float], None] = lambda _used, _waited: None
     """Told which runs `trained` gives, and for how many seconds their training was waited for."""
 
 
-def quantity(label: str, values: Sequence[float], unit: str = "", *, exact: bool = False) -> Quantity:
-    """Return a figure of one value for each seed, with mean and standard deviation."""
+def quantity(label: str, values: Sequence[float], unit: str = "", *, exact: bool = False, of: str = "seed") -> Quantity:
+    """Return a figure of one value for each seed, or what else they are `of`, with mean and standard deviation."""
     are_finite, several = all(map(math.isfinite, values)), len(values) > 1
     sd = math.nan if not are_finite else statistics.stdev(values) if several else None
-    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), sd, len(values))
+    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), sd, len(values), of)
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Findings:
     notes: tuple[str, ...] = ()
     settings: Mapping[str, object] = field(default_factory=dict)
     """What was trained and how, for the report."""
+    pictures: str = ""
+    """How many of which split a given model was examined on."""
 
 
 class Texts(Record, frozen=True):

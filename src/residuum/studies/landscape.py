@@ -20,12 +20,14 @@ from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Map, Quantity, Words
 from residuum.studies.charts import lines_of
-from residuum.studies.examined import DEPTHS, affordable, opened, runs_of, training_batches
+from residuum.studies.examined import DEPTHS, affordable, opened, pictures_of, runs_of, training_batches
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.verdict import Rule, below
+from residuum.studies.verdict import Quantities, Rule, below
 
 GRIDS = {"tiny": (5, 125), "quick": (11, 500), "full": (51, 2000)}
 """Points along a side, an odd number, and pictures."""
+DRAWS = 3
+"""Pairs of directions around a given net."""
 RING = 0.5
 """Where the rise is measured: over the points that lie within 0.09 of this radius."""
 ROUNDING = 1e-3
@@ -62,7 +64,6 @@ RULE = Rule(
         "around residual nets",
         "plain-violations": "that around plain ones",
     },
-    given=(),
 )
 
 
@@ -70,24 +71,39 @@ def measure(setup: Setup) -> Findings:
     """Draw the surface around each trained net, with every seed; or around the net given."""
     points, images = GRIDS[setup.scale]
     if setup.model is not None:
-        run = opened(setup.model, setup)
-        kinds = {"given": [surface_of(run, points, affordable(run.classifier, images), 0)]}
-        q = _quantities(kinds, exact=True)
-        words = Words(
-            f"At radius 0.5 the loss is higher by {q['given-rise']}; {q['given-violations']} of the second differences "
-            "are against convexity.",
-            f"半径 0.5 处损失升高 {q['given-rise']}；{q['given-violations']} 的二阶差分违反凸性。",
-        )
-    else:
-        kinds = _trained_for_it(setup, points, images)
-        q = _quantities(kinds)
-        words = Words(
-            f"At radius 0.5 the loss is higher by {q['plain-rise']} around plain nets and by {q['residual-rise']} "
-            f"around residual ones; {q['plain-violations']} and {q['residual-violations']} of the second differences "
-            "are against convexity.",
-            f"半径 0.5 处，普通网络的损失升高 {q['plain-rise']}，残差网络升高 {q['residual-rise']}；"
-            f"违反凸性的二阶差分分别占 {q['plain-violations']} 和 {q['residual-violations']}。",
-        )
+        return _of_model(setup, setup.model)
+    kinds = _trained_for_it(setup, points, images)
+    q = _quantities(kinds)
+    words = Words(
+        f"At radius 0.5 the loss is higher by {q['plain-rise']} around plain nets and by {q['residual-rise']} "
+        f"around residual ones; {q['plain-violations']} and {q['residual-violations']} of the second differences "
+        "are against convexity.",
+        f"半径 0.5 处，普通网络的损失升高 {q['plain-rise']}，残差网络升高 {q['residual-rise']}；"
+        f"违反凸性的二阶差分分别占 {q['plain-violations']} 和 {q['residual-violations']}。",
+    )
+    return _findings(kinds, q, words, points, images)
+
+
+def _of_model(setup: Setup, model: str) -> Findings:
+    """Draw surfaces around one net, each along two directions of its own."""
+    points, most = GRIDS[setup.scale]
+    run = opened(model, setup)
+    images = min(affordable(run.classifier, most), len(run.recalibration_loader(0).split))
+    kinds = {run.classifier.name: [surface_of(run, points, images, draw) for draw in range(DRAWS)]}
+    q = {name.rpartition("-")[2]: one for name, one in _quantities(kinds, "draw").items()}
+    pictures = pictures_of(run, images, "training")
+    words = Words(
+        f"On {pictures}, along {DRAWS} pairs of random directions, the loss is higher by {q['rise']} at radius 0.5; "
+        f"{q['violations']} of the second differences are against convexity.",
+        f"在 {images} 张训练图片上，沿 {DRAWS} 对随机方向，半径 0.5 处损失升高 {q['rise']}；"
+        f"{q['violations']} 的二阶差分违反凸性。",
+    )
+    return _findings(kinds, q, words, points, images, pictures)
+
+
+def _findings(
+    kinds: Mapping[str, Sequence[Surface]], q: Quantities, words: Words, points: int, images: int, pictures: str = ""
+) -> Findings:
     middle = lines_of(kinds, lambda one: tuple(zip(one.at, one.rows[points // 2], strict=True)))
     cut = Lines("Loss along one direction", "a", "loss, nats", middle, log_y=True)
     return Findings(
@@ -101,6 +117,7 @@ def measure(setup: Setup) -> Findings:
             "which is among the figures.",
         ),
         settings={"points": points, "images": images},
+        pictures=pictures,
     )
 
 
@@ -210,7 +227,7 @@ def flat_share(surface: Surface) -> float:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _quantities(kinds: Mapping[str, Sequence[Surface]], *, exact: bool = False) -> dict[str, Quantity]:
+def _quantities(kinds: Mapping[str, Sequence[Surface]], of: str = "seed") -> dict[str, Quantity]:
     measured: dict[str, tuple[str, Callable[[Surface], float], str]] = {
         "centre": ("loss of the net itself", lambda one: one.centre, "nats"),
         "rise": ("rise of the loss at radius 0.5", rise, "nats"),
@@ -218,7 +235,7 @@ def _quantities(kinds: Mapping[str, Sequence[Surface]], *, exact: bool = False) 
         "flat": ("points within 1 nat of the centre", lambda one: 100 * flat_share(one), "%"),
     }
     return {
-        f"{kind}-{name}": quantity(f"{words}, {kind}", list(map(figure, surfaces)), unit, exact=exact)
+        f"{kind}-{name}": quantity(f"{words}, {kind}", list(map(figure, surfaces)), unit, of=of)
         for kind, surfaces in kinds.items()
         for name, (words, figure, unit) in measured.items()
     }

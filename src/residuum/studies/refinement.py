@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, split
 from torch.nn.functional import cosine_similarity, cross_entropy
 
@@ -18,7 +19,17 @@ from residuum.evaluation.opening import NetWithData
 from residuum.models.resnet import ResNet
 from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import lines_of, numbered
-from residuum.studies.examined import DEPTHS, IMAGES, affordable, notes_on_pictures, opened, runs_of, training_batches
+from residuum.studies.examined import (
+    DEPTHS,
+    IMAGES,
+    affordable,
+    interval_of,
+    notes_on_pictures,
+    opened,
+    pictures_of,
+    runs_of,
+    training_batches,
+)
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.verdict import Rule, above
@@ -39,37 +50,41 @@ class Seen:
     """Accuracy of the net's own head behind each block of the last stage, by the block's name."""
     cosine: Mapping[str, float]
     """Mean cosine between F and −∂L/∂x_l of each block that keeps the shape, by the block's name."""
+    images: int
+    """Validation pictures."""
 
 
-CLAIM = (above("cosine-last", 0.0), above("own-end", "own-start"))
 RULE = Rule(
-    CLAIM,
+    (above("cosine-last", 0.0), above("own-end", "own-start")),
     {
         "cosine-last": "the mean cosine of F and −∂L/∂x over the last stage's blocks that keep the shape",
         "own-end": "the share of pictures that the net's own head calls right behind the last block",
         "own-start": "that behind the stage's first block",
     },
-    given=CLAIM,
+)
+
+
+NOTES = (
+    "F is all that a block changes, what stands after the addition included.",
+    "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged on "
+    "pictures that were kept aside.",
+    "Within a stage only: the head fits no other stage's maps, and F needs input and output of one shape.",
 )
 
 
 def measure(setup: Setup) -> Findings:
     """Look into trained residual nets and, for the probes, plain ones; or into the net given."""
     if setup.model is not None:
-        run = opened(setup.model, setup)
-        check_examinable(run.classifier.net)
-        kinds = {"residual": [look(run, setup)]}
-    else:
-        depth = DEPTHS[setup.scale][-1]
-        runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
-        kinds = {
-            name: [look(opened(record.path, setup), setup) for record in runs[kind, depth]]
-            for name, kind in (("residual", "resnet"), ("plain", "plain"))
-        }
-    q = _quantities(kinds["residual"], exact=setup.model is not None)
-    if "plain" in kinds:
-        plain = [100 * one.probe[-1] for one in kinds["plain"]]
-        q["plain-probe-end"] = quantity("probe behind the last block, plain", plain, "%")
+        return _of_model(setup, setup.model)
+    depth = DEPTHS[setup.scale][-1]
+    runs = runs_of(setup, [("resnet", depth), ("plain", depth)])
+    kinds = {
+        name: [look(opened(record.path, setup), setup) for record in runs[kind, depth]]
+        for name, kind in (("residual", "resnet"), ("plain", "plain"))
+    }
+    q = _quantities(kinds["residual"])
+    plain = [100 * one.probe[-1] for one in kinds["plain"]]
+    q["plain-probe-end"] = quantity("probe behind the last block, plain", plain, "%")
     cosines_by_stage = ", ".join(str(one) for name, one in q.items() if name.startswith("cosine-stage"))
     return Findings(
         q,
@@ -81,13 +96,35 @@ def measure(setup: Setup) -> Findings:
             f"准确率为 {q['own-start']}，接在最后一个残差块之后为 {q['own-end']}。",
         ),
         _charts(kinds),
-        notes=(
-            "F is all that a block changes, what stands after the addition included.",
-            "Probes are ridge regressions on at most 2,000 training pictures, which the net has seen; they are judged "
-            "on validation pictures.",
-            "Within a stage only: the head fits no other stage's maps, and F needs input and output of one shape.",
-            *notes_on_pictures(setup),
+        notes=(*NOTES, *notes_on_pictures(setup)),
+    )
+
+
+def _of_model(setup: Setup, model: str) -> Findings:
+    """Look into one net."""
+    run = opened(model, setup)
+    check_examinable(run.classifier.net)
+    seen, name = look(run, setup), run.classifier.name
+    pictures, own = pictures_of(run, seen.images), [100 * share for share in seen.own.values()]
+    shares = [f"{share:.1f} % (95 % interval {interval_of(share, seen.images)})" for share in (own[0], own[-1])]
+    q = {key: replace(one, exact=True) for key, one in _quantities([seen]).items() if not key.startswith("cosine")}
+    for stage, blocks in _stages(seen):
+        label = f"mean cosine of F and −∂L/∂x of a block, {stage}"
+        q[f"cosine-{stage}"] = quantity(label, [seen.cosine[block] for block in blocks], of="block")
+    cosines_by_stage = ", ".join(str(one) for key, one in q.items() if key.startswith("cosine"))
+    return Findings(
+        q,
+        Words(
+            f"On {pictures}, F and the negative gradient of the loss have a cosine of {cosines_by_stage}, stage by "
+            f"stage (mean ± sd of the blocks). Its own head is right on {shares[0]} of them behind the last stage's "
+            f"first block and on {shares[1]} behind its last.",
+            f"在 {seen.images} 张图片上，F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}（各块的均值 ± 标准差）。"
+            f"网络自身的分类层接在最后阶段第一个残差块之后，准确率为 {shares[0]}，"
+            f"接在最后一个残差块之后为 {shares[1]}。",
         ),
+        _charts({name: [seen]}),
+        notes=NOTES,
+        pictures=pictures,
     )
 
 
@@ -113,7 +150,8 @@ def look(run: NetWithData, setup: Setup) -> Seen:
     batches = list(run.validation_loader(images))
     probe = probes(pooled(net, training_batches(run, 2 * images)), pooled(net, batches))
     cosine = cosines(net, batches) if net.spec.shortcut != "none" else {}
-    return Seen(tuple(name for name, _ in net.blocks()), probe, own_head(net, batches), cosine)
+    count = sum(len(batch.labels) for batch in batches)
+    return Seen(tuple(name for name, _ in net.blocks()), probe, own_head(net, batches), cosine, count)
 
 
 # --- what is measured ---------------------------------------------------------------------------
@@ -191,7 +229,12 @@ def _cosines(net: ResNet, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
+def _stages(seen: Seen) -> list[tuple[str, list[str]]]:
+    """Return the blocks that keep the shape, stage by stage."""
+    return [(stage, list(group)) for stage, group in groupby(seen.cosine, key=lambda block: block.partition(".")[0])]
+
+
+def _quantities(seen: Sequence[Seen]) -> dict[str, Quantity]:
     own = [list(one.own.values()) for one in seen]
     raising = [sum(b > a for a, b in pairwise(one)) / (len(one) - 1) for one in own]
     shares = {
@@ -202,26 +245,25 @@ def _quantities(seen: Sequence[Seen], *, exact: bool) -> dict[str, Quantity]:
         "probe-end": ("probe behind the last block", [one.probe[-1] for one in seen]),
     }
     quantities = {
-        name: quantity(label, [100 * value for value in values], "%", exact=exact)
-        for name, (label, values) in shares.items()
+        name: quantity(label, [100 * value for value in values], "%") for name, (label, values) in shares.items()
     }
-    for stage, group in groupby(seen[0].cosine, key=lambda block: block.partition(".")[0]):
-        names = list(group)
+    for stage, names in _stages(seen[0]):
         values = [sum(one.cosine[name] for name in names) / len(names) for one in seen]
-        quantities[f"cosine-{stage}"] = quantity(f"cosine of F and −∂L/∂x, {stage}", values, exact=exact)
+        quantities[f"cosine-{stage}"] = quantity(f"cosine of F and −∂L/∂x, {stage}", values)
         quantities["cosine-last"] = quantities[f"cosine-{stage}"]
     return quantities
 
 
 def _charts(kinds: Mapping[str, Sequence[Seen]]) -> tuple[Lines, ...]:
-    number = {name: place for place, name in enumerate(kinds["residual"][0].blocks, start=1)}
+    (residual, nets), *_ = kinds.items()
+    number = {name: place for place, name in enumerate(nets[0].blocks, start=1)}
 
     def at_blocks(values: Mapping[str, float], times: float = 1.0) -> Points:
         return tuple((number[name], times * value) for name, value in values.items())
 
     probe = lines_of(kinds, lambda one: numbered((100 * share for share in one.probe), first=0))
     own = lines_of(kinds, lambda one: at_blocks(one.own, 100))
-    cosine = lines_of({"residual": kinds["residual"]}, lambda one: at_blocks(one.cosine))
+    cosine = lines_of({residual: nets}, lambda one: at_blocks(one.cosine))
     return (
         Lines("What a linear probe finds behind each block", "block", "accuracy, %", probe),
         Lines("The net's own head behind each block of the last stage", "block", "accuracy, %", own),

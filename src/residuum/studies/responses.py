@@ -88,9 +88,7 @@ RULE = Rule(
         "plain": "that of this plain net",
         "deep": "the mean response of the deepest residual net",
         "shallow": "that of the shallowest",
-        "model-ratio": "the median block's sd(F) / sd(h)",
     },
-    given=(below("model-ratio", 1.0),),
     besides="A response is the standard deviation of what a layer gives, behind its BN and before any nonlinearity or "
     "addition.",
 )
@@ -131,16 +129,16 @@ def measure(setup: Setup) -> Findings:
     )
 
 
-def _quantities(found: Mapping[str, Sequence[Responses]], *, exact: bool = False) -> dict[str, Quantity]:
+def _quantities(found: Mapping[str, Sequence[Responses]]) -> dict[str, Quantity]:
     """Return NAME-response and, where it has shortcuts, NAME-ratio of each net."""
     q = {}
     for name, nets in found.items():
         means = [statistics.fmean(one.layers) for one in nets]
         label = f"mean standard deviation of a layer's response, {name}"
-        q[f"{name}-response"] = quantity(label, means, exact=exact)
+        q[f"{name}-response"] = quantity(label, means)
         if nets[0].ratios:
             medians = [statistics.median(one.ratios) for one in nets]
-            q[f"{name}-ratio"] = quantity(f"median sd(F) / sd(h), {name}", medians, exact=exact)
+            q[f"{name}-ratio"] = quantity(f"median sd(F) / sd(h), {name}", medians)
     return q
 
 
@@ -172,19 +170,26 @@ def _charts(
 def _of_model(setup: Setup, model: str) -> Findings:
     """Examine one net."""
     seen = examine(setup, model)
-    found = {seen.name: [responses(seen.net, seen.batches)]}
-    q = {f"model-{name.rpartition('-')[2]}": one for name, one in _quantities(found, exact=True).items()}
+    one = responses(seen.net, seen.batches)
+    found = {seen.name: [one]}
+    response = f"standard deviation of a layer's response, {seen.name}"
+    q = {"model-response": quantity(response, one.layers, of="layer")}
     charts = [_layers(found)]
     english, chinese = "It has no shortcut to compare its branches with.", "它没有捷径连接，支路无从比较。"
-    if "model-ratio" in q:
+    if one.ratios:
+        q["model-ratio"] = quantity(f"sd(F) / sd(h), {seen.name}", one.ratios, of="block")
         charts.append(_ratios(found))
-        english = f"The median branch is {q['model-ratio']} times its shortcut."
-        chinese = f"残差支路与捷径之比的中位数为 {q['model-ratio']}。"
+        middle, low, high = (f"{at(one.ratios):.3g}" for at in (statistics.median, min, max))
+        english = f"Of its {len(one.ratios)} blocks the median branch is {middle} times its shortcut ({low} to {high})."
+        chinese = f"{len(one.ratios)} 个块中，支路与捷径之比的中位数为 {middle}（{low} 至 {high}）。"
     return Findings(
         q,
         Words(
-            f"Mean standard deviation of a layer's response: {q['model-response']}. {english}",
-            f"各层响应标准差的均值：{q['model-response']}。{chinese}",
+            f"On {seen.pictures} the standard deviation of its {len(one.layers)} layers' responses is "
+            f"{q['model-response'].mean:.3g} in the mean ({min(one.layers):.3g} to {max(one.layers):.3g}). {english}",
+            f"在 {seen.images} 张图片上，{len(one.layers)} 个层的响应标准差平均为 {q['model-response'].mean:.3g}"
+            f"（{min(one.layers):.3g} 至 {max(one.layers):.3g}）。{chinese}",
         ),
         tuple(charts),
+        pictures=seen.pictures,
     )

@@ -25,6 +25,8 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         Stopped: a signal came; what was trained is kept, and the same command goes on.
     """
     wanted = chosen(settings)
+    if settings.data and Path(settings.data).is_dir():
+        runs.refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
     setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),
@@ -45,6 +47,10 @@ def chosen(settings: StudySettings) -> list[str]:
         UserError: none was, one does not exist, or one cannot examine the model given.
     """
     known = texts()
+    if settings.model is not None and settings.seeds != StudySettings.seeds:
+        raise UserError(
+            "a model that is given has no seeds", "they are those of nets that studies train", "leave out --seeds"
+        )
     if not settings.names:
         raise UserError("which study?", "", "residuum study --list shows them; residuum study NAME runs one")
     for name in settings.names:
@@ -79,14 +85,17 @@ def _run(study: Study, setup: Setup) -> Path:
     of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
     folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
     write_record(folder / runs.STUDY, found)
-    say(f"{study.name}: {found.verdict.answer} at this scale. {findings.measured.en}")
+    say(f"{study.name}: {f'{found.answer} at this scale. ' if found.answer else ''}{findings.measured.en}")
     return folder
 
 
 def record(
     study: Study, setup: Setup, findings: Findings, seconds: float, used: Sequence[runs.RunRecord] = ()
 ) -> StudyRecord:
-    """Judge the figures, and return what study.json says; `seconds` is what measuring took, besides training."""
+    """Judge the figures, but for those of a given model, and return what study.json says.
+
+    `seconds` is what measuring took, besides training.
+    """
     return StudyRecord(
         kind="study",
         name=study.name,
@@ -96,10 +105,10 @@ def record(
         source=study.texts.source,
         predicate=str(study.rule),
         scale=setup.scale,
-        seeds=setup.seeds,
+        seeds=() if setup.model else setup.seeds,
         examined=setup.model and Path(setup.model).name,
         command=command(study.name, setup),
-        verdict=study.rule.judge(findings.quantities, given=setup.model is not None),
+        verdict=None if setup.model else study.rule.judge(findings.quantities),
         measured=findings.measured,
         quantities=dict(findings.quantities),
         charts=from_json(rounded(to_json(findings.charts)), tuple[Chart, ...], study.name),
@@ -109,6 +118,7 @@ def record(
         seconds=round(seconds, 1),
         runs={run.path.name: round(sum(line.seconds for line in run.epochs), 2) for run in used},
         environment=machine.environment(),
+        pictures=findings.pictures,
     )
 
 
@@ -123,8 +133,8 @@ def rounded(charts: Any) -> Any:
 
 def command(name: str, setup: Setup) -> str:
     """Return the line that repeats the study."""
-    words = ["residuum", "study", name, "--scale", setup.scale, "--seeds", str(len(setup.seeds))]
-    words += ["--model", str(setup.model)] if setup.model else []
+    words = ["residuum", "study", name, "--scale", setup.scale]
+    words += ["--model", setup.model] if setup.model else ["--seeds", str(len(setup.seeds))]
     words += ["--data", str(setup.data)] if setup.data else []
     return " ".join(words)
 

@@ -7,7 +7,6 @@ thread, and as many go side by side as there are cores: small nets gain little f
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -39,6 +38,8 @@ PICTURES = "cifar10"
 QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
 TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
+WAITING = 0.2
+"""Seconds between two looks at what others do."""
 ON_A_GPU = 4
 """Runs side by side on one GPU: small nets leave most of it idle."""
 
@@ -128,18 +129,31 @@ def _train(setup: Setup, missing: dict[Path, TrainSettings]) -> None:
     jobs = {folder: replace(settings, device=setup.device, **threads) for folder, settings in missing.items()}
     if most == 1:
         for folder, settings in jobs.items():
-            train(_going_on(folder, settings))
+            if not _trained_by_another(folder, lambda: None):
+                train(_going_on(folder, settings))
     else:
         _side_by_side(jobs, most)
 
 
 def _going_on(folder: Path, settings: TrainSettings) -> TrainSettings:
     """Return the settings that begin a run, or go on with one that was interrupted."""
-    if (folder / runs.CHECKPOINT).is_file():
-        return TrainSettings(resume=str(folder))
-    if folder.exists():
-        shutil.rmtree(folder)  # one of ours, stopped before it had anything to save
-    return replace(settings, out=str(folder))
+    return TrainSettings(resume=str(folder)) if runs.is_run(folder) else replace(settings, out=str(folder))
+
+
+def _trained_by_another(folder: Path, asked_to_stop: Callable[[], int | None]) -> bool:
+    """Wait while another process writes a run: another study, or what is left of one that was killed. Say whether it
+    has finished then (Stopped: a signal came)."""
+    if runs.is_held(folder):
+        say(f"another process trains {folder.name}: waiting for it")
+        while runs.is_held(folder):
+            _refuse_to_go_on(asked_to_stop())
+            time.sleep(WAITING)
+    return _finished(folder)
+
+
+def _refuse_to_go_on(code: int | None) -> None:
+    if code is not None:
+        raise Stopped("stopped; the same command goes on", code)
 
 
 def _side_by_side(jobs: dict[Path, TrainSettings], most: int) -> None:
@@ -150,20 +164,24 @@ def _side_by_side(jobs: dict[Path, TrainSettings], most: int) -> None:
             while waiting or running:
                 while waiting and len(running) < most:
                     folder, settings = waiting.pop(0)
-                    running[_start(folder, _going_on(folder, settings))] = folder
+                    if _trained_by_another(folder, asked_to_stop):
+                        done += 1
+                    else:
+                        running[_start(folder, _going_on(folder, settings))] = folder
                 for process in [one for one in running if one.poll() is not None]:
-                    _check(process.returncode, running.pop(process))
+                    with process:
+                        _check(process.returncode, running.pop(process))
                     done += 1
                     left = (time.monotonic() - started) / done * (len(jobs) - done)
                     say(f"{done} of {len(jobs)} nets trained, about {left / 60:.0f} min to go")
-                if (code := asked_to_stop()) is not None:
-                    raise Stopped("stopped; the same command goes on", code)
-                time.sleep(0.2)
+                _refuse_to_go_on(asked_to_stop())
+                time.sleep(WAITING)
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)
             for process in running:
-                process.wait()
+                with process:
+                    process.wait()
 
 
 def _start(folder: Path, settings: TrainSettings) -> "subprocess.Popen[bytes]":
@@ -171,12 +189,12 @@ def _start(folder: Path, settings: TrainSettings) -> "subprocess.Popen[bytes]":
     folder.parent.mkdir(parents=True, exist_ok=True)
     config = folder.with_suffix(".json")
     write_json(config, {name: as_json(settings)[name] for name in explicit(settings)})
-    words = [str(os.getpid()), "train", "--config", str(config)]
+    words = ["train", "--config", str(config)]
     command = [sys.executable, "-m", "residuum.studies.child", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with folder.with_suffix(".log").open("wb") as log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=environment, start_new_session=True
         )
 
 

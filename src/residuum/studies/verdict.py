@@ -76,23 +76,14 @@ class Rule:
     claim: tuple[Comparison, ...]
     words: Mapping[str, str]
     """What each quantity is called in the rule."""
-    given: tuple[Comparison, ...] | None = None
-    """What is asked of a given model in its place; () if one net alone decides nothing, None if none can be given."""
     where: str = ""
     """What holds of all of it, as a sentence."""
     besides: str = ""
     """What else there is to say, as a sentence."""
 
-    def judge(self, q: Quantities, *, given: bool = False) -> Verdict:
-        """Return the verdict on these figures, which are of a `given` model or of the study's own nets."""
-        if not given:
-            return decide([part for one in self.claim for part in one.parts(q)])
-        return decide([part for one in self.given or () for part in self._of_given(one, q)] or [ALONE])
-
-    def _of_given(self, one: Comparison, q: Quantities) -> list[Part]:
-        """Return its parts, which say nothing where the net has not what they are about."""
-        missing = [name for name in (*one.ones, *one.others) if isinstance(name, str) and name not in q]
-        return [Part(f"this net has not {self.words[name]}", None) for name in missing] or one.parts(q)
+    def judge(self, q: Quantities) -> Verdict:
+        """Return the verdict on these figures, which are of nets trained to decide it."""
+        return decide([part for one in self.claim for part in one.parts(q)])
 
     def __str__(self) -> str:
         pairs = sum(len(one.ones) * len(one.others) for one in self.claim)
@@ -101,18 +92,9 @@ class Rule:
             f"Supported: {self._said(self.claim)}.",
             f"Contradicted: {ANY.get(pairs, 'any of these')} is the other way round.",
             "Each beyond two standard errors.",
-            self._said_of_given(),
             self.besides,
         ]
         return " ".join(part for part in parts if part)
-
-    def _said_of_given(self) -> str:
-        if self.given is None:
-            return ""
-        if not self.given:
-            return "Of one net given alone nothing is decided."
-        same = self.given == self.claim
-        return "Of a given net: the same." if same else f"Of a given net: {self._said(self.given)}."
 
     def _said(self, comparisons: Sequence[Comparison]) -> str:
         clauses = []
@@ -139,8 +121,6 @@ def _number(value: float) -> str:
 
 
 # --- from figures to the answer -----------------------------------------------------------------
-
-ALONE = Part("one net alone is not compared with another", None)
 
 
 def _part(a: Quantity, relation: Relation, b: Quantity | float, by: float) -> Part:

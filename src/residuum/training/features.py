@@ -59,8 +59,10 @@ def _of_one_view(
     content = (*_key(net, loader, compute), *(["mirrored"] if mirrored else []))
     key = hashlib.sha256(repr(content).encode()).hexdigest()
     path = machine.cache_folder() / _NAME / f"{key}.safetensors"
-    with suppress(UserError):  # not there, or damaged
-        return read_tensors(path)[0][_NAME].numpy()
+    with suppress(UserError, KeyError):  # not there, or damaged
+        kept = read_tensors(path)[0][_NAME].numpy()
+        if kept.shape == (len(loader.split), net.fc.in_features) and kept.dtype == np.float32:
+            return kept
     found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, mirrored)
     try:
         write_whole(path, sealed({_NAME: found}, {}))
@@ -74,6 +76,7 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
     weights = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("fc.")}
     how = loader.preprocessing
     shown = (how.image_size, how.resize_to, how.interpolation, how.mean.tobytes(), how.std.tobytes())
+    shown += (how.greys,) if how.greys else ()
     versions = (DECODE_VERSION, PIL.__version__, torch.__version__)
     computed = (compute.precision, compute.device.type, compute.uses_kernels)
     spec = {**net.spec.as_json(), "num_classes": None}

@@ -25,6 +25,7 @@ from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.run import Event
 from residuum.training.features import features
 from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds, mean_loss
+from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.start import Loaders, final_split, make_net
@@ -57,7 +58,7 @@ class Fitted:
 
 
 def train_head(
-    run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
 ) -> tuple[Resolved, ResNet, Evaluation]:
     """Return the way taken, with the views that were chosen; the net with its last layer fitted; and the run's final
     figures, which are written.
@@ -66,9 +67,9 @@ def train_head(
         Stopped: a signal came; the message says how to go on.
         UserError: pictures cannot be read, or are all the same.
     """
-    fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
+    fitted = fit_to_features(folder.folder(), resolved, loaders, asked_to_stop)
     resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
-    return resolved, fitted.net, judge_head(run, resolved, loaders, fitted)
+    return resolved, fitted.net, judge_head(folder.folder(), resolved, loaders, fitted)
 
 
 def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Fitted:

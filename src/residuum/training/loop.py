@@ -163,7 +163,8 @@ def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tens
     logits = logits.float()  # (B, K)
     loss = cross_entropy(logits, labels, job.class_weights, label_smoothing=job.recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
-    gradients = [p.grad for p in job.net.parameters() if p.grad is not None]
+    moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
+    gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
     return loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm
 

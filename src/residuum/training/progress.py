@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from residuum.console import say
+from residuum.console import forgiving_stderr, say
 from residuum.errors import UserError
 from residuum.records.codec import to_json
 from residuum.records.run import Epoch, Line, Step
@@ -23,7 +23,7 @@ PLAIN_SECONDS = 30.0
 @contextmanager
 def shown(done: int, iterations: int) -> Iterator[Report]:
     """Yield the function that shows each metrics line, from step `done` on."""
-    console = Console(stderr=True)
+    console = Console(file=forgiving_stderr())  # type: ignore[arg-type]
     if console.is_terminal:
         columns = (
             TextColumn("epoch {task.fields[epoch]:.1f}"),

@@ -30,7 +30,7 @@ def run_name(resolved: Resolved) -> str:
 
 
 def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
-    """Write settings, environment and the rows cut for validation."""
+    """Write environment, the rows cut for validation and, last, the settings: with them the folder is a run."""
     settings = as_json(replace(resolved.settings, out=None, resume=None))
     written = RunSettings(
         command=command(asked),
@@ -45,10 +45,10 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
             "fused": resolved.compute.uses_kernels,
         },
     )
-    write_record(run / runs.SETTINGS, written)
     write_record(run / runs.ENVIRONMENT, machine.environment())
     if resolved.cut is not None:
         write_record(run / runs.SPLIT, SplitRows(validation=tuple(resolved.cut.validation.tolist())))
+    write_record(run / runs.SETTINGS, written)
 
 
 def record_data(run: Path, resolved: Resolved) -> None:

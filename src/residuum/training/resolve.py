@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum import runs
@@ -13,7 +14,7 @@ from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.cache import fingerprint
-from residuum.data.contract import ImageData
+from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
@@ -26,8 +27,11 @@ from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import FEW
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
+from residuum.records.codec import read_record, write_record
+from residuum.records.run import SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
+from residuum.training.binding import own_settings
 from residuum.training.way import (
     chosen_start,
     fewer_passes,
@@ -69,7 +73,7 @@ class Resolved:
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or Path(self.settings.start or "").stem or "net"
+        return self.settings.model or (self.start.name if self.start else "net")
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
@@ -116,7 +120,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             balance=_is_balanced(settings, named_recipe, data),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
-            workers=compute.workers if settings.workers is None else settings.workers,
+            workers=compute.workers(settings.workers),
         ),
         data=data,
         cut=cut,
@@ -132,16 +136,17 @@ def resolve(settings: TrainSettings) -> Resolved:
 def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
     """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
     named_recipe = recipe_name(_asked_recipe(settings), settings.target)
-    start = load(start_file(str(settings.start))) if settings.start is not None else None
+    start = load(start_file(str(settings.start)), backbone=True) if settings.start is not None else None
     if settings.model is not None or start is not None:
         _net(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"))
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
     data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
-        settings, start = replace(settings, start=name), load(start_file(name))
+        settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
         named_recipe = _asked_recipe(settings)
     if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
@@ -307,15 +312,15 @@ def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> 
 
 
 def reopen(settings: TrainSettings) -> Resolved:
-    """Resolve a stopped run again from what it wrote down, and check that the data are still the same.
+    """Resolve a stopped run again from what it wrote down, and check that its data, wherever they lie, are the same.
 
     Raises:
-        UserError: not a run; already finished; other settings were given; or the data have changed.
+        UserError: not a run; already finished; settings besides the data's place were given; or the data have changed.
     """
     assert settings.resume is not None
     run = Path(settings.resume)
-    record = runs.read_run(run)
-    others = set(explicit(settings)) - {"resume", "skip_broken"}
+    record = runs.read_begun(run)
+    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
     if others:
         flags = ", ".join(map(flag, sorted(others)))
         raise UserError(
@@ -325,18 +330,46 @@ def reopen(settings: TrainSettings) -> Resolved:
         )
     if (run / runs.MODEL).exists():
         raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
-    is_steps = record.settings.summary.recipe not in BY_FOLDS
-    if is_steps and not (run / runs.CHECKPOINT).exists() and not (run / runs.PREVIOUS_CHECKPOINT).exists():
-        raise UserError(f"{run} holds no checkpoint", "it was stopped before its first", "start it again")
-    again = TrainSettings(**record.settings.settings)
+    again = own_settings(run, record.settings)
     again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
+    if record.data is not None:
+        again = replace(again, data=settings.data or _there(run, record.data.source))
     resolved = resolve(again)
-    if record.data is None or fingerprint(resolved.data) != record.data.fingerprint:
+    if record.data is None:
+        raise UserError(
+            f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
+        )
+    if fingerprint(resolved.data) != record.data.fingerprint:
         raise UserError(
             f"the data in {resolved.data.source} are no longer those the run in {run} began with",
             "pictures, labels or class names have changed",
-            "bring the old data back, or start a new run",
+            f"bring the old data back, give their place (residuum train DATA --resume {run}), or start a new run",
         )
+    if resolved.data.source != record.data.source:
+        say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
+        write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
+    _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:
+    """Refuse a file that says that other pictures were kept aside than were (UserError)."""
+    if file.exists() and cut is not None and read_record(file, SplitRows).validation != tuple(cut.validation.tolist()):
+        raise UserError(
+            f"{file} does not hold the rows that were kept aside in training",
+            "it was edited, or is another run's",
+            "bring the old one back, or remove it: the rows follow from --seed and --validation",
+        )
+
+
+def _there(run: Path, source: str) -> str:
+    """Return where a run's data lie (UserError if that is a folder that is gone)."""
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise UserError(
+            f"the data of the run in {run} are no longer in {source}",
+            "the folder has been moved, or is not mounted",
+            f"if it has moved: residuum train NEW_PLACE --resume {run}",
+        )
+    return source

@@ -39,7 +39,7 @@ from residuum.files import write_whole
 from residuum.loading import load
 from residuum.records.codec import write_record
 from residuum.records.review import Finding, FindingKind, Review, Shown
-from residuum.settings import ReviewSettings
+from residuum.settings import ReviewSettings, TrainSettings
 from residuum.training.features import features
 
 PICTURED = 24
@@ -79,8 +79,10 @@ def review(settings: ReviewSettings) -> Review:
         raise UserError("the pictures of which run?", "", "residuum data review RUN")
     run = Path(settings.run)
     asked = runs.read_run(run).settings.settings
-    wanted = {name: asked.get(name, "auto") for name in ("precision", "layout")}  # finds the features in the cache
-    compute = choose_compute(settings.device, wanted["precision"], wanted["layout"], settings.threads)
+    wanted = TrainSettings(
+        **{name: asked.get(name, "auto") for name in ("precision", "layout")}
+    )  # as the cache has them
+    compute = choose_compute(settings.device, wanted.precision, wanted.layout, settings.threads)
     opened = open_with_data(load(run), compute, None)
     if not opened.same:
         raise UserError(

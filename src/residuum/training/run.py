@@ -1,6 +1,8 @@
 """`residuum train`, as a sentence: settings, data, net, loop, judgement, model file."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,10 +13,10 @@ from torch import nn
 from residuum import machine, runs
 from residuum.console import say
 from residuum.data.batches import Loader
-from residuum.errors import listed
+from residuum.errors import UserError, listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.unseen import read_unseen
-from residuum.files import write_whole
+from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
@@ -26,12 +28,14 @@ from residuum.records.review import HeadFit
 from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.training.head_run import train_head
+from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.resolve import BY_FOLDS, Resolved, reopen, resolve
 from residuum.training.signals import stop_requests
 from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
+from residuum.training.state import has_checkpoint
 from residuum.training.steps import take_steps
 from residuum.training.tune_run import train_tuned
 
@@ -43,52 +47,70 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         UserError: something we were given is wrong; the message says what and how to mend it.
         Stopped: a signal came; everything is saved and the message says how to go on.
     """
-    going_on = settings.resume is not None
-    resolved = reopen(settings) if going_on else resolve(settings)
-    run = Path(settings.resume) if settings.resume else runs.new_run_folder(settings.out, run_name(resolved))
+    resolved = resolve(settings) if settings.resume is None else reopen(settings)
+    run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
-    with runs.only_writer(run), stop_requests() as asked_to_stop:
-        if not going_on:
-            if resolved.start is not None:  # so that the run can go on without the original
-                write_whole(run / runs.START, resolved.start.file.read_bytes())
-            record_data(run, resolved)
-            record_start(run, settings, resolved)
-            if skipped := resolved.data.skipped:
-                message = f"gone on without {len(skipped):,} that cannot be read: {listed(one.name for one in skipped)}"
-                runs.append_metrics(run, Event(step=0, message=message))
-        taken, net, judged = _train_and_judge(run, resolved, loaders, asked_to_stop, going_on)
-        _finish(run, taken, loaders, net, judged)
-    return runs.read_run(run)
+    with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
+        if settings.resume is not None:
+            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=say)
+        elif runs.is_only_begun(run):  # another may have begun there meanwhile
+            _begin(run, settings, resolved)
+        else:
+            raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
+        with kept(run) as folder:
+            taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop)
+            _finish(folder.folder(), taken, loaders, net, judged)
+            return runs.read_run(folder.folder())
+
+
+def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
+    return runs.new_run_folder(settings.out, run_name(resolved), resolved.data.source)
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
 
 
+def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
+    """Write down what the run begins with; settings.json comes last and makes the folder a run."""
+    runs.clear_begun(run)
+    if resolved.start is not None:  # so that the run can go on without the original
+        write_whole(run / runs.START, resolved.start.file.read_bytes())
+    record_data(run, resolved)
+    record_start(run, settings, resolved)
+    if skipped := resolved.data.skipped:
+        names = listed(one.name for one in skipped)
+        runs.append_metrics(run, Event(step=0, message=f"gone on without pictures that cannot be read: {names}"))
+
+
+@contextmanager
+def _way_on(run: Path) -> Iterator[None]:
+    """Say how a run goes on that could not write something."""
+    try:
+        yield
+    except CannotWrite as error:
+        how = f"residuum train --resume {run}" if runs.is_run(run) else "the same command"
+        raise CannotWrite(error.what, error.why, f"make room, then: {how}") from error
+
+
 def _train_and_judge(
-    run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], going_on: bool
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
-        return train_head(run, resolved, loaders, asked_to_stop)
+        return train_head(folder, resolved, loaders, asked_to_stop)
     if resolved.recipe.name in AFTER_THE_HEAD:
-        return train_tuned(run, resolved, loaders, asked_to_stop)
-    job = _train_net(run, resolved, loaders, asked_to_stop, going_on)
-    return resolved, job.net, _judge(run, resolved, loaders, job)
+        return train_tuned(folder, resolved, loaders, asked_to_stop)
+    job = _train_net(folder, resolved, loaders, asked_to_stop)
+    return resolved, job.net, _judge(folder.folder(), resolved, loaders, job)
 
 
-def _train_net(
-    run: Path,
-    resolved: Resolved,
-    loaders: Loaders,
-    asked_to_stop: Callable[[], int | None],
-    going_on: bool,
-) -> Job:
+def _train_net(folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-    if not going_on and resolved.start is None:
+    if resolved.start is None and not has_checkpoint(folder.folder()):
         whiten_stem(net, loaders["train"], resolved.settings.seed)
     job = Job(
         net,
@@ -101,7 +123,7 @@ def _train_net(
         weights_there(resolved),
     )
     validate = partial(_validation_scores, job, loaders.get("validation"))
-    take_steps(run, resolved, job, validate, asked_to_stop, going_on)
+    take_steps(folder, resolved, job, validate, asked_to_stop)
     return job
 
 

@@ -1,4 +1,5 @@
-"""Ctrl-C and SIGTERM ask training to stop after the step; a second Ctrl-C stops at once."""
+"""Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed) ask training to stop after the step; a second Ctrl-C stops at
+once."""
 
 import signal
 import threading
@@ -9,7 +10,7 @@ from types import FrameType
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], int | None]]:
-    """Yield a function that returns the exit code (130 or 143) once a stop was asked for, else None."""
+    """Yield a function that returns the exit code (130, 143 or 129) once a stop was asked for, else None."""
     code: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
@@ -20,7 +21,10 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
         yield lambda: None
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wants it
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, ask) for number in numbers}
     try:
         yield lambda: code[0] if code else None
     finally:

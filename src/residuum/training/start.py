@@ -39,8 +39,10 @@ def open_loaders(resolved: Resolved) -> Loaders:
     size, resize = resolved.image_size, resolved.resize_to
     train, validation = training_and_validation(resolved.data, resolved.cut)
     interpolation = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
-    images = pixels_if_small(train.pictures, size, resize, interpolation)
+    greys = resolved.data.greys
+    images = pixels_if_small(train.pictures, size, resize, interpolation, greys)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
+    how = replace(how, greys=greys)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
     batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
@@ -107,7 +109,9 @@ def whiten_stem(net: ResNet, loader: Loader, seed: int) -> None:
 def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
     """Copy all weights; of the last layer the rows of the classes that both know, in whatever order."""
     weights, new = dict(start.net.state_dict()), [name for name in classes if name not in start.classes]
-    if len(new) == len(classes):
+    if not start.classes:
+        say(f"the starting model is a backbone, without classes: a new last layer for {len(classes)} classes")
+    elif len(new) == len(classes):
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
     elif new:
         say(f"the starting model knows {len(classes) - len(new)} of the {len(classes)} classes; new: {listed(new)}")

@@ -1,16 +1,22 @@
 """Where a run stands, and the checkpoint that holds it: what is read back goes on bit by bit the same."""
 
+import json
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
 from torch import Tensor, nn
 
 from residuum import runs
-from residuum.errors import UserError
-from residuum.files import write_whole
+from residuum.errors import UserError, listed
+from residuum.files import UNFINISHED, Json, cannot_write, write_whole
 from residuum.models.file import below, read_tensors, sealed
 from residuum.records.codec import line, parse_line
+from residuum.records.numbers import Amount, Count, Share
+from residuum.training.binding import Edited, refuse_edited
 from residuum.training.muon import laid_out
 from residuum.training.optimizer import Optimizer
 
@@ -20,14 +26,14 @@ FORMAT = "residuum-checkpoint/1"
 class State(msgspec.Struct, forbid_unknown_fields=True):
     """The numbers that change during a run, besides the net and the optimiser."""
 
-    step: int = 0
-    error_average: float = 1.0
+    step: Count = 0
+    error_average: Share = 1.0
     """Training error averaged over about the last fifty steps; starts at 1."""
     warmed_up: bool = False
     epoch_loss: float = 0.0
-    epoch_correct: int = 0
-    epoch_seen: int = 0
-    epoch_seconds: float = 0.0
+    epoch_correct: Count = 0
+    epoch_seen: Count = 0
+    epoch_seconds: Amount = 0.0
 
     def start_epoch(self) -> None:
         """Set the sums of the epoch to zero."""
@@ -42,8 +48,13 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
         self.error_average += 0.02 * ((1 - correct / seen) - self.error_average)
 
 
-def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: State) -> None:
-    """Write all that training needs to go on; the checkpoint before it is kept beside it.
+def has_checkpoint(run: Path) -> bool:
+    """Say whether there is one to go on from, good or not."""
+    return any((run / name).exists() for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT))
+
+
+def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: State, settings: Json) -> None:
+    """Write all that training needs to go on, bound to its settings; the checkpoint before it is kept beside it.
 
     Raises:
         UserError: it cannot be written; the last good one is still there.
@@ -51,41 +62,79 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
     tensors = {f"model/{name}": tensor for name, tensor in net.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
-    metadata = {"format": FORMAT, "state": line(state)}
-    content = sealed(tensors, metadata)
-    current, previous = run / runs.CHECKPOINT, run / runs.PREVIOUS_CHECKPOINT
-    if current.exists():
-        write_whole(previous, current.read_bytes())
-    write_whole(current, content)
+    metadata = {"format": FORMAT, "state": line(state), "settings": json.dumps(settings, sort_keys=True)}
+    current, whole = run / runs.CHECKPOINT, run / f"{UNFINISHED}checkpoint"
+    write_whole(whole, sealed(tensors, metadata))
+    try:
+        with suppress(FileNotFoundError):
+            current.replace(run / runs.PREVIOUS_CHECKPOINT)
+        whole.replace(current)
+    except OSError as error:
+        raise cannot_write(current, 0, error) from error
 
 
-def restore_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, warn: Any) -> State:
-    """Bring net and optimiser to the last checkpoint that can be read.
+def restore_checkpoint(
+    run: Path, net: nn.Module, optimizer: Optimizer, settings: Json, steps: int, warn: Callable[[str], None]
+) -> State:
+    """Bring net and optimiser to the last checkpoint that can be used: read, of this net and of these settings.
+
+    One that cannot is kept aside, so that the next save does not put it in the place of the good one. `steps`: those of
+    the whole run.
 
     Raises:
-        UserError: neither the last nor the one before can be read.
+        Edited: they were saved by a run of other settings.
+        UserError: neither the last nor the one before can be used.
     """
-    reasons = []
+    reasons = list[UserError]()
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT):
         try:
-            tensors, metadata = read_tensors(run / name)
-            if metadata.get("format") != FORMAT:
-                raise UserError(f"{name} is not a checkpoint of residuum")
-            state: State = parse_line(metadata["state"], State, f"the state in {name}")
+            tensors, state = _read(run, name, settings)
+            slots = _slots(tensors, net, optimizer)
+            if state.step > steps:
+                raise UserError(f"{name} is of a longer run", f"{state.step} steps were done, of {steps}")
         except UserError as error:
-            reasons.append(error.what)
-            warn(f"{error.what}; trying the checkpoint before it")
+            reasons.append(error)
             continue
-        _put_back(tensors, net, optimizer)
+        if reasons:
+            warn(f"{reasons[0].what}; the checkpoint before it is used")
+            with suppress(OSError):
+                (run / runs.CHECKPOINT).replace(run / runs.UNUSABLE_CHECKPOINT)
+        net.load_state_dict(below("model/", tensors))
+        optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         return state
-    raise UserError(f"{run} cannot be continued", "; ".join(reasons), "start again with another --out")
+    for reason in reasons:
+        if isinstance(reason, Edited):
+            raise reason
+    raise UserError(
+        f"{run} cannot be continued",
+        "; ".join(f"{reason.what}{f' ({reason.why})' if reason.why else ''}" for reason in reasons),
+        "move both checkpoints away, and it begins again",
+    )
 
 
-def _put_back(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> None:
-    net.load_state_dict(below("model/", tensors))
+def _read(run: Path, name: str, settings: Json) -> tuple[dict[str, Tensor], State]:
+    """Read a checkpoint (UserError if it is damaged or none of ours, Edited if it is of other settings)."""
+    tensors, metadata = read_tensors(run / name)
+    if metadata.get("format") != FORMAT:
+        raise UserError(f"{run / name} is not a checkpoint of residuum")
+    if "settings" in metadata:  # versions before 0.3 wrote none
+        refuse_edited(run, parse_line(metadata["settings"], dict[str, Any], f"the settings in {run / name}"), settings)
+    return tensors, parse_line(metadata.get("state", ""), State, f"the state in {run / name}")
+
+
+def _slots(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Return what the optimiser remembers of each parameter (UserError if that or the weights are not this net's)."""
+    theirs = {name: (value.shape, value.dtype) for name, value in below("model/", tensors).items()}
+    ours = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+    if theirs != ours:
+        differ = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
+        raise UserError("the checkpoint is of another net", f"{len(differ)} tensors differ: {listed(differ, 3)}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in below("optimizer/", tensors).items():
-        index, slot = name.split("/")
-        slots.setdefault(int(index), {})[slot] = laid_out(value, parameters[int(index)])
-    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+        index, _, slot = name.partition("/")
+        parameter = parameters[int(index)] if index.isdecimal() and int(index) < len(parameters) else None
+        if parameter is None or value.shape not in {parameter.shape, torch.Size()}:
+            raise UserError("the checkpoint is of another optimiser", f"{name!r} fits no parameter")
+        slots.setdefault(int(index), {})[slot] = laid_out(value, parameter) if value.ndim else value
+    return slots

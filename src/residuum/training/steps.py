@@ -1,53 +1,75 @@
 """The part of a run that takes steps: from the last checkpoint or from the first step, written down as it goes."""
 
 from collections.abc import Callable
-from pathlib import Path
+from contextlib import suppress
 
 from residuum import runs
 from residuum.console import say
-from residuum.errors import Stopped
+from residuum.errors import Stopped, UserError
 from residuum.records.run import Line
+from residuum.training.binding import bound
 from residuum.training.captured import steps_for
-from residuum.training.loop import Callbacks, Job, fit
+from residuum.training.kept import Kept
+from residuum.training.loop import Callbacks, Job, Report, fit
 from residuum.training.progress import events, shown
 from residuum.training.resolve import Resolved
-from residuum.training.state import State, restore_checkpoint, save_checkpoint
+from residuum.training.state import State, has_checkpoint, restore_checkpoint, save_checkpoint
 
 
 def take_steps(
-    run: Path,
+    kept: Kept,
     resolved: Resolved,
     job: Job,
     validate: Callable[[], dict[str, float]],
     asked_to_stop: Callable[[], int | None],
-    going_on: bool,
 ) -> None:
-    """Take all steps of the job's recipe; `going_on` from the run's checkpoint.
+    """Take all steps of the job's recipe, from the run's last checkpoint on where it has one.
 
     Raises:
         Stopped: a signal came; everything is saved and the message says how to go on.
         UserError: the loss is no longer finite, or no checkpoint can be read.
     """
-    net, optimizer, state = job.net, job.optimizer, State()
-    if going_on:
-        state = restore_checkpoint(run, net, optimizer, warn=say)
-        runs.cut_metrics(run, state.step)
-        say(f"going on from step {state.step} of {job.recipe.iterations}")
+    net, optimizer, state, run = job.net, job.optimizer, State(), kept.folder()
+    settings, steps = bound(resolved.settings), job.recipe.iterations
+    if has_checkpoint(run):
+        state = restore_checkpoint(run, net, optimizer, settings, steps, warn=say)
+        runs.cut_metrics(run, state.step, warn=say)
+        say(f"going on from step {state.step} of {steps}")
     tensorboard = events(run, wanted=resolved.settings.tensorboard)
-    with shown(state.step, job.recipe.iterations) as show, tensorboard as log:
+    with shown(state.step, steps) as show, tensorboard as log:
+        written = _log(kept)
 
         def report(line: Line) -> None:
-            runs.append_metrics(run, line)
-            show(line)
-            log(line)
+            written(line)
+            with suppress(OSError, ValueError):  # what is shown may be lost, the run may not
+                show(line)
+                log(line)
 
         callbacks = Callbacks(
             report=report,
-            save=lambda now: save_checkpoint(run, net, optimizer, now),
+            save=lambda now: save_checkpoint(kept.folder(), net, optimizer, now, settings),
             validate=validate,
             asked_to_stop=asked_to_stop,
         )
         try:
             fit(job, state, callbacks, resolved.settings.save_seconds, steps_for(job))
         except Stopped as stop:
-            raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
+            raise Stopped(f"{stop}\nto go on: residuum train --resume {kept.folder()}", stop.exit_code) from None
+
+
+def _log(kept: Kept) -> Report:
+    """Return what writes metrics lines; those that cannot be written wait for the next, and that is said once."""
+    waiting = list[Line]()
+
+    def write(line: Line) -> None:
+        waiting.append(line)
+        try:
+            runs.append_metrics(kept.folder(), *waiting)
+        except UserError as error:
+            if len(waiting) == 1:
+                say(f"{error.what}; training goes on, and it is tried again")
+        else:
+            waiting.clear()
+            kept.hold(runs.METRICS)
+
+    return write

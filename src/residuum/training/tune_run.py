@@ -4,6 +4,7 @@ The same is done without each fold of the training pictures, so that the tuned n
 answers to pictures that neither has seen. Letters: N training pictures, K classes.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ from torch import Tensor
 from residuum import runs
 from residuum.console import say, show_progress
 from residuum.data.batches import Served
-from residuum.errors import Stopped
+from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.metrics import Probabilities
 from residuum.evaluation.temperature import mean_of_logits
@@ -28,6 +29,7 @@ from residuum.models.resnet import ResNet
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
+from residuum.training.binding import bound
 from residuum.training.features import features
 from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss
 from residuum.training.head_run import (
@@ -39,6 +41,7 @@ from residuum.training.head_run import (
     note,
     set_last_layer,
 )
+from residuum.training.kept import Kept
 from residuum.training.loop import Callbacks, Job, NotFiniteError, fit
 from residuum.training.maps import Maps, maps
 from residuum.training.optimizer import make_optimizer
@@ -58,7 +61,7 @@ AskedToStop = Callable[[], int | None]
 
 
 def train_tuned(
-    run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop
 ) -> tuple[Resolved, ResNet, Evaluation]:
     """Return the tuned net, or the one with the fitted head alone where that does better; its final figures, which are
     written; and the way that was kept.
@@ -67,6 +70,7 @@ def train_tuned(
         Stopped: a signal came; the message says how to go on, from the last fold or checkpoint.
         UserError: pictures cannot be read, are all the same, or the loss is no longer finite.
     """
+    run = folder.folder()
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
     resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
     try:
@@ -77,13 +81,12 @@ def train_tuned(
     found = _calibrated(work, rows, answers)
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
-        going_on = (run / runs.CHECKPOINT).exists() or (run / runs.PREVIOUS_CHECKPOINT).exists()
-        take_steps(run, resolved, work.job(), dict, asked_to_stop, going_on)
-        return resolved, fitted.net, _judged(work, loaders, rows, answers)
+        take_steps(folder, resolved, work.job(), dict, asked_to_stop)
+        return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
     work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
     resolved = replace(resolved, recipe=replace(only_head, views=fitted.views))
-    return resolved, fitted.net, judge_head(run, resolved, loaders, fitted)
+    return resolved, fitted.net, judge_head(folder.folder(), resolved, loaders, fitted)
 
 
 @dataclass(frozen=True)
@@ -159,17 +162,31 @@ def _out_of_fold(work: _Work, asked_to_stop: AskedToStop) -> tuple[NDArray[np.in
     labels, num_classes, file = work.labels, len(work.resolved.data.classes), work.run / runs.FOLDS
     which = work.fitted.found.which
     answers = np.full((len(labels), num_classes), np.nan, np.float32)
-    if file.exists():
-        answers = read_tensors(file)[0]["answers"].numpy()
+    settings = json.dumps(bound(work.resolved.settings), sort_keys=True)
+    if file.exists() and (found := _answers_kept(file, settings, answers.shape)) is not None:
+        answers = found
     for fold in np.unique(which):
         if np.isfinite(answers[:, 0]).sum() >= ENOUGH:
             break
         if np.isfinite(answers[which == fold]).all():
             continue
         answers[which == fold] = _without(work, which == fold, f"tuning without fold {fold + 1}", asked_to_stop)
-        write_whole(file, sealed({"answers": torch.from_numpy(answers)}, {}))
+        write_whole(file, sealed({"answers": torch.from_numpy(answers)}, {"settings": settings}))
     rows = np.flatnonzero(np.isfinite(answers[:, 0]))
     return rows, answers[rows]
+
+
+def _answers_kept(file: Path, settings: str, shape: tuple[int, ...]) -> Probabilities | None:
+    """Return the answers of the folds done, NaN for the others; None, and a word, where they are of no use."""
+    try:
+        tensors, metadata = read_tensors(file)
+        answers = tensors["answers"].numpy()
+        if answers.shape == shape and metadata.get("settings", settings) == settings:
+            return answers.astype(np.float32)
+    except (UserError, KeyError):
+        pass
+    say(f"{file} cannot be used: the folds are tuned again")
+    return None
 
 
 def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop: AskedToStop) -> Probabilities:

@@ -1,0 +1,171 @@
+"""A process that has loaded torch once and forks for every command: real processes, in a tenth of the time.
+
+python -m corpus.warm        # a line of JSON in, a line of JSON out; Warm speaks with it
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Fault(NamedTuple):
+    """Which call fails: the n-th write ('w'), fsync ('s') or rename ('r') below the folder, or all from it on."""
+
+    folder: str
+    kind: str
+    n: int
+    lasting: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit code, below zero a signal's number; what it said; how many calls there were."""
+
+    code: int
+    said: str
+    calls: int
+
+
+class Warm:
+    """The process, from outside."""
+
+    def __init__(self, folder: Path, preload: Path | None = None) -> None:
+        self.folder, self.count = folder, 0
+        tests = str(Path(__file__).parent.parent)
+        path = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path, **({"LD_PRELOAD": str(preload)} if preload else {})}
+        words = [sys.executable, "-m", "corpus.warm"]
+        self.process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+        )
+        assert self._ask() == "ready"
+
+    def _ask(self, **asked: Any) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        if asked:
+            print(json.dumps(asked), file=self.process.stdin, flush=True)
+        return json.loads(self.process.stdout.readline())
+
+    def start(self, words: Iterable[object], fault: Fault | None = None) -> "Started":
+        """Begin a command."""
+        self.count += 1
+        log = self.folder / f"said-{self.count}"
+        return Started(self, self._ask(words=[*map(str, words)], fault=fault, log=str(log)), log)
+
+    def run(self, words: Iterable[object], fault: Fault | None = None, seconds: float = 120) -> Ended:
+        """Begin a command and wait for it."""
+        return self.start(words, fault).wait(seconds)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+        self.process.stdout.close()
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command that runs."""
+
+    warm: Warm
+    pid: int
+    log: Path
+
+    def kill(self) -> None:
+        """End it as kill -9 does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    def wait(self, seconds: float = 120) -> Ended:
+        """Wait for its end (TimeoutError if it does not come)."""
+        code = self.warm._ask(wait=self.pid, seconds=seconds)
+        if code is None:
+            self.kill()
+            raise TimeoutError(self.log.read_text(errors="replace"))
+        calls = self.log.with_name(self.log.name + ".calls")
+        return Ended(code, self.log.read_text(errors="replace"), int(calls.read_text() or 0) if calls.exists() else 0)
+
+
+# --- inside -------------------------------------------------------------------------------------
+
+
+def _child(words: list[str], fault: list[Any] | None, log: str) -> None:
+    """Be the command; never return."""
+    code = 70
+    try:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+        library = ctypes.CDLL(None) if fault else None
+        if library and fault:
+            library.fail_at(os.fsencode(fault[0]), ord(fault[1]), ctypes.c_long(fault[2]), int(fault[3]))
+        code = _called(words)
+        sys.stdout.flush()
+        if library:
+            Path(log + ".calls").write_text(str(library.how_many()))
+    finally:
+        os._exit(code)
+
+
+def _called(words: list[str]) -> int:
+    import traceback
+
+    from residuum.cli import main
+
+    sys.argv = ["residuum", *words]
+    try:
+        main()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def _waited(pid: int, seconds: float) -> int | None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    return None
+
+
+def _serve() -> None:
+    import torch  # noqa: F401
+
+    import residuum.data.open
+    import residuum.depth.trim
+    import residuum.evaluation.evaluate
+    import residuum.reporting.page
+    import residuum.studies.run
+    import residuum.training.run  # noqa: F401
+
+    answers = os.fdopen(os.dup(1), "w")
+    print(json.dumps("ready"), file=answers, flush=True)
+    for line in sys.stdin:
+        asked = json.loads(line)
+        if "wait" in asked:
+            answer = _waited(asked["wait"], asked["seconds"])
+        elif (answer := os.fork()) == 0:
+            _child(asked["words"], asked["fault"], asked["log"])
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,138 @@
+"""Every kind of page at the widths of a phone, a tablet and a computer, in a real Chromium: nothing is cut."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Tab
+from made_up_studies import STUDIES, leave
+from page_reading import in_browser
+from test_depth_report import fake_lesion, fake_trim
+from test_report import NAMES, change, picture, write_run
+
+from residuum.reporting.page import write_report
+from residuum.reporting.study_page import write_study_index, write_study_report
+
+Json = dict[str, Any]
+
+WIDTHS = (375, 768, 1024, 1200)
+LONG = "Donaudampfschifffahrtsgesellschaftskapitän with a long name, 2nd class"
+CUT = """(() => {
+  for (const part of document.querySelectorAll("details")) part.open = true;
+  const page = document.documentElement, found = [];
+  const name = (node) => [...(node.closest("[aria-label]")?.ariaLabel ?? node.closest("table, figure, nav, p, li")?.className
+    ?? ""), ""].join("") + ": " + node.tagName + "." + node.className + " " + node.textContent.trim().slice(0, 40);
+  if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide`);
+  for (const node of document.querySelectorAll("td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li")) {
+    if (!node.checkVisibility() || node.closest(".unseen")) continue;
+    if (node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== "inline")
+      found.push(`cut: ${name(node)} (${node.scrollWidth} in ${node.clientWidth})`);
+  }
+  for (const box of document.querySelectorAll(".scroll")) {
+    const may = box.querySelector(".confusion, svg.map, .across");  // as many columns as there are classes, or runs
+    if (!may && box.checkVisibility() && box.scrollWidth > box.clientWidth)
+      found.push(`scrolls: ${box.ariaLabel} (${box.scrollWidth} in ${box.clientWidth})`);
+  }
+  return found;
+})()"""
+
+
+def measured(value: float, low: float, high: float) -> Json:
+    return {"value": value, "low": low, "high": high}
+
+
+def reviewed(run: Path) -> Path:
+    """Make a run one whose head was fitted, with a heat map beside each mistake and a review of its pictures."""
+    heat = {"method": "Grad-CAM", "picture": picture(0.2, 96), "x": 0.2, "y": 0.7}
+    mistakes = json.loads((run / "mistakes.json").read_text())[:6]
+    (run / "mistakes.json").write_text(json.dumps([{**one, "heat": heat} for one in mistakes]))
+    likeness = {"neighbours": 5, "threshold": 0.312, "known": 0.05}
+    curve = [{"known": i / 20, "strangers": (i / 20) ** 0.4} for i in range(1, 20)]
+    ece = measured(0.05, 0.02, 0.09)
+    head = {
+        "temperature": 1.31,
+        "used": True,
+        "ece_before": ece,
+        "ece_after": ece,
+        "loss_before": 0.31,
+        "loss_after": 0.3,
+    }
+    doubt = {"likeness": likeness, "curve": curve, "strangers": 0.41, "sure": measured(0.94, 0.9, 0.97)}
+    (run / "head.json").write_text(json.dumps({**head, "doubt": doubt}))
+
+    def shown(i: int, split: str = "train") -> Json:
+        name = f"photographs/{LONG}/IMG_{20_250_101_000 + i}.jpeg"
+        return {"split": split, "name": name, "label": NAMES[i % 9], "thumbnail": picture(i / 20, 96)}
+
+    def finding(kind: str, pictures: list[Json], **more: Any) -> Json:
+        return {"kind": kind, "score": 0.1, "reason": f"because of {kind}: {LONG}", "pictures": pictures, **more}
+
+    findings = [finding("label", [shown(i)], suggested=LONG) for i in range(30)]
+    findings += [finding("copies", [shown(i), shown(i + 1, "test")]) for i in range(3)]
+    findings += [finding("copies", [shown(i) for i in range(9)])]
+    findings += [finding("unlike", [shown(i)]) for i in range(2)]
+    findings += [finding("classes", [shown(1), shown(2)], classes=[NAMES[1], LONG])]
+    told = {"data": "photographs", "fingerprint": "sha256:1", "pictures": 243, "answered": 243, "findings": findings}
+    (run / "review.json").write_text(json.dumps({**told, "answers": "of a head that had not seen the picture"}))
+    change(run / "evaluation.json", split="out-of-fold", images=243)
+    return run
+
+
+def explained(folder: Path) -> Path:
+    """Leave what `residuum explain` leaves, of two pictures."""
+    said = [{"class": LONG, "probability": 0.91}, {"class": NAMES[3], "probability": 0.09}]
+    heat = {"method": "Grad-CAM", "picture": picture(0.2, 96), "x": 0.2, "y": 0.7, "values": [[1.0]]}
+    near = {"name": f"{LONG}.jpg", "truth": NAMES[0], "similarity": 0.93, "thumbnail": picture(0.4, 96)}
+    blocks = [
+        {"block": f"stage{i}.block{j}", "said": said[0], "probabilities": [0.91, 0.09]} for i in (1, 2) for j in (1, 2)
+    ]
+    one = {"seen": picture(0.3, 96), "answers": said, "heat_of": LONG, "heat": [heat, heat], "blocks": blocks}
+    pictures = [{**one, "name": name, "nearest": [near] * 5} for name in (f"{LONG}.jpg", "b.png")]
+    about = {"model": LONG, "shortcut": "B", "last_stage": 2, "protocol": "single view", "searched": "243 pictures"}
+    environment = fake_lesion()["environment"]
+    folder.mkdir(parents=True)
+    whole = {**about, "pictures": pictures, "environment": environment}
+    (folder / "explained.json").write_text(json.dumps(whole), encoding="utf-8")
+    return folder
+
+
+def left(folder: Path, name: str, content: Json) -> Path:
+    folder.mkdir(parents=True)
+    (folder / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """One page of every kind, with names as long as people's are."""
+    top = tmp_path_factory.mktemp("widths")
+    names = [*NAMES[:-1], LONG]
+    runs = [write_run(top / f"photographs-half-resnet50-s{seed}", names, seed=seed, epochs=12) for seed in range(4)]
+    (runs[3] / "evaluation.json").unlink()
+    runs.append(reviewed(write_run(top / "tuned", names, epochs=3)))
+    runs.append(write_run(top / "many", [f"{LONG} {i}" for i in range(30)], epochs=2))
+    found = [write_report([run]) for run in runs[2:]]
+    found.append(write_report(runs[:5], top / "compared.html"))
+    found.append(write_report([left(top / "lesion", "lesion.json", fake_lesion())]))
+    found.append(write_report([left(top / "trim", "trim.json", fake_trim())]))
+    found.append(write_report([explained(top / "explained")]))
+    for name, make in STUDIES.items():
+        found.append(write_study_report(leave(top / "studies" / name, make())))
+    found.append(write_study_index(top / "studies"))
+    return found
+
+
+def cut(tab: Tab, width: int) -> list[str]:
+    tab.size(width)
+    return [f"at {width}: {one}" for one in tab.js(CUT)]
+
+
+@in_browser
+def test_nothing_is_cut(pages: list[Path], chromium: Tab) -> None:
+    found = []
+    for page in pages:
+        chromium.open(page.as_uri())
+        chromium.wait(f"location.href === {json.dumps(page.as_uri())} && document.readyState === 'complete'")
+        found += [f"{page.parent.name}/{page.name} {one}" for width in WIDTHS for one in cut(chromium, width)]
+    assert not found, "\n".join(found)
