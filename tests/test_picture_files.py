@@ -340,7 +340,8 @@ def deep(low: int, high: int, seed: int = 0, kind: str = "PNG") -> bytes:
     [
         ((0, 4095), (0, 4095)), ((0, 4000), (0, 4095)), ((17, 1023), (0, 1023)), ((0, 200), (0, 255)),
         ((29_000, 31_500), (29_000, 31_500)), ((0, 16_383), (0, 16_383)), ((0, 16_384), None), ((0, 65_535), None),
-        ((5, 5 + (1 << 14)), None), ((40_000, 40_000), None), ((0, 0), None), ((-5, 300), None), ((0.0, 1.0), None), (None, None),
+        ((5, 5 + (1 << 14)), None), ((40_000, 40_000), None), ((0, 0), None), ((-5, 300), None), ((0.0, 1.0), None),
+        (None, None),
     ],
 )  # fmt: skip
 def test_the_span_of_a_set_far_below_16_bits(ends: tuple[float, float] | None, span: tuple[int, int] | None) -> None:

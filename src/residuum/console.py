@@ -1,15 +1,65 @@
 """What is said to the person, always on stderr: stdout belongs to the figures."""
 
+import os
+import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, TextIO
 
 SECONDS_BETWEEN = 5.0
 
 
 def say(text: str) -> None:
-    """Print a line for the person."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line for the person; where nobody can be told any more, what is being done goes on."""
+    if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
+        with suppress(OSError, ValueError):
+            print(visible(text), file=sys.stderr, flush=True)
+
+
+class Forgiving:
+    """A stream whose words may be lost: that it is full, closed or hung up raises nothing."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def secure_streams() -> None:
+    """Let no file that is opened later become stdin, stdout or stderr, and nothing that is said end the command."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # it was closed from the start; the lowest free number is taken
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = forgiving_stderr()
+
+
+def forgiving_stderr() -> Forgiving:
+    """Return stderr as it is now, so that writing to it raises nothing."""
+    return sys.stderr if isinstance(sys.stderr, Forgiving) else Forgiving(sys.stderr or _nowhere())
+
+
+@cache  # one for all, until the end
+def _nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 def show_progress(doing: str) -> Callable[[int, int], None]:
@@ -28,3 +78,16 @@ def show_progress(doing: str) -> Callable[[int, int], None]:
             last = now
 
     return tell
+
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """Return the text with what would steer a terminal, or turn the direction of writing, as \\u001b, as in JSON."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def put(*parts: object, sep: str = " ", end: str = "\n") -> None:
+    """Print to stdout, as `print` does, whatever is in the names."""
+    sys.stdout.write(visible(sep.join(map(str, parts)) + end))
