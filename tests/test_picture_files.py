@@ -185,6 +185,17 @@ def test_avif_is_read_under_any_name_and_upright() -> None:
         decode(encode(flat, "AVIF")[:200], "a.jpg")
 
 
+def test_heic_is_read_where_its_package_is_here() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heif is not here")
+    flat, exif, file = np.full((32, 64, 3), (200, 60, 30), np.uint8), Image.Exif(), io.BytesIO()
+    flat[:, :32], exif[274] = (20, 60, 200), 6
+    pillow_heif.from_pillow(Image.fromarray(flat)).save(file, quality=90, exif=exif.tobytes())
+    assert np.abs(decode(file.getvalue(), "a.jpg").astype(int) - np.rot90(flat, -1)).mean() < 3
+    with pytest.raises(BrokenPicture) as caught:
+        decode(file.getvalue()[:300], "a.jpg")
+    assert "begins like HEIC" in caught.value.why
+
+
 @pytest.mark.parametrize(
     ("start", "why"),
     [

@@ -229,10 +229,11 @@ def _only_broken_pictures(name: str) -> Iterator[None]:
 
 
 def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageFile:
+    formats = _formats(encoded)
     try:
-        image = Image.open(io.BytesIO(without_notes(encoded)), formats=_formats(encoded))
+        image = Image.open(io.BytesIO(without_notes(encoded)), formats=formats)
     except UnidentifiedImageError as error:
-        raise _broken(name, why_not_read(encoded[:START])) from error
+        raise _broken(name, why_not_read(encoded[:START], reads_heic=formats is not FORMATS)) from error
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
