@@ -14,6 +14,7 @@ from residuum import machine
 
 if TYPE_CHECKING:
     from browser import Tab
+    from corpus.warm import Warm
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     atexit.register(os._exit, 0)  # all has been reported by then: to take torch apart would take seconds
@@ -81,6 +82,16 @@ def _as_many_threads_as_before() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
+    """The command in processes of its own, which need not load torch."""
+    from corpus.warm import Warm
+
+    process = Warm(tmp_path_factory.mktemp("warm"))
+    yield process
+    process.close()
+
+
 @pytest.fixture
 def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
@@ -133,7 +144,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Of the built-in digits every third, for studies that are asked only for what holds of any pictures.
 
-    Intervals are from a tenth of the resamples: no study reads them.
+    Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
     """
     from residuum.data import digits
     from residuum.studies import trained
@@ -142,6 +153,7 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+    monkeypatch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
     for function in remembered:
         function.cache_clear()
     yield

@@ -1,12 +1,15 @@
 """The command as a person or a script meets it: fast help, one clear error, figures on stdout alone."""
 
+import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +27,7 @@ from residuum.settings import TrainSettings
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "run"
-    residuum.train("digits", epochs=3, batch_size=64, out=str(path))
+    residuum.train("digits", epochs=3, batch_size=64, blocks=(1, 1, 1), out=str(path))
     return path
 
 
@@ -116,6 +119,18 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["trim"], "residuum trim MODEL DATA"),
         (["trim", "/no/model", "--keep", "0.5", "--speedup", "2"], "give one of them"),
         (["--print-config"], "needs a verb"),
+        (["train", "digits", "--epochs", "1.5"], "--epochs cannot be '1.5'"),
+        (["train", "digits", "--squeeze", "0.5"], "--squeeze cannot be '0.5'"),
+        (["train", "digits", "--blocks", "1", "2.5", "1"], "--blocks cannot be '2.5'"),
+        (["train", "digits", "--seed", "1e3"], "--seed cannot be '1e3'"),
+        (["train", "digits", "--model", ""], "--model is empty"),
+        (["train", " "], "--data is empty"),
+        (["train", "https://example.com/photos.zip"], "is an address"),
+        (["evaluate", "https:/example.com/run"], "is an address"),
+        (["train", "digits", "--start", "s3://models/net.safetensors"], "is an address"),
+        (["train", "digits", "--out", "x" * 300], "File name too long"),
+        (["grow", "x" * 300, "--to", "20"], "too long"),
+        (["train", "digits", "--image-column", "photo"], "no columns"),
     ],
 )
 def test_a_fault_is_one_message_and_exit_code_2(
@@ -274,7 +289,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
 
 def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
     recorded = read_json(run / runs.SETTINGS)["command"]
-    assert recorded.replace("'", "") == "residuum train digits --epochs 3 --batch-size 64"
+    assert recorded.replace("'", "") == "residuum train digits --blocks 1 1 1 --epochs 3 --batch-size 64"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -381,6 +396,106 @@ def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert {path: path.stat().st_mtime_ns for path in photos.rglob("*")} == before
+
+
+CONFIGS = [  # its name, what stands in it, and what is said
+    ("c.json", b'{"settings": 5}', "no table of settings, but int"),
+    ("c.json", b"[1]", "no table of settings, but list"),
+    ("c.json", b'{"epochs": {"a": 1}}', "'epochs' is no setting's value"),
+    ("c.json", b'{"blocks": [1, null]}', "'blocks' is no setting's value"),
+    ("c.json", b'{"epochs": true}', "cannot be 'True'"),
+    ("c.json", b'{"epochs": 1.5}', "c.json: [epochs] cannot be '1.5'"),
+    ("c.yaml", b"epochs: 5", "YAML is not read"),
+    ("c.toml", b"epochs =", "settings are JSON, or TOML"),
+    ("c.json", b"\xff\xfe{", "settings are JSON, or TOML"),
+    ("c.json", b"[" * 100_000, "settings are JSON, or TOML"),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "said"), CONFIGS)
+def test_a_config_of_another_kind_is_one_message(
+    name: str,
+    content: bytes,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    code, out, err = command(["train", "--config", tmp_path / name, "--print-config"], capsys, monkeypatch)
+    assert (code, out, err.count("error: ")) == (2, "", 1)
+    assert said in err
+
+
+def test_a_config_may_begin_with_a_byte_order_mark(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text('{"workers": 384}', encoding="utf-8-sig")
+    _, out, _ = command(["train", "--config", tmp_path / "c.json", "--print-config"], capsys, monkeypatch)
+    assert json.loads(out)["workers"] == 384
+
+
+def test_more_workers_than_make_sense_are_accepted_and_bounded() -> None:
+    import torch
+
+    from residuum import machine
+    from residuum.compute import Compute
+
+    compute = Compute(torch.device("cpu"), "float32", "contiguous", 48)
+    assert [compute.workers(told) for told in (None, 0, 3, 384)] == [32, 0, 3, max(32, machine.cores())]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_what_an_output_cannot_show_is_escaped_and_stays_json(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, written = "猫🐈é" + os.fsdecode(b"\xff"), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+    monkeypatch.setattr(sys, "argv", ["residuum", "train", name, "--print-config"])
+    main()
+    assert json.loads(written.getvalue().decode(encoding))["data"] == name
+
+
+def test_an_output_that_takes_no_more_is_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        code, _, err = command(["train", "--print-config"], capsys, monkeypatch)
+    assert (code, err) == (2, "error: No space left on device, so this could not be written\n")
+
+
+def test_a_working_folder_that_is_gone_is_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, out, err = command(["data", "check", "digits"], capsys, monkeypatch)
+    assert (code, out, err.count("error: ")) == (2, "", 1)
+
+
+def test_control_characters_in_a_message_are_escaped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, err = command(["train", "./\x1b[31mred\x07"], capsys, monkeypatch)
+    assert "\\u001b[31mred" in err
+    assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("becomes", [KeyboardInterrupt, ImportError, OSError])
+def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
+    becomes: type[BaseException], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise becomes from None  # as some packages do while they are imported
+
+    monkeypatch.setattr("residuum.cli.app", SimpleNamespace(meta=interrupted))
+    assert command(["models"], capsys, monkeypatch) == (130, "", "stopped\n")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:

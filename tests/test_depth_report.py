@@ -72,7 +72,7 @@ def fake_lesion(blocks: list[int] | None = None, shortcut: str = "A") -> Json:
                 "removable": not changes,
                 "left": None if gone else "shortcut" if changes else "identity",
                 "loss": None if gone else 0.31 + 2 * loss,
-                "accuracy": None if gone else 0.925 - 0.15 * loss**1.2 + 0.002 * chance.standard_normal(),
+                "accuracy": None if gone else 0.925 - 0.15 * loss**1.2 + 0.002 * float(chance.standard_normal()),
                 "parameters": 4_672 * 4 ** (stage - 1),
                 "multiply_adds": 4_718_592,
             }
@@ -91,7 +91,7 @@ def fake_trim(removed: int = 8, repaired: bool = True, draws: int = 5) -> Json:
         if k:
             left[int(order[k - 1][5]) - 1] -= 1
         curve.append(point(k, order[k - 1] if k else None, list(left)))
-    slopes = 0.6 + 0.5 * chance.random(draws)
+    slopes = (0.6 + 0.5 * chance.random(draws)).tolist()
     random = [
         {
             "draw": i,
@@ -235,6 +235,15 @@ def test_each_block_has_its_bar_and_those_that_stay_are_set_apart(tmp_path: Path
     assert steps[8] > steps[7]  # a gap between stages
     label = page(tmp_path, fake_lesion()).all("svg")[0]["aria-label"]
     assert label.startswith("points of accuracy lost without each of 27 blocks: stage1.block1 ")
+
+
+@pytest.mark.parametrize("content", [fake_lesion(), fake_trim()], ids=["lesion", "trim"])
+def test_pictures_that_were_trained_on_are_said_to_be(tmp_path: Path, content: Json) -> None:
+    said = "The net was trained on these pictures, for none were kept aside"
+    assert said not in page(tmp_path, content).plain
+    found = page(tmp_path, {**content, "data": content["data"] | {"split": "train"}}).plain
+    assert said in found
+    assert "5,000 training pictures" in found
 
 
 def test_bars_are_as_long_as_what_was_lost(tmp_path: Path) -> None:

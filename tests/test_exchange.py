@@ -53,6 +53,7 @@ from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ExportWeightsSettings, ImportSettings
+from residuum.printing import print_imported
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings
@@ -624,6 +625,7 @@ WITHOUT_CLASSES: dict[str, Callable[[nn.Module], Any]] = {
     "two layers": lambda net: {**headless(net), **MLP_HEAD},
     "children of a Sequential": lambda net: below("backbone.", numbered(net)),
     "a projection beside": lambda net: {**below("backbone.", numbered(net)), "projector.0.weight": torch.ones(9, 16)},
+    "a projection within": lambda net: {**headless(net), "projection_head.0.weight": torch.ones(9, 16)},
     "a projection of MoCo": lambda net: {**below("module.encoder_q.", net), "module.queue": torch.ones(10, 8)},
     "something between": lambda net: {
         **{"backbone." + name: tensor for name, tensor in headless(net).items()},
@@ -651,6 +653,49 @@ def test_a_last_layer_beside_the_net_is_taken_where_nothing_stands_between() -> 
     assert done.left_out == ()
     assert "its last layer is linear, which stands beside the net" in done.assumptions
     assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_a_last_layer_in_a_table_of_modules_is_listed_no_longer() -> None:
+    net = filled(partial(akamaster, side=""))
+    state = {("backbone." if "linear" not in name else "") + name: one for name, one in headed(net, "head.fc.").items()}
+    moved = {name.replace("backbone.head", "head"): one for name, one in state.items()}
+    done = imported({"meta": {}, "state_dict": moved})
+    assert done.left_out == ("meta",)
+    assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_colours_that_a_net_normalises_by_itself_are_read() -> None:
+    colours = {"0.mean": torch.tensor([0.4, 0.5, 0.6]).view(1, 3, 1, 1), "0.std": torch.tensor([0.1, 0.2, 0.3])}
+    how = load(imported({**below("1.", filled(akamaster)), **colours}).path).preprocessing
+    np.testing.assert_allclose(how.mean, np.array([0.4, 0.5, 0.6]) * 255, rtol=1e-6)
+    np.testing.assert_allclose(how.std, np.array([0.1, 0.2, 0.3]) * 255, rtol=1e-6)
+
+
+def test_pruned_weights_are_taken_with_their_masks() -> None:
+    from torch.nn.utils import prune
+
+    net = filled(akamaster)
+    for module in (net.conv1, net.layer1[0].conv1):  # type: ignore[index, union-attr]
+        prune.random_unstructured(module, "weight", 0.5)  # type: ignore[arg-type]
+    done = imported(net.state_dict())
+    assert any("pruned" in said for said in done.assumptions)
+    for module in (net.conv1, net.layer1[0].conv1):  # type: ignore[index, union-attr]
+        prune.remove(module, "weight")  # type: ignore[arg-type]
+    assert_same_answers(net, load(done.path).net, 16)
+
+
+def test_folders_in_parts_of_other_kinds_are_refused_by_name() -> None:
+    for file, said in {"__0_0.distcp": "torch.distributed", "step/mp_rank_00_model_states.pt": "DeepSpeed"}.items():
+        path = Path(said) / file
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+        with pytest.raises(UserError, match=f"is a checkpoint of {said}"):
+            import_weights(ImportSettings(said))
+    Path("one").mkdir()
+    saved(akamaster(), Path("one/net.pth"))
+    with pytest.raises(UserError, match=r"no config\.json") as refusal:
+        import_weights(ImportSettings("one"))
+    assert refusal.value.mend.endswith("residuum import one/net.pth")
 
 
 def test_one_output_is_two_classes_by_the_sigmoid() -> None:
@@ -1271,6 +1316,28 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
     figures = evaluate(EvaluateSettings(str(digits_model), "digits", threads=1))
     assert figures.same_data_as_training is None
     assert 0 <= figures.top1.value <= 1
+
+
+def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(state: dict[str, Tensor], **flags: Any) -> str:
+        print_imported(None, imported(state, **flags), False)
+        return capsys.readouterr().out
+
+    net = filled(partial(akamaster, classes=3))
+    Path("names.txt").write_text("x\ny\nz\n", encoding="utf-8")
+    again = "next     residuum import theirs.pth --out ours.safetensors --classes NAMES.txt"
+    assert again in told(dict(net.state_dict()))
+    assert told(dict(net.state_dict()), classes="names.txt").endswith(
+        "next     residuum evaluate ours.safetensors DATA\n"
+    )
+    assert told(headless(net)).endswith("next     residuum train DATA --start ours.safetensors\n")
+
+
+def test_a_class_that_an_imported_net_does_not_know_leads_to_its_names() -> None:
+    path = imported(filled(akamaster).state_dict()).path  # CIFAR-10's names, for digits
+    with pytest.raises(UserError, match="does not know all classes of digits") as refusal:
+        evaluate(EvaluateSettings(str(path), "digits", threads=1))
+    assert "residuum import theirs.pth --classes NAMES.txt" in refusal.value.mend
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

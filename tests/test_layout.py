@@ -88,8 +88,9 @@ LADDER = {
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
+    "outward_printing": ALL | {"printing"},
     "verb": {"errors"},
-    "verbs": ALL | {"printing", "verb"},
+    "verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
@@ -111,6 +112,11 @@ def package() -> Files:
 
 
 parsed = functools.cache(ast.parse)
+
+
+@functools.cache
+def nodes_of(tree: ast.Module) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(tree))
 
 
 def trees(files: Files) -> dict[str, ast.Module]:
@@ -146,7 +152,7 @@ def imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
 
     Each is (module, module.thing, line), as `thing` may be a module too; without a thing, the module twice.
     """
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -201,7 +207,7 @@ def long_functions(files: Files) -> list[str]:
     return [
         f"{path}:{node.lineno} {node.name} has {length} lines"
         for path, tree in trees(files).items()
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (length := (node.end_lineno or node.lineno) - node.lineno + 1) > LONGEST_FUNCTION
     ]
@@ -216,7 +222,7 @@ def stray_blocks(files: Files) -> list[str]:
     return [
         f"{path}:{node.lineno} defines {node.name}: blocks live in {BLOCK_FILE}"
         for path, tree in trees(files).items()
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
         if isinstance(node, ast.ClassDef) and node.name.endswith(("Block", "Bottleneck"))
         if path != BLOCK_FILE
     ]
@@ -242,7 +248,7 @@ def spelled(node: ast.expr, aliases: dict[str, str]) -> str:
 
 def aliases_of(tree: ast.Module) -> dict[str, str]:
     found: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Import):
             found |= {a.asname: a.name for a in node.names if a.asname}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -266,8 +272,8 @@ def unsafe_uses(files: Files) -> list[str]:
         aliases = aliases_of(tree)
         imported = {(module.split(".")[0], line) for module, _, line in imports(tree, path)}
         faults += [f"{path}:{line} imports {name}" for name, line in sorted(imported) if name in PICKLES]
-        calls = {id(node.func): node for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        for node in ast.walk(tree):
+        calls = {id(node.func): node for node in nodes_of(tree) if isinstance(node, ast.Call)}
+        for node in nodes_of(tree):
             name = spelled(node, aliases) if isinstance(node, ast.Name | ast.Attribute) else ""
             loads = name in {"torch.load", "numpy.load"}
             if name in BANNED or (loads and not (id(node) in calls and loads_safely(calls[id(node)], name))):

@@ -125,7 +125,7 @@ CONFIDENCES = st.floats(0, 1) | st.sampled_from([b / 15 for b in range(16)])
 def test_ece_agrees_with_a_slow_reading(pairs):
     confidence, correct = np.array([c for c, _ in pairs]), np.array([right for _, right in pairs])
     gaps = correct - confidence.astype(np.float64)
-    assert _ece(_bin_of(confidence), gaps) == pytest.approx(slow_ece(confidence, correct), abs=1e-9)
+    assert _ece(_bin_of(confidence)[None], gaps[None]) == pytest.approx(slow_ece(confidence, correct), abs=1e-9)
 
 
 def test_a_bin_holds_its_upper_edge_in_single_precision_too():

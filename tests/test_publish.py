@@ -158,7 +158,7 @@ names = st.sampled_from(["name", "model-index", "value", "args"])
 content = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner), max_leaves=8)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.dictionaries(names, content, min_size=1))
 def test_yaml_reads_back_what_was_written(written):
     assert yaml.safe_load("\n".join(as_yaml(written))) == written

@@ -6,6 +6,7 @@ data/v0.1.0 was written by commit da20f2b: `interrupted` was stopped by SIGTERM;
 import hashlib
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from page_reading import Page, leaves
 from safetensors.numpy import load_file
 
 from residuum import machine, runs
+from residuum.cli import main
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.kernels.matrix_units import has_matrix_units
@@ -86,7 +88,20 @@ def test_an_old_run_is_evaluated(tmp_path: Path) -> None:
     assert (again.split, again.images, again.protocol) == (own.split, own.images, own.protocol)
     assert again.top1.value == pytest.approx(own.top1.value, abs=0.01)
     kept = read_record(run / runs.EVALUATIONS / f"test-{again.fingerprint[:12]}.json", KeptEvaluation)
-    assert (kept.top1, kept.model) == (again.top1, runs.MODEL)
+    assert (kept.top1, kept.model, again.not_kept) == (again.top1, runs.MODEL, None)
+
+
+def test_figures_that_cannot_be_kept_are_given_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(OLD / "finished", tmp_path / "run"))
+    (run / runs.EVALUATIONS).touch()  # no folder can be made there, as on a mount that is only read
+    monkeypatch.setattr(sys, "argv", ["residuum", "evaluate", str(run), "--threads", "1", "--device", "cpu"])
+    monkeypatch.setattr(sys, "stderr", sys.stdout)  # so that the order can be told
+    main()
+    said = capsys.readouterr().out
+    assert "57.2" in said
+    assert said.index("57.2") < said.index("the figures are not kept in the run")
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ from made_up_records import environment_json, settings_json
 from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusal
 from PIL import Image, ImageDraw
 
+from residuum import runs
 from residuum.errors import UserError
 from residuum.reporting import wording
 from residuum.reporting.page import write_report
+from residuum.reporting.sentences import lazy as lazy_words
 
 Json = dict[str, Any]
 
@@ -484,6 +486,70 @@ def test_a_figure_that_is_not_a_number_leaves_a_gap(tmp_path: Path) -> None:
     assert "The loss in 1 report of the training is not a finite number" in found.text
 
 
+def test_a_peak_keeps_its_place_and_its_marker(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["a", "b"], epochs=2)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if '"epoch"' in line]
+    one = next(line for line in lines if line["kind"] == "epoch")
+    for epochs, peaks in ((30, (11,)), (30, (5, 17)), (2000, (1001,))):
+        losses = [9.0 if i in peaks else 2.0 - i / epochs for i in range(epochs)]
+        written = [one | {"epoch": i + 1, "step": i + 1, "train_loss": loss} for i, loss in enumerate(losses)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in written))
+        drawing = re.findall(r"<svg.*?</svg>", report(run).html, re.DOTALL)
+        loss = next(part for part in drawing if "loss by epoch" in part)
+        path = re.search(r'd="([^"]+)" class="curve c0', loss)
+        assert path is not None
+        places = [tuple(map(float, place.split())) for place in re.split("[ML]", path[1])[1:]]
+        top = min(y for _, y in places)
+        highest = [(x, y) for x, y in places if y == top]
+        marks = re.findall(r'<path d="[^"]+" transform="translate\(([\d.]+) ([\d.]+)\)" class="mark c0"', loss)
+        marked = [(float(x), float(y)) for x, y in marks if float(y) == top]
+        assert len(highest) == len(peaks)
+        assert set(highest) <= set(marked)
+        assert "training 9" in loss  # pointed at, it is read out
+
+
+def test_a_bar_is_the_value_and_a_whisker_its_interval(six: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    per_class[0]["recall"] = {"value": 0.0, "low": 0.0, "high": 0.793}
+    change(run / "evaluation.json", per_class=per_class)
+    found = report(run)
+    assert "--v:0.0%;--l:0.0%;--h:79.3%" in found.values("style")
+    assert "Bar: the value; whisker: its 95 % interval." in plain_text(found)
+
+
+@pytest.mark.parametrize("hits", [6, 10, 12])
+def test_a_net_that_learnt_nothing_is_said_to_have(six: Path, tmp_path: Path, hits: int) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    for one in per_class:
+        one["images"] = 0
+    per_class[0]["images"], per_class[1]["images"] = 10, 4
+    change(run / "evaluation.json", per_class=per_class, top1=wilson(hits, 14), images=14)
+    counts = {"train": 132, "validation": 0, "test": 14}
+    change(run / "data.json", counts=counts)
+    found = report(run).plain
+    lazy = "Always answering 猫, the most frequent class, would be right 71.4 % of the time"
+    assert lazy in found
+    use = "132 training pictures are few for a net that begins with nothing"
+    if hits == 12:  # 85.7 %, its interval from 60 %: not surely better
+        assert f"{lazy}: this net is not better, as far as these pictures tell." in found
+    else:
+        assert f"{lazy}: this net is no better." in found
+    assert use in found
+    record = runs.read_run(run)
+    assert use in lazy_words(record)
+    assert "residuum weights fetch" in lazy_words(record)
+    resolved = json.loads((run / "settings.json").read_text())["resolved"]
+    change(run / "settings.json", resolved=resolved | {"start": "half-resnet50"})  # it did not begin with nothing
+    assert use not in report(run).plain
+    change(run / "data.json", counts=counts | {"train": 5000})
+    assert use not in report(run).plain
+    change(run / "evaluation.json", top1=wilson(1390, 1400), images=1400)
+    assert f"{lazy}." in report(run).plain
+    assert lazy_words(runs.read_run(run)) == ""
+
+
 @pytest.mark.parametrize(
     ("accuracy", "said"),
     [(0.7, "over-confident"), (0.895, "as right as it is sure"), (0.97, "under-confident")],
@@ -676,6 +742,27 @@ def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path)
         "depth": ["20", "20", "56"],
         "net.counts": ["3, 3, 3", "3, 3, 3", "9, 9, 9"],
     }
+
+
+def test_a_net_begun_with_says_its_own_shortcut(three: list[Path], tmp_path: Path) -> None:
+    """A run with --start sets nothing of the net: "none" would call it a plain one."""
+    new, begun = (Path(shutil.copytree(three[0], tmp_path / name)) for name in ("new", "begun"))
+    for run, shortcut, inner in ((new, "B", "B"), (begun, None, "B")):
+        resolved = json.loads((run / "settings.json").read_text())["resolved"]
+        net = resolved["net"] | {"shortcut": inner}
+        change(run / "settings.json", resolved=resolved | {"shortcut": shortcut, "net": net, "lr": None})
+    found = report(new, begun, out=tmp_path / "all.html")
+    assert "None: all settings are the same." in found.text
+    assert ["shortcut", "B"] in found.rows(2)
+    assert ["lr", "–"] in found.rows(2)
+    change(begun / "settings.json", resolved=resolved | {"shortcut": None, "net": net | {"shortcut": "none"}})
+    rows = report(new, begun, out=tmp_path / "all.html").rows(3)
+    assert ["shortcut", "B", "none"] in rows
+
+
+def test_it_is_said_on_what_runs_were_judged(three: list[Path], tmp_path: Path) -> None:
+    images = json.loads((three[0] / "evaluation.json").read_text())["images"]
+    assert f"All were judged on {images:,} test pictures." in report(*three, out=tmp_path / "all.html").text
 
 
 def test_runs_that_differ_by_seed_are_averaged(three: list[Path], tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png
 
 @contextlib.contextmanager
 def serving(place: Path) -> Iterator[tuple[run._Server, int]]:
-    settings = ServeSettings((place,), port=0, receive=0.3, threads=1)
+    settings = ServeSettings((place,), port=0, receive=0.2, threads=1)
     ready = threading.Event()
     with pytest.MonkeyPatch.context() as patch, run._listen(settings) as listening:
-        patch.setattr(run, "MARGIN", 0.2)
+        patch.setattr(run, "MARGIN", 0.1)
         patch.setattr(run, "LATE", 0.3)
         server = run._Server(open_service(settings), ready.set)
         port = listening.getsockname()[1]

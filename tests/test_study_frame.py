@@ -6,18 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from corpus.warm import Started, Warm
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from residuum import runs
 from residuum.cli import main
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
 from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
@@ -27,7 +30,7 @@ from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import chosen, record, rounded, run_studies
-from residuum.studies.trained import _side_by_side, loss_curve, net_settings, trained
+from residuum.studies.trained import _side_by_side, _trained_by_another, loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
@@ -399,36 +402,47 @@ def test_the_command_lists_and_runs(
     assert "undecided" in out  # one seed says nothing of the spread
 
 
-def started(folder: Path) -> "subprocess.Popen[str]":
+def started(warm: Warm, folder: Path) -> Started:
     """Start a study of tiny nets, two at a time; return its process once nets are being trained."""
-    words = [sys.executable, "-m", "residuum", "study", "degradation", "--scale", "tiny", "--seeds", "2"]
-    words += ["--threads", "2", "--out", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["study", "degradation", "--scale", "tiny", "--seeds", "2", "--threads", "2", "--out", folder]
+    process = warm.start(words)
     deadline = time.monotonic() + 60
     while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)
     return process
 
 
-def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    process = started(tmp_path)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 143, said
-    assert "the same command goes on" in said
+def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(warm: Warm, tmp_path: Path) -> None:
+    process = started(warm, tmp_path)
+    os.kill(process.pid, signal.SIGTERM)
+    ended = process.wait()
+    assert ended.code == 143, ended.said
+    assert "the same command goes on" in ended.said
     assert not _still_training(tmp_path)
 
 
-def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
-    process = started(tmp_path)
+def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> None:
+    process = started(warm, tmp_path)
     while not (children := _still_training(tmp_path / "runs")):
         time.sleep(0.1)
     process.kill()
-    process.communicate(timeout=120)
+    process.wait()
     deadline = time.monotonic() + 60
     while _still_training(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not _still_training(tmp_path), children
+
+
+def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with ExitStack() as another:
+        another.enter_context(runs.only_writer(tmp_path))
+        with pytest.raises(Stopped):
+            _trained_by_another(tmp_path, lambda: 143)
+        threading.Timer(0.05, another.close).start()
+        assert not _trained_by_another(tmp_path, lambda: None)
+    (tmp_path / runs.MODEL).touch()
+    assert _trained_by_another(tmp_path, lambda: None)
+    assert capsys.readouterr().err.count("waiting for it") == 2
 
 
 def _still_training(folder: Path) -> list[str]:

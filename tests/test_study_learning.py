@@ -202,13 +202,14 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_waveform_in_small(studies):
+def test_waveform_in_small(studies, monkeypatch):
+    monkeypatch.setitem(waveform.PLANS, "tiny", replace(waveform.PLANS["tiny"], steps=60, every=2))
     findings = waveform.measure(tiny(studies))
     q = findings.quantities
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
     assert all(
-        value % 5 == 0 and value <= 150 for name, one in q.items() if name.startswith("until") for value in one.values
+        value % 2 == 0 and value <= 60 for name, one in q.items() if name.startswith("until") for value in one.values
     )
     assert shown(findings)
 
@@ -355,7 +356,8 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_skips_in_small(studies):
+def test_skips_in_small(studies, monkeypatch):
+    monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=16))
     findings = skips.measure(tiny(studies))
     q = findings.quantities
     assert all(0 < value < 1 for name, one in q.items() if name.endswith("iou") for value in one.values)

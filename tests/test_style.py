@@ -7,7 +7,7 @@ import pytest
 import tinycss2
 
 REPORTING = Path(__file__).parent.parent / "src/residuum/reporting"
-MADE_UP = re.compile(r"[bcdlrt]\d+|no-verdict")  # of a series, a level or a colour; of two words
+MADE_UP = re.compile(r"[bcdlrt]\d+|no-verdict|one-net")  # of a series, a level or a colour; of two words
 
 
 def parsed(style: str) -> list[tinycss2.ast.Node]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import KERNELS
 from PIL import Image
 
 import residuum
@@ -230,6 +231,7 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     from residuum.training.resolve import resolve
 
     since = {"tune": None, "from_nothing": False, "balance": None, "rate_decay": None}
+    since |= {"image_column": None, "label_column": None, "skip_broken": False}
     now = {**old, **since}  # settings that version had not
     assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))
@@ -309,6 +311,7 @@ follow_imports = skip
 
 
 def test_the_type_checker_knows_every_keyword_and_what_comes_back(tmp_path: Path) -> None:
+    """Of what mypy has read of the package and has not changed since, it is reminded by its cache."""
     pytest.importorskip("mypy")
     (tmp_path / "right.py").write_text(snippet("README.md") + RIGHT, encoding="utf-8")
     (tmp_path / "wrong.py").write_text("import residuum\n" + WRONG, encoding="utf-8")
@@ -320,7 +323,7 @@ def test_the_type_checker_knows_every_keyword_and_what_comes_back(tmp_path: Path
         "--config-file",
         "mypy.ini",
         "--cache-dir",
-        "cache",
+        str(KERNELS.parent / "mypy"),
         "--no-error-summary",
     ]
     done = subprocess.run(

@@ -1,13 +1,14 @@
 """Every kind of page at the widths of a phone, a tablet and a computer, in a real Chromium: nothing is cut."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import Tab
 from made_up_studies import STUDIES, leave
-from page_reading import in_browser
+from page_reading import Page, in_browser
 from test_depth_report import fake_lesion, fake_trim
 from test_report import NAMES, change, picture, write_run
 
@@ -21,10 +22,11 @@ LONG = "Donaudampfschifffahrtsgesellschaftskapitän with a long name, 2nd class"
 CUT = """(() => {
   for (const part of document.querySelectorAll("details")) part.open = true;
   const page = document.documentElement, found = [];
-  const name = (node) => [...(node.closest("[aria-label]")?.ariaLabel ?? node.closest("table, figure, nav, p, li")?.className
-    ?? ""), ""].join("") + ": " + node.tagName + "." + node.className + " " + node.textContent.trim().slice(0, 40);
+  const name = (node) => `${node.closest("[aria-label]")?.ariaLabel ?? ""}: ${node.tagName} ${node.className}`
+    + ` "${node.textContent.trim().slice(0, 40)}"`;
+  const whole = "td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li";
   if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide`);
-  for (const node of document.querySelectorAll("td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li")) {
+  for (const node of document.querySelectorAll(whole)) {
     if (!node.checkVisibility() || node.closest(".unseen")) continue;
     if (node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== "inline")
       found.push(`cut: ${name(node)} (${node.scrollWidth} in ${node.clientWidth})`);
@@ -121,6 +123,22 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         found.append(write_study_report(leave(top / "studies" / name, make())))
     found.append(write_study_index(top / "studies"))
     return found
+
+
+def test_a_gallery_says_of_each_copy_its_split_and_class(pages: list[Path]) -> None:
+    found = Page(next(page for page in pages if page.parent.name == "tuned").read_text(encoding="utf-8"))
+    said = re.sub(r"\s+", " ", found.plain)
+    for i in range(3):  # of two copies one lies in each split, under its own class
+        for split, row in (("train", i), ("test", i + 1)):
+            assert f"{split}, {NAMES[row % 9]} photographs/{LONG}/IMG_{20_250_101_000 + row}.jpeg" in said
+    assert "and 3 more" in said  # of nine copies
+    assert "18 more, the first 12 of them here" in said
+
+
+def test_runs_judged_on_different_pictures_have_no_best(pages: list[Path]) -> None:
+    said = Page(next(page for page in pages if page.name == "compared.html").read_text(encoding="utf-8")).plain
+    assert "judged on different pictures, so none of them can be called the best" in said
+    assert "names the most pictures correctly" not in said
 
 
 def cut(tab: Tab, width: int) -> list[str]:

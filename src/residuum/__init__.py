@@ -7,6 +7,12 @@ everything is saved. torch is imported by the verb that needs it, so that import
 
 from __future__ import annotations
 
+import signal
+import sys
+
+if sys.argv and sys.argv[0].rpartition("/")[2] in {"-m", "residuum"} and "-c" not in sys.orig_argv[1:2]:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
+
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 

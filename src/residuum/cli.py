@@ -6,7 +6,6 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 
 import codecs
 import inspect
-import io
 import json as json_format
 import os
 import re
@@ -137,8 +136,7 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with suppress(OSError):  # the exit code says it too
-        say(message)
+    say(message)
     raise SystemExit(code)
 
 
@@ -184,19 +182,28 @@ def main() -> None:
     """Run the command line. What cannot be shown is escaped; a reader that has seen enough (`| head`) ends it without
     a word, an output that takes no more with one.
     """
-    _escape_what_cannot_be_shown()
     secure_streams()
-    with _interruptible():
-        try:
+    _escape_what_cannot_be_shown()
+    _refuse_no_folder()
+    try:
+        with _interruptible():
             app.meta(sys.argv[1:])
-            sys.stdout.flush()
-        except BrokenPipeError:
-            _close_stdout()
-            raise SystemExit(141) from None  # as a command that SIGPIPE ended
-        except OSError as error:
-            _close_stdout()
-            where = f": {error.filename}" if error.filename else ", so this could not be written"
-            _fail(f"error: {error.strerror or error}{where}", 2)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+        raise SystemExit(141) from None  # as a command that SIGPIPE ended
+    except OSError as error:
+        _close_stdout()
+        where = f": {error.filename}" if error.filename else ", so this could not be written"
+        _fail(f"error: {error.strerror or error}{where}", 2)
+
+
+def _refuse_no_folder() -> None:
+    """End where the working folder has been removed: libraries abort the process there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        _fail(f"error: the folder that this was called in cannot be used: {error.strerror}\n  mend: cd to another", 2)
 
 
 def _escape_what_cannot_be_shown() -> None:
@@ -209,12 +216,9 @@ def _escape_what_cannot_be_shown() -> None:
         return "".join(f"\\u{pair}" for pair in pairs), error.end
 
     codecs.register_error("residuum", escaped)
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:  # it was closed before
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="residuum")
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="residuum")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +21,8 @@ UNFINISHED = ".unfinished-"
 """How the name of a file being written begins."""
 _HELD = f"{UNFINISHED}held-"
 """The same where its writer holds it (`hold`) until it is whole: what nobody holds was left by one that is gone."""
+ELSEWHERE = "make room or choose another place with --out"
+IN_THE_CACHE = "make room there, or set RESIDUUM_CACHE to another folder"
 LARGEST_JSON = 2**28
 """Bytes of a JSON file that is read."""
 _DAY = 86_400
@@ -145,18 +147,38 @@ def short_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def seal(path: Path, *parts: Path) -> None:
+    """Write down beside `path` what it, or each of its parts, holds, so that damage is noticed (as write_whole)."""
+    write_whole(_seal(path), _digests(parts or (path,)))
+
+
+def is_intact(path: Path, *parts: Path) -> bool:
+    """Say whether a file, or each of its parts, is there as it was sealed; what nobody sealed is taken to be."""
+    try:
+        return path.is_file() and (not _seal(path).exists() or _seal(path).read_bytes() == _digests(parts or (path,)))
+    except OSError:
+        return False
+
+
+def _seal(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _digests(files: Iterable[Path]) -> bytes:
+    return " ".join(map(short_digest, files)).encode()
+
+
 class CannotWrite(UserError):  # noqa: N818 - as UserError is what people see
     """A file could not be written."""
 
 
-def cannot_write(path: Path, size: int, error: OSError) -> CannotWrite:
+def cannot_write(path: Path, size: int, error: OSError, mend: str = ELSEWHERE) -> CannotWrite:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
     why = ""
     with suppress(OSError):  # where not even that can be told
         folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
         free = shutil.disk_usage(folder).free / 1e6
         why = f"it needs {size / 1e6:.1f} MB and {free:.1f} MB are free" if size else f"{free:.1f} MB are free"
-    mend = "make room or choose another place with --out"
     return CannotWrite(f"cannot write {path}: {error.strerror or error}", why, mend)
 
 

@@ -76,20 +76,19 @@ def _taken(handle: int, path: Path, waited: bool) -> Lock | None:
         holder = parse_line(os.read(handle, 4096), Lock, str(path))
     if held is False:
         if waited or (holder is not None and _alive(holder)):
-            raise _is_written(path, holder)
+            raise _is_written(path, holder, "wait for it, or stop that process")
         time.sleep(0.1)  # workers of a process that was killed end a moment after it
         return None
     if holder is not None and _may_write(holder, account=held is True):
-        raise _is_written(path, holder)
+        raise _is_written(path, holder, f"wait for it, or delete {path} if you are sure it is gone")
     with suppress(FileNotFoundError):
         if os.path.samestat(os.fstat(handle), path.stat()):
             return Lock(pid=os.getpid(), host=socket.gethostname(), held=held is True)
     return None  # whoever had it has removed it
 
 
-def _is_written(path: Path, holder: Lock | None) -> UserError:
+def _is_written(path: Path, holder: Lock | None, mend: str) -> UserError:
     who = f"process {holder.pid} on {holder.host} holds it" if holder else "a process holds it"
-    mend = f"wait for it, or delete {path} if you are sure it is gone"
     return UserError(f"another process is writing {path.parent}", who, mend)
 
 

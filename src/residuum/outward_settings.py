@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 from residuum.choices import ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import ByEngine
 
 
@@ -179,7 +179,7 @@ class FetchWeightsSettings(Settings):
     name: str | None = None
     """A name of `residuum weights list`, another of timm's (resnet18.a1_in1k), or OWNER/NAME on Hugging Face."""
     _: KW_ONLY
-    from_: Place | None = None
+    from_: PlaceOrAddress | None = None
     """A folder that holds the files, or a mirror's address. By default $RESIDUUM_WEIGHTS, else who published them."""
 
 

@@ -1,17 +1,27 @@
 """Settings as plain data: checked when they are built, told apart from their defaults, written as JSON."""
 
+import re
 from dataclasses import Field, asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, get_args
 
 from residuum.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class OnThisMachine:
+    """Marks text that names something here, never at an address."""
+
 
 if TYPE_CHECKING:
     Place = str | Path
     """Where something lies, or the name of a data set: either may be given, and text is kept."""
+    PlaceOrAddress = str | Path
+    """The same, or an address."""
 else:
-    Place = str
+    Place = Annotated[str, OnThisMachine()]
+    PlaceOrAddress = str
 
 
 @dataclass(frozen=True)
@@ -55,20 +65,37 @@ def _refuse_empty(name: str, given: Any) -> None:
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    from msgspec import ValidationError, convert  # only where something was set, so that --help stays instant
+    from msgspec import convert  # only where something was set, so that --help stays instant
 
     try:
         convert(value, kind)
-    except ValidationError as error:
+    except ValueError as error:  # msgspec's own are of this kind; so are texts that hold half characters
         known = [str(option) for option in _options(kind)]
         why = nearest(str(value), known) if known else str(error).replace("null", "None")
         raise UserError(f"{name} cannot be {value!r}", why) from error
+    if _is_place(kind):
+        _refuse_addresses(name, value)
     for limits in getattr(kind, "__metadata__", ()):
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(limits, Range) and number is not None and not limits.low <= number <= limits.high:
                 what = f"{name} {number} is out of range"
                 raise UserError(what, f"it must lie from {limits.low} to {limits.high}")
     return value
+
+
+def _is_place(kind: Any) -> bool:
+    marked = any(isinstance(one, OnThisMachine) for one in getattr(kind, "__metadata__", ()))
+    return marked or any(map(_is_place, get_args(kind)))
+
+
+def _refuse_addresses(name: str, value: Any) -> None:
+    for place in value if isinstance(value, tuple) else (value,):
+        if isinstance(place, str) and re.match(r"[a-z][a-z0-9+.-]+:/", place, re.IGNORECASE):
+            raise UserError(
+                f"{name} {place} is an address, not a place on this machine",
+                "nothing is fetched from the network unasked",
+                "fetch it first, and give the file or folder",
+            )
 
 
 def _options(kind: Any) -> list[Any]:

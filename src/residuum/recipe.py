@@ -5,6 +5,9 @@ from typing import Any, Literal
 
 from residuum.choices import Views
 
+FEW = 3000
+"""Below so many training pictures trained weights are begun with, and used by a head, unless told otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:

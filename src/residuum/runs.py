@@ -165,6 +165,8 @@ def model_path(path: Path) -> Path:
         return path / MODEL
     if not path.exists():
         raise UserError(f"there is no run or model at {path}", "", "check the path")
+    if (path / MODEL).exists():
+        raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):
         raise UserError(
             f"the run in {path} has not finished, so it has no model yet",
@@ -280,7 +282,7 @@ def new_folder(
         apart = apart_from(pictures)
         now = f"{apart}{name}-{datetime.now():%Y%m%d-%H%M%S}"
         candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
-        path = Path(wanted) if wanted else next(one for one in candidates if not one.exists())
+        path = Path(wanted) if wanted else next(one for one in candidates if _made(one))
         refuse_below(path, pictures)
         is_empty = path.is_dir() and all(file.name.startswith(UNFINISHED) for file in path.iterdir())
         if path.exists() and not is_empty:
@@ -291,6 +293,15 @@ def new_folder(
     except OSError as error:
         raise cannot_write(Path(wanted or name), 0, error) from error
     return path
+
+
+def _made(path: Path) -> bool:
+    """Make a folder; say whether it was not there before (OSError if it cannot be made)."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def apart_from(pictures: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
 from residuum.errors import UserError
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
     ByEngine,
     DataChoices,
@@ -62,7 +62,7 @@ class PredictSettings(ByEngine):
 
     run: Place | None = None
     """A run folder or a model file."""
-    images: tuple[Place, ...] = ()
+    images: tuple[PlaceOrAddress, ...] = ()
     """Pictures, or folders of pictures."""
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
@@ -211,6 +211,8 @@ class ReviewSettings(OnDevice):
 
     run: Place | None = None
     """The run folder whose pictures to look at."""
+    data: Place | None = None
+    """Where they lie, if they have moved since the run was trained."""
 
 
 @dataclass(frozen=True)

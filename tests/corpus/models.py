@@ -210,7 +210,9 @@ def cases() -> Iterator[Case]:
         yield Case(f"model: class name {i}", _named(name), {"predict with": done(), "evaluate with": Must((0, 2))})
     asks = model(lambda about: about.update(data=_data("nobody-here/at-all")))
     never = ("huggingface", "fetching")
-    yield Case("model: its data are on the hub", asks, dict.fromkeys(("lesion", "judge"), Must((2,), never=never)))
+    yield Case(
+        "model: its data are on the hub", asks, dict.fromkeys(("lesion its own", "judge"), Must((2,), never=never))
+    )
     yield Case("model: as it is", model(), {"predict with": done("red"), "evaluate with": done('"value": 1.0')})
 
 

@@ -182,7 +182,7 @@ def _copy_of(source: Callable[[], Path], file: str, change: Callable[[bytes, Ran
     return make
 
 
-TUNED = ("head.json", "out-of-fold.safetensors", "review.json", "split.json", "data.json")
+TUNED = ("head.json", "out-of-fold.safetensors", "review.json", "data.json")
 EXPORTED = ("model.onnx", "parity.json", "classes.txt")
 
 # --- settings in a file -------------------------------------------------------------------------
@@ -279,10 +279,12 @@ def _resumed() -> Iterator[Case]:
                 continue
             make = _edited("settings.json", f"{part}.{name}", value)
             must = {"resume": refused(("settings", name)) if part == "settings" else NEVER_GUESSED}
-            yield Case(f"resume: {part}.{name} edited", make, must, ("resume",) if name == "seed" else ())
+            yield Case(
+                f"resume: {part}.{name} edited", make, must, ("resume",) if (part, name) == ("settings", "seed") else ()
+            )
     for name in ("settings.json", "data.json", "split.json", "environment.json"):
         for how, content in CONTENTS.items():
-            must = {"resume": NEVER_GUESSED if name == "environment.json" else refused(name)}
+            must = {"resume": refused(name) if name in ("settings.json", "data.json") else NEVER_GUESSED}
             yield Case(f"resume: {name} {how}", in_run("interrupted", name, _content(content)), must)
     for name in ("settings.seed", "settings.blocks", "settings.threads", "settings.workers", "settings.save_seconds"):
         for value in WRONG_TYPES:
@@ -293,7 +295,7 @@ def _resumed() -> Iterator[Case]:
         "no number": b'{"pid": "x", "host": "y"}', "below zero": b'{"pid": -1, "host": "y"}',
     }.items():  # fmt: skip
         yield Case(f"lock: {name}", _locked(content), {"resume": Must((0, 2), (("lock.json", "run"),))})
-    yield Case("resume: before its first checkpoint", _bare, {"resume": Must((0, 2), ("residuum train",))})
+    yield Case("resume: before its first checkpoint", _bare, {"resume": done()})
     again = {"resume": refused("finished"), "evaluate run": done("0."), "predict by": done(), "report": done()}
     yield Case("run: as 0.1.0 left it", lambda folder, _: run_of("finished", folder), again)
     yield Case("resume: as 0.1.0 left it", lambda folder, _: run_of("interrupted", folder), {"resume": done()})

@@ -60,6 +60,7 @@ class Warm:
         """Begin a command."""
         self.count += 1
         log = self.folder / f"said-{self.count}"
+        log.touch()
         return Started(self, self._ask(words=[*map(str, words)], fault=fault, log=str(log)), log)
 
     def run(self, words: Iterable[object], fault: Fault | None = None, seconds: float = 120) -> Ended:

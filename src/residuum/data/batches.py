@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -52,6 +52,7 @@ class Batch:
     epoch: int
 
 
+T = TypeVar("T")
 Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
@@ -288,7 +289,7 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for made in workers:
+    for made in _from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -350,12 +351,26 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         num_workers=loader.workers,
         worker_init_fn=_quiet_worker,
     )
-    for made in workers:
+    for made in _from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
+
+
+def _from_workers(workers: Iterable[T]) -> Iterator[T]:
+    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
+    try:
+        yield from workers
+    except RuntimeError as error:  # torch has no kind of its own for it
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that decodes pictures was ended from outside",
+            str(error).splitlines()[0],
+            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
+        ) from error
 
 
 def _quiet_worker(_number: int) -> None:

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +26,7 @@ from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.deep import Span
+from residuum.data.digits import Scans
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import remove_unfinished, replacing
@@ -44,6 +45,7 @@ SETTLED_NS = 2_000_000_000
 
 _SUM = 4
 """Bytes of a checksum."""
+
 
 # --- what is in a data set ---------------------------------------------------------------------
 
@@ -71,6 +73,8 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     """
     if isinstance(pictures, Subset) and not (isinstance(pictures, Readable) and pictures.has_own_files):
         return picture_digests(pictures.whole)[pictures.indices]
+    if isinstance(pictures, Scans):
+        return _digest_of_scans(pictures).copy()
     state = _state_of_files(pictures)
     if state is None:
         return _digest(pictures)
@@ -102,13 +106,15 @@ def _state_of_files(pictures: Pictures) -> str | None:
 
 
 def _digest(pictures: Pictures) -> NDArray[np.uint8]:
-    digests = np.empty((len(pictures), 32), np.uint8)
-    for i in range(len(pictures)):
-        encoded = pictures.encoded(i)
-        if not isinstance(encoded, bytes):
-            encoded = f"{encoded.shape}\n".encode() + encoded.tobytes()
-        digests[i] = np.frombuffer(hashlib.sha256(encoded).digest(), np.uint8)
-    return digests
+    digests = b"".join([hashlib.sha256(_as_bytes(pictures.encoded(i))).digest() for i in range(len(pictures))])
+    return np.frombuffer(bytearray(digests), np.uint8).reshape(-1, 32)
+
+
+_digest_of_scans = lru_cache(2)(_digest)
+
+
+def _as_bytes(encoded: bytes | NDArray[np.uint8]) -> bytes:
+    return encoded if isinstance(encoded, bytes) else b"%r\n" % (encoded.shape,) + encoded.tobytes()
 
 
 def _load(path: Path, shape: tuple[int, ...], *, checked: bool = False) -> NDArray[np.uint8] | None:

@@ -17,6 +17,7 @@ from residuum.data.folder_depth import no_classes, note_beside, note_nested, ref
 from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
     existing_folder,
+    is_picture,
     label_of,
     pictures_below,
     printable,
@@ -70,7 +71,9 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     """
     root = existing_folder(path)
     folders = _split_folders(root, judging=judging)
-    found = {split: _find_classes(root, name, judging) for split, name in folders.items() if split == "train"}
+    found: dict[SplitName, Found] = {}
+    if "train" in folders:
+        found["train"] = _find_classes(root, folders["train"], judging)
     _look_at_depth(root, folders, found)
     for split, name in folders.items():
         if split != "train" and (classes_there := _find_judged(root, name, split, found.get("train"))):
@@ -120,10 +123,9 @@ def _named_splits(root: Path, names: Iterable[str]) -> dict[str, SplitName]:
     return variants if hold_classes else exact
 
 
-def _direct(root: Path, folder: str) -> list[str]:
-    """Return the pictures that lie in root/folder itself."""
-    depth = f"{folder}/".lstrip("/").count("/")
-    return [path for path in pictures_below(root, folder) if path.count("/") == depth]
+def _direct(root: Path, folder: str) -> int:
+    """Return the number of pictures that lie in root/folder itself."""
+    return sum(is_picture(entry) for entry in (root / folder).iterdir())
 
 
 def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
@@ -140,7 +142,7 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
-        raise no_classes(folder, PREDICT if judging else "put each class into a folder of its own" * bool(split_folder))
+        raise no_classes(folder, PREDICT if judging else "")
     if any(files for name in empty for _, files in walk(folder / name)):
         raise UserError(
             f"no picture in the class folder{'s' * (len(empty) > 1)} {listed(empty)} of {folder}",
@@ -157,7 +159,7 @@ def _find_judged(root: Path, folder: str, split: str, training: Found | None) ->
     names = visible_folders(root / folder)
     found = {_class_name(name): pictures_below(root, f"{folder}/{name}") for name in names}
     found = {name: paths for name, paths in found.items() if paths}
-    loose = len(_direct(root, folder))
+    loose = _direct(root, folder)
     if training is not None and len(found) == 1 and not set(found) & set(training):
         refuse_too_high(root, folder, found)
         loose += sum(map(len, found.values()))
@@ -188,7 +190,7 @@ def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitN
     if folder == "":
         refuse_likely_splits(root, training)
         note_beside(root)
-    if loose := len(_direct(root, folder)):
+    if loose := _direct(root, folder):
         _say_loose(loose, root / folder)
     refuse_too_high(root, folder, training)
     note_nested(folder, training)

@@ -85,7 +85,7 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
         return UserError(
             f"the pictures lie directly in {folder}",
             f"without a folder for each class their classes are not known{said}",
-            mend or _mend_too_low(folder),
+            "; ".join(filter(None, [_mend_too_low(folder), mend])),
         )
     if archives := [name for name in names if is_archive(folder / name)]:
         return UserError(f"{folder} holds no data set", f"{listed(archives, 3)} must be unpacked first", "unpack it")
@@ -100,9 +100,9 @@ def _mend_too_low(folder: Path) -> str:
     """Name the folder above, where this one seems to be one class of several."""
     above = folder.parent
     beside = [above / name for name in visible_folders(above) if above / name != folder]
-    if any(any(map(is_picture, one.iterdir())) for one in beside[:100]):
-        right = above.parent if split_meant(above.name) else above
-        return f"if it is one class of several, give {right}"
+    filled = any(any(is_picture(entry) for entry in one.iterdir()) for one in beside[:100])
+    if filled and not split_meant(folder.name):
+        return f"if it is one class of several, give {above.parent if split_meant(above.name) else above}"
     return "put the pictures of each class into a folder of its own, named after the class"
 
 

@@ -33,6 +33,7 @@ def open_data(
     if _is_here(source):
         return _open_local(Path(source), columns, judging=judging)
     if source == "digits":
+        _refuse_columns("digits", columns)
         return digits()
     wanted = hub_name(source)
     if wanted is None and Path(source).name != source:
@@ -64,11 +65,16 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     _refuse_cache_within(root)
     if any(parquet_files(root)):
         return open_parquet(path, columns, judging=judging)
-    if columns != USUAL_COLUMNS:
-        raise UserError(f"{root} has no columns to choose from", "it holds no parquet file", "leave --image-column out")
+    _refuse_columns(str(root), columns)
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set
     return replace(open_folder(path, judging=judging), passed_over=tuple(other))
+
+
+def _refuse_columns(place: str, columns: ColumnNames) -> None:
+    if columns != USUAL_COLUMNS:
+        mend = "leave --image-column and --label-column out"
+        raise UserError(f"{place} has no columns to choose from", "it holds no parquet file", mend)
 
 
 def _refuse_cache_within(root: Path) -> None:

@@ -89,6 +89,9 @@ class ParquetPictures:
                 with opened(path) as file:
                     table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
+                if len(column) != (rows := self.starts[number + 1] - self.starts[number]):
+                    why = f"its column {self.column!r} holds {len(column):,} of {rows:,} rows"
+                    raise UserError(f"{path} is damaged", why, "fetch the data again")
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
                     del groups[next(iter(groups))]
@@ -116,9 +119,9 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
     if "train" not in splits and not judging:
         mend = f"write train into its column {columns.split!r}" if columns.split else "call its files train-….parquet"
         raise UserError(f"{root} has no training split", "", mend)
-    for split in [split for split in splits if split != "train" and is_hidden(splits[split].labels)]:
-        say(f"note: the {split} split of {root} has no labels: it is passed over")
-        del splits[split]
+    for hidden in [split for split in splits if split != "train" and is_hidden(splits[split].labels)]:
+        say(f"note: the {hidden} split of {root} has no labels: it is passed over")
+        del splits[hidden]
     if not splits:
         raise UserError(f"{root} has no labels to judge by", "", "residuum predict answers pictures without labels")
     for split, rows in splits.items():
@@ -137,7 +140,8 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
 
 
 def _say_unused(classes: Sequence[str], training: Split) -> None:
-    if unused := [name for number, name in enumerate(classes) if number not in set(training.labels.tolist())]:
+    used = set(training.labels.tolist())
+    if unused := [name for number, name in enumerate(classes) if number not in used]:
         say(f"note: no training picture shows {listed(unused, 5)}: such will never be answered")
 
 
@@ -210,10 +214,11 @@ def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[Sp
             "write train, validation or test there, or rename the column",
         )
     found: dict[SplitName, _Rows] = {}
-    for split in dict.fromkeys(filter(None, meant)):
-        rows = np.array([row for row, one in enumerate(meant) if one == split])
-        found[split] = _Rows(Subset(pictures, rows), labels.take(pa.array(rows)))
-    return {split: found[split] for split in get_args(SplitName) if split in found}
+    for split in get_args(SplitName):
+        rows = np.array([row for row, one in enumerate(meant) if one == split], np.int64)
+        if len(rows):
+            found[split] = _Rows(Subset(pictures, rows), labels.take(pa.array(rows)))
+    return found
 
 
 def _split_of(file: Path) -> SplitName | None:

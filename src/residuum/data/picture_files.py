@@ -158,13 +158,24 @@ def existing_folder(path: str | Path) -> Path:
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {str(path)!r}", str(error), "check the path") from error
     if is_folder:
-        return root
+        return _textual(root)
     if is_there:
         raise _no_folder(root)
     parent = next(folder for folder in root.parents if folder.is_dir())
     close = difflib.get_close_matches(root.relative_to(parent).parts[0], visible_folders(parent), n=1)
     mend = f"did you mean {parent / close[0]}?" if close else "check the path"
     raise UserError(f"there is no folder {root}", f"{parent} holds nothing of that name", mend)
+
+
+def _textual(root: Path) -> Path:
+    """Return the folder, whose place is written down (UserError if that is no text)."""
+    if printable(str(root)) != str(root):
+        raise UserError(
+            f"the name of the folder {printable(str(root))} is no text in UTF-8",
+            "where pictures lie is written down with what is learnt from them",
+            "rename it",
+        )
+    return root
 
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".lz4", ".7z", ".rar", ".jar")

@@ -116,8 +116,9 @@ def numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *
         UserError: it has classes that training has not.
     """
     is_number = pa.types.is_integer(labels.type)
+    found: NDArray[np.int64]
     if is_number and named:
-        found: NDArray[np.int64] = labels.to_numpy().astype(np.int64)
+        found = labels.to_numpy().astype(np.int64)
         if found.max() >= len(classes):
             raise UserError(
                 f"the {split} split of {root} has the label {found.max()}",
@@ -133,4 +134,5 @@ def numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *
             listed(unknown),
             "a class must occur in training",
         )
-    return pc.index_in(texts, pa.array(classes, pa.large_string())).to_numpy().astype(np.int64)
+    found = pc.index_in(texts, pa.array(classes, pa.large_string())).to_numpy().astype(np.int64)
+    return found

@@ -50,7 +50,9 @@ def open_engine(
     found = kept.choice(model.digest) if engine == "auto" and device in {"auto", "cpu"} else None
     if found and precision in {"auto", found.precision}:
         try:
-            return _opened(file, model, found.engine, found.precision, device, threads or found.threads)
+            return _opened(
+                file, model, found.engine, found.precision, device, threads or min(found.threads, machine.cores())
+            )
         except UserError as error:  # what is kept of it is damaged or gone
             if found.engine == "torch":
                 raise
@@ -133,7 +135,7 @@ def _only_on_processors(engine: EngineName, device: Device) -> None:
 
 def _int8(file: Path, digest: str, engine: EngineName) -> Path:
     graph = kept.folder(digest) / kept.INT8[engine]
-    if not kept.is_intact(graph):
+    if not kept.is_whole(graph):
         raise UserError(
             f"there is no int8 form of {file} for {engine} yet, or it is damaged",
             "its ranges are measured on pictures",

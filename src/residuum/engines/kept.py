@@ -8,7 +8,7 @@ from residuum import machine
 from residuum.choices import EngineName
 from residuum.engines.versions import versions
 from residuum.errors import UserError
-from residuum.files import short_digest, write_whole
+from residuum.files import IN_THE_CACHE, CannotWrite, is_intact, seal, write_whole
 from residuum.records.codec import read_record, write_record
 from residuum.records.engines import EngineChoice
 from residuum.version import VERSION
@@ -28,36 +28,33 @@ def graph(file: Path, digest: str) -> Path:
         UserError: onnx is not installed, or the cache cannot be written.
     """
     kept = folder(digest) / "float32.onnx"
-    if not is_intact(kept):
+    if not is_whole(kept):
         from residuum.engines.graph import net_graph
         from residuum.loading import load
 
         classifier = load(file)
-        write_whole(kept, net_graph(classifier.net, classifier.preprocessing).SerializeToString())
-        seal(kept)
+        made = net_graph(classifier.net, classifier.preprocessing).SerializeToString()
+        try:
+            write_whole(kept, made)
+            seal_graph(kept)
+        except CannotWrite as error:
+            raise CannotWrite(error.what, error.why, IN_THE_CACHE) from error
     return kept
 
 
-def seal(graph: Path) -> None:
-    """Write beside a graph what is in it, so that damage is noticed (UserError if it cannot be written)."""
-    write_whole(_seal(graph), _content(graph).encode())
+def is_whole(graph: Path) -> bool:
+    """Say whether a graph is there, as it was written."""
+    return is_intact(graph, *_parts(graph))
 
 
-def is_intact(graph: Path) -> bool:
-    """Say whether a graph is there, as it was written; one that nobody sealed, before 0.3, is taken to be."""
-    with suppress(OSError):
-        return graph.is_file() and (not _seal(graph).exists() or _seal(graph).read_bytes() == _content(graph).encode())
-    return False
+def seal_graph(graph: Path) -> None:
+    """Write down what is in a graph (UserError if it cannot be)."""
+    seal(graph, *_parts(graph))
 
 
-def _seal(graph: Path) -> Path:
-    return graph.with_name(f"{graph.name}.sha256")
-
-
-def _content(graph: Path) -> str:
-    """Return the digests of a graph's file and, where its weights lie in another, of that."""
-    weights = graph.with_suffix(".bin")
-    return " ".join(short_digest(file) for file in (graph, weights) if file.is_file())
+def _parts(graph: Path) -> list[Path]:
+    """Return the graph's file and, where its weights lie in another, that."""
+    return [file for file in (graph, graph.with_suffix(".bin")) if file.is_file()]
 
 
 def choice(digest: str) -> EngineChoice | None:

@@ -93,7 +93,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=settings.skip_broken)
+    skip = settings.skip_broken
+    opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
     name, split = _choose_split(opened, settings)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)

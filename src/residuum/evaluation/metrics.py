@@ -24,6 +24,8 @@ Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 BINS = 15
 EDGES = np.arange(BINS + 1) / BINS
 RESAMPLES = 1000
+AT_ONCE = 1 << 13
+"""Images that are drawn, for several resamples of a few, before they are counted: more are slower in memory."""
 NORMAL_95 = 1.959963984540054  # the normal quantile at 0.975
 SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -111,12 +113,13 @@ def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], K:
     return np.bincount(labels * K + predicted, minlength=K * K).reshape(K, K)
 
 
-def _ece(bins: NDArray[np.int64], gaps: NDArray[np.float64]) -> float:
+def _ece(bins: NDArray[np.int64], gaps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the mean distance between confidence and accuracy (Guo et al. 2017, eq. 3); a bin counts by its images.
 
-    From each image's bin, and what is right less what is claimed, (N,) both.
+    From each image's bin, and what is right less what is claimed, (R, N) both, for each of R resamples: (R,).
     """
-    return float(np.abs(np.bincount(bins, weights=gaps, minlength=BINS)).sum() / len(bins))
+    found: NDArray[np.float64] = np.abs(_counted(bins, BINS, gaps)).sum(1) / bins.shape[1]
+    return found
 
 
 def _bin_of(confidence: Probabilities) -> NDArray[np.int64]:
@@ -204,12 +207,27 @@ def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigure
     )
 
 
-def _macro_f1(labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int) -> float:
-    """Average F1 over the classes that occur or are predicted; `hit` is the class of a hit, K of a miss."""
-    both = np.bincount(labels, minlength=K) + np.bincount(predicted, minlength=K)
-    hits = np.bincount(hit, minlength=K + 1)[:K]
+def _macro_f1(
+    labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int
+) -> NDArray[np.float64]:
+    """Average F1 over the classes that occur or are predicted; `hit` is the class of a hit, K of a miss.
+
+    All are (R, N), R resamples of N images; returned is (R,).
+    """
+    both = _counted(labels, K) + _counted(predicted, K)
+    hits = _counted(hit, K + 1)[:, :K]
     seen = both > 0
-    return float((2 * hits[seen] / both[seen]).mean())
+    found: NDArray[np.float64] = (2 * hits / np.maximum(both, 1)).mean(1)
+    for i in np.flatnonzero(~seen.all(1)):
+        found[i] = (2 * hits[i, seen[i]] / both[i, seen[i]]).mean()
+    return found
+
+
+def _counted(numbers: NDArray[np.int64], K: int, weights: NDArray[np.float64] | None = None) -> NDArray[Any]:
+    """Count each of 0 to K - 1, or add up its weights, in each row of (R, N): (R, K)."""
+    R = len(numbers)
+    rows = numbers if R == 1 else numbers + K * np.arange(R)[:, None]
+    return np.bincount(rows.ravel(), None if weights is None else weights.ravel(), R * K).reshape(R, K)
 
 
 def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Measure, Measure]:
@@ -218,14 +236,16 @@ def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Measure, Measure]:
     hit = np.where(rows.correct, labels, K)
     bins = _bin_of(rows.confidence)
     gaps: NDArray[np.float64] = rows.correct - rows.confidence.astype(np.float64)
+
+    def figures(drawn: NDArray[np.int64]) -> list[NDArray[np.float64]]:
+        return [_macro_f1(labels[drawn], predicted[drawn], hit[drawn], K), _ece(bins[drawn], gaps[drawn])]
+
     generator = np.random.Generator(np.random.Philox(seed))
-    resampled = np.empty((2, RESAMPLES))
-    for i in range(RESAMPLES):  # what each image has is looked up, not computed again
-        drawn = generator.integers(N, size=N)
-        resampled[0, i] = _macro_f1(labels[drawn], predicted[drawn], hit[drawn], K)
-        resampled[1, i] = _ece(bins[drawn], gaps[drawn])
-    macro_f1, ece = _macro_f1(labels, predicted, hit, K), _ece(bins, gaps)
-    return _reflected(macro_f1, resampled[0]), _reflected(ece, resampled[1])
+    most = max(1, AT_ONCE // N)
+    parts = [min(most, RESAMPLES - start) for start in range(0, RESAMPLES, most)]
+    resampled = np.concatenate([figures(generator.integers(N, size=(part, N))) for part in parts], axis=1)
+    macro_f1, ece = np.concatenate(figures(np.arange(N)[None]))
+    return _reflected(float(macro_f1), resampled[0]), _reflected(float(ece), resampled[1])
 
 
 def _reflected(value: float, resampled: NDArray[np.float64]) -> Measure:

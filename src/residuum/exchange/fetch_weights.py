@@ -17,7 +17,7 @@ from residuum.data.hub import HUB, fetch_model, fetched_files
 from residuum.errors import UserError
 from residuum.exchange.import_weights import import_weights
 from residuum.exchange.sources import CONFIG, PROCESSOR, WEIGHT_FILES
-from residuum.files import UNFINISHED, cannot_write
+from residuum.files import IN_THE_CACHE, UNFINISHED, cannot_write
 from residuum.models.count import cost
 from residuum.outward_settings import FetchWeightsSettings, ImportSettings
 from residuum.records.codec import write_record
@@ -85,7 +85,7 @@ def _kept(wanted: Weights, got: _Got) -> Fetched:
         unfinished.replace(target)
         write_record(record_file(wanted.name), record)
     except OSError as error:
-        raise cannot_write(target, 0, error) from error
+        raise cannot_write(target, 0, error, IN_THE_CACHE) from error
     finally:
         unfinished.unlink(missing_ok=True)
     return record
@@ -132,7 +132,7 @@ def _downloaded(wanted: Weights, place: str) -> _Got:
     try:
         sha256 = download(url, path, expected, asked, show_progress(f"fetching {wanted.name}"))
     except OSError as error:
-        raise cannot_write(path, wanted.bytes or 0, error) from error
+        raise cannot_write(path, wanted.bytes or 0, error, IN_THE_CACHE) from error
     return _Got(path, url, sha256, _by_name(wanted), wanted.licence)
 
 

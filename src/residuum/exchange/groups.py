@@ -61,6 +61,7 @@ def the_group(opened: Opened, origin: str, wanted: str | None = None) -> Group:
     Raises:
         UserError: there are several and none is wanted, or none of what is wanted.
     """
+    opened, pruned = _unpruned(opened)
     places = {_cleaned(place): place for place in opened.tensors}
     befores = _candidates(places.keys())
     before, said = _chosen(befores, places, opened, origin, wanted)
@@ -83,13 +84,43 @@ def the_group(opened: Opened, origin: str, wanted: str | None = None) -> Group:
         numbers=numbers,
         beside=beside,
         left_out=tuple(_listed_beside(rest, home, before)),
-        said=said,
+        said=(*said, *pruned),
     )
+
+
+Colour = tuple[float, float, float]
+
+
+def inner_colours(group: Group) -> tuple[Colour, Colour] | None:
+    """Return mean and spread of red, green and blue, 0 to 1, where a module beside the net subtracts and divides."""
+    found: list[Colour] = []
+    for name in ("mean", "std"):
+        keys = [key for key in group.beside if re.fullmatch(rf"(?:.*\.)?(?:new_)?{name}", key)]
+        numbers = group.beside[keys[0]].flatten().tolist() if len(keys) == 1 else []
+        if len(numbers) == 3 and all(0 < number < 1 for number in numbers):
+            red, green, blue = map(float, numbers)
+            found.append((red, green, blue))
+    return (found[0], found[1]) if len(found) == 2 else None
 
 
 def is_projection(group: Group) -> bool:
     """Say whether a group's last layer makes no classes, as where a self-supervised net compares pictures."""
     return bool(_PROJECTING.search(group.before)) or any(re.search(r"(?:^|\.)queue$", name) for name in group.beside)
+
+
+def _unpruned(opened: Opened) -> tuple[Opened, tuple[str, ...]]:
+    """Put in place of torch.nn.utils.prune's pairs what they stand for: weight_orig times weight_mask."""
+    tensors = dict(opened.tensors)
+    for place in opened.tensors:
+        key = place[-1] if place else ""
+        mask = (*place[:-1], f"{key.removesuffix('_orig')}_mask")
+        if key.endswith("_orig") and mask in tensors and tensors[mask].shape == tensors[place].shape:
+            tensors[*place[:-1], key.removesuffix("_orig")] = tensors.pop(place) * tensors.pop(mask)
+    if len(tensors) == len(opened.tensors):
+        return opened, ()
+    gone = opened.tensors.keys() - tensors.keys()
+    places = (*(place for place in opened.places if place not in gone), *(tensors.keys() - opened.tensors.keys()))
+    return Opened(tensors, places), ("pruned weights are taken with their masks, zeros where these are",)
 
 
 def _cleaned(place: Place) -> str:

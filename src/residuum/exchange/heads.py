@@ -3,14 +3,15 @@
 Letters: K classes, D features.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from residuum.exchange.fit import Renamed
-from residuum.exchange.groups import Group, is_projection
+from residuum.exchange.groups import Group
 
 HEADS = ("fc", "linear", "classifier", "head", "heads", "last_linear", "output", "out", "logits", "cls")
 """What a last layer is called, itself or the nn.Sequential that holds it."""
@@ -24,13 +25,18 @@ class Head:
     names: tuple[str, ...]
 
 
+_AFTER = re.compile(r"\w*(?:proj|predict|prototype|head|classifier|embed|mlp)\w*\.")
+"""What stands behind a self-supervised net, beside its own modules."""
+
+
 def head_of(tensors: Mapping[str, Tensor]) -> Head:
     """Find the last layer among a net's tensors: one linear layer under one of the usual names."""
     for root in HEADS:
         names = tuple(name for name in tensors if name.startswith(f"{root}."))
         if names:
             return Head(_only_layer(names, tensors), names)
-    return Head("", ())
+    after = tuple(name for name in tensors if _AFTER.match(name) and "embedder." not in name)
+    return Head("", after if all(tensors[name].ndim < 3 for name in after) else ())
 
 
 def _only_layer(names: tuple[str, ...], tensors: Mapping[str, Tensor]) -> str:
@@ -74,9 +80,15 @@ def with_head_beside(group: Group, features: int) -> Group:
         group,
         tensors={**group.tensors, **{name: group.beside[key] for name, key in names.items()}},
         keys={**group.keys, **names},
-        left_out=tuple(one for one in group.left_out if one not in names.values() and one != f"{module}.* (2 tensors)"),
+        left_out=tuple(one for one in group.left_out if not _stands_for(one, names.values())),
         said=(*group.said, f"its last layer is {module}, which stands beside the net"),
     )
+
+
+def _stands_for(left_out: str, keys: Collection[str]) -> bool:
+    """Say whether what was to be left out is these keys and no others."""
+    module, _, rest = left_out.partition(".* (")
+    return left_out in keys or (rest == f"{len(keys)} tensors)" and all(one.startswith(f"{module}.") for one in keys))
 
 
 _OPTIMIZER = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq", "square_avg")
@@ -85,11 +97,6 @@ _OPTIMIZER = ("exp_avg", "exp_avg_sq", "momentum_buffer", "max_exp_avg_sq", "squ
 def _is_called_head(module: str) -> bool:
     *_, last = (part for part in module.split(".") if not part.isdecimal())
     return last in HEADS
-
-
-def is_projection_head(group: Group, head: Head) -> bool:
-    """Say whether the one layer that was found gives no classes."""
-    return bool(head.module) and is_projection(group)
 
 
 def as_two_classes(found: Renamed) -> tuple[Renamed, list[str]]:

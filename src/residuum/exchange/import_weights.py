@@ -9,7 +9,7 @@ from residuum import machine
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
-from residuum.exchange.groups import is_projection, the_group
+from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
 from residuum.exchange.known import Guess, Known, guess, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION, with_head
@@ -76,7 +76,7 @@ def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
     group = the_group(source.opened, source.name, prefix)
     layout, head = recognise(group, source.name)
     if head.names and not head.module:
-        group = without_head(group, head, "its last layers are no single linear layer")
+        group = without_head(group, head, "what follows the net is no single linear layer")
     elif head.module and is_projection(group):
         group = without_head(group, head, "its last layer gives no classes, but what pictures are compared in")
     found = renamed(group, layout, source.name)
@@ -136,6 +136,8 @@ def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Know
         what = f"the net of {source.name} takes {spec.in_channels} channels"
         raise UserError(what, "pictures are shown in red, green and blue")
     said = source.said if spec.num_classes else replace(source.said, classes=None)
+    if said.mean is None and (colours := inner_colours(found.group)):
+        said = replace(said, mean=colours[0], std=colours[1])
     guessed = guess(found.layout.name, spec)
     facts, sentences = settle(*_in_proportion(told, said, guessed), spec)
     return _with_facts(spec, facts, told), facts, sentences

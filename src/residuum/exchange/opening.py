@@ -55,7 +55,10 @@ def open_file(path: Path) -> Opened:
     if not is_safetensors(path):
         why = "it is neither safetensors nor written by torch.save, or it is cut short"
         raise UserError(f"{path} cannot be read as weights", why, "fetch it again, or give another file")
-    tensors, metadata = read_tensors(path)
+    try:
+        tensors, metadata = read_tensors(path)
+    except UserError as error:
+        raise UserError(error.what, error.why, "fetch it again") from error
     if "residuum" in metadata:
         raise UserError(f"{path} is a residuum model already", "", "use it as it is, wherever a run may be given")
     return flat(tensors)

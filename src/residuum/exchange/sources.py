@@ -7,6 +7,7 @@ import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """What a folder's weights are called; where they are in parts, their index is in INDEXES."""
+_SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".th", ".tar"}
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
 _Result = TypeVar("_Result")
@@ -84,14 +86,32 @@ def _folder(path: Path, name: str) -> Source:
     if weights is not None and weights.name in WEIGHT_FILES and is_own(weights):
         return Source(name, name, flat({}), short_digest(weights), own=weights)
     if not (path / CONFIG).is_file():
-        raise UserError(
-            f"{path} holds no {CONFIG}",
-            "a folder of weights has one beside them, as transformers and timm save it",
-            f"give the weights file itself: residuum import {weights or path / 'FILE'}",
-        )
+        raise _no_folder_of_weights(path, weights)
     if weights is None:
         raise UserError(f"{path} holds no weights", "expected one of: " + ", ".join((*WEIGHT_FILES, *INDEXES)))
     return _of_files(weights, name, name, folder_facts(path))
+
+
+def _no_folder_of_weights(path: Path, weights: Path | None) -> UserError:
+    """Say what to give in place of a folder that does not say what its weights are."""
+    inside = [one.name for one in islice(path.rglob("*"), 10_000)]
+    if any(name.endswith(".distcp") for name in inside):
+        mend = (
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth makes one file of them"
+        )
+        return UserError(
+            f"{path} is a checkpoint of torch.distributed, in parts", "they are no net by themselves", mend
+        )
+    if any(name.endswith("_model_states.pt") for name in inside):
+        mend = "zero_to_fp32.py, which lies beside the parts, makes one file of them"
+        return UserError(f"{path} is a checkpoint of DeepSpeed, in parts", "they are no net by themselves", mend)
+    files = [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES]
+    given = weights or (files[0] if files else path / "FILE")
+    return UserError(
+        f"{path} holds no {CONFIG}",
+        "a folder of weights has one beside them, as transformers and timm save it",
+        f"give the weights file itself: residuum import {given}",
+    )
 
 
 # --- by name ------------------------------------------------------------------------------------

@@ -73,6 +73,10 @@ def explain(settings: ExplainSettings) -> Explanation:
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
+    run = Path(settings.run)
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
@@ -89,10 +93,6 @@ def explain(settings: ExplainSettings) -> Explanation:
         pictures=tuple(pictures),
         environment=machine.environment(),
     )
-    run = Path(settings.run)
-    in_run = runs.is_run(run)
-    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
     write_record(out / runs.EXPLAINED, found)
     return Explanation(out, found.pictures)
 

@@ -86,10 +86,10 @@ def _possible(classifier: Classifier, real: RealPictures | None) -> list[tuple[E
 
 def _int8(classifier: Classifier, engine: EngineName, calibration: NDArray[np.uint8]) -> None:
     to = kept.folder(classifier.digest) / kept.INT8[engine]
-    if not kept.is_intact(to):
+    if not kept.is_whole(to):
         graph = kept.graph(classifier.file, classifier.digest)
         write_int8(graph, engine, calibration, classifier.spec.activation, to)
-        kept.seal(to)
+        kept.seal_graph(to)
 
 
 def _timed(

@@ -24,6 +24,8 @@ from torch import Tensor
 
 from residuum import machine
 from residuum.console import say
+from residuum.errors import UserError
+from residuum.files import is_intact, seal
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.hpp"))
@@ -63,7 +65,7 @@ def is_compiled() -> bool:
         return True
     compiler = _compiler()
     try:
-        return compiler is None or _target(compiler).exists()
+        return compiler is None or is_intact(_target(compiler))
     except (OSError, subprocess.SubprocessError):  # no compiler that works
         return True
 
@@ -99,7 +101,7 @@ def _room(name: str, sizes: tuple[int, ...], threads: int) -> int:
 def _compiled(compiler: str) -> Path:
     """Return the shared library in the cache, compiled if it is not there."""
     target = _target(compiler)
-    if target.exists():
+    if is_intact(target):  # it is run as it is: no byte may be another
         return target
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -110,6 +112,8 @@ def _compiled(compiler: str) -> Path:
             list(cores.map(lambda source, part: _run([*start, str(source), "-o", part]), SOURCES, parts))
         whole = Path(unfinished) / "whole.so"
         _run([compiler, *LINKING, *parts, "-o", str(whole)])
+        with suppress(UserError):  # a full disk
+            seal(target, whole)
         whole.replace(target)
     return target
 

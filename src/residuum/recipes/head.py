@@ -8,9 +8,6 @@ Score     see results/ants-bees-head.json
 
 from residuum.recipe import Augmentation, OneCycle, Recipe, Task
 
-FEW = 3000
-"""Below so many training pictures of other classes it is what trained weights are used by, unless told otherwise."""
-
 
 def head(task: Task) -> Recipe:
     """Return the recipe, which takes no step: each picture is seen once, as evaluation sees it."""

@@ -76,6 +76,18 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         if {len(self.per_class)} != {len(self.confusion), *map(len, self.confusion)}:
             raise ValueError(f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is")
 
+    @property
+    def commonest(self) -> tuple[str, float] | None:
+        """Return the most frequent class and its share of the pictures: what always answering it would score."""
+        total = sum(one.images for one in self.per_class)
+        most = max(self.per_class, key=lambda one: one.images, default=None)
+        return (most.name, most.images / total) if most and total else None
+
+    @property
+    def is_lazy(self) -> bool:
+        """Say whether, for all these pictures tell, always answering the most frequent class would do as well."""
+        return self.commonest is not None and self.top1.low <= self.commonest[1]
+
     def figures(self) -> Figures:
         """Return the same without the long tables."""
         return Figures(**{name: getattr(self, name) for name in Figures.__struct_fields__})

@@ -76,6 +76,8 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     judged = [(run.evaluation.top1, run) for run in runs if run.evaluation]
     if not judged:
         return "None of these runs has final figures yet."
+    if len({(_fingerprint(run), *_judged(run)) for _, run in judged}) > 1:
+        return "These runs were judged on different pictures, so none of them can be called the best:"
     judged.sort(key=lambda one: -one[0].value)
     best, run = judged[0]
     named = f"{run.letter} ({isolated(run.name)})"
@@ -91,8 +93,14 @@ def _verdict(runs: Sequence[OneRun]) -> str:
 
 def _judged_on(runs: Sequence[OneRun]) -> str:
     """Say on how many pictures of which split, where it is the same for all."""
-    on = {(run.evaluation.images, run.evaluation.split) for run in runs if run.evaluation}
+    on = {_judged(run) for run in runs if run.evaluation}
     return f"All were judged on {pictures_of(*on.pop())}. " if len(on) == 1 else ""
+
+
+def _judged(run: OneRun) -> tuple[int, str]:
+    """Return on how many pictures of which split."""
+    assert run.evaluation is not None
+    return run.evaluation.images, run.evaluation.split
 
 
 def _cautions(runs: Sequence[OneRun]) -> list[str]:

@@ -97,6 +97,12 @@ class OneRun:
         return {key: own.get(key) if value is None else value for key, value in resolved.items()}
 
     @property
+    def judged_on(self) -> str:
+        """Return on how many pictures of which split the final figures are."""
+        found = self.record.evaluation
+        return sentences.pictures_of(found.images, found.split) if found else ""
+
+    @property
     def data_rows(self) -> list[tuple[str, object]]:
         """Return what is known of the data, with the classes counted."""
         data = flat(self.record.data) | {"classes": len(self.names)}
@@ -111,6 +117,11 @@ class OneRun:
     def no_curves(self) -> str:
         """Return why there are no curves, where there are none."""
         return sentences.no_curves(self.record)
+
+    @property
+    def curves_of(self) -> str:
+        """Return which pictures the curves are of."""
+        return sentences.curves_of(self.record)
 
     @property
     def trust_sections(self) -> list[tuple[str, str]]:
@@ -160,8 +171,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
     """Work out everything the page says of a run."""
     found = record.evaluation
     names = [one.name for one in found.per_class] if found else record.data.classes if record.data else []
-    baseline = sentences.commonest(found)
-    share = baseline[1] if baseline else None
+    share = found.commonest[1] if found and found.commonest else None
     placed = [f"epoch {epoch:.4g}: {message}" for epoch, message in _events(record)]
     return OneRun(
         key=key,
@@ -170,7 +180,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         record=record,
         names=names,
         verdict=sentences.verdict(found) if found else sentences.unfinished(record),
-        scale=sentences.scale(baseline),
+        scale=sentences.scale(found),
         verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from residuum.recipe import FEW
 from residuum.records.evaluation import Evaluation
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
@@ -62,26 +63,57 @@ def no_curves(record: RunRecord) -> str:
     return f"No curves: {why}."
 
 
+def curves_of(record: RunRecord) -> str:
+    """Say which pictures the curves are of."""
+    counts = record.data.counts if record.data else None
+    if counts is None or not record.epochs:
+        return ""
+    kept = f"; those of validation are of the {count(counts.validation)} kept for it" if counts.validation else ""
+    trained = f"the {count(counts.train)} pictures trained on, as they were shown, while the net changed"
+    return f"Training figures are means over each epoch: of {trained}{kept}."
+
+
 def _done(record: RunRecord) -> int:
     return len({line.epoch for line in record.epochs})
 
 
-def commonest(found: Evaluation | None) -> tuple[str, float] | None:
-    """Return the most frequent class and its share of the pictures."""
-    total = sum(one.images for one in found.per_class) if found else 0
-    if not found or not total:
-        return None
-    most = max(found.per_class, key=lambda one: one.images)
-    return most.name, most.images / total
-
-
-def scale(baseline: tuple[str, float] | None) -> str:
-    """Say what the laziest answer would score."""
-    if baseline is None:
+def scale(found: Evaluation | None) -> str:
+    """Say what the laziest answer would score, and whether the net does better."""
+    if found is None or found.commonest is None:
         return ""
-    name, share = baseline
-    lazy = f"Always answering {isolated(name)}, the most frequent class,"
-    return f"{lazy} would be right {percent(share)} of the time."
+    name, share = found.commonest
+    lazy = f"Always answering {isolated(name)}, the most frequent class, would be right {percent(share)} of the time"
+    if not found.is_lazy:
+        return f"{lazy}."
+    how = "no better" if found.top1.value <= share else "not better, as far as these pictures tell"
+    return f"{lazy}: this net is {how}."
+
+
+def too_few(record: RunRecord) -> str:
+    """Say why a new net learnt nothing from few pictures, and what would."""
+    found, data = record.evaluation, record.data
+    few = data.counts.train if data else 0
+    if not found or not data or not few or few >= FEW or not found.is_lazy or is_begun(record):
+        return ""
+    return (
+        f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
+        f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
+        "without --from-nothing or a --model, starts from the best that this machine has (residuum weights fetch "
+        "resnet50 gets better ones)."
+    )
+
+
+def lazy(record: RunRecord) -> str:
+    """Say that the net does no better than the laziest answer, and why, where it does not; for the terminal."""
+    if record.evaluation is None or not record.evaluation.is_lazy:
+        return ""
+    said = " ".join(filter(None, (scale(record.evaluation), too_few(record))))
+    return said.replace(NBSP, " ").replace("\u2068", "").replace("\u2069", "")
+
+
+def is_begun(record: RunRecord) -> bool:
+    """Say whether training began with trained weights."""
+    return record.settings.resolved.get("start") is not None
 
 
 def calibration(found: Evaluation) -> str:
@@ -108,6 +140,8 @@ def notes(record: RunRecord) -> list[str]:
 
 
 def _notes_on_progress(record: RunRecord) -> Iterator[str]:
+    if no_use := too_few(record):
+        yield no_use
     asked = record.settings.summary.epochs
     losses = [line.loss for line in record.steps]
     losses += [line.train_loss + (line.validation_loss or 0.0) for line in record.epochs]
@@ -145,6 +179,9 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:
     few = sum(one.images < FEW_IMAGES for one in found.per_class)
+    if unseen := [isolated(one.name) for one in found.per_class if not one.images]:
+        some = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5:,} more" if len(unseen) > 5 else "")
+        yield f"The pictures judged show no {some}: nothing is known of how the model names those."
     classes = counted(len(found.per_class), "class", "classes")
     yield f"How the pictures were shown to the model: {shown(found.protocol)}."
     yield (

@@ -24,8 +24,7 @@ from residuum.models.named import named
 from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, explicit, flag, read_off
-from residuum.recipe import Recipe, Task
-from residuum.recipes.head import FEW
+from residuum.recipe import FEW, Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.records.codec import read_record, write_record
 from residuum.records.run import SplitRows
@@ -33,6 +32,7 @@ from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
 from residuum.training.binding import own_settings
 from residuum.training.way import (
+    HARDLY,
     chosen_start,
     fewer_passes,
     is_few_photographs,
@@ -148,6 +148,8 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
         named_recipe = _asked_recipe(settings)
+    elif start is None and is_few_photographs(data):
+        say(f"{len(data.train):,} photographs are few for a new net: {HARDLY}")
     if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
     if start is not None and _is_few(start, data):
@@ -328,8 +330,7 @@ def reopen(settings: TrainSettings) -> Resolved:
             "",
             f"residuum train --resume {run}",
         )
-    if (run / runs.MODEL).exists():
-        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
+    refuse_finished(run)
     again = own_settings(run, record.settings)
     again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
@@ -352,6 +353,12 @@ def reopen(settings: TrainSettings) -> Resolved:
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def refuse_finished(run: Path) -> None:
+    """Raise UserError where a run has its model."""
+    if (run / runs.MODEL).exists():
+        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
 
 
 def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:

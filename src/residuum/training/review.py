@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from residuum import runs
 from residuum.compute import choose_compute
+from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
-from residuum.data.contract import Pictures
+from residuum.data.contract import ColumnNames, Pictures
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -35,7 +36,7 @@ from residuum.evaluation.review import (
     unlike_all_others,
 )
 from residuum.evaluation.unseen import read_unseen
-from residuum.files import write_whole
+from residuum.files import CannotWrite, write_whole
 from residuum.loading import load
 from residuum.records.codec import write_record
 from residuum.records.review import Finding, FindingKind, Review, Shown
@@ -83,7 +84,8 @@ def review(settings: ReviewSettings) -> Review:
         **{name: asked.get(name, "auto") for name in ("precision", "layout")}
     )  # as the cache has them
     compute = choose_compute(settings.device, wanted.precision, wanted.layout, settings.threads)
-    opened = open_with_data(load(run), compute, None)
+    classifier = load(run)
+    opened = open_with_data(classifier, compute, settings.data, ColumnNames.of(classifier.about.settings))
     if not opened.same:
         raise UserError(
             f"the pictures in {opened.data.source} are no longer those the run in {run} was trained on",
@@ -106,8 +108,11 @@ def review(settings: ReviewSettings) -> Review:
         answered=len(answered[0]),
         findings=tuple(_findings(pictures, near, answered)),
     )
-    write_record(run / runs.REVIEW, found)
-    write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+    try:
+        write_record(run / runs.REVIEW, found)
+        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+    except CannotWrite as error:  # what was asked for is what is found
+        say(f"what was found is not kept in the run: {error.what}")
     return found
 
 

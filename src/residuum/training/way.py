@@ -15,8 +15,7 @@ from residuum.errors import UserError, listed
 from residuum.fastest import multiply_adds_per_s
 from residuum.models.count import cost
 from residuum.models.spec import NetSpec
-from residuum.recipe import Recipe, Task
-from residuum.recipes.head import FEW
+from residuum.recipe import FEW, Recipe, Task
 from residuum.settings import TrainSettings
 from residuum.weights.catalogue import find
 from residuum.weights.fetched import STARTER, fetched, starter
@@ -30,6 +29,10 @@ BOUND = 15e12
 NOTHING = 1e12
 """Multiply-adds that take no while on any machine; nothing is timed for less."""
 BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
+HARDLY = (
+    "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
+    "(leave out --from-nothing and --model, or name weights with --start)"
+)
 
 
 def refuse_lone_pictures(data: ImageData) -> None:

@@ -1,0 +1,195 @@
+"""Parquet tables as people have them: paths, columns of other names and kinds, a column of splits, gaps."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from residuum.data.contract import ColumnNames, ImageData
+from residuum.data.open import open_data
+from residuum.data.parquet import open_parquet
+from residuum.errors import UserError
+
+STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+LABELS = [0, 1, 2, 0, 1, 2]
+PATHS = [f"pictures/{row}.png" for row in range(6)]
+
+
+def png(colour: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), (colour, 1, 2)).save(file, "PNG")
+    return file.getvalue()
+
+
+PNGS = [png(row) for row in range(6)]
+
+
+def table(root: Path, file: str = "train.parquet", /, **columns: Any) -> Path:
+    """Write a table with pictures in `image`, unless it is given, and six picture files beside it."""
+    for path, content in zip(PATHS, PNGS, strict=True):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    rows = len(next(iter(columns.values())))
+    if not {"image", "photo", "file_name"} & set(columns):
+        columns = {"image": pa.array(PNGS[:rows], pa.binary()), **columns}
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), root / file)
+    return root
+
+
+def contents(data: ImageData) -> list[Any]:
+    return [data.train.pictures.encoded(row) for row in range(len(data.train))]
+
+
+IMAGES = {
+    "struct": pa.array([{"bytes": None, "path": path} for path in PATHS], STRUCT),
+    "text": PATHS,
+    "dictionary": pa.array(PATHS).dictionary_encode(),
+    "windows": [path.replace("/", "\\") for path in PATHS],
+    "mixed": pa.array([{"bytes": PNGS[row] if row % 2 else None, "path": PATHS[row]} for row in range(6)], STRUCT),
+}
+
+
+@pytest.mark.parametrize("file", ["train.parquet", "data/train-00000-of-00001.parquet"])
+@pytest.mark.parametrize("kind", IMAGES)
+def test_paths_are_read_from_the_tables_folder_or_the_data_sets(tmp_path: Path, kind: str, file: str) -> None:
+    data = open_parquet(table(tmp_path, file, image=IMAGES[kind], label=LABELS))
+    assert contents(data) == PNGS
+    assert str(tmp_path / PATHS[0]) in data.train.pictures.files()  # type: ignore[operator]
+    assert PATHS[0] in data.train.pictures.name(0)
+
+
+def test_paths_may_be_absolute_and_stand_in_a_column_of_another_usual_name(tmp_path: Path) -> None:
+    data = open_parquet(table(tmp_path, file_name=[str(tmp_path / path) for path in PATHS], species=list("ababab")))
+    assert contents(data) == PNGS
+    assert list(data.classes) == ["a", "b"]
+
+
+def test_a_row_without_a_path_gives_no_bytes(tmp_path: Path) -> None:
+    assert contents(open_parquet(table(tmp_path, image=[None, "", *PATHS[2:]], label=LABELS)))[:3] == [
+        b"",
+        b"",
+        PNGS[2],
+    ]
+
+
+TRUE_CAUSES = [
+    ({"image": ["no/where.png"] * 6, "label": LABELS}, "are not found", "'no/where.png'"),
+    ({"image": ["iVBORw0KGgo" * 99] * 6, "label": LABELS}, "are not found", "iVBORw0KGgo"),
+    ({"image": ["https://x.org/1.png"] * 6, "label": LABELS}, "not on this machine", "https://x.org"),
+    ({"image": [0.5] * 6, "label": LABELS}, "column 'image' of .* holds double", "wanted is pictures"),
+    ({"image": [[1, 2]] * 6, "label": LABELS}, "column 'image' of .* holds list", "wanted is pictures"),
+    ({"label": [[0], [1]] * 3}, "column 'label' of .* holds list", "one label a row"),
+    ({"label": [{"a": 0}] * 6}, "column 'label' of .* holds struct", "one label a row"),
+    ({"label": [None] * 6}, "column 'label' of .* holds null", "one label a row"),
+    ({"label": [float("nan"), 1.0, 0.0]}, "1 of 3 rows of the train split", "first in row 0"),
+    ({"label": [0.0, 0.5, 1.0]}, "does not hold class numbers", "fractions, such as 0.5"),
+    ({"label": [5, 17, 99, 4]}, "does not hold class numbers", "each of its 4 rows"),
+    ({"label": LABELS, "split": ["train"] * 5 + ["extra"]}, "does not say the split of each row", "'extra'"),
+    ({"label": LABELS, "split": ["train"] * 5 + [None]}, "does not say the split of each row", "None"),
+    ({"label": LABELS, "split": ["test"] * 6}, "no training split", ""),
+    ({"label": LABELS, "split": ["train"] * 2 + ["test"] * 4}, "test split of .* has the label 2", ""),
+]
+
+
+@pytest.mark.parametrize(("columns", "what", "why"), TRUE_CAUSES)
+def test_a_message_names_the_true_cause(tmp_path: Path, columns: dict[str, Any], what: str, why: str) -> None:
+    with pytest.raises(UserError, match=what) as caught:
+        open_parquet(table(tmp_path, **columns))
+    assert why in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([3, 7, 12, 12, 7, 3], ["3", "7", "12"]),
+        ([1, 2, 1, 2, 1, 2], ["1", "2"]),
+        ([1_000_000, 5] * 3, ["5", "1000000"]),
+        ([3.0, 7.0, 3.0], ["3", "7"]),
+    ],
+)
+def test_of_numbers_with_gaps_those_used_are_the_classes_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], labels: list[int], classes: list[str]
+) -> None:
+    data = open_parquet(table(tmp_path, label=labels))
+    assert list(data.classes) == classes
+    assert [data.classes[number] for number in data.train.labels] == [
+        f"{label:g}" if label < 99 else str(label) for label in labels
+    ]
+    assert f"these {len(classes)} are the classes" in capsys.readouterr().err
+
+
+def test_whole_numbers_stored_as_fractions_and_yes_and_no_are_labels(tmp_path: Path) -> None:
+    assert open_parquet(table(tmp_path, label=[0.0, 1.0, 0.0])).train.labels.tolist() == [0, 1, 0]
+    assert list(open_parquet(table(tmp_path, label=[True, False])).classes) == ["false", "true"]
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("Training", "DEV", "Test_Set"), ("训练集", "验证集", "测试集")]
+)
+def test_a_column_of_splits_is_honoured(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    said = [names[0], names[1], names[0], names[0], names[2], names[0]]
+    data = open_parquet(
+        table(tmp_path, "all.parquet", label=[0, 1, 1, 0, 1, 0], split=pa.array(said).dictionary_encode())
+    )
+    assert contents(data) == [PNGS[row] for row in (0, 2, 3, 5)]
+    assert {name: split.labels.tolist() for name, split in data.splits().items()} == {
+        "train": [0, 1, 0, 0], "validation": [1], "test": [1]
+    }  # fmt: skip
+    assert data.test is not None
+    assert data.test.pictures.encoded(0) == PNGS[4]
+
+
+def test_a_column_of_splits_that_holds_numbers_is_said_to_be_ignored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(open_parquet(table(tmp_path, label=LABELS, split=LABELS)).train) == 6
+    assert capsys.readouterr().err.count("not names of splits") == 1
+
+
+def test_columns_can_be_chosen(tmp_path: Path) -> None:
+    both = {"photo": pa.array(PNGS, pa.binary()), "drawing": pa.array(PNGS[::-1], pa.binary())}
+    root = table(tmp_path, **both, species=list("ababab"), colour=list("xyzxyz"))
+    data = open_data(str(root), columns=ColumnNames("drawing", "colour"))
+    assert contents(data) == PNGS[::-1]
+    assert list(data.classes) == ["x", "y", "z"]
+    with pytest.raises(UserError, match="holds the pictures") as caught:
+        open_data(str(root))
+    assert "--image-column" in caught.value.mend
+    for columns, said in (
+        (ColumnNames("drwing", None), "did you mean drawing"),
+        (ColumnNames("photo", "specis"), "did you mean species"),
+        (ColumnNames("photo", "photo"), "choose from"),
+    ):
+        with pytest.raises(UserError) as caught:
+            open_data(str(root), columns=columns)
+        assert said in caught.value.mend
+
+
+@pytest.mark.parametrize("hidden", [None, pa.nulls(2), [float("nan")] * 2])
+def test_a_test_file_without_labels_is_passed_over_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hidden: Any
+) -> None:
+    table(tmp_path, label=LABELS)
+    table(
+        tmp_path, "test.parquet", image=pa.array(PNGS[:2], pa.binary()), **({} if hidden is None else {"label": hidden})
+    )
+    assert open_parquet(tmp_path).test is None
+    assert "the test split of" in capsys.readouterr().err
+
+
+def test_files_are_told_apart_by_a_word_in_their_names(tmp_path: Path) -> None:
+    table(tmp_path, "cifar_train.parquet", label=LABELS)
+    table(tmp_path, "cifar_test.parquet", label=[2, 0])
+    data = open_parquet(tmp_path)
+    assert data.test is not None
+    assert data.test.labels.tolist() == [2, 0]
+
+
+def test_to_be_judged_a_table_needs_no_training_split(tmp_path: Path) -> None:
+    data = open_parquet(table(tmp_path, "test.parquet", label=["b", "b"]), judging=True)
+    assert (len(data.train), list(data.classes)) == (0, ["b"])
