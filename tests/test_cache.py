@@ -123,7 +123,7 @@ def test_another_version_of_the_decoder_decodes_anew(pets, monkeypatch):
     train = open_folder(pets).train
     decoded(train.pictures, 8, 8)
     monkeypatch.setattr(cache, "DECODE_VERSION", -1)
-    monkeypatch.setattr(cache, "decode", lambda *_: np.full((8, 8, 3), 7, np.uint8))
+    monkeypatch.setattr(cache, "decode", lambda *_, **__: np.full((8, 8, 3), 7, np.uint8))
     assert (decoded(train.pictures, 8, 8) == 7).all()
 
 
