@@ -14,6 +14,7 @@ from residuum import machine
 
 if TYPE_CHECKING:
     from browser import Tab
+    from corpus.warm import Warm
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     atexit.register(os._exit, 0)  # all has been reported by then: to take torch apart would take seconds
@@ -79,6 +80,16 @@ def _as_many_threads_as_before() -> Iterator[None]:
     yield
     if torch.get_num_threads() != before:
         torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
+    """The command in processes of its own, which need not load torch."""
+    from corpus.warm import Warm
+
+    process = Warm(tmp_path_factory.mktemp("warm"))
+    yield process
+    process.close()
 
 
 @pytest.fixture

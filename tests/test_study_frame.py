@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from corpus.warm import Started, Warm
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -401,32 +402,31 @@ def test_the_command_lists_and_runs(
     assert "undecided" in out  # one seed says nothing of the spread
 
 
-def started(folder: Path) -> "subprocess.Popen[str]":
+def started(warm: Warm, folder: Path) -> Started:
     """Start a study of tiny nets, two at a time; return its process once nets are being trained."""
-    words = [sys.executable, "-m", "residuum", "study", "degradation", "--scale", "tiny", "--seeds", "2"]
-    words += ["--threads", "2", "--out", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words = ["study", "degradation", "--scale", "tiny", "--seeds", "2", "--threads", "2", "--out", folder]
+    process = warm.start(words)
     deadline = time.monotonic() + 60
     while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
         time.sleep(0.1)
     return process
 
 
-def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    process = started(tmp_path)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 143, said
-    assert "the same command goes on" in said
+def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(warm: Warm, tmp_path: Path) -> None:
+    process = started(warm, tmp_path)
+    os.kill(process.pid, signal.SIGTERM)
+    ended = process.wait()
+    assert ended.code == 143, ended.said
+    assert "the same command goes on" in ended.said
     assert not _still_training(tmp_path)
 
 
-def test_runs_end_with_a_study_that_is_killed(tmp_path: Path) -> None:
-    process = started(tmp_path)
+def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> None:
+    process = started(warm, tmp_path)
     while not (children := _still_training(tmp_path / "runs")):
         time.sleep(0.1)
     process.kill()
-    process.communicate(timeout=120)
+    process.wait()
     deadline = time.monotonic() + 60
     while _still_training(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from corpus.warm import Warm
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -48,7 +48,7 @@ def quickly(out: Path, **changes: object) -> TrainSettings:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
-    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=4))
+    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=3))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def stopped_after_25_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         stop_after_step(patch, 25)
         with pytest.raises(Stopped):
-            train(quickly(run, epochs=4, save_seconds=0.0))
+            train(quickly(run, epochs=3, save_seconds=0.0))
     assert (run / runs.CHECKPOINT).exists()
     assert (run / runs.PREVIOUS_CHECKPOINT).exists()
     return run
@@ -77,7 +77,7 @@ def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> No
         runs.MODEL, runs.EVALUATION, runs.MISTAKES,
     }  # fmt: skip
     epochs = finished.epochs
-    assert [line.epoch for line in epochs] == [1, 2, 3, 4]
+    assert [line.epoch for line in epochs] == [1, 2, 3]
     assert epochs[-1].train_loss < 0.7 * epochs[0].train_loss
     assert finished.evaluation is not None
     assert finished.evaluation.split == "test"
@@ -120,7 +120,7 @@ def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
     finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "stopped"
-    settings = quickly(run, epochs=4)
+    settings = quickly(run, epochs=3)
     stop_after_step(monkeypatch, 25)  # inside the second epoch
     with pytest.raises(Stopped, match=f"residuum train --resume {run}"):
         train(settings)
@@ -246,26 +246,22 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def in_a_process(words: list[str]) -> "subprocess.Popen[str]":
-    return subprocess.Popen([sys.executable, "-m", "residuum", *words], stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(file: Path, process: "subprocess.Popen[str]") -> None:
+def wait_for(file: Path) -> None:
     deadline = time.monotonic() + 90
-    while not file.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not file.exists() and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
-def test_the_command_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_the_command_saves_and_says_how_to_go_on(warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "digits", *["--blocks", "1"] * 3, "--epochs", "500", "--out", str(run)]
-    with in_a_process(words) as process:
-        wait_for(run / runs.METRICS, process)
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"residuum train --resume {run}" in said
-    assert "Traceback" not in said
+    process = warm.start(words)
+    wait_for(run / runs.METRICS)
+    os.kill(process.pid, signal.SIGINT)
+    ended = process.wait(60)
+    assert ended.code == 130
+    assert f"residuum train --resume {run}" in ended.said
+    assert "Traceback" not in ended.said
     assert (run / runs.CHECKPOINT).exists()
 
 
@@ -291,13 +287,14 @@ def test_either_signal_ends_the_command_with_its_code(
     assert (run / runs.CHECKPOINT).exists()
 
 
-def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, tmp_path: Path) -> None:
+def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "4"]
+    words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "3"]
     words += ["--batch-size", "64", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
-    with in_a_process(words) as process:
-        wait_for(run / runs.PREVIOUS_CHECKPOINT, process)
-        process.kill()
+    process = warm.start(words)
+    wait_for(run / runs.PREVIOUS_CHECKPOINT)
+    process.kill()
+    assert process.wait(60).code == -signal.SIGKILL
     record = train(TrainSettings(resume=str(run)))
     assert same_tensors(record.path / runs.MODEL, finished.path / runs.MODEL)
 
@@ -383,8 +380,8 @@ def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> N
 def test_the_papers_imagenet_recipe_runs_on_photographs(tmp_path: Path) -> None:
     photos = pictures(tmp_path / "photos", per_class=8, side=90)
     settings = TrainSettings(
-        str(photos), model="resnet18", recipe="he2015_imagenet", epochs=1, batch_size=4, image_size=96, workers=0,
-        out=str(tmp_path / "run"),
+        str(photos), model="resnet18", blocks=(1, 1, 1, 1), recipe="he2015_imagenet", epochs=1, batch_size=4,
+        image_size=96, workers=0, out=str(tmp_path / "run"),
     )  # fmt: skip
     record = train(settings)
     assert record.settings.resolved["recipe_details"]["augmentation"]["colour"]

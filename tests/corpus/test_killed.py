@@ -39,13 +39,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    process = Warm(tmp_path_factory.mktemp("warm"))
-    yield process
-    process.close()
-
-
 @pytest.fixture(autouse=True)
 def _nothing_stays_or_changes(home: Path, tmp_path: Path) -> Iterator[None]:
     before = snapshot(home)

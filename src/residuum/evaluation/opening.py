@@ -105,6 +105,12 @@ def open_with_data(
         )
     if source is None:
         columns = ColumnNames.of(classifier.about.settings)
+        if Path(place).is_absolute() and not Path(place).exists():
+            raise UserError(
+                f"the pictures that {classifier.file} was trained with are no longer in {place}",
+                "the folder has been moved, or is not mounted",
+                f"if it has moved, name it after the model, as in: residuum evaluate {classifier.file} NEW_PLACE",
+            )
     asked = bool(source)  # what a file says alone asks no network
     data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
