@@ -230,8 +230,8 @@ def from_json(data: dict[str, Any], place: str = "a model file", written_by: str
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         return msgspec.convert(data, NetSpec)
     except UserError as error:
-        what = f"the net of {place} cannot be: {error.what}"
-        raise UserError(what, f"{error.why}; it was written by {written_by}", "use the version that wrote it") from error
+        what, why = f"the net of {place} cannot be: {error.what}", f"{error.why}; it was written by {written_by}"
+        raise UserError(what, why, "use the version that wrote it") from error
     except ValueError as error:
         raise UserError(
             f"the net of {place} cannot be read",
