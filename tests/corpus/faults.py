@@ -4,10 +4,8 @@ A name that ends in "*" stands for all cases that begin so.
 """
 
 ONE_CLASS = "looking at data of one class finds nothing wrong"
-STRICT = "a model file is not read strictly"
 
 FAULTS: dict[tuple[str, str], str] = {
     ("folder: one class", "data check"): ONE_CLASS,
     ("table: one class", "data check"): ONE_CLASS,
-    ("says: a class twice", "predict with"): STRICT,
 }
