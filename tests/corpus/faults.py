@@ -4,17 +4,11 @@ A name that ends in "*" stands for all cases that begin so.
 """
 
 ONE_CLASS = "looking at data of one class finds nothing wrong"
-READ = "a model file that says so is read"
 NO_FILE = "training names what is wrong with the net, but not the file that says so"
-SEVERAL = ("predict with", "grow", "export-weights", "card", "train from", "serve from")
 
 FAULTS: dict[tuple[str, str], str] = {
     ("folder: one class", "data check"): ONE_CLASS,
     ("table: one class", "data check"): ONE_CLASS,
-    **{("says: a class twice", verb): READ for verb in SEVERAL},
-    **{("says: resize below size", verb): READ for verb in (*SEVERAL, "evaluate with", "lesion")},
-    ("tensors: variance below zero", "predict with"): READ,
-    ("tensors: variance below zero", "train from"): NO_FILE,
     **{
         (f"net: {said}", "train from"): NO_FILE
         for said in (
