@@ -183,17 +183,18 @@ def main(
     name = Path(model).stem
     about: dict[str, Any] = {"model": name, "threads": threads, "versions": versions(), "ways": WAYS}
     command = f"python benchmarks/engines.py {Path(model).name} --photographs {Path(photographs).name}"
+    end, how = ("-avx2", " --avx2") if avx2 else ("", "")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["RESIDUUM_CACHE"] = f"{folder}/cache"
         if "speed" in parts:
             found = speed(Path(model), photographs, rounds, threads, avx2)
-            how = ("-avx2", " --parts speed --avx2") if avx2 else ("", "")
-            write(f"engines-speed-{name}{how[0]}", f"{command}{how[1]}", {**about, **found})
+            write(f"engines-speed-{name}{end}", f"{command} --parts speed{how}", {**about, **found})
         out, reported = Path(folder) / "exported", {}
         if {"cold", "parity"} & set(parts):
             reported = exports(Path(model), photographs, pictures, threads, out)
         if "parity" in parts:
-            write(f"engines-parity-{name}", f"{command} --parts parity --pictures {pictures}", {**about, **reported})
+            said = f"{command} --parts parity --pictures {pictures}{how}"
+            write(f"engines-parity-{name}{end}", said, {**about, **reported})
         if "cold" in parts:
             photograph = next(path for path in sorted(Path(photographs).rglob("*")) if path.is_file())
             opened = {to: out / to for to in reported if to != "torch" and (out / to).is_dir()}

@@ -54,7 +54,11 @@ WORDS: dict[str, dict[str, Any]] = {
         "cold": "`predict` of one photograph, from a cold start: {seconds} s of processor time for an exported model, "
         "{torch:.2f} s with torch, whose import alone takes {alone:.2f} s ([engines.py](benchmarks/engines.py), "
         "[predict.py](benchmarks/predict.py)). Exported, all of 200 photographs are answered alike in float32 and "
-        "bfloat16.",
+        "bfloat16. `predict` of 200 photographs reaches {many} of the lower of what decoder and engine could.",
+        "int8": "In int8 {model} is {amx} times as fast as in bfloat16 (openvino, batch 1, 16) and, as on AVX2, {avx2} "
+        "times as fast as in float32 (onnxruntime: {other}; [engines.py](benchmarks/engines.py)). All of CIFAR-10's "
+        "{n:,} test pictures are answered alike in float32, exported or not, within {largest:.0e}; {own:.2f} % right, "
+        "in int8 {least:.2f} % or more.",
         "serve": "The server answers {share[median]:.2f} ({share[min]:.2f}–{share[max]:.2f}) of what its engine "
         "({engine}, {precision}) could, decoding and asking on the same two cores; asked ten times that, 99 % of those "
         "accepted have their answer in {p99:.1f} s (stated: {bound:.0f} s), all others a 429 "
@@ -102,7 +106,12 @@ WORDS: dict[str, dict[str, Any]] = {
         "cold": "冷启动 `predict` 一张照片：导出的模型用 {seconds} 秒处理器时间，用 torch 则为 {torch:.2f} 秒"
         "（其中仅导入 torch 就要 {alone:.2f} 秒；"
         "[engines.py](benchmarks/engines.py)，[predict.py](benchmarks/predict.py)）。"
-        "导出后，200 张照片在 float32 和 bfloat16 下的回答全部一致。",
+        "导出后，200 张照片在 float32 和 bfloat16 下的回答全部一致。"
+        "`predict` 处理 200 张照片时达到解码与引擎两者较低上限的 {many}。",
+        "int8": "{model} 的 int8 是 bfloat16 的 {amx} 倍快（openvino，批量 1、16）；与在 AVX2 上一样运行时"
+        "是 float32 的 {avx2} 倍快（onnxruntime：{other}；[engines.py](benchmarks/engines.py)）。"
+        "CIFAR-10 的 {n:,} 张测试图片，导出前后在 float32 下回答全部一致，相差不超过 {largest:.0e}；"
+        "正确率 {own:.2f} %，int8 不低于 {least:.2f} %。",
         "serve": "服务器达到其引擎（{engine}，{precision}）能力的 "
         "{share[median]:.2f}（{share[min]:.2f}–{share[max]:.2f}），"
         "解码与请求方都在同样的两个核上；以十倍于此的速度请求时，被接受的请求有 99 % 在 {p99:.1f} 秒内得到回答"
@@ -221,7 +230,9 @@ def _answering(words: dict[str, Any]) -> list[str]:
     exported = [value for name, value in seconds.items() if name != "torch"]
     between = f"{min(exported):.2f}–{max(exported):.2f}"
     alone = predict["cold"]["import torch"]["median"]
-    lines += [words["cold"].format(seconds=between, torch=seconds["torch"], alone=alone), ""]
+    many = ", ".join(f"{one['of_the_lower_limit']['median']:.2f} ({one['engine']})" for one in predict["many"].values())
+    lines += [words["cold"].format(seconds=between, torch=seconds["torch"], alone=alone, many=many), ""]
+    lines += [_in_int8(words["int8"], speed), ""]
     overload = serve["overload"]
     p99, bound = overload["accepted_p99_seconds"], overload["stated_bound_seconds"]
     clicks = ", ".join(
@@ -230,6 +241,27 @@ def _answering(words: dict[str, Any]) -> list[str]:
     )
     said = {"engine": serve["engine"], "precision": serve["precision"], "share": serve["of_the_engine"]}
     return [*lines, words["serve"].format(**said, p99=p99, bound=bound, live=clicks), ""]
+
+
+def _in_int8(words: str, speed: dict[str, Any]) -> str:
+    (avx2,), (parity,) = _read("engines-speed-resnet50-avx2"), _read("engines-parity-resnet20")
+
+    def gain(found: dict[str, Any], of: str) -> str:
+        return ", ".join(f"{found[f'batch {batch}']['times as fast'][of]['median']:.2f}" for batch in (1, 16))
+
+    exact = [one for to in ("onnx", "openvino") for one in parity[to]["agreements"] if one["precision"] == "float32"]
+    rough = [one for to in ("onnx int8", "openvino int8") for one in parity[to]["agreements"]]
+    assert all(one["same"] == 1 for one in exact), "the sentence says so"
+    return words.format(
+        model=speed["model"],
+        amx=gain(speed, "openvino: bfloat16 / int8"),
+        avx2=gain(avx2, "openvino: float32 / int8"),
+        other=gain(avx2, "onnxruntime: float32 / int8"),
+        n=min(one["pictures"] for one in exact + rough),
+        largest=max(one["largest"] for one in exact),
+        own=100 * exact[0]["own_accuracy"]["value"],
+        least=100 * min(one["accuracy"]["value"] for one in rough),
+    )
 
 
 def _engine_row(way: list[str], speed: dict[str, Any]) -> str:

@@ -465,6 +465,16 @@ def test_an_output_that_takes_no_more_is_one_message(
     assert (code, err) == (2, "error: No space left on device, so this could not be written\n")
 
 
+def test_a_working_folder_that_is_gone_is_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    code, out, err = command(["data", "check", "digits"], capsys, monkeypatch)
+    assert (code, out, err.count("error: ")) == (2, "", 1)
+
+
 def test_control_characters_in_a_message_are_escaped(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -915,6 +915,7 @@ def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: 
         assert (told.cut is None) == (name != "own")  # nothing is cut that training did not cut
         assert told.cut is None or told.cut.origin == "kept aside in training"
         opened = with_validation(told)
+        assert opened.validation_split == ("train" if name == "none" else "validation")
         training, validation = cut_validation(train.labels, share, seed)[:2]  # type: ignore[index]
         judged = opened.validation_loader().split
         assert np.array_equal(judged.labels, train.labels[validation])

@@ -237,6 +237,15 @@ def test_each_block_has_its_bar_and_those_that_stay_are_set_apart(tmp_path: Path
     assert label.startswith("points of accuracy lost without each of 27 blocks: stage1.block1 ")
 
 
+@pytest.mark.parametrize("content", [fake_lesion(), fake_trim()], ids=["lesion", "trim"])
+def test_pictures_that_were_trained_on_are_said_to_be(tmp_path: Path, content: Json) -> None:
+    said = "The net was trained on these pictures, for none were kept aside"
+    assert said not in page(tmp_path, content).plain
+    found = page(tmp_path, {**content, "data": content["data"] | {"split": "train"}}).plain
+    assert said in found
+    assert "5,000 training pictures" in found
+
+
 def test_bars_are_as_long_as_what_was_lost(tmp_path: Path) -> None:
     content = fake_lesion([2, 2, 2])
     for row, loss in zip(content["blocks"], (0.01, 0.02, 0.04, 0.0, -0.01, 0.03), strict=True):

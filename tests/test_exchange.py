@@ -53,6 +53,7 @@ from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ExportWeightsSettings, ImportSettings
+from residuum.printing import print_imported
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings
@@ -1315,6 +1316,28 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
     figures = evaluate(EvaluateSettings(str(digits_model), "digits", threads=1))
     assert figures.same_data_as_training is None
     assert 0 <= figures.top1.value <= 1
+
+
+def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    def told(state: dict[str, Tensor], **flags: Any) -> str:
+        print_imported(None, imported(state, **flags), False)
+        return capsys.readouterr().out
+
+    net = filled(partial(akamaster, classes=3))
+    Path("names.txt").write_text("x\ny\nz\n", encoding="utf-8")
+    again = "next     residuum import theirs.pth --out ours.safetensors --classes NAMES.txt"
+    assert again in told(dict(net.state_dict()))
+    assert told(dict(net.state_dict()), classes="names.txt").endswith(
+        "next     residuum evaluate ours.safetensors DATA\n"
+    )
+    assert told(headless(net)).endswith("next     residuum train DATA --start ours.safetensors\n")
+
+
+def test_a_class_that_an_imported_net_does_not_know_leads_to_its_names() -> None:
+    path = imported(filled(akamaster).state_dict()).path  # CIFAR-10's names, for digits
+    with pytest.raises(UserError, match="does not know all classes of digits") as refusal:
+        evaluate(EvaluateSettings(str(path), "digits", threads=1))
+    assert "residuum import theirs.pth --classes NAMES.txt" in refusal.value.mend
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,27 @@
 """Exports: what other programs compute from whole pictures is what the run answers; and which engine is fastest."""
 
+import contextlib
 import json
 import os
 import runpy
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from browser import Tab
 from msgspec import structs
 from numpy.typing import NDArray
+from page_reading import in_browser
 from PIL import Image
 from small_start import SPEC
 
@@ -236,6 +242,63 @@ def test_the_javascript_beside_an_export_uses_it(
     mine = own(model, pictures / "2.png")[0]
     assert said.splitlines()[0].endswith(f"%  {CLASSES[int(mine.argmax())]}")
     assert abs(float(said.split("%")[0]) - 100 * mine.max()) < 0.6
+
+
+WEB = Path(os.environ.get("RESIDUUM_NODE_MODULES", "node_modules")) / "onnxruntime-web" / "dist"
+PAGE = """<!doctype html><meta charset="utf-8"><title>web</title><link rel="icon" href="data:,"><script type="module">
+import * as ort from "./ort/ort.wasm.min.mjs";
+ort.env.wasm.numThreads = 1;
+const session = await ort.InferenceSession.create("model.onnx", { logSeverityLevel: 3 });
+const plain = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+window.answer = async (address) => {
+  const image = await createImageBitmap(await (await fetch(address)).blob(), plain);
+  const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+  canvas.drawImage(image, 0, 0);
+  const { data } = canvas.getImageData(0, 0, image.width, image.height);
+  const pictures = new ort.Tensor("uint8", data.filter((_, i) => i % 4 < 3), [1, image.height, image.width, 3]);
+  const { probabilities, features } = await session.run({ pictures });
+  return [[...probabilities.data], [...features.data]];
+};
+</script>"""
+
+
+@in_browser
+@pytest.mark.skipif(not WEB.is_dir(), reason="RESIDUUM_NODE_MODULES does not say where onnxruntime-web is")
+def test_a_page_in_a_browser_answers_by_the_export(
+    exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """In Chromium's own WebAssembly, pictures decoded by the browser, nothing asked of anyone else."""
+    (tmp_path / "index.html").write_text(PAGE, encoding="utf-8")
+    shutil.copy(exported["onnx"].path / "model.onnx", tmp_path)
+    (tmp_path / "ort").symlink_to(WEB.absolute())
+    (tmp_path / "pictures").symlink_to(pictures)
+    with served_folder(tmp_path) as address:
+        tab: Tab = request.getfixturevalue("chromium")
+        tab.requests.clear()
+        tab.messages.clear()
+        tab.open(address)
+        tab.wait("typeof answer == 'function'")
+        for number in range(len(SIDES)):
+            found = tab.js(f"answer('pictures/{number}.png')")
+            for theirs, mine in zip(found, own(model, pictures / f"{number}.png"), strict=True):
+                np.testing.assert_allclose(theirs, mine, atol=2e-3)
+        assert tab.messages == []
+        assert all(one.startswith((address, "about:", "blob:")) for one in tab.requests)
+
+
+@contextlib.contextmanager
+def served_folder(folder: Path) -> Iterator[str]:
+    """Serve files on this machine; give the address."""
+
+    class Silent(SimpleHTTPRequestHandler):
+        extensions_map = SimpleHTTPRequestHandler.extensions_map | {".mjs": "text/javascript"}
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
 
 
 # --- what is refused ------------------------------------------------------------------------------

@@ -88,8 +88,9 @@ LADDER = {
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
+    "outward_printing": ALL | {"printing"},
     "verb": {"errors"},
-    "verbs": ALL | {"printing", "verb"},
+    "verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports

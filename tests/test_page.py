@@ -32,6 +32,7 @@ from browser import Tab
 from residuum import verbs
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.preprocess import Preprocessing
+from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.explanation.live import switched
 from residuum.files import read_json
@@ -185,7 +186,7 @@ def dropped(tab: Tab, picture: Path) -> None:
 
 @in_browser
 def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
-    tab: Tab, served: tuple[Service, str], classifier: Classifier, picture: Path
+    tab: Tab, served: tuple[Service, str], classifier: Classifier, picture: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tab.js("document.querySelectorAll('#examples img').length") == 8
     dropped(tab, picture)
@@ -194,11 +195,14 @@ def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
     assert "decoding" in tab.js("document.getElementById('split').ariaLabel")
     assert tab.js("document.getElementById('heat').naturalWidth") > 0
     assert HOSTILE in tab.js("document.getElementById('evidence').textContent")
+    assert tab.js("document.getElementById('engine').textContent") == "torch, float32"
+    monkeypatch.setattr(TorchEngine, "precision", "bfloat16")
     pasted = """(() => { const data = new DataTransfer(), png = [PNG];
         data.items.add(new File([Uint8Array.from(png)], "pasted.png", {type: "image/png"}));
         dispatchEvent(new ClipboardEvent("paste", {clipboardData: data})); })()"""
     tab.js(pasted.replace("PNG", ",".join(map(str, picture.read_bytes()))))
     tab.wait(f"document.getElementById('seen').alt.includes('pasted.png') && {ANSWERED}")
+    assert "then, block by block, torch, float32" in tab.js("document.getElementById('engine').textContent")
     is_answered(tab, classifier, picture, [])
     began = time.monotonic()
     tab.js("""(() => { const shown = document.getElementById("shown");

@@ -1,21 +1,25 @@
 """The run folder: files whole or not at all, whatever call fails."""
 
 import errno
+import io
 import json
 import multiprocessing
 import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import made_up_records as made
 import pytest
 
-from residuum import machine, runs
+from residuum import console, machine, runs
+from residuum.console import say
 from residuum.data import batches
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, hold, replacing, write_json, write_whole
@@ -281,3 +285,36 @@ def test_a_worker_ended_from_outside_is_one_clear_error() -> None:
     with pytest.raises(UserError, match="from outside") as error:
         next(served)
     assert "Bus error" in error.value.why
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def test_nothing_that_is_said_ends_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = io.StringIO()
+    closed.close()
+    with Path("/dev/full").open("wb", buffering=0) as raw, io.TextIOWrapper(raw, write_through=True) as full:
+        for stream in (closed, full, None):
+            monkeypatch.setattr(sys, "stderr", stream)
+            say("words")
+            assert console.forgiving_stderr().write("words") == 5
+            console.forgiving_stderr().flush()
+    assert capsys.readouterr().out == ""  # print() would have taken stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no process can be forked here")
+@pytest.mark.filterwarnings("ignore:This process.*multi-threaded")
+def test_no_file_becomes_stderr_where_that_was_closed(tmp_path: Path) -> None:
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with suppress(BaseException):
+            for number in range(3):
+                os.close(number)
+            sys.stdout = sys.stderr = None  # as Python begins then
+            console.secure_streams()
+            code = 0 if os.open(tmp_path / "file", os.O_CREAT | os.O_RDWR) > 2 and sys.stderr.write("a") else 1
+        os._exit(code)
+    assert os.waitpid(pid, 0)[1] == 0

@@ -184,6 +184,7 @@ def main() -> None:
     """
     secure_streams()
     _escape_what_cannot_be_shown()
+    _refuse_no_folder()
     try:
         with _interruptible():
             app.meta(sys.argv[1:])
@@ -195,6 +196,14 @@ def main() -> None:
         _close_stdout()
         where = f": {error.filename}" if error.filename else ", so this could not be written"
         _fail(f"error: {error.strerror or error}{where}", 2)
+
+
+def _refuse_no_folder() -> None:
+    """End where the working folder has been removed: libraries abort the process there."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        _fail(f"error: the folder that this was called in cannot be used: {error.strerror}\n  mend: cd to another", 2)
 
 
 def _escape_what_cannot_be_shown() -> None:

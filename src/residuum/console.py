@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -56,6 +57,7 @@ def forgiving_stderr() -> Forgiving:
     return sys.stderr if isinstance(sys.stderr, Forgiving) else Forgiving(sys.stderr or _nowhere())
 
 
+@cache  # one for all, until the end
 def _nowhere() -> TextIO:
     return Path(os.devnull).open("w", encoding="utf-8")
 

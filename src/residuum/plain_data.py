@@ -65,11 +65,11 @@ def _refuse_empty(name: str, given: Any) -> None:
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:
-    from msgspec import ValidationError, convert  # only where something was set, so that --help stays instant
+    from msgspec import convert  # only where something was set, so that --help stays instant
 
     try:
         convert(value, kind)
-    except ValidationError as error:
+    except ValueError as error:  # msgspec's own are of this kind; so are texts that hold half characters
         known = [str(option) for option in _options(kind)]
         why = nearest(str(value), known) if known else str(error).replace("null", "None")
         raise UserError(f"{name} cannot be {value!r}", why) from error

@@ -211,6 +211,8 @@ class ReviewSettings(OnDevice):
 
     run: Place | None = None
     """The run folder whose pictures to look at."""
+    data: Place | None = None
+    """Where they lie, if they have moved since the run was trained."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import printing
+from residuum import outward_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.outward_settings import (
@@ -150,7 +150,7 @@ def report(settings: ReportSettings) -> Path:
     return write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
 
 
-@verb(BenchSettings, printing.print_bench, announced=True)
+@verb(BenchSettings, outward_printing.print_bench, announced=True)
 def bench(settings: BenchSettings) -> EngineChoice:
     """Time each engine that is installed on a model, here, and remember which is fastest: it answers from now on.
 
@@ -161,7 +161,7 @@ def bench(settings: BenchSettings) -> EngineChoice:
     return bench_model(settings)
 
 
-@verb(ExportSettings, printing.print_export, announced=True)
+@verb(ExportSettings, outward_printing.print_export, announced=True)
 def export(settings: ExportSettings) -> ExportedModel:
     """Write a model for other programs: pictures of any size in, probabilities and features out, and what uses it.
 
@@ -174,7 +174,7 @@ def export(settings: ExportSettings) -> ExportedModel:
     return export_model(settings)
 
 
-@verb(ImportSettings, printing.print_imported, name="import")
+@verb(ImportSettings, outward_printing.print_imported, name="import")
 def import_weights(settings: ImportSettings) -> Imported:
     """Turn other people's weights into a model file: torchvision, timm, transformers, CIFAR checkpoints.
 
@@ -185,7 +185,7 @@ def import_weights(settings: ImportSettings) -> Imported:
     return import_file(settings)
 
 
-@verb(ExportWeightsSettings, printing.print_exported)
+@verb(ExportWeightsSettings, outward_printing.print_exported)
 def export_weights(settings: ExportWeightsSettings) -> Exported:
     """Write a model's weights under torchvision's or timm's names, as safetensors."""
     from residuum.exchange.export_weights import export_weights as export_file
@@ -204,7 +204,7 @@ def card(settings: CardSettings) -> Path:
     return write_card(settings)
 
 
-@verb(PublishSettings, printing.print_published)
+@verb(PublishSettings, outward_printing.print_published)
 def publish(settings: PublishSettings) -> Published:
     """Send a model with its card to the Hugging Face hub, and check what lies there; a new repository is private.
 
@@ -334,7 +334,7 @@ def fetch(settings: FetchSettings) -> Path:
     return fetch_data(settings.name, progress=show_progress("fetching"))
 
 
-@verb(ListWeightsSettings, printing.print_weights, name="weights list")
+@verb(ListWeightsSettings, outward_printing.print_weights, name="weights list")
 def weights_list(settings: ListWeightsSettings) -> list[dict[str, Any]]:
     """List trained weights by name: size, licence, published accuracy, checksum, and which are on this machine."""
     from residuum.weights.listing import listing
@@ -342,7 +342,7 @@ def weights_list(settings: ListWeightsSettings) -> list[dict[str, Any]]:
     return listing(here=settings.here)
 
 
-@verb(FetchWeightsSettings, printing.print_fetched, name="weights fetch")
+@verb(FetchWeightsSettings, outward_printing.print_fetched, name="weights fetch")
 def weights_fetch(settings: FetchWeightsSettings) -> Fetched:
     """Fetch trained weights by name, check and import them, for `residuum train PHOTOS` to start from.
 

@@ -3,15 +3,10 @@
 A name that ends in "*" stands for all cases that begin so.
 """
 
-PICTURES = "not yet read"
 ONE_CLASS = "looking at data of one class finds nothing wrong"
 STRICT = "a model file is not read strictly"
 
 FAULTS: dict[tuple[str, str], str] = {
-    ("sound: five-megabytes-of-text.png", "predict"): PICTURES,
-    ("sound: an-avif-called.jpg", "predict"): PICTURES,
-    ("sound: avif.avif", "predict"): PICTURES,
-    ("broken: telephone.heic.jpg", "predict"): PICTURES,
     ("folder: one class", "data check"): ONE_CLASS,
     ("table: one class", "data check"): ONE_CLASS,
     ("says: a class twice", "predict with"): STRICT,

@@ -4,7 +4,9 @@
 """
 
 import os
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from glob import escape
 from pathlib import Path
@@ -239,7 +241,25 @@ VERBS: dict[str, Callable[[Place, Path], Said]] = {
 }
 
 
-@pytest.mark.timeout(30, func_only=True)
+@contextmanager
+def ticking(seconds: int) -> Iterator[None]:
+    """Fail what takes longer; the time in which this process itself is stopped does not count."""
+    left = iter(range(seconds))
+
+    def tick(*_: object) -> None:
+        if next(left, None) is None:
+            pytest.fail(f"it hangs: {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 1, 1)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.timeout(0)  # `ticking` watches
 @pytest.mark.parametrize(("case", "verb"), list(_all()))
 def test_what_must_happen_happens(
     case: Case, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -248,7 +268,8 @@ def test_what_must_happen_happens(
     monkeypatch.chdir(at.here)
     given = case.make(at.given, Random(case.name))
     before = snapshot(at.given)
-    said = VERBS[verb](at, given)
+    with ticking(30):
+        said = VERBS[verb](at, given)
     assert not wrong_with(said, case.must[verb], given.name), f"{said.code}\n{said.out}\n{said.err}"
     if verb not in WRITES:
         assert snapshot(at.given) == before

@@ -17,6 +17,7 @@ from residuum.data.folder_depth import no_classes, note_beside, note_nested, ref
 from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
     existing_folder,
+    is_picture,
     label_of,
     pictures_below,
     printable,
@@ -122,10 +123,9 @@ def _named_splits(root: Path, names: Iterable[str]) -> dict[str, SplitName]:
     return variants if hold_classes else exact
 
 
-def _direct(root: Path, folder: str) -> list[str]:
-    """Return the pictures that lie in root/folder itself."""
-    depth = f"{folder}/".lstrip("/").count("/")
-    return [path for path in pictures_below(root, folder) if path.count("/") == depth]
+def _direct(root: Path, folder: str) -> int:
+    """Return the number of pictures that lie in root/folder itself."""
+    return sum(is_picture(entry) for entry in (root / folder).iterdir())
 
 
 def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
@@ -159,7 +159,7 @@ def _find_judged(root: Path, folder: str, split: str, training: Found | None) ->
     names = visible_folders(root / folder)
     found = {_class_name(name): pictures_below(root, f"{folder}/{name}") for name in names}
     found = {name: paths for name, paths in found.items() if paths}
-    loose = len(_direct(root, folder))
+    loose = _direct(root, folder)
     if training is not None and len(found) == 1 and not set(found) & set(training):
         refuse_too_high(root, folder, found)
         loose += sum(map(len, found.values()))
@@ -190,7 +190,7 @@ def _look_at_depth(root: Path, folders: dict[SplitName, str], found: dict[SplitN
     if folder == "":
         refuse_likely_splits(root, training)
         note_beside(root)
-    if loose := len(_direct(root, folder)):
+    if loose := _direct(root, folder):
         _say_loose(loose, root / folder)
     refuse_too_high(root, folder, training)
     note_nested(folder, training)

@@ -173,7 +173,7 @@ def _textual(root: Path) -> Path:
         raise UserError(
             f"the name of the folder {printable(str(root))} is no text in UTF-8",
             "where pictures lie is written down with what is learnt from them",
-            "rename it, or give a link to it with another name, from a folder that has one",
+            "rename it",
         )
     return root
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from residuum import runs
 from residuum.choices import SplitName
@@ -104,13 +105,31 @@ def open_with_data(
         )
     if source is None:
         columns = ColumnNames.of(classifier.about.settings)
+        if Path(place).is_absolute() and not Path(place).exists():
+            raise UserError(
+                f"the pictures that {classifier.file} was trained with are no longer in {place}",
+                "the folder has been moved, or is not mounted",
+                f"if it has moved, name it after the model, as in: residuum evaluate {classifier.file} NEW_PLACE",
+            )
     asked = bool(source)  # what a file says alone asks no network
     data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:
         data = readable(data, skip_broken=True)
     digest = fingerprint(data)
-    return _placed(classifier, compute, numbered_as(data, classifier.classes), digest)
+    return _placed(classifier, compute, _numbered(data, classifier), digest)
+
+
+def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
+    """Number the classes as the net does (UserError if it knows one not; an import's names may be guessed)."""
+    try:
+        return numbered_as(data, classifier.classes)
+    except UserError as error:
+        story = classifier.about.import_
+        if story is UNSET:
+            raise
+        mend = f"name its classes as the folders are: residuum import {story.source} --classes NAMES.txt, one a line"
+        raise UserError(error.what, error.why, mend) from error
 
 
 def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:

@@ -131,7 +131,8 @@ export const showTimes = (milliseconds) => {
   the("split-legend").replaceChildren(...shown.map(([name, value, kind]) => key(kind, words(name, value))));
   the("total").textContent = `${milliseconds.toFixed(0)} ms`;
   const { engine, precision } = state.predicted;
-  the("engine").textContent = engine ? t("engine", { engine, precision }) : "";
+  const other = state.model.blocks.length && !(engine === "torch" && precision === "float32");
+  the("engine").textContent = engine ? t(other ? "engineThenNet" : "engine", { engine, precision }) : "";
   the("times").hidden = false;
 };
 

@@ -1,11 +1,12 @@
 """What a model file says of itself, besides its tensors."""
 
+from collections import Counter
 from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType, field
 
 from residuum.choices import Interpolation, Views
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.files import Json
 from residuum.records.codec import FIRST, VERSION, Record, from_json
 from residuum.records.environment import Environment
@@ -133,12 +134,18 @@ def read_about(content: Any, place: str) -> About:
     """Return what a model file says of itself; `place` says which.
 
     Raises:
-        UserError: it is not what residuum writes, or its net has another number of outputs than it names classes.
+        UserError: it is not what residuum writes, its net has another number of outputs than it names classes, it names
+            one twice, or its pictures are smaller than what is cut out of them.
     """
     about = from_json(content, About, f"what {place} says of itself")
     outputs = about.net.get("num_classes")
     if outputs is not None and outputs != len(about.classes):
         what = f"{place} names {len(about.classes)} classes, and its net has {outputs} outputs"
+        raise UserError(what, f"it was changed after {written_by(content)} wrote it", "bring the file back")
+    if twice := [name for name, count in Counter(about.classes).items() if count > 1]:
+        raise UserError(f"{place} names a class twice", listed(twice, 5), "bring the file back")
+    if about.preprocessing.resize_to < about.preprocessing.image_size:
+        what = f"{place} cuts {about.preprocessing.image_size} pixels out of {about.preprocessing.resize_to}"
         raise UserError(what, f"it was changed after {written_by(content)} wrote it", "bring the file back")
     return about
 

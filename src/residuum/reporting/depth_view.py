@@ -1,11 +1,12 @@
 """What the page about depth is made of, whichever of the two files it is about."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from residuum.records.depth import Measured
 from residuum.reporting.charts import Picture
-from residuum.reporting.wording import NBSP, NONE, counted
+from residuum.reporting.sentences import pictures_of
+from residuum.reporting.wording import NBSP, NONE
 
 Tile = tuple[str, str, str]  # what it is, the figure, a note
 Cell = tuple[str, float | None]  # what is shown, and what it is sorted by
@@ -53,7 +54,13 @@ class DepthView:
 
 def pictures(measured: Measured) -> str:
     """Write "5,000 validation pictures"."""
-    return counted(measured.data.images, f"{measured.data.split} picture")
+    return pictures_of(measured.data.images, measured.data.split)
+
+
+def trained_on(measured: Measured) -> Iterator[str]:
+    """Say it where the net had learnt the pictures."""
+    if measured.data.split == "train":
+        yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
 def cell(write: Callable[[float | None], str], value: float | None) -> Cell:

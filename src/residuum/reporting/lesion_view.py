@@ -5,7 +5,7 @@ from statistics import median
 
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
-from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points
+from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on
 from residuum.reporting.wording import counted, isolated, percent, short
 
 HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
@@ -21,7 +21,7 @@ def view_lesion(found: Lesion) -> DepthView:
         verdict=_verdict(found),
         notes=list(_notes(found)),
         title="What each block is worth",
-        lead="Point at a bar to read it. A bar below the line is a gain.",
+        lead=f"Measured on {pictures(found)}. Point at a bar to read it. A bar below the line is a gain.",
         charts=lesion_charts(found),
         kinds=_kinds(found),
         table=Table(
@@ -76,6 +76,7 @@ def _kinds(found: Lesion) -> list[tuple[int, str]]:
 
 
 def _notes(found: Lesion) -> Iterator[str]:
+    yield from trained_on(found)
     if found.model.shortcut == "none":
         yield "In a block's place stands the identity; nothing is trained or recalibrated."
     else:

@@ -119,6 +119,11 @@ class OneRun:
         return sentences.no_curves(self.record)
 
     @property
+    def curves_of(self) -> str:
+        """Return which pictures the curves are of."""
+        return sentences.curves_of(self.record)
+
+    @property
     def trust_sections(self) -> list[tuple[str, str]]:
         """Return the ids and names of the sections on the pictures and on what the net does not know."""
         reviewed, fitted = self.record.review is not None, self.record.head is not None

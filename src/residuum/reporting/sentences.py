@@ -63,6 +63,16 @@ def no_curves(record: RunRecord) -> str:
     return f"No curves: {why}."
 
 
+def curves_of(record: RunRecord) -> str:
+    """Say which pictures the curves are of."""
+    counts = record.data.counts if record.data else None
+    if counts is None or not record.epochs:
+        return ""
+    kept = f"; those of validation are of the {count(counts.validation)} kept for it" if counts.validation else ""
+    trained = f"the {count(counts.train)} pictures trained on, as they were shown, while the net changed"
+    return f"Training figures are means over each epoch: of {trained}{kept}."
+
+
 def _done(record: RunRecord) -> int:
     return len({line.epoch for line in record.epochs})
 

@@ -6,7 +6,7 @@ from statistics import mean
 
 from residuum.records.depth import Point, Repaired, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
-from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures
+from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures, trained_on
 from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
 
 
@@ -21,7 +21,8 @@ def view_trim(found: Trim) -> DepthView:
         verdict=_verdict(found),
         notes=list(_notes(found)),
         title="What it costs and what it saves",
-        lead="The dashed line marks the net that was chosen. Point at a chart to read its values.",
+        lead=f"Accuracies are on {pictures(found)}. The dashed line marks the net that was chosen. Point at a chart to "
+        "read its values.",
         charts=trim_charts(found),
         table=_table(found),
         how=[
@@ -140,8 +141,9 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 
 
 def _notes(found: Trim) -> Iterator[str]:
+    yield from trained_on(found)
     yield (
-        "The same validation pictures decided which blocks went and how many, so these figures flatter the smaller "
+        "The same pictures decided which blocks went and how many, so these figures flatter the smaller "
         "net a little: expect somewhat less on new pictures."
     )
     if found.curve and (images := found.data.images):

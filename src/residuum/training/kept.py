@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -65,9 +65,14 @@ class Kept:
 def _places(gone: Path) -> Iterator[Path]:
     """Yield where a run folder may go on: where it was, beside it, here, or where temporary files are."""
     yield gone
-    for parent in (gone.parent, Path.home(), Path(tempfile.gettempdir())):
-        with suppress(OSError):
-            yield Path(tempfile.mkdtemp(dir=parent, prefix=f"{gone.name}-"))
+    parents: tuple[Callable[[], Path], ...] = (
+        lambda: gone.absolute().parent,
+        Path.home,
+        lambda: Path(tempfile.gettempdir()),
+    )
+    for find in parents:
+        with suppress(OSError, RuntimeError):  # nobody's home
+            yield Path(tempfile.mkdtemp(dir=find(), prefix=f"{gone.name}-"))
 
 
 @contextmanager

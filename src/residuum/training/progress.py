@@ -3,7 +3,7 @@ TensorBoard events beside the metrics lines, for those who want them (package te
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from residuum.console import forgiving_stderr, say
 from residuum.errors import UserError
+from residuum.files import cannot_write
 from residuum.records.codec import to_json
 from residuum.records.run import Epoch, Line, Step
 from residuum.runs import EVENTS
@@ -91,12 +92,19 @@ def events(run: Path, *, wanted: bool) -> Iterator[Report]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("--tensorboard needs a package that is not installed", "", "pip install tensorboard") from error
-    with SummaryWriter(str(run / EVENTS)) as writer:
+    try:
+        writer = SummaryWriter(str(run / EVENTS))
+    except OSError as error:
+        raise cannot_write(run / EVENTS, 0, error) from error
 
-        def write(line: Line) -> None:
-            content = to_json(line)
-            for name, value in content.items():
-                if isinstance(value, int | float) and name not in {"step", "epoch"}:
-                    writer.add_scalar(f"{content['kind']}/{name}", value, line.step)
+    def write(line: Line) -> None:
+        content = to_json(line)
+        for name, value in content.items():
+            if isinstance(value, int | float) and name not in {"step", "epoch"}:
+                writer.add_scalar(f"{content['kind']}/{name}", value, line.step)
 
+    try:
         yield write
+    finally:
+        with suppress(OSError):  # a log may be lost
+            writer.close()

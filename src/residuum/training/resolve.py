@@ -330,8 +330,7 @@ def reopen(settings: TrainSettings) -> Resolved:
             "",
             f"residuum train --resume {run}",
         )
-    if (run / runs.MODEL).exists():
-        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
+    refuse_finished(run)
     again = own_settings(run, record.settings)
     again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
@@ -354,6 +353,12 @@ def reopen(settings: TrainSettings) -> Resolved:
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def refuse_finished(run: Path) -> None:
+    """Raise UserError where a run has its model."""
+    if (run / runs.MODEL).exists():
+        raise UserError(f"the run in {run} has finished", "", f"see it with: residuum report {run}")
 
 
 def _refuse_other_rows(file: Path, cut: ValidationCut | None) -> None:

@@ -20,7 +20,7 @@ from residuum.compute import choose_compute
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
-from residuum.data.contract import Pictures
+from residuum.data.contract import ColumnNames, Pictures
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -84,7 +84,8 @@ def review(settings: ReviewSettings) -> Review:
         **{name: asked.get(name, "auto") for name in ("precision", "layout")}
     )  # as the cache has them
     compute = choose_compute(settings.device, wanted.precision, wanted.layout, settings.threads)
-    opened = open_with_data(load(run), compute, None)
+    classifier = load(run)
+    opened = open_with_data(classifier, compute, settings.data, ColumnNames.of(classifier.about.settings))
     if not opened.same:
         raise UserError(
             f"the pictures in {opened.data.source} are no longer those the run in {run} was trained on",

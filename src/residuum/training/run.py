@@ -32,7 +32,7 @@ from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
-from residuum.training.resolve import BY_FOLDS, Resolved, reopen, resolve
+from residuum.training.resolve import BY_FOLDS, Resolved, refuse_finished, reopen, resolve
 from residuum.training.signals import stop_requests
 from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
 from residuum.training.state import has_checkpoint
@@ -53,6 +53,7 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is not None:
+            refuse_finished(run)  # by another process, meanwhile
             runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=say)
         elif runs.is_only_begun(run):  # another may have begun there meanwhile
             _begin(run, settings, resolved)

@@ -60,6 +60,7 @@ def take_steps(
 def _log(kept: Kept) -> Report:
     """Return what writes metrics lines; those that cannot be written wait for the next, and that is said once."""
     waiting = list[Line]()
+    kept.hold(runs.METRICS)
 
     def write(line: Line) -> None:
         waiting.append(line)

@@ -1,0 +1,115 @@
+"""What the command prints of models that come in or go out, by the verbs of outward_settings.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
+from residuum.console import say
+from residuum.printing import print_json
+
+if TYPE_CHECKING:
+    from residuum.exchange.export_weights import Exported
+    from residuum.exchange.import_weights import Imported
+    from residuum.exporting.export import ExportedModel
+    from residuum.publishing.publish import Published
+    from residuum.records.engines import Agreement, EngineChoice
+    from residuum.records.weights import Fetched
+
+
+def print_published(settings: object, found: Published, json: bool) -> None:
+    """Print what was sent, or would be, and what was not."""
+    if json:
+        return print_json(found)
+    for text in found.left_out:
+        say(f"not sent: {text}")
+    seen = "seen by everybody" if found.public else "private"
+    print(f"{'would be' if found.dry_run else 'lies at':<9}{found.address}, {seen}")
+    for file in found.files:
+        there = ", was there already" if file.was_there else ""
+        print(f"{'file':<9}{file.path}, {file.bytes:,} bytes, SHA-256 {file.sha256}{there}")
+    if found.dry_run:
+        return print(f"\n{found.card}")
+    return print(f"next     residuum import hf:{found.repository}")
+
+
+def print_imported(settings: object, imported: Imported, json: bool) -> None:
+    """Say what had to be assumed, and print where the model is."""
+    for assumption in imported.assumptions:
+        say(f"assumed: {assumption}")
+    if json:
+        about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
+        return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
+    print(f"model    {imported.path}")
+    print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    if not imported.spec.num_classes:
+        return print(f"next     residuum train DATA --start {imported.path}")
+    if imported.unnamed:
+        again = f"residuum import {imported.source} --out {imported.path} --classes NAMES.txt"
+        print(f"next     {again} (one a line: the names of its classes are guessed)")
+    return print(f"next     residuum evaluate {imported.path} DATA")
+
+
+def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:
+    """Print a line for each file of weights, those on this machine with a star."""
+    if json:
+        return print_json(found)
+    print(f"{'name':<34}{'net':<18}{'MB':>6}{'top-1':>9}  {'licence':<14}{'SHA-256 begins':<16}from")
+    for row in found:
+        size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f}"
+        top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
+        known = (row["checksum"] or "told by the hub")[:15]
+        name = f"{'*' if row['here'] else ' '} {row['name']}"
+        licence = row["licence"] or "not known"
+        print(f"{name:<34}{row['net'] or '':<18}{size:>6}{top1:>9}  {licence:<14}{known:<16}{row['library']}")
+    print("\n* is on this machine. top-1: ImageNet's validation pictures, one crop of 224 px, as published; names of")
+    return print("timm (with a dot) and OWNER/NAME of Hugging Face that are not listed can be fetched as well")
+
+
+def print_fetched(settings: object, found: Fetched, json: bool) -> None:
+    """Print what weights were fetched, what was checked, and what to do with them."""
+    if json:
+        return print_json(found)
+    print(f"weights  {found.name}, licence: {found.licence or 'not known, see ' + found.source}")
+    print(f"checked  {found.checked}; SHA-256 {found.sha256}")
+    return print(f"next     residuum train PHOTOS --start {found.name}")
+
+
+def print_exported(settings: object, exported: Exported, json: bool) -> None:
+    """Print where the weights are and how they are loaded."""
+    if json:
+        return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
+    return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
+
+
+def _agreement(found: Agreement) -> str:
+    """Say in words how answers agree with the run's own."""
+    words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
+    if found.accuracy is None or found.own_accuracy is None:
+        return words
+    return f"{words}, accuracy {found.accuracy.value:.2%} (own {found.own_accuracy.value:.2%})"
+
+
+def print_export(settings: object, found: ExportedModel, json: bool) -> None:
+    """Print where an exported model lies and how its answers agree."""
+    if json:
+        from residuum.records.codec import to_json
+
+        return print_json({"folder": str(found.path), **to_json(found.parity)})
+    for each in found.parity.agreements:
+        print(f"{each.precision:<9}{_agreement(each)}")
+    return print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+
+
+def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
+    """Print how fast each engine is, how well it agrees, and which is used."""
+    if json:
+        return print_json(found)
+    sizes = sorted(found.timings[0].ms)
+    heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
+    print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
+    for one in found.timings:
+        speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
+        print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
+    return print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
