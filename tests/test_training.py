@@ -693,8 +693,9 @@ def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> Non
         with stop_requests() as asked:
             os.kill(os.getpid(), signal.SIGHUP)
             assert asked() is None
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with stop_requests() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked() == 129
     finally:
         signal.signal(signal.SIGHUP, before)
-    with stop_requests() as asked:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert asked() == 129
