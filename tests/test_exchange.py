@@ -52,8 +52,8 @@ from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.outward_printing import print_imported
 from residuum.outward_settings import ExportWeightsSettings, ImportSettings
-from residuum.printing import print_imported
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings
