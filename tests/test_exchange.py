@@ -84,8 +84,9 @@ def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
             tensor.fill_(7)
         elif name.endswith("running_var"):
             tensor.uniform_(0.5, 1.5, generator=uniforms)
-        elif tensor.ndim == 4:
-            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=uniforms)
+        elif tensor.ndim == 4:  # as wide as He's normal numbers, and drawn sooner
+            bound = (6 / tensor[0].numel()) ** 0.5
+            tensor.uniform_(-bound, bound, generator=uniforms)
         else:  # scales of either sign, shifts, means, the last layer
             tensor.normal_(0, 0.5, generator=uniforms)
     return net.eval()
