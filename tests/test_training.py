@@ -22,6 +22,10 @@ from safetensors.torch import load_file
 import residuum
 from residuum import runs
 from residuum.cli import main
+from residuum.data.batches import open_loader
+from residuum.data.decode import BrokenPicture
+from residuum.data.folder import open_folder
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import Stopped, UserError
 from residuum.files import UNFINISHED
 from residuum.loading import load
@@ -326,6 +330,38 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
         train(TrainSettings(str(photos), epochs=1, out=str(tmp_path / "run")))
     broken.unlink()
     train(TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run")))  # mended, the same line works
+
+
+def test_a_run_goes_on_without_broken_pictures_and_when_they_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, run = pictures(tmp_path / "photos", per_class=12), tmp_path / "run"
+    broken = photos / "红色" / "4.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    stop_after_step(monkeypatch, 3)
+    with pytest.raises(Stopped):
+        train(TrainSettings(str(photos), epochs=2, batch_size=8, out=str(run), skip_broken=True))
+    monkeypatch.undo()
+    broken.unlink()
+    record = train(TrainSettings(resume=str(run)))
+    assert record.data is not None
+    assert [(one.split, one.name) for one in record.data.skipped] == [("train", "红色/4.png")]
+    assert record.data.counts.train + (record.data.counts.validation or 0) == 23
+    assert any("红色/4.png" in event.message for event in record.events)
+    assert load(run).about.data == record.data
+
+
+def test_a_picture_that_breaks_on_the_way_is_named_with_all_others(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", per_class=12)
+    loader = open_loader(
+        open_folder(photos).train, Preprocessing(90, 90, np.zeros(3, "f4"), np.ones(3, "f4")), torch.device("cpu"), 1, 8
+    )
+    for name in ("3.png", "7.png"):
+        (photos / "蓝色" / name).write_bytes(b"")
+    with pytest.raises(BrokenPicture, match="2 pictures of 24 cannot be read") as caught:
+        list(loader)
+    assert "蓝色/3.png: the file is empty" in caught.value.why
+    assert "Traceback" not in str(caught.value)
 
 
 def test_the_users_pictures_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

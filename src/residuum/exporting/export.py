@@ -222,7 +222,7 @@ def _compared(
     view = classifier.about.preprocessing
     own: list[Probabilities] = []
     found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
-    for some in decoded(real.judged):
+    for some in decoded(real.judged, view):
         views = np.stack([cut(picture, view) for picture in some])
         own.append(own_answers(classifier, compute, [views]))
         for precision, answering in asked.items():
