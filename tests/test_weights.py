@@ -410,11 +410,13 @@ def test_few_photographs_start_from_what_was_fetched_unless_something_else_is_sa
     resolved = resolve(TrainSettings(photos, precision="float32", **given))
     assert (resolved.settings.start, resolved.recipe.name) == (start, recipe)
     said = "12 photographs are few: the net starts from resnet18, the best of the weights fetched here"
+    err = capsys.readouterr().err
     chosen = start is not None and "start" not in given
-    assert (said in capsys.readouterr().err) == chosen
+    assert (said in err) == chosen
+    assert ("12 photographs are few for a new net: it learns far less" in err) == (start is None)
     again = resolve(TrainSettings(**vars(resolved.settings)))
     assert (again.settings, again.recipe) == (resolved.settings, resolved.recipe)
-    assert "photographs are few" not in capsys.readouterr().err
+    assert "photographs are few: the net starts" not in capsys.readouterr().err
 
 
 def test_of_several_the_plain_and_then_the_more_accurate_that_is_in_time_is_taken(

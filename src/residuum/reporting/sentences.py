@@ -98,8 +98,8 @@ def too_few(record: RunRecord) -> str:
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
         f"begins with nothing. Begun with trained weights it has a chance: residuum train {shown(data.source)}, "
-        "without --from-nothing or a --model, starts from the best that this machine has (residuum weights fetch "
-        "resnet50 gets better ones)."
+        "with nothing said of the net, starts from the best that this machine has (residuum weights fetch resnet50 "
+        "gets better ones)."
     )
 
 

@@ -31,7 +31,7 @@ NOTHING = 1e12
 BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
 HARDLY = (
     "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
-    "(leave out --from-nothing and --model, or name weights with --start)"
+    "(name weights with --start, or say nothing of the net and its training)"
 )
 
 
