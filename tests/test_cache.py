@@ -123,7 +123,7 @@ def test_another_version_of_the_decoder_decodes_anew(pets, monkeypatch):
     train = open_folder(pets).train
     decoded(train.pictures, 8, 8)
     monkeypatch.setattr(cache, "DECODE_VERSION", -1)
-    monkeypatch.setattr(cache, "decode", lambda *_: np.full((8, 8, 3), 7, np.uint8))
+    monkeypatch.setattr(cache, "decode", lambda *_, **__: np.full((8, 8, 3), 7, np.uint8))
     assert (decoded(train.pictures, 8, 8) == 7).all()
 
 
@@ -135,13 +135,14 @@ def test_writing_into_the_array_leaves_the_cache_as_it_was(pets):
     np.testing.assert_array_equal(decoded(train.pictures, 8, 8), before)
 
 
-@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "noise", "another shape"])
+@pytest.mark.parametrize("damage", ["cut", "longer", "empty", "noise", "zeros", "a bit", "another shape"])
 def test_a_damaged_entry_is_made_anew(pets, own_cache, damage):
     train = open_folder(pets).train
     expected = np.array(decoded(train.pictures, 8, 8))
     (entry,) = (own_cache / "decoded").iterdir()
     content = entry.read_bytes()
     changed = {"cut": content[:-1], "longer": content + b"x", "empty": b"", "noise": b"\x93NUMPY" * 50}
+    changed |= {"zeros": content[:5000] + bytes(1000) + content[6000:], "a bit": content[:-9] + b"?" + content[-8:]}
     if damage == "another shape":
         np.save(entry, expected.reshape(-1, 4, 8, 3))
     else:
@@ -311,12 +312,12 @@ def test_files_just_written_are_not_remembered(pets, own_cache, monkeypatch):
     assert kept_files(own_cache) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"noise"])
+@pytest.mark.parametrize("damage", [b"", b"\x93NUMPY", b"noise", "zeros"])
 def test_damaged_digests_are_worked_out_anew(pets, own_cache, damage):
     train = open_folder(pets).train
     before = content_key(train.pictures)
     (entry,) = (own_cache / "digests").iterdir()
-    entry.write_bytes(damage)
+    entry.write_bytes(damage if damage != "zeros" else entry.read_bytes()[:200] + bytes(len(entry.read_bytes()) - 200))
     assert content_key(train.pictures) == before
 
 

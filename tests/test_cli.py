@@ -494,8 +494,12 @@ def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
             raise becomes from None  # as some packages do while they are imported
 
     monkeypatch.setattr("residuum.cli.app", SimpleNamespace(meta=interrupted))
-    assert command(["models"], capsys, monkeypatch) == (130, "", "stopped\n")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        assert command(["models"], capsys, monkeypatch) == (130, "", "stopped\n")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:

@@ -90,6 +90,7 @@ def test_a_clean_set_has_no_problems() -> None:
         "several_frames": 0,
         "deep": 0,
         "repeats": 0,
+        "greys": None,
     }
 
 

@@ -20,7 +20,8 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 from residuum.cli import main
 from residuum.data import look as looking
 from residuum.data.cache import fingerprint
-from residuum.data.decode import BrokenPicture, decode, header
+from residuum.data.decode import BrokenPicture, decode, grey_extremes, header
+from residuum.data.deep import span_of
 from residuum.data.kinds import picture_kind
 from residuum.data.look import look, readable, without_skipped
 from residuum.data.open import open_data
@@ -113,6 +114,7 @@ def test_what_is_no_file_is_passed_over_and_nothing_waits_for_it(
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "gone").symlink_to("nowhere.jpg")
     (tmp_path / "to-pipe").symlink_to("pipe.jpg")
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / "socket.jpg"))
@@ -121,18 +123,17 @@ def test_what_is_no_file_is_passed_over_and_nothing_waits_for_it(
     for words in (
         "2 that are pipes: 'pipe.jpg', 'to-pipe'",
         "devices: 'zero.png'",
-        "without end: 'loop.jpg'",
+        "links to nothing: 'gone', 'loop.jpg'",
         "raw.nef",
     ):
         assert words in said
     assert "1 that are sockets" in said
 
 
-def test_a_link_to_nothing_and_a_file_without_end_are_read_as_far_as_an_error(tmp_path: Path) -> None:
-    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+def test_a_file_that_has_gone_or_is_without_end_is_an_error(tmp_path: Path) -> None:
     with (tmp_path / "endless.jpg").open("wb") as file:
         file.truncate(1 << 40)  # of zeros, which take no room
-    assert len(pictures_below(tmp_path)) == 2
+    assert pictures_below(tmp_path) == ["endless.jpg"]
     for name, why in (("gone.jpg", "No such file"), ("endless.jpg", r"1,099\.5 GB")):
         with pytest.raises(UserError, match=why):
             read_picture(tmp_path / name)
@@ -182,6 +183,17 @@ def test_avif_is_read_under_any_name_and_upright() -> None:
     assert np.abs(turned - np.rot90(flat, -1)).mean() < 3
     with pytest.raises(BrokenPicture):
         decode(encode(flat, "AVIF")[:200], "a.jpg")
+
+
+def test_heic_is_read_where_its_package_is_here() -> None:
+    pillow_heif = pytest.importorskip("pillow_heif", reason="the extra heif is not here")
+    flat, exif, file = np.full((32, 64, 3), (200, 60, 30), np.uint8), Image.Exif(), io.BytesIO()
+    flat[:, :32], exif[274] = (20, 60, 200), 6
+    pillow_heif.from_pillow(Image.fromarray(flat)).save(file, quality=90, exif=exif.tobytes())
+    assert np.abs(decode(file.getvalue(), "a.jpg").astype(int) - np.rot90(flat, -1)).mean() < 3
+    with pytest.raises(BrokenPicture) as caught:
+        decode(file.getvalue()[:300], "a.jpg")
+    assert "begins like HEIC" in caught.value.why
 
 
 @pytest.mark.parametrize(
@@ -247,11 +259,9 @@ def test_without_them_the_data_are_those_of_a_folder_without_them(photos: Path) 
         (photos / one.name).unlink()
     left = readable(open_data(str(photos)), skip_broken=False)
     assert fingerprint(left) == fingerprint(without_skipped(left, data.skipped)) == with_them
-    (photos / "train/dog/3.png").unlink()
-    (photos / "train/dog/3.png").symlink_to("nowhere")
-    assert [one.why for one in readable(open_data(str(photos)), skip_broken=True).skipped] == [
-        "No such file or directory"
-    ]
+    with (photos / "train/dog/3.png").open("wb") as file:  # it cannot even be read
+        file.truncate(1 << 40)
+    assert "1,099.5 GB" in readable(open_data(str(photos)), skip_broken=True).skipped[0].why
     (photos / "val/dog/1.png").write_bytes(picture(1))  # mended: no longer skipped
     assert len(without_skipped(open_data(str(photos)), data.skipped).validation or ()) == 8
 
@@ -325,3 +335,50 @@ def test_the_check_names_every_one_counts_and_ends_with_a_code(command: Command,
     for path in photos.rglob("*.png"):
         path.write_bytes(b"")
     assert command("data", "check", photos, "--json")[0] == 2
+
+
+# --- greys of more than 8 bits ------------------------------------------------------------------
+
+
+def deep(low: int, high: int, seed: int = 0, kind: str = "PNG") -> bytes:
+    values = np.random.default_rng(seed).integers(low, high + 1, (12, 16)).astype(np.uint16)
+    values.flat[0], values.flat[1] = low, high
+    return encode(values, kind)
+
+
+@pytest.mark.parametrize(
+    ("ends", "span"),
+    [
+        ((0, 4095), (0, 4095)), ((0, 4000), (0, 4095)), ((17, 1023), (0, 1023)), ((0, 200), (0, 255)),
+        ((29_000, 31_500), (29_000, 31_500)), ((0, 16_383), (0, 16_383)), ((0, 16_384), None), ((0, 65_535), None),
+        ((5, 5 + (1 << 14)), None), ((40_000, 40_000), None), ((0, 0), None), ((-5, 300), None), ((0.0, 1.0), None),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_the_span_of_a_set_far_below_16_bits(ends: tuple[float, float] | None, span: tuple[int, int] | None) -> None:
+    assert span_of(ends) == span
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_greys_of_a_set_far_below_16_bits_are_scaled_by_it(
+    photos: Path, kind: str, command: Command, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, path in enumerate(photos.rglob("*.png")):
+        path.write_bytes(deep(0, 4095, number, kind))
+    data = readable(open_data(str(photos)), skip_broken=False)
+    assert data.greys == (0, 4095)
+    assert "0 to 4095" in capsys.readouterr().err
+    encoded = data.train.pictures.encoded(0)
+    values = np.asarray(Image.open(io.BytesIO(encoded)))
+    assert len(np.unique(decode(encoded, "it"))) <= 16
+    assert np.array_equal(decode(encoded, "it", span=data.greys)[..., 0], np.rint(values / 4095 * 255).astype(np.uint8))
+    assert (decode(deep(0, 60_000), "brighter", span=data.greys).max()) == 255
+    code, out, _ = command("data", "check", photos)
+    assert code == 0
+    assert "train has greys of 16 bits that lie within 0 to 4095" in out
+
+
+def test_a_tiff_of_12_bits_and_a_full_range_stay_as_they_are() -> None:
+    full = deep(0, 65_535)
+    assert grey_extremes(full, "it") == (0, 65_535)
+    assert grey_extremes(encode(), "it") is grey_extremes(encode(kind="JPEG"), "it") is None

@@ -22,17 +22,22 @@ from safetensors.torch import load_file
 import residuum
 from residuum import runs
 from residuum.cli import main
+from residuum.data.batches import open_loader
+from residuum.data.decode import BrokenPicture
+from residuum.data.folder import open_folder
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import Stopped, UserError
 from residuum.files import UNFINISHED
 from residuum.loading import load
 from residuum.models.file import read_tensors, sealed
+from residuum.models.resnet import ResNet
 from residuum.recipes.named import OWN_NETS
 from residuum.records.run import Counts
 from residuum.settings import TrainSettings
 from residuum.training import loop
 from residuum.training.binding import bound
-from residuum.training.optimizer import make_optimizer
-from residuum.training.resolve import reopen, resolve
+from residuum.training.optimizer import Optimizer, make_optimizer
+from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 from residuum.training.start import make_net
@@ -327,6 +332,38 @@ def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     train(TrainSettings(str(photos), epochs=1, batch_size=4, out=str(tmp_path / "run")))  # mended, the same line works
 
 
+def test_a_run_goes_on_without_broken_pictures_and_when_they_have_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos, run = pictures(tmp_path / "photos", per_class=12), tmp_path / "run"
+    broken = photos / "红色" / "4.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    stop_after_step(monkeypatch, 3)
+    with pytest.raises(Stopped):
+        train(TrainSettings(str(photos), epochs=2, batch_size=8, out=str(run), skip_broken=True))
+    monkeypatch.undo()
+    broken.unlink()
+    record = train(TrainSettings(resume=str(run)))
+    assert record.data is not None
+    assert [(one.split, one.name) for one in record.data.skipped] == [("train", "红色/4.png")]
+    assert record.data.counts.train + (record.data.counts.validation or 0) == 23
+    assert any("红色/4.png" in event.message for event in record.events)
+    assert load(run).about.data == record.data
+
+
+def test_a_picture_that_breaks_on_the_way_is_named_with_all_others(tmp_path: Path) -> None:
+    photos = pictures(tmp_path / "photos", per_class=12)
+    loader = open_loader(
+        open_folder(photos).train, Preprocessing(90, 90, np.zeros(3, "f4"), np.ones(3, "f4")), torch.device("cpu"), 1, 8
+    )
+    for name in ("3.png", "7.png"):
+        (photos / "蓝色" / name).write_bytes(b"")
+    with pytest.raises(BrokenPicture, match="2 pictures of 24 cannot be read") as caught:
+        list(loader)
+    assert "蓝色/3.png: the file is empty" in caught.value.why
+    assert "Traceback" not in str(caught.value)
+
+
 def test_the_users_pictures_are_not_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photos = pictures(tmp_path / "照片", per_class=12)
     monkeypatch.chdir(photos)  # so that runs/ would lie among them
@@ -538,13 +575,25 @@ def test_small_pictures_come_first_and_whole_ones_last(tmp_path: Path, monkeypat
 # --- what is read back ---------------------------------------------------------------------------
 
 
-def restored(run: Path, said: list[str] | None = None) -> int:
+GoingOn = tuple[Resolved, ResNet, Optimizer]
+
+
+def opened_again(run: Path) -> GoingOn:
+    resolved = reopen(TrainSettings(resume=str(run)))
+    net = make_net(resolved)
+    return resolved, net, make_optimizer(net, resolved.recipe)
+
+
+@pytest.fixture(scope="module")
+def again(stopped_after_25_steps: Path) -> GoingOn:
+    return opened_again(stopped_after_25_steps)
+
+
+def restored(run: Path, said: list[str] | None = None, again: GoingOn | None = None) -> int:
     """Go on with a run, but for its pictures: return the step it stands at."""
-    settings = reopen(TrainSettings(resume=str(run)))
-    net = make_net(settings)
-    optimizer = make_optimizer(net, settings.recipe)
+    resolved, net, optimizer = again or opened_again(run)
     warn = (said if said is not None else list[str]()).append
-    return restore_checkpoint(run, net, optimizer, bound(settings.settings), settings.recipe.iterations, warn).step
+    return restore_checkpoint(run, net, optimizer, bound(resolved.settings), resolved.recipe.iterations, warn).step
 
 
 def resealed(file: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str | None) -> None:
@@ -589,16 +638,16 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", UNUSABLE)
 def test_the_checkpoint_before_one_that_cannot_be_used_is_gone_on_from(
-    how: str, stopped_after_25_steps: Path, tmp_path: Path
+    how: str, stopped_after_25_steps: Path, again: GoingOn, tmp_path: Path
 ) -> None:
     run, said = shutil.copytree(stopped_after_25_steps, tmp_path / "run"), list[str]()
     UNUSABLE[how](run / runs.CHECKPOINT)
-    assert restored(run, said) == 24
+    assert restored(run, said, again) == 24
     assert "the checkpoint before it is used" in said[0]
     assert not (run / runs.CHECKPOINT).exists()  # or the next save would put it in the place of the good one
     UNUSABLE[how](run / runs.PREVIOUS_CHECKPOINT)
     with pytest.raises(UserError) as error:
-        restored(run)
+        restored(run, again=again)
     assert "begins again" in error.value.mend or "seed was 77" in error.value.why
 
 
@@ -693,8 +742,9 @@ def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> Non
         with stop_requests() as asked:
             os.kill(os.getpid(), signal.SIGHUP)
             assert asked() is None
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        with stop_requests() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert asked() == 129
     finally:
         signal.signal(signal.SIGHUP, before)
-    with stop_requests() as asked:
-        os.kill(os.getpid(), signal.SIGHUP)
-        assert asked() == 129

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 from residuum.data.boxes import Box
 from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
+from residuum.data.deep import Span
 from residuum.data.preprocess import Preprocessing
 from residuum.data.rng import uniform, uniform_there
 from residuum.kernels import crops
@@ -116,7 +117,12 @@ def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: P
 
 
 def augmented_picture(
-    encoded: bytes | Pixels, name: str, size: int, augmentation: Augmentation, uniforms: NDArray[np.float64]
+    encoded: bytes | Pixels,
+    name: str,
+    size: int,
+    augmentation: Augmentation,
+    uniforms: NDArray[np.float64],
+    greys: Span | None = None,
 ) -> Pixels:
     """Cut a random S×S view, (S, S, 3), out of one large picture; `uniforms` are (5,) in [0, 1).
 
@@ -125,25 +131,26 @@ def augmented_picture(
     Raises:
         BrokenPicture: see decode_part.
     """
-    crop = decode_part(encoded, name, partial(random_crop, size, augmentation, uniforms), size)
+    crop = decode_part(encoded, name, partial(random_crop, size, augmentation, uniforms), size, greys)
     view = _resized(torch.from_numpy(crop), size)
     mirrored = augmentation.flip and uniforms[4] < 0.5
     return (view.flip(1) if mirrored else view).numpy()
 
 
 def augmented_views(
-    pictures: Pictures, rows: NDArray[np.int64], size: int, augmentation: Augmentation, seed: int, epoch: int
+    pictures: Pictures, rows: NDArray[np.int64], how: Preprocessing, augmentation: Augmentation, seed: int, epoch: int
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """Cut a view out of each of the large pictures `rows`: (B, S, S, 3), and the colour shifts to add, (B, 3).
 
     Raises:
         BrokenPicture: see decode_part.
     """
+    size = how.image_size
     views, shifts = np.empty((len(rows), size, size, 3), np.uint8), np.zeros((len(rows), 3), np.float32)
     uniforms = uniform(seed, epoch, rows, 11)
     for place, row in enumerate(rows.tolist()):
         encoded, name = pictures.encoded(row), pictures.name(row)
-        views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5])
+        views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5], how.greys)
         if augmentation.colour:
             shifts[place] = colour_shift(uniforms[place, 5:])
     return views, shifts

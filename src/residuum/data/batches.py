@@ -25,6 +25,7 @@ from residuum.data.augment import augmented_batch, augmented_views, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
+from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
@@ -176,13 +177,17 @@ def open_loader(
     """
     if images is None:
         how = preprocessing
-        images = pixels_if_small(split.pictures, how.image_size, how.resize_to, how.interpolation)
+        images = pixels_if_small(split.pictures, how.image_size, how.resize_to, how.interpolation, how.greys)
     held = None if images is None else torch.from_numpy(images).to(device)
     return Loader(split, preprocessing, held, device, workers, batch_size)
 
 
 def pixels_if_small(
-    pictures: Pictures, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
+    pictures: Pictures,
+    image_size: int,
+    resize_to: int,
+    interpolation: Interpolation = "bilinear",
+    greys: Span | None = None,
 ) -> NDArray[np.uint8] | None:
     """Return the decoded pictures (N, S, S, 3), or None where they are to be streamed.
 
@@ -191,10 +196,10 @@ def pixels_if_small(
     if image_size > SMALL:
         return None
     if isinstance(pictures, Subset) and not isinstance(pictures, Readable):
-        whole = pixels_if_small(pictures.whole, image_size, resize_to, interpolation)
+        whole = pixels_if_small(pictures.whole, image_size, resize_to, interpolation, greys)
         return None if whole is None else whole[pictures.indices]
     show = show_progress("decoding the pictures, once")
-    return decoded(pictures, image_size, resize_to, show, say, interpolation)
+    return decoded(pictures, image_size, resize_to, show, say, interpolation, greys)
 
 
 def natural_size(split: Split, places: int = 16, neighbours: int = 16) -> int:
@@ -266,13 +271,13 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch)
+        views, shifts = augmented_views(self.pictures, rows, how, self.augmentation, self.seed, epoch)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
 def _evaluated(pictures: Pictures, row: int, how: Preprocessing) -> NDArray[np.uint8]:
     """Show a picture as evaluation does, from every pixel: published weights must score what they published."""
-    pixels = decode(pictures.encoded(row), pictures.name(row))
+    pixels = decode(pictures.encoded(row), pictures.name(row), span=how.greys)
     return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)
 
 
@@ -314,7 +319,7 @@ class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
     """
 
     def __init__(self, loader: Loader, cut: Cut) -> None:
-        self.pictures, self.cut = loader.split.pictures, cut
+        self.pictures, self.greys, self.cut = loader.split.pictures, loader.preprocessing.greys, cut
 
     def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]] | UserError:
         try:
@@ -326,7 +331,7 @@ class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
         views, sizes = [], []
         for row in rows:
             name = self.pictures.name(row)
-            for view in self.cut(decode(self.pictures.encoded(row), name), name):
+            for view in self.cut(decode(self.pictures.encoded(row), name, span=self.greys), name):
                 views.append(view.reshape(-1))
                 sizes.append((row, view.shape[0], view.shape[1]))
         return torch.from_numpy(np.concatenate(views)), sizes

@@ -25,6 +25,7 @@ from residuum import machine
 from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
+from residuum.data.deep import Span
 from residuum.data.digits import Scans
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
@@ -177,6 +178,7 @@ def decoded(
     progress: Progress | None = None,
     warn: Callable[[str], None] | None = None,
     interpolation: Interpolation = "bilinear",
+    greys: Span | None = None,
 ) -> NDArray[np.uint8]:
     """Return the pictures as evaluation sees them, (N, S, S, 3) uint8, each decoded only once.
 
@@ -191,9 +193,11 @@ def decoded(
     key = f"{content_key(pictures)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
     if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
         key += f" {interpolation}"
+    if greys is not None:
+        key += f" greys {greys}"
     path = machine.cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
     view = partial(evaluation_view, image_size=image_size, resize_to=resize_to, interpolation=interpolation)
-    pieces = partial(_decode_in_threads, pictures, image_size, view, progress)
+    pieces = partial(_decode_in_threads, pictures, image_size, view, progress, greys)
     kept = _load(path, shape)
     if kept is None:
         try:
@@ -231,11 +235,11 @@ def _in_memory(shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.
 
 
 def _decode_in_threads(
-    pictures: Pictures, image_size: int, view: View, progress: Progress | None
+    pictures: Pictures, image_size: int, view: View, progress: Progress | None, greys: Span | None
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the decoded pictures in order, (n, S, S, 3) at a time."""
     total, done, broken = len(pictures), 0, list[str]()
-    for piece, unreadable in in_threads(total, partial(_decode_rows, pictures, image_size, view)):
+    for piece, unreadable in in_threads(total, partial(_decode_rows, pictures, image_size, view, greys)):
         broken += unreadable
         done += len(piece)
         if progress:
@@ -249,12 +253,14 @@ def _decode_in_threads(
         )
 
 
-def _decode_rows(pictures: Pictures, image_size: int, view: View, rows: range) -> tuple[NDArray[np.uint8], list[str]]:
+def _decode_rows(
+    pictures: Pictures, image_size: int, view: View, greys: Span | None, rows: range
+) -> tuple[NDArray[np.uint8], list[str]]:
     """Return (n, S, S, 3) and the names of those of the n that cannot be read; these stay black."""
     views, unreadable = np.zeros((len(rows), image_size, image_size, 3), np.uint8), []
     for place, row in enumerate(rows):
         try:
-            pixels = decode(pictures.encoded(row), pictures.name(row))
+            pixels = decode(pictures.encoded(row), pictures.name(row), span=greys)
         except UserError:
             unreadable.append(pictures.name(row))
         else:

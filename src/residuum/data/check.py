@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from residuum.data.contract import ImageData, Pictures, Split
-from residuum.data.decode import BrokenPicture, Header, decode, header
+from residuum.data.decode import BrokenPicture, Header, decode, grey_extremes, header
+from residuum.data.deep import span_of
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 
@@ -34,7 +35,8 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
     - `splits`: by name: `pictures`, `per_class` {class: count}, `empty_classes`, `imbalance` (largest class
       over smallest, empty ones aside), `width` and `height` {min, median, max} or None, `modes` and `formats`
       {name: count}, `broken` [{name, reason}], and counts of those `turned` (by EXIF), of `several_frames`,
-      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split);
+      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split); `greys`:
+      [least, greatest] of deep greys, or None;
     - `leaks`: pictures with the pixels of one in an earlier split: their `count`, the same `between` each two
       splits, and for up to LISTED of them the pair [the earlier picture, this one];
     - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
@@ -62,8 +64,8 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
 # --- looking at every picture ------------------------------------------------------------------
 
 
-_Seen = tuple[Header, bytes]
-"""What is kept of a readable picture: its header, and the digest of shape and pixels."""
+_Seen = tuple[Header, bytes, tuple[float, float] | None]
+"""What is kept of a readable picture: its header, the digest of shape and pixels, and the ends of its deep greys."""
 
 
 @dataclass
@@ -73,6 +75,7 @@ class _Tally:
     headers: Counter[Header] = field(default_factory=Counter)
     broken: list[dict[str, str]] = field(default_factory=list)
     digests: list[bytes | None] = field(default_factory=list)
+    greys: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, name: str, seen: _Seen | str) -> None:
         """Count one picture, or note why it is broken."""
@@ -82,6 +85,7 @@ class _Tally:
         else:
             self.headers[seen[0]] += 1
             self.digests.append(seen[1])
+            self.greys += [seen[2]] if seen[2] else []
 
     def all(self, fact: str) -> list[Any]:
         """Return one fact of the header of each readable picture."""
@@ -112,6 +116,7 @@ def _look(pictures: Pictures, row: int) -> _Seen | str:
     try:
         encoded = pictures.encoded(row)
         head, pixels = header(encoded, name), decode(encoded, name)
+        greys = grey_extremes(encoded, name) if head.deep else None
     except BrokenPicture as error:
         return error.why
     except UserError as error:
@@ -120,7 +125,7 @@ def _look(pictures: Pictures, row: int) -> _Seen | str:
         return str(error)
     digest = hashlib.sha256(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
-    return head, digest.digest()
+    return head, digest.digest(), greys
 
 
 # --- identical pictures ------------------------------------------------------------------------
@@ -193,6 +198,7 @@ def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[s
         "several_frames": sum(tally.all("several")),
         "deep": sum(tally.all("deep")),
         "repeats": repeats,
+        "greys": [min(low for low, _ in tally.greys), max(high for _, high in tally.greys)] if tally.greys else None,
     }
 
 
@@ -229,6 +235,9 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         yield f"{name} has labels that no class has: {listed(unknown)}"
     if split["imbalance"] >= UNBALANCED:
         yield f"{name} is unbalanced: its largest class is {split['imbalance']:.3g} times its smallest"
+    if split["greys"] and (span := span_of(tuple(split["greys"]))):
+        least, most = (f"{end:g}" for end in split["greys"])
+        yield f"{name} has greys of 16 bits that lie within {least} to {most}: training scales them by {span}"
     if repeats := split["repeats"]:
         yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel"
 

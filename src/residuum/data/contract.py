@@ -125,6 +125,8 @@ class ImageData:
     """Files beside the pictures that are taken for none."""
     skipped: Sequence[Skipped] = ()
     """Pictures that cannot be read, and that it goes on without."""
+    greys: tuple[int, int] | None = None
+    """The span of the training pictures' greys of more than 8 bits, where it is far below 16 (data/deep.py)."""
 
     @staticmethod
     def of(name: str, source: str, classes: Sequence[str], splits: Mapping[SplitName, Split]) -> "ImageData":

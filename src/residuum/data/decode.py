@@ -154,7 +154,7 @@ def grey_extremes(encoded: bytes | Pixels, name: str) -> tuple[float, float] | N
     Raises:
         BrokenPicture: as from `decode`.
     """
-    if isinstance(encoded, np.ndarray):
+    if isinstance(encoded, np.ndarray) or encoded[:2] == b"\xff\xd8" or (encoded[:2] == b"\x89P" and encoded[24] != 16):
         return None
     with _only_broken_pictures(name):
         image = _open(encoded, name)
@@ -229,10 +229,11 @@ def _only_broken_pictures(name: str) -> Iterator[None]:
 
 
 def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageFile:
+    formats = _formats(encoded)
     try:
-        image = Image.open(io.BytesIO(without_notes(encoded)), formats=_formats(encoded))
+        image = Image.open(io.BytesIO(without_notes(encoded)), formats=formats)
     except UnidentifiedImageError as error:
-        raise _broken(name, why_not_read(encoded[:START])) from error
+        raise _broken(name, why_not_read(encoded[:START], reads_heic=formats is not FORMATS)) from error
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):

@@ -42,14 +42,14 @@ def extremes(image: Image.Image) -> tuple[float, float] | None:
     return (low, high) if np.isfinite((low, high)).all() else None
 
 
-def span_of(found: list[tuple[float, float]]) -> Span | None:
-    """Return the span that all pictures of a set fit into, where it is far below 16 bits; None: each is read as it is.
+def span_of(ends: tuple[float, float] | None) -> Span | None:
+    """Return the span for a set whose least and greatest numbers are these, if far below 16 bits; None: none is needed.
 
     Black stays black: from zero on it is 8, 9, … or 14 whole bits. A set that stays away from zero has its own ends.
     """
-    if not found:
+    if ends is None:
         return None
-    low, high = min(low for low, _ in found), max(high for _, high in found)
+    low, high = ends
     if low < 0 or high > 65535 or high - low >= FAR_BELOW or low == high:
         return None
     if high < FAR_BELOW:

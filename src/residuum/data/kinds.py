@@ -53,12 +53,12 @@ def picture_kind(start: bytes) -> str | None:
     return next((kind for kind, pattern in _PICTURE.items() if pattern.match(start)), None)
 
 
-def why_not_read(start: bytes) -> str:
-    """Say why a file that begins so is not read."""
+def why_not_read(start: bytes, *, reads_heic: bool = False) -> str:
+    """Say why a file that begins so is not read; `reads_heic`: the package for HEIC is here."""
     if not start:
         return "the file is empty"
     kind = picture_kind(start)
-    if kind in READ:
+    if kind in READ or (kind == "HEIC" and reads_heic):
         return f"it begins like {kind}, but its header is damaged or of a kind that Pillow can not read"
     if kind == "HEIC":
         return f"it is HEIC, which the extra heif reads (pip install '{NAME}[heif]'); or convert it to JPEG"

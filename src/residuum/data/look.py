@@ -18,8 +18,9 @@ from residuum.choices import SplitName
 from residuum.console import say, show_progress
 from residuum.data.cache import DECODE_VERSION, Progress, content_key, keep_bytes, kept_bytes
 from residuum.data.contract import ImageData, Pictures, Readable, Split
-from residuum.data.decode import BrokenPicture, decode, heif_version
-from residuum.data.threads import in_threads
+from residuum.data.decode import BrokenPicture, decode, grey_extremes, heif_version
+from residuum.data.deep import span_of
+from residuum.data.threads import PICTURES_A_TASK, in_threads
 from residuum.errors import UserError, listed
 from residuum.records.run import Skipped
 
@@ -32,6 +33,8 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
 
     broken: dict[int, str]
     """The rows of those that cannot be read, and why."""
+    greys: tuple[float, float] | None = None
+    """The least and the greatest of greys of more than 8 bits, of 16, where there are such."""
 
 
 def look(pictures: Pictures, progress: Progress | None = None) -> Looked:
@@ -54,16 +57,21 @@ def look(pictures: Pictures, progress: Progress | None = None) -> Looked:
 
 
 def _looked(pictures: Pictures, progress: Progress | None) -> Looked:
-    broken = dict[int, str]()
-    for done, some in enumerate(in_threads(len(pictures), partial(_unreadable, pictures)), 1):
+    broken, greys = dict[int, str](), list[tuple[float, float]]()
+    for done, (some, found) in enumerate(in_threads(len(pictures), partial(_look_at, pictures)), 1):
         broken |= some
+        greys += found
         if progress:
-            progress(min(done * 64, len(pictures)), len(pictures))
-    return Looked(broken=broken)
+            progress(min(done * PICTURES_A_TASK, len(pictures)), len(pictures))
+    ends = (min(low for low, _ in greys), max(high for _, high in greys)) if greys else None
+    return Looked(broken=broken, greys=ends)
 
 
-def _unreadable(pictures: Pictures, rows: range) -> dict[int, str]:
-    return {row: why for row in rows if (why := why_broken(pictures, row))}
+def _look_at(pictures: Pictures, rows: range) -> tuple[dict[int, str], list[tuple[float, float]]]:
+    broken = {row: why for row in rows if (why := why_broken(pictures, row))}
+    sound = (row for row in rows if row not in broken)
+    found = (grey_extremes(pictures.encoded(row), pictures.name(row)) for row in sound)
+    return broken, [one for one in found if one is not None]
 
 
 def why_broken(pictures: Pictures, row: int) -> str:
@@ -97,6 +105,9 @@ def readable(data: ImageData, *, skip_broken: bool) -> ImageData:
     progress = show_progress("reading every picture once, later runs remember it")
     found = {name: look(split.pictures, progress) for name, split in data.splits().items()}
     broken = list(_named(data, {name: one.broken for name, one in found.items()}))
+    if greys := span_of(found["train"].greys):
+        say(f"the training pictures' greys of 16 bits lie within {greys[0]} to {greys[1]}, and are scaled by that")
+    data = replace(data, greys=greys)
     if not broken:
         return data
     if not skip_broken:

@@ -64,8 +64,8 @@ def _taken_for(path: str) -> str | None:
         with open(path, "rb") as file:  # noqa: PTH123 - as above
             kind = picture_kind(file.read(START))
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return "links without end"
+        if error.errno in (errno.ELOOP, errno.ENOENT):
+            return "links to nothing"
         return None if suffix in SUFFIXES else "files that cannot be read"  # reading it says what is wrong
     return None if kind else "no pictures"
 

@@ -31,6 +31,8 @@ class Preprocessing:
     std: NDArray[np.float32]
     interpolation: Interpolation = "bilinear"
     views: Views = "single"
+    greys: tuple[int, int] | None = None
+    """What becomes black and white of greys of more than 8 bits, where a whole set uses few (data/deep.py)."""
 
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:

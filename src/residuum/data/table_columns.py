@@ -108,27 +108,23 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     places = list[str]()
     for file in files if columns.path else ():
         with opened(file) as table:
-            if columns.bytes and _are_all_there(table, columns.bytes):
+            if columns.bytes and not _lacks_some(table.metadata, columns.bytes):
                 places += [""] * table.metadata.num_rows
                 continue
-            named = list[str]()
-            for group in range(table.num_row_groups):  # bytes would not all fit into memory
-                column = table.read_row_group(group, columns=[columns.path], use_threads=False).flatten().column(0)
-                inside = [False] * len(column)
-                if columns.bytes:
-                    inside = table.read_row_group(group, columns=[columns.bytes]).flatten().column(0).is_valid().to_pylist()
-                named += ["" if here else path for path, here in zip(column.to_pylist(), inside, strict=True)]
+            named = table.read(columns=[columns.path], use_threads=False).flatten().column(0).to_pylist()
+            if columns.bytes:
+                inside = table.read(columns=[columns.bytes], use_threads=False).flatten().column(0).is_valid()
+                named = ["" if here else path for path, here in zip(named, inside.to_pylist(), strict=True)]
         base = _base(root, file, columns.path, next(filter(None, named), ""))
         places += [str(base / _as_path(name)) if name else "" for name in named]
     return places if any(places) else []
 
 
-def _are_all_there(table: Any, column: str) -> bool:
-    """Say whether the file's metadata tell that no row of a column is empty; nothing of the column is read."""
-    groups = (table.metadata.row_group(number) for number in range(table.num_row_groups))
-    chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
-    told = [chunk.statistics for chunk in chunks if chunk.path_in_schema == column]
-    return bool(told) and all(one is not None and one.has_null_count and one.null_count == 0 for one in told)
+def _lacks_some(metadata: Any, column: str) -> bool:
+    """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
+    place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(column)
+    found = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
+    return any(one is None or not one.has_null_count or one.null_count for one in found)
 
 
 # --- one column ----------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     of = class_number(settings.of, classifier.classes)
     files = _files(settings)
     how = classifier.preprocessing
-    pixels = (decode(read_picture(file), str(file)) for file in files)
+    pixels = (decode(read_picture(file), str(file), span=how.greys) for file in files)
     views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)

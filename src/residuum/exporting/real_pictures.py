@@ -88,11 +88,11 @@ def _parted(split: Split, first: int) -> tuple[Split, Split]:
     return split.take(rows[::2][:first]), split.take(np.setdiff1d(rows, rows[::2][:first]))
 
 
-def decoded(pictures: Pictures) -> Iterator[list[Pixels]]:
+def decoded(pictures: Pictures, view: View) -> Iterator[list[Pixels]]:
     """Yield the pictures in order, those that follow each other and are of one size together, at most 32."""
 
     def some(rows: range) -> list[Pixels]:
-        return [decode(pictures.encoded(row), pictures.name(row)) for row in rows]
+        return [decode(pictures.encoded(row), pictures.name(row), span=view.greys) for row in rows]
 
     waiting: list[Pixels] = []
     for chunk in in_threads(len(pictures), some):
@@ -109,7 +109,7 @@ def views_of(pictures: Pictures, view: View) -> NDArray[np.uint8]:
     """Return the views, (N, S, S, 3), that the net sees."""
 
     def some(rows: range) -> list[Pixels]:
-        return [cut(decode(pictures.encoded(row), pictures.name(row)), view) for row in rows]
+        return [cut(decode(pictures.encoded(row), pictures.name(row), span=view.greys), view) for row in rows]
 
     found = [each for chunk in in_threads(len(pictures), some) for each in chunk]
     return np.stack(found) if found else np.zeros((0, view.image_size, view.image_size, 3), np.uint8)

@@ -58,7 +58,7 @@ def fetched_source(source: Source) -> Source:
     return Source(name, read_picture(Path(picture))) if isinstance(picture, str | Path) else source
 
 
-def pixels(source: Source) -> Pixels:
+def pixels(source: Source, greys: tuple[int, int] | None = None) -> Pixels:
     """Return the picture as (H, W, 3): upright, alpha on white, as data/decode.py says.
 
     Raises:
@@ -66,7 +66,7 @@ def pixels(source: Source) -> Pixels:
     """
     name, picture = fetched_source(source)
     if isinstance(picture, Image.Image):
-        return decode_opened(picture, name)
+        return decode_opened(picture, name, greys)
     if isinstance(picture, np.ndarray):
         is_picture = picture.dtype == np.uint8 and picture.size > 0
         if not is_picture or not (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] == 3)):
@@ -79,9 +79,9 @@ def pixels(source: Source) -> Pixels:
         raise UserError(
             f"{name} is no picture", f"it is of type {type(picture).__name__}", "give a path, bytes, an image or pixels"
         )
-    return decode(picture, name)
+    return decode(picture, name, span=greys)
 
 
 def view_of(source: Source, view: View) -> NDArray[np.uint8]:
     """Return the square (S, S, 3) that the net is shown of a picture (UserError as `pixels`)."""
-    return evaluation_view(pixels(source), view.image_size, view.resize_to, view.interpolation)
+    return evaluation_view(pixels(source, view.greys), view.image_size, view.resize_to, view.interpolation)

@@ -117,6 +117,8 @@ class View(Record, frozen=True, kw_only=True):
     interpolation: Interpolation = "bilinear"
     views: Views = "single"
     """What is averaged to an answer, in use and in judging: evaluation/views.py."""
+    greys: tuple[Count, Count] | None = None
+    """What becomes black and white of greys of more than 8 bits, where the training pictures used few of 16."""
 
 
 class About(Provenance, frozen=True, kw_only=True):

@@ -39,13 +39,14 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
             rows = np.flatnonzero(split.labels == label)
             turns[rows] = np.arange(len(rows))
         rows = np.lexsort((split.labels, turns))[:count]  # the first of each class, then the second
-        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]]) for i in rows.tolist())
+        greys = predictor.model.view.greys
+        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], greys) for i in rows.tolist())
     except UserError:
         return ()
 
 
-def _file(encoded: bytes | np.ndarray, name: str) -> Picture:
-    image = Image.fromarray(decode(encoded, name))
+def _file(encoded: bytes | np.ndarray, name: str, greys: tuple[int, int] | None) -> Picture:
+    image = Image.fromarray(decode(encoded, name, span=greys))
     image.thumbnail((SIDE, SIDE))
     file, small = io.BytesIO(), max(image.size) <= 128
     image.save(file, "PNG" if small else "JPEG", quality=90)

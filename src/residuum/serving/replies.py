@@ -71,7 +71,8 @@ class After(Struct, frozen=True, kw_only=True):
 
 
 class Switched(Reply, frozen=True, kw_only=True):
-    """What a net answers with some of its blocks off, and would behind each block."""
+    """What a net answers with some of its blocks off, and would behind each block: by torch, in float32, whichever
+    engine predicts."""
 
     model: str
     answers: list[Said]

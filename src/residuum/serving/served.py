@@ -74,7 +74,7 @@ class Served:
             why = f"it is stored in more than {MOST_SCANS} passes"
             raise BrokenPicture("cannot read the picture that was sent", why)
         how = self.predictor.model.view
-        pixels = decode(encoded, "that was sent", self.pixels)
+        pixels = decode(encoded, "that was sent", self.pixels, how.greys)
         if is_cut and pixels.shape[:2] == (how.image_size, how.image_size):
             return pixels
         return evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation)

@@ -76,10 +76,11 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
     weights = {name: tensor for name, tensor in net.state_dict().items() if not name.startswith("fc.")}
     how = loader.preprocessing
     shown = (how.image_size, how.resize_to, how.interpolation, how.mean.tobytes(), how.std.tobytes())
+    greys = (how.greys,) if how.greys else ()  # so that what was kept before there were such is still found
     versions = (DECODE_VERSION, PIL.__version__, torch.__version__)
     computed = (compute.precision, compute.device.type, compute.uses_kernels)
     spec = {**net.spec.as_json(), "num_classes": None}
-    return content_key(loader.split.pictures), digest(weights), spec, shown, computed, versions
+    return content_key(loader.split.pictures), digest(weights), spec, (*shown, *greys), computed, versions
 
 
 def _computed(

@@ -39,8 +39,10 @@ def open_loaders(resolved: Resolved) -> Loaders:
     size, resize = resolved.image_size, resolved.resize_to
     train, validation = training_and_validation(resolved.data, resolved.cut)
     interpolation = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
-    images = pixels_if_small(train.pictures, size, resize, interpolation)
+    greys = resolved.data.greys
+    images = pixels_if_small(train.pictures, size, resize, interpolation, greys)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
+    how = replace(how, greys=greys)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
     batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
