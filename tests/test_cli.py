@@ -454,6 +454,14 @@ def test_what_an_output_cannot_show_is_escaped_and_stays_json(encoding: str, mon
     assert json.loads(written.getvalue().decode(encoding))["data"] == name
 
 
+def test_a_name_that_is_no_text_is_written_and_read_back(tmp_path: Path) -> None:
+    from residuum.files import write_json
+
+    named = {"out": os.fsdecode(b"caf\xe9")}
+    write_json(tmp_path / "x.json", named)
+    assert read_json(tmp_path / "x.json") == named
+
+
 def test_an_output_that_takes_no_more_is_one_message(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,8 +113,8 @@ def _is_nobodys(path: Path, if_untold: bool) -> bool:
 
 
 def write_json(path: Path, content: Json | list[Any]) -> None:
-    """Write JSON for people: indented, in any script, whole or not at all."""
-    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write JSON for people: indented, in any script, whole or not at all; bytes that are no text as \\udcXX."""
+    write_whole(path, (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
 def read_json(path: Path) -> Any:

@@ -19,7 +19,7 @@ from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
-from residuum.data.picture_files import picture_files, read_picture
+from residuum.data.picture_files import picture_files, printable, read_picture
 from residuum.data.preprocess import normalise
 from residuum.data.split import drawn
 from residuum.errors import UserError
@@ -81,7 +81,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
-        seen = Seen([str(file) for file in files[start:stop]], views[start:stop], images[start:stop])
+        seen = Seen([printable(str(file)) for file in files[start:stop]], views[start:stop], images[start:stop])
         pictures += explained(classifier, seen, of, settings.top, like[start:stop], compute=compute)
         progress(len(pictures), len(files))
     found = Explained(
