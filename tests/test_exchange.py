@@ -52,8 +52,8 @@ from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.outward_printing import print_imported
 from residuum.outward_settings import ExportWeightsSettings, ImportSettings
-from residuum.printing import print_imported
 from residuum.records.codec import to_json
 from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings
@@ -84,8 +84,9 @@ def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
             tensor.fill_(7)
         elif name.endswith("running_var"):
             tensor.uniform_(0.5, 1.5, generator=uniforms)
-        elif tensor.ndim == 4:
-            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=uniforms)
+        elif tensor.ndim == 4:  # as wide as He's normal numbers, and drawn sooner
+            bound = (6 / tensor[0].numel()) ** 0.5
+            tensor.uniform_(-bound, bound, generator=uniforms)
         else:  # scales of either sign, shifts, means, the last layer
             tensor.normal_(0, 0.5, generator=uniforms)
     return net.eval()
@@ -718,7 +719,7 @@ def test_a_last_layer_without_bias_has_bias_zero() -> None:
 
 
 def test_any_width_of_group_is_read_from_the_tensors() -> None:
-    for width, groups in ((80, 1), (4, 32), (5, 3), (16, 8), (33, 2), (100, 1), (128, 1)):
+    for width, groups in ((80, 1), (5, 3), (16, 8), (33, 2)):
         with torch.device("meta"):
             state = VISION.ResNet(Bottleneck, SHORT, width_per_group=width, groups=groups).state_dict()
         group = as_group(state)
@@ -789,7 +790,8 @@ def test_weights_in_parts_are_one(suffix: str) -> None:
     net = filled(akamaster)
     index = in_parts(net, suffix)
     part = next(Path().glob(f"*-00002-of-00002.{suffix}"))
-    found = {import_weights(ImportSettings(str(given), out="o.safetensors")).path for given in (index, part)}
+    found = {import_weights(ImportSettings(str(given))).path for given in (index, part)}
+    assert found == {Path(f"{index.name.partition('.')[0]}.safetensors")}
     assert_same_answers(net, load(*found).net, 16)
     index.unlink()
     assert import_weights(ImportSettings(str(part), out="o.safetensors")).left_out == ()
@@ -841,6 +843,9 @@ def test_old_half_and_shared_tensors() -> None:
     ours = load(done.path).net.state_dict()
     assert int(ours["stem.bn.num_batches_tracked"]) == 0
     torch.testing.assert_close(ours["fc.weight"], state["linear.weight"].half().float(), rtol=0, atol=0)
+    counted = load(imported({name: tensor.double() for name, tensor in net.state_dict().items()}).path).net.state_dict()
+    assert counted["stem.bn.num_batches_tracked"].dtype == torch.int64
+    assert int(counted["stem.bn.num_batches_tracked"]) == 7
     net.bn1.bias = net.bn1.weight  # type: ignore[assignment, union-attr]
     assert_same_answers(net, load(imported(net.state_dict()).path).net, 16)
 
@@ -971,6 +976,10 @@ def test_a_long_list_is_cut_and_counted() -> None:
         (lambda: faulty(bn1__weight=None), "pre-activation"),
         (lambda: {n: t for n, t in faulty().items() if "running" not in n}, "without batch normalisation"),
         (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), torch.nan)), "not finite"),
+        (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64)), "not finite"),
+        (lambda: faulty(bn1__running_var=torch.full((4,), -1.0)), "bn1.running_var holds a variance below zero"),
+        (lambda: faulty(bn1__num_batches_tracked=torch.tensor(1j)), "bn1.num_batches_tracked is complex64"),
+        (lambda: faulty(conv1__weight=torch.ones(4, 0, 3, 3)), "it is 4×0×3×3 there"),
         (lambda: faulty(conv1__weight=torch.ones(4, 3, 3, 3, dtype=torch.int8)), "int8"),
         (lambda: faulty(conv1__weight=torch.ones(4, 1, 3, 3)), "1 channels"),
         (lambda: faulty(conv1__weight=torch.ones(4)), "does not hold a whole net"),

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from residuum.choices import ExportTarget
 from residuum.compute import choose_compute
 from residuum.data.decode import evaluation_view
 from residuum.data.preprocess import Preprocessing
+from residuum.engines import with_openvino
 from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY
 from residuum.engines.kept import keep_choice
@@ -316,6 +318,19 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
         export(ExportSettings(model, to="onnx", data=pictures, threads=1, out=tmp_path / "out"))
     assert "answers stay" in error.value.why
     assert not (tmp_path / "out").exists()
+
+
+def test_what_openvino_cannot_write_is_one_clear_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_model: object, file: str, **_: object) -> None:
+        Path(file).with_suffix(".bin").touch()
+        raise RuntimeError("basic_ios::clear: iostream error")  # all that OpenVINO says of a full disk
+
+    monkeypatch.setattr(with_openvino, "imported", lambda _: SimpleNamespace(save_model=full))
+    with pytest.raises(UserError, match="cannot write"):
+        with_openvino.save_openvino(None, tmp_path / "model.xml")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_exported_is_said(model: Path, pictures: Path) -> None:

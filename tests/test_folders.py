@@ -70,7 +70,7 @@ def test_a_split_may_lack_classes_which_are_known_by_name(tmp_path: Path) -> Non
 
 NO_CLASSES = [  # beside train/a and train/b, and what is said
     (["test/1.png", "test/2.png"], "test holds 2 pictures in no class folders"),
-    (["test/images/1.png"], "test holds 1 picture in no class folders"),
+    (["test/images/1.png"], "test holds 1 picture in 'images', which is no class of training"),
     (["val/1.png"], "validation pictures are taken from the training ones"),
     (["train/banner.png"], "1 picture directly in"),
 ]
@@ -106,6 +106,13 @@ def test_a_folder_on_the_wrong_level_is_named_with_the_right_one(
     with pytest.raises(UserError, match=said) as caught:
         open_folder(make(tmp_path, *paths) / given)
     assert mend.replace("{}", str(tmp_path)) in caught.value.mend + "\n"
+
+
+def test_a_class_spelled_otherwise_is_not_passed_over(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has class folders that the training split has not"):
+        open_folder(make(tmp_path, "train/cat", "train/dog", "val/Cat"))
+    with pytest.raises(UserError, match="two folders called"):
+        open_folder(make(tmp_path / "two", "train/Zo\u00eb", "train/b", "val/Zo\u00eb", "val/Zoe\u0308"))
 
 
 def test_folders_within_all_classes_count_as_theirs_and_that_is_said(
@@ -152,6 +159,13 @@ def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
     root = tmp_path / os.fsdecode(b"caf\xe9")
     with pytest.raises(UserError, match="no text in UTF-8"):
         open_data(str(make(root, "a", "b")))
+
+
+def test_a_name_with_control_characters_stays_on_one_line(tmp_path: Path) -> None:
+    data = open_folder(make(tmp_path, "a", "b\x1b[31m\n/\x07.png"))
+    assert list(data.classes) == ["a", "b\\x1b[31m\\x0a"]
+    assert data.train.pictures.name(1) == "b\\x1b[31m\\x0a/\\x07.png"
+    assert data.train.pictures.encoded(1) == data.train.pictures.encoded(0)
 
 
 def test_a_fifo_and_a_table_of_another_kind_are_named(tmp_path: Path) -> None:

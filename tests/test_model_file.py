@@ -25,6 +25,7 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.prediction.predict import predict
 from residuum.printing import print_answers
+from residuum.publishing.card import as_text
 from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings, LesionSettings, PredictSettings
 from residuum.version import VERSION
@@ -246,5 +247,6 @@ def test_names_that_steer_a_terminal_are_shown_escaped(
         assert "\\u001b[2Ja" in out
         if form == "jsonl":
             assert {one["class"] for one in json.loads(out)["answers"]} == set(evil)
+    assert as_text(evil[0]) == "\\\\u001b\\[2Ja"  # Markdown's own escapes before each
     say("\x1b[31mred")
     assert capsys.readouterr().err == "\\u001b[31mred\n"

@@ -95,6 +95,7 @@ def test_figures_that_cannot_be_kept_are_given_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = Path(shutil.copytree(OLD / "finished", tmp_path / "run"))
+    shutil.rmtree(run / runs.EVALUATIONS)
     (run / runs.EVALUATIONS).touch()  # no folder can be made there, as on a mount that is only read
     monkeypatch.setattr(sys, "argv", ["residuum", "evaluate", str(run), "--threads", "1", "--device", "cpu"])
     monkeypatch.setattr(sys, "stderr", sys.stdout)  # so that the order can be told

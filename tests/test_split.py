@@ -140,3 +140,19 @@ def test_splits_go_by_their_common_names(name, split):
 )
 def test_a_configuration_is_the_folder_less_its_splits(file, folder):
     assert configuration(PurePosixPath(file)) == folder
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        *(f'{{"validation": {rows}}}' for rows in ("null", '"x"', "[-1]", "[1.5]", "[]", "[1, 1]", "[20]")),
+    ],
+)
+def test_a_file_that_holds_no_rows_of_these_pictures_is_refused(rows, tmp_path):
+    (tmp_path / "split.json").write_text(rows)
+    with pytest.raises(UserError, match=r"split\.json"):
+        kept_aside(np.arange(20) % 2, 0.1, 0, tmp_path / "split.json")

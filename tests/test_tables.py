@@ -144,11 +144,12 @@ def test_a_column_of_splits_is_honoured(tmp_path: Path, names: tuple[str, str, s
     assert data.test.pictures.encoded(0) == PNGS[4]
 
 
-def test_a_column_of_splits_that_holds_numbers_is_said_to_be_ignored(
+def test_a_column_of_splits_that_names_none_is_said_to_be_ignored(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(open_parquet(table(tmp_path, label=LABELS, split=LABELS)).train) == 6
-    assert capsys.readouterr().err.count("not names of splits") == 1
+    for other in (LABELS, list("AABBAB"), [None] * 6):
+        assert len(open_parquet(table(tmp_path, label=LABELS, split=other)).train) == 6
+        assert capsys.readouterr().err.count("no names of splits") == 1
 
 
 def test_columns_can_be_chosen(tmp_path: Path) -> None:

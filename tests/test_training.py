@@ -30,13 +30,14 @@ from residuum.errors import Stopped, UserError
 from residuum.files import UNFINISHED
 from residuum.loading import load
 from residuum.models.file import read_tensors, sealed
+from residuum.models.resnet import ResNet
 from residuum.recipes.named import OWN_NETS
 from residuum.records.run import Counts
 from residuum.settings import TrainSettings
 from residuum.training import loop
 from residuum.training.binding import bound
-from residuum.training.optimizer import make_optimizer
-from residuum.training.resolve import reopen, resolve
+from residuum.training.optimizer import Optimizer, make_optimizer
+from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 from residuum.training.start import make_net
@@ -574,13 +575,25 @@ def test_small_pictures_come_first_and_whole_ones_last(tmp_path: Path, monkeypat
 # --- what is read back ---------------------------------------------------------------------------
 
 
-def restored(run: Path, said: list[str] | None = None) -> int:
+GoingOn = tuple[Resolved, ResNet, Optimizer]
+
+
+def opened_again(run: Path) -> GoingOn:
+    resolved = reopen(TrainSettings(resume=str(run)))
+    net = make_net(resolved)
+    return resolved, net, make_optimizer(net, resolved.recipe)
+
+
+@pytest.fixture(scope="module")
+def again(stopped_after_25_steps: Path) -> GoingOn:
+    return opened_again(stopped_after_25_steps)
+
+
+def restored(run: Path, said: list[str] | None = None, again: GoingOn | None = None) -> int:
     """Go on with a run, but for its pictures: return the step it stands at."""
-    settings = reopen(TrainSettings(resume=str(run)))
-    net = make_net(settings)
-    optimizer = make_optimizer(net, settings.recipe)
+    resolved, net, optimizer = again or opened_again(run)
     warn = (said if said is not None else list[str]()).append
-    return restore_checkpoint(run, net, optimizer, bound(settings.settings), settings.recipe.iterations, warn).step
+    return restore_checkpoint(run, net, optimizer, bound(resolved.settings), resolved.recipe.iterations, warn).step
 
 
 def resealed(file: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str | None) -> None:
@@ -625,16 +638,16 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("how", UNUSABLE)
 def test_the_checkpoint_before_one_that_cannot_be_used_is_gone_on_from(
-    how: str, stopped_after_25_steps: Path, tmp_path: Path
+    how: str, stopped_after_25_steps: Path, again: GoingOn, tmp_path: Path
 ) -> None:
     run, said = shutil.copytree(stopped_after_25_steps, tmp_path / "run"), list[str]()
     UNUSABLE[how](run / runs.CHECKPOINT)
-    assert restored(run, said) == 24
+    assert restored(run, said, again) == 24
     assert "the checkpoint before it is used" in said[0]
     assert not (run / runs.CHECKPOINT).exists()  # or the next save would put it in the place of the good one
     UNUSABLE[how](run / runs.PREVIOUS_CHECKPOINT)
     with pytest.raises(UserError) as error:
-        restored(run)
+        restored(run, again=again)
     assert "begins again" in error.value.mend or "seed was 77" in error.value.why
 
 

@@ -170,9 +170,12 @@ def test_a_setting_that_neither_net_nor_recipe_knows_fails_at_import() -> None:
 def read_somewhere() -> set[str]:
     """What the package reads of anything: `settings.epochs` reads epochs, and so does "epochs" for getattr."""
     files = [path for path in SOURCE.rglob("*.py") if path.name not in {"settings.py", "setting_parts.py"}]
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    return attributes | {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+    found: set[str] = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute | ast.Constant):
+                found.add(node.attr if isinstance(node, ast.Attribute) else str(node.value))
+    return found
 
 
 def unheeded(names: set[str]) -> set[str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from residuum.reporting.study_page import write_study_index, write_study_report
 
 Json = dict[str, Any]
 
+RESULTS = Path(__file__).parents[1] / "results" / "studies"
 WIDTHS = (375, 768, 1024, 1200)
 LONG = "Donaudampfschifffahrtsgesellschaftskapitän with a long name, 2nd class"
 CUT = """(() => {
@@ -114,13 +116,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     (runs[3] / "evaluation.json").unlink()
     runs.append(reviewed(write_run(top / "tuned", names, epochs=3)))
     runs.append(write_run(top / "many", [f"{LONG} {i}" for i in range(30)], epochs=2))
-    found = [write_report([run]) for run in runs[2:]]
+    found = [write_report([run]) for run in runs[3:]]
     found.append(write_report(runs[:5], top / "compared.html"))
     found.append(write_report([left(top / "lesion", "lesion.json", fake_lesion())]))
     found.append(write_report([left(top / "trim", "trim.json", fake_trim())]))
     found.append(write_report([explained(top / "explained")]))
     for name, make in STUDIES.items():
         found.append(write_study_report(leave(top / "studies" / name, make())))
+    for name in ("transfer", "lesions"):  # as they were measured
+        (top / "measured" / name).mkdir(parents=True)
+        shutil.copy(RESULTS / f"{name}.json", top / "measured" / name / "study.json")
+        found.append(write_study_report(top / "measured" / name))
     found.append(write_study_index(top / "studies"))
     return found
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any, TextIO
 
 SECONDS_BETWEEN = 5.0
@@ -59,7 +58,7 @@ def forgiving_stderr() -> Forgiving:
 
 @cache  # one for all, until the end
 def _nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
+    return open(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8", closefd=False)
 
 
 def show_progress(doing: str) -> Callable[[int, int], None]:

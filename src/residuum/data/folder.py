@@ -132,14 +132,7 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     """Return the pictures of each class folder in root/split_folder, by class name; empty folders are no classes."""
     folder = root / split_folder
     names = visible_folders(folder)
-    repeated = [name for name, count in Counter(map(_class_name, names)).items() if count > 1]
-    if repeated:
-        raise UserError(
-            f"{folder} holds two folders called {repeated[0]!r}",
-            "their names look the same but are spelled with different Unicode characters",
-            "move the pictures into one of them",
-        )
-    found = {_class_name(name): pictures_below(root, f"{split_folder}/{name}".lstrip("/")) for name in names}
+    found = _pictures_by_class(root, split_folder, names)
     empty = [name for name in names if not found[_class_name(name)]]
     if len(empty) == len(names):
         raise no_classes(folder, PREDICT if judging else "")
@@ -154,22 +147,38 @@ def _find_classes(root: Path, split_folder: str, judging: bool) -> Found:
     return {name: paths for name, paths in found.items() if paths}
 
 
+def _pictures_by_class(root: Path, folder: str, names: list[str]) -> Found:
+    """Return the pictures below each folder of `names` in root/folder, by class name (UserError if two are one)."""
+    repeated = [name for name, count in Counter(map(_class_name, names)).items() if count > 1]
+    if repeated:
+        raise UserError(
+            f"{root / folder} holds two folders called {repeated[0]!r}",
+            "their names look the same but are spelled with different Unicode characters",
+            "move the pictures into one of them",
+        )
+    return {_class_name(name): pictures_below(root, f"{folder}/{name}".lstrip("/")) for name in names}
+
+
 def _find_judged(root: Path, folder: str, split: str, training: Found | None) -> Found:
     """Return an evaluation split's pictures by class; none, which is said, where they do not lie in class folders."""
-    names = visible_folders(root / folder)
-    found = {_class_name(name): pictures_below(root, f"{folder}/{name}") for name in names}
+    found = _pictures_by_class(root, folder, visible_folders(root / folder))
     found = {name: paths for name, paths in found.items() if paths}
-    loose = _direct(root, folder)
-    if training is not None and len(found) == 1 and not set(found) & set(training):
+    loose, where = _direct(root, folder), "no class folders"
+    if training is not None and len(found) == 1 and not _alike(found, training):
         refuse_too_high(root, folder, found)
-        loose += sum(map(len, found.values()))
+        loose, where = loose + sum(map(len, found.values())), f"{next(iter(found))!r}, which is no class of training"
         found = {}
     if not found:
-        held = f"{loose:,} picture{'s' * (loose != 1)} in no class folders" if loose else "no pictures"
+        held = f"{loose:,} picture{'s' * (loose != 1)} in {where}" if loose else "no pictures"
         say(f"note: {root / folder} holds {held}: it is passed over" + _instead(split, loose))
     elif loose:
         _say_loose(loose, root / folder)
     return found
+
+
+def _alike(found: Found, training: Found) -> bool:
+    """Say whether any name is that of a class of training, or would be in other letters of the same kind: Cat, cat."""
+    return not {name.casefold() for name in found}.isdisjoint(name.casefold() for name in training)
 
 
 def _say_loose(loose: int, place: Path) -> None:

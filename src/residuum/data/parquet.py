@@ -5,7 +5,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
@@ -115,7 +115,9 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
     files = _parquet_files(root)
     training = (file for file in files if _split_of(file.relative_to(root)) == "train")
     columns = find_columns(next(training, files[0]), told)
-    splits = _split_by_column(root, files, columns) if columns.split else _split_by_files(root, files, columns)
+    splits = (_split_by_column(root, files, columns) if columns.split else None) or _split_by_files(
+        root, files, replace(columns, split="")
+    )
     if "train" not in splits and not judging:
         mend = f"write train into its column {columns.split!r}" if columns.split else "call its files train-….parquet"
         raise UserError(f"{root} has no training split", "", mend)
@@ -200,13 +202,20 @@ def _split_by_files(root: Path, files: list[Path], columns: Columns) -> dict[Spl
     }
 
 
-def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[SplitName, _Rows]:
-    """Take each row's split from the column that says it (UserError where it does not)."""
+def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[SplitName, _Rows] | None:
+    """Take each row's split from the column that says it; None, which is said, where it names no split at all.
+
+    Raises:
+        UserError: it names splits, but not each row's.
+    """
     for file in files:
         check_columns(file, columns, labelled=True)
-    pictures, labels = _pictures(root, files, columns, "table"), read_labels(files, columns.label)
     said = read_texts(files, columns.split)
     meant = [split_meant(one) if one else None for one in said]
+    if not any(meant):
+        say(f"note: the column {columns.split!r} holds {listed(dict.fromkeys(map(str, said)), 3)}, no names of splits: ignored")
+        return None
+    pictures, labels = _pictures(root, files, columns, "table"), read_labels(files, columns.label)
     if strange := sorted({str(one) for one, split in zip(said, meant, strict=True) if split is None}):
         raise UserError(
             f"the column {columns.split!r} of {root} does not say the split of each row",

@@ -3,6 +3,7 @@
 import difflib
 import errno
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -169,7 +170,7 @@ def existing_folder(path: str | Path) -> Path:
 
 def _textual(root: Path) -> Path:
     """Return the folder, whose place is written down (UserError if that is no text)."""
-    if printable(str(root)) != str(root):
+    if any("\udc80" <= letter <= "\udcff" for letter in str(root)):  # a byte that is no text
         raise UserError(
             f"the name of the folder {printable(str(root))} is no text in UTF-8",
             "where pictures lie is written down with what is learnt from them",
@@ -230,5 +231,6 @@ def label_of(path: str | Path) -> str:
 
 
 def printable(name: str) -> str:
-    """Return a file name that can be shown: bytes that are not text become escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """Return a file name that can be shown on one line: bytes that are not text, and control characters, as escapes."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return text if text.isprintable() else re.sub(r"[\x00-\x1f\x7f]", lambda one: f"\\x{ord(one[0]):02x}", text)

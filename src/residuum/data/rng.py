@@ -3,10 +3,13 @@
 So workers, device count, interruptions and library versions cannot change what a run sees.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor  # which takes over a second to load: a process that reads pictures needs none of it
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -29,11 +32,13 @@ def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     return np.argsort(numbers, kind="stable")
 
 
-def uniform_there(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
+def uniform_there(seed: int, epoch: int, samples: "Tensor", draws: int) -> "Tensor":
     """Return what `uniform` does, to the bit, computed where the (B,) `samples`, int64, lie: (B, draws) float64.
 
     Torch has few operations on uint64; int64 wraps round to the same bits.
     """
+    import torch
+
     golden, key = _signed(int(_GOLDEN)), int(_key(seed, epoch).view(np.int64)[0])
     each = _mix_there(_mix_there(samples + golden) ^ key)
     bits = _mix_there(each[:, None] + torch.arange(1, draws + 1, device=samples.device) * golden)
@@ -51,15 +56,15 @@ def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return z ^ (z >> np.uint64(31))
 
 
-def _mix_there(z: Tensor) -> Tensor:
+def _mix_there(z: "Tensor") -> "Tensor":
     z = (z ^ _right(z, 30)) * _signed(int(_FIRST))
     z = (z ^ _right(z, 27)) * _signed(int(_SECOND))
     return z ^ _right(z, 31)
 
 
-def _right(z: Tensor, places: int) -> Tensor:
+def _right(z: "Tensor", places: int) -> "Tensor":
     """Shift as unsigned numbers are."""
-    return torch.bitwise_and(z >> places, 2 ** (64 - places) - 1)
+    return (z >> places).bitwise_and(2 ** (64 - places) - 1)
 
 
 def _signed(number: int) -> int:

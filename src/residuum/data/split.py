@@ -96,7 +96,7 @@ def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -
     if cut is None:
         return None
     validation = np.array(read_record(rows, SplitRows).validation, np.int64) if rows.exists() else cut.validation
-    if len(np.unique(validation)) < len(validation) or not np.isin(validation, np.arange(len(labels))).all():
+    if len(np.unique(validation)) != max(1, len(validation)) or not np.isin(validation, np.arange(len(labels))).all():
         why = f"there are {len(labels)} training pictures, and each is kept aside once"
         raise UserError(f"{rows} does not hold rows of the training pictures", why, "bring the file back, or remove it")
     return _cut(len(labels), validation, share, seed, KEPT_ASIDE)

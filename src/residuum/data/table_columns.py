@@ -58,7 +58,7 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
     split = _split_column(schema, (picture.name, told.image, told.label))
     found = _of_pictures_and_labels(path, schema, picture, split, told.label)
     if not split and SPLIT in schema.names and SPLIT not in {picture.name, found.label}:
-        say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, not names of splits: it is not looked at")
+        say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, no names of splits: ignored")
     return found
 
 
@@ -108,6 +108,9 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     places = list[str]()
     for file in files if columns.path else ():
         with opened(file) as table:
+            if columns.bytes and not _lacks_some(table.metadata, columns.bytes):
+                places += [""] * table.metadata.num_rows
+                continue
             named = table.read(columns=[columns.path], use_threads=False).flatten().column(0).to_pylist()
             if columns.bytes:
                 inside = table.read(columns=[columns.bytes], use_threads=False).flatten().column(0).is_valid()
@@ -115,6 +118,13 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
         base = _base(root, file, columns.path, next(filter(None, named), ""))
         places += [str(base / _as_path(name)) if name else "" for name in named]
     return places if any(places) else []
+
+
+def _lacks_some(metadata: Any, column: str) -> bool:
+    """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
+    place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(column)
+    found = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
+    return any(one is None or not one.has_null_count or one.null_count for one in found)
 
 
 # --- one column ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 Letters: B views, S their side in pixels.
 """
 
+import tempfile
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from residuum.engines.described import KEY, precision_of
 from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
 from residuum.engines.versions import imported
 from residuum.errors import UserError
+from residuum.files import ELSEWHERE, UNFINISHED, CannotWrite, cannot_write
 
 HINTS: dict[EnginePrecision, str] = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 """What OpenVINO is told to compute in what is not quantised; left alone, it chooses by the processor, and answers
@@ -84,6 +86,19 @@ def open_openvino(file: Path, precision: PrecisionWanted, threads: int) -> tuple
         return core().compile_model(fitting, "CPU", how)
 
     return OpenVinoEngine(compile_for, precision), metadata
+
+
+def save_openvino(model: Any, to: Path) -> None:
+    """Write OpenVINO's two files, both whole or none (UserError where they cannot be)."""
+    try:
+        with tempfile.TemporaryDirectory(dir=to.parent, prefix=UNFINISHED) as folder:
+            imported("openvino").save_model(model, str(Path(folder) / to.name), compress_to_fp16=False)
+            for name in (f"{to.stem}.bin", to.name):
+                (Path(folder) / name).replace(to.with_name(name))
+    except OSError as error:
+        raise cannot_write(to, 0, error) from error
+    except RuntimeError as error:  # all that OpenVINO says of a full disk
+        raise CannotWrite(f"OpenVINO cannot write {to}", str(error), ELSEWHERE) from error
 
 
 def compiled_how(precision: EnginePrecision, threads: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from residuum.choices import Shortcut, Stem
 from residuum.errors import UserError
 from residuum.exchange.groups import Group
 from residuum.exchange.layouts import Layout, to_ours, to_theirs
+from residuum.models.file import EPSILON
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
@@ -41,7 +42,7 @@ class Renamed:
         """Return the shape of a module's weight (UserError if there is none of so many dimensions)."""
         name = f"{module}.weight"
         shape = tuple(self.tensors[name].shape) if name in self.tensors else ()
-        if len(shape) != dimensions:
+        if len(shape) != dimensions or 0 in shape:
             what = f"{self.key(name)}, which has {dimensions} dimensions"
             seen = f"it is {shown(shape)} there" if shape else "it is missing"
             raise UserError(f"{self.origin} does not hold a whole net", f"the net needs {what}; {seen}")
@@ -75,6 +76,8 @@ def infer(found: Renamed) -> NetSpec:
         UserError: no net of the family has them.
     """
     stem, counts = _stem(found), _blocks(found)
+    if not counts:
+        raise UserError(f"{found.origin} does not hold a whole net", f"the net needs {found.key(_first(1))}")
     bottleneck = f"{_first(1)}.branch.conv3.weight" in found.tensors
     convolutions = [found.weight(f"{_first(stage + 1)}.branch.conv2") for stage in range(len(counts))]
     widths = tuple(shape[0] for shape in convolutions)
@@ -162,7 +165,7 @@ def fitted(spec: NetSpec, source: Renamed) -> tuple[ResNet, list[str]]:
     _check(expected, source, {*absent, *(() if spec.num_classes else HEAD)})
     _check_numbers(source)
     dtypes = {str(t.dtype).removeprefix("torch.") for t in source.tensors.values() if t.is_floating_point()}
-    weights = {name: _plain(tensor) for name, tensor in source.tensors.items()}
+    weights = {name: _plain(name, tensor) for name, tensor in source.tensors.items()}
     weights |= {name: torch.zeros((), dtype=torch.int64) for name in absent if name.endswith(COUNTER)}
     if not spec.num_classes:
         weights |= {name: torch.zeros(expected[name]) for name in HEAD}
@@ -201,8 +204,10 @@ def _check_numbers(source: Renamed) -> None:
         theirs = source.key(name)
         if kind := _unusable(tensor, counts=name.endswith(COUNTER)):
             raise UserError(f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers")
-        if not torch.isfinite(tensor).all():
+        if not torch.isfinite(tensor.float()).all():
             raise UserError(f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN")
+        if name.endswith("running_var") and (tensor <= -EPSILON).any():
+            raise UserError(f"{source.origin}: {theirs} holds a variance below zero", "its net gives NaN")
 
 
 def _unusable(tensor: Tensor, *, counts: bool) -> str:
@@ -213,12 +218,13 @@ def _unusable(tensor: Tensor, *, counts: bool) -> str:
         return f"sparse ({str(tensor.layout).removeprefix('torch.')})"
     if tensor.is_meta:
         return "a shape without numbers (it was saved on the device meta)"
-    return "" if tensor.is_floating_point() or counts else str(tensor.dtype).removeprefix("torch.")
+    fits = tensor.is_floating_point() or (counts and not tensor.is_complex())
+    return "" if fits else str(tensor.dtype).removeprefix("torch.")
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """A copy of its own: checkpoints may share memory between tensors."""
-    dtype = torch.float32 if tensor.is_floating_point() else torch.int64
+def _plain(name: str, tensor: Tensor) -> Tensor:
+    """A copy of its own: checkpoints may share memory between tensors. Some have made their counters floats too."""
+    dtype = torch.int64 if name.endswith(COUNTER) else torch.float32
     return tensor.detach().to(dtype, copy=True).contiguous()
 
 

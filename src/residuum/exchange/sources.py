@@ -28,6 +28,8 @@ CONFIG = "config.json"
 PROCESSOR = "preprocessor_config.json"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """What a folder's weights are called; where they are in parts, their index is in INDEXES."""
+_PART = re.compile(r"(-\d{5}-of-\d{5}|\.\w+\.index)$")
+"""How the name of one of several files ends, or of their index, before its suffix."""
 _SUFFIXES = {".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".th", ".tar"}
 FAMILIES = ("resnet", "resnext", "wide_resnet")
 
@@ -64,7 +66,7 @@ def open_source(given: str) -> Source:
     library, _, name = given.partition(":")
     if library in FETCHERS and name and not path.exists():
         return FETCHERS[library](name)
-    return _of_files(path, path.name, path.stem.removesuffix(".index").removesuffix(".safetensors"))
+    return _of_files(path, path.name, _PART.sub("", path.stem))
 
 
 def _of_files(path: Path, name: str, stem: str, said: Known | None = None) -> Source:

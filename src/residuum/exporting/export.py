@@ -3,6 +3,7 @@
 Letters: B pictures, H and W their sides in pixels, K classes.
 """
 
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
 from residuum.engines.names import PROBABILITIES
 from residuum.engines.versions import imported, versions
-from residuum.engines.with_openvino import compiled_how, core
+from residuum.engines.with_openvino import compiled_how, core, save_openvino
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.evaluation.metrics import Probabilities
@@ -158,14 +159,13 @@ def _write_onnx(file: Path, classifier: Classifier, about: Exported, calibration
 
 
 def _write_openvino(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
-    openvino = imported("openvino")
     model = core().read_model(net_graph(classifier.net, classifier.preprocessing).SerializeToString(), b"")
     if about.precision == "int8":
         model = quantised(model, calibration, classifier.spec.activation)
     model = pictures_openvino.with_pictures(model, about.view)
     for key, text in _metadata(about).items():
         model.set_rt_info(text, key)
-    openvino.save_model(model, str(file), compress_to_fp16=False)
+    save_openvino(model, file)
 
     def asked(precision: EnginePrecision) -> Answering:
         compiled = core().compile_model(str(file), "CPU", compiled_how(precision, threads))
@@ -179,7 +179,9 @@ def _write_program(file: Path, classifier: Classifier, about: Exported, calibrat
     from residuum.exporting.program import program
 
     made = program(classifier)
-    torch.export.save(made, file, extra_files=_metadata(about))
+    whole = io.BytesIO()  # written by torch itself, a full disk would end the process
+    torch.export.save(made, whole, extra_files=_metadata(about))
+    write_whole(file, whole.getvalue())
     module = made.module()
 
     def asked(pictures: NDArray[np.uint8]) -> Probabilities:

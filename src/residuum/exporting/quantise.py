@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from residuum.choices import Activation, EngineName
 from residuum.engines.names import CENTRED, SCALED, VIEWS
 from residuum.engines.versions import imported
-from residuum.engines.with_openvino import core
+from residuum.engines.with_openvino import core, save_openvino
 from residuum.files import write_whole
 
 CALIBRATION = 300
@@ -49,4 +49,4 @@ def write_int8(graph: Path, engine: EngineName, views: NDArray[np.uint8], act: A
         write_whole(to, quantised(onnx.load(str(graph)), views, act).SerializeToString())
     else:
         model = quantised(core().read_model(str(graph)), views, act)
-        imported("openvino").save_model(model, str(to), compress_to_fp16=False)
+        save_openvino(model, to)

@@ -25,7 +25,7 @@ from residuum.records.codec import with_version
 from residuum.records.model import FORMAT, About, read_about, written_by
 
 _BACK = "bring the file back, or import its weights anew"
-_EPSILON = 1e-5
+EPSILON = 1e-5
 """What BN adds to a variance."""
 _KEY = "residuum"
 _DIGEST = "sha256"
@@ -103,7 +103,7 @@ def _check_numbers(model: ModelFile, path: Path) -> None:
             raise UserError(f"{path} holds {name} as {kinds[0]}", f"residuum writes it as {kinds[1]}", _BACK)
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path} holds numbers in {name} that are not finite", "its net would answer NaN", _BACK)
-        if name.endswith("running_var") and (tensor <= -_EPSILON).any():
+        if name.endswith("running_var") and (tensor <= -EPSILON).any():
             raise UserError(f"{path} holds a variance below zero in {name}", "its net would answer NaN", _BACK)
     side = model.about.preprocessing.image_size
     wanted: dict[str, list[tuple[int, ...]]] = {"mean": [(3,), (side, side, 3)], "std": [(3,)]}

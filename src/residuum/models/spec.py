@@ -229,6 +229,9 @@ def from_json(data: dict[str, Any], place: str = "a model file", written_by: str
         if unknown := set(data) - {field.name for field in fields(NetSpec)}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
         return msgspec.convert(data, NetSpec)
+    except UserError as error:
+        what, why = f"the net of {place} cannot be: {error.what}", f"{error.why}; it was written by {written_by}"
+        raise UserError(what, why, "use the version that wrote it") from error
     except ValueError as error:
         raise UserError(
             f"the net of {place} cannot be read",

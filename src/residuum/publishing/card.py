@@ -16,6 +16,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from msgspec import UNSET
 
+from residuum.console import visible
 from residuum.errors import UserError
 from residuum.files import write_whole
 from residuum.models.count import cost
@@ -111,7 +112,7 @@ def _environment() -> Environment:
 
 def as_text(value: object) -> str:
     """Return what Markdown, in a table too, shows as exactly this text: no markup, no tag, no line break."""
-    one_line = " ".join(str(value).split())
+    one_line = visible(" ".join(str(value).split()))
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(one_line, quote=False))
 
 

@@ -35,10 +35,10 @@ def thin(line: Points, most: int) -> Points:
 def to_mark(line: Points, about: int = 7, most: int = 12) -> Points:
     """Return the points that get a marker: some spread evenly, and where the line turns by a fifth of its range.
 
-    Where it turns more than `most` times, only its highest and lowest point.
+    Of up to `most` points all do. Where it turns more than `most` times, only its highest and lowest point.
     """
     finite = [one for one in line if not math.isnan(one[1])]
-    if len(finite) <= about:
+    if len(finite) <= most:
         return finite
     ys = [y for _, y in finite]
     ends = {ys.index(min(ys)), ys.index(max(ys))}
