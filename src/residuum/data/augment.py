@@ -138,19 +138,24 @@ def augmented_picture(
 
 
 def augmented_views(
-    pictures: Pictures, rows: NDArray[np.int64], how: Preprocessing, augmentation: Augmentation, seed: int, epoch: int
+    pictures: Pictures,
+    rows: NDArray[np.int64],
+    size: int,
+    augmentation: Augmentation,
+    seed: int,
+    epoch: int,
+    greys: Span | None = None,
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """Cut a view out of each of the large pictures `rows`: (B, S, S, 3), and the colour shifts to add, (B, 3).
 
     Raises:
         BrokenPicture: see decode_part.
     """
-    size = how.image_size
     views, shifts = np.empty((len(rows), size, size, 3), np.uint8), np.zeros((len(rows), 3), np.float32)
     uniforms = uniform(seed, epoch, rows, 11)
     for place, row in enumerate(rows.tolist()):
         encoded, name = pictures.encoded(row), pictures.name(row)
-        views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5], how.greys)
+        views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5], greys)
         if augmentation.colour:
             shifts[place] = colour_shift(uniforms[place, 5:])
     return views, shifts

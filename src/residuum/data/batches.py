@@ -271,7 +271,9 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(self.pictures, rows, how, self.augmentation, self.seed, epoch)
+        views, shifts = augmented_views(
+            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
+        )
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
