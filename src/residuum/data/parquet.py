@@ -213,7 +213,7 @@ def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[Sp
     said = read_texts(files, columns.split)
     meant = [split_meant(one) if one else None for one in said]
     if not any(meant):
-        say(f"note: the column {columns.split!r} holds {listed(dict.fromkeys(said), 3)}, no names of splits: ignored")
+        say(f"note: the column {columns.split!r} holds {listed(dict.fromkeys(map(str, said)), 3)}, no names of splits: ignored")
         return None
     pictures, labels = _pictures(root, files, columns, "table"), read_labels(files, columns.label)
     if strange := sorted({str(one) for one, split in zip(said, meant, strict=True) if split is None}):
