@@ -7,7 +7,6 @@ beneath is watched by glibc's checks alone. An input that does worse is left in 
 import contextlib
 import json
 import sys
-import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
@@ -32,7 +31,8 @@ with atheris.instrument_imports(include=["residuum"], enable_loader_override=Fal
 from corpus import models, tables, weights
 from corpus.things import colours_file, saved
 
-HERE = Path(tempfile.mkdtemp(dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+HERE = Path(sys.argv[-1], "work")
+HERE.mkdir(parents=True)
 MODEL = HERE / "model.safetensors"
 
 

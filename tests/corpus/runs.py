@@ -152,11 +152,16 @@ def _folder_for(file: str) -> Make:
 
 
 @cache
+def _home() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="corpus-")  # removed with the process
+
+
+@cache
 def _tuned() -> Path:
     """A head fitted to frozen features, with its review."""
     from residuum.verbs import review, train
 
-    home = Path(tempfile.mkdtemp(prefix="corpus-"))
+    home = Path(_home().name)
     data = photos(home / "pictures", ("red", "green", "blue"), 4)
     run = train.python(data, start=colours_model(home), out=home / "tuned", threads=1, workers=0).path
     review.python(run)

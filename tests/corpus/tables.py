@@ -87,6 +87,11 @@ def _paths_only(nested: bool) -> Change:
     return change
 
 
+def _no_text(count: int) -> Any:
+    """Said to be texts, but not in UTF-8: found by fuzzing."""
+    return pa.array([b"\x9c%d.png" % i for i in range(count)], pa.binary()).cast(pa.string(), safe=False)
+
+
 def _split_column(columns: dict[str, Any], _: Path) -> dict[str, Any]:
     """The last third is for testing, and its pictures are unlike the rest's in size."""
     count = len(columns["label"])
@@ -142,6 +147,14 @@ NO_TABLE: dict[str, tuple[Make, str | tuple[str, ...]]] = {
     "paths to nothing": (
         changed(lambda columns, _: {**columns, "image": [{"bytes": None, "path": "gone.png"}] * len(columns["image"])}),
         "gone.png",
+    ),
+    "paths that are no text": (
+        changed(lambda columns, _: {**columns, "image": _no_text(len(columns["image"]))}),
+        "train-00000-of-00001.parquet",
+    ),
+    "labels that are no text": (
+        changed(lambda columns, _: {**columns, "label": _no_text(len(columns["label"]))}),
+        "train-00000-of-00001.parquet",
     ),
     "paths out of it": (
         changed(lambda columns, _: {**columns, "image": ["../../etc/passwd"] * len(columns["image"])}),
