@@ -103,6 +103,17 @@ def test_a_message_names_the_true_cause(tmp_path: Path, columns: dict[str, Any],
     assert why in caught.value.why
 
 
+NO_TEXT = pa.array([b"\xff"] * 6, pa.binary()).view(pa.string())
+
+
+@pytest.mark.parametrize(
+    "columns", [{"image": NO_TEXT, "label": LABELS}, {"label": NO_TEXT}, {"label": LABELS, "split": NO_TEXT}]
+)
+def test_text_that_is_no_utf_8_is_one_error(tmp_path: Path, columns: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*train\.parquet"):
+        open_parquet(table(tmp_path, **columns))
+
+
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [

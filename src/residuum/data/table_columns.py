@@ -42,7 +42,7 @@ def opened(path: str | Path) -> Iterator[Any]:
     try:
         with pq.ParquetFile(path, memory_map=True) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # text that is none is found as it is read
         raise UserError(f"cannot read {path}", str(error).splitlines()[0], "fetch the data again") from error
 
 
@@ -54,6 +54,7 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
     """
     with opened(path) as file:
         schema = file.schema_arrow
+        assert schema.names is not None  # read here, where names that are no text are one error
     picture = _picture_column(path, schema, told.image)
     split = _split_column(schema, (picture.name, told.image, told.label))
     found = _of_pictures_and_labels(path, schema, picture, split, told.label)
@@ -75,6 +76,7 @@ def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
     it is `labelled`."""
     with opened(path) as file:
         schema = file.schema_arrow
+        assert schema.names is not None  # read here, where names that are no text are one error
     picture = (columns.bytes or columns.path).split(".")[0]
     wanted = [picture, *([columns.split] if columns.split else []), *([columns.label] if labelled else [])]
     if missing := [name for name in wanted if name not in schema.names]:

@@ -47,6 +47,7 @@ def read_texts(files: Sequence[Path], column: str) -> list[str | None]:
 def _as_labels(path: Path, column: str, labels: Any) -> Any:
     kind = labels.type
     if is_text(kind):
+        labels.validate(full=True)  # ArrowInvalid where it is no UTF-8
         return pc.utf8_normalize(labels.cast(pa.large_string()), form="NFC")
     if pa.types.is_boolean(kind):
         return labels.cast(pa.large_string())
