@@ -209,7 +209,7 @@ def _spread(sides: list[int]) -> dict[str, float] | None:
 def _problems(report: dict[str, Any]) -> Iterator[str]:
     filled = {name for split in report["splits"].values() for name, count in split["per_class"].items() if count}
     if len(filled) == 1:
-        yield f"it holds one class alone, {filled.pop()!r}: nothing can be learnt from that"
+        yield f"it holds only one class, {filled.pop()!r}: nothing can be learnt from that"
     for name, split in report["splits"].items():
         yield from _problems_of_split(name, split, set(report["classes"]))
     for leak in report["leaks"]["between"]:
