@@ -37,7 +37,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
-    """What is measured, in turn, instead of measuring; the last of them again and again."""
+    """What is measured, in turn, instead of measuring, on two cores; the last of them again and again."""
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     queue = [measured_as(bfloat16=0.5)]
     monkeypatch.setattr(fastest, "measure", lambda: queue.pop(0) if len(queue) > 1 else queue[0])
     return queue

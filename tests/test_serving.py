@@ -125,7 +125,8 @@ def test_blocks_are_switched_off_and_what_the_net_saw_can_be_sent_again(client: 
 def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone() -> None:
     def model(source: str) -> Any:
         about = SimpleNamespace(data=SimpleNamespace(source=source), settings=None)
-        return SimpleNamespace(about=about, classes=tuple("0123456789"))
+        view = SimpleNamespace(greys=None)
+        return SimpleNamespace(about=about, classes=tuple("0123456789"), model=SimpleNamespace(view=view))
 
     found = examples_of(model("digits"), 8)
     assert [one.name for one in found] == list("01234567")
