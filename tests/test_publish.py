@@ -28,7 +28,7 @@ from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import KeptEvaluation, Mistake
 from residuum.records.model import Imported, Provenance, Trained
 from residuum.records.review import Likeness
-from residuum.records.run import Counts, Data
+from residuum.records.run import Counts, Data, Skipped
 from residuum.runs import read_run
 
 hub_library = pytest.importorskip("huggingface_hub", reason="publishing needs the extra hub")
@@ -52,6 +52,7 @@ def a_run(folder: Path, source: str) -> Path:
         counts=Counts(train=90, validation=None, test=30),
         validation_from="none",
         image_size=16,
+        skipped=(Skipped(split="train", name="bees/anna-s-first.png", why="it ends in the middle"),),
     )
     judged = structs.replace(evaluation(), per_class=(), confusion=())
     steps = (

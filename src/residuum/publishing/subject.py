@@ -93,9 +93,10 @@ def without_folders(content: Any, kept: Container[str] = ()) -> Any:
 
 
 def to_send(subject: Subject, *, likeness: bool) -> ModelFile:
-    """Return the model without a path of this machine, and without the features of single pictures if not wanted."""
+    """Return the model without a path of this machine, or a picture's name, and without the features of single pictures
+    if not wanted."""
     about = subject.about
-    data = about.data and structs.replace(about.data, source=subject.data_name)
+    data = about.data and structs.replace(about.data, source=subject.data_name, skipped=())
     kept = {subject.data_name, *fetched()}
     said = structs.replace(about, data=data, settings=without_folders(about.settings, kept))
     if likeness:
