@@ -1,5 +1,6 @@
 """Parquet tables as people have them: paths, columns of other names and kinds, a column of splits, gaps."""
 
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from residuum.data import cache
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
@@ -187,6 +189,20 @@ def test_columns_can_be_chosen(tmp_path: Path) -> None:
         with pytest.raises(UserError) as caught:
             open_data(str(root), columns=columns)
         assert said in caught.value.mend
+
+
+def test_what_is_remembered_of_a_column_is_not_taken_for_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "SETTLED_NS", 0)
+    paths = {"left": [*PATHS[:3]] * 2, "right": [*PATHS[:3], *PATHS[2::-1]]}  # the same files, first in the same order
+    both = {"photo": pa.array(PNGS, pa.binary()), "drawing": pa.array(PNGS[::-1], pa.binary())}
+    root = table(tmp_path, **both, **paths, label=LABELS)
+    for name in ("photo", "drawing", "left", "right"):
+        pictures = open_data(str(root), columns=ColumnNames(name, None)).train.pictures
+        wanted = [hashlib.sha256(pictures.encoded(row)).digest() for row in range(len(pictures))]
+        for _ in range(2):
+            assert [bytes(one) for one in cache.picture_digests(pictures)] == wanted, name
 
 
 @pytest.mark.parametrize("hidden", [None, pa.nulls(2), [float("nan")] * 2])

@@ -88,11 +88,16 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
 
 
 def _state_of_files(pictures: Pictures) -> str | None:
-    """Return a key to path, size and times of all the files; None if there are none or one is only just written."""
+    """Return a key to path, size and times of all the files, and to what is read of a table.
+
+    None: there are none, or one is only just written.
+    """
     files = pictures.files()
     if files is None:
         return None
-    states, newest = ["1\n"], 0
+    column, beside = getattr(pictures, "column", ""), getattr(pictures, "beside", ())  # others hold other pictures
+    rows = hashlib.sha256(os.fsencode("\0".join(beside))).hexdigest() if beside else ""
+    states, newest = [f"1{column}{rows}\n"], 0
     try:
         for path in files:
             status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
