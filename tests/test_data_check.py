@@ -203,6 +203,15 @@ def test_missing_classes_unknown_labels_and_imbalance() -> None:
     assert "unknown class 7" in said
 
 
+def test_names_that_look_like_one_and_one_that_is_blank() -> None:
+    rows = split(*((encode(picture(i)), i % 5) for i in range(15)))
+    report = check(ImageData("pets", "/pets", ("cat", "Cat ", "dog", "d og", ""), rows))
+    assert report["problems"] == [
+        "it holds a class without a name, '': are those pictures without a label?",
+        "classes whose names differ in blanks or capitals alone: 'Cat ' and 'cat'",
+    ]
+
+
 def test_an_empty_split() -> None:
     report = check(data(clean(0), test=split()))
     assert report["problems"] == ["test holds no picture"]

@@ -692,6 +692,22 @@ def test_folders_in_parts_of_other_kinds_are_refused_by_name() -> None:
         path.write_bytes(b"x")
         with pytest.raises(UserError, match=f"is a checkpoint of {said}"):
             import_weights(ImportSettings(said))
+    saved(akamaster(), Path("net.pt"))
+    with zipfile.ZipFile("net.pt") as packed:
+        packed.extractall()  # into a folder "net", as some browsers do
+    with pytest.raises(UserError, match="checkpoint of torch that was unpacked") as refusal:
+        import_weights(ImportSettings("net"))
+    with zipfile.ZipFile("again.pt", "w") as again:  # as the mend says
+        for path in filter(Path.is_file, Path("net").rglob("*")):
+            again.write(path)
+    assert "zip -0 -r net.pt net" in refusal.value.mend
+    assert import_weights(ImportSettings("again.pt", out="again.safetensors")).path
+    Path("mixin").mkdir()
+    Path("mixin/config.json").write_text("{}")
+    saved(akamaster(), Path("mixin/model.safetensors"))
+    with pytest.raises(UserError, match="no ResNet of transformers or timm") as refusal:
+        import_weights(ImportSettings("mixin"))
+    assert refusal.value.mend.endswith("residuum import FOLDER/FILE")
     Path("one").mkdir()
     saved(akamaster(), Path("one/net.pth"))
     with pytest.raises(UserError, match=r"no config\.json") as refusal:

@@ -301,7 +301,11 @@ def test_a_page_of_a_hostile_file_holds_no_script(run: Path, photographs: Path, 
 
 
 def test_what_is_missing_is_said_and_the_rest_shown(
-    run: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    photographs: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     one = photographs / "red/2.png"
     start = run.parent / "start.safetensors"
@@ -310,6 +314,16 @@ def test_what_is_missing_is_said_and_the_rest_shown(
     assert "no training pictures are shown" in capsys.readouterr().err
     page = Page((found.path / runs.REPORT).read_text(encoding="utf-8"))
     assert "No training pictures are shown" in page.plain
+    with pytest.raises(UserError, match="lies in the folder of the pictures"):
+        residuum.explain(run, one, threads=1, out=photographs / "z")
+
+    def broken(*_: object) -> None:
+        raise UserError("1 of 18 pictures cannot be read")
+
+    with monkeypatch.context() as since:
+        since.setattr("residuum.explanation.explain.nearest", broken)
+        assert residuum.explain(run, one, threads=1, out=tmp_path / "z").pictures[0].nearest == ()
+    assert "no training pictures are shown: 1 of 18" in capsys.readouterr().err
     few = residuum.explain(run, one, nearest=50, among=5, threads=1, out=tmp_path / "y")
     assert len(few.pictures[0].nearest) == 5
     assert "5 of the 18 training pictures" in (few.path / runs.REPORT).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from residuum.console import say
+from residuum.console import one_line, say
 from residuum.data.preprocess import Preprocessing
 from residuum.depth.lesion import lesion
 from residuum.engines.described import of_model_file
@@ -247,6 +247,7 @@ def test_names_that_steer_a_terminal_are_shown_escaped(
         assert "\\u001b[2Ja" in out
         if form == "jsonl":
             assert {one["class"] for one in json.loads(out)["answers"]} == set(evil)
+    assert one_line("a\nb\x1b") == "a\\u000ab\\u001b"
     assert as_text(evil[0]) == "\\\\u001b\\[2Ja"  # Markdown's own escapes before each
     say("\x1b[31mred")
     assert capsys.readouterr().err == "\\u001b[31mred\n"

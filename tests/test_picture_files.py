@@ -207,6 +207,7 @@ def test_heic_is_read_where_its_package_is_here() -> None:
         (b"II*\0\x10\0\0\0CR\2\0", "camera's raw format"),
         (b"\0\5\x16\7\0\2\0\0Mac OS X", "macOS"),
         (b"%PDF-1.7", "a PDF"),
+        (b"PAR1", "a Parquet table"),
         (b"PK\3\4", "an archive"),
     ],
 )

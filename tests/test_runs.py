@@ -22,7 +22,7 @@ from residuum import console, machine, runs
 from residuum.console import say
 from residuum.data import batches
 from residuum.errors import UserError
-from residuum.files import UNFINISHED, hold, replacing, write_json, write_whole
+from residuum.files import UNFINISHED, cannot_write, hold, replacing, write_json, write_whole
 from residuum.records.codec import line
 from residuum.records.run import Event
 
@@ -53,9 +53,35 @@ def test_the_old_file_stands_when_writing_the_new_one_fails(
 def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write"):
         write_whole(Path("/dev/full/x"), b"x")
+    wrong_place = OSError(errno.EROFS, "Read-only file system")
+    assert str(cannot_write(tmp_path / "x", 9, wrong_place)).count("\n") == 1  # nothing is said of room
+    assert cannot_write(tmp_path / "x", 9, wrong_place).mend == "choose another place with --out"
     (tmp_path / runs.METRICS).symlink_to("/dev/full")
     with pytest.raises(UserError, match="cannot write"):
         runs.append_metrics(tmp_path, Event(step=1, message="x" * 100_000))
+
+
+def test_where_pictures_lie_that_are_links_is_not_written_to(tmp_path: Path) -> None:
+    photos, kept = tmp_path / "photos", tmp_path / "kept"
+    (photos / "train").mkdir(parents=True)
+    for link, place in {photos / "cat": kept / "cat", photos / "train" / "dog": kept / "dog"}.items():
+        place.mkdir(parents=True)
+        link.symlink_to(place)
+        with pytest.raises(UserError, match="lies in the folder of the pictures"):
+            runs.refuse_below(place / "run", str(photos))
+    (photos / "up").symlink_to(tmp_path)  # which is not followed
+    runs.refuse_below(kept / "run", str(photos))
+
+
+def test_a_file_is_no_run_and_is_not_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("")
+    with pytest.raises(UserError, match="is not a run folder") as caught:
+        runs.read_begun(file)
+    assert caught.value.why == "it is a file"
+    with pytest.raises(UserError, match="is not an empty folder") as caught:
+        runs.new_run_folder(file, "name")
+    assert caught.value.mend == "choose another --out"
 
 
 def test_metrics_survive_a_cut_off_last_line(tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_a_message_names_the_true_cause(tmp_path: Path, columns: dict[str, Any],
     assert why in caught.value.why
 
 
+def test_a_table_beside_class_folders_may_be_what_is_in_the_way(tmp_path: Path) -> None:
+    table(tmp_path, "notes.parquet", file_name=["no/where.png"] * 6, label=LABELS)
+    with pytest.raises(UserError, match="are not found") as caught:
+        open_data(str(tmp_path))
+    assert caught.value.mend.endswith("if the folders of pictures beside it are the data, move the table elsewhere")
+
+
 NO_TEXT = pa.array([b"\xff"] * 6, pa.binary()).view(pa.string())
 
 

@@ -342,7 +342,12 @@ def test_a_run_goes_on_without_broken_pictures_and_when_they_have_left(
     with pytest.raises(Stopped):
         train(TrainSettings(str(photos), epochs=2, batch_size=8, out=str(run), skip_broken=True))
     monkeypatch.undo()
-    broken.unlink()
+    sound = (photos / "红色" / "5.png").read_bytes()
+    broken.write_bytes(sound)
+    with pytest.raises(UserError, match="no longer those") as caught:
+        train(TrainSettings(resume=str(run)))
+    assert "'红色/4.png', which can be read now" in caught.value.why
+    broken.unlink()  # as the mend says
     record = train(TrainSettings(resume=str(run)))
     assert record.data is not None
     assert [(one.split, one.name) for one in record.data.skipped] == [("train", "红色/4.png")]

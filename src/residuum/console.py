@@ -87,6 +87,11 @@ def visible(text: str) -> str:
     return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def one_line(text: object) -> str:
+    """Return a name as it is shown where each line is one thing: with the ends of lines in it as \\u000a, too."""
+    return visible(str(text)).replace("\n", "\\u000a")
+
+
 def put(*parts: object, sep: str = " ", end: str = "\n") -> None:
     """Print to stdout, as `print` does, whatever is in the names."""
     sys.stdout.write(visible(sep.join(map(str, parts)) + end))

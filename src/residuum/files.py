@@ -1,5 +1,6 @@
 """Files written whole or not at all, and JSON read back with one clear error."""
 
+import errno
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ UNFINISHED = ".unfinished-"
 _HELD = f"{UNFINISHED}held-"
 """The same where its writer holds it (`hold`) until it is whole: what nobody holds was left by one that is gone."""
 ELSEWHERE = "make room or choose another place with --out"
+_NOT_FOR_ROOM = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 IN_THE_CACHE = "make room there, or set RESIDUUM_CACHE to another folder"
 LARGEST_JSON = 2**28
 """Bytes of a JSON file that is read."""
@@ -175,6 +177,8 @@ class CannotWrite(UserError):  # noqa: N818 - as UserError is what people see
 def cannot_write(path: Path, size: int, error: OSError, mend: str = ELSEWHERE) -> CannotWrite:
     """Return the error that says why `size` bytes could not be written, and how much room there is."""
     why = ""
+    if error.errno in _NOT_FOR_ROOM:
+        return CannotWrite(f"cannot write {path}: {error.strerror}", "", mend.removeprefix("make room or "))
     with suppress(OSError):  # where not even that can be told
         folder = next((p for p in path.parents if os.path.exists(p)), Path())  # noqa: PTH110 - Path's raises, if too long
         free = shutil.disk_usage(folder).free / 1e6

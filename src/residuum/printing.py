@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
-from residuum.console import say
 from residuum.errors import PartlyDone, UserError, listed
 from residuum.plain_data import by_place
 
@@ -67,7 +67,9 @@ def _print_found(findings: dict[str, Any]) -> None:
     for name, split in findings["splits"].items():
         uneven = f"the largest class {split['imbalance']:.3g} times the smallest"
         print(f"{name:<11}{split['pictures']:,} pictures, {uneven}")
-        print("".join(f"{'':<11}{count:>8,}  {label}\n" for label, count in split["per_class"].items()), end="")
+        print(
+            "".join(f"{'':<11}{count:>8,}  {one_line(label)}\n" for label, count in split["per_class"].items()), end=""
+        )
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
 
 
@@ -271,12 +273,12 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
     if json:
         return print_json(explanation.as_json())
     for one in explanation.pictures:
-        print(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers))
+        print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         for heat in one.heat:
-            print(f"  {heat.method:<10} what speaks for {one.heat_of} is strongest {where(heat)}")
+            print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
-            print(f"  like {near.similarity:<5.3f} {near.name} ({near.truth})")
+            print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")
     return print(f"report   {explanation.path / REPORT}")
 
 

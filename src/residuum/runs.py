@@ -219,7 +219,7 @@ def read_begun(path: Path) -> RunRecord:
     if not is_run(path):
         raise UserError(
             f"{path} is not a run folder",
-            f"it holds no {SETTINGS}" if path.is_dir() else "there is no such folder",
+            _why_no_run(path),
             "give the folder that `residuum train` printed",
         )
 
@@ -232,6 +232,12 @@ def read_begun(path: Path) -> RunRecord:
         evaluation=None,
         mistakes=[],
     )
+
+
+def _why_no_run(path: Path) -> str:
+    if path.is_dir():
+        return f"it holds no {SETTINGS}"
+    return "it is a file" if path.is_file() else "there is no such folder"
 
 
 def _optional(file: Path, kind: type[T]) -> T | None:
@@ -248,7 +254,8 @@ def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> 
     """
     if wanted is not None and is_only_begun(Path(wanted)):
         return Path(wanted)
-    mend = f"go on with it (residuum train --resume {wanted}) or choose another --out"
+    resume = f"go on with it (residuum train --resume {wanted}) or " if is_run(Path(wanted or "")) else ""
+    mend = f"{resume}choose another --out"
     return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend, pictures=pictures)
 
 
@@ -321,8 +328,23 @@ def refuse_below(path: Path, pictures: str) -> None:
 
 def _is_below(path: Path, folder: str) -> bool:
     """Say whether `path` is or would be the folder or below it; "digits" and names of the hub are no folders here."""
-    above = Path(folder)
-    return above.is_absolute() and above.is_dir() and path.resolve().is_relative_to(above.resolve())
+    above, place = Path(folder), path.resolve()
+    return above.is_absolute() and above.is_dir() and any(map(place.is_relative_to, _where_pictures_lie(above)))
+
+
+def _where_pictures_lie(folder: Path, levels: int = 2) -> Iterator[Path]:
+    """Yield the folder, and where folders of splits and classes lie that are links to elsewhere."""
+    yield folder.resolve()
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_symlink() and entry.is_dir():
+                place = Path(entry.path).resolve()
+                if not folder.resolve().is_relative_to(place):  # a link back up is not followed
+                    yield place
+            elif levels > 1 and entry.is_dir():
+                yield from _where_pictures_lie(Path(entry.path), levels - 1)
 
 
 def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:

@@ -249,7 +249,7 @@ def _decode_in_threads(
         raise UserError(
             f"{len(broken)} of {total} pictures cannot be read",
             listed(broken),
-            "residuum data check says what is wrong with each; mend or remove them",
+            "residuum data check says why of each; mend or remove them; train and evaluate: or --skip-broken",
         )
 
 

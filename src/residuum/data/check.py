@@ -210,6 +210,10 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
     filled = {name for split in report["splits"].values() for name, count in split["per_class"].items() if count}
     if len(filled) == 1:
         yield f"it holds only one class, {filled.pop()!r}: nothing can be learnt from that"
+    if blank := [name for name in filled if not name.strip()]:
+        yield f"it holds a class without a name, {blank[0]!r}: are those pictures without a label?"
+    if alike := [names for names in _spelled_alike(filled) if len(names) > 1]:
+        yield f"classes whose names differ in blanks or capitals alone: {', '.join(map(' and '.join, alike[:LISTED]))}"
     for name, split in report["splits"].items():
         yield from _problems_of_split(name, split, set(report["classes"]))
     for leak in report["leaks"]["between"]:
@@ -220,6 +224,13 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
             f"{seen['name']} ({seen['split']}, {seen['class']})" for seen in report["conflicts"]["groups"][0]
         )
         yield f"{_pictures(count)} under more than one class, first {names}"
+
+
+def _spelled_alike(names: set[str]) -> list[list[str]]:
+    alike: dict[str, list[str]] = {}
+    for name in sorted(names):
+        alike.setdefault(" ".join(name.casefold().split()), []).append(repr(name))
+    return list(alike.values())
 
 
 def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> Iterator[str]:

@@ -31,6 +31,7 @@ _OTHERS = {
     "it is a Git LFS pointer, not the picture itself; fetch it with `git lfs pull`": rb"(?i:version https://git-lfs)",
     "it holds notes that macOS keeps beside a file, not the file": rb"\0\x05\x16[\0\x07]",
     "it is of Photoshop's format": rb"8BPS",
+    "it is a Parquet table, which train, evaluate and data check read": rb"PAR1",
     "it is a PDF": rb"%PDF",
     "it is PostScript": rb"%!PS",
     "it is an icon": rb"\0\0\x01\0",

@@ -115,7 +115,7 @@ def readable(data: ImageData, *, skip_broken: bool) -> ImageData:
         raise UserError(
             f"{_count(len(broken))} of {total:,} cannot be read",
             _listed(broken),
-            "mend or remove them; the same command with --skip-broken goes on without them",
+            "mend or remove them; or let train, or evaluate, go on without them by --skip-broken",
         )
     say(f"{_count(len(broken))} cannot be read, and are gone on without:\n        {_listed(broken)}")
     return without(data, {name: list(one.broken) for name, one in found.items()}, broken)

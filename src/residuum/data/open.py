@@ -8,7 +8,7 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, passed_over, say_passed_over
+from residuum.data.picture_files import existing_folder, is_picture, passed_over, say_passed_over
 from residuum.errors import UserError, nearest
 from residuum.machine import cache_folder
 
@@ -59,16 +59,28 @@ def _is_here(source: str) -> bool:
 
 def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
     """Open Parquet files if the folder holds any, else pictures."""
-    from residuum.data.parquet import open_parquet, parquet_files  # takes a while, and digits do not need it
+    from residuum.data.parquet import parquet_files  # takes a while, and digits do not need it
 
     root = existing_folder(path)
     _refuse_cache_within(root)
     if any(parquet_files(root)):
-        return open_parquet(path, columns, judging=judging)
+        return _open_tables(path, columns, judging=judging)
     _refuse_columns(str(root), columns)
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set
     return replace(open_folder(path, judging=judging), passed_over=tuple(other))
+
+
+def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
+    from residuum.data.parquet import open_parquet
+
+    try:
+        return open_parquet(path, columns, judging=judging)
+    except UserError as error:
+        if not any(map(is_picture, path.glob("*/*"))):
+            raise
+        mend = f"{error.mend}; or, if the folders of pictures beside it are the data, move the table elsewhere"
+        raise UserError(error.what, error.why, mend.removeprefix("; or, ")) from error
 
 
 def _refuse_columns(place: str, columns: ColumnNames) -> None:

@@ -109,7 +109,8 @@ def open_with_data(
             raise UserError(
                 f"the pictures that {classifier.file} was trained with are no longer in {place}",
                 "the folder has been moved, or is not mounted",
-                f"if it has moved, name it after the model, as in: residuum evaluate {classifier.file} NEW_PLACE",
+                f"if it has moved, name it after the model, as in: residuum evaluate {classifier.file} NEW_PLACE; "
+                "bench, explain and export take it as --data",
             )
     asked = bool(source)  # what a file says alone asks no network
     data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)

@@ -79,7 +79,9 @@ def _refuse(config: Mapping[str, Any], folder: Path) -> None:
     kind = config.get("model_type")
     if kind != "resnet":
         raise UserError(
-            f"{folder} holds no ResNet of transformers or timm", f"its model_type is {kind!r}, not 'resnet'"
+            f"{folder} holds no ResNet of transformers or timm",
+            f"its config.json says model_type {kind!r}, not 'resnet'",
+            "" if kind else "if another program wrote it, give the weights file itself: residuum import FOLDER/FILE",
         )
     if config.get("hidden_act", "relu") != "relu":
         raise UserError(f"the net in {folder} has activation {config['hidden_act']}", "residuum's nets have ReLU")

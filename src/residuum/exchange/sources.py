@@ -107,6 +107,11 @@ def _no_folder_of_weights(path: Path, weights: Path | None) -> UserError:
     if any(name.endswith("_model_states.pt") for name in inside):
         mend = "zero_to_fp32.py, which lies beside the parts, makes one file of them"
         return UserError(f"{path} is a checkpoint of DeepSpeed, in parts", "they are no net by themselves", mend)
+    if "data.pkl" in inside:
+        why = "torch.save packs what lies in it into one file, and some browsers and systems unpack that unasked"
+        name = path.resolve().name
+        mend = f"pack it again: cd {path.resolve().parent}; zip -0 -r {name}.pt {name}; residuum import {name}.pt"
+        return UserError(f"{path} is a checkpoint of torch that was unpacked", why, mend)
     files = [one for one in sorted(path.iterdir()) if one.suffix in _SUFFIXES]
     given = weights or (files[0] if files else path / "FILE")
     return UserError(

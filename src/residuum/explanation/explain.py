@@ -73,10 +73,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
-    run = Path(settings.run)
-    in_run = runs.is_run(run)
-    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
-    out = runs.new_folder(settings.out, below + files[0].stem, pictures="" if in_run else classifier.source)
+    out = _new_folder(settings, Path(settings.run), classifier, files[0].stem)
     like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
@@ -185,6 +182,13 @@ def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[s
 # --- training pictures --------------------------------------------------------------------------
 
 
+def _new_folder(settings: ExplainSettings, run: Path, classifier: Classifier, name: str) -> Path:
+    in_run = runs.is_run(run)
+    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
+    pictures = classifier.source if settings.out or not in_run else ""
+    return runs.new_folder(settings.out, below + name, pictures=pictures)
+
+
 def _nearest(
     settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
@@ -193,13 +197,19 @@ def _nearest(
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        columns = ColumnNames(settings.image_column, settings.label_column)
-        opened = open_with_data(classifier, compute, settings.data, columns)
-    except UserError as error:
+        return _looked_through(settings, classifier, compute, images)
+    except UserError as error:  # they are gone, or some cannot be read any more
         if settings.data is not None:
             raise
         say(f"no training pictures are shown: {error.what}")
         return none, error.what
+
+
+def _looked_through(
+    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
+) -> tuple[list[tuple[Neighbour, ...]], str]:
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    opened = open_with_data(classifier, compute, settings.data, columns)
     if opened.same is False and settings.data is None:
         say("note: the data have changed since the run was trained")
     whole = opened.training

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from residuum.choices import AnswerFormat
-from residuum.console import visible
+from residuum.console import one_line, visible
 from residuum.data.picture_files import printable
 from residuum.errors import UserError
 from residuum.files import cannot_write
@@ -62,13 +62,10 @@ def line(one: Answer | Unanswered, form: AnswerFormat, top: int) -> str:
         return _row(_cells(one, top))
     name = printable(one.picture)
     if isinstance(one, Unanswered):
-        return _text(f"{name}  not answered: {one.why}") + "\n"
+        return one_line(_text(f"{name}  not answered: {one.why}")) + "\n"
     pairs = zip(one.classes, one.probabilities, strict=True)
     doubt = f"unsure ({one.reason})  " if one.unsure else ""
-    return (
-        _text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs)).replace("\n", "\\u000a")
-        + "\n"
-    )
+    return one_line(_text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs))) + "\n"
 
 
 def _cells(one: Answer | Unanswered, top: int) -> list[str]:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from residuum import machine
 from residuum.data.decode import BrokenPicture
+from residuum.data.kinds import KINDS
 from residuum.errors import UserError, nearest
 from residuum.page.page import page
 from residuum.prediction.answer import Answer
@@ -290,7 +291,7 @@ def _note(request: Request, **fields: Any) -> None:
 
 async def _refuse(request: Request, error: Exception) -> Any:
     if isinstance(error, BrokenPicture):
-        error = Refusal(422, error.what, error.why, "send a whole picture: JPEG, PNG, WebP, BMP, GIF, TIFF or PPM")
+        error = Refusal(422, error.what, error.why, f"send a whole picture: {KINDS}")
     elif isinstance(error, UserError):
         error = refused(error)
     elif isinstance(error, HTTPException):

@@ -18,7 +18,7 @@ from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.loading import Classifier, load
 from residuum.models.named import named
 from residuum.models.resnet import is_folded
@@ -27,7 +27,7 @@ from residuum.plain_data import asked, check_known, explicit, flag, read_off
 from residuum.recipe import FEW, Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.records.codec import read_record, write_record
-from residuum.records.run import SplitRows
+from residuum.records.run import Data, SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
 from residuum.training.binding import own_settings
@@ -343,16 +343,25 @@ def reopen(settings: TrainSettings) -> Resolved:
             f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
         )
     if fingerprint(resolved.data) != record.data.fingerprint:
-        raise UserError(
-            f"the data in {resolved.data.source} are no longer those the run in {run} began with",
-            "pictures, labels or class names have changed",
-            f"bring the old data back, give their place (residuum train DATA --resume {run}), or start a new run",
-        )
+        raise _other_data(run, record.data, resolved.data)
     if resolved.data.source != record.data.source:
         say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     return resolved
+
+
+def _other_data(run: Path, before: Data, now: ImageData) -> UserError:
+    what = f"the data in {now.source} are no longer those the run in {run} began with"
+    there = {name for split in now.splits().values() for name in map(split.pictures.name, range(len(split)))}
+    if mended := [one.name for one in before.skipped if one.name in there]:
+        why = f"it went on without {listed(mended, 5)}, which can be read now"
+        return UserError(what, why, "move them elsewhere until it has finished, or start a new run with them")
+    return UserError(
+        what,
+        "pictures, labels or class names have changed",
+        f"bring the old data back, give their place (residuum train DATA --resume {run}), or start a new run",
+    )
 
 
 def refuse_finished(run: Path) -> None:
