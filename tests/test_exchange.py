@@ -1088,6 +1088,10 @@ def test_files_of_other_kinds_are_refused() -> None:
     whole = saved(akamaster()).read_bytes()
     Path("cut.pth").write_bytes(whole[: len(whole) // 2])
     refused("cut.pth", "damaged")
+    at = whole.index(b"PK\1\2")  # the list of what the archive holds
+    for damage in (whole[: at + 6] + b"\x40" + whole[at + 7 :], whole[:at] + b"XX" + whole[at + 2 :]):
+        Path("cut.pth").write_bytes(damage)
+        refused("cut.pth", "damaged")
     torch.save(akamaster().state_dict(), "old.pth", _use_new_zipfile_serialization=False)
     Path("cut.pth").write_bytes(Path("old.pth").read_bytes()[:3000])
     refused("cut.pth", "damaged")

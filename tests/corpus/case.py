@@ -39,6 +39,10 @@ def refused(*words: str | tuple[str, ...], never: Sequence[str] = ()) -> Must:
     return Must((FAULT,), words or ("{}",), tuple(never))
 
 
+ONE_CLASS = done("only one class", never=["nothing wrong"])
+"""What looking at the data says: nothing can be learnt from them, but each picture can be read."""
+
+
 def partly(*words: str | tuple[str, ...]) -> Must:
     """The rest is done, and what is not is named."""
     return Must((PARTLY,), words or ("{}",))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
-from corpus.case import Case, Make, Must, done, refused
+from corpus.case import ONE_CLASS, Case, Make, Must, done, refused
 from corpus.things import BASIC, COLOURS, photos, png, text
 
 ALL = tuple(COLOURS)
@@ -203,12 +203,9 @@ def cases() -> Iterator[Case]:
     deep = "one level too deep"
     yield Case(deep, laid(_one_level_too_deep), dict.fromkeys(("data check", "train"), refused("photos-inside")))
     for name, (place, word) in REFUSED.items():
-        yield Case(
-            f"folder: {name}",
-            laid(place),
-            dict.fromkeys(NONE, refused(word)),
-            ("data check",) if "class" in name else (),
-        )
+        must = dict.fromkeys(NONE, refused(word))
+        must |= {"data check": ONE_CLASS} if name == "one class" else {}
+        yield Case(f"folder: {name}", laid(place), must, ("data check",) if "class" in name else ())
     for name, content in {"fruit.zip": b"PK\3\4", "fruit.tar.gz": b"\x1f\x8b\x08", "fruit.rar": b"Rar!\x1a\7"}.items():
         yield Case(f"given: {name}", _archive(name, content), dict.fromkeys(NONE, refused("unpack")))
     yield Case("given: a picture", _archive("red.png", png("red")), NONE)

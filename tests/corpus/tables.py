@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from corpus.case import Case, Make, Must, done, refused
+from corpus.case import ONE_CLASS, Case, Make, Must, done, refused
 from corpus.things import COLOURS, DAMAGES, png, spoiled, text
 
 ALL = tuple(COLOURS)
@@ -210,7 +210,9 @@ def cases() -> Iterator[Case]:
     yield Case("table: huge numbers", huge, {"data check": Must((0, 2), ("label",)), "train": Must((0, 2))})
     for name, (make, word) in NO_TABLE.items():
         quick = ("data check",) if name in ("one class", "lists", "paths to nothing") else ()
-        yield Case(f"table: {name}", make, dict.fromkeys(("data check", "train"), refused(word)), quick)
+        must = dict.fromkeys(("data check", "train"), refused(word))
+        must |= {"data check": ONE_CLASS} if name == "one class" else {}
+        yield Case(f"table: {name}", make, must, quick)
     for name, files in FILES.items():
         yield Case(f"tables: {name}", _in_files(*files), TAKEN)
     for name, (files, word) in NO_FILES.items():

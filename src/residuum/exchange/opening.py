@@ -110,8 +110,12 @@ def _refuse_programs(path: Path) -> None:
     """TorchScript and torch.export archives hold a program; torch.load would say so less clearly."""
     if not zipfile.is_zipfile(path):
         return
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:  # its list of what it holds
+        what = f"{path} cannot be read as a checkpoint"
+        raise UserError(what, f"it is damaged ({error})", "fetch it again") from error
     inner = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inner or any(name.startswith(("code/", "models/")) for name in inner):
         raise UserError(
