@@ -2,19 +2,30 @@
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from small_start import SPEC
 
+from residuum.compute import choose_compute
 from residuum.data import cache
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
+from residuum.data.preprocess import Preprocessing
+from residuum.depth.repair import _settings
 from residuum.errors import UserError
+from residuum.evaluation.opening import open_with_data
+from residuum.loading import load, save_classifier
+from residuum.models.resnet import ResNet
+from residuum.records.model import Provenance
+from residuum.settings import TrimSettings
 
 STRUCT = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 LABELS = [0, 1, 2, 0, 1, 2]
@@ -228,3 +239,24 @@ def test_files_are_told_apart_by_a_word_in_their_names(tmp_path: Path) -> None:
 def test_to_be_judged_a_table_needs_no_training_split(tmp_path: Path) -> None:
     data = open_parquet(table(tmp_path, "test.parquet", label=["b", "b"]), judging=True)
     assert (len(data.train), list(data.classes)) == (0, ["b"])
+
+
+def test_a_table_elsewhere_is_read_as_in_training_where_it_has_those_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    both = {"image": pa.array(PNGS, pa.binary()), "drawing": pa.array(PNGS[::-1], pa.binary())}
+    root = table(tmp_path / "a", **both, label=list("ababab"), kind=list("aabbab"))
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    about = Provenance(settings={"image_column": "drawing", "label_column": "kind"})
+    spec = replace(SPEC, num_classes=2)
+    save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("a", "b"), how, about)
+    classifier = load(tmp_path / "m.safetensors")
+    opened = open_with_data(classifier, choose_compute("cpu"), root)
+    repair = _settings(TrimSettings(tmp_path / "m.safetensors", repair=1), opened, tmp_path)
+    assert (repair.image_column, repair.label_column) == ("drawing", "kind")
+    training = opened.data.train
+    assert [training.pictures.encoded(row) for row in range(6)] == PNGS[::-1]
+    assert training.labels.tolist() == [0, 0, 1, 1, 0, 1]
+    assert "columns are read that the model was trained with" in capsys.readouterr().err
+    other = table(tmp_path / "b", label=list("ababab"))  # which has the usual ones alone
+    assert open_with_data(classifier, choose_compute("cpu"), other).data.train.labels.tolist() == [0, 1] * 3

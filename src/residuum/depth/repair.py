@@ -49,6 +49,9 @@ def _settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSe
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,
+        image_column=opened.columns.image,
+        label_column=opened.columns.label,
+        skip_broken=bool(opened.data.skipped),
         validation=cut.share if cut else TrainSettings.validation,
         seed=cut.seed if cut else settings.seed,
     )

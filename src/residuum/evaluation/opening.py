@@ -1,5 +1,7 @@
 """A trained net opened with pictures: its own, or others of the same classes."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,6 +36,7 @@ class NetWithData(NamedTuple):
 
     `same`: whether it is what the net was trained with; None where it was not trained here. `cut`: how validation is
     cut from the training pictures; None where the data have a validation split of their own, or none can be told.
+    `columns` were read, of a table.
     """
 
     classifier: Classifier
@@ -42,6 +45,7 @@ class NetWithData(NamedTuple):
     fingerprint: str
     same: bool | None
     cut: ValidationCut | None
+    columns: ColumnNames = USUAL_COLUMNS
 
     @property
     def training(self) -> Split:
@@ -103,8 +107,9 @@ def open_with_data(
             "it was not trained here, so it has no data of its own",
             f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
         )
+    own = ColumnNames.of(classifier.about.settings)
     if source is None:
-        columns = ColumnNames.of(classifier.about.settings)
+        columns = own
         if Path(place).is_absolute() and not Path(place).exists():
             raise UserError(
                 f"the pictures that {classifier.file} was trained with are no longer in {place}",
@@ -113,12 +118,24 @@ def open_with_data(
                 "bench, explain and export take it as --data",
             )
     asked = bool(source)  # what a file says alone asks no network
-    data = open_data(str(place), asked, progress=show_progress("fetching"), columns=columns, judging=judging)
+    opened = partial(open_data, str(place), asked, progress=show_progress("fetching"), judging=judging)
+    if source and columns == USUAL_COLUMNS != own and _has_columns(opened, own):
+        columns = own
+        say("of the table those columns are read that the model was trained with")
+    data = opened(columns=columns)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:
         data = readable(data, skip_broken=True)
     digest = fingerprint(data)
-    return _placed(classifier, compute, _numbered(data, classifier), digest)
+    return _placed(classifier, compute, _numbered(data, classifier), digest)._replace(columns=columns)
+
+
+def _has_columns(opened: Callable[..., ImageData], columns: ColumnNames) -> bool:
+    try:
+        opened(columns=columns)
+    except UserError:
+        return False
+    return True
 
 
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
