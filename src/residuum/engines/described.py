@@ -51,9 +51,15 @@ def of_model_file(file: Path) -> Described:
             named = f"likeness/{KEPT}"
             kept = opened.get_tensor(named) if named in opened.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read as a model file", str(error), "give a run folder") from error
+        why = f"it is cut short, damaged, or no safetensors file ({error})"
+        mend = "give a run folder, or a whole copy of the file"
+        raise UserError(f"{file} cannot be read as a model file", why, mend) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{file} is not a residuum model file", "it does not say that it is one", "give a run folder")
+        raise UserError(
+            f"{file} is not a residuum model file",
+            "it does not say that it is one",
+            "residuum import FILE reads others",
+        )
     about = read_about(content, str(file))
     need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness

@@ -119,8 +119,9 @@ def open_with_data(
             )
     asked = bool(source)  # what a file says alone asks no network
     opened = partial(open_data, str(place), asked, progress=show_progress("fetching"), judging=judging)
-    if source and columns == USUAL_COLUMNS != own and _has_columns(opened, own):
-        columns = own
+    both = ColumnNames(columns.image or own.image, columns.label or own.label)
+    if source and columns != both and _has_columns(opened, both):
+        columns = both
         say("of the table those columns are read that the model was trained with")
     data = opened(columns=columns)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
