@@ -93,8 +93,9 @@ def open_with_data(
 ) -> NetWithData:
     """Open the data set at `source`, by default the one the net was trained with, and place the net.
 
-    The data may lack some of the net's classes. `columns` says which of a table to read; where it
-    names none, those that training read, if the table has them. `judging`: the data may have no training split. Pictures that training skipped are left out; with `skip_broken` all that cannot be read.
+    The data may lack some of the net's classes. `columns` says which of a table to read; where it names none, those
+    that training read, if the table has them. `judging`: the data may have no training split. Pictures that training
+    skipped are left out; with `skip_broken` all that cannot be read.
 
     Raises:
         UserError: no data set is named or known, there is none, or it has classes that the net does not know.
