@@ -510,6 +510,15 @@ def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
         signal.signal(signal.SIGINT, before)
 
 
+def test_other_programs_keep_their_ctrl_c(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "__init__.py").write_text("import residuum")
+    (theirs / "__main__.py").write_text("import signal; print(signal.getsignal(signal.SIGINT) is signal.SIG_DFL)")
+    done = subprocess.run([sys.executable, "-m", "theirs"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
     command = [sys.executable, "-m", "residuum", "models"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:

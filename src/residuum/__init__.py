@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 
-if sys.argv and sys.argv[0].rpartition("/")[2] in {"-m", "residuum"} and "-c" not in sys.orig_argv[1:2]:
+if sys.orig_argv[1:3] == ["-m", "residuum"] or "".join(sys.argv[:1]).endswith(("/residuum", "\\residuum.exe")):
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
 
 from collections.abc import Sequence
