@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from residuum import runs
 from residuum.errors import UserError, listed
-from residuum.files import UNFINISHED, Json, cannot_write, write_whole
+from residuum.files import UNFINISHED, CannotWrite, Json, cannot_write, write_whole
 from residuum.models.file import below, read_tensors, sealed
 from residuum.records.codec import line, parse_line
 from residuum.records.numbers import Amount, Count, Share
@@ -64,13 +64,15 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
     metadata = {"format": FORMAT, "state": line(state), "settings": json.dumps(settings, sort_keys=True)}
     current, whole = run / runs.CHECKPOINT, run / f"{UNFINISHED}checkpoint"
-    write_whole(whole, sealed(tensors, metadata))
     try:
+        write_whole(whole, sealed(tensors, metadata))
         with suppress(FileNotFoundError):
             current.replace(run / runs.PREVIOUS_CHECKPOINT)
         whole.replace(current)
-    except OSError as error:
-        raise cannot_write(current, 0, error) from error
+    except (CannotWrite, OSError) as error:
+        with suppress(OSError):
+            whole.unlink(missing_ok=True)
+        raise error if isinstance(error, CannotWrite) else cannot_write(current, 0, error) from error
 
 
 def restore_checkpoint(
