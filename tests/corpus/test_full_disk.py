@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from corpus.case import snapshot
-from corpus.things import COLOURS, colours_model, photos, run_of
+from corpus.things import home_in
 from corpus.warm import Ended, Fault, Warm
 
 pytestmark = [
@@ -42,11 +42,7 @@ class Work:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("full")
-    photos(folder / "photos", tuple(COLOURS), 4)
-    colours_model(folder)
-    run_of("finished", folder, "finished")
-    return folder
+    return home_in(tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture(scope="module")

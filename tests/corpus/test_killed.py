@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from corpus.case import snapshot
-from corpus.things import COLOURS, colours_model, photos, png, run_of
+from corpus.things import home_in, png
 from corpus.warm import Ended, Started, Warm
 
 pytestmark = [
@@ -32,11 +32,7 @@ SHARES = {"train": 0.5, "trim": 0.2, "study": 0.1, "serve": 0.2}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("killed")
-    photos(folder / "photos", tuple(COLOURS), 4)
-    colours_model(folder)
-    run_of("finished", folder, "finished")
-    return folder
+    return home_in(tmp_path_factory.mktemp("killed"))
 
 
 @pytest.fixture(autouse=True)

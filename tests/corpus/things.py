@@ -100,6 +100,14 @@ def run_of(version: str, folder: Path, name: str = "run") -> Path:
     return Path(shutil.copytree(OLD / version, folder / name))
 
 
+def home_in(folder: Path) -> Path:
+    """Lay out what all verbs need: photographs of all colours, a model that knows them, a finished run."""
+    photos(folder / "photos", tuple(COLOURS), 4)
+    colours_model(folder)
+    run_of("finished", folder, "finished")
+    return folder
+
+
 def text(path: Path, content: str | bytes) -> Path:
     """Write a file, with its folders."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """A trained net opened with pictures: its own, or others of the same classes."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -120,11 +121,7 @@ def open_with_data(
             )
     asked = bool(source)  # what a file says alone asks no network
     opened = partial(open_data, str(place), asked, progress=show_progress("fetching"), judging=judging)
-    both = ColumnNames(columns.image or own.image, columns.label or own.label)
-    if source and columns != both and _has_columns(opened, both):
-        columns = both
-        say("of the table those columns are read that the model was trained with")
-    data = opened(columns=columns)
+    data, columns = _with_own_columns(opened, columns, own)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:
         data = readable(data, skip_broken=True)
@@ -132,12 +129,17 @@ def open_with_data(
     return _placed(classifier, compute, _numbered(data, classifier), digest)._replace(columns=columns)
 
 
-def _has_columns(opened: Callable[..., ImageData], columns: ColumnNames) -> bool:
-    try:
-        opened(columns=columns)
-    except UserError:
-        return False
-    return True
+def _with_own_columns(
+    opened: Callable[..., ImageData], columns: ColumnNames, own: ColumnNames
+) -> tuple[ImageData, ColumnNames]:
+    """Open the data by the columns told and, where none is, by those that training read, if the table has them."""
+    both = ColumnNames(columns.image or own.image, columns.label or own.label)
+    if columns != both:
+        with suppress(UserError):  # it has not
+            data = opened(columns=both)
+            say("of the table those columns are read that the model was trained with")
+            return data, both
+    return opened(columns=columns), columns
 
 
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
