@@ -116,6 +116,17 @@ def test_a_message_names_the_true_cause(tmp_path: Path, columns: dict[str, Any],
     assert why in caught.value.why
 
 
+def test_a_chunk_of_another_type_than_the_schemas_does_not_end_the_process(tmp_path: Path) -> None:
+    path = table(tmp_path, image=IMAGES["mixed"], label=LABELS) / "train.parquet"
+    written = path.read_bytes()
+    byte_array, fixed_length = b"\x15\x0c\x19", b"\x15\x0e\x19"  # ColumnMetaData's type, then its encodings
+    assert byte_array in written
+    path.write_bytes(written.replace(byte_array, fixed_length, 1))
+    with pytest.raises(UserError, match="cannot read") as caught:
+        open_parquet(tmp_path)
+    assert "FIXED_LEN_BYTE_ARRAY" in caught.value.why
+
+
 def test_a_table_beside_class_folders_may_be_what_is_in_the_way(tmp_path: Path) -> None:
     table(tmp_path, "notes.parquet", file_name=["no/where.png"] * 6, label=LABELS)
     with pytest.raises(UserError, match="are not found") as caught:

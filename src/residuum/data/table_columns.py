@@ -125,7 +125,12 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
 def _lacks_some(metadata: Any, column: str) -> bool:
     """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
     place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(column)
-    found = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
+    chunks = [metadata.row_group(i).column(place) for i in range(metadata.num_row_groups)]
+    kind = metadata.schema.column(place).physical_type
+    if odd := [chunk.physical_type for chunk in chunks if chunk.physical_type != kind]:
+        # pyarrow 26 ends the process where it is asked for the statistics of such a chunk
+        raise pa.ArrowInvalid(f"its footer says {odd[0]} of the column {column!r}, which holds {kind}")
+    found = [chunk.statistics for chunk in chunks]
     return any(one is None or not one.has_null_count or one.null_count for one in found)
 
 
