@@ -127,6 +127,20 @@ def test_a_chunk_of_another_type_than_the_schemas_does_not_end_the_process(tmp_p
     assert "FIXED_LEN_BYTE_ARRAY" in caught.value.why
 
 
+def test_a_column_of_other_length_than_the_table_is_damage(tmp_path: Path) -> None:
+    path = table(tmp_path, label=LABELS) / "train.parquet"
+    written, six, five = path.read_bytes(), b"\x15\x0c", b"\x15\x0a"  # a page's count of values
+    whys = list[str]()
+    for at in (at for at in range(len(written)) if written.startswith(six, at)):
+        path.write_bytes(written[:at] + five + written[at + 2 :])
+        try:
+            train = open_parquet(tmp_path).train
+            assert len(train.labels) == len([train.pictures.encoded(row) for row in range(len(train))])
+        except UserError as error:
+            whys.append(error.why)
+    assert "its column 'label' holds 5 of 6 rows" in whys
+
+
 def test_a_table_beside_class_folders_may_be_what_is_in_the_way(tmp_path: Path) -> None:
     table(tmp_path, "notes.parquet", file_name=["no/where.png"] * 6, label=LABELS)
     with pytest.raises(UserError, match="are not found") as caught:

@@ -18,7 +18,7 @@ from residuum.data.class_names import natural_key, refuse_one_class
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Pictures, Split, Subset
 from residuum.data.picture_files import existing_folder, label_of, printable, read_picture, walk
 from residuum.data.split import configuration, split_meant
-from residuum.data.table_columns import Columns, check_columns, find_columns, opened, paths_beside
+from residuum.data.table_columns import Columns, check_columns, check_rows, find_columns, opened, paths_beside
 from residuum.data.table_labels import check_present, classes_in, is_hidden, numbers, read_labels, read_texts
 from residuum.errors import UserError, listed
 
@@ -89,9 +89,7 @@ class ParquetPictures:
                 with opened(path) as file:
                     table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
-                if len(column) != (rows := self.starts[number + 1] - self.starts[number]):
-                    why = f"its column {self.column!r} holds {len(column):,} of {rows:,} rows"
-                    raise UserError(f"{path} is damaged", why, "fetch the data again")
+                check_rows(path, self.column, len(column), self.starts[number + 1] - self.starts[number])
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
                     del groups[next(iter(groups))]
