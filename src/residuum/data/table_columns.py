@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from residuum.console import say
 from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
+from residuum.data.parquet_footer import chunks_of
 from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
@@ -129,7 +130,7 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     places = list[str]()
     for file in files if columns.path else ():
         with opened(file) as table:
-            if columns.bytes and not _lacks_some(table.metadata, columns.bytes):
+            if columns.bytes and not _lacks_some(file, columns.bytes):
                 places += [""] * rows_of(table)
                 continue
             named = whole_column(file, table, columns.path).to_pylist()
@@ -141,16 +142,9 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     return places if any(places) else []
 
 
-def _lacks_some(metadata: Any, column: str) -> bool:
+def _lacks_some(file: Path, column: str) -> bool:
     """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
-    place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(column)
-    chunks = [metadata.row_group(i).column(place) for i in range(metadata.num_row_groups)]
-    kind = metadata.schema.column(place).physical_type
-    if odd := [chunk.physical_type for chunk in chunks if chunk.physical_type != kind]:
-        # pyarrow 26 ends the process where it is asked for the statistics of such a chunk
-        raise pa.ArrowInvalid(f"its footer says {odd[0]} of the column {column!r}, which holds {kind}")
-    found = [chunk.statistics for chunk in chunks]
-    return any(one is None or not one.has_null_count or one.null_count for one in found)
+    return any(chunk.nulls is None or chunk.nulls > 0 for chunk in chunks_of(file, column))
 
 
 # --- one column ----------------------------------------------------------------------------------
