@@ -1,7 +1,7 @@
 """What a Parquet file's footer says of each column chunk, read by us.
 
-pyarrow 26 ends the process where a damaged footer contradicts itself, be it a chunk of another type than the schema's or
-statistics of another length: it throws in C++ where nobody catches. So no chunk is asked for through pyarrow.
+pyarrow 26 ends the process where a damaged footer contradicts itself, be it a chunk of another type than the schema's
+or statistics of another length: it throws in C++ where nobody catches. So no chunk is asked for through pyarrow.
 
 The footer is a FileMetaData in Thrift's compact protocol (parquet.thrift of Apache Parquet's format): fields by number,
 each with its type; integers as zigzag varints.
@@ -62,9 +62,9 @@ def _footer(path: Path) -> bytes:
 
 def _chunk(said: dict[int, Any]) -> Chunk:
     path = ".".join(part.decode() for part in said[PATH])
+    codec, uncompressed, compressed, data_page = map(said.get, (CODEC, UNCOMPRESSED, COMPRESSED, DATA_PAGE))
     nulls = said.get(STATISTICS, {}).get(NULL_COUNT)
-    sizes = (said.get(field) for field in (UNCOMPRESSED, COMPRESSED, DATA_PAGE))
-    return Chunk(path, said.get(CODEC), tuple(said.get(ENCODINGS, ())), *sizes, nulls)
+    return Chunk(path, codec, tuple(said.get(ENCODINGS, ())), uncompressed, compressed, data_page, nulls)
 
 
 # --- Thrift's compact protocol -------------------------------------------------------------------
