@@ -29,6 +29,7 @@ from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
+from residuum.data.share import rows_of_rank, share
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -57,15 +58,23 @@ Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
 
+Shuffle = Callable[[int, int, int], NDArray[np.int64]]
+"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
+
+
 @dataclass(frozen=True)
 class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run; the last, short batch of an epoch is dropped."""
+    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
 
     seed: int
     num_pictures: int
     batch_size: int
+    """Pictures in a step, of all ranks together."""
     start: int
     stop: int
+    rank: int = 0
+    ranks: int = 1
+    shuffle: Shuffle = order
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,14 +85,20 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         return self.stop - self.start
 
     def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
+        epoch, rows = self.whole(index)
+        return epoch, rows[share(len(rows), self.rank, self.ranks)]
+
+    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
+        """Return a step's epoch and the rows of all ranks, in their order."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        rows = _order(self.seed, epoch, self.num_pictures)
-        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+        return epoch, rows_of_rank(_order(self.shuffle, self.seed, epoch, self.num_pictures), self.batch_size, place)
 
 
-_order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
+@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
+def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
+    return shuffle(seed, epoch, num_pictures)
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
