@@ -3,10 +3,6 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -30,6 +26,8 @@ from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
 from residuum.data.share import rows_of_rank, share
+from residuum.data.windows import Windows
+from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -101,6 +99,13 @@ def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArra
     return shuffle(seed, epoch, num_pictures)
 
 
+def training_plan(loader: "Served", seed: int, batch_size: int, start: int, stop: int) -> TrainingPlan:
+    """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
+    pictures, count = loader.split.pictures, len(loader.split)
+    shuffle: Shuffle = Windows.of(pictures, batch_size) if loader.in_windows else order
+    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle)
+
+
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
     """Return every row once, in order; the last batch may be short."""
     return [
@@ -114,6 +119,11 @@ class Served(Protocol):
     @property
     def split(self) -> Split:
         """Return the pictures and their labels."""
+        ...
+
+    @property
+    def in_windows(self) -> bool:
+        """Say whether training shuffles them by windows (windows.py)."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -140,6 +150,7 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
+    in_windows: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
@@ -304,9 +315,9 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         sampler=plan,
         batch_size=None,  # the plan has made the batches
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -366,42 +377,11 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         sampler=steps,
         batch_size=None,
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
-
-
-def _from_workers(workers: Iterable[T]) -> Iterator[T]:
-    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
-    try:
-        yield from workers
-    except RuntimeError as error:  # torch has no kind of its own for it
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that decodes pictures was ended from outside",
-            str(error).splitlines()[0],
-            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
-        ) from error
-
-
-def _quiet_worker(_number: int) -> None:
-    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that this one works for, however it comes, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

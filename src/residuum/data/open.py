@@ -8,7 +8,7 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, is_picture, passed_over, say_passed_over
+from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
 from residuum.data.remote import is_address
 from residuum.data.shard_files import data_root, files_called
 from residuum.errors import UserError, nearest
@@ -69,7 +69,7 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     if any(files_called(root, ".parquet")):
         return _open_tables(path, columns, judging=judging)
     _refuse_columns(str(root), columns)
-    if any(files_called(root, ".tar")) and not any(map(is_picture, path.glob("*/*"))):
+    if any(files_called(root, ".tar")) and not pictures_below(root):  # tars beside pictures are other things
         return _open_tars(path, judging=judging)
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set

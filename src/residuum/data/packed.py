@@ -1,7 +1,7 @@
 """Pictures whose bytes lie one after another in shards: each is read where it lies, so that memory holds only a list.
 
-On this machine a stretch of a shard is announced to the system when its first picture is asked for; the system then reads
-it in one go, once for all processes. What lies elsewhere is fetched a stretch at a time and kept for a while.
+On this machine a stretch of a shard is announced to the system when its first picture is asked for; the system then
+reads it in one go, once for all processes. What lies elsewhere is fetched a stretch at a time and kept for a while.
 Letters: N pictures.
 """
 

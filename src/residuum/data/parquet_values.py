@@ -1,8 +1,8 @@
 """Where pictures lie in Parquet files that compress nothing: found once, so that they can be read one by one.
 
-Parquet's plain encoding writes a value's length, 4 bytes, and its bytes, with nothing between the values of a page (Apache
-Parquet format, "Plain: PLAIN = 0"). pyarrow gives a row group as a whole, which costs memory and, where many processes
-read, time. So each value is looked for behind the one before it, and compared. Letters: N rows.
+Parquet's plain encoding writes a value's length, 4 bytes, and its bytes, with nothing between the values of a page
+(Apache Parquet format, "Plain: PLAIN = 0"). pyarrow gives a row group as a whole, which costs memory and, where many
+processes read, time. So each value is looked for behind the one before it, and compared. Letters: N rows.
 """
 
 import hashlib
@@ -71,12 +71,8 @@ def _is_plain(path: str, column: str) -> bool:
     """Say whether a file's column is written as it is, in one piece for each row group."""
     with opened(path) as file:
         chunks = [_chunk(file.metadata, group, column) for group in range(file.metadata.num_row_groups)]
-    return all(
-        chunk.compression == "UNCOMPRESSED"
-        and not chunk.has_dictionary_page
-        and set(chunk.encodings) <= {"PLAIN", "RLE"}
-        for chunk in chunks
-    )
+    plain = {"PLAIN", "RLE"}
+    return all(chunk.compression == "UNCOMPRESSED" and set(chunk.encodings) <= plain for chunk in chunks)
 
 
 def _chunk(metadata: Any, group: int, column: str) -> Any:

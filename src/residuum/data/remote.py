@@ -1,7 +1,7 @@
 """Shards elsewhere, by an address that fsspec knows: s3://bucket/data, gs://…, memory://….
 
-An address travels as a Path, "s3:/bucket/data", so that what reads names need not tell the two apart; `address_of` gives it
-back. A drive's letter is no scheme, and other paths are absolute.
+An address travels as a Path, "s3:/bucket/data", so that what reads names need not tell the two apart; `address_of`
+gives it back. A drive's letter is no scheme, and other paths are absolute.
 """
 
 import re
@@ -39,7 +39,8 @@ def system_of(address: str) -> tuple[Any, str]:
 
         system, path = url_to_fs(address)
     except (ImportError, ValueError) as error:
-        needs = f"pip install '{NAME}[remote]', and fsspec's package for {address.split(':', maxsplit=1)[0]}:// (s3fs, gcsfs, …)"
+        scheme = address.partition(":")[0]
+        needs = f"pip install '{NAME}[remote]', and fsspec's package for {scheme}:// (s3fs, gcsfs, …)"
         raise UserError(f"cannot read {address}", str(error).splitlines()[0], needs) from error
     return system, path
 

@@ -36,7 +36,7 @@ def files_called(root: Path, suffix: str) -> Iterator[Path]:
 
 
 def data_set_files(root: Path, suffix: str) -> list[Path]:
-    """Return the files of the one data set below `root`, in their order (UserError: there is none, several or a part)."""
+    """Return the files of the data set below `root`, in their order (UserError: there is none, several or a part)."""
     files = sorted(files_called(root, suffix), key=lambda file: natural_key(file.relative_to(root).as_posix()))
     kind = suffix.removeprefix(".")
     if not files:
@@ -97,7 +97,9 @@ def say_gaps(files: Sequence[Path]) -> None:
             rows.setdefault((file.parent, match[1]), []).append(int(match[2]))
     for (folder, prefix), numbers in rows.items():
         if gaps := sorted(set(range(min(numbers), max(numbers))) - set(numbers)):
-            say(f"note: of the shards {prefix}* in {place_of(folder)} these numbers are missing: {listed(gaps, 5)}")
+            say(
+                f"note: of the shards {prefix}* in {place_of(folder)} these numbers are missing: {listed(map(str, gaps), 5)}"
+            )
 
 
 def _split_of(file: Path) -> SplitName | None:

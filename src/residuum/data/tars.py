@@ -53,11 +53,11 @@ class Listed(msgspec.Struct, frozen=True):
 def open_tars(path: str | Path, *, judging: bool = False) -> ImageData:
     """Open tar shards, train-000000.tar or train/….tar, validation and test likewise.
 
-    A label is a number, or the class's name; numbers have their names in `classes.txt`, if there is one. `judging` as in
-    open_parquet.
+    A label is a number, or the class's name; numbers have their names in `classes.txt`, if there is one. `judging`
+    as in open_parquet.
 
     Raises:
-        UserError: there is no such folder, or its shards are not such a data set; of those that are broken all are named.
+        UserError: there is no such folder, or its shards are not such a data set; all that are broken are named.
     """
     root = data_root(path)
     files = data_set_files(root, ".tar")

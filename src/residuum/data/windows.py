@@ -1,14 +1,15 @@
 """The order of an epoch where pictures lie in shards: each stretch of a shard is read once, and chance stays chance.
 
-A whole shuffle reads every shard all the time. Here *blocks*, stretches of a few megabytes that are read as a whole, are
-shuffled; the rows, in the order of their blocks, are cut into lanes; each lane is shuffled within windows of bounded size;
-and every batch takes its share of each lane, at the same place of the batch. So the order is a function of seed, epoch,
-batch size and the shards alone, and a rank, which reads a stretch of every batch (share.py), reads lanes of its own.
+A whole shuffle reads every shard all the time. Here *blocks*, stretches of a few megabytes that are read as a whole,
+are shuffled; the rows, in the order of their blocks, are cut into lanes; each lane is shuffled within windows of
+bounded size; and every batch takes its share of each lane, at the same place of the batch. So the order is a function of seed,
+epoch, batch size and the shards alone, and a rank, which reads a stretch of every batch, reads lanes of its own.
 Letters: N pictures, B of them in a batch, L lanes.
 """
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +109,7 @@ class Windows:
         rows = np.lexsort((self.of_rows, blocks))  # stable: within a block as they lie
         whole, places = num_pictures // self.batch_size, np.arange(self.lanes + 1) * self.batch_size // self.lanes
         served = np.empty((whole, self.batch_size), np.int64)
-        for first, last in zip(places, places[1:], strict=False):  # a lane's places in each batch: share.share
+        for first, last in pairwise(places.tolist()):  # a lane's places in each batch
             lane = rows[whole * first : whole * last]
             lane = lane[np.lexsort((chance[lane], np.arange(len(lane)) // self.window))]
             served[:, first:last] = lane.reshape(whole, last - first)
