@@ -20,6 +20,7 @@ import pytest
 
 from residuum import console, machine, runs
 from residuum.console import say
+from residuum.data import workers
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, hold, replacing, write_json, write_whole
 from residuum.records.codec import line

@@ -86,16 +86,10 @@ def _refuse_within(data: ImageData, out: Path) -> None:
 
 def _before(out: Path, plan: str) -> tuple[Shard, ...]:
     """Return the shards that are there, whole, of the same plan (UserError: the folder holds something else)."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists() or (out.is_dir() and {entry.name for entry in out.iterdir()} <= {LOCK}):
         return ()
-    what = f"{out} exists and is not an empty folder"
     if not (out / MANIFEST).is_file():
-        if (
-            out.is_dir()
-            and {entry.name for entry in out.iterdir()} <= {LOCK, "data"}
-            and not any(out.glob("data/[!.]*"))
-        ):
-            return ()  # killed before the first shard
+        what = f"{out} exists and is not an empty folder"
         raise UserError(what, "shards are never written among other files", "give a new folder")
     written = read_record(out / MANIFEST, Pack)
     if written.plan != plan:
@@ -155,6 +149,7 @@ def _digest(data: ImageData, planned: Sequence[_Planned]) -> str:
 
 def _write_all(data: ImageData, planned: Sequence[_Planned], done: Pack, out: Path) -> Pack:
     """Write the shards that are not there, several at a time; each is noted as soon as it is whole."""
+    write_record(out / MANIFEST, done)
     there = {shard.file: shard for shard in done.shards}
     missing = [one for one in planned if one.file not in there]
     progress, count = show_progress("writing shards"), len(planned) - len(missing)

@@ -6,7 +6,6 @@ gives it back. A drive's letter is no scheme, and other paths are absolute.
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,9 +80,8 @@ def bytes_there(address: str, start: int, stop: int) -> bytes:
     return found
 
 
-@lru_cache(4096)
 def state_there(address: str) -> str:
-    """Return what changes when a file does, as far as its system tells; asked once a process (UserError)."""
+    """Return what changes when a file does, as far as its system tells (UserError)."""
     system, path = system_of(address)
     try:
         info = system.info(path)

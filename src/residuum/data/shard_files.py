@@ -97,9 +97,8 @@ def say_gaps(files: Sequence[Path]) -> None:
             rows.setdefault((file.parent, match[1]), []).append(int(match[2]))
     for (folder, prefix), numbers in rows.items():
         if gaps := sorted(set(range(min(numbers), max(numbers))) - set(numbers)):
-            say(
-                f"note: of the shards {prefix}* in {place_of(folder)} these numbers are missing: {listed(map(str, gaps), 5)}"
-            )
+            missing = listed(map(str, gaps), 5)
+            say(f"note: of the shards {prefix}* in {place_of(folder)} these numbers are missing: {missing}")
 
 
 def _split_of(file: Path) -> SplitName | None:

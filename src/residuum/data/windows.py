@@ -2,8 +2,9 @@
 
 A whole shuffle reads every shard all the time. Here *blocks*, stretches of a few megabytes that are read as a whole,
 are shuffled; the rows, in the order of their blocks, are cut into lanes; each lane is shuffled within windows of
-bounded size; and every batch takes its share of each lane, at the same place of the batch. So the order is a function of seed,
-epoch, batch size and the shards alone, and a rank, which reads a stretch of every batch, reads lanes of its own.
+bounded size; and every batch takes its share of each lane, at the same place of the batch. So the order is a function
+of seed, epoch, batch size and the shards alone, and a rank, which reads a stretch of every batch, reads lanes of its
+own.
 Letters: N pictures, B of them in a batch, L lanes.
 """
 
