@@ -73,6 +73,7 @@ __all__ = [
     "lesion",
     "load",
     "model_table",
+    "pack",
     "predict",
     "publish",
     "report",
@@ -102,6 +103,7 @@ show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
 check = verbs.check.python
+pack = verbs.pack.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python

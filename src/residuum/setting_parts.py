@@ -13,6 +13,7 @@ from residuum.choices import (
     PrecisionWanted,
     RecipeName,
     Shortcut,
+    Shuffle,
     Stem,
     StrideIn,
     Tune,
@@ -91,6 +92,10 @@ class DataChoices(OfTable, group="Data"):
     skip_broken: bool = False
     """Go on without pictures that cannot be read; the run records which. By default nothing begins before they are
     mended."""
+    shuffle: Shuffle | None = None
+    """Order of training pictures in shards. all: any may follow any; windows: stretches of the shards by chance, and
+    pictures mixed within 256 MB of them, so that nothing is read twice. By default windows for what is streamed from
+    tar shards, from those of `data pack`, and from more than 4 GB of other Parquet files."""
     balance: bool | None = None
     """Whether each class counts alike in training, however few pictures it has. By default yes where --tune fits a head
     and the largest class has 3 times the pictures of the smallest or more."""

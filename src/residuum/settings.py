@@ -206,6 +206,19 @@ class CheckSettings(OfTable):
 
 
 @dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: Place | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
+
+
+@dataclass(frozen=True)
 class ReviewSettings(OnDevice):
     """What `residuum data review` can be told."""
 

@@ -3,10 +3,6 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,6 +25,9 @@ from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
+from residuum.data.share import rows_of_rank, share
+from residuum.data.windows import Windows
+from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -57,15 +56,23 @@ Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
 
+Shuffle = Callable[[int, int, int], NDArray[np.int64]]
+"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
+
+
 @dataclass(frozen=True)
 class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run; the last, short batch of an epoch is dropped."""
+    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
 
     seed: int
     num_pictures: int
     batch_size: int
+    """Pictures in a step, of all ranks together."""
     start: int
     stop: int
+    rank: int = 0
+    ranks: int = 1
+    shuffle: Shuffle = order
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,14 +83,27 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         return self.stop - self.start
 
     def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
+        epoch, rows = self.whole(index)
+        return epoch, rows[share(len(rows), self.rank, self.ranks)]
+
+    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
+        """Return a step's epoch and the rows of all ranks, in their order."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        rows = _order(self.seed, epoch, self.num_pictures)
-        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+        return epoch, rows_of_rank(_order(self.shuffle, self.seed, epoch, self.num_pictures), self.batch_size, place)
 
 
-_order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
+@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
+def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
+    return shuffle(seed, epoch, num_pictures)
+
+
+def training_plan(loader: "Served", seed: int, batch_size: int, start: int, stop: int) -> TrainingPlan:
+    """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
+    pictures, count = loader.split.pictures, len(loader.split)
+    shuffle: Shuffle = Windows.of(pictures, batch_size) if loader.in_windows else order
+    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle)
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
@@ -99,6 +119,11 @@ class Served(Protocol):
     @property
     def split(self) -> Split:
         """Return the pictures and their labels."""
+        ...
+
+    @property
+    def in_windows(self) -> bool:
+        """Say whether training shuffles them by windows (windows.py)."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -125,6 +150,7 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
+    in_windows: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
@@ -289,9 +315,9 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         sampler=plan,
         batch_size=None,  # the plan has made the batches
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -351,42 +377,11 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         sampler=steps,
         batch_size=None,
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
-
-
-def _from_workers(workers: Iterable[T]) -> Iterator[T]:
-    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
-    try:
-        yield from workers
-    except RuntimeError as error:  # torch has no kind of its own for it
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that decodes pictures was ended from outside",
-            str(error).splitlines()[0],
-            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
-        ) from error
-
-
-def _quiet_worker(_number: int) -> None:
-    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that this one works for, however it comes, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

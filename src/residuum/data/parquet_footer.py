@@ -12,14 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from residuum.data.remote import address_of, opened_there
 from residuum.errors import UserError
 
 TAIL = 8
 """A file ends in its footer's length, 4 bytes, and PAR1."""
 DEEPEST = 32
 ROW_GROUPS, COLUMNS, META_DATA = 4, 1, 3
-ENCODINGS, PATH, CODEC, UNCOMPRESSED, COMPRESSED, DATA_PAGE, STATISTICS = 2, 3, 4, 6, 7, 9, 12
+ENCODINGS, PATH, CODEC, BYTES, STORED_BYTES, DATA_PAGE, STATISTICS = 2, 3, 4, 6, 7, 9, 12
 NULL_COUNT = 3
+UNCOMPRESSED = 0
+"""A codec."""
+PLAIN, RLE = 0, 3
+"""Encodings: of values, and of which are there."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,7 @@ class Chunk:
     column: str
     """Its path, by dots: img.bytes."""
     codec: int | None
-    """0: nothing is compressed."""
     encodings: tuple[int, ...]
-    """0: plain, 3: RLE."""
     uncompressed: int | None
     compressed: int | None
     """Its bytes in the file."""
@@ -43,7 +46,9 @@ class Chunk:
 def chunks_of(path: str | Path, column: str) -> list[Chunk]:
     """Return a column's chunk of each row group (UserError if the footer is damaged)."""
     try:
-        footer = _struct(_Bytes(_footer(Path(path))))
+        address = address_of(path)
+        with opened_there(address) if address else Path(path).open("rb") as file:
+            footer = _struct(_Bytes(_footer(file)))
         groups = [[_chunk(one[META_DATA]) for one in group[COLUMNS]] for group in footer[ROW_GROUPS]]
         return [next(chunk for chunk in group if chunk.column == column) for group in groups]
     except (ValueError, TypeError, LookupError, AttributeError, StopIteration, OSError) as error:
@@ -51,18 +56,17 @@ def chunks_of(path: str | Path, column: str) -> list[Chunk]:
         raise UserError(f"cannot read {path}", why, "fetch the data again") from error
 
 
-def _footer(path: Path) -> bytes:
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(size - TAIL)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(size - TAIL - length)
-        return file.read(length)
+def _footer(file: Any) -> bytes:
+    size = file.seek(0, 2)
+    file.seek(size - TAIL)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(size - TAIL - length)
+    return bytes(file.read(length))
 
 
 def _chunk(said: dict[int, Any]) -> Chunk:
     path = ".".join(part.decode() for part in said[PATH])
-    codec, uncompressed, compressed, data_page = map(said.get, (CODEC, UNCOMPRESSED, COMPRESSED, DATA_PAGE))
+    codec, uncompressed, compressed, data_page = map(said.get, (CODEC, BYTES, STORED_BYTES, DATA_PAGE))
     nulls = said.get(STATISTICS, {}).get(NULL_COUNT)
     return Chunk(path, codec, tuple(said.get(ENCODINGS, ())), uncompressed, compressed, data_page, nulls)
 

@@ -14,6 +14,7 @@ from residuum.console import say
 from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
 from residuum.data.parquet_footer import chunks_of
+from residuum.data.remote import address_of, opened_there
 from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
@@ -40,11 +41,13 @@ class Columns:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Any]:
     """Open a Parquet file; what goes wrong with it is the user's to know (UserError)."""
+    address = address_of(path)
+    source = opened_there(address) if address else path
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(source, memory_map=True) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # text that is none is found as it is read
-        raise UserError(f"cannot read {path}", str(error).splitlines()[0], "fetch the data again") from error
+        raise UserError(f"cannot read {address or path}", str(error).splitlines()[0], "fetch the data again") from error
 
 
 def rows_of(file: Any) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Served, TrainingPlan
+from residuum.data.batches import Batch, Served, TrainingPlan, training_plan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
@@ -71,7 +71,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
+    plan = training_plan(job.loader, job.seed, job.recipe.batch_size, state.step, job.recipe.iterations)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
     _to_training(job)

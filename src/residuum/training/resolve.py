@@ -18,6 +18,7 @@ from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
+from residuum.data.windows import chosen_shuffle
 from residuum.errors import UserError, listed
 from residuum.loading import Classifier, load
 from residuum.models.named import named
@@ -30,7 +31,7 @@ from residuum.records.codec import read_record, write_record
 from residuum.records.run import Data, SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
-from residuum.training.binding import own_settings
+from residuum.training.binding import own_settings, refuse_other_shards, shards_digest
 from residuum.training.way import (
     HARDLY,
     chosen_start,
@@ -117,6 +118,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
+            shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=image_size > SMALL),
             balance=_is_balanced(settings, named_recipe, data),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
@@ -348,6 +350,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
+    refuse_other_shards(run, record.data.shards, shards_digest(resolved.settings, resolved.data.train.pictures))
     return resolved
 
 
