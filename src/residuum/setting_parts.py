@@ -16,6 +16,7 @@ from residuum.choices import (
     Shuffle,
     Stem,
     StrideIn,
+    TrainedOn,
     Tune,
 )
 from residuum.plain_data import Place, Range, Settings
@@ -72,6 +73,24 @@ class OfTable(Settings, group="Data"):
     """Column of Parquet files that holds the pictures, or their paths. By default image or img, or the only one."""
     label_column: str | None = None
     """Column of Parquet files that holds the classes. By default label or fine_label, or the only one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhereTrained(Settings, group="Where nets are trained"):
+    """Where many nets are trained. All write into --out, which machines share by the same path, as they do pictures."""
+
+    on: TrainedOn = "here"
+    """here: in processes of this machine. ray: on a Ray cluster, or one begun here. slurm: jobs of their own."""
+    address: str | None = None
+    """The Ray cluster to join. By default what RAY_ADDRESS says, else one is begun here, for the time."""
+    at_once: Annotated[int | None, Range(1, 100_000)] = None
+    """Most nets at a time. By default here as many as there are cores, elsewhere what the cluster has room for."""
+    gpus: Annotated[float | None, Range(0, 64)] = None
+    """GPUs that each net takes on Ray or Slurm; on Ray it may be a share, such as 0.25. By default none."""
+    slurm: tuple[str, ...] = ()
+    """What sbatch is told of each job, as partition=gpu time=240 (minutes) mem=8GB."""
+    dry_run: bool = False
+    """Train nothing: say which nets are missing and, for Slurm, show the first one's batch file."""
 
 
 # --- what training is composed of ---------------------------------------------------------------
