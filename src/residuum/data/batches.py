@@ -21,12 +21,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views, hashes_there
+from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
+from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
 from residuum.errors import UserError
@@ -44,12 +45,16 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch.
+
+    Of a split of N pictures, row r + kN is picture r once more, with chance of its own.
+    """
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     epoch: int
+    mix: Mix | None = None
 
 
 T = TypeVar("T")
@@ -66,6 +71,8 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
     batch_size: int
     start: int
     stop: int
+    repeats: int = 1
+    """How often each picture is in a step, as another row of the same picture: see Batch."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,8 +86,14 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        rows = _order(self.seed, epoch, self.num_pictures)
-        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+        rows, pictures = _order(self.seed, epoch, self.num_pictures), -(-self.batch_size // self.repeats)
+        once = rows[place * pictures : (place + 1) * pictures]
+        return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
+
+
+def repeated(rows: NDArray[np.int64], times: int, num_pictures: int) -> NDArray[np.int64]:
+    """Return the rows of N pictures `times` times, one after another: see Batch."""
+    return (rows + num_pictures * np.arange(times)[:, None]).reshape(-1)
 
 
 _order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
@@ -154,7 +167,8 @@ class Loader:
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
-            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
+            picked = torch.from_numpy(rows % len(self.split))
+            yield Batch(images, labels[picked].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -242,7 +256,8 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
             views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
                 sizes
             )
-            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            picked = torch.from_numpy(together % len(images)).to(images.device, non_blocking=True)
+            theirs = labels[picked].split_with_sizes(sizes)
             yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
@@ -271,9 +286,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
-        )
+        where = how.image_size, self.augmentation, self.seed, epoch, how.greys, fill_of(how)
+        views, shifts = augmented_views(self.pictures, rows, *where)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
