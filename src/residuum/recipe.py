@@ -59,20 +59,22 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """The rate climbs from `first` to `peak` along a line, then lies on half a cosine, down to `last` in the end, that
-    begins with the run (Loshchilov and Hutter 2016, arXiv 1608.03983, eq. 5; the climb hides its beginning)."""
+    """The rate climbs to `peak` along a line, then lies on half a cosine that begins with the run, as if there had been
+    no climb (Loshchilov and Hutter 2016, arXiv 1608.03983, eq. 5)."""
 
     peak: float
     warm_up: int
     """Iterations of the climb."""
     first: float = 0.0
+    """Where the climb begins, as a share of the peak."""
     last: float = 0.0
+    """Where the cosine ends, as a share of the peak."""
 
     def rate(self, step: int, iterations: int, warmed_up: bool) -> float:
         """Return the rate of step `step` (from 0) of `iterations`; the climb does not ask how training goes."""
         if step < self.warm_up:
-            return self.first + (self.peak - self.first) * step / self.warm_up
-        return self.last + (self.peak - self.last) * 0.5 * (1 + math.cos(math.pi * step / iterations))
+            return self.peak * (self.first + (1 - self.first) * step / self.warm_up)
+        return self.peak * (self.last + (1 - self.last) * 0.5 * (1 + math.cos(math.pi * step / iterations)))
 
     def is_warm(self, training_error: float) -> bool:
         """Say whether a warm-up that waits for the training error is over, of which there is none."""

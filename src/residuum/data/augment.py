@@ -38,7 +38,7 @@ def augmented_batch(
 
     The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean, or reflected.
     Where pictures lie on a GPU all is computed there, to the same bits, and nothing waits for it; but for RandAugment,
-    for which the crops come to the processor. Rows from N on: see batches.Batch.
+    for which the crops come to the processor. Rows from N on: see rng.repeated.
     """
     size, pad = images.shape[1], augmentation.pad
     samples = torch.from_numpy(rows).to(images.device, non_blocking=True)
@@ -175,7 +175,7 @@ def augmented_views(
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """Cut a view out of each of the large pictures `rows`: (B, S, S, 3), and the colour shifts to add, (B, 3).
 
-    `fill` is the colour of what RandAugment brings in from outside; rows from N on: see batches.Batch.
+    `fill` is the colour of what RandAugment brings in from outside; rows from N on: see rng.repeated.
 
     Raises:
         BrokenPicture: see decode_part.

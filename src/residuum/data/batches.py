@@ -29,7 +29,7 @@ from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order
+from residuum.data.rng import order, repeated
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -45,10 +45,7 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch.
-
-    Of a split of N pictures, row r + kN is picture r once more, with chance of its own.
-    """
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor
@@ -72,7 +69,7 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
     start: int
     stop: int
     repeats: int = 1
-    """How often each picture is in a step, as another row of the same picture: see Batch."""
+    """How often each picture is in a step."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -89,11 +86,6 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         rows, pictures = _order(self.seed, epoch, self.num_pictures), -(-self.batch_size // self.repeats)
         once = rows[place * pictures : (place + 1) * pictures]
         return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
-
-
-def repeated(rows: NDArray[np.int64], times: int, num_pictures: int) -> NDArray[np.int64]:
-    """Return the rows of N pictures `times` times, one after another: see Batch."""
-    return (rows + num_pictures * np.arange(times)[:, None]).reshape(-1)
 
 
 _order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs

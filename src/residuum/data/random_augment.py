@@ -40,7 +40,7 @@ def random_augment(view: Pixels, how: RandomAugment, uniforms: NDArray[np.float6
 
 
 def _posterized(image: Image.Image, strength: float) -> Image.Image:
-    return ImageOps.posterize(image, 4 - int(strength * 4))
+    return ImageOps.posterize(image, max(1, 4 - int(strength * 4)))
 
 
 def _with_more_light(image: Image.Image, strength: float) -> Image.Image:

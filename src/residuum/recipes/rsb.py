@@ -50,12 +50,13 @@ def _procedure(task: Task, name: str, *, passes: int, peak: float, magnitude: fl
     batch_size = task.batch(_batch_size(task.num_pictures))
     per_pass = task.num_pictures // batch_size
     iterations = task.iterations(batch_size, default=passes * per_pass)
-    peak *= (batch_size / 2048) ** 0.5
+    warm_up = min(5 * per_pass, iterations // 20)
+    here = peak * (batch_size / 2048) ** 0.5
     return Recipe(
         name=name,
         iterations=iterations,
         batch_size=batch_size,
-        schedule=Cosine(peak=peak, warm_up=min(5 * per_pass, iterations // 20), first=min(1e-4, peak), last=1e-6),
+        schedule=Cosine(peak=here, warm_up=warm_up, first=1e-4 / peak, last=1e-6 / peak),
         augmentation=Augmentation(
             flip=task.mirrors,
             pad=max(1, round(task.image_size / 8)),
