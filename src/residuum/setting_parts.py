@@ -196,10 +196,18 @@ class RecipeChoices(Settings, group="Recipe"):
     weight_decay: Annotated[float | None, Range(0.0, 1.0)] = None
     """Weight decay. By default the recipe's."""
     rate_decay: Annotated[float | None, Range(0.01, 1.0)] = None
-    """How many times as fast each stage learns as the stage behind it, down to the stem. Recipes with SGD alone.
-    By default the recipe's."""
+    """How many times as fast each stage learns as the stage behind it, down to the stem. Not for recipes with Muon. By
+    default the recipe's."""
     label_smoothing: Annotated[float | None, Range(0.0, 0.99)] = None
     """Share of the target spread over all classes. By default the recipe's."""
+    mixup: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Mix pictures of a step in pairs, by shares from Beta(α, α) with this α; 0 is without. By default the recipe's."""
+    cutmix: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Exchange rectangles between pictures of a step, of shares from Beta(α, α); 0 is without. With --mixup, one of the
+    two by chance. By default the recipe's."""
+    ema: Annotated[float | None, Range(0.0, 0.99999)] = None
+    """Judge and keep the moving average of the weights, with this decay a step, such as 0.999; 0 is without. By default
+    the recipe's."""
 
 
 @dataclass(frozen=True, kw_only=True)
