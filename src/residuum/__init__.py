@@ -73,6 +73,7 @@ __all__ = [
     "lesion",
     "load",
     "model_table",
+    "plan",
     "predict",
     "publish",
     "report",
@@ -90,6 +91,7 @@ __all__ = [
 __version__ = VERSION
 
 train = verbs.train.python
+plan = verbs.plan.python
 evaluate = verbs.evaluate.python
 bench = verbs.bench.python
 export = verbs.export.python
