@@ -92,10 +92,13 @@ class Resolved:
         return len(self.cut.training if self.cut else self.data.train)
 
 
-def resolve(settings: TrainSettings) -> Resolved:
-    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
+def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
+    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures).
+
+    Without `looking` it is not seen to that every picture can be read.
+    """
     unasked = not _asked_of_net(settings)
-    settings, data, start, named_recipe = _opened(settings)
+    settings, data, start, named_recipe = _opened(settings, looking)
     if named_recipe in BY_FOLDS:  # nothing is kept aside
         tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
         settings = replace(settings, tune=tuned, validation=kept)
@@ -137,7 +140,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     )
 
 
-def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
+def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
     """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
     named_recipe = recipe_name(_asked_recipe(settings), settings.target)
     start = load(start_file(str(settings.start)), backbone=True) if settings.start is not None else None
@@ -147,7 +150,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
-    data = readable(data, skip_broken=settings.skip_broken)
+    data = readable(data, skip_broken=settings.skip_broken) if looking else data
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
