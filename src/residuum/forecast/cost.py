@@ -166,8 +166,6 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         saving=0.0,
         judging=work.judged * seen,
     )
-    share = max(1, recipe.batch_size // profile.devices)
-    activations = activation_bytes(resolved.spec, resolved.image_size, share) * profile.bytes_a_number // 4
     return _forecast(
         work,
         on=profile.name,
@@ -176,7 +174,7 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         seconds=seconds,
         joules=None if profile.watts is None else profile.watts * seconds.total,
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
-        memory=3 * weights + activations,
+        memory=3 * weights + _activations(resolved, profile),
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
         checkpoints=saves,
@@ -184,6 +182,12 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         a_picture=parts,
         assumptions=(*profile.assumptions, *_assumed(profile)),
     )
+
+
+def _activations(resolved: Resolved, profile: Profile) -> int:
+    """Return the bytes of what one device keeps of its share of a batch for the backward pass."""
+    share = max(1, resolved.recipe.batch_size // profile.devices)
+    return activation_bytes(resolved.spec, resolved.image_size, share) * profile.bytes_a_number // 4
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:
