@@ -4,17 +4,43 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TextIO
 
 SECONDS_BETWEEN = 5.0
 
 
+_silent = [False]
+
+
+def silence(silent: bool) -> None:
+    """Let what is said from now on be said to nobody, or to the person again."""
+    _silent[0] = silent
+
+
+def is_silent() -> bool:
+    """Say whether nobody is told."""
+    return _silent[0]
+
+
+@contextmanager
+def silenced(silent: bool) -> Iterator[None]:
+    """Say nothing for a while, where another process says it."""
+    before = _silent[0]
+    silence(silent or before)
+    try:
+        yield
+    finally:
+        silence(before)
+
+
 def say(text: str) -> None:
     """Print a line for the person; where nobody can be told any more, what is being done goes on."""
-    if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
+    if (
+        sys.stderr is not None and not _silent[0]
+    ):  # None where it was closed from the start, and print() would take stdout
         with suppress(OSError, ValueError):
             print(visible(text), file=sys.stderr, flush=True)
 

@@ -3,10 +3,6 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -19,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum import ranks
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, hashes_there
@@ -30,6 +27,7 @@ from residuum.data.look import all_broken
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
 from residuum.data.share import rows_of_rank, share
+from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -101,11 +99,17 @@ def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArra
     return shuffle(seed, epoch, num_pictures)
 
 
-def one_pass(num_pictures: int, batch_size: int) -> Plan:
-    """Return every row once, in order; the last batch may be short."""
-    return [
+def training_plan(loader: "Served", seed: int, batch_size: int, start: int, stop: int) -> TrainingPlan:
+    """Return the steps `start` to `stop` of a run over a loader's pictures, as this rank reads them."""
+    return TrainingPlan(seed, len(loader.split), batch_size, start, stop, ranks.rank(), ranks.ranks())
+
+
+def one_pass(num_pictures: int, batch_size: int, rank: int = 0, ranks: int = 1) -> Plan:
+    """Return every row once, in order; the last batch may be short. Of several ranks, each has some whole batches."""
+    batches = [
         (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
     ]
+    return batches[share(len(batches), rank, ranks)]
 
 
 class Served(Protocol):
@@ -143,6 +147,10 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def of_rank(self, rank: int, ranks: int) -> Iterator[Batch]:
+        """Serve a rank's batches of those that walking it serves: the same ones, dealt whole."""
+        return self.batches(one_pass(len(self.split), self.batch_size, rank, ranks))
 
     def take(self, rows: NDArray[np.int64]) -> "Loader":
         """Return what serves these rows alone, in this order."""
@@ -304,9 +312,9 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         sampler=plan,
         batch_size=None,  # the plan has made the batches
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -366,42 +374,11 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         sampler=steps,
         batch_size=None,
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
-
-
-def _from_workers(workers: Iterable[T]) -> Iterator[T]:
-    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
-    try:
-        yield from workers
-    except RuntimeError as error:  # torch has no kind of its own for it
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that decodes pictures was ended from outside",
-            str(error).splitlines()[0],
-            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
-        ) from error
-
-
-def _quiet_worker(_number: int) -> None:
-    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that this one works for, however it comes, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -12,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, interpolate
 
+from residuum import ranks
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Served, TrainingPlan
+from residuum.data.batches import Batch, Served, TrainingPlan, training_plan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
+from residuum.training.together import parts
 
 Report = Callable[[Line], None]
 REPORT_SECONDS = 2.0
@@ -41,6 +43,8 @@ class Job:
     seed: int
     class_weights: Tensor | None = None
     """(K,): what a picture of each class counts in the loss; by default all alike."""
+    accumulate: int = 1
+    """Parts in which a step's pictures go through the net, one after another."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
+    plan = training_plan(job.loader, job.seed, job.recipe.batch_size, state.step, job.recipe.iterations)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
     _to_training(job)
@@ -122,7 +126,7 @@ def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
         set_rate(job.optimizer, rate)
         seed_step(job, state.step)
         loss, correct = train_step(job, batch, state.step, rate)
-        state.count(loss, correct, len(batch.rows))
+        state.count(loss, correct, job.recipe.batch_size)
         warm_up(job.recipe, state)
         yield rate, lambda loss=loss: loss  # type: ignore[misc]
 
@@ -145,28 +149,36 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
-    loss, correct, norm = forward_and_backward(job, at_size(job.recipe, step, batch.images), batch.labels)
-    if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-        raise not_finite(step, rate, loss.item(), norm.item())
+    mean, right, norm = forward_and_backward(job, at_size(job.recipe, step, batch.images), batch.labels)
+    loss, correct = ranks.summed(mean.item(), right.item())
+    if not math.isfinite(loss) or not math.isfinite(norm.item()):
+        raise not_finite(step, rate, loss, norm.item())
     job.optimizer.step()
     job.optimizer.zero_grad()
-    return loss.item(), int(correct)
+    return loss, int(correct)
 
 
 def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
 
-    Nothing is read back from the device.
+    Of several ranks each returns its share of the mean loss, and leaves the gradients of all. Nothing is read back from
+    the device.
     """
-    with job.compute.autocast():
-        logits = job.forward(images)
-    logits = logits.float()  # (B, K)
-    loss = cross_entropy(logits, labels, job.class_weights, label_smoothing=job.recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses, right = [], []
+    for part in parts(job.forward, labels, job.accumulate, job.class_weights):
+        theirs = labels[part.rows]
+        with part.together:
+            with job.compute.autocast():
+                logits = job.forward(images[part.rows])
+            logits = logits.float()  # (B, K)
+            loss = cross_entropy(logits, theirs, job.class_weights, label_smoothing=job.recipe.label_smoothing)
+            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach() * part.share)
+        right.append((logits.detach().argmax(1) == theirs).sum())
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm
+    return torch.stack(losses).sum(), torch.stack(right).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
