@@ -22,7 +22,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
 from residuum import ranks, verbs
-from residuum.console import say, secure_streams, silence
+from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -189,6 +189,7 @@ def main() -> None:
     a word, an output that takes no more with one.
     """
     secure_streams()
+    tell_on_stderr()
     if ranks.launched() > 1:
         silence(not ranks.is_first_launched())
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch's C++ says of sockets, nobody can use

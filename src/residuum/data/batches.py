@@ -5,7 +5,6 @@ Which pictures form step `s` depends only on (seed, s), so a run can stop and go
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby, islice
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -18,15 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 from residuum import ranks
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views, hashes_there
+from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
+from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
-from residuum.data.share import rows_of_rank, share
+from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
+from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
@@ -43,73 +44,27 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     epoch: int
+    mix: Mix | None = None
 
 
 T = TypeVar("T")
-Plan = Sequence[tuple[int, NDArray[np.int64]]]
-"""For each step, the epoch it belongs to and the rows of its pictures."""
 
 
-Shuffle = Callable[[int, int, int], NDArray[np.int64]]
-"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
-
-    seed: int
-    num_pictures: int
-    batch_size: int
-    """Pictures in a step, of all ranks together."""
-    start: int
-    stop: int
-    rank: int = 0
-    ranks: int = 1
-    shuffle: Shuffle = order
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the number of full batches in one pass."""
-        return self.num_pictures // self.batch_size
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
-        epoch, rows = self.whole(index)
-        return epoch, rows[share(len(rows), self.rank, self.ranks)]
-
-    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
-        """Return a step's epoch and the rows of all ranks, in their order."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        return epoch, rows_of_rank(_order(self.shuffle, self.seed, epoch, self.num_pictures), self.batch_size, place)
-
-
-@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
-def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
-    return shuffle(seed, epoch, num_pictures)
-
-
-def training_plan(loader: "Served", seed: int, batch_size: int, start: int, stop: int) -> TrainingPlan:
-    """Return the steps `start` to `stop` of a run over a loader's pictures, as this rank reads them."""
-    return TrainingPlan(seed, len(loader.split), batch_size, start, stop, ranks.rank(), ranks.ranks())
-
-
-def one_pass(num_pictures: int, batch_size: int, rank: int = 0, ranks: int = 1) -> Plan:
-    """Return every row once, in order; the last batch may be short. Of several ranks, each has some whole batches."""
-    batches = [
-        (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
-    ]
-    return batches[share(len(batches), rank, ranks)]
+def training_plan(
+    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
+) -> TrainingPlan:
+    """Return the steps `start` to `stop` of a run over a loader's pictures, as this rank reads them, in the order that
+    suits how they lie."""
+    pictures, count = loader.split.pictures, len(loader.split)
+    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
+    here = ranks.rank(), ranks.ranks()
+    return TrainingPlan(seed, count, batch_size, start, stop, *here, shuffle=shuffle, repeats=repeats)
 
 
 class Served(Protocol):
@@ -118,6 +73,11 @@ class Served(Protocol):
     @property
     def split(self) -> Split:
         """Return the pictures and their labels."""
+        ...
+
+    @property
+    def in_windows(self) -> bool:
+        """Say whether training shuffles them by windows (windows.py)."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -144,6 +104,7 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
+    in_windows: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
@@ -177,7 +138,8 @@ class Loader:
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
-            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
+            picked = torch.from_numpy(rows % len(self.split))
+            yield Batch(images, labels[picked].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -265,7 +227,8 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
             views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
                 sizes
             )
-            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            picked = torch.from_numpy(together % len(images)).to(images.device, non_blocking=True)
+            theirs = labels[picked].split_with_sizes(sizes)
             yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
@@ -294,9 +257,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
-        )
+        where = how.image_size, self.augmentation, self.seed, epoch, how.greys, fill_of(how)
+        views, shifts = augmented_views(self.pictures, rows, *where)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 

@@ -20,7 +20,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from residuum import ranks, runs
 from residuum.data.cache import fingerprint
-from residuum.data.share import share
+from residuum.data.mixing import Mix
+from residuum.data.share import in_pairs, share
 from residuum.errors import UserError
 from residuum.models.plan import Forward, Plan, make_forward
 from residuum.models.resnet import ResNet
@@ -34,9 +35,13 @@ from residuum.training.resolve import BY_FOLDS, Resolved
 # --- before anything begins ---------------------------------------------------------------------
 
 
-def refuse_alone(resolved: Resolved) -> None:
-    """Raise UserError where a run cannot be shared between processes, or its steps cannot be cut into so many parts."""
-    count, settings = ranks.ranks(), resolved.settings
+def shared(resolved: Resolved, asked: TrainSettings) -> Resolved:
+    """Return a run as several processes share it: how many threads each has is its machine's matter, not the run's.
+
+    Raises:
+        UserError: it cannot be shared, or its steps cannot be cut into so many parts.
+    """
+    count, settings, batch_size = ranks.ranks(), resolved.settings, resolved.recipe.batch_size
     if count > 1 and resolved.recipe.name in BY_FOLDS:
         raise UserError(
             f"recipe {resolved.recipe.name} is for one process",
@@ -45,13 +50,15 @@ def refuse_alone(resolved: Resolved) -> None:
         )
     if count > 1 and resolved.compute.device.type not in {"cpu", "cuda"}:
         raise UserError(f"several processes cannot train on {resolved.compute.device.type}", "", "--device cpu")
-    if count * settings.accumulate > resolved.recipe.batch_size:
-        parts = f"{count} processes" if settings.accumulate == 1 else f"{count} × {settings.accumulate} parts"
+    stretches = [in_pairs(batch_size, rank, count) for rank in range(count)]
+    if min(stretch.stop - stretch.start for stretch in stretches) < settings.accumulate:
+        cut = f" in {settings.accumulate} parts each" if settings.accumulate > 1 else ""
         raise UserError(
-            f"a step of {resolved.recipe.batch_size} pictures cannot be shared by {parts}",
-            "each needs a picture at least",
+            f"a step of {batch_size} pictures cannot be shared by {count} processes{cut}",
+            "each part needs a picture, and each process two",
             "fewer of them, or a larger --batch-size",
         )
+    return resolved if count == 1 else replace(resolved, settings=replace(settings, threads=asked.threads))
 
 
 def begun_before(settings: TrainSettings) -> Path | None:
@@ -172,6 +179,8 @@ class Part:
 
     rows: slice
     """Which of the rank's."""
+    labels: Tensor
+    mix: Mix | None
     share: float
     """How much of the step's mean loss their mean loss is."""
     scale: float
@@ -180,10 +189,12 @@ class Part:
     """What the backward pass runs in: gradients meet at the step's last part."""
 
 
-def parts(forward: Forward, labels: Tensor, count: int, class_weights: Tensor | None) -> Iterator[Part]:
+def parts(
+    forward: Forward, labels: Tensor, mix: Mix | None, count: int, class_weights: Tensor | None
+) -> Iterator[Part]:
     """Cut a rank's pictures, whose (B,) labels are these, into `count` parts."""
     if count == 1 and ranks.ranks() == 1:
-        yield Part(slice(0, len(labels)), 1.0, 1.0, nullcontext())
+        yield Part(slice(0, len(labels)), labels, mix, 1.0, 1.0, nullcontext())
         return
     weights = torch.ones(len(labels)) if class_weights is None else class_weights[labels].cpu()
     (total,) = ranks.summed(float(weights.sum(dtype=torch.float64)))
@@ -192,7 +203,8 @@ def parts(forward: Forward, labels: Tensor, count: int, class_weights: Tensor | 
         of_step = float(weights[rows].sum(dtype=torch.float64)) / total
         is_last = number == count - 1
         together = forward.parallel.no_sync() if isinstance(forward, Shared) and not is_last else nullcontext()
-        yield Part(rows, of_step, of_step * ranks.ranks(), together)
+        theirs = mix and Mix(mix.labels[rows], mix.share[rows])
+        yield Part(rows, labels[rows], theirs, of_step, of_step * ranks.ranks(), together)
 
 
 # --- going on -----------------------------------------------------------------------------------
