@@ -44,6 +44,7 @@ ALL = USES | {
     "training",
     "prediction",
     "depth",
+    "dispatch",
     "explanation",
     "studies",
     "publishing",
@@ -83,7 +84,8 @@ LADDER = {
     "depth": USES | {"training"},
     "explanation": USES | {"training", "depth"},
     "serving": USES | {"prediction", "explanation", "page"},
-    "studies": USES | {"training", "prediction", "depth"},
+    "dispatch": USES | {"training"},
+    "studies": USES | {"training", "prediction", "depth", "dispatch"},
     "page": set(),
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale, TrainedOn
 from residuum.errors import Stopped, UserError
 from residuum.outward_settings import ServeSettings
 from residuum.settings import (
@@ -226,10 +226,17 @@ def study(
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,
+    on: TrainedOn = "here",
+    address: str | None = None,
+    at_once: int | None = None,
+    gpus: float | None = None,
+    slurm: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> Sequence[dict[str, Any]]:
     """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page."""
     return verbs.study.run(StudySettings(
-        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads
+        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads,
+        on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
     ))  # fmt: skip
 
 

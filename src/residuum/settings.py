@@ -19,6 +19,7 @@ from residuum.setting_parts import (
     RunChoices,
     Seed,
     TrainingCompute,
+    WhereTrained,
     WhichNet,
     WhichRecipe,
     WithWorkers,
@@ -177,7 +178,7 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True)
-class StudySettings(OnDevice):
+class StudySettings(WhereTrained, OnDevice):
     """What `residuum study` can be told."""
 
     names: tuple[str, ...] = ()

@@ -17,14 +17,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views, hashes_there
+from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
+from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order
+from residuum.data.rng import order, repeated
 from residuum.data.share import rows_of_rank, share
 from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
@@ -43,12 +44,13 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     epoch: int
+    mix: Mix | None = None
 
 
 T = TypeVar("T")
@@ -73,6 +75,8 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
     rank: int = 0
     ranks: int = 1
     shuffle: Shuffle = order
+    repeats: int = 1
+    """How often each picture is in a step."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -91,7 +95,9 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        return epoch, rows_of_rank(_order(self.shuffle, self.seed, epoch, self.num_pictures), self.batch_size, place)
+        order_of_all = _order(self.shuffle, self.seed, epoch, self.num_pictures)
+        once = rows_of_rank(order_of_all, distinct(self.batch_size, self.repeats), place)
+        return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
 
 
 @lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
@@ -99,11 +105,18 @@ def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArra
     return shuffle(seed, epoch, num_pictures)
 
 
-def training_plan(loader: "Served", seed: int, batch_size: int, start: int, stop: int) -> TrainingPlan:
+def distinct(batch_size: int, repeats: int) -> int:
+    """Return how many different pictures are in a batch where each is `repeats` times."""
+    return -(-batch_size // repeats)
+
+
+def training_plan(
+    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
+) -> TrainingPlan:
     """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
     pictures, count = loader.split.pictures, len(loader.split)
-    shuffle: Shuffle = Windows.of(pictures, batch_size) if loader.in_windows else order
-    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle)
+    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
+    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle, repeats=repeats)
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
@@ -180,7 +193,8 @@ class Loader:
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
-            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
+            picked = torch.from_numpy(rows % len(self.split))
+            yield Batch(images, labels[picked].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -268,7 +282,8 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
             views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
                 sizes
             )
-            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            picked = torch.from_numpy(together % len(images)).to(images.device, non_blocking=True)
+            theirs = labels[picked].split_with_sizes(sizes)
             yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
@@ -297,9 +312,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
-        )
+        where = how.image_size, self.augmentation, self.seed, epoch, how.greys, fill_of(how)
+        views, shifts = augmented_views(self.pictures, rows, *where)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 

@@ -15,11 +15,12 @@ from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import refuse_one_class
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Pictures, Split, Subset
+from residuum.data.parquet_footer import chunks_of
 from residuum.data.parquet_values import is_own_pack, where_they_lie
 from residuum.data.picture_files import label_of, printable, read_picture
 from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
 from residuum.data.split import split_meant
-from residuum.data.table_columns import Columns, check_columns, find_columns, opened, paths_beside
+from residuum.data.table_columns import Columns, check_columns, check_rows, find_columns, opened, paths_beside
 from residuum.data.table_labels import check_present, classes_in, is_hidden, numbers, read_labels, read_texts
 from residuum.data.windows import WINDOW_BYTES, Blocks
 from residuum.errors import UserError, listed
@@ -89,7 +90,7 @@ class ParquetPictures:
     @property
     def most_kept(self) -> int:
         """Return how many bytes of pictures a process keeps."""
-        return KEPT_BYTES if sum(self.group_bytes) <= KEPT_BYTES else KEPT_OF_LARGER
+        return KEPT_BYTES if sum(self.group_bytes) <= KEPT_BYTES else min(KEPT_BYTES, KEPT_OF_LARGER)
 
     def blocks(self) -> Blocks | None:
         """Return how the pictures lie: see windows.blocks_of."""
@@ -107,9 +108,7 @@ class ParquetPictures:
                 with opened(path) as file:
                     table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
-                if len(column) != (rows := self.starts[number + 1] - self.starts[number]):
-                    why = f"its column {self.column!r} holds {len(column):,} of {rows:,} rows"
-                    raise UserError(f"{path} is damaged", why, "fetch the data again")
+                check_rows(path, self.column, len(column), self.starts[number + 1] - self.starts[number])
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
                 while sum(kept.nbytes for kept in groups.values()) > self.most_kept and len(groups) > 1:
                     del groups[next(iter(groups))]
@@ -222,10 +221,9 @@ def _pictures(root: Path, files: list[Path], columns: Columns, split: str) -> Pi
     for path in files:
         with opened(path) as file:
             for number in range(file.num_row_groups):
-                group = file.metadata.row_group(number)
                 groups.append((place_of(path), number))
-                starts.append(starts[-1] + group.num_rows)
-                sizes.append(_bytes_of(group, columns.bytes))
+                starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
+        sizes += [chunk.uncompressed or 0 for chunk in chunks_of(path, columns.bytes)] if columns.bytes else []
     beside = paths_beside(root, files, columns)
     own = is_own_pack(place_of(files[0]))
     if not beside and columns.bytes and (own or sum(sizes) > WINDOW_BYTES):
@@ -234,11 +232,6 @@ def _pictures(root: Path, files: list[Path], columns: Columns, split: str) -> Pi
         if (one_by_one := where_they_lie(paths, columns.bytes, split, in_windows=in_windows)) is not None:
             return one_by_one
     return ParquetPictures(split, columns.bytes, groups, starts, beside, sizes)
-
-
-def _bytes_of(group: Any, column: str) -> int:
-    chunks = map(group.column, range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema == column)
 
 
 def _refuse_broken(file: Path) -> None:

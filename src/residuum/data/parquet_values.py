@@ -9,7 +9,6 @@ import hashlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from residuum import machine
 from residuum.data.cache import SETTLED_NS, keep_bytes, kept_bytes
 from residuum.data.packed import PackedPictures, state_of
+from residuum.data.parquet_footer import PLAIN, RLE, UNCOMPRESSED, chunks_of
 from residuum.data.remote import address_of
 from residuum.data.table_columns import opened
 
@@ -69,15 +69,7 @@ def _joined(each: list[list[int]]) -> NDArray[np.int64]:
 
 def _is_plain(path: str, column: str) -> bool:
     """Say whether a file's column is written as it is, in one piece for each row group."""
-    with opened(path) as file:
-        chunks = [_chunk(file.metadata, group, column) for group in range(file.metadata.num_row_groups)]
-    plain = {"PLAIN", "RLE"}
-    return all(chunk.compression == "UNCOMPRESSED" and set(chunk.encodings) <= plain for chunk in chunks)
-
-
-def _chunk(metadata: Any, group: int, column: str) -> Any:
-    of_group = metadata.row_group(group)
-    return next(chunk for chunk in map(of_group.column, range(metadata.num_columns)) if chunk.path_in_schema == column)
+    return all(chunk.codec == UNCOMPRESSED and {*chunk.encodings} <= {PLAIN, RLE} for chunk in chunks_of(path, column))
 
 
 def _places(path: str, column: str, state: str) -> _Places | None:
@@ -96,11 +88,11 @@ def _places(path: str, column: str, state: str) -> _Places | None:
 def _look(path: str, column: str) -> _Places | None:
     found = _Places([], [])
     with opened(path) as file, Path(path).open("rb") as raw:
-        for group in range(file.metadata.num_row_groups):
-            chunk = _chunk(file.metadata, group, column)
-            start = chunk.data_page_offset
+        for group, chunk in enumerate(chunks_of(path, column)):
+            if (start := chunk.data_page) is None or start < 0 or chunk.compressed is None:
+                return None
             raw.seek(start)
-            written = raw.read(chunk.total_compressed_size)
+            written = raw.read(max(0, chunk.compressed))
             values = file.read_row_group(group, columns=[column], use_threads=False).flatten().column(0)
             at = 0
             for value in values:

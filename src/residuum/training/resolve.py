@@ -109,6 +109,8 @@ def resolve(settings: TrainSettings) -> Resolved:
     recipe = _recipe(settings, named_recipe, task)
     if unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
         recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
+    if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
+        spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     say_if_long(task, spec, recipe, compute)
     return Resolved(
@@ -131,7 +133,7 @@ def resolve(settings: TrainSettings) -> Resolved:
         recipe=recipe,
         compute=compute,
         image_size=image_size,
-        resize_to=_resize_to(image_size, start),
+        resize_to=_resize_to(image_size, start, recipe),
     )
 
 
@@ -195,6 +197,9 @@ def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
             f"{steps}each training picture is judged by a net that has not seen it",
             "leave it out" + (", or train everything with --tune all" if course else ""),
         )
+    if name in BY_FOLDS and (settings.mixup or settings.cutmix):
+        why = "what the frozen part makes of each picture is computed once, and of that picture alone"
+        raise UserError(f"recipe {name} cannot mix pictures", why, "--recipe fine_tune can")
 
 
 def _is_few(start: Classifier, data: ImageData) -> bool:
@@ -271,11 +276,11 @@ def _task(
     )
 
 
-def _resize_to(image_size: int, start: Classifier | None) -> int:
-    """The shorter side before the central cut: the starting model's proportion, else none or 256 to 224."""
+def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int:
+    """The shorter side before the central cut: in the starting model's proportion, else none or as the recipe says."""
     if start is not None:
         return round(image_size * start.preprocessing.resize_to / start.preprocessing.image_size)
-    return image_size if image_size <= SMALL else round(image_size * 256 / 224)
+    return image_size if image_size <= SMALL else round(image_size / recipe.test_crop)
 
 
 def _natural(data: ImageData) -> int:
@@ -289,7 +294,7 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
     recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
-    if recipe.rate_decay != 1 and recipe.optimizer != "sgd":
+    if recipe.rate_decay != 1 and recipe.optimizer == "muon":
         raise UserError(
             f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
         )

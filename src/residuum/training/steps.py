@@ -32,7 +32,7 @@ def take_steps(
     net, optimizer, state, run = job.net, job.optimizer, State(), kept.folder()
     settings, steps = bound(resolved.settings), job.recipe.iterations
     if has_checkpoint(run):
-        state = restore_checkpoint(run, net, optimizer, settings, steps, warn=say)
+        state = restore_checkpoint(run, net, optimizer, settings, steps, warn=say, average=job.average)
         runs.cut_metrics(run, state.step, warn=say)
         say(f"going on from step {state.step} of {steps}")
     tensorboard = events(run, wanted=resolved.settings.tensorboard)
@@ -47,7 +47,7 @@ def take_steps(
 
         callbacks = Callbacks(
             report=report,
-            save=lambda now: save_checkpoint(kept.folder(), net, optimizer, now, settings),
+            save=lambda now: save_checkpoint(kept.folder(), net, optimizer, now, settings, job.average),
             validate=validate,
             asked_to_stop=asked_to_stop,
         )
