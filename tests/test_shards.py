@@ -155,6 +155,13 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def linked(path: Path) -> None:
+    with tarfile.open(path, "w") as shard:
+        member = tarfile.TarInfo("1.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "elsewhere.png"
+        shard.addfile(member)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut within a picture": (lambda path: cut(path, 1536), "unexpected end"),
     "cut between two": (lambda path: cut(path, 4 * 1024), "not written whole"),
@@ -169,13 +176,6 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "two pictures": (lambda path: tar(path, {"1": {"png": b"1", "jpg": b"2", "cls": b"0"}}), "several pictures"),
     "no JSON": (lambda path: tar(path, {"1": {"png": b"1", "json": b"{"}}), "property name"),
 }
-
-
-def linked(path: Path) -> None:
-    with tarfile.open(path, "w") as shard:
-        member = tarfile.TarInfo("1.png")
-        member.type, member.linkname = tarfile.SYMTYPE, "elsewhere.png"
-        shard.addfile(member)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
