@@ -74,6 +74,7 @@ __all__ = [
     "load",
     "model_table",
     "pack",
+    "plan",
     "predict",
     "publish",
     "report",
@@ -91,6 +92,7 @@ __all__ = [
 __version__ = VERSION
 
 train = verbs.train.python
+plan = verbs.plan.python
 evaluate = verbs.evaluate.python
 bench = verbs.bench.python
 export = verbs.export.python

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation, Evaluation, Together
+    from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
     from residuum.records.pack import Packed
     from residuum.records.review import Review
@@ -163,6 +164,52 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     for one in (*found.measured.ways, *found.measured.by_threads):
         print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
+
+
+def print_forecast(settings: object, found: Forecast, json: bool) -> None:
+    """Print what a run will cost, and what the figures rest on."""
+    from residuum.records.codec import to_json
+
+    if json:
+        return print_json({**to_json(found), "total_s": found.seconds.total})
+    where = found.on if found.devices == 1 else f"{found.on}, {found.devices} devices"
+    print(f"on       {one_line(where)}: {found.images_per_s:,.4g} images/s in training")
+    parts = to_json(found.seconds)
+    print(
+        f"time     {_lasts(found.seconds.total)}: {', '.join(f'{part} {_lasts(s)}' for part, s in parts.items() if s)}"
+    )
+    none = f"not measured: {found.joules_of}"
+    energy = none if found.joules is None else f"{found.joules / 3.6e6:,.3g} kWh, {found.joules_of}"
+    print(f"energy   {energy}")
+    print(f"memory   {_bytes(found.memory)} at the most{_of(found.memory_there, 'there are')}")
+    disk = found.disk
+    kept = f"{_bytes(disk.run)} in the end, {_bytes(disk.checkpoints)} for checkpoints on the way"
+    print(f"disk     {kept}, {_bytes(disk.cache)} in the cache{_of(disk.free, 'free')}")
+    print(f"saves    {found.checkpoints:,} times, a checkpoint of {_bytes(found.checkpoint_bytes)}")
+    each = sum(found.a_picture.values())
+    shares = ", ".join(f"{part} {1000 * s:,.3g} ms ({s / each:.0%})" for part, s in found.a_picture.items() if s)
+    print(f"slowest  {found.bottleneck}; a picture takes, each alone: {shares}")
+    for assumption in found.assumptions:
+        print(f"assumed  {one_line(assumption)}")
+    if found.memory_there and found.memory > found.memory_there:
+        say("note: that is more memory than there is: a smaller --batch-size or --image-size, or --checkpointing")
+    return None
+
+
+def _lasts(seconds: float) -> str:
+    """Say a time with its largest unit that is above one."""
+    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:,.3g} {name}"
+    return f"{seconds:,.2g} s"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"
+
+
+def _of(count: int | None, words: str) -> str:
+    return f" ({_bytes(count)} {words})" if count else ""
 
 
 def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:

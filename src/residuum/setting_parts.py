@@ -16,6 +16,7 @@ from residuum.choices import (
     Shuffle,
     Stem,
     StrideIn,
+    TrackerName,
     TrainedOn,
     Tune,
 )
@@ -223,7 +224,10 @@ class RunChoices(Settings, group="Run"):
     save_seconds: Annotated[float, Range(0.0, 86_400.0)] = 60.0
     """Longest time between two checkpoints."""
     tensorboard: bool = False
-    """Also write TensorBoard events into the run folder (package tensorboard)."""
+    """The same as --track tensorboard."""
+    track: tuple[TrackerName, ...] = ()
+    """Also hand the metrics to these trackers: tensorboard, mlflow, wandb (extras of these names). They write into the
+    run folder; to a server only where the environment names one (MLFLOW_TRACKING_URI, WANDB_MODE=online)."""
 
 
 @dataclass(frozen=True, kw_only=True)

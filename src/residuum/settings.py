@@ -35,6 +35,18 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
 
 @dataclass(frozen=True)
+class PlanSettings(TrainSettings):
+    """What `residuum plan` can be told: what the run would be told, and where it is to run."""
+
+    _: KW_ONLY
+    on: Place | None = None
+    """The profile of another machine: a JSON file as --write-profile writes it, edited as you like; say in it what its
+    numbers rest on. By default it is measured here, in seconds."""
+    write_profile: Place | None = None
+    """Write what was measured here as a profile, into this new file."""
+
+
+@dataclass(frozen=True)
 class EvaluateSettings(OfTable, WithWorkers):
     """What `residuum evaluate` can be told."""
 

@@ -34,6 +34,7 @@ from residuum.settings import (
     MachineSettings,
     ModelsSettings,
     PackSettings,
+    PlanSettings,
     PredictSettings,
     ReportSettings,
     ReviewSettings,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from residuum.publishing.publish import Published
     from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
+    from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
     from residuum.records.pack import Packed
     from residuum.records.review import Review
@@ -71,6 +73,18 @@ def train(settings: TrainSettings) -> RunRecord:
     from residuum.training.run import train as train_run
 
     return train_run(settings)
+
+
+@verb(PlanSettings, printing.print_forecast)
+def plan(settings: PlanSettings) -> Forecast:
+    """Say what a run will cost before it begins, measured here in seconds, or on the machine that a profile describes:
+    hours, energy, memory, disk, checkpoints, and what holds it up. It takes the settings of train.
+
+    Examples: residuum plan PHOTOS --model resnet50    residuum plan PHOTOS --epochs 90 --on eight-gpus.json
+    """
+    from residuum.forecast.run import plan as plan_run
+
+    return plan_run(settings)
 
 
 @verb(EvaluateSettings, printing.print_evaluation, announced=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby, islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -30,13 +30,12 @@ from residuum.data.share import rows_of_rank, share
 from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
-from residuum.recipe import Augmentation
+from residuum.recipe import Augmentation, Recipe
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
-
 
 AHEAD_BYTES = 64 * 1024**2
 """On a GPU the pictures of several steps are prepared at once, as many as fit in this as float32."""
@@ -53,7 +52,6 @@ class Batch:
     mix: Mix | None = None
 
 
-T = TypeVar("T")
 Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
@@ -77,6 +75,8 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
     shuffle: Shuffle = order
     repeats: int = 1
     """How often each picture is in a step."""
+    together: int = 1
+    """Pictures side by side in a step that one rank reads, as they are mixed."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -88,7 +88,7 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
 
     def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
         epoch, rows = self.whole(index)
-        return epoch, rows[share(len(rows), self.rank, self.ranks)]
+        return epoch, rows[share(len(rows), self.rank, self.ranks, self.together)]
 
     def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
         """Return a step's epoch and the rows of all ranks, in their order."""
@@ -110,13 +110,13 @@ def distinct(batch_size: int, repeats: int) -> int:
     return -(-batch_size // repeats)
 
 
-def training_plan(
-    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
-) -> TrainingPlan:
-    """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
-    pictures, count = loader.split.pictures, len(loader.split)
-    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
-    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle, repeats=repeats)
+def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> TrainingPlan:
+    """Return a run's steps from `start` on over a loader's pictures, in the order that suits how they lie."""
+    pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
+    shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
+    steps, together = (start, recipe.iterations), 2 if recipe.mixup or recipe.cutmix else 1
+    how = {"repeats": repeats, "together": together}
+    return TrainingPlan(seed, len(loader.split), size, *steps, shuffle=shuffle, **how)
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:

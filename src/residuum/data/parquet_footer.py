@@ -66,9 +66,14 @@ def _footer(file: Any) -> bytes:
 
 def _chunk(said: dict[int, Any]) -> Chunk:
     path = ".".join(part.decode() for part in said[PATH])
-    codec, uncompressed, compressed, data_page = map(said.get, (CODEC, BYTES, STORED_BYTES, DATA_PAGE))
-    nulls = said.get(STATISTICS, {}).get(NULL_COUNT)
-    return Chunk(path, codec, tuple(said.get(ENCODINGS, ())), uncompressed, compressed, data_page, nulls)
+    codec, whole, stored, data_page = (_number(said.get(field)) for field in (CODEC, BYTES, STORED_BYTES, DATA_PAGE))
+    encodings = tuple(map(int, said.get(ENCODINGS, ())))
+    return Chunk(path, codec, encodings, whole, stored, data_page, _number(said.get(STATISTICS, {}).get(NULL_COUNT)))
+
+
+def _number(value: Any) -> int | None:
+    """Return a whole number; a field of another type is as none, as Thrift has it."""
+    return value if type(value) is int else None
 
 
 # --- Thrift's compact protocol -------------------------------------------------------------------

@@ -10,9 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def share(count: int, rank: int, ranks: int) -> slice:
-    """Return the stretch of `count` things that is rank `rank`'s, from 0: together all, once; none is longer by two."""
-    return slice(rank * count // ranks, (rank + 1) * count // ranks)
+def share(count: int, rank: int, ranks: int, together: int = 1) -> slice:
+    """Return the stretch of `count` things that is rank `rank`'s, from 0: together all, once; none is longer by two.
+
+    With `together`, so many that stand side by side go to one rank, and are counted as one thing.
+    """
+    groups = -(-count // together)
+    first, last = (number * groups // ranks * together for number in (rank, rank + 1))
+    return slice(first, min(last, count))
 
 
 def rows_of_rank(

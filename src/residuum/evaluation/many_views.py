@@ -18,7 +18,7 @@ from torch.nn.functional import pad
 from residuum.choices import EvaluationViews, Interpolation
 from residuum.compute import Compute
 from residuum.data.batches import Loader, natural_size
-from residuum.data.cut_views import CutView, cut_views
+from residuum.data.cuts import CutView, cut_views
 from residuum.data.decode import Pixels, resized
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError

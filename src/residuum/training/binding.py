@@ -19,7 +19,7 @@ from residuum.settings import TrainSettings
 
 FREE = {
     *("data", "start", "resume", "out", "skip_broken"),  # what the pictures are, their fingerprint says
-    *("device", "threads", "workers", "checkpointing", "save_seconds", "tensorboard"),
+    *("device", "threads", "workers", "checkpointing", "save_seconds", "tensorboard", "track"),
 }
 """Settings that decide where and how it is computed, not what is learned: they may be changed on the way."""
 

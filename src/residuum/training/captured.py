@@ -11,7 +11,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from residuum.console import say
+from residuum.console import warn
 from residuum.data.batches import Batch, TrainingPlan
 from residuum.data.mixing import Mix
 from residuum.training.loop import (
@@ -145,6 +145,6 @@ class _Kind:
                 self._step()
         except RuntimeError as error:
             self.job.optimizer.zero_grad()
-            say(f"the step cannot be recorded and is launched kernel by kernel: {error}")
+            warn(f"the step cannot be recorded and is launched kernel by kernel: {error}")
         else:
             self.graph = graph

@@ -78,7 +78,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
     recipe = job.recipe
-    plan = training_plan(job.loader, job.seed, recipe.batch_size, state.step, recipe.iterations, recipe.repeats)
+    plan = training_plan(job.loader, job.seed, recipe, state.step)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
     _to_training(job)

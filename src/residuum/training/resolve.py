@@ -36,6 +36,7 @@ from residuum.training.way import (
     HARDLY,
     chosen_start,
     fewer_passes,
+    is_balanced,
     is_few_photographs,
     refuse_lone_pictures,
     say_if_long,
@@ -47,9 +48,6 @@ check_known(RecipeChoices, Recipe)
 
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
-
-UNEVEN = 3
-"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 
 BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
 """Recipes that judge training pictures by nets that have not seen them, and what they tune."""
@@ -92,10 +90,13 @@ class Resolved:
         return len(self.cut.training if self.cut else self.data.train)
 
 
-def resolve(settings: TrainSettings) -> Resolved:
-    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
+def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
+    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures).
+
+    Without `looking` it is not seen to that every picture can be read.
+    """
     unasked = not _asked_of_net(settings)
-    settings, data, start, named_recipe = _opened(settings)
+    settings, data, start, named_recipe = _opened(settings, looking)
     if named_recipe in BY_FOLDS:  # nothing is kept aside
         tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
         settings = replace(settings, tune=tuned, validation=kept)
@@ -121,7 +122,7 @@ def resolve(settings: TrainSettings) -> Resolved:
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
             shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=image_size > SMALL),
-            balance=_is_balanced(settings, named_recipe, data),
+            balance=is_balanced(settings.balance, data, by_folds=named_recipe in BY_FOLDS),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.workers(settings.workers),
@@ -137,7 +138,7 @@ def resolve(settings: TrainSettings) -> Resolved:
     )
 
 
-def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
+def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
     """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
     named_recipe = recipe_name(_asked_recipe(settings), settings.target)
     start = load(start_file(str(settings.start)), backbone=True) if settings.start is not None else None
@@ -147,7 +148,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
-    data = readable(data, skip_broken=settings.skip_broken)
+    data = readable(data, skip_broken=settings.skip_broken) if looking else data
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
@@ -220,20 +221,6 @@ def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> Re
         name = "tune_all"
     _refuse_idle(settings, name)
     return name
-
-
-def _is_balanced(settings: TrainSettings, recipe: RecipeName, data: ImageData) -> bool:
-    """Say whether classes are to count alike: as was asked, or where few pictures are spread unevenly."""
-    if settings.balance is not None or recipe not in BY_FOLDS:
-        return bool(settings.balance)
-    counts = np.unique(data.train.labels, return_counts=True)[1]
-    uneven = counts.max() >= UNEVEN * counts.min()
-    if uneven:
-        say(
-            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
-            "(--no-balance: every picture does)"
-        )
-    return bool(uneven)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:

@@ -1,4 +1,4 @@
-"""Several views of each picture, which may differ in size, cut by worker processes."""
+"""Several views of each picture, cut by worker processes. Letters: H, W a picture's height and width, h, w a view's."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
