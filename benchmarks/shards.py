@@ -1,12 +1,12 @@
 """Training input from shards beside that from a folder: throughput, memory, and what an order costs a cold disk.
 
 SCRATCH is filled with 100,000 small pictures and photographs of 5 GB, as a folder of hard links to few files, which the
-system keeps in memory, so that the folder is read as fast as any; as `data pack` writes them; and as tar shards. One kind
-of shards lies there at a time, so 6 GB must be free. What is there at the end is removed.
+system keeps in memory, so that the folder is read as fast as any; as `data pack` writes them; and as tar shards. One
+kind of shards lies there at a time, so 6 GB must be free. What is there at the end is removed.
 
 - photographs and small: images per second of whole training batches by two processes that decode, of three rounds.
-- memory: anonymous memory of all processes together (Pss_Anon), above what they have before the data are opened, over an
-  epoch of the 5 GB.
+- memory: anonymous memory of all processes together (Pss_Anon), above what they have before the data are opened, over
+  an epoch.
 - cold: MB per second of reading without decoding, after the system has been told to forget the files, in either order.
 """
 

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from test_training import same_tensors, stop_after_step
 
+from residuum import runs
 from residuum.data import pack as packing
 from residuum.data import packed, parquet, windows
 from residuum.data.batches import TrainingPlan
@@ -29,11 +31,12 @@ from residuum.data.parquet import ParquetPictures, open_parquet
 from residuum.data.parquet_values import where_they_lie
 from residuum.data.tars import open_tars
 from residuum.data.windows import Windows, blocks_of, chosen_shuffle, stretches
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.records.codec import read_record
 from residuum.records.run import RunSettings
 from residuum.settings import PackSettings, TrainSettings
 from residuum.training.binding import own_settings, refuse_other_shards, shards_digest
+from residuum.training.run import train
 
 CLASSES = ("cat", "dog", "eel")
 COUNT = 60
@@ -544,3 +547,28 @@ def test_a_run_does_not_go_on_with_other_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="other shards than it began with"):
         refuse_other_shards(tmp_path, digests[4], digests[5])
     assert shards_digest(TrainSettings(), open_tars(tmp_path / "4").train.pictures) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
+def test_a_run_on_shards_goes_on_in_the_middle_of_one_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 2000)
+    root = tars(tmp_path / "tars", shards=2)
+    asked = TrainSettings(str(root), model="resnet20", blocks=(1, 1, 1), widths=(16, 16, 16), epochs=3, image_size=72)
+    asked = replace(asked, batch_size=8, from_nothing=True, workers=0)
+    whole = train(replace(asked, out=str(tmp_path / "whole")))
+    with_workers = train(replace(asked, out=str(tmp_path / "workers"), workers=2))
+    all_at_once = train(replace(asked, out=str(tmp_path / "all"), shuffle="all"))
+    stop_after_step(monkeypatch, 9)  # in the second epoch, whose first shard is not half read
+    with pytest.raises(Stopped):
+        train(replace(asked, out=str(tmp_path / "stopped")))
+    monkeypatch.undo()
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 2000)
+    again = train(TrainSettings(resume=str(tmp_path / "stopped")))
+    assert whole.settings.resolved["shuffle"] == "windows"
+    assert same_tensors(whole.path / runs.MODEL, again.path / runs.MODEL)
+    assert same_tensors(whole.path / runs.MODEL, with_workers.path / runs.MODEL)
+    assert not same_tensors(whole.path / runs.MODEL, all_at_once.path / runs.MODEL)
+    assert whole.data.fingerprint == all_at_once.data.fingerprint
