@@ -80,6 +80,7 @@ __all__ = [
     "serve",
     "show",
     "study",
+    "sweep",
     "this_machine",
     "train",
     "trim",
@@ -101,6 +102,7 @@ trim = verbs.trim.python
 show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
+sweep = verbs.sweep.python
 check = verbs.check.python
 review = verbs.review.python
 fetch = verbs.fetch.python

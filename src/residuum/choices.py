@@ -22,6 +22,7 @@ RecipeName = Literal[
     "he2015_cifar",
     "he2015_imagenet",
 ]
+SweepCost = Literal["training", "seconds", "inference", "parameters"]
 TrainedOn = Literal["here", "ray", "slurm"]
 Tune = Literal["head", "last", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
