@@ -1,5 +1,6 @@
 """Many nets, wherever they are trained: the same run folders, to the digit, and nothing lost with a worker."""
 
+import math
 import os
 import signal
 import subprocess
@@ -8,7 +9,9 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_up_slurm import made_up_slurm
@@ -282,3 +285,46 @@ def _say(path: Path, state: str) -> None:
     for _ in range(20):  # whatever the job's shell says meanwhile
         path.write_text(state, encoding="utf-8")
         time.sleep(0.05)
+
+
+# --- what many workers would give ---------------------------------------------------------------
+
+
+@pytest.fixture
+def many_nets(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    return import_module("many_nets")
+
+
+def test_without_losses_the_simulation_is_what_can_be_counted(many_nets: Any) -> None:
+    ideal = many_nets.Cluster(
+        net=10.0, varies=0.0, start=0.0, driver=0.0, between_losses=1e15, back=0.0, checkpoint=0.0
+    )
+    for nets, workers in ((12, 3), (13, 3), (5, 8)):
+        assert many_nets.simulate(ideal, nets, workers, 0)["seconds"] == pytest.approx(10 * math.ceil(nets / workers))
+    one_by_one = replace(ideal, driver=2.0)  # of which a thousand workers wait for each other
+    assert many_nets.simulate(one_by_one, 100, 1000, 0)["seconds"] == pytest.approx(100 * 2 + 10)
+    assert many_nets.simulate(replace(ideal, start=1.0), 6, 2, 0)["seconds"] == pytest.approx(3 * 11)
+
+
+def test_simulated_nets_keep_grahams_bound(many_nets: Any) -> None:
+    """Graham 1966: in any order, at most 2 - 1/m times the best; which is no less than the mean load or the longest."""
+    varied = many_nets.Cluster(
+        net=10.0, varies=1.0, start=0.0, driver=0.0, between_losses=1e15, back=0.0, checkpoint=0.0
+    )
+    alone = many_nets.simulate(varied, 40, 1, 3)["seconds"]
+    longest = many_nets.simulate(varied, 40, 40, 3)["seconds"]
+    assert alone == pytest.approx(400, rel=0.5)
+    for workers in (2, 5, 11):
+        least = max(alone / workers, longest)
+        assert least * (1 - 1e-9) <= many_nets.simulate(varied, 40, workers, 3)["seconds"] <= (2 - 1 / workers) * least
+
+
+def test_simulated_losses_cost_what_renewal_theory_says(many_nets: Any) -> None:
+    """Losses are a Poisson process: each costs a start, half a checkpoint's time and the wait for another worker."""
+    cluster = many_nets.Cluster(
+        net=100.0, varies=0.0, start=1.0, driver=0.0, between_losses=1_000.0, back=20.0, checkpoint=10.0
+    )
+    whole = many_nets.simulate(cluster, 4_000, 1, 0)["seconds"] / 4_000
+    busy = 101 / (1 - (1 + 5) / 1_000)  # whole = 101 + losses x (1 + 5), losses = busy time / 1,000
+    assert whole == pytest.approx(busy * (1 + 20 / 1_000), rel=0.01)

@@ -52,7 +52,7 @@ def train_on_ray(
     Raises:
         UserError: the package is absent, or there is no cluster at the address.
     """
-    with _connected(where) as ray:
+    with connected(where) as ray:
         task = ray.remote(train_there)
         waiting, running = list(jobs), dict[Any, Path]()
         try:
@@ -91,8 +91,8 @@ def train_there(folder: str, threads: int, version: str) -> str:
 
 
 @contextmanager
-def _connected(where: WhereTrained) -> Iterator[Any]:
-    """Join the cluster at an address, or begin one here that ends with the work."""
+def connected(where: WhereTrained) -> Iterator[Any]:
+    """Join the cluster at an address, or begin one here that ends with the work (UserError as above)."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
