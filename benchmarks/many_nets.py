@@ -55,7 +55,7 @@ ASSUMED = {"nets": 5_000, "net": 600.0, "varies": 0.3, "between_losses": 86_400.
 ASSUMED_WORDS = (
     "5,000 nets of 10 minutes each (lognormal, sd 0.3 of the mean), in the order of the grid; a worker waits for the "
     "driver, which sees to one net at a time; each worker is lost once a day in the mean (exponential) and is back "
-    "after 2 minutes; a checkpoint a minute; the shared file system is as quick for all as the disk here is for one, and a "
+    "after 2 minutes; a checkpoint a minute; the shared file system is as quick for all as the disk here for one; a "
     "machine's cores do not slow each other down."
 )
 

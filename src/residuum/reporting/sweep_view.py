@@ -26,7 +26,7 @@ STANDINGS = {
 }
 STYLES = {"front": 0, "near": 3, "behind": 2}
 LEFT, RIGHT = 52.0, 388.0
-MANY_TIMES = 20
+MANY_TIMES = 10
 """Costs of so many times the lowest are drawn by their logarithm."""
 
 
@@ -61,7 +61,7 @@ class SweepView:
     def heads(self) -> list[str]:
         """Return the table's headings."""
         varied = [name.replace("_", " ") for name in self.sweep.over]
-        return ["#", *varied, "accuracy", "n", "test", "training", "seconds", "a picture", "parameters", "front"]
+        return ["#", *varied, "accuracy", "front", "n", "test", "training", "seconds", "a picture", "parameters"]
 
 
 def view_sweep(sweep: SweepRecord) -> SweepView:

@@ -16,6 +16,7 @@ from msgspec import structs
 
 from residuum import machine, runs
 from residuum.console import say
+from residuum.data.contract import ColumnNames
 from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
 from residuum.errors import UserError
@@ -66,6 +67,11 @@ def sweep(settings: SweepSettings) -> Path:
     return folder
 
 
+def _pictures(base: TrainSettings) -> str:
+    """Return what the data set is called."""
+    return open_pictures_of(str(base.data), ColumnNames(base.image_column, base.label_column)).name
+
+
 def _base(settings: SweepSettings) -> TrainSettings:
     """Return what does not vary (UserError where a run would be gone on with)."""
     if settings.resume is not None:
@@ -97,7 +103,7 @@ def _judged(
     """Return a combination with the figures of its runs, and the split they are of."""
     done = [runs.read_run(folder) for folder in folders.values() if is_finished(folder)]
     failed = tuple(
-        Failed(folder.name, seed, str(faults.get(folder.name, "it was not trained")))
+        Failed(folder.name, seed, _in_words(faults.get(folder.name)))
         for seed, folder in folders.items()
         if not is_finished(folder)
     )
@@ -115,6 +121,11 @@ def _judged(
         inference=cost.multiply_adds if cost else None,
         parameters=cost.parameters if cost else None,
     ), {split for _, split in judged}
+
+
+def _in_words(fault: UserError | None) -> str:
+    said = f"{fault.what}: {fault.why or fault.mend}" if fault else "it was not trained"
+    return " ".join(said.split())
 
 
 def accuracy(run: runs.RunRecord) -> tuple[float, str] | None:
@@ -152,7 +163,7 @@ def _record(
     standing = {id(one): where for one, where in zip(placed, standings(points), strict=True)}
     return SweepRecord(
         kind="sweep",
-        data=open_pictures_of(str(base.data)).name,
+        data=_pictures(base),
         command=command(settings),
         over={name: tuple(values) for name, values in varied.items()},
         seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
@@ -189,7 +200,7 @@ def _name(base: TrainSettings, varied: Mapping[str, Mapping[str, Any]]) -> str:
     """Name a sweep by what decides it, but for its seeds: more of them go on with it."""
     deciding = json.dumps([explicit(base), {name: list(values) for name, values in varied.items()}], default=str)
     digest = hashlib.sha256(deciding.encode()).hexdigest()[:8]
-    words = [open_pictures_of(str(base.data)).name, *(name.replace("_", "-") for name in varied)]
+    words = [_pictures(base), *(name.replace("_", "-") for name in varied)]
     return "-".join([*words, digest])
 
 
