@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from residuum import machine
+from residuum.console import tell_on_stderr
 
 if TYPE_CHECKING:
     from browser import Tab
@@ -68,6 +69,7 @@ def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory
         patch.setenv("RESIDUUM_CACHE", str(cache))
         told_what_is_fastest(cache)
         patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug: nothing need be on the disk
+        tell_on_stderr()  # as the command does, so that each test reads there what was said
         yield
 
 

@@ -73,6 +73,8 @@ __all__ = [
     "lesion",
     "load",
     "model_table",
+    "pack",
+    "plan",
     "predict",
     "publish",
     "report",
@@ -91,6 +93,7 @@ __all__ = [
 __version__ = VERSION
 
 train = verbs.train.python
+plan = verbs.plan.python
 evaluate = verbs.evaluate.python
 bench = verbs.bench.python
 export = verbs.export.python
@@ -104,6 +107,7 @@ card = verbs.card.python
 publish = verbs.publish.python
 sweep = verbs.sweep.python
 check = verbs.check.python
+pack = verbs.pack.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python

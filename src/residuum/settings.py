@@ -35,6 +35,18 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
 
 @dataclass(frozen=True)
+class PlanSettings(TrainSettings):
+    """What `residuum plan` can be told: what the run would be told, and where it is to run."""
+
+    _: KW_ONLY
+    on: Place | None = None
+    """The profile of another machine: a JSON file as --write-profile writes it, edited as you like; say in it what its
+    numbers rest on. By default it is measured here, in seconds."""
+    write_profile: Place | None = None
+    """Write what was measured here as a profile, into this new file."""
+
+
+@dataclass(frozen=True)
 class EvaluateSettings(OfTable, WithWorkers):
     """What `residuum evaluate` can be told."""
 
@@ -220,6 +232,19 @@ class CheckSettings(OfTable):
 
     data: Place | None = None
     """The data to look at."""
+
+
+@dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: Place | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
 
 
 @dataclass(frozen=True)
