@@ -50,6 +50,7 @@ ALL = USES | {
     "dispatch",
     "explanation",
     "studies",
+    "sweeps",
     "publishing",
     "reporting",
     "page",
@@ -92,6 +93,7 @@ LADDER = {
     "serving": USES | {"prediction", "explanation", "page"},
     "dispatch": USES | {"training"},
     "studies": USES | {"training", "prediction", "depth", "dispatch"},
+    "sweeps": USES | {"training", "dispatch", "studies"},
     "page": set(),
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
