@@ -149,9 +149,9 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
     """
     from residuum.data import digits
-    from residuum.studies import trained
+    from residuum.dispatch import job
 
-    remembered = trained.open_pictures_of, trained._fingerprint
+    remembered = job.open_pictures_of, job._fingerprint
     monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)

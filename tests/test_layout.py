@@ -46,6 +46,7 @@ ALL = USES | {
     "forecast",
     "prediction",
     "depth",
+    "dispatch",
     "explanation",
     "studies",
     "publishing",
@@ -87,7 +88,8 @@ LADDER = {
     "depth": USES | {"training"},
     "explanation": USES | {"training", "depth"},
     "serving": USES | {"prediction", "explanation", "page"},
-    "studies": USES | {"training", "prediction", "depth"},
+    "dispatch": USES | {"training"},
+    "studies": USES | {"training", "prediction", "depth", "dispatch"},
     "page": set(),
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.runs import RunRecord
     from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings
@@ -60,6 +61,11 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     """
     print_json(findings) if json else _print_found(findings)
     total = sum(split["pictures"] for split in findings["splits"].values())
+    if shards := (findings["shards"] or {}).get("broken"):
+        raise PartlyDone(
+            f"{len(shards):,} of {findings['shards']['checked']:,} shards are broken",
+            listed(one["name"] for one in shards),
+        )
     if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
         raise (PartlyDone if broken < total else UserError)(f"{broken:,} of {total:,} pictures cannot be read")
 
@@ -72,6 +78,15 @@ def _print_found(findings: dict[str, Any]) -> None:
             "".join(f"{'':<11}{count:>8,}  {one_line(label)}\n" for label, count in split["per_class"].items()), end=""
         )
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
+
+
+def print_packed(settings: object, packed: Packed, json: bool) -> None:
+    """Print what was written."""
+    if json:
+        return print_json(packed)
+    there = f", {packed.there:,} of them there before" if packed.there else ""
+    print(f"packed   {packed.pictures:,} pictures, {packed.bytes / 1e6:,.1f} MB, in {packed.shards:,} shards{there}")
+    return print(f"data     {packed.folder}")
 
 
 REVIEWED = {

@@ -19,6 +19,7 @@ from residuum.setting_parts import (
     RunChoices,
     Seed,
     TrainingCompute,
+    WhereTrained,
     WhichNet,
     WhichRecipe,
     WithWorkers,
@@ -189,7 +190,7 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True)
-class StudySettings(OnDevice):
+class StudySettings(WhereTrained, OnDevice):
     """What `residuum study` can be told."""
 
     names: tuple[str, ...] = ()
@@ -215,6 +216,19 @@ class CheckSettings(OfTable):
 
     data: Place | None = None
     """The data to look at."""
+
+
+@dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: Place | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ from residuum.settings import (
     LesionSettings,
     MachineSettings,
     ModelsSettings,
+    PackSettings,
     PlanSettings,
     PredictSettings,
     ReportSettings,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
@@ -325,6 +327,21 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     return check_data(data, show_progress("looking"))
+
+
+@verb(PackSettings, printing.print_packed, name="data pack", announced=True)
+def pack(settings: PackSettings) -> Packed:
+    """Write pictures as Parquet shards in Hugging Face's layout, with checksums, for data larger than memory.
+
+    A call that was interrupted goes on when it is repeated. `train` reads shards each picture where it lies.
+
+    Examples: residuum data pack PHOTOS SHARDS
+    """
+    from residuum.data.pack import pack as pack_data
+
+    if settings.data is None or settings.out is None:
+        raise UserError("which pictures, and where to?", "", "residuum data pack FOLDER OUT")
+    return pack_data(settings)
 
 
 @verb(ReviewSettings, printing.print_review, name="data review", announced=True)

@@ -27,6 +27,7 @@ from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.deep import Span
 from residuum.data.digits import Scans
+from residuum.data.remote import address_of, state_there
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import remove_unfinished, replacing
@@ -112,10 +113,13 @@ def _state_of_files(pictures: Pictures) -> str | None:
     states, newest = [f"1{column}{rows}\n"], 0
     try:
         for path in files:
+            if address := address_of(path):
+                states.append(f"{address}\0{state_there(address)}\n")
+                continue
             status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
             states.append(f"{path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n")
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
-    except OSError:
+    except (OSError, UserError):
         return None
     if time.time_ns() - newest < SETTLED_NS:
         return None

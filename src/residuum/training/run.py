@@ -30,6 +30,7 @@ from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
+from residuum.training.average import average_of
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
@@ -138,6 +139,7 @@ def _train_net(
         resolved.compute,
         resolved.settings.seed,
         weights_there(resolved),
+        average_of(net, resolved.recipe),
     )
     validate = partial(_validation_scores, job, loaders.get("validation"))
     take_steps(folder, resolved, job, validate, asked_to_stop, track)
@@ -165,7 +167,8 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
     kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
     views = resolved.recipe.views if resolved.recipe.name in BY_FOLDS else "single"  # others' are for judging alone
-    how = replace(loaders["train"].preprocessing, views=views)
+    size, resize = resolved.image_size, resolved.resize_to  # training may see less
+    how = replace(loaders["train"].preprocessing, image_size=size, resize_to=resize, views=views)
     save_classifier(run / runs.MODEL, net, resolved.spec, classes, how, about, kept)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def take_steps(
     net, optimizer, state, run = job.net, job.optimizer, State(), kept.folder()
     settings, steps = bound(resolved.settings), job.recipe.iterations
     if has_checkpoint(run):
-        state = restore_checkpoint(run, net, optimizer, settings, steps, warn=warn)
+        state = restore_checkpoint(run, net, optimizer, settings, steps, warn=warn, average=job.average)
         runs.cut_metrics(run, state.step, warn=warn)
         say(f"going on from step {state.step} of {steps}")
     with shown(state.step, steps) as show:
@@ -49,7 +49,7 @@ def take_steps(
 
         callbacks = Callbacks(
             report=report,
-            save=lambda now: save_checkpoint(kept.folder(), net, optimizer, now, settings),
+            save=lambda now: save_checkpoint(kept.folder(), net, optimizer, now, settings, job.average),
             validate=validate,
             asked_to_stop=asked_to_stop,
         )

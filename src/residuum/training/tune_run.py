@@ -30,6 +30,7 @@ from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
 from residuum.tracking.contract import Track
+from residuum.training.average import average_of
 from residuum.training.binding import bound
 from residuum.training.features import features
 from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss
@@ -120,7 +121,8 @@ class _Work:
         recipe = _for_fewer(recipe, len(self.labels), len(loader.split))
         optimizer = make_optimizer(net, recipe, compute.dtype)
         weights = weights_there(self.resolved)
-        return Job(net, self.forward, optimizer, recipe, loader, compute, self.resolved.settings.seed, weights)
+        seed, average = self.resolved.settings.seed, average_of(net, recipe)
+        return Job(net, self.forward, optimizer, recipe, loader, compute, seed, weights, average)
 
 
 def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, asked_to_stop: AskedToStop) -> _Work:
