@@ -2,8 +2,10 @@
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from residuum import machine
 from residuum.data.batches import SMALL
@@ -14,7 +16,8 @@ from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.forecast.measure import Net, Source, judged_in
 from residuum.forecast.memory import memory_there
-from residuum.models.count import activation_bytes, cost
+from residuum.models.count import cost, saved_bytes
+from residuum.models.resnet import ResNet
 from residuum.records.forecast import Disk, Forecast, Part, Profile, Seconds
 from residuum.training.features import BATCH
 from residuum.training.resolve import Resolved
@@ -166,6 +169,8 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         saving=0.0,
         judging=work.judged * seen,
     )
+    share = max(1, recipe.batch_size // profile.devices)
+    activations = _activations(resolved) * share * profile.bytes_a_number // 4
     return _forecast(
         work,
         on=profile.name,
@@ -174,7 +179,7 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         seconds=seconds,
         joules=None if profile.watts is None else profile.watts * seconds.total,
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
-        memory=3 * weights + _activations(resolved, profile),
+        memory=3 * weights + activations,
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
         checkpoints=saves,
@@ -184,10 +189,10 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
     )
 
 
-def _activations(resolved: Resolved, profile: Profile) -> int:
-    """Return the bytes of what one device keeps of its share of a batch for the backward pass."""
-    share = max(1, resolved.recipe.batch_size // profile.devices)
-    return activation_bytes(resolved.spec, resolved.image_size, share) * profile.bytes_a_number // 4
+def _activations(resolved: Resolved) -> int:
+    """Return the bytes that a picture's activations take in a step, in float32: counted on a step of two."""
+    net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
+    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,))) // 2
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:
