@@ -20,7 +20,7 @@ import pytest
 
 from residuum import console, machine, runs
 from residuum.console import say
-from residuum.data import batches
+from residuum.data import workers
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, hold, replacing, write_json, write_whole
 from residuum.records.codec import line
@@ -295,7 +295,7 @@ def test_workers_end_with_a_process_that_is_killed() -> None:
 
 
 def _work() -> None:
-    batches._quiet_worker(0)
+    workers.quiet_worker(0)
     for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
         os.kill(os.getpid(), number)
     time.sleep(60)
@@ -306,7 +306,7 @@ def test_a_worker_ended_from_outside_is_one_clear_error() -> None:
         yield 1
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that…\nmore")
 
-    served = batches._from_workers(ended())
+    served = workers.from_workers(ended())
     assert next(served) == 1
     with pytest.raises(UserError, match="from outside") as error:
         next(served)

@@ -22,7 +22,7 @@ from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
 from residuum import verbs
-from residuum.console import say, secure_streams
+from residuum.console import say, secure_streams, tell_on_stderr
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -183,6 +183,7 @@ def main() -> None:
     a word, an output that takes no more with one.
     """
     secure_streams()
+    tell_on_stderr()
     _escape_what_cannot_be_shown()
     _refuse_no_folder()
     try:

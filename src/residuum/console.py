@@ -1,5 +1,8 @@
-"""What is said to the person, always on stderr: stdout belongs to the figures."""
+"""What is said to the person: by `logging`, where who uses the library chooses the handler, and by the command's own on
+stderr, as stdout belongs to the figures.
+"""
 
+import logging
 import os
 import re
 import sys
@@ -12,11 +15,41 @@ from typing import Any, TextIO
 SECONDS_BETWEEN = 5.0
 
 
+LOGGER = logging.getLogger("residuum")
+"""Whoever uses the library chooses its handler; without one nothing is printed."""
+LOGGER.addHandler(logging.NullHandler())
+
+
 def say(text: str) -> None:
-    """Print a line for the person; where nobody can be told any more, what is being done goes on."""
-    if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
-        with suppress(OSError, ValueError):
-            print(visible(text), file=sys.stderr, flush=True)
+    """Tell the person, as INFO; where nobody can be told any more, what is being done goes on."""
+    LOGGER.info("%s", visible(text))
+
+
+def warn(text: str) -> None:
+    """Tell the person of something that is not as it should be, as WARNING."""
+    LOGGER.warning("%s", visible(text))
+
+
+class _OnStderr(logging.Handler):
+    """The command's: each message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
+            with suppress(OSError, ValueError):
+                print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+def tell_on_stderr() -> None:
+    """Let all that is said stand on stderr, and nowhere else, as the command does."""
+    if not is_told_on_stderr():
+        LOGGER.addHandler(_OnStderr())
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def is_told_on_stderr() -> bool:
+    """Say whether this is the command, which may draw on the terminal."""
+    return any(isinstance(one, _OnStderr) for one in LOGGER.handlers)
 
 
 class Forgiving:

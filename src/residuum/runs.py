@@ -63,6 +63,7 @@ EXPLAINED = "explained.json"  # why a net answers as it does
 EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"
 EVENTS = "tensorboard"
+MLFLOW = "mlflow"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
 
 BEGUN = {DATA, START, ENVIRONMENT, SPLIT, LOCK}

@@ -19,6 +19,7 @@ from residuum.setting_parts import (
     RunChoices,
     Seed,
     TrainingCompute,
+    WhereTrained,
     WhichNet,
     WhichRecipe,
     WithWorkers,
@@ -31,6 +32,18 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
     Python reads bases from the last to the first: the fields begin with the data.
     """
+
+
+@dataclass(frozen=True)
+class PlanSettings(TrainSettings):
+    """What `residuum plan` can be told: what the run would be told, and where it is to run."""
+
+    _: KW_ONLY
+    on: Place | None = None
+    """The profile of another machine: a JSON file as --write-profile writes it, edited as you like; say in it what its
+    numbers rest on. By default it is measured here, in seconds."""
+    write_profile: Place | None = None
+    """Write what was measured here as a profile, into this new file."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True)
-class StudySettings(OnDevice):
+class StudySettings(WhereTrained, OnDevice):
     """What `residuum study` can be told."""
 
     names: tuple[str, ...] = ()
@@ -203,6 +216,19 @@ class CheckSettings(OfTable):
 
     data: Place | None = None
     """The data to look at."""
+
+
+@dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: Place | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
 
 
 @dataclass(frozen=True)

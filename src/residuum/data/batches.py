@@ -3,10 +3,6 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,14 +17,18 @@ from torch.utils.data import DataLoader, Dataset
 
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views, hashes_there
+from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
+from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order
+from residuum.data.rng import order, repeated
+from residuum.data.share import rows_of_rank, share
+from residuum.data.windows import Windows
+from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
 from residuum.recipe import Augmentation
 
@@ -44,12 +44,13 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     epoch: int
+    mix: Mix | None = None
 
 
 T = TypeVar("T")
@@ -57,15 +58,25 @@ Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
 
+Shuffle = Callable[[int, int, int], NDArray[np.int64]]
+"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
+
+
 @dataclass(frozen=True)
 class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run; the last, short batch of an epoch is dropped."""
+    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
 
     seed: int
     num_pictures: int
     batch_size: int
+    """Pictures in a step, of all ranks together."""
     start: int
     stop: int
+    rank: int = 0
+    ranks: int = 1
+    shuffle: Shuffle = order
+    repeats: int = 1
+    """How often each picture is in a step."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -76,14 +87,36 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         return self.stop - self.start
 
     def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
+        epoch, rows = self.whole(index)
+        return epoch, rows[share(len(rows), self.rank, self.ranks)]
+
+    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
+        """Return a step's epoch and the rows of all ranks, in their order."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        rows = _order(self.seed, epoch, self.num_pictures)
-        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
+        order_of_all = _order(self.shuffle, self.seed, epoch, self.num_pictures)
+        once = rows_of_rank(order_of_all, distinct(self.batch_size, self.repeats), place)
+        return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
 
 
-_order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
+@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
+def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
+    return shuffle(seed, epoch, num_pictures)
+
+
+def distinct(batch_size: int, repeats: int) -> int:
+    """Return how many different pictures are in a batch where each is `repeats` times."""
+    return -(-batch_size // repeats)
+
+
+def training_plan(
+    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
+) -> TrainingPlan:
+    """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
+    pictures, count = loader.split.pictures, len(loader.split)
+    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
+    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle, repeats=repeats)
 
 
 def one_pass(num_pictures: int, batch_size: int) -> Plan:
@@ -99,6 +132,11 @@ class Served(Protocol):
     @property
     def split(self) -> Split:
         """Return the pictures and their labels."""
+        ...
+
+    @property
+    def in_windows(self) -> bool:
+        """Say whether training shuffles them by windows (windows.py)."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -125,6 +163,7 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
+    in_windows: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
@@ -154,7 +193,8 @@ class Loader:
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
-            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
+            picked = torch.from_numpy(rows % len(self.split))
+            yield Batch(images, labels[picked].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -242,7 +282,8 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
             views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
                 sizes
             )
-            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            picked = torch.from_numpy(together % len(images)).to(images.device, non_blocking=True)
+            theirs = labels[picked].split_with_sizes(sizes)
             yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
@@ -271,9 +312,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
-        )
+        where = how.image_size, self.augmentation, self.seed, epoch, how.greys, fill_of(how)
+        views, shifts = augmented_views(self.pictures, rows, *where)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
@@ -289,9 +329,9 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         sampler=plan,
         batch_size=None,  # the plan has made the batches
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -351,42 +391,11 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         sampler=steps,
         batch_size=None,
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         together, sizes = made
         parts = together.split([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
-
-
-def _from_workers(workers: Iterable[T]) -> Iterator[T]:
-    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
-    try:
-        yield from workers
-    except RuntimeError as error:  # torch has no kind of its own for it
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that decodes pictures was ended from outside",
-            str(error).splitlines()[0],
-            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
-        ) from error
-
-
-def _quiet_worker(_number: int) -> None:
-    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that this one works for, however it comes, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

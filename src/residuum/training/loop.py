@@ -6,17 +6,20 @@ Letters: N training pictures, B of them in a step, K classes.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
 
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Served, TrainingPlan
+from residuum.data.batches import Batch, Served, TrainingPlan, training_plan
+from residuum.data.mixing import Mix, mixed
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
+from residuum.training.average import Average, averaged
+from residuum.training.loss import leading, mean_loss
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
@@ -41,6 +44,8 @@ class Job:
     seed: int
     class_weights: Tensor | None = None
     """(K,): what a picture of each class counts in the loss; by default all alike."""
+    average: Average | None = None
+    """What is judged and kept in place of the last weights, if the recipe asks for it."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,15 @@ Steps = Callable[[Job, State, TrainingPlan], Iterator[Taken]]
 
 @sharing_cores()
 def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps: Steps | None = None) -> None:
-    """Train from `state` to the recipe's last step; `steps` takes them, by default one by one.
+    """Train from `state` to the recipe's last step; `steps` takes them, by default one by one. An average, if there is
+    one, is then what the net is.
 
     Raises:
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
+    recipe = job.recipe
+    plan = training_plan(job.loader, job.seed, recipe.batch_size, state.step, recipe.iterations, recipe.repeats)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
     _to_training(job)
@@ -86,7 +93,9 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             callbacks.report(_step_line(state, plan, loss, rate))
             last_report = now
         if ends:
-            callbacks.report(_epoch_line(state, plan, callbacks.validate()))
+            with averaged(job.average):
+                validation = callbacks.validate()
+            callbacks.report(_epoch_line(state, plan, validation))
             _to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
@@ -98,6 +107,8 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             raise Stopped(f"stopped after step {state.step}; everything is saved", code)
         started = time.monotonic()
     callbacks.save(state)
+    if job.average is not None:
+        job.average.settle()
 
 
 def _to_training(job: Job) -> None:
@@ -117,7 +128,8 @@ def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
     Raises:
         UserError: see train_step.
     """
-    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+    for served in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+        batch = mixed_batch(job, served)
         rate = job.recipe.rate(state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
         seed_step(job, state.step)
@@ -145,15 +157,38 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
-    loss, correct, norm = forward_and_backward(job, at_size(job.recipe, step, batch.images), batch.labels)
+    images = at_size(job.recipe, step, batch.images)
+    loss, correct, norm = forward_and_backward(job, images, batch.labels, batch.mix)
     if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
         raise not_finite(step, rate, loss.item(), norm.item())
-    job.optimizer.step()
-    job.optimizer.zero_grad()
+    prepare_update(job, step)
+    update(job)
     return loss.item(), int(correct)
 
 
-def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def mixed_batch(job: Job, batch: Batch) -> Batch:
+    """Return the batch as mixup and CutMix make it, where the recipe has them."""
+    images, mix = mixed(batch.images, batch.labels, batch.rows, batch.epoch, job.recipe, job.seed)
+    return batch if mix is None else replace(batch, images=images, mix=mix)
+
+
+def prepare_update(job: Job, step: int) -> None:
+    """Set what the update of step `step`, from 0, depends on besides the learning rate."""
+    if job.average is not None:
+        job.average.set_step(step)
+
+
+def update(job: Job) -> None:
+    """Move the net by its gradients, and its average after it; nothing is read back from the device."""
+    job.optimizer.step()
+    job.optimizer.zero_grad()
+    if job.average is not None:
+        job.average.update()
+
+
+def forward_and_backward(
+    job: Job, images: Tensor, labels: Tensor, mix: Mix | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
 
     Nothing is read back from the device.
@@ -161,12 +196,12 @@ def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tens
     with job.compute.autocast():
         logits = job.forward(images)
     logits = logits.float()  # (B, K)
-    loss = cross_entropy(logits, labels, job.class_weights, label_smoothing=job.recipe.label_smoothing)
+    loss = mean_loss(logits, labels, mix, job.recipe, job.class_weights)
     loss.backward()  # type: ignore[no-untyped-call]
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm
+    return loss.detach(), (logits.detach().argmax(1) == leading(labels, mix)).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:

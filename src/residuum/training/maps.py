@@ -35,6 +35,7 @@ class Maps:
     of_mirror_images: Tensor | None = None
     """(N, C, H, W), of their mirror images, where these are asked too."""
     batch_size: int = 250
+    in_windows: bool = False
 
     @property
     def asked(self) -> tuple["Maps", ...]:

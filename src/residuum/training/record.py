@@ -21,6 +21,7 @@ from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
+from residuum.training.binding import shards_digest
 from residuum.training.resolve import Resolved
 
 
@@ -68,6 +69,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),
+        shards=shards_digest(resolved.settings, data.train.pictures),
     )
     write_record(run / runs.DATA, described)
 

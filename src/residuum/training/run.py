@@ -11,7 +11,8 @@ from msgspec import UNSET
 from torch import nn
 
 from residuum import machine, runs
-from residuum.console import say
+from residuum.choices import TrackerName
+from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import UserError, listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
@@ -27,6 +28,9 @@ from residuum.records.model import Provenance
 from residuum.records.review import HeadFit
 from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
+from residuum.tracking.contract import Track
+from residuum.tracking.trackers import final_figures, refuse_absent, tracking
+from residuum.training.average import average_of
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
@@ -49,24 +53,35 @@ def train(settings: TrainSettings) -> runs.RunRecord:
     """
     resolved = resolve(settings) if settings.resume is None else reopen(settings)
     run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
+    trackers = _trackers(resolved.settings)
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is not None:
             refuse_finished(run)  # by another process, meanwhile
-            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=say)
+            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=warn)
         elif runs.is_only_begun(run):  # another may have begun there meanwhile
             _begin(run, settings, resolved)
         else:
             raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
-        with kept(run) as folder:
-            taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop)
+        with kept(run) as folder, tracking(run, trackers) as track:
+            taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop, track)
             _finish(folder.folder(), taken, loaders, net, judged)
+            if judged is not None and trackers:
+                track(final_figures(judged), taken.recipe.iterations)
             return runs.read_run(folder.folder())
 
 
 def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
     return runs.new_run_folder(settings.out, run_name(resolved), resolved.data.source)
+
+
+def _trackers(settings: TrainSettings) -> tuple[TrackerName, ...]:
+    """Return the trackers that were asked for (UserError if one is not installed)."""
+    first: tuple[TrackerName, ...] = ("tensorboard",) if settings.tensorboard else ()
+    asked = tuple(dict.fromkeys((*first, *settings.track)))
+    refuse_absent(asked)
+    return asked
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
@@ -95,18 +110,20 @@ def _way_on(run: Path) -> Iterator[None]:
 
 
 def _train_and_judge(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
         return train_head(folder, resolved, loaders, asked_to_stop)
     if resolved.recipe.name in AFTER_THE_HEAD:
-        return train_tuned(folder, resolved, loaders, asked_to_stop)
-    job = _train_net(folder, resolved, loaders, asked_to_stop)
+        return train_tuned(folder, resolved, loaders, asked_to_stop, track)
+    job = _train_net(folder, resolved, loaders, asked_to_stop, track)
     return resolved, job.net, _judge(folder.folder(), resolved, loaders, job)
 
 
-def _train_net(folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Job:
+def _train_net(
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
@@ -122,9 +139,10 @@ def _train_net(folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop
         resolved.compute,
         resolved.settings.seed,
         weights_there(resolved),
+        average_of(net, resolved.recipe),
     )
     validate = partial(_validation_scores, job, loaders.get("validation"))
-    take_steps(folder, resolved, job, validate, asked_to_stop)
+    take_steps(folder, resolved, job, validate, asked_to_stop, track)
     return job
 
 
@@ -149,7 +167,8 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
     kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
     views = resolved.recipe.views if resolved.recipe.name in BY_FOLDS else "single"  # others' are for judging alone
-    how = replace(loaders["train"].preprocessing, views=views)
+    size, resize = resolved.image_size, resolved.resize_to  # training may see less
+    how = replace(loaders["train"].preprocessing, image_size=size, resize_to=resize, views=views)
     save_classifier(run / runs.MODEL, net, resolved.spec, classes, how, about, kept)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)
