@@ -169,8 +169,6 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         saving=0.0,
         judging=work.judged * seen,
     )
-    share = max(1, recipe.batch_size // profile.devices)
-    activations = _activations(resolved) * share * profile.bytes_a_number // 4
     return _forecast(
         work,
         on=profile.name,
@@ -179,7 +177,7 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         seconds=seconds,
         joules=None if profile.watts is None else profile.watts * seconds.total,
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
-        memory=3 * weights + activations,
+        memory=3 * weights + _activations(resolved, profile),
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
         checkpoints=saves,
@@ -189,10 +187,17 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
     )
 
 
-def _activations(resolved: Resolved) -> int:
-    """Return the bytes that a picture's activations take in a step, in float32: counted on a step of two."""
+def _activations(resolved: Resolved, profile: Profile) -> int:
+    """Return the bytes that a device's share of a step takes in activations, counted on a step of two in float32."""
+    share = max(1, resolved.recipe.batch_size // profile.devices)
     net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
-    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,))) // 2
+    return (
+        saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,)))
+        // 2
+        * share
+        * profile.bytes_a_number
+        // 4
+    )
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:
