@@ -21,7 +21,6 @@ from test_training import same_tensors, stop_after_step
 from residuum import runs
 from residuum.data import pack as packing
 from residuum.data import packed, parquet, windows
-from residuum.data.batches import TrainingPlan
 from residuum.data.cache import fingerprint
 from residuum.data.check import check
 from residuum.data.contract import ImageData, Split
@@ -29,6 +28,7 @@ from residuum.data.open import open_data
 from residuum.data.packed import PackedPictures
 from residuum.data.parquet import ParquetPictures, open_parquet
 from residuum.data.parquet_values import where_they_lie
+from residuum.data.share import TrainingPlan
 from residuum.data.tars import open_tars
 from residuum.data.windows import Windows, blocks_of, chosen_shuffle, stretches
 from residuum.errors import Stopped, UserError

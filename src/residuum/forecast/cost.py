@@ -2,8 +2,10 @@
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from residuum import machine
 from residuum.data.batches import SMALL
@@ -14,7 +16,8 @@ from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.forecast.measure import Net, Source, judged_in
 from residuum.forecast.memory import memory_there
-from residuum.models.count import activation_bytes, cost
+from residuum.models.count import cost, saved_bytes
+from residuum.models.resnet import ResNet
 from residuum.records.forecast import Disk, Forecast, Part, Profile, Seconds
 from residuum.training.features import BATCH
 from residuum.training.resolve import Resolved
@@ -185,9 +188,16 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
 
 
 def _activations(resolved: Resolved, profile: Profile) -> int:
-    """Return the bytes of what one device keeps of its share of a batch for the backward pass."""
+    """Return the bytes that a device's share of a step takes in activations, counted on a step of two in float32."""
     share = max(1, resolved.recipe.batch_size // profile.devices)
-    return activation_bytes(resolved.spec, resolved.image_size, share) * profile.bytes_a_number // 4
+    net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
+    return (
+        saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,)))
+        // 2
+        * share
+        * profile.bytes_a_number
+        // 4
+    )
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:
