@@ -77,7 +77,7 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     if not net.phases:  # a head: each picture once, or twice with its mirror image
         shown = 2 if resolved.recipe.views == "mirrored" else 1
         steps = net.validating * shown * (resolved.num_training + work.judged)
-    saves = _saves(resolved, steps)
+    saves = _saves(resolved, steps + work.validated * net.validating)
     judging = 0.0
     if work.judged:
         judging = judged_in(work.judged, len(resolved.data.classes))
@@ -172,7 +172,7 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         memory=3 * weights + _activations(resolved) * share * profile.bytes_a_number // 4,
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
-        checkpoints=_saves(resolved, seconds.training),
+        checkpoints=_saves(resolved, seconds.training + seconds.validating),
         checkpoint_bytes=2 * weights,
         a_picture=parts,
         assumptions=(*profile.assumptions, *_assumed(profile)),
