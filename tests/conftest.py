@@ -4,6 +4,7 @@ import atexit
 import gc
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +91,12 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
     process = Warm(tmp_path_factory.mktemp("warm"))
     yield process
     process.close()
+
+
+@pytest.fixture
+def warm_python(warm: "Warm", monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is started as `sys.executable -m MODULE` need not load torch either."""
+    monkeypatch.setattr(sys, "executable", str(warm.python))
 
 
 @pytest.fixture
