@@ -32,7 +32,8 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from residuum.data.augment import augmented_views
-from residuum.data.batches import Loader, one_pass
+from residuum.data.batches import Loader
+from residuum.data.share import one_pass
 from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.recipe import Augmentation

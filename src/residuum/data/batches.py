@@ -3,11 +3,10 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby, islice
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,28 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum import ranks
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
-from residuum.data.decode import Pixels, decode, evaluation_view, header
+from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order, repeated
-from residuum.data.share import rows_of_rank, share
+from residuum.data.rng import order
+from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
-from residuum.recipe import Augmentation
+from residuum.recipe import Augmentation, Recipe
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
-
 
 AHEAD_BYTES = 64 * 1024**2
 """On a GPU the pictures of several steps are prepared at once, as many as fit in this as float32."""
@@ -53,77 +52,15 @@ class Batch:
     mix: Mix | None = None
 
 
-T = TypeVar("T")
-Plan = Sequence[tuple[int, NDArray[np.int64]]]
-"""For each step, the epoch it belongs to and the rows of its pictures."""
-
-
-Shuffle = Callable[[int, int, int], NDArray[np.int64]]
-"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
-
-    seed: int
-    num_pictures: int
-    batch_size: int
-    """Pictures in a step, of all ranks together."""
-    start: int
-    stop: int
-    rank: int = 0
-    ranks: int = 1
-    shuffle: Shuffle = order
-    repeats: int = 1
-    """How often each picture is in a step."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the number of full batches in one pass."""
-        return self.num_pictures // self.batch_size
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
-        epoch, rows = self.whole(index)
-        return epoch, rows[share(len(rows), self.rank, self.ranks)]
-
-    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
-        """Return a step's epoch and the rows of all ranks, in their order."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        order_of_all = _order(self.shuffle, self.seed, epoch, self.num_pictures)
-        once = rows_of_rank(order_of_all, distinct(self.batch_size, self.repeats), place)
-        return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
-
-
-@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
-def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
-    return shuffle(seed, epoch, num_pictures)
-
-
-def distinct(batch_size: int, repeats: int) -> int:
-    """Return how many different pictures are in a batch where each is `repeats` times."""
-    return -(-batch_size // repeats)
-
-
-def training_plan(
-    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
-) -> TrainingPlan:
-    """Return the steps `start` to `stop` of a run over a loader's pictures, in the order that suits how they lie."""
-    pictures, count = loader.split.pictures, len(loader.split)
-    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
-    return TrainingPlan(seed, count, batch_size, start, stop, shuffle=shuffle, repeats=repeats)
-
-
-def one_pass(num_pictures: int, batch_size: int) -> Plan:
-    """Return every row once, in order; the last batch may be short."""
-    return [
-        (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
-    ]
+def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> TrainingPlan:
+    """Return a run's steps from `start` on over a loader's pictures, as this rank reads them, in the order that suits
+    how they lie."""
+    pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
+    shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
+    here = ranks.rank(), ranks.ranks()
+    return TrainingPlan(
+        seed, len(loader.split), size, start, recipe.iterations, *here, shuffle=shuffle, repeats=repeats
+    )
 
 
 class Served(Protocol):
@@ -167,6 +104,10 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def of_rank(self, rank: int, ranks: int) -> Iterator[Batch]:
+        """Serve a rank's batches of those that walking it serves: the same ones, dealt whole."""
+        return self.batches(one_pass(len(self.split), self.batch_size, rank, ranks))
 
     def take(self, rows: NDArray[np.int64]) -> "Loader":
         """Return what serves these rows alone, in this order."""
@@ -339,63 +280,3 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
         yield normalise(pixels, loader.preprocessing)
-
-
-# --- several views of each picture --------------------------------------------------------------
-
-
-Cut = Callable[[Pixels, str], Sequence[Pixels]]
-"""A decoded picture (H, W, 3) and its name to views of it, (h, w, 3), which may differ in size."""
-
-
-class CutView(NamedTuple):
-    """A view, (h, w, 3) uint8, and the row of the picture it was cut out of."""
-
-    row: int
-    pixels: Tensor
-
-
-class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
-    """What a worker does for one step's rows: the bytes of all views, one after another, and (row, h, w) of each; or
-    the error.
-    """
-
-    def __init__(self, loader: Loader, cut: Cut) -> None:
-        self.pictures, self.greys, self.cut = loader.split.pictures, loader.preprocessing.greys, cut
-
-    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]] | UserError:
-        try:
-            return self._views(rows)
-        except UserError as error:
-            return error
-
-    def _views(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]]:
-        views, sizes = [], []
-        for row in rows:
-            name = self.pictures.name(row)
-            for view in self.cut(decode(self.pictures.encoded(row), name, span=self.greys), name):
-                views.append(view.reshape(-1))
-                sizes.append((row, view.shape[0], view.shape[1]))
-        return torch.from_numpy(np.concatenate(views)), sizes
-
-
-def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
-    """Decode every picture of a loader once, in order, `step` at a time, and serve the views that `cut` makes.
-
-    Raises:
-        BrokenPicture: a picture cannot be read; the message names it.
-    """
-    steps = [range(start, min(start + step, len(loader.split))) for start in range(0, len(loader.split), step)]
-    workers = DataLoader(
-        _Cuts(loader, cut),
-        sampler=steps,
-        batch_size=None,
-        num_workers=loader.workers,
-        worker_init_fn=quiet_worker,
-    )
-    for made in from_workers(workers):
-        if isinstance(made, UserError):
-            raise all_broken(loader.split.pictures, made)
-        together, sizes = made
-        parts = together.split([height * width * 3 for _, height, width in sizes])
-        yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]

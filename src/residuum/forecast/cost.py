@@ -2,8 +2,10 @@
 
 import math
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from residuum import machine
 from residuum.data.batches import SMALL
@@ -14,7 +16,8 @@ from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.forecast.measure import Net, Source, judged_in
 from residuum.forecast.memory import memory_there
-from residuum.models.count import activation_bytes, cost
+from residuum.models.count import cost, saved_bytes
+from residuum.models.resnet import ResNet
 from residuum.records.forecast import Disk, Forecast, Part, Profile, Seconds
 from residuum.training.features import BATCH
 from residuum.training.resolve import Resolved
@@ -166,8 +169,6 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         saving=0.0,
         judging=work.judged * seen,
     )
-    share = max(1, recipe.batch_size // profile.devices)
-    activations = activation_bytes(resolved.spec, resolved.image_size, share) * profile.bytes_a_number // 4
     return _forecast(
         work,
         on=profile.name,
@@ -176,13 +177,26 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         seconds=seconds,
         joules=None if profile.watts is None else profile.watts * seconds.total,
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
-        memory=3 * weights + activations,
+        memory=3 * weights + _activations(resolved, profile),
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
         checkpoints=saves,
         checkpoint_bytes=2 * weights,
         a_picture=parts,
         assumptions=(*profile.assumptions, *_assumed(profile)),
+    )
+
+
+def _activations(resolved: Resolved, profile: Profile) -> int:
+    """Return the bytes that a device's share of a step takes in activations, counted on a step of two in float32."""
+    share = max(1, resolved.recipe.batch_size // profile.devices)
+    net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
+    return (
+        saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,)))
+        // 2
+        * share
+        * profile.bytes_a_number
+        // 4
     )
 
 

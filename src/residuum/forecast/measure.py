@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.batches import SMALL, Loader, TrainingPlan
+from residuum.data.batches import SMALL, Loader
 from residuum.data.contract import Split
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.preprocess import measure as mean_and_spread
+from residuum.data.share import TrainingPlan
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import probabilities
