@@ -23,6 +23,7 @@ MAP = ROOT / "docs" / "code.md"
 BASE = {
     "errors",
     "version",
+    "chinese",
     "console",
     "ranks",
     "choices",
@@ -59,6 +60,8 @@ ALL = USES | {
 LADDER = {
     "errors": set(),
     "version": set(),
+    "chinese": set(),
+    "chinese_help": {"chinese"},
     "console": set(),
     "ranks": {"console", "errors"},
     "choices": set(),
@@ -101,7 +104,7 @@ LADDER = {
     "outward_printing": ALL | {"printing"},
     "verb": {"errors"},
     "verbs": ALL | {"printing", "outward_printing", "verb"},
-    "cli": BASE | {"printing", "verb", "verbs"},
+    "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
