@@ -154,7 +154,7 @@ def _of_one_step(net: nn.Module, images: Tensor) -> tuple[int, int, int]:
         if isinstance(module, nn.BatchNorm2d):
             module.forward = partial(_BatchNorm.apply, module.weight)  # type: ignore[method-assign]
         elif isinstance(module, nn.ReLU) and not module.inplace:
-            module.forward = _ReLU.apply  # type: ignore[assignment, method-assign]
+            module.forward = _ReLU.apply  # type: ignore[method-assign]
     with _noting_multiply_adds(net) as noted:
         saved = saved_bytes(net, images)
     return parameters(net), sum(noted), saved
