@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from residuum import machine
+from residuum.console import tell_on_stderr
 
 if TYPE_CHECKING:
     from browser import Tab
@@ -70,6 +71,7 @@ def _own_cache_and_no_wait_for_the_disk(tmp_path_factory: pytest.TempPathFactory
         patch.setenv("RESIDUUM_CACHE", str(cache))
         told_what_is_fastest(cache)
         patch.setattr(os, "fsync", lambda _: None)  # no test pulls the plug: nothing need be on the disk
+        tell_on_stderr()  # as the command does, so that each test reads there what was said
         yield
 
 
@@ -155,9 +157,9 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
     """
     from residuum.data import digits
-    from residuum.studies import trained
+    from residuum.dispatch import job
 
-    remembered = trained.open_pictures_of, trained._fingerprint
+    remembered = job.open_pictures_of, job._fingerprint
     monkeypatch.setattr(digits, "_rows", digits._rows()[::3].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 3)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)

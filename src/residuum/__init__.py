@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale, TrainedOn
 from residuum.errors import Stopped, UserError
 from residuum.outward_settings import ServeSettings
 from residuum.settings import (
@@ -73,6 +73,8 @@ __all__ = [
     "lesion",
     "load",
     "model_table",
+    "pack",
+    "plan",
     "predict",
     "publish",
     "report",
@@ -80,6 +82,7 @@ __all__ = [
     "serve",
     "show",
     "study",
+    "sweep",
     "this_machine",
     "train",
     "trim",
@@ -90,6 +93,7 @@ __all__ = [
 __version__ = VERSION
 
 train = verbs.train.python
+plan = verbs.plan.python
 evaluate = verbs.evaluate.python
 bench = verbs.bench.python
 export = verbs.export.python
@@ -101,7 +105,9 @@ trim = verbs.trim.python
 show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
+sweep = verbs.sweep.python
 check = verbs.check.python
+pack = verbs.pack.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
@@ -224,10 +230,17 @@ def study(
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,
+    on: TrainedOn = "here",
+    address: str | None = None,
+    at_once: int | None = None,
+    gpus: float | None = None,
+    slurm: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> Sequence[dict[str, Any]]:
     """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page."""
     return verbs.study.run(StudySettings(
-        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads
+        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads,
+        on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
     ))  # fmt: skip
 
 

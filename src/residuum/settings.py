@@ -4,7 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
 from residuum.errors import UserError
 from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
@@ -19,6 +19,7 @@ from residuum.setting_parts import (
     RunChoices,
     Seed,
     TrainingCompute,
+    WhereTrained,
     WhichNet,
     WhichRecipe,
     WithWorkers,
@@ -31,6 +32,18 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
     Python reads bases from the last to the first: the fields begin with the data.
     """
+
+
+@dataclass(frozen=True)
+class PlanSettings(TrainSettings):
+    """What `residuum plan` can be told: what the run would be told, and where it is to run."""
+
+    _: KW_ONLY
+    on: Place | None = None
+    """The profile of another machine: a JSON file as --write-profile writes it, edited as you like; say in it what its
+    numbers rest on. By default it is measured here, in seconds."""
+    write_profile: Place | None = None
+    """Write what was measured here as a profile, into this new file."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +190,7 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True)
-class StudySettings(OnDevice):
+class StudySettings(WhereTrained, OnDevice):
     """What `residuum study` can be told."""
 
     names: tuple[str, ...] = ()
@@ -197,12 +210,41 @@ class StudySettings(OnDevice):
     """Where the studies' reports go, and the runs they share."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(WhereTrained, TrainSettings, group="Sweep"):
+    """What `residuum sweep` can be told: what varies, and whatever `residuum train` can, which stays the same."""
+
+    over: tuple[str, ...] = ()
+    """What varies, each as lr=0.05,0.1 or blocks="1 1 1,2 2 2": every combination is trained. default is the recipe's
+    or net's own. By default the seed alone."""
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    """How many seeds each combination is trained with, from --seed on."""
+    cost: SweepCost = "training"
+    """What accuracy is held against: multiply-adds of the training, its seconds, multiply-adds a picture (inference),
+    or parameters."""
+    out: Place | None = None
+    """Where reports go, and the runs that sweeps share. By default sweeps."""
+
+
 @dataclass(frozen=True)
 class CheckSettings(OfTable):
     """What `residuum data check` can be told."""
 
     data: Place | None = None
     """The data to look at."""
+
+
+@dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: Place | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
 
 
 @dataclass(frozen=True)
