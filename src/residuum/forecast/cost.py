@@ -92,8 +92,8 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     )
     parts: dict[Part, float] = {
         "device": net.device,
-        "decoding": max(0.0, source.serving - source.reading),
-        "reading": source.reading,
+        "decoding": max(0.0, source.serving - (source.reading if source.streamed else 0.0)),
+        "reading": source.reading if source.streamed else 0.0,
     }
     shown = max(1, work.trained or resolved.num_training)
     return _forecast(
@@ -183,10 +183,11 @@ def _parts(work: Work, profile: Profile, weights: int) -> dict[Part, float]:
     """Return the seconds a picture of each part, over all devices."""
     source, batch = work.source, work.resolved.recipe.batch_size
     one = 3 * work.multiply_adds / profile.multiply_adds_per_s / profile.devices
+    read = source.reading if source.streamed else 0.0
     parts: dict[Part, float] = {
         "device": one,
-        "decoding": max(0.0, source.serving_core - source.reading) * profile.decode_slowdown / profile.cores,
-        "reading": source.bytes / profile.read_bytes_per_s if profile.read_bytes_per_s else 0.0,
+        "decoding": max(0.0, source.serving_core - read) * profile.decode_slowdown / profile.cores,
+        "reading": source.bytes / profile.read_bytes_per_s if source.streamed and profile.read_bytes_per_s else 0.0,
     }
     if profile.devices > 1:
         parts["network"] = _exchange(weights, profile, batch * one) / batch

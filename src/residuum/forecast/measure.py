@@ -59,6 +59,8 @@ TINY_RATE = 1e-8
 class Source:
     """What pictures take before a net sees them, in seconds a picture."""
 
+    streamed: bool
+    """Whether pictures are read and decoded each time they are shown; else they lie decoded in memory."""
     reading: float
     """Fetching the bytes."""
     bytes: float
@@ -140,6 +142,7 @@ def source_of(resolved: Resolved, loader: Loader) -> Source:
     looked, _ = _timed(lambda: [decode(one, name) for one, name in zip(encoded, names, strict=True)])
     serving = _serving(resolved, loader)
     return Source(
+        streamed=loader.images is None,
         reading=read / len(rows),
         bytes=sum(map(len, held)) / len(rows),
         hashing=hashed / len(rows),
