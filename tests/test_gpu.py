@@ -25,11 +25,12 @@ from residuum import compute, runs
 from residuum.compute import choose_compute
 from residuum.data import augment, batches
 from residuum.data.augment import augmented_batch
-from residuum.data.batches import Batch, Loader, TrainingPlan
+from residuum.data.batches import Batch, Loader
 from residuum.data.contract import Split
 from residuum.data.digits import digits
 from residuum.data.preprocess import Preprocessing
 from residuum.data.rng import uniform, uniform_there
+from residuum.data.share import TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.models.named import named

@@ -12,9 +12,9 @@ from threads import threads_used
 
 from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
-from residuum.data.batches import TrainingPlan, one_pass
 from residuum.data.preprocess import Preprocessing, measure, normalise
 from residuum.data.rng import order, uniform
+from residuum.data.share import TrainingPlan, one_pass
 from residuum.kernels.build import library
 from residuum.recipe import Augmentation, OneCycle, Recipe
 

@@ -7,8 +7,8 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TextIO
 
@@ -23,6 +23,22 @@ LOGGER.addHandler(logging.NullHandler())
 def say(text: str) -> None:
     """Tell the person, as INFO; where nobody can be told any more, what is being done goes on."""
     LOGGER.info("%s", visible(text))
+
+
+def silence(silent: bool) -> None:
+    """Let what is said from now on be said to nobody, or to the person again."""
+    LOGGER.disabled = silent
+
+
+@contextmanager
+def silenced(silent: bool) -> Iterator[None]:
+    """Say nothing for a while, where another process says it."""
+    before = LOGGER.disabled
+    silence(silent or before)
+    try:
+        yield
+    finally:
+        silence(before)
 
 
 def warn(text: str) -> None:

@@ -238,3 +238,9 @@ class TrainingCompute(WithWorkers, group="Compute"):
     """Order of the axes in memory."""
     checkpointing: bool = False
     """Keep fewer activations and compute them again: for very deep nets; the numbers stay the same."""
+    accumulate: Annotated[int, Range(1, 65_536)] = 1
+    """Parts in which a step's pictures go through the net, one after another: less memory, the same update, but that
+    BN sees each part by itself."""
+    sync_bn: bool = True
+    """Under torchrun, whether BN's statistics are those of all processes' pictures, as on one process; else each has
+    its own, which is faster, and the model gets those of the first."""

@@ -3,9 +3,8 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby, islice
 from typing import Protocol
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum import ranks
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
@@ -25,8 +25,8 @@ from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order, repeated
-from residuum.data.share import rows_of_rank, share
+from residuum.data.rng import order
+from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
@@ -52,78 +52,15 @@ class Batch:
     mix: Mix | None = None
 
 
-Plan = Sequence[tuple[int, NDArray[np.int64]]]
-"""For each step, the epoch it belongs to and the rows of its pictures."""
-
-
-Shuffle = Callable[[int, int, int], NDArray[np.int64]]
-"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run, of each what one rank reads; the last, short batch of an epoch is dropped."""
-
-    seed: int
-    num_pictures: int
-    batch_size: int
-    """Pictures in a step, of all ranks together."""
-    start: int
-    stop: int
-    rank: int = 0
-    ranks: int = 1
-    shuffle: Shuffle = order
-    repeats: int = 1
-    """How often each picture is in a step."""
-    together: int = 1
-    """Pictures side by side in a step that one rank reads, as they are mixed."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the number of full batches in one pass."""
-        return self.num_pictures // self.batch_size
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
-        epoch, rows = self.whole(index)
-        return epoch, rows[share(len(rows), self.rank, self.ranks, self.together)]
-
-    def whole(self, index: int) -> tuple[int, NDArray[np.int64]]:
-        """Return a step's epoch and the rows of all ranks, in their order."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        order_of_all = _order(self.shuffle, self.seed, epoch, self.num_pictures)
-        once = rows_of_rank(order_of_all, distinct(self.batch_size, self.repeats), place)
-        return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
-
-
-@lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
-def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
-    return shuffle(seed, epoch, num_pictures)
-
-
-def distinct(batch_size: int, repeats: int) -> int:
-    """Return how many different pictures are in a batch where each is `repeats` times."""
-    return -(-batch_size // repeats)
-
-
 def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> TrainingPlan:
-    """Return a run's steps from `start` on over a loader's pictures, in the order that suits how they lie."""
+    """Return a run's steps from `start` on over a loader's pictures, as this rank reads them, in the order that suits
+    how they lie."""
     pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
     shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
-    steps, together = (start, recipe.iterations), 2 if recipe.mixup or recipe.cutmix else 1
-    how = {"repeats": repeats, "together": together}
-    return TrainingPlan(seed, len(loader.split), size, *steps, shuffle=shuffle, **how)
-
-
-def one_pass(num_pictures: int, batch_size: int) -> Plan:
-    """Return every row once, in order; the last batch may be short."""
-    return [
-        (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
-    ]
+    here = ranks.rank(), ranks.ranks()
+    return TrainingPlan(
+        seed, len(loader.split), size, start, recipe.iterations, *here, shuffle=shuffle, repeats=repeats
+    )
 
 
 class Served(Protocol):
@@ -167,6 +104,10 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def of_rank(self, rank: int, ranks: int) -> Iterator[Batch]:
+        """Serve a rank's batches of those that walking it serves: the same ones, dealt whole."""
+        return self.batches(one_pass(len(self.split), self.batch_size, rank, ranks))
 
     def take(self, rows: NDArray[np.int64]) -> "Loader":
         """Return what serves these rows alone, in this order."""

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from residuum.console import warn
-from residuum.data.batches import Batch, TrainingPlan
+from residuum.data.batches import Batch
 from residuum.data.mixing import Mix
+from residuum.data.share import TrainingPlan
 from residuum.training.loop import (
     Job,
     Steps,

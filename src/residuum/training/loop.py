@@ -12,17 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from residuum import ranks
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Served, TrainingPlan, training_plan
+from residuum.data.batches import Batch, Served, training_plan
 from residuum.data.mixing import Mix, mixed
+from residuum.data.share import TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.average import Average, averaged
-from residuum.training.loss import leading, mean_loss
+from residuum.training.loss import leading, mean_loss, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
+from residuum.training.together import parts
 
 Report = Callable[[Line], None]
 REPORT_SECONDS = 2.0
@@ -46,6 +49,8 @@ class Job:
     """(K,): what a picture of each class counts in the loss; by default all alike."""
     average: Average | None = None
     """What is judged and kept in place of the last weights, if the recipe asks for it."""
+    accumulate: int = 1
+    """Parts in which a step's pictures go through the net, one after another."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
         set_rate(job.optimizer, rate)
         seed_step(job, state.step)
         loss, correct = train_step(job, batch, state.step, rate)
-        state.count(loss, correct, len(batch.rows))
+        state.count(loss, correct, job.recipe.batch_size)
         warm_up(job.recipe, state)
         yield rate, lambda loss=loss: loss  # type: ignore[misc]
 
@@ -158,12 +163,13 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
         UserError: loss or gradient is not finite; the weights were not touched.
     """
     images = at_size(job.recipe, step, batch.images)
-    loss, correct, norm = forward_and_backward(job, images, batch.labels, batch.mix)
-    if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-        raise not_finite(step, rate, loss.item(), norm.item())
+    mean, right, norm = forward_and_backward(job, images, batch.labels, batch.mix)
+    loss, correct = ranks.summed(mean.item(), right.item())
+    if not math.isfinite(loss) or not math.isfinite(norm.item()):
+        raise not_finite(step, rate, loss, norm.item())
     prepare_update(job, step)
     update(job)
-    return loss.item(), int(correct)
+    return loss, int(correct)
 
 
 def mixed_batch(job: Job, batch: Batch) -> Batch:
@@ -191,17 +197,24 @@ def forward_and_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
 
-    Nothing is read back from the device.
+    Of several ranks each returns its share of the mean loss, and leaves the gradients of all. Nothing is read back from
+    the device.
     """
-    with job.compute.autocast():
-        logits = job.forward(images)
-    logits = logits.float()  # (B, K)
-    loss = mean_loss(logits, labels, mix, job.recipe, job.class_weights)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses, right = [], []
+    weights = weights_of_mean(job.recipe, mix, job.class_weights)
+    for part in parts(job.forward, labels, mix, job.accumulate, weights):
+        with part.together:
+            with job.compute.autocast():
+                logits = job.forward(images[part.rows])
+            logits = logits.float()  # (B, K)
+            loss = mean_loss(logits, part.labels, part.mix, job.recipe, job.class_weights)
+            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach() * part.share)
+        right.append((logits.detach().argmax(1) == leading(part.labels, part.mix)).sum())
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return loss.detach(), (logits.detach().argmax(1) == leading(labels, mix)).sum(), norm
+    return torch.stack(losses).sum(), torch.stack(right).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
