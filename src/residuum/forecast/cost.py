@@ -63,8 +63,8 @@ class Work:
 
     @property
     def multiply_adds(self) -> int:
-        """Return those of a picture's way through the net."""
-        return cost(self.resolved.spec, self.resolved.image_size)["multiply_adds"]
+        """Return those of a training picture's way through the net."""
+        return cost(self.resolved.spec, self.resolved.training_size)["multiply_adds"]
 
 
 # --- here ---------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def profile_here(work: Work, net: Net) -> Profile:
         cores=here.cores,
         watts=net.energy.watts,
         assumptions=(
-            f"measured with {resolved.model} at {resolved.image_size} px in batches of {net.batch}, "
+            f"measured with {resolved.model} at {resolved.training_size} px in batches of {net.batch}, "
             f"{compute.precision}, torch {here.torch}, {here.date[:10]}",
         ),
     )
@@ -151,7 +151,8 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
     weights = 4 * cost(resolved.spec, resolved.image_size)["parameters"]
     parts = _parts(work, profile, weights)
     each = max(parts["device"] + parts.get("network", 0.0), parts["decoding"], parts["reading"])
-    seen = max(parts["device"] / 3, parts["decoding"], parts["reading"])  # forward alone
+    larger = cost(resolved.spec, resolved.image_size)["multiply_adds"] / work.multiply_adds
+    seen = max(larger * parts["device"] / 3, parts["decoding"], parts["reading"])  # forward alone
     seconds = Seconds(
         starting=work.starting,
         preparing=_preparing(resolved.data, work.source, resolved, profile),
@@ -197,7 +198,7 @@ def _parts(work: Work, profile: Profile, weights: int) -> dict[Part, float]:
 def _activations(resolved: Resolved) -> int:
     """Return the bytes that a picture's activations take in a step, in float32: counted on a step of two."""
     net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
-    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,))) // 2
+    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.training_size,))) // 2
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:
