@@ -81,12 +81,12 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     judging = 0.0
     if work.judged:
         judging = judged_in(work.judged, len(resolved.data.classes))
-        judging += (work.judged * bool(net.phases) + HEAT_MAPS) * net.judging
+        judging += (work.judged * bool(net.phases) + HEAT_MAPS) * net.judging + net.once_judged
     seconds = Seconds(
         starting=work.starting,
         preparing=_preparing(resolved.data, source, resolved),
         training=steps,
-        validating=work.validated * net.validating,
+        validating=work.validated * net.validating + bool(work.validated) * net.once_validated,
         saving=saves * net.checkpoint,
         judging=judging,
     )

@@ -92,7 +92,9 @@ class Net:
     phases: tuple[Phase, ...]
     """None for a head, which takes no steps."""
     first: float
-    """By so much the first step of all takes longer, in s."""
+    """By so much the first step of all takes longer, in s; so does, below, the first validation, and the judgement."""
+    once_validated: float
+    once_judged: float
     device: float
     """A step's part that is not decoding."""
     validating: float
@@ -196,8 +198,8 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     job = Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, weights, average, accumulate)
     with peak_memory(resolved.compute.device) as evaluating:
         shown = replace(loader, batch_size=EVALUATION_BATCH).take(np.arange(_evaluated(resolved, loader)))
-        validating = _evaluating(job, shown, resolved, final=False)
-    judging = _evaluating(job, shown, resolved, final=True)
+        once_validated, validating = _evaluating(job, shown, resolved, final=False)
+    once_judged, judging = _evaluating(job, shown, resolved, final=True)
     first, phases, device, decoding = 0.0, list[Phase](), validating, 0
     watched = peak_memory(resolved.compute.device), measured_energy(on_gpu=_is_gpu(job))
     with sharing_cores(), watched[0] as stepping, watched[1] as energy:
@@ -212,7 +214,8 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     needed = stepping.most + (resolved.recipe.batch_size - batch) * one_more + decoding
     of_one = max(0, evaluating.most - evaluating.before) / len(shown.split)
     needed = max(needed, evaluating.before + of_one * min(EVALUATION_BATCH, resolved.num_training))
-    return Net(tuple(phases), first, device, validating, judging, seconds, size, model, int(needed), batch, energy)
+    once = first, once_validated, once_judged
+    return Net(tuple(phases), *once, device, validating, judging, seconds, size, model, int(needed), batch, energy)
 
 
 def batch_of(resolved: Resolved) -> int:
@@ -281,14 +284,14 @@ def _evaluated(resolved: Resolved, loader: Loader) -> int:
     return min(max(LEAST, enough), EVALUATION_BATCH, len(loader.split))
 
 
-def _evaluating(job: Job, shown: Loader, resolved: Resolved, *, final: bool) -> float:
-    """Return the seconds a picture of validation, or of the final judgement."""
+def _evaluating(job: Job, shown: Loader, resolved: Resolved, *, final: bool) -> tuple[float, float]:
+    """Return by how many s the first pass takes longer, and the seconds a picture of validation, or of the final
+    judgement."""
     compute, forward, views = job.compute, job.forward, resolved.recipe.views if final else "single"
     if final and resolved.recipe.judged_in == "float32":
         compute, forward = replace(compute, precision="float32"), job.net
-    for _ in range(2):  # the first makes ready
-        seconds, _ = _timed(lambda: probabilities(job.net, shown, compute, views, forward))
-    return seconds / len(shown.split)
+    first, seconds = (_timed(lambda: probabilities(job.net, shown, compute, views, forward))[0] for _ in range(2))
+    return max(0.0, first - seconds), seconds / len(shown.split)
 
 
 def _checkpoint(job: Job) -> tuple[float, int]:
