@@ -263,12 +263,13 @@ def test_one_two_and_four_ranks_see_the_same_pixels_and_learn_the_same(tmp_path:
     for number in (1, 2, 4):
         seen, out = tmp_path / f"seen{number}", tmp_path / f"run{number}"
         seen.mkdir()
-        train(number, out, *words, RESIDUUM_SERVED=str(seen))
+        # at the usual rate rounding grows a hundredfold in a step, on one process with other kernels too
+        train(number, out, *words, "--lr", "0.0005", RESIDUUM_SERVED=str(seen))
         found[number] = served(seen, number), out
     assert found[1][0]
     assert found[1][0] == found[2][0] == found[4][0]
     for number in (2, 4):
-        assert furthest(found[number][1], found[1][1]) < 0.01  # rounding, carried through all steps
+        assert furthest(found[number][1], found[1][1]) < 1e-3
         first = steps(found[number][1])[0]["loss"]
         assert first == pytest.approx(steps(found[1][1])[0]["loss"], rel=1e-6)
 
@@ -315,11 +316,11 @@ def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_run_goes_from_two_processes_to_one_and_back(tmp_path: Path) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    train(1, whole, "digits")
-    train(2, moved, "digits", "--save-seconds", "0", code=1, RESIDUUM_KILL="1 4 0")
+    train(1, whole, "digits", "--lr", "0.0005")
+    train(2, moved, "digits", "--lr", "0.0005", "--save-seconds", "0", code=1, RESIDUUM_KILL="1 4 0")
     done(start(1, "train", "--resume", str(moved), RESIDUUM_KILL="0 4 0"), -9)
     done(start(2, "train", "--resume", str(moved)))
-    assert furthest(moved, whole) < 0.01
+    assert furthest(moved, whole) < 1e-3
     assert [line["step"] for line in steps(moved)] == [line["step"] for line in steps(whole)]
 
 
