@@ -40,7 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
     """What is measured, in turn, instead of measuring, on two cores; the last of them again and again."""
     monkeypatch.setattr(machine, "cores", lambda: 2)
     queue = [measured_as(bfloat16=0.5)]
-    monkeypatch.setattr(fastest, "measure", lambda: queue.pop(0) if len(queue) > 1 else queue[0])
+    monkeypatch.setattr(fastest, "measure", lambda known=(): queue.pop(0) if len(queue) > 1 else queue[0])
     return queue
 
 
@@ -219,13 +219,32 @@ def test_where_nothing_can_be_kept_it_is_measured_once_a_process(
     assert len(measured) == 2
 
 
-def test_what_was_measured_while_others_computed_is_not_kept(cache: Path, measured: list[Measured]) -> None:
-    """Nor are its threads used: how many are best cannot be told then."""
+def test_while_others_compute_the_ways_alone_are_kept(
+    cache: Path, measured: list[Measured], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many threads are best cannot be told then: those are not used, and timed again by the next process."""
     quiet = measured_as(bfloat16=1.0)
     alone = Timing(precision="bfloat16", layout="channels-last", threads=1, ms=0.1)
     measured[:] = [Measured(ways=quiet.ways, by_threads=(*quiet.by_threads, alone), waited=0.5)]
-    assert chosen() == ("bfloat16", "channels-last", 2)
-    assert not (cache / "machine").exists()
+    assert chosen() == chosen() == ("bfloat16", "channels-last", 2)
+    known = list[Any]()
+    monkeypatch.setattr(fastest, "measure", lambda ways: known.append(ways) or measured_as(bfloat16=1.0))
+    fastest._measured_now.cache_clear()
+    assert chosen() == chosen() == ("bfloat16", "channels-last", 2)
+    assert known == [quiet.ways]
+    fastest._measured_now.cache_clear()
+    assert chosen(precision="float32")[0] == "float32"
+    assert len(known) == 1
+    assert capsys.readouterr().err.count("timing") == 1
+
+
+def test_known_ways_are_not_timed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked = measured_as(bfloat16=0.5).ways, list[object]()
+    monkeypatch.setattr(fastest, "_layers", lambda *way: asked.append(way) or (lambda: None))
+    with threads_used(1):
+        found = fastest.measure(known)
+    assert found.ways == known
+    assert set(asked) == {("bfloat16", "channels-last", True)}
 
 
 def test_for_a_told_precision_nothing_is_measured(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

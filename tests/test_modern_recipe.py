@@ -258,6 +258,18 @@ def test_what_is_mixed_depends_on_the_pair_alone_and_the_last_may_stay_alone() -
     assert mixed(images, labels, rows, 1, BARE, 0) == (images, None)
 
 
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
+def test_several_ranks_mix_the_pairs_that_one_does(ranks: int) -> None:
+    recipe = replace(BARE, mixup=0.2, cutmix=1.0, batch_size=23)
+    whole = TrainingPlan(4, 60, 23, 0, 2)[1][1]
+    images = torch.randn(60, 3, 6, 6)
+    expected, _ = mixed(images[whole], torch.from_numpy(whole), whole, 0, recipe, 4)
+    parts = [TrainingPlan(4, 60, 23, 0, 2, rank, ranks)[1][1] for rank in range(ranks)]
+    assert np.concatenate(parts).tolist() == whole.tolist()
+    found = [mixed(images[rows], torch.from_numpy(rows), rows, 0, recipe, 4)[0] for rows in parts]
+    assert torch.equal(torch.cat(found), expected)
+
+
 # --- repeated augmentation ------------------------------------------------------------------------
 
 

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from test_training import same_tensors, stop_after_step
 
+from residuum import runs
 from residuum.data import pack as packing
 from residuum.data import packed, parquet, windows
 from residuum.data.cache import fingerprint
@@ -29,11 +31,12 @@ from residuum.data.parquet_values import where_they_lie
 from residuum.data.share import TrainingPlan
 from residuum.data.tars import open_tars
 from residuum.data.windows import Windows, blocks_of, chosen_shuffle, stretches
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.records.codec import read_record
 from residuum.records.run import RunSettings
 from residuum.settings import PackSettings, TrainSettings
 from residuum.training.binding import own_settings, refuse_other_shards, shards_digest
+from residuum.training.run import train
 
 CLASSES = ("cat", "dog", "eel")
 COUNT = 60
@@ -155,6 +158,13 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(content)
 
 
+def linked(path: Path) -> None:
+    with tarfile.open(path, "w") as shard:
+        member = tarfile.TarInfo("1.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "elsewhere.png"
+        shard.addfile(member)
+
+
 BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut within a picture": (lambda path: cut(path, 1536), "unexpected end"),
     "cut between two": (lambda path: cut(path, 4 * 1024), "not written whole"),
@@ -165,17 +175,10 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     ),
     "no tar": (lambda path: path.write_bytes(b"hello" * 400), "invalid header"),
     "empty": (lambda path: path.write_bytes(b""), "empty"),
-    "a link": (lambda path: linked(path), "is a link"),
+    "a link": (linked, "is a link"),
     "two pictures": (lambda path: tar(path, {"1": {"png": b"1", "jpg": b"2", "cls": b"0"}}), "several pictures"),
     "no JSON": (lambda path: tar(path, {"1": {"png": b"1", "json": b"{"}}), "property name"),
 }
-
-
-def linked(path: Path) -> None:
-    with tarfile.open(path, "w") as shard:
-        member = tarfile.TarInfo("1.png")
-        member.type, member.linkname = tarfile.SYMTYPE, "elsewhere.png"
-        shard.addfile(member)
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -187,7 +190,8 @@ def test_all_broken_tars_are_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UserError, match=why) as error:
         open_data(str(root))
     assert error.value.what == "2 of 4 shards cannot be read"
-    assert "train-000001.tar" in error.value.why and "train-000003.tar" in error.value.why
+    assert "train-000001.tar" in error.value.why
+    assert "train-000003.tar" in error.value.why
     assert "000002" not in error.value.why
 
 
@@ -236,9 +240,10 @@ def test_an_interrupted_pack_goes_on(pack: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(packing.machine, "cores", lambda: 1)
     settings = PackSettings(folder(tmp_path / "photos"), tmp_path / "out", shard_megabytes=20)
     write = packing._write
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packing, "_write", lambda *all: write(*all) if "00000-" in all[-1].file else interrupted())
-        packing.pack(settings)
+        with pytest.raises(KeyboardInterrupt):
+            packing.pack(settings)
     first = tmp_path / "out" / "data" / "train-00000-of-00003.parquet"
     before = first.stat().st_ino
     assert not (tmp_path / "out" / "SHA256SUMS").exists()
@@ -297,7 +302,8 @@ def test_all_broken_tables_are_named(pack: Path, tmp_path: Path) -> None:
         cut(tmp_path / "copy" / "data" / f"train-0000{number}-of-00003.parquet", 900)
     with pytest.raises(UserError, match="2 of 3 shards cannot be read") as error:
         open_data(str(tmp_path / "copy"))
-    assert "train-00000" in error.value.why and "train-00002" in error.value.why
+    assert "train-00000" in error.value.why
+    assert "train-00002" in error.value.why
 
 
 # --- Parquet read one by one ---------------------------------------------------------------------
@@ -411,7 +417,7 @@ def test_what_is_not_at_an_address_is_said(tmp_path: Path, there: Callable[[Path
     address = there(tars(tmp_path / "tars"))
     cut(tmp_path / "tars" / "train-000001.tar", 1536)
     there(tmp_path / "tars")
-    with pytest.raises(UserError, match="memory://bucket/tars/train-000001.tar is broken"):
+    with pytest.raises(UserError, match=r"memory://bucket/tars/train-000001\.tar is broken"):
         open_data(address)
 
 
@@ -541,3 +547,28 @@ def test_a_run_does_not_go_on_with_other_shards(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="other shards than it began with"):
         refuse_other_shards(tmp_path, digests[4], digests[5])
     assert shards_digest(TrainSettings(), open_tars(tmp_path / "4").train.pictures) == ""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
+def test_a_run_on_shards_goes_on_in_the_middle_of_one_bit_by_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 2000)
+    root = tars(tmp_path / "tars", shards=2)
+    asked = TrainSettings(str(root), model="resnet20", blocks=(1, 1, 1), widths=(16, 16, 16), epochs=3, image_size=72)
+    asked = replace(asked, batch_size=8, from_nothing=True, workers=0)
+    whole = train(replace(asked, out=str(tmp_path / "whole")))
+    with_workers = train(replace(asked, out=str(tmp_path / "workers"), workers=2))
+    all_at_once = train(replace(asked, out=str(tmp_path / "all"), shuffle="all"))
+    stop_after_step(monkeypatch, 9)  # in the second epoch, whose first shard is not half read
+    with pytest.raises(Stopped):
+        train(replace(asked, out=str(tmp_path / "stopped")))
+    monkeypatch.undo()
+    monkeypatch.setattr(windows, "BLOCK_BYTES", 2000)
+    again = train(TrainSettings(resume=str(tmp_path / "stopped")))
+    assert whole.settings.resolved["shuffle"] == "windows"
+    assert same_tensors(whole.path / runs.MODEL, again.path / runs.MODEL)
+    assert same_tensors(whole.path / runs.MODEL, with_workers.path / runs.MODEL)
+    assert not same_tensors(whole.path / runs.MODEL, all_at_once.path / runs.MODEL)
+    assert whole.data.fingerprint == all_at_once.data.fingerprint

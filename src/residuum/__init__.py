@@ -82,6 +82,7 @@ __all__ = [
     "serve",
     "show",
     "study",
+    "sweep",
     "this_machine",
     "train",
     "trim",
@@ -104,6 +105,7 @@ trim = verbs.trim.python
 show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
+sweep = verbs.sweep.python
 check = verbs.check.python
 pack = verbs.pack.python
 review = verbs.review.python

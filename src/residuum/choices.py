@@ -25,6 +25,7 @@ RecipeName = Literal[
     "rsb_a2",
     "rsb_a3",
 ]
+SweepCost = Literal["training", "seconds", "inference", "parameters"]
 TrainedOn = Literal["here", "ray", "slurm"]
 Tune = Literal["head", "last", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]

@@ -21,7 +21,7 @@ from typing import Annotated, Any, NoReturn, get_args
 from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
-from residuum import ranks, verbs
+from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
@@ -45,6 +45,10 @@ HOMES = {
     "data": App(name="data", help="Look at or fetch pictures."),
     "weights": App(name="weights", help="List or fetch trained weights."),
 }
+if chinese.is_wanted():
+    from residuum.chinese_help import ChineseHelp
+
+    app.help_formatter = ChineseHelp()
 for _home in HOMES.values():
     app.command(_home)
 app.register_install_completion_command()

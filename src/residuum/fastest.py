@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -42,14 +42,13 @@ HOPELESS = 4
 
 
 def fastest(*, measuring: bool = True) -> Measured:
-    """Return what was measured on this machine with these versions. If nothing was, it is measured now; or, without
+    """Return what was measured on this machine with these versions. What was not, is measured now; or, without
     `measuring`, all ways count as alike."""
     if measuring or is_compiled():  # predictions wait for no compiler
         file = _file()
-        with suppress(UserError, OSError):  # whatever is wrong with a cache, a run goes on
-            found = read_record(file, Measured)
-            if all(1 <= one.threads <= machine.cores() for one in found.by_threads):
-                return found
+        found = _kept(file)
+        if found is not None and (found.waited <= machine.BUSY or not measuring):
+            return found
         if measuring:
             return _measured_now(file)
     alike = [Timing(precision=precision, layout=layout, threads=machine.cores(), ms=1.0) for precision, layout in WAYS]
@@ -69,12 +68,23 @@ def forget() -> None:
     _measured_now.cache_clear()
 
 
+def _kept(file: Path) -> Measured | None:
+    """Return what was measured before, if it can be used here."""
+    with suppress(UserError, OSError):  # whatever is wrong with a cache, a run goes on
+        found = read_record(file, Measured)
+        if all(1 <= one.threads <= machine.cores() for one in found.by_threads):
+            return found
+    return None
+
+
 @cache  # where it cannot be kept, a process measures but once
 def _measured_now(file: Path) -> Measured:
-    say("timing, once, what is fastest on this machine: residuum machine shows it")
-    measured = measure()
-    if measured.waited > machine.BUSY:  # how many threads are best cannot be told
-        return structs.replace(measured, by_threads=measured.by_threads[:1])
+    found = _kept(file)
+    if found is None:
+        say("timing, once, what is fastest on this machine: residuum machine shows it")
+    measured = measure(found.ways if found else ())
+    if measured.waited > machine.BUSY:  # how many threads are best cannot be told: that alone is timed again
+        measured = structs.replace(measured, by_threads=measured.by_threads[:1])
     with suppress(UserError):
         write_record(file, measured)
     return measured
@@ -92,13 +102,14 @@ def _file() -> Path:
 # --- timing -------------------------------------------------------------------------------------
 
 
-def measure(*, own: bool = True) -> Measured:
+def measure(known: Sequence[Timing] = (), *, own: bool = True) -> Measured:
     """Time each way on one thread, then the best on all cores, on half of them, a quarter, … until that is slower.
 
+    known: the ways as they were timed before, if they were.
     own: whether our kernels compute where they apply, as in training; else torch alone.
     """
     cores, before = machine.cores(), torch.get_num_threads()
-    ways, by_threads = list[Timing](), list[Timing]()
+    ways, by_threads = list(known), list[Timing]()
 
     def take(to: list[Timing], precision: Precision, layout: Layout, threads: int, clock: Clock) -> None:
         torch.set_num_threads(threads)
@@ -107,7 +118,7 @@ def measure(*, own: bool = True) -> Measured:
         to.append(Timing(precision=precision, layout=layout, threads=threads, ms=ms))
 
     try:
-        for precision, layout in WAYS:
+        for precision, layout in WAYS[len(ways) :]:
             take(ways, precision, layout, 1, CPU_TIME)
         best = Measured(ways=tuple(ways), by_threads=tuple(ways), waited=0.0).best()
         began, waited = time.perf_counter(), machine.seconds_waited()

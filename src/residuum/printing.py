@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings
+    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings, SweepSettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -360,6 +360,34 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         print(f"{'':<20}{study['measured']['en']}")
         print(f"{'':<20}{Path(study['folder']) / REPORT}")
     return print(f"index    {Path(settings.out) / 'index.html'}")
+
+
+def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
+    """Print a line for each combination: its accuracy with its spread, what it costs, where it stands.
+
+    Raises:
+        UserError: all runs failed, or (PartlyDone) some did.
+    """
+    from residuum.records.codec import read_record
+    from residuum.records.sweep import SweepRecord
+    from residuum.reporting.sweep_view import COSTS, named, written
+    from residuum.runs import REPORT, SWEEP
+
+    found = read_record(folder / SWEEP, SweepRecord)
+    if json:
+        print_json(found)
+    else:
+        print(f"{'accuracy':>18}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
+        for one in found.combinations:
+            accuracy = str(one.accuracy) if one.accuracy else "–"
+            done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
+            print(f"{accuracy:>18}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+        print(f"report   {folder / REPORT}")
+    lost = [one for combination in found.combinations for one in combination.failed]
+    if lost:
+        every = len(lost) + sum(len(one.runs) for one in found.combinations)
+        what = f"{len(lost):,} of {every:,} runs failed: {listed((one.run for one in lost), 5)}"
+        raise (PartlyDone if len(lost) < every else UserError)(what, lost[0].why, "the same command tries them again")
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:

@@ -59,6 +59,7 @@ REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
 STUDY = "study.json"  # what a study found
+SWEEP = "sweep.json"  # what a sweep found
 EXPLAINED = "explained.json"  # why a net answers as it does
 EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"

@@ -4,7 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
 from residuum.errors import UserError
 from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
@@ -208,6 +208,22 @@ class StudySettings(WhereTrained, OnDevice):
     """The pictures. By default the study's own: cifar10 or digits."""
     out: Place = "studies"
     """Where the studies' reports go, and the runs they share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(WhereTrained, TrainSettings, group="Sweep"):
+    """What `residuum sweep` can be told: what varies, and whatever `residuum train` can, which stays the same."""
+
+    over: tuple[str, ...] = ()
+    """What varies, each as lr=0.05,0.1 or blocks="1 1 1,2 2 2": every combination is trained. default is the recipe's
+    or net's own. By default the seed alone."""
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    """How many seeds each combination is trained with, from --seed on."""
+    cost: SweepCost = "training"
+    """What accuracy is held against: multiply-adds of the training, its seconds, multiply-adds a picture (inference),
+    or parameters."""
+    out: Place | None = None
+    """Where reports go, and the runs that sweeps share. By default sweeps."""
 
 
 @dataclass(frozen=True)

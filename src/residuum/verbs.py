@@ -39,6 +39,7 @@ from residuum.settings import (
     ReportSettings,
     ReviewSettings,
     StudySettings,
+    SweepSettings,
     TrainSettings,
     TrimSettings,
 )
@@ -246,6 +247,20 @@ def study(settings: StudySettings) -> list[dict[str, Any]]:
         return listed()
     folders = write_study_pages(run_studies(settings), Path(settings.out))
     return [{**read_json(folder / STUDY), "folder": str(folder)} for folder in folders]
+
+
+@verb(SweepSettings, printing.print_sweep)
+def sweep(settings: SweepSettings) -> Path:
+    """Train a grid of settings with several seeds: one table and one page, with spread and what accuracy costs.
+
+    Runs that are there already are not trained again; those that fail are named, and hinder no other.
+
+    Examples: residuum sweep digits --over lr=0.05,0.1 model=resnet20,plain20    residuum sweep DATA --seeds 5 --on ray
+    """
+    from residuum.reporting.sweep_page import write_sweep_report
+    from residuum.sweeps.run import sweep as sweep_settings
+
+    return write_sweep_report(sweep_settings(settings)).parent
 
 
 # --- depth is a dial ----------------------------------------------------------------------------

@@ -3,10 +3,10 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
-from residuum.data.decode import Pixels, decode, evaluation_view, header
+from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
 from residuum.data.mixing import Mix
@@ -30,13 +30,12 @@ from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows
 from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
-from residuum.recipe import Augmentation
+from residuum.recipe import Augmentation, Recipe
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
-
 
 AHEAD_BYTES = 64 * 1024**2
 """On a GPU the pictures of several steps are prepared at once, as many as fit in this as float32."""
@@ -53,18 +52,15 @@ class Batch:
     mix: Mix | None = None
 
 
-T = TypeVar("T")
-
-
-def training_plan(
-    loader: "Served", seed: int, batch_size: int, start: int, stop: int, repeats: int = 1
-) -> TrainingPlan:
-    """Return the steps `start` to `stop` of a run over a loader's pictures, as this rank reads them, in the order that
-    suits how they lie."""
-    pictures, count = loader.split.pictures, len(loader.split)
-    shuffle: Shuffle = Windows.of(pictures, distinct(batch_size, repeats)) if loader.in_windows else order
+def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> TrainingPlan:
+    """Return a run's steps from `start` on over a loader's pictures, as this rank reads them, in the order that suits
+    how they lie."""
+    pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
+    shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
     here = ranks.rank(), ranks.ranks()
-    return TrainingPlan(seed, count, batch_size, start, stop, *here, shuffle=shuffle, repeats=repeats)
+    return TrainingPlan(
+        seed, len(loader.split), size, start, recipe.iterations, *here, shuffle=shuffle, repeats=repeats
+    )
 
 
 class Served(Protocol):
@@ -284,63 +280,3 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
         yield normalise(pixels, loader.preprocessing)
-
-
-# --- several views of each picture --------------------------------------------------------------
-
-
-Cut = Callable[[Pixels, str], Sequence[Pixels]]
-"""A decoded picture (H, W, 3) and its name to views of it, (h, w, 3), which may differ in size."""
-
-
-class CutView(NamedTuple):
-    """A view, (h, w, 3) uint8, and the row of the picture it was cut out of."""
-
-    row: int
-    pixels: Tensor
-
-
-class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
-    """What a worker does for one step's rows: the bytes of all views, one after another, and (row, h, w) of each; or
-    the error.
-    """
-
-    def __init__(self, loader: Loader, cut: Cut) -> None:
-        self.pictures, self.greys, self.cut = loader.split.pictures, loader.preprocessing.greys, cut
-
-    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]] | UserError:
-        try:
-            return self._views(rows)
-        except UserError as error:
-            return error
-
-    def _views(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]]:
-        views, sizes = [], []
-        for row in rows:
-            name = self.pictures.name(row)
-            for view in self.cut(decode(self.pictures.encoded(row), name, span=self.greys), name):
-                views.append(view.reshape(-1))
-                sizes.append((row, view.shape[0], view.shape[1]))
-        return torch.from_numpy(np.concatenate(views)), sizes
-
-
-def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
-    """Decode every picture of a loader once, in order, `step` at a time, and serve the views that `cut` makes.
-
-    Raises:
-        BrokenPicture: a picture cannot be read; the message names it.
-    """
-    steps = [range(start, min(start + step, len(loader.split))) for start in range(0, len(loader.split), step)]
-    workers = DataLoader(
-        _Cuts(loader, cut),
-        sampler=steps,
-        batch_size=None,
-        num_workers=loader.workers,
-        worker_init_fn=quiet_worker,
-    )
-    for made in from_workers(workers):
-        if isinstance(made, UserError):
-            raise all_broken(loader.split.pictures, made)
-        together, sizes = made
-        parts = together.split([height * width * 3 for _, height, width in sizes])
-        yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]

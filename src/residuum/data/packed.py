@@ -1,12 +1,11 @@
 """Pictures whose bytes lie one after another in shards: each is read where it lies, so that memory holds only a list.
 
-On this machine a stretch of a shard is announced to the system when its first picture is asked for; the system then
+On this machine a stretch of a shard is announced to the system when its second picture is asked for; the system then
 reads it in one go, once for all processes. What lies elsewhere is fetched a stretch at a time and kept for a while.
 Letters: N pictures.
 """
 
 import os
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -22,6 +21,8 @@ from residuum.errors import UserError
 
 KEPT_THERE = 512 << 20
 """Bytes of shards elsewhere that a process keeps."""
+_RECENT = 256
+"""Blocks that a process remembers to have read from: more than are under way at a time."""
 _OPEN = 64
 """Shards that a process holds open."""
 
@@ -44,8 +45,7 @@ class PackedPictures:
     column: str = ""
     """Of a table: which holds these pictures."""
     _there: dict[int, bytes] = field(default_factory=dict, repr=False, compare=False)
-    _seen: set[int] = field(default_factory=set, repr=False, compare=False)
-    _lock: Any = field(default_factory=threading.Lock, repr=False, compare=False)
+    _recent: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -72,8 +72,7 @@ class PackedPictures:
             return self._stretch_there(block, path, first, last)[start - first : start - first + size]
         try:
             file = _opened(path, self.states[place])
-            if block not in self._seen:
-                self._seen.add(block)
+            if self._is_walked(block):
                 _announce(file.number, first, last - first)
             found = _read(file, path, start, size)
         except OSError as error:
@@ -102,13 +101,25 @@ class PackedPictures:
         rows = self._firsts[block : block + 2]
         return int(self.offsets[rows[0]]), int(self.offsets[rows[1] - 1] + self.sizes[rows[1] - 1])
 
+    def _is_walked(self, block: int) -> bool:
+        """Say whether a block is asked for the second time in a while: so it is walked, not one of all by chance."""
+        times = self._recent[block] = self._recent.get(block, 0) + 1
+        if len(self._recent) > _RECENT:
+            for oldest in list(self._recent)[: _RECENT // 2]:
+                self._recent.pop(oldest, None)
+        return times == 2
+
     def _stretch_there(self, block: int, address: str, first: int, last: int) -> bytes:
         if (found := self._there.get(block)) is None:
             found = bytes_there(address, first, last)
-            with self._lock:
-                self._there[block] = found
-                while sum(map(len, self._there.values())) > KEPT_THERE and len(self._there) > 1:
-                    del self._there[next(iter(self._there))]
+            self._there[block] = found
+            kept = list(self._there.items())  # threads may add others meanwhile
+            over = sum(len(content) for _, content in kept) - KEPT_THERE
+            for oldest, content in kept[:-1]:
+                if over <= 0:
+                    break
+                self._there.pop(oldest, None)
+                over -= len(content)
         return found
 
 

@@ -7,9 +7,10 @@ on a path that all machines share, holds all there is to know.
 import logging
 import os
 import socket
+import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def train_on_ray(
     Raises:
         UserError: the package is absent, or there is no cluster at the address.
     """
-    with _connected(where) as ray:
+    with connected(where) as ray:
         task = ray.remote(train_there)
         waiting, running = list(jobs), dict[Any, Path]()
         try:
@@ -91,21 +92,17 @@ def train_there(folder: str, threads: int, version: str) -> str:
 
 
 @contextmanager
-def _connected(where: WhereTrained) -> Iterator[Any]:
-    """Join the cluster at an address, or begin one here that ends with the work."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+def connected(where: WhereTrained) -> Iterator[Any]:
+    """Join the cluster at an address, or begin one here that ends with the work (UserError as above)."""
+    address = where.address or os.environ.get("RAY_ADDRESS") or "local"
+    for name, value in (QUIET | ({"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"} if address == "local" else {})).items():
+        os.environ.setdefault(name, value)  # the last lets it listen on this machine's own address alone, on Linux too
     try:
         import ray
     except ModuleNotFoundError as error:
         raise UserError("--on ray needs the package ray", "", "pip install 'residuum-nets[ray]'") from error
-    address = where.address or os.environ.get("RAY_ADDRESS") or "local"
     passed = {name: os.environ[name] for name in OURS if name in os.environ}
-    alone: dict[str, Any] = {
-        "num_cpus": where.at_once or machine.cores(),
-        "include_dashboard": False,
-        "_node_ip_address": "127.0.0.1",
-    }
+    alone: dict[str, Any] = {"num_cpus": where.at_once or machine.cores(), "include_dashboard": False}
     try:
         ray.init(
             address,
@@ -119,7 +116,8 @@ def _connected(where: WhereTrained) -> Iterator[Any]:
             f"there is no Ray cluster at {address}", str(error).split("\n")[0], "check --address"
         ) from error
     try:
-        yield ray
+        with redirect_stdout(sys.stderr):  # where Ray prints that a worker was lost, figures go
+            yield ray
     finally:
         ray.shutdown()
 

@@ -45,7 +45,7 @@ def plan(settings: PlanSettings) -> Forecast:
         net = net_of(resolved, loader, batch)
         found = forecast_here(work, net, _said(resolved, batch))
         if settings.write_profile is not None:
-            write_record(new_file(settings.write_profile, "", resolved.data.source), profile_here(work, net))
+            write_record(Path(settings.write_profile), profile_here(work, net))
     return structs.replace(found, measuring_s=round(time.monotonic() - measured_from, 2))
 
 
@@ -53,6 +53,8 @@ def _refuse(settings: PlanSettings) -> None:
     """Raise UserError for what contradicts."""
     if settings.resume is not None:
         raise UserError("plan tells what a whole run costs, not the rest of one", "", "leave --resume out")
+    if settings.write_profile is not None:
+        new_file(settings.write_profile, "", str(settings.data or ""))
     if settings.on is not None and settings.write_profile is not None:
         raise UserError("--on and --write-profile contradict each other", "with --on no net is timed", "leave one out")
 

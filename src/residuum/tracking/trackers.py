@@ -96,6 +96,6 @@ def _let_go_of(name: TrackerName, opened: dict[TrackerName, Tracker]) -> Iterato
 
 def _about(run: Path) -> About:
     record = read_record(run / runs.SETTINGS, RunSettings)
-    begun = [(run / name).read_bytes() for name in (runs.SETTINGS, runs.ENVIRONMENT)]
+    begun = [(run / name).read_bytes() for name in (runs.SETTINGS, runs.ENVIRONMENT) if (run / name).exists()]
     settings = {name: value for name, value in record.settings.items() if value not in (None, [])}
     return About(run.absolute(), hashlib.sha256(b"".join(begun)).hexdigest()[:16], settings)

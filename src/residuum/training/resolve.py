@@ -36,6 +36,7 @@ from residuum.training.way import (
     HARDLY,
     chosen_start,
     fewer_passes,
+    is_balanced,
     is_few_photographs,
     refuse_lone_pictures,
     say_if_long,
@@ -47,9 +48,6 @@ check_known(RecipeChoices, Recipe)
 
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
-
-UNEVEN = 3
-"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 
 BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
 """Recipes that judge training pictures by nets that have not seen them, and what they tune."""
@@ -85,6 +83,12 @@ class Resolved:
         labels = self.data.train.labels[self.cut.training] if self.cut else self.data.train.labels
         counts = np.bincount(labels, minlength=len(self.data.classes))
         return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+
+    @property
+    def training_size(self) -> int:
+        """Return the side of what the net sees in training, in pixels: some recipes judge larger views."""
+        small = self.image_size <= SMALL
+        return self.image_size if small else round(self.image_size * self.recipe.training_side)
 
     @property
     def num_training(self) -> int:
@@ -124,7 +128,7 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
             shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=image_size > SMALL),
-            balance=_is_balanced(settings, named_recipe, data),
+            balance=is_balanced(settings.balance, data, by_folds=named_recipe in BY_FOLDS),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.workers(settings.workers),
@@ -223,20 +227,6 @@ def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> Re
         name = "tune_all"
     _refuse_idle(settings, name)
     return name
-
-
-def _is_balanced(settings: TrainSettings, recipe: RecipeName, data: ImageData) -> bool:
-    """Say whether classes are to count alike: as was asked, or where few pictures are spread unevenly."""
-    if settings.balance is not None or recipe not in BY_FOLDS:
-        return bool(settings.balance)
-    counts = np.unique(data.train.labels, return_counts=True)[1]
-    uneven = counts.max() >= UNEVEN * counts.min()
-    if uneven:
-        say(
-            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
-            "(--no-balance: every picture does)"
-        )
-    return bool(uneven)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
