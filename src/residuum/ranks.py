@@ -124,6 +124,7 @@ def _join(group: _Group) -> None:
     from torch._C import _distributed_c10d as c10d
 
     group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=_is_host(group))
+    group.agent.set_timeout(timedelta(seconds=SILENT / FAILED))
     group.round = _round(group, group.agent)
     group.store = c10d.PrefixStore(group.round, group.agent)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -131,7 +132,8 @@ def _join(group: _Group) -> None:
         torch.cuda.set_device(place_on_machine() % gpus)
     each_has_one = on_this_machine() <= gpus and distributed.is_nccl_available()  # NCCL refuses to share a GPU
     backend = "cpu:gloo,cuda:nccl" if each_has_one else "gloo"
-    within = c10d.PrefixStore("group", group.store)
+    patient = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=False)
+    within = c10d.PrefixStore(f"{group.round} group", patient)
     distributed.init_process_group(backend, store=within, rank=group.rank, world_size=group.ranks, timeout=LONG)
     group.store.set(f"beat {group.rank}", "0")
     distributed.barrier()
