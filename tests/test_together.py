@@ -371,6 +371,7 @@ def on_host(hosts: tuple[str, str], number: int, out: Path, *words: str) -> subp
     launcher = ["ip", "netns", "exec", hosts[number], sys.executable, "-m", "torch.distributed.run"]
     launcher += ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "two"]
     launcher += ["--rdzv-endpoint", "10.77.0.1:29500", "--local-addr", f"10.77.0.{number + 1}"]
+    launcher += ["--rdzv-conf", f"is_host={number == 0}"]
     command = [*launcher, str(SCRIPT), "train", "digits", *(words or COMMON[:2]), *COMMON[2:], "--out", str(out)]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "cable"}
     return subprocess.Popen(command, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
