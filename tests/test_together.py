@@ -395,10 +395,12 @@ def test_a_host_that_is_cut_off_is_missed_in_seconds(tmp_path: Path, hosts: tupl
     while not (out / runs.METRICS).exists() or len(steps(out)) < 3:
         time.sleep(0.2)
     _ip("-n", hosts[1 - survivor], "link", "set", "cable", "down")  # no connection is closed
-    began = time.monotonic()
-    said, _ = both[survivor].communicate(timeout=120)
-    assert time.monotonic() - began < 60
-    assert said.count("a process that trains with this one has ended") == 1, said
+    began, missed = time.monotonic(), 0
+    for line in both[survivor].stdout or ():  # torchrun itself waits for the other host longer
+        missed += "a process that trains with this one has ended" in line
+        assert missed or time.monotonic() - began < 45
+    assert missed == 1
+    both[survivor].wait(timeout=120)
     both[1 - survivor].communicate(timeout=120)
     assert runs.read_begun(out)
     assert (out / runs.CHECKPOINT).exists()
