@@ -306,7 +306,7 @@ def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(tmp_path: Path) -> 
         began = time.monotonic()
         said = train(number, out, *words, restarts=restarts, code=0 if restarts else 1, **kill)
         assert said.count("a process that trains with this one has ended") == 1, said
-        assert "Traceback" not in said.split("torch.distributed.elastic")[0], said
+        assert "residuum/training" not in said, said  # no traceback but torchrun's own
         if not restarts:
             assert time.monotonic() - began < 60
             said = done(start(number, "train", "--resume", str(out)))
