@@ -34,7 +34,7 @@ from residuum.studies.run import run_studies
 from residuum.studies.trained import net_settings, trained
 
 SMALL = TrainSettings("digits", model="resnet20", blocks=(1, 1, 1), widths=(4, 8, 16), recipe="quick", epochs=1)
-LONGER = replace(SMALL, epochs=12, save_seconds=0.0)
+LONGER = replace(SMALL, epochs=6, save_seconds=0.0)
 
 
 def absent(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
@@ -201,7 +201,7 @@ def test_ray_gives_a_studys_figures_to_the_digit(tmp_path: Path) -> None:
     found = []
     for on in ("here", "ray"):
         names = ("degradation", "shortcut-options")
-        settings = StudySettings(names, scale="tiny", seeds=2, threads=2, out=str(tmp_path / on), on=on)  # type: ignore[arg-type]
+        settings = StudySettings(names, scale="tiny", seeds=1, threads=2, out=str(tmp_path / on), on=on)  # type: ignore[arg-type]
         found.append([read_json(folder / runs.STUDY) for folder in run_studies(settings)])
     for here, on_ray in zip(*found, strict=True):
         for part in ("quantities", "verdict", "measured", "charts", "tables", "command"):
