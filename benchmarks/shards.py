@@ -28,11 +28,13 @@ import torch
 from figures import asked, ratios, spread, write
 from PIL import Image
 
-from residuum.data.batches import Loader, training_plan
+from residuum.data.batches import Loader, TrainingPlan
 from residuum.data.contract import Split
 from residuum.data.open import open_data
 from residuum.data.pack import pack
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from residuum.data.rng import order
+from residuum.data.windows import Windows
 from residuum.recipe import Augmentation
 from residuum.settings import PackSettings
 
@@ -92,12 +94,17 @@ def loader_of(place: Path, kind: str) -> Loader:
     return Loader(split, how, None, torch.device("cpu"), WORKERS, in_windows=place.name != "folder")
 
 
+def plan_of(loader: Loader, batch: int, start: int, stop: int) -> TrainingPlan:
+    shuffle = Windows.of(loader.split.pictures, batch) if loader.in_windows else order
+    return TrainingPlan(0, len(loader.split), batch, start, stop, shuffle=shuffle)
+
+
 def served(loader: Loader, pictures: int, epoch: int) -> float:
     """Serve so many pictures as training sees them; return how many a second, the start of processes left out."""
     batch = 64
     first = epoch * (len(loader.split) // batch)
     steps = min(pictures // batch, len(loader.split) // batch)
-    batches = loader.batches(training_plan(loader, 0, batch, first, first + steps), Augmentation(area=(0.25, 1.0)))
+    batches = loader.batches(plan_of(loader, batch, first, first + steps), Augmentation(area=(0.25, 1.0)))
     for _ in islice(batches, 4):
         pass
     started = time.perf_counter()
@@ -157,7 +164,7 @@ def cold(loader: Loader, megabytes: int = 500) -> float:
         handle = os.open(path, os.O_RDONLY)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(handle)
-    plan = training_plan(loader, 1, 64, 0, len(loader.split) // 64)
+    plan = plan_of(loader, 64, 0, len(loader.split) // 64)
     started, size = time.perf_counter(), 0
     for _, rows in plan:
         size += sum(len(pictures.encoded(int(row))) for row in rows)
@@ -188,9 +195,9 @@ def measure(kind: str, scratch: Path, count: int, before: int) -> dict[str, obje
             "ratio_to_folder": spread(ratios(speeds[name], speeds["folder"])),
         }
         if kind == "photographs":
-            for order in ("windows", "all"):
-                loader = Loader(**{**vars(loaders[name]), "in_windows": order == "windows"})
-                found[name][f"cold_{order}_mb_per_s"] = round(cold(loader), 1)  # type: ignore[index]
+            for shuffle in ("windows", "all"):
+                loader = Loader(**{**vars(loaders[name]), "in_windows": shuffle == "windows"})
+                found[name][f"cold_{shuffle}_mb_per_s"] = round(cold(loader), 1)  # type: ignore[index]
         del loaders
         if name == "pack":
             found["mib_over_an_epoch"] = memory_of(place, kind, before)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,21 +14,24 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from made_up_slurm import made_up_slurm
 
 from residuum import runs
 from residuum.dispatch import with_ray, with_slurm
-from residuum.dispatch.job import Planned, beside, is_finished, prepare, run_folder, was_lost
-from residuum.dispatch.train_all import _placed_elsewhere, _placed_here, train_all
+from residuum.dispatch.job import Ended, Planned, beside, is_finished, prepare, run_folder, was_lost
+from residuum.dispatch.train_all import _of_these_pictures, _placed_elsewhere, _placed_here, train_all
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
-from residuum.records.codec import write_record
+from residuum.records.codec import read_record, write_record
 from residuum.records.dispatch import Submitted
-from residuum.records.run import Epoch
+from residuum.records.run import Data, Epoch
 from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings, TrainSettings
+from residuum.studies.frame import Setup
 from residuum.studies.run import run_studies
+from residuum.studies.trained import net_settings, trained
 
 SMALL = TrainSettings("digits", model="resnet20", blocks=(1, 1, 1), widths=(4, 8, 16), recipe="quick", epochs=1)
 LONGER = replace(SMALL, epochs=12, save_seconds=0.0)
@@ -89,6 +93,18 @@ def test_a_dry_run_trains_nothing_and_names_the_nets(tmp_path: Path, capsys: pyt
         next(train_all({tmp_path / "runs" / "a": SMALL}, WhereTrained(dry_run=True), 1))
     assert "to be trained: 1 nets\n  a\n" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_on_other_pictures_is_put_aside(few_digits: None, studies: Path, tmp_path: Path) -> None:
+    setup = Setup("tiny", (0,), studies, threads=1)
+    asked = net_settings(setup, "plain20", 0, blocks=(1, 1, 1))
+    folder = tmp_path / "runs" / "a"
+    shutil.copytree(trained(setup, [asked])[0].path, folder)
+    assert _of_these_pictures(Ended(folder), asked).fault is None
+    data = read_record(folder / runs.DATA, Data)
+    write_record(folder / runs.DATA, msgspec.structs.replace(data, fingerprint="another"))
+    assert "other pictures than those here" in str(_of_these_pictures(Ended(folder), asked).fault)
+    assert [path.name for path in folder.parent.iterdir()] == ["a-of-other-pictures"]
 
 
 # --- on Ray -------------------------------------------------------------------------------------

@@ -109,6 +109,9 @@ LADDER = {
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
 
+PRINTING = {"console.py", "printing.py", "outward_printing.py", "serving/service.py"}
+PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}
+"""The command, the server's log, and the programs that an export brings along."""
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
 TEXT = {".py", ".html", ".css", ".js"}
@@ -294,13 +297,34 @@ def unsafe_uses(files: Files) -> list[str]:
     return faults
 
 
+def stray_prints(files: Files) -> list[str]:
+    """Find what prints outside of the command: the library logs, by console.say."""
+    return [
+        f"{path}:{node.lineno} prints"
+        for path, tree in trees(files).items()
+        if path not in PRINTING
+        for node in nodes_of(tree)
+        if isinstance(node, ast.Call) and spelled(node.func, {}) in {"print", "sys.stdout.write", "sys.stderr.write"}
+    ]
+
+
 def unmapped(files: Files, text: str) -> list[str]:
     """Find first-level rooms and modules that the map does not name."""
     names = {f"{Path(p).parts[0]}/" if "/" in p else p for p in files if p.endswith(".py")}
     return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", text))
 
 
-CHECKS = [climbing, circles, long_files, long_functions, deep_files, stray_blocks, vague_names, unsafe_uses]
+CHECKS = [
+    climbing,
+    circles,
+    long_files,
+    long_functions,
+    deep_files,
+    stray_blocks,
+    vague_names,
+    unsafe_uses,
+    stray_prints,
+]
 
 
 # --- the package passes ------------------------------------------------------------------------
@@ -410,6 +434,12 @@ def test_long_functions_are_found():
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PreActivationBottleneck"])
 def test_a_second_home_of_blocks_is_found(name):
     assert len(stray_blocks({**DOWN, "models/resnet.py": f"def f():\n  class {name}: ..."})) == 1
+
+
+def test_what_prints_is_found():
+    text = "import sys\ndef f():\n  print(1)\n  sys.stderr.write('')\n"
+    assert len(stray_prints({"data/folder.py": text})) == 2
+    assert stray_prints({"printing.py": text, "data/folder.py": "from residuum.console import say\nsay('')"}) == []
 
 
 @pytest.mark.parametrize("path", ["utils.py", "data/helpers.py", "core/net.py", "data/_common.py"])

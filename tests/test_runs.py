@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -241,6 +242,16 @@ def test_what_a_killed_process_had_begun_to_write_is_cleared_away(tmp_path: Path
     assert (tmp_path / "one").read_bytes() == b"1"
     with runs.only_writer(tmp_path):
         assert not download.exists()
+
+
+def test_writers_in_one_folder_do_not_take_each_others_files_for_left_ones(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        with replacing(tmp_path / str(number % 7)) as file:
+            file.write(b"x")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(400)))
+    assert {path.name for path in tmp_path.iterdir()} == set("0123456")
 
 
 def test_a_folder_in_which_a_run_had_only_begun_is_taken(tmp_path: Path) -> None:

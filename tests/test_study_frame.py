@@ -222,6 +222,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert len((again.path / runs.MODEL).read_bytes()) == len(model)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
     alone, together = (Setup("tiny", (0, 1), tmp_path / name, threads=n) for name, n in (("a", 1), ("b", 2)))
     # recipe quick's optimiser is our own: torch's loads torch's compiler, in each process
@@ -232,6 +233,7 @@ def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "b" / "runs").iterdir() if path.suffix] == []
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
     settings = tiny(Setup("tiny", (0,), tmp_path), 0, stride_in="1x1")
     (ended,) = train_side_by_side({tmp_path / "runs" / "resnet20-s0": settings}, 1, lambda: None)

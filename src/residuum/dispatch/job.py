@@ -58,11 +58,15 @@ def _fingerprint(source: str, columns: ColumnNames) -> str:
     return fingerprint(open_pictures_of(source, columns))
 
 
+def pictures_of(settings: TrainSettings) -> str:
+    """Return the fingerprint of the pictures that are trained on, as this machine sees them (UserError if none)."""
+    assert settings.data is not None
+    return _fingerprint(str(settings.data), ColumnNames(settings.image_column, settings.label_column))
+
+
 def run_folder(home: Path, settings: TrainSettings) -> Path:
     """Name a run by what decides it: its settings and its pictures (UserError if there are none)."""
-    assert settings.data is not None
-    columns = ColumnNames(settings.image_column, settings.label_column)
-    deciding = {**explicit(settings), "data": _fingerprint(str(settings.data), columns)}
+    deciding = {**explicit(settings), "data": pictures_of(settings)}
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:12]
     name = re.sub(r"[^\w-]", "_", settings.model or ("grown" if settings.start else "net"))
     return home / "runs" / f"{name}-s{settings.seed}-{digest}"

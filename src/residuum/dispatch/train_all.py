@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from residuum import runs
 from residuum.compute import choose_compute
 from residuum.console import say
 from residuum.dispatch.here import train_one_by_one, train_side_by_side
-from residuum.dispatch.job import AskedToStop, Ended, Planned
+from residuum.dispatch.job import AskedToStop, Ended, Planned, beside, pictures_of
 from residuum.dispatch.with_ray import train_on_ray
 from residuum.dispatch.with_slurm import shown, train_by_slurm
+from residuum.errors import UserError
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
 from residuum.training.signals import stop_requests
@@ -46,7 +48,19 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
             left = (time.monotonic() - began) / done * (len(jobs) - done)
             if most > 1:
                 say(f"{done} of {len(jobs)} nets trained, about {left / 60:.0f} min to go")
-            yield ended
+            yield ended if here else _of_these_pictures(ended, placed[ended.folder])
+
+
+def _of_these_pictures(ended: Ended, settings: TrainSettings) -> Ended:
+    """Put a run aside that another machine trained on other pictures than those here: nobody is to find it."""
+    data = None if ended.fault else runs.read_begun(ended.folder).data
+    if data is None or settings.skip_broken or data.fingerprint == pictures_of(settings):
+        return ended
+    aside = runs.new_folder(beside(ended.folder, "-of-other-pictures"), "")
+    ended.folder.replace(aside)
+    why = "the machine that trained it has other pictures under the same name"
+    fault = UserError(f"{ended.folder.name} was trained on other pictures than those here", why, f"it lies in {aside}")
+    return Ended(ended.folder, fault)
 
 
 def _placed_here(

@@ -77,7 +77,7 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     if not net.phases:  # a head: each picture once, or twice with its mirror image
         shown = 2 if resolved.recipe.views == "mirrored" else 1
         steps = net.validating * shown * (resolved.num_training + work.judged)
-    saves = _saves(resolved, steps)
+    saves = _saves(resolved, steps + work.validated * net.validating)
     judging = 0.0
     if work.judged:
         judging = judged_in(work.judged, len(resolved.data.classes))
@@ -141,34 +141,26 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
     Raises:
         UserError: a batch cannot be shared among the devices.
     """
-    resolved, recipe, source = work.resolved, work.resolved.recipe, work.source
+    resolved, recipe = work.resolved, work.resolved.recipe
     if recipe.iterations and recipe.batch_size < 2 * profile.devices:
         raise UserError(
             f"a batch of {recipe.batch_size} is too small for {profile.devices} devices",
             "each takes an equal share of it, and batch normalisation needs two pictures at a time",
             "give a larger --batch-size",
         )
-    one = 3 * work.multiply_adds / profile.multiply_adds_per_s / profile.devices
-    parts: dict[Part, float] = {
-        "device": one,
-        "decoding": max(0.0, source.serving_core - source.reading) * profile.decode_slowdown / profile.cores,
-        "reading": source.bytes / profile.read_bytes_per_s if profile.read_bytes_per_s else 0.0,
-    }
     weights = 4 * cost(resolved.spec, resolved.image_size)["parameters"]
-    if profile.devices > 1:
-        parts["network"] = _exchange(weights, profile, recipe.batch_size * one) / recipe.batch_size
-    each = max(one + parts.get("network", 0.0), parts["decoding"], parts["reading"])
-    steps = (work.trained or resolved.num_training + work.judged) * each / (1 if work.trained else 3)
-    seen = max(one / 3, parts["reading"], parts["decoding"])  # forward alone
-    saves = _saves(resolved, steps)
+    parts = _parts(work, profile, weights)
+    each = max(parts["device"] + parts.get("network", 0.0), parts["decoding"], parts["reading"])
+    seen = max(parts["device"] / 3, parts["decoding"], parts["reading"])  # forward alone
     seconds = Seconds(
         starting=work.starting,
-        preparing=_preparing(resolved.data, source, resolved, profile),
-        training=steps,
+        preparing=_preparing(resolved.data, work.source, resolved, profile),
+        training=work.trained * each if work.trained else (resolved.num_training + work.judged) * seen,
         validating=work.validated * seen,
         saving=0.0,
         judging=work.judged * seen,
     )
+    share = max(1, recipe.batch_size // profile.devices)
     return _forecast(
         work,
         on=profile.name,
@@ -177,27 +169,34 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         seconds=seconds,
         joules=None if profile.watts is None else profile.watts * seconds.total,
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
-        memory=3 * weights + _activations(resolved, profile),
+        memory=3 * weights + _activations(resolved) * share * profile.bytes_a_number // 4,
         memory_there=profile.memory_bytes,
         disk=_disk(work, 2 * weights, weights, here=False),
-        checkpoints=saves,
+        checkpoints=_saves(resolved, seconds.training + seconds.validating),
         checkpoint_bytes=2 * weights,
         a_picture=parts,
         assumptions=(*profile.assumptions, *_assumed(profile)),
     )
 
 
-def _activations(resolved: Resolved, profile: Profile) -> int:
-    """Return the bytes that a device's share of a step takes in activations, counted on a step of two in float32."""
-    share = max(1, resolved.recipe.batch_size // profile.devices)
+def _parts(work: Work, profile: Profile, weights: int) -> dict[Part, float]:
+    """Return the seconds a picture of each part, over all devices."""
+    source, batch = work.source, work.resolved.recipe.batch_size
+    one = 3 * work.multiply_adds / profile.multiply_adds_per_s / profile.devices
+    parts: dict[Part, float] = {
+        "device": one,
+        "decoding": max(0.0, source.serving_core - source.reading) * profile.decode_slowdown / profile.cores,
+        "reading": source.bytes / profile.read_bytes_per_s if profile.read_bytes_per_s else 0.0,
+    }
+    if profile.devices > 1:
+        parts["network"] = _exchange(weights, profile, batch * one) / batch
+    return parts
+
+
+def _activations(resolved: Resolved) -> int:
+    """Return the bytes that a picture's activations take in a step, in float32: counted on a step of two."""
     net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
-    return (
-        saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,)))
-        // 2
-        * share
-        * profile.bytes_a_number
-        // 4
-    )
+    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,))) // 2
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:

@@ -31,6 +31,7 @@ from residuum.models.count import cost
 from residuum.models.plan import make_forward
 from residuum.recipe import Recipe
 from residuum.runs import CHECKPOINT
+from residuum.training.average import average_of
 from residuum.training.captured import steps_for
 from residuum.training.loop import Job, one_by_one, train_step
 from residuum.training.optimizer import make_optimizer
@@ -130,6 +131,11 @@ def loader_of(split: Split, resolved: Resolved, batch_size: int) -> Loader:
     return Loader(split, how, held, device, resolved.settings.workers or 0, batch_size)
 
 
+def in_training(loader: Loader, resolved: Resolved) -> Loader:
+    """Return what serves the pictures at training's size."""
+    return replace(loader, preprocessing=replace(loader.preprocessing, image_size=resolved.training_size))
+
+
 def source_of(resolved: Resolved, loader: Loader) -> Source:
     """Time reading, looking at and serving training pictures."""
     pictures = training_and_validation(resolved.data, resolved.cut)[0].pictures
@@ -139,7 +145,7 @@ def source_of(resolved: Resolved, loader: Loader) -> Source:
     hashed, _ = _timed(lambda: [hashlib.sha256(one) for one in held])
     names = map(pictures.name, rows)
     looked, _ = _timed(lambda: [decode(one, name) for one, name in zip(encoded, names, strict=True)])
-    serving = _serving(resolved, loader)
+    serving = _serving(resolved, in_training(loader, resolved))
     return Source(
         reading=read / len(rows),
         bytes=sum(map(len, held)) / len(rows),
@@ -182,7 +188,8 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     recipe = replace(resolved.recipe.changed(lr=TINY_RATE), batch_size=batch)
     optimizer = make_optimizer(net, recipe, resolved.compute.dtype)
     seed = resolved.settings.seed
-    job = Job(net, forward, optimizer, recipe, loader, resolved.compute, seed)
+    seen, average = in_training(loader, resolved), average_of(net, recipe)
+    job = Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, average=average)
     with peak_memory(resolved.compute.device) as evaluating:
         shown = replace(loader, batch_size=EVALUATION_BATCH).take(np.arange(_evaluated(resolved, loader)))
         validating = _evaluating(job, shown, resolved, final=False)
@@ -190,7 +197,7 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     first, phases, device, decoding = 0.0, list[Phase](), validating, 0
     watched = peak_memory(resolved.compute.device), measured_energy(on_gpu=_is_gpu(job))
     with sharing_cores(), watched[0] as stepping, watched[1] as energy:
-        for start, steps in phases_of(recipe, resolved.image_size) if recipe.iterations else ():
+        for start, steps in phases_of(recipe, resolved.training_size) if recipe.iterations else ():
             longer, seconds, decoding = _steps(job, start)
             first, phases = first or longer, [*phases, Phase(steps, seconds)]
     if phases:
@@ -281,7 +288,7 @@ def _checkpoint(job: Job) -> tuple[float, int]:
     cache = machine.cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        seconds, _ = _timed(lambda: save_checkpoint(Path(folder), job.net, job.optimizer, State(), {}))
+        seconds, _ = _timed(lambda: save_checkpoint(Path(folder), job.net, job.optimizer, State(), {}, job.average))
         return seconds, (Path(folder) / CHECKPOINT).stat().st_size
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from residuum.training.slots import Slots, first_rate, gradient
+from residuum.kernels.update import lamb_direction
+from residuum.training.slots import Slots, first_rate, gradient, laid_out
 
 BETAS = (0.9, 0.999)
 EPSILON = 1e-6
@@ -18,7 +19,7 @@ LONGEST = 1.0
 
 
 class Lamb(Slots):
-    """LAMB for param groups, each with its weight_decay. Nothing is read back from the device."""
+    """LAMB for param groups, each with its weight_decay. Away from the processor nothing is read back."""
 
     def __init__(self, groups: list[dict[str, Any]]) -> None:
         rate = first_rate(parameter for group in groups for parameter in group["params"])
@@ -34,9 +35,12 @@ class Lamb(Slots):
         gradients = [gradient(p) for parameters in moved for p in parameters]
         shortened = (torch.nn.utils.get_total_norm(gradients, foreach=True) / LONGEST).clamp(min=1.0)
         for group, parameters in zip(self.param_groups, moved, strict=True):
-            together = 1 if self.steps.device.type == "cpu" else len(parameters)  # alone it stays in a core's cache
-            for start in range(0, len(parameters), together or 1):
-                self._move(parameters[start : start + together], shortened, group["lr"], group["weight_decay"])
+            how = group["lr"], group["weight_decay"]
+            if self.steps.device.type == "cpu":
+                for parameter in parameters:  # one after another each stays in a core's cache
+                    self._move_here(parameter, shortened.item(), *how)
+            elif parameters:
+                self._move(parameters, shortened, *how)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is remembered, and the steps taken as if they were the first parameter's."""
@@ -49,6 +53,17 @@ class Lamb(Slots):
         first = dict(state["state"][0])
         self.steps.copy_(first.pop("step"))
         super().load_state_dict({"state": {**state["state"], 0: first}})
+
+    def _move_here(self, parameter: Tensor, shortened: float, rate: float, weight_decay: float) -> None:
+        """Do what `_move` does, in few sweeps; the gradient is lost."""
+        average, square = self.slots_of(parameter, "exp_avg", "exp_avg_sq")
+        move, step = laid_out(gradient(parameter), parameter), int(self.steps)
+        how = {"shortened": shortened, "epsilon": EPSILON, "decay": weight_decay}
+        lamb_direction(parameter, move, (average, square), BETAS, step, **how)
+        if weight_decay:
+            norm, length = (float(torch.linalg.vector_norm(tensor)) for tensor in (parameter, move))
+            rate *= norm / length if norm > 0 and length > 0 else 1.0
+        parameter.sub_(move, alpha=rate)
 
     def _move(self, parameters: list[Tensor], shortened: Tensor, rate: float | Tensor, weight_decay: float) -> None:
         """w = w − rate · |w|/|u| · u, with u = m̂ / (√v̂ + ε) + decay · w; without decay the norms are left out."""

@@ -21,7 +21,7 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.average import Average, averaged
-from residuum.training.loss import leading, mean_loss
+from residuum.training.loss import leading, mean_loss, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
@@ -201,7 +201,8 @@ def forward_and_backward(
     the device.
     """
     losses, right = [], []
-    for part in parts(job.forward, labels, mix, job.accumulate, job.class_weights):
+    weights = weights_of_mean(job.recipe, mix, job.class_weights)
+    for part in parts(job.forward, labels, mix, job.accumulate, weights):
         with part.together:
             with job.compute.autocast():
                 logits = job.forward(images[part.rows])

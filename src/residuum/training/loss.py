@@ -27,6 +27,11 @@ def mean_loss(
     return binary_cross_entropy_with_logits(logits, targets, counts)
 
 
+def weights_of_mean(recipe: Recipe, mix: Mix | None, class_weights: Tensor | None) -> Tensor | None:
+    """Return the class weights by whose sum `mean_loss` divides, (K,); None where it divides by the number of pictures."""
+    return class_weights if recipe.loss == "cross-entropy" and mix is None else None
+
+
 def _shares(labels: Tensor, mix: Mix | None, logits: Tensor) -> Tensor:
     """Return how much of each class there is in each picture, (B, K)."""
     own = one_hot(labels, logits.shape[1]).to(logits)

@@ -85,6 +85,12 @@ class Resolved:
         return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
 
     @property
+    def training_size(self) -> int:
+        """Return the side of what the net sees in training, in pixels: some recipes judge larger views."""
+        small = self.image_size <= SMALL
+        return self.image_size if small else round(self.image_size * self.recipe.training_side)
+
+    @property
     def num_training(self) -> int:
         """Return the number of pictures trained on."""
         return len(self.cut.training if self.cut else self.data.train)

@@ -43,12 +43,11 @@ def open_loaders(resolved: Resolved) -> Loaders:
     images = pixels_if_small(train.pictures, size, resize, interpolation, greys)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
     how = replace(how, greys=greys)
-    seen = round(size * resolved.recipe.training_side) if images is None else size
     device, workers = resolved.compute.device, resolved.settings.workers or 0
     batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
     loaders = {
-        name: open_loader(split, replace(how, image_size=seen), device, workers, batch, images)
+        name: open_loader(split, replace(how, image_size=resolved.training_size), device, workers, batch, images)
         if name == "train"
         else open_loader(split, how, device, workers, batch)
         for name, split in splits.items()
