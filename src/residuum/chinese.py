@@ -19,10 +19,10 @@ KEPT = ("bdi", "code", "pre", "script", "style")
 LETTERS = re.compile("[A-Za-z]{2}")
 BREAKS = (re.compile(r"(?<=[.?!]) (?=[A-Z0-9\u2068])"), re.compile(r"(?<=[;:]) "))
 """Where a text is taken apart that has no words as a whole: behind sentences, then behind their parts."""
-HOLES = {"{#}": r"([\d,.]+)", "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)", ": {}": ": (.+)"}
+HOLES = {"{#}": r"([\d,.]+)", "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)", ": {}": r": ((?:(?![.?!] [A-Z]).)+)"}
 """What may stand in a hole: a number; part of a sentence; behind a colon at the end, all that follows."""
-APART = "\u2068"
-"""Begins what was put into a sentence and is somebody's own."""
+NAME = re.compile("\u2068[^\u2069]*\u2069")
+"""What was put into a sentence and is somebody's own."""
 
 
 def is_wanted() -> bool:
@@ -84,7 +84,7 @@ def _known(text: str) -> str | None:
         return words[text]
     for pattern, chinese in with_holes:
         if found := pattern.fullmatch(text):
-            return chinese.format(*(one if one.startswith(APART) else said(one) for one in found.groups()))
+            return chinese.format(*(one if NAME.fullmatch(one) else said(one) for one in found.groups()))
     return None
 
 

@@ -35,7 +35,8 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
 
 def _in_chinese(study: StudyRecord) -> dict[str, str]:
     """Return what the study says of itself in both languages."""
-    return {words.en: words.zh for words in (study.title, study.question, study.claim, study.measured)}
+    head = {f"{study.title.en} – residuum report": f"{study.title.zh} – residuum 报告"}
+    return head | {words.en: words.zh for words in (study.title, study.question, study.claim, study.measured)}
 
 
 def write_study_index(folder: Path) -> Path:
