@@ -4,7 +4,7 @@
     python benchmarks/pictures.py --run RUN       of a run that is there
 
 Writes docs/pictures/*.webp. The study's page is drawn from results/studies/degradation.json. Pages are English and,
-where a name ends with -zh, Chinese. They change with the pages they show: after such a change the command is called again.
+where a name ends with -zh, Chinese. They change with the pages they show: after such a change call the command again.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from residuum.reporting.study_page import write_study_report
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 WIDTH, HEIGHT = 1200, 860
-OFF = "#off=stage2.block1,stage3.block2&picture=0"
+OFF = "#off=stage1.block1,stage2.block2&picture=2"
 """Which blocks the live page has switched off, and of which example."""
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def served(run: Path) -> Iterator[str]:
 def pages(run: Path, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Write the pages; yield each one's name, address and language."""
     called("lesion", str(run), "--out", str(folder / "lesions"))
-    yield "lesions", (folder / "lesions" / runs.REPORT).as_uri(), "en"
+    yield "lesions", (folder / "lesions" / runs.REPORT).as_uri() + "#charts", "en"
     study = folder / "degradation"
     study.mkdir()
     found = read_record(ROOT / "results" / "studies" / "degradation.json", StudyRecord)
@@ -73,6 +73,7 @@ def photograph(tab: "Tab", name: str, address: str, language: str) -> None:
     """Take a page as it is first seen, light and dark."""
     tab.speak({"en": "en-US", "zh": "zh-CN"}[language])
     tab.size(WIDTH, HEIGHT)
+    tab.send("Emulation.setScrollbarsHidden", hidden=True)
     for mode in ("light", "dark"):
         tab.dark(mode == "dark")
         tab.open(address)

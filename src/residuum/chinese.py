@@ -1,8 +1,8 @@
 """What --help and reports say, in Chinese, where RESIDUUM_LANG or the locale asks for it.
 
-The words stand in chinese.json: an English text, with {} for what differs and {#} for a number, and the Chinese one. Pages
-are written in English and then said again, text by text; what has no entry stays English, and so does what a person
-called something.
+The words stand in chinese.json: an English text, with {} for what differs and {#} for a number, and the Chinese one.
+Pages are written in English and then said again, text by text; what has no entry stays English, and so does what a
+person called something.
 """
 
 import html
@@ -19,10 +19,10 @@ KEPT = ("bdi", "code", "pre", "script", "style")
 LETTERS = re.compile("[A-Za-z]{2}")
 BREAKS = (re.compile(r"(?<=[.?!]) (?=[A-Z0-9\u2068])"), re.compile(r"(?<=[;:]) "))
 """Where a text is taken apart that has no words as a whole: behind sentences, then behind their parts."""
-HOLES = {"{#}": r"([\d,.]+)", "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)", ": {}": ": (.+)"}
+HOLES = {"{#}": r"([\d,.]+)", "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)", ": {}": r": ((?:(?![.?!] [A-Z]).)+)"}
 """What may stand in a hole: a number; part of a sentence; behind a colon at the end, all that follows."""
-APART = "\u2068"
-"""Begins what was put into a sentence and is somebody's own."""
+NAME = re.compile("\u2068[^\u2069]*\u2069")
+"""What was put into a sentence and is somebody's own."""
 
 
 def is_wanted() -> bool:
@@ -44,8 +44,10 @@ def said(text: str) -> str:
 def _apart(text: str, breaks: tuple[re.Pattern[str], ...]) -> str:
     """Return what is said for a text, or else for its parts."""
     known = _known(text)
-    if known is not None or not breaks:
+    if known is not None or (not breaks and not text.endswith(";")):
         return text if known is None else known
+    if text.endswith(";"):
+        return _apart(text[:-1], breaks) + "\uff1b"
     parts = [_apart(part, breaks[1:]) for part in breaks[0].split(text)]
     return re.sub(r"(?<=[\u3002\uff1b\uff1a\uff1f]) ", "", " ".join(parts))
 
@@ -55,21 +57,23 @@ def page(written: str, own: dict[str, str] | None = None) -> str:
     own = {" ".join(text.split()): chinese for text, chinese in (own or {}).items()}
     parts, within = list[str](), list[str]()
     for part in PARTS.split(written.replace('<html lang="en">', '<html lang="zh-CN">')):
-        if part.startswith("<"):
-            name = re.match(r"</?(\w*)", part)
-            if name and name[1] in KEPT:
-                within = within[:-1] if part.startswith("</") else [*within, name[1]]
-            part = SPOKEN.sub(lambda found: f'{found[1]}="{_escaped(html.unescape(found[2]), own)}"', part)
-        elif part.strip() and (not within or within == ["bdi"]):
-            text = html.unescape(part)
-            known = own.get(" ".join(text.split()))
-            part = html.escape(known, quote=False) if known else part if within else _escaped(text, own)
-        parts.append(part)
+        if not part.startswith("<"):
+            parts.append(part if within and within != ["bdi"] else _text(part, own, bool(within)))
+            continue
+        name = re.match(r"</?(\w*)", part)
+        if name and name[1] in KEPT:
+            within = within[:-1] if part.startswith("</") else [*within, name[1]]
+        parts.append(SPOKEN.sub(lambda found: f'{found[1]}="{_text(found[2], own)}"', part))
     return "".join(parts)
 
 
-def _escaped(text: str, own: dict[str, str]) -> str:
-    return html.escape(own.get(" ".join(text.split())) or said(text))
+def _text(escaped: str, own: dict[str, str], is_name: bool = False) -> str:
+    """Return a text of the page in Chinese; one that is a name only where the page brings its translation."""
+    text = html.unescape(escaped)
+    known = own.get(" ".join(text.split()))
+    if known is None and (is_name or not text.strip()):
+        return escaped
+    return html.escape(known or said(text))
 
 
 @cache
@@ -80,7 +84,7 @@ def _known(text: str) -> str | None:
         return words[text]
     for pattern, chinese in with_holes:
         if found := pattern.fullmatch(text):
-            return chinese.format(*(one if one.startswith(APART) else said(one) for one in found.groups()))
+            return chinese.format(*(one if NAME.fullmatch(one) else said(one) for one in found.groups()))
     return None
 
 
