@@ -25,7 +25,7 @@ class Sgd(Slots):
                 self._move(parameters, group["lr"], group["weight_decay"])
 
     def _move(self, parameters: list[Tensor], rate: float, weight_decay: float) -> None:
-        """v = momentum · v + g; w = w − rate · v, with Nesterov w − rate · (g + momentum · v); g has the decay in it."""
+        """v = momentum · v + g; w = w − rate · v, or by Nesterov (g + momentum · v); g has the decay in it."""
         gradients = [gradient(p) for p in parameters]
         if weight_decay:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
