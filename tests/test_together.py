@@ -345,7 +345,7 @@ def hosts() -> Iterator[tuple[str, str]]:
     """Two network namespaces, each with one end of a cable: hosts, as far as anything on them can tell."""
     if os.name != "posix" or not shutil.which("ip") or os.geteuid() != 0:
         pytest.skip("network namespaces need root and iproute2")
-    names = ("residuum-a", "residuum-b")
+    names = (f"residuum-{os.getpid()}-a", f"residuum-{os.getpid()}-b")
     for name in names:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     if subprocess.run(["ip", "netns", "add", names[0]], capture_output=True, check=False).returncode:
