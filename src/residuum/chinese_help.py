@@ -16,7 +16,9 @@ class ChineseHelp(DefaultFormatter):
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Show a panel."""
         entries = [_said(entry, console) for entry in panel.entries]
-        super().__call__(console, options, panel.copy(title=said(_plain(panel.title, console)), entries=entries))
+        title = _plain(panel.title, console)
+        said_title = "参数" if title == "Parameters" else said(title)  # on pages these are a net's
+        super().__call__(console, options, panel.copy(title=said_title, entries=entries))
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Show what a verb does."""
