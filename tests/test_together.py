@@ -285,7 +285,7 @@ def test_a_net_is_judged_to_the_last_digit_by_any_number_of_ranks(tmp_path: Path
         kept = json.loads(next((run / runs.EVALUATIONS).iterdir()).read_text())
         found.append({name: value for name, value in kept.items() if name not in {"environment", "settings"}})
     assert found[0] == found[1] == found[2] == found[3]
-    assert found[0]["n"] == 360
+    assert found[0]["images"] == 360
 
 
 KILLS = int(os.environ.get("RESIDUUM_RANK_KILLS", "20"))

@@ -47,6 +47,8 @@ class _Group:
     port: int
     round: str = ""
     ended: threading.Event = field(default_factory=threading.Event)
+    looks: int = 0
+    """How often the watcher has asked who is alive."""
     agent: Any = None
     """The store that outlives an attempt, where torchrun's agent keeps it."""
     store: Any = None
@@ -137,7 +139,8 @@ def _join(group: _Group) -> None:
     distributed.init_process_group(backend, store=within, rank=group.rank, world_size=group.ranks, timeout=LONG)
     group.store.set(f"beat {group.rank}", "0")
     distributed.barrier()
-    threading.Thread(target=_watch, args=(group,), daemon=True).start()
+    for work in (_watch, _watch_the_watcher):
+        threading.Thread(target=work, args=(group,), daemon=True).start()
 
 
 def _is_host(group: _Group) -> bool:
@@ -218,6 +221,7 @@ def _watch(group: _Group) -> None:
     last, unchanged, beat, failed, store = [b""] * group.ranks, [0] * group.ranks, 0, 0, None
     while not group.ended.wait(BEATS):
         beat += 1
+        group.looks += 1
         try:
             store = store or _own_connection(group)
             store.set(names[group.rank], str(beat))
@@ -225,13 +229,22 @@ def _watch(group: _Group) -> None:
         except RuntimeError as error:
             failed, store = failed + 1, None
             if failed == FAILED:
-                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"))
+                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"), asks=False)
             continue
         looks = zip(unchanged, now, last, strict=True)
         unchanged, last, failed = [count + 1 if seen == before else 0 for count, seen, before in looks], now, 0
         gone = [one for one in range(group.ranks) if unchanged[one] >= SILENT and now[one] != b"left"]
         if gone:
             _end(group, lost(f"rank {gone[0]} gives no sign of life"))
+
+
+def _watch_the_watcher(group: _Group) -> None:
+    """End this process where the watcher waits for an answer of a host that is cut off: torch waits without end."""
+    before, unchanged = -1, 0
+    while not group.ended.wait(BEATS):
+        before, unchanged = group.looks, unchanged + 1 if group.looks == before else 0
+        if unchanged >= SILENT:
+            _end(group, lost(f"the host {group.host} cannot be reached"), asks=False)
 
 
 def _own_connection(group: _Group) -> Any:
@@ -242,12 +255,14 @@ def _own_connection(group: _Group) -> Any:
     return c10d.PrefixStore(group.round, agent)
 
 
-def _end(group: _Group, error: Lost) -> None:
+def _end(group: _Group, error: Lost, *, asks: bool = True) -> None:
     """End the process from here: the main thread waits for the lost one, and cannot be woken."""
     threading.Event().wait(BEATS)  # where the connection was closed, the main thread knows, and says so
     if group.ended.is_set():
         return
-    _told_once(group, error)
+    console.silence(False)
+    if asks:
+        _told_once(group, error)
     console.say(f"error: {error}")
     sys.stdout.flush()
     os._exit(error.exit_code)
