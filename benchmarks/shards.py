@@ -105,7 +105,7 @@ def served(loader: Loader, pictures: int, epoch: int) -> float:
     first = epoch * (len(loader.split) // batch)
     steps = min(pictures // batch, len(loader.split) // batch)
     batches = loader.batches(plan_of(loader, batch, first, first + steps), Augmentation(area=(0.25, 1.0)))
-    for _ in islice(batches, 4):
+    for _ in islice(batches, min(4, steps // 2)):
         pass
     started = time.perf_counter()
     seen = sum(len(one.rows) for one in batches)

@@ -19,7 +19,7 @@ import pytest
 from made_up_slurm import made_up_slurm
 
 from residuum import runs
-from residuum.dispatch import with_ray, with_slurm
+from residuum.dispatch import with_ray, with_slurm, worker
 from residuum.dispatch.job import Ended, Planned, beside, is_finished, prepare, run_folder, was_lost
 from residuum.dispatch.train_all import _of_these_pictures, _placed_elsewhere, _placed_here, train_all
 from residuum.errors import Stopped, UserError
@@ -34,7 +34,7 @@ from residuum.studies.run import run_studies
 from residuum.studies.trained import net_settings, trained
 
 SMALL = TrainSettings("digits", model="resnet20", blocks=(1, 1, 1), widths=(4, 8, 16), recipe="quick", epochs=1)
-LONGER = replace(SMALL, epochs=12, save_seconds=0.0)
+LONGER = replace(SMALL, epochs=6, save_seconds=0.0)
 
 
 def absent(monkeypatch: pytest.MonkeyPatch, package: str) -> None:
@@ -201,7 +201,7 @@ def test_ray_gives_a_studys_figures_to_the_digit(tmp_path: Path) -> None:
     found = []
     for on in ("here", "ray"):
         names = ("degradation", "shortcut-options")
-        settings = StudySettings(names, scale="tiny", seeds=2, threads=2, out=str(tmp_path / on), on=on)  # type: ignore[arg-type]
+        settings = StudySettings(names, scale="tiny", seeds=1, threads=2, out=str(tmp_path / on), on=on)  # type: ignore[arg-type]
         found.append([read_json(folder / runs.STUDY) for folder in run_studies(settings)])
     for here, on_ray in zip(*found, strict=True):
         for part in ("quantities", "verdict", "measured", "charts", "tables", "command"):
@@ -241,6 +241,9 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, value in made_up_slurm(tmp_path / "slurm").items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(with_slurm, "ASKING", 0.2)
+    from submitit.slurm import slurm
+
+    monkeypatch.setattr(slurm.SlurmJob, "watcher", slurm.SlurmInfoWatcher())  # which remembers jobs by their numbers
     yield tmp_path / "slurm" / "jobs"
     for pid in (tmp_path / "slurm" / "jobs").glob("*.pid"):
         subprocess.run(["kill", "-KILL", "--", f"-{pid.read_text().strip()}"], capture_output=True, check=False)
@@ -278,6 +281,56 @@ def test_a_job_that_is_known_is_not_submitted_again(slurm: Path, tmp_path: Path)
         assert (job is not None and job.job_id == number) is is_known
 
 
+JOBS = {
+    "good": "mkdir -p {0}; touch {0}/model.safetensors",
+    "bad": "echo some words; exit 1",
+    "lost": "mkdir -p {0}; [ -e {0}/begun ] && touch {0}/model.safetensors || {{ touch {0}/begun; sleep 60; }}",
+}
+
+
+def test_jobs_are_followed_to_their_end_and_submitted_again_where_a_node_is_lost(
+    slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(with_slurm, "command", lambda run: ["bash", "-c", JOBS[run.name].format(run)])
+    jobs = {tmp_path / "runs" / name: replace(SMALL, threads=1) for name in JOBS}
+    found = dict[str, UserError | None]()
+    for ended in with_slurm.train_by_slurm(jobs, WhereTrained(on="slurm"), lambda: None):
+        found[ended.folder.name] = ended.fault
+        if len(found) == 2:  # only the last job is at work
+            _say(slurm / "3.state", "NODE_FAIL")
+    assert (found["good"], found["lost"]) == (None, None)
+    assert "some words" in str(found["bad"])
+    assert len(list(slurm.glob("*.sh"))) == 4
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["bad.json", "good", "lost", "slurm"]
+
+
+@pytest.mark.parametrize(("hears", "code", "is_queued"), [(True, 143, True), (False, 143, False), (False, 2, False)])
+def test_a_job_that_is_out_of_time_is_queued_again(
+    hears: bool, code: int, is_queued: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    called = list[list[str]]()
+
+    def train(*_: object, **__: object) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: None)  # as training, which saves
+        if hears:
+            signal.raise_signal(signal.SIGUSR2)
+        raise SystemExit(code)
+
+    monkeypatch.setattr(worker.runpy, "run_module", train)
+    monkeypatch.setattr(worker.subprocess, "run", lambda words, check: called.append(words))
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    try:
+        with pytest.raises(SystemExit):
+            worker.main(tmp_path / "a", alone=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert called == ([["scontrol", "requeue", "7"]] if is_queued else [])
+    assert (tmp_path / "a.failed").exists() is (code == 2)
+
+
 @pytest.mark.slow
 def test_slurm_trains_the_same_runs_and_names_those_that_fail(
     slurm: Path, tmp_path: Path, alone: runs.RunRecord
@@ -305,9 +358,9 @@ def test_a_job_out_of_time_goes_on(slurm: Path, tmp_path: Path, alone: runs.RunR
 
 
 def _say(path: Path, state: str) -> None:
-    for _ in range(20):  # whatever the job's shell says meanwhile
+    for _ in range(10):  # whatever the job's shell says meanwhile
         path.write_text(state, encoding="utf-8")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 # --- what many workers would give ---------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from residuum.forecast import cost, measure, memory, power
 from residuum.forecast.cost import Work, forecast_on
 from residuum.forecast.measure import Source, judged_in, phases_of
 from residuum.forecast.run import plan
+from residuum.models.count import activation_bytes
 from residuum.models.count import cost as counted
 from residuum.printing import print_forecast
 from residuum.recipe import Task
@@ -27,7 +29,9 @@ from residuum.settings import PlanSettings, TrainSettings
 from residuum.training.resolve import Resolved, resolve
 
 SMALL_NET: dict[str, Any] = {"model": "resnet20", "blocks": (1, 1, 1), "batch_size": 64, "threads": 1, "epochs": 1}
-SOURCE = Source(reading=0.001, bytes=100_000, hashing=0.0005, decoding=0.004, serving=0.006, serving_core=0.011)
+SOURCE = Source(
+    streamed=True, reading=0.001, bytes=100_000, hashing=0.0005, decoding=0.004, serving=0.006, serving_core=0.011
+)
 EIGHT = Profile(
     name="eight of them",
     devices=8,
@@ -180,9 +184,21 @@ def test_eight_devices_are_what_arithmetic_says(resolved: Resolved) -> None:
     assert slow.bottleneck == "reading"
     assert slow.a_picture["reading"] == pytest.approx(0.1)
     assert slow.a_picture["decoding"] == pytest.approx(decoding / 2)
+    kept = forecast_on(
+        replace(work, source=replace(SOURCE, streamed=False)), structs.replace(EIGHT, read_bytes_per_s=1.0)
+    )
+    assert kept.a_picture["reading"] == 0
     far = forecast_on(work, structs.replace(EIGHT, network_bytes_per_s=1e6, cores=10**6))
     assert far.bottleneck == "network"
     assert far.images_per_s == pytest.approx(1 / (one + 1000 * network))
+
+
+@pytest.mark.slow  # counting without computing loads much of torch's compiler
+def test_memory_elsewhere_is_weights_gradients_momentum_and_what_models_counts() -> None:
+    resolved = resolve(TrainSettings("digits", model="resnet20", image_size=32, batch_size=128), looking=False)
+    found = forecast_on(Work(resolved, SOURCE, starting=0.0), structs.replace(EIGHT, devices=1, bytes_a_number=4))
+    weights = 4 * counted(resolved.spec, 32)["parameters"]
+    assert found.memory == pytest.approx(3 * weights + activation_bytes(resolved.spec, 32, 128), rel=0.01)
 
 
 def test_gradients_are_hidden_behind_the_backward_pass_but_for_the_last(resolved: Resolved) -> None:

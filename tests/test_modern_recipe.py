@@ -31,6 +31,7 @@ from residuum.recipe import Augmentation, Cosine, OneCycle, RandomAugment, Recip
 from residuum.recipes.rsb import rsb_a1, rsb_a2, rsb_a3
 from residuum.settings import TrainSettings
 from residuum.training.average import Average, average_of, averaged
+from residuum.training.captured import captured
 from residuum.training.lamb import Lamb
 from residuum.training.loop import Callbacks, Job, fit
 from residuum.training.loss import mean_loss
@@ -95,9 +96,14 @@ def small_net() -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(144, 5))
 
 
+@pytest.mark.parametrize("is_there", [False, True])  # as on another device, which computes on all tensors at once
 @pytest.mark.parametrize("scale", [1e-3, 10.0])  # gradients that are short, and that are shortened
-def test_lamb_is_timms_and_goes_on_from_what_it_remembers(scale: float) -> None:
+def test_lamb_is_timms_and_goes_on_from_what_it_remembers(
+    scale: float, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theirs = pytest.importorskip("timm.optim")
+    if is_there:
+        monkeypatch.setattr(Lamb, "_move_here", lambda self, p, by, *how: self._move([p], torch.tensor(by), *how))
     ours, other = small_net(), small_net()
     recipe = replace(BARE, optimizer="lamb", weight_decay=0.02, decay_norms_and_biases=False)
     optimizer = make_optimizer(ours, recipe)
@@ -392,6 +398,14 @@ def test_a_run_with_every_part_is_judged_by_its_average_and_goes_on_bit_by_bit(t
     other = modern_job()
     without = replace(other, average=None)
     assert restore_checkpoint(tmp_path, without.net, without.optimizer, {}, 8, warn=pytest.fail).step == 5
+
+
+def test_recorded_steps_mix_and_average_as_the_others_do() -> None:
+    jobs = [modern_job(), modern_job()]
+    for job, steps in zip(jobs, (None, captured), strict=True):
+        fit(job, State(), Callbacks(lambda _: None, lambda _: None, dict, lambda: None), 1e9, steps)
+    ours, theirs = (job.net.state_dict() for job in jobs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 # --- whole runs -----------------------------------------------------------------------------------

@@ -408,6 +408,13 @@ def test_an_address_is_fetched_a_stretch_at_a_time(
     assert sum(map(len, pictures._there.values())) <= 1000 + max(last - first for _, first, last in fetched)  # type: ignore[attr-defined]
 
 
+def test_addresses_of_shards_are_data_and_nothing_else() -> None:
+    assert TrainSettings("s3://bucket/data").data == "s3://bucket/data"
+    for asked in (lambda: TrainSettings("https://example.com/x"), lambda: TrainSettings(start="s3://bucket/net")):
+        with pytest.raises(UserError, match="is an address"):
+            asked()
+
+
 def test_what_is_not_at_an_address_is_said(tmp_path: Path, there: Callable[[Path], str]) -> None:
     with pytest.raises(UserError, match="no shards at memory://bucket/nothing"):
         open_data("memory://bucket/nothing")
@@ -465,6 +472,16 @@ def test_a_run_goes_on_in_the_middle_of_a_shard() -> None:
     whole = TrainingPlan(5, 1000, 20, 0, 120, shuffle=shuffle)
     rest = TrainingPlan(5, 1000, 20, 57, 120, shuffle=laid_out(1000, 100, 20))
     assert all(np.array_equal(rest[step][1], whole[57 + step][1]) for step in range(63))
+
+
+def test_the_number_of_ranks_may_change_on_the_way() -> None:
+    def plan(start: int, stop: int, rank: int = 0, ranks: int = 1) -> TrainingPlan:
+        return TrainingPlan(5, 1000, 20, start, stop, rank, ranks, laid_out(1000, 100, 20))
+
+    seen = [plan(0, 40)[step][1] for step in range(40)]
+    seen += [np.concatenate([plan(40, 80, rank, 2)[step][1] for rank in (0, 1)]) for step in range(40)]
+    seen += [plan(80, 120)[step][1] for step in range(40)]
+    assert all(np.array_equal(rows, plan(0, 120)[step][1]) for step, rows in enumerate(seen))
 
 
 def test_few_blocks_are_under_way_at_a_time() -> None:

@@ -263,12 +263,13 @@ def test_one_two_and_four_ranks_see_the_same_pixels_and_learn_the_same(tmp_path:
     for number in (1, 2, 4):
         seen, out = tmp_path / f"seen{number}", tmp_path / f"run{number}"
         seen.mkdir()
-        train(number, out, *words, RESIDUUM_SERVED=str(seen))
+        # at the usual rate rounding grows a hundredfold in a step, on one process with other kernels too
+        train(number, out, *words, "--lr", "0.0005", RESIDUUM_SERVED=str(seen))
         found[number] = served(seen, number), out
     assert found[1][0]
     assert found[1][0] == found[2][0] == found[4][0]
     for number in (2, 4):
-        assert furthest(found[number][1], found[1][1]) < 0.01  # rounding, carried through all steps
+        assert furthest(found[number][1], found[1][1]) < 1e-3
         first = steps(found[number][1])[0]["loss"]
         assert first == pytest.approx(steps(found[1][1])[0]["loss"], rel=1e-6)
 
@@ -305,7 +306,7 @@ def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(tmp_path: Path) -> 
         began = time.monotonic()
         said = train(number, out, *words, restarts=restarts, code=0 if restarts else 1, **kill)
         assert said.count("a process that trains with this one has ended") == 1, said
-        assert "Traceback" not in said.split("torch.distributed.elastic")[0], said
+        assert "residuum/training" not in said, said  # no traceback but torchrun's own
         if not restarts:
             assert time.monotonic() - began < 60
             said = done(start(number, "train", "--resume", str(out)))
@@ -315,11 +316,11 @@ def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(tmp_path: Path) -> 
 @pytest.mark.slow
 def test_a_run_goes_from_two_processes_to_one_and_back(tmp_path: Path) -> None:
     whole, moved = tmp_path / "whole", tmp_path / "moved"
-    train(1, whole, "digits")
-    train(2, moved, "digits", "--save-seconds", "0", code=1, RESIDUUM_KILL="1 4 0")
+    train(1, whole, "digits", "--lr", "0.0005")
+    train(2, moved, "digits", "--lr", "0.0005", "--save-seconds", "0", code=1, RESIDUUM_KILL="1 4 0")
     done(start(1, "train", "--resume", str(moved), RESIDUUM_KILL="0 4 0"), -9)
     done(start(2, "train", "--resume", str(moved)))
-    assert furthest(moved, whole) < 0.01
+    assert furthest(moved, whole) < 1e-3
     assert [line["step"] for line in steps(moved)] == [line["step"] for line in steps(whole)]
 
 
@@ -344,7 +345,7 @@ def hosts() -> Iterator[tuple[str, str]]:
     """Two network namespaces, each with one end of a cable: hosts, as far as anything on them can tell."""
     if os.name != "posix" or not shutil.which("ip") or os.geteuid() != 0:
         pytest.skip("network namespaces need root and iproute2")
-    names = ("residuum-a", "residuum-b")
+    names = (f"residuum-{os.getpid()}-a", f"residuum-{os.getpid()}-b")
     for name in names:
         subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
     if subprocess.run(["ip", "netns", "add", names[0]], capture_output=True, check=False).returncode:
@@ -370,6 +371,7 @@ def on_host(hosts: tuple[str, str], number: int, out: Path, *words: str) -> subp
     launcher = ["ip", "netns", "exec", hosts[number], sys.executable, "-m", "torch.distributed.run"]
     launcher += ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "two"]
     launcher += ["--rdzv-endpoint", "10.77.0.1:29500", "--local-addr", f"10.77.0.{number + 1}"]
+    launcher += ["--rdzv-conf", f"is_host={number == 0}"]
     command = [*launcher, str(SCRIPT), "train", "digits", *(words or COMMON[:2]), *COMMON[2:], "--out", str(out)]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "cable"}
     return subprocess.Popen(command, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -393,10 +395,12 @@ def test_a_host_that_is_cut_off_is_missed_in_seconds(tmp_path: Path, hosts: tupl
     while not (out / runs.METRICS).exists() or len(steps(out)) < 3:
         time.sleep(0.2)
     _ip("-n", hosts[1 - survivor], "link", "set", "cable", "down")  # no connection is closed
-    began = time.monotonic()
-    said, _ = both[survivor].communicate(timeout=120)
-    assert time.monotonic() - began < 60
-    assert said.count("a process that trains with this one has ended") == 1, said
+    began, missed = time.monotonic(), 0
+    for line in both[survivor].stdout or ():  # torchrun itself waits for the other host longer
+        missed += "a process that trains with this one has ended" in line
+        assert missed or time.monotonic() - began < 45
+    assert missed == 1
+    both[survivor].wait(timeout=120)
     both[1 - survivor].communicate(timeout=120)
     assert runs.read_begun(out)
     assert (out / runs.CHECKPOINT).exists()

@@ -453,7 +453,7 @@ def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> Non
 
 
 def test_without_pictures_it_trains_on_the_built_in_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
+    record = train(TrainSettings(epochs=1, batch_size=64, blocks=(1, 1, 1), out=str(tmp_path / "run")))
     assert record.settings.settings["data"] == "digits"
     assert "built-in digits" in capsys.readouterr().err
 
@@ -498,17 +498,16 @@ def test_training_goes_on_from_a_trained_net(finished: runs.RunRecord, tmp_path:
     assert verbs == [("train", False), ("train", True)]
 
 
-def test_it_goes_on_although_the_starting_model_is_gone(
-    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("few_digits")
+def test_it_goes_on_although_the_starting_model_is_gone(finished: runs.RunRecord, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     model.write_bytes((finished.path / runs.MODEL).read_bytes())
-    settings = {"start": str(model), "epochs": 1, "seed": 5}
+    settings = {"start": str(model), "epochs": 1, "batch_size": 64, "seed": 5}
     whole = train(TrainSettings("digits", **settings, out=str(tmp_path / "whole")))
-    stop_after_step(monkeypatch, 9)
-    with pytest.raises(Stopped):
-        train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as stopping:
+        stop_after_step(stopping, 4)
+        with pytest.raises(Stopped):
+            train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
     model.unlink()
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)

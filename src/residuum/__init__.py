@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
-    from residuum.plain_data import Place
+    from residuum.plain_data import DataPlace, Place
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.prediction.predictor import Predictor
     from residuum.publishing.publish import Published
@@ -171,7 +171,7 @@ def explain(
     top: int = 3,
     nearest: int = 6,
     among: int = 5_000,
-    data: Place | None = None,
+    data: DataPlace | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     out: Place | None = None,
@@ -226,7 +226,7 @@ def study(
     scale: Scale = "quick",
     seeds: int = 3,
     model: Place | None = None,
-    data: Place | None = None,
+    data: DataPlace | None = None,
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,

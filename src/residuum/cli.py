@@ -133,6 +133,8 @@ def _launch(
         _fail(f"error: {error}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
+    finally:
+        app.config = []
     return None
 
 

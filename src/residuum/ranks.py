@@ -27,6 +27,8 @@ BEATS = 1.0
 SILENT = 15
 """So many looks in vain, and a rank is taken to be lost. Looks are counted, not seconds: a machine that was asleep, or
 processes that were all stopped, have missed none."""
+FAILED = 3
+"""So many questions in a row without an answer, and the host that keeps the account is taken to be lost."""
 
 
 class Lost(UserError):  # noqa: N818 - as UserError is what people see
@@ -122,13 +124,16 @@ def _join(group: _Group) -> None:
     from torch._C import _distributed_c10d as c10d
 
     group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=_is_host(group))
+    group.agent.set_timeout(timedelta(seconds=SILENT / FAILED))
     group.round = _round(group, group.agent)
     group.store = c10d.PrefixStore(group.round, group.agent)
-    both = torch.cuda.is_available() and distributed.is_nccl_available()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(place_on_machine() % torch.cuda.device_count())
-    backend = "cpu:gloo,cuda:nccl" if both else "gloo"
-    within = c10d.PrefixStore("group", group.store)
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpus:
+        torch.cuda.set_device(place_on_machine() % gpus)
+    each_has_one = on_this_machine() <= gpus and distributed.is_nccl_available()  # NCCL refuses to share a GPU
+    backend = "cpu:gloo,cuda:nccl" if each_has_one else "gloo"
+    patient = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=False)
+    within = c10d.PrefixStore(f"{group.round} group", patient)
     distributed.init_process_group(backend, store=within, rank=group.rank, world_size=group.ranks, timeout=LONG)
     group.store.set(f"beat {group.rank}", "0")
     distributed.barrier()
@@ -209,27 +214,32 @@ def _told_once(group: _Group, error: Any) -> Any:
 def _watch(group: _Group) -> None:
     """Give a sign of life each second, and end this process where another gives none: a host that is cut off closes no
     connection, and torch would wait for it."""
-    from torch._C import _distributed_c10d as c10d
-
     names = [f"beat {other}" for other in range(group.ranks)]
-    last, unchanged, beat = [b""] * group.ranks, [0] * group.ranks, 0
-    try:
-        agent = c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT), is_master=False)
-        store = c10d.PrefixStore(group.round, agent)
-        while not group.ended.wait(BEATS):
-            beat += 1
+    last, unchanged, beat, failed, store = [b""] * group.ranks, [0] * group.ranks, 0, 0, None
+    while not group.ended.wait(BEATS):
+        beat += 1
+        try:
+            store = store or _own_connection(group)
             store.set(names[group.rank], str(beat))
             now = store.multi_get(names)
-            unchanged = [
-                count + 1 if seen == before else 0 for count, seen, before in zip(unchanged, now, last, strict=True)
-            ]
-            last = now
-            gone = [one for one in range(group.ranks) if unchanged[one] >= SILENT and now[one] != b"left"]
-            if gone:
-                _end(group, lost(f"rank {gone[0]} gives no sign of life"))
-    except RuntimeError as error:
-        if not group.ended.is_set():
-            _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"))
+        except RuntimeError as error:
+            failed, store = failed + 1, None
+            if failed == FAILED:
+                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"))
+            continue
+        looks = zip(unchanged, now, last, strict=True)
+        unchanged, last, failed = [count + 1 if seen == before else 0 for count, seen, before in looks], now, 0
+        gone = [one for one in range(group.ranks) if unchanged[one] >= SILENT and now[one] != b"left"]
+        if gone:
+            _end(group, lost(f"rank {gone[0]} gives no sign of life"))
+
+
+def _own_connection(group: _Group) -> Any:
+    """Return the store by a connection of the watcher's own: the main thread's may be waiting for an answer."""
+    from torch._C import _distributed_c10d as c10d
+
+    agent = c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT / FAILED), is_master=False)
+    return c10d.PrefixStore(group.round, agent)
 
 
 def _end(group: _Group, error: Lost) -> None:

@@ -20,7 +20,7 @@ from residuum.choices import (
     TrainedOn,
     Tune,
 )
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import DataPlace, Place, Range, Settings
 
 Seed = Annotated[int, Range(0, 2**31 - 1)]
 ImageCount = Annotated[int | None, Range(1, 10_000_000)]
@@ -101,7 +101,7 @@ class WhereTrained(Settings, group="Where nets are trained"):
 class DataChoices(OfTable, group="Data"):
     """The pictures, and how much of them is seen."""
 
-    data: Place | None = None
+    data: DataPlace | None = None
     """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name.
     By default digits."""
     _: KW_ONLY

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
 from residuum.errors import UserError
-from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
+from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
     ByEngine,
     DataChoices,
@@ -52,7 +52,7 @@ class EvaluateSettings(OfTable, WithWorkers):
 
     run: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
     views: tuple[EvaluationViews, ...] = ()
@@ -107,7 +107,7 @@ class ExplainSettings(OfTable, OnDevice):
     """How many of the nearest training pictures to show."""
     among: Annotated[int, Range(1, 10_000_000)] = 5_000
     """Training pictures looked through for the nearest, drawn by chance where there are more."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The training pictures. By default those that the run was trained on."""
     out: Place | None = None
     """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
@@ -136,7 +136,7 @@ class LesionSettings(OfTable, InPrecision):
 
     model: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
     out: Place | None = None
@@ -151,7 +151,7 @@ class TrimSettings(OfTable, InPrecision):
 
     model: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
     keep: Annotated[float | None, Range(0.01, 1.0)] = None
@@ -204,7 +204,7 @@ class StudySettings(WhereTrained, OnDevice):
     """How many seeds everything that is trained is trained with: 1, 2, 3 … Not of a model that is given."""
     model: Place | None = None
     """Examine this run or model file instead of nets trained for the study."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures. By default the study's own: cifar10 or digits."""
     out: Place = "studies"
     """Where the studies' reports go, and the runs they share."""
@@ -230,7 +230,7 @@ class SweepSettings(WhereTrained, TrainSettings, group="Sweep"):
 class CheckSettings(OfTable):
     """What `residuum data check` can be told."""
 
-    data: Place | None = None
+    data: DataPlace | None = None
     """The data to look at."""
 
 
@@ -238,7 +238,7 @@ class CheckSettings(OfTable):
 class PackSettings(OfTable):
     """What `residuum data pack` can be told."""
 
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures: a folder, or any other data set."""
     out: Place | None = None
     """The folder for the shards: new, empty, or one that was begun."""
@@ -253,7 +253,7 @@ class ReviewSettings(OnDevice):
 
     run: Place | None = None
     """The run folder whose pictures to look at."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Where they lie, if they have moved since the run was trained."""
 
 

@@ -63,8 +63,8 @@ class Work:
 
     @property
     def multiply_adds(self) -> int:
-        """Return those of a picture's way through the net."""
-        return cost(self.resolved.spec, self.resolved.image_size)["multiply_adds"]
+        """Return those of a training picture's way through the net."""
+        return cost(self.resolved.spec, self.resolved.training_size)["multiply_adds"]
 
 
 # --- here ---------------------------------------------------------------------------------------
@@ -81,19 +81,19 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     judging = 0.0
     if work.judged:
         judging = judged_in(work.judged, len(resolved.data.classes))
-        judging += (work.judged * bool(net.phases) + HEAT_MAPS) * net.judging
+        judging += (work.judged * bool(net.phases) + HEAT_MAPS) * net.judging + net.once_judged
     seconds = Seconds(
         starting=work.starting,
         preparing=_preparing(resolved.data, source, resolved),
         training=steps,
-        validating=work.validated * net.validating,
+        validating=work.validated * net.validating + bool(work.validated) * net.once_validated,
         saving=saves * net.checkpoint,
         judging=judging,
     )
     parts: dict[Part, float] = {
         "device": net.device,
-        "decoding": max(0.0, source.serving - source.reading),
-        "reading": source.reading,
+        "decoding": max(0.0, source.serving - (source.reading if source.streamed else 0.0)),
+        "reading": source.reading if source.streamed else 0.0,
     }
     shown = max(1, work.trained or resolved.num_training)
     return _forecast(
@@ -126,7 +126,7 @@ def profile_here(work: Work, net: Net) -> Profile:
         cores=here.cores,
         watts=net.energy.watts,
         assumptions=(
-            f"measured with {resolved.model} at {resolved.image_size} px in batches of {net.batch}, "
+            f"measured with {resolved.model} at {resolved.training_size} px in batches of {net.batch}, "
             f"{compute.precision}, torch {here.torch}, {here.date[:10]}",
         ),
     )
@@ -151,7 +151,8 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
     weights = 4 * cost(resolved.spec, resolved.image_size)["parameters"]
     parts = _parts(work, profile, weights)
     each = max(parts["device"] + parts.get("network", 0.0), parts["decoding"], parts["reading"])
-    seen = max(parts["device"] / 3, parts["decoding"], parts["reading"])  # forward alone
+    larger = cost(resolved.spec, resolved.image_size)["multiply_adds"] / work.multiply_adds
+    seen = max(larger * parts["device"] / 3, parts["decoding"], parts["reading"])  # forward alone
     seconds = Seconds(
         starting=work.starting,
         preparing=_preparing(resolved.data, work.source, resolved, profile),
@@ -183,10 +184,11 @@ def _parts(work: Work, profile: Profile, weights: int) -> dict[Part, float]:
     """Return the seconds a picture of each part, over all devices."""
     source, batch = work.source, work.resolved.recipe.batch_size
     one = 3 * work.multiply_adds / profile.multiply_adds_per_s / profile.devices
+    read = source.reading if source.streamed else 0.0
     parts: dict[Part, float] = {
         "device": one,
-        "decoding": max(0.0, source.serving_core - source.reading) * profile.decode_slowdown / profile.cores,
-        "reading": source.bytes / profile.read_bytes_per_s if profile.read_bytes_per_s else 0.0,
+        "decoding": max(0.0, source.serving_core - read) * profile.decode_slowdown / profile.cores,
+        "reading": source.bytes / profile.read_bytes_per_s if source.streamed and profile.read_bytes_per_s else 0.0,
     }
     if profile.devices > 1:
         parts["network"] = _exchange(weights, profile, batch * one) / batch
@@ -196,7 +198,7 @@ def _parts(work: Work, profile: Profile, weights: int) -> dict[Part, float]:
 def _activations(resolved: Resolved) -> int:
     """Return the bytes that a picture's activations take in a step, in float32: counted on a step of two."""
     net = ResNet(replace(resolved.spec, stochastic_depth=0.0))
-    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.image_size,))) // 2
+    return saved_bytes(net, torch.zeros(2, resolved.spec.in_channels, *2 * (resolved.training_size,))) // 2
 
 
 def _exchange(weights: int, profile: Profile, step: float) -> float:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.batches import SMALL, Loader
+from residuum.data.batches import SMALL, Loader, Served, training_plan
 from residuum.data.contract import Split
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.preprocess import measure as mean_and_spread
@@ -33,11 +33,11 @@ from residuum.recipe import Recipe
 from residuum.runs import CHECKPOINT
 from residuum.training.average import average_of
 from residuum.training.captured import steps_for
-from residuum.training.loop import Job, one_by_one, train_step
+from residuum.training.loop import Job, mixed_batch, one_by_one, to_training, train_step
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved
 from residuum.training.sharing import sharing_cores
-from residuum.training.start import EVALUATION_BATCH, make_net
+from residuum.training.start import EVALUATION_BATCH, make_net, weights_there
 from residuum.training.state import State, save_checkpoint
 
 T = TypeVar("T")
@@ -61,6 +61,8 @@ TINY_RATE = 1e-8
 class Source:
     """What pictures take before a net sees them, in seconds a picture."""
 
+    streamed: bool
+    """Whether pictures are read and decoded each time they are shown; else they lie decoded in memory."""
     reading: float
     """Fetching the bytes."""
     bytes: float
@@ -90,7 +92,9 @@ class Net:
     phases: tuple[Phase, ...]
     """None for a head, which takes no steps."""
     first: float
-    """By so much the first step of all takes longer, in s."""
+    """By so much the first step of all takes longer, in s; so does, below, the first validation, and the judgement."""
+    once_validated: float
+    once_judged: float
     device: float
     """A step's part that is not decoding."""
     validating: float
@@ -147,6 +151,7 @@ def source_of(resolved: Resolved, loader: Loader) -> Source:
     looked, _ = _timed(lambda: [decode(one, name) for one, name in zip(encoded, names, strict=True)])
     serving = _serving(resolved, in_training(loader, resolved))
     return Source(
+        streamed=loader.images is None,
         reading=read / len(rows),
         bytes=sum(map(len, held)) / len(rows),
         hashing=hashed / len(rows),
@@ -159,7 +164,8 @@ def source_of(resolved: Resolved, loader: Loader) -> Source:
 def _serving(resolved: Resolved, loader: Loader) -> float:
     """Return the seconds a training picture takes to be made, with no net to wait for."""
     batch = min(loader.batch_size, max(LEAST, len(loader.split) // 4))
-    plan = TrainingPlan(resolved.settings.seed, len(loader.split), batch, 0, MOST)
+    recipe = replace(resolved.recipe, batch_size=batch)
+    plan = _many_steps(loader, resolved.settings.seed, recipe, 0)
     ahead = 2 * loader.workers + 1 if loader.images is None else 1  # batches that workers make before one is taken
     turns = enumerate(loader.batches(plan, resolved.recipe.augmentation, resolved.settings.seed), 1)
     began = 0.0
@@ -187,13 +193,13 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     recipe = replace(resolved.recipe.changed(lr=TINY_RATE), batch_size=batch)
     optimizer = make_optimizer(net, recipe, resolved.compute.dtype)
-    seed = resolved.settings.seed
-    seen, average = in_training(loader, resolved), average_of(net, recipe)
-    job = Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, average=average)
+    seen, average, weights = in_training(loader, resolved), average_of(net, recipe), weights_there(resolved)
+    seed, accumulate = resolved.settings.seed, resolved.settings.accumulate
+    job = Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, weights, average, accumulate)
     with peak_memory(resolved.compute.device) as evaluating:
         shown = replace(loader, batch_size=EVALUATION_BATCH).take(np.arange(_evaluated(resolved, loader)))
-        validating = _evaluating(job, shown, resolved, final=False)
-    judging = _evaluating(job, shown, resolved, final=True)
+        once_validated, validating = _evaluating(job, shown, resolved, final=False)
+    once_judged, judging = _evaluating(job, shown, resolved, final=True)
     first, phases, device, decoding = 0.0, list[Phase](), validating, 0
     watched = peak_memory(resolved.compute.device), measured_energy(on_gpu=_is_gpu(job))
     with sharing_cores(), watched[0] as stepping, watched[1] as energy:
@@ -208,7 +214,8 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     needed = stepping.most + (resolved.recipe.batch_size - batch) * one_more + decoding
     of_one = max(0, evaluating.most - evaluating.before) / len(shown.split)
     needed = max(needed, evaluating.before + of_one * min(EVALUATION_BATCH, resolved.num_training))
-    return Net(tuple(phases), first, device, validating, judging, seconds, size, model, int(needed), batch, energy)
+    once = first, once_validated, once_judged
+    return Net(tuple(phases), *once, device, validating, judging, seconds, size, model, int(needed), batch, energy)
 
 
 def batch_of(resolved: Resolved) -> int:
@@ -216,7 +223,7 @@ def batch_of(resolved: Resolved) -> int:
     batch = resolved.recipe.batch_size
     if resolved.compute.device.type != "cpu":
         return batch
-    one = 3 * cost(resolved.spec, resolved.image_size)["multiply_adds"] / multiply_adds_per_s()
+    one = 3 * cost(resolved.spec, resolved.training_size)["multiply_adds"] / multiply_adds_per_s()
     while batch // 2 >= LEAST and batch * one > LONG:
         batch //= 2
     return batch
@@ -233,11 +240,9 @@ def phases_of(recipe: Recipe, side: int) -> Iterator[tuple[int, int]]:
 def _steps(job: Job, start: int) -> tuple[float, float, int]:
     """Take steps from step `start` on for a while: by how many s the first took longer, the seconds a picture of the
     others, and the bytes that decoding processes held."""
-    batch = job.recipe.batch_size
-    loader = job.loader
-    plan = TrainingPlan(job.seed, len(loader.split), batch, start, start + MOST)
+    plan = _many_steps(job.loader, job.seed, job.recipe, start)
     ahead, mark, first, decoding = 2, 0.0, 0.0, 0
-    job.net.train()
+    to_training(job)
     began = time.perf_counter()
     for index, (_, read) in enumerate((steps_for(job) or one_by_one)(job, State(step=start), plan), 1):
         if index == 1:
@@ -251,18 +256,24 @@ def _steps(job: Job, start: int) -> tuple[float, float, int]:
             decoding = workers_memory()
             break
     seconds = (time.perf_counter() - mark) / (index - ahead)
-    return max(0.0, first - seconds), seconds / batch, decoding
+    return max(0.0, first - seconds), seconds / job.recipe.batch_size, decoding
+
+
+def _many_steps(loader: Served, seed: int, recipe: Recipe, start: int) -> TrainingPlan:
+    """Return a run's steps from `start` on, without an end."""
+    return replace(training_plan(loader, seed, recipe, start), stop=start + MOST)
 
 
 def _device_alone(job: Job) -> float:
     """Return the seconds a picture of steps on one batch that is there."""
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, 0, 1)
-    batch = next(iter(job.loader.batches(plan, job.recipe.augmentation, job.seed)))
+    plan = _many_steps(job.loader, job.seed, job.recipe, 0)
+    batch = mixed_batch(job, next(job.loader.batches(plan, job.recipe.augmentation, job.seed)))
+    to_training(job)
     last = job.recipe.iterations - 1  # where pictures are shown whole
     times = list[float]()
     while len(times) < FEWEST or (sum(times) < SECONDS and len(times) < 100):
         times.append(_timed(lambda: train_step(job, batch, last, TINY_RATE))[0])
-    return sum(times) / len(times) / len(batch.rows)
+    return sum(times) / len(times) / job.recipe.batch_size
 
 
 def _evaluated(resolved: Resolved, loader: Loader) -> int:
@@ -273,14 +284,14 @@ def _evaluated(resolved: Resolved, loader: Loader) -> int:
     return min(max(LEAST, enough), EVALUATION_BATCH, len(loader.split))
 
 
-def _evaluating(job: Job, shown: Loader, resolved: Resolved, *, final: bool) -> float:
-    """Return the seconds a picture of validation, or of the final judgement."""
+def _evaluating(job: Job, shown: Loader, resolved: Resolved, *, final: bool) -> tuple[float, float]:
+    """Return by how many s the first pass takes longer, and the seconds a picture of validation, or of the final
+    judgement."""
     compute, forward, views = job.compute, job.forward, resolved.recipe.views if final else "single"
     if final and resolved.recipe.judged_in == "float32":
         compute, forward = replace(compute, precision="float32"), job.net
-    for _ in range(2):  # the first makes ready
-        seconds, _ = _timed(lambda: probabilities(job.net, shown, compute, views, forward))
-    return seconds / len(shown.split)
+    first, seconds = (_timed(lambda: probabilities(job.net, shown, compute, views, forward))[0] for _ in range(2))
+    return max(0.0, first - seconds), seconds / len(shown.split)
 
 
 def _checkpoint(job: Job) -> tuple[float, int]:

@@ -39,12 +39,13 @@ FIRST = 3
 def steps_for(job: Job) -> Steps | None:
     """Return what takes the job's steps: `captured`, or None (one by one) where a step cannot be recorded.
 
-    That is so away from NVIDIA's GPUs, where pictures are read from the disk, under checkpointing, and where blocks
-    are skipped by chance, which Python draws.
+    That is so away from NVIDIA's GPUs, where pictures are read from the disk, under checkpointing, in parts, on several
+    processes, and where blocks are skipped by chance, which Python draws.
     """
     skips = any(getattr(module, "skipped", 0) for module in job.net.modules())
     is_resident = job.compute.device.type == "cuda" and getattr(job.loader, "images", None) is not None
-    return captured if is_resident and job.forward is job.net and not skips else None
+    whole = job.forward is job.net and job.accumulate == 1
+    return captured if is_resident and whole and not skips else None
 
 
 def captured(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:

@@ -86,7 +86,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
     plan = training_plan(job.loader, job.seed, recipe, state.step)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
-    _to_training(job)
+    to_training(job)
     for rate, read in (steps or one_by_one)(job, state, plan):
         reports = state.step % report_every == 0 or time.monotonic() - last_report >= REPORT_SECONDS
         ends = state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations
@@ -101,7 +101,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             with averaged(job.average):
                 validation = callbacks.validate()
             callbacks.report(_epoch_line(state, plan, validation))
-            _to_training(job)
+            to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
@@ -116,7 +116,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
         job.average.settle()
 
 
-def _to_training(job: Job) -> None:
+def to_training(job: Job) -> None:
     """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics, and so does
     all that it freezes."""
     job.net.train()

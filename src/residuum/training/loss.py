@@ -28,7 +28,7 @@ def mean_loss(
 
 
 def weights_of_mean(recipe: Recipe, mix: Mix | None, class_weights: Tensor | None) -> Tensor | None:
-    """Return the class weights by whose sum `mean_loss` divides, (K,); None where it divides by the number of pictures."""
+    """Return the class weights, (K,), whose sum `mean_loss` divides by; None: by the number of pictures."""
     return class_weights if recipe.loss == "cross-entropy" and mix is None else None
 
 

@@ -10,9 +10,10 @@ from residuum.models.resnet import ResNet
 from residuum.recipe import ParameterGroup, Recipe
 from residuum.training.lamb import Lamb
 from residuum.training.muon import Muon
+from residuum.training.sgd import Sgd
 from residuum.training.slots import first_rate
 
-Optimizer = torch.optim.SGD | Muon | Lamb
+Optimizer = torch.optim.SGD | Sgd | Muon | Lamb
 """What the loop and the checkpoint drive."""
 
 
@@ -27,11 +28,11 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
     groups, rate = _falling(_decaying(net, recipe, set()), net, recipe), first_rate(net.parameters())
     if recipe.optimizer == "lamb":
         return Lamb(groups)
-    is_there = isinstance(rate, Tensor)
-    if isinstance(rate, Tensor):  # one that is filled belongs to one group
-        groups = [{**group, "lr": rate.clone()} for group in groups]
     momentum, nesterov = recipe.momentum, recipe.nesterov
-    return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, foreach=not is_there, fused=is_there)
+    if not isinstance(rate, Tensor):
+        return Sgd(groups, rate, momentum, nesterov=nesterov)
+    groups = [{**group, "lr": rate.clone()} for group in groups]  # one that is filled belongs to one group
+    return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, fused=True)
 
 
 def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:
