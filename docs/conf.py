@@ -17,7 +17,7 @@ CHINESE = tags.has("zh")  # type: ignore[name-defined]  # noqa: F821 - Sphinx pu
 
 project = "residuum"
 author = "the authors of residuum"
-project_copyright = "Apache 2.0"
+project_copyright = "the authors of residuum; Apache 2.0"
 version = release = VERSION
 language = "zh_CN" if CHINESE else "en"
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made"]
@@ -39,6 +39,7 @@ html_sidebars = {
 }
 html_context = {"chinese": CHINESE, "english_only": ["decisions", "log", "field-reports"]}
 html_copy_source = False
+html_show_search_summary = False  # it would be fetched, which browsers refuse from files
 html_show_sphinx = False
 html_last_updated_fmt = None
 myst_heading_anchors = 3

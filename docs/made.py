@@ -18,7 +18,7 @@ import sphinx.search as sphinx_search
 from rich.console import Console
 
 import residuum
-from residuum import runs
+from residuum import chinese, runs
 from residuum.cli import VERBS, app
 from residuum.reporting import charts, study_view
 
@@ -33,15 +33,16 @@ CLASSES = [name for name in residuum.__all__ if name[0].isupper()]
 
 def commands(_: str) -> str:
     """Return the help of every verb."""
-    app.help_format = "plaintext"
-    os.environ["COLUMNS"] = "100"
     return "\n\n".join(f"## residuum {verb.name}\n\n```text\n{_help_of(verb.name)}\n```" for verb in VERBS)
 
 
 def _help_of(verb: str) -> str:
     said = io.StringIO()
     app.help_print(verb.split(), console=Console(file=said, width=100, color_system=None))
-    return said.getvalue().strip()
+    plain = re.sub(
+        "[\u256d\u2570]\u2500|\u2500*[\u256e\u256f]$|\u2500+$|^\u2502|\u2502$", "", said.getvalue(), flags=re.MULTILINE
+    )
+    return "\n".join(line.rstrip() for line in plain.splitlines()).strip()
 
 
 def python(kind: str) -> str:
@@ -62,7 +63,7 @@ def _rst(text: str) -> str:
 def run_folder(_: str) -> str:
     """Return a table of the files of a run folder, from the docstring of the one module that names them."""
     rows = re.findall(r"^(\S.*?) {2,}(.+)$", runs.__doc__ or "", re.MULTILINE)
-    return _table("file | what it holds", [(f"`{file}`", what) for file, what in rows])
+    return _table("file | what it holds", [(f"`{file}`", _spoken(what)) for file, what in rows])
 
 
 def records(_: str) -> str:
@@ -97,8 +98,12 @@ def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
 
 
 def _table(head: str, rows: list[tuple[str, ...]]) -> str:
-    lines = [head, "|".join(["---"] * (head.count("|") + 1))]
+    lines = [" | ".join(map(_spoken, head.split(" | "))), "|".join(["---"] * (head.count("|") + 1))]
     return "\n".join(f"| {line} |" for line in [*lines, *(" | ".join(map(_cell, row)) for row in rows)])
+
+
+def _spoken(text: str) -> str:
+    return chinese.said(text) if chinese.is_wanted() else text
 
 
 def _cell(text: str) -> str:

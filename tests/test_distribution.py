@@ -119,9 +119,13 @@ def test_the_wheel_works_in_an_environment_of_its_own(alone: Path, tmp_path: Pat
         assert server.stderr
         said = (re.search(r"listening on (\S+)", line) for line in iter(server.stderr.readline, ""))
         address = next(found[1] for found in said if found)
-        picture = (tmp_path / "scan.png").read_bytes()
-        with urllib.request.urlopen(f"{address}/v1/predict", picture, timeout=30) as reply:
-            assert b'"answers"' in reply.read()
-        server.terminate()
+        asked = urllib.request.Request(
+            f"{address}/v1/predict", (tmp_path / "scan.png").read_bytes(), {"Content-Type": "image/png"}
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=60) as reply:
+                assert b'"answers"' in reply.read()
+        finally:
+            server.terminate()
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
     assert (tmp_path / "exported" / "parity.json").exists()

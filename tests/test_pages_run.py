@@ -70,8 +70,10 @@ def served(line: str, folder: Path) -> Iterator[str]:
     with subprocess.Popen(called, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         said = (re.search(r"(?:listening on|at|open) (http://\S+)", one) for one in iter(server.stderr.readline, ""))
-        yield next(found[1] for found in said if found)
-        server.terminate()
+        try:
+            yield next(found[1] for found in said if found)
+        finally:
+            server.terminate()
 
 
 @pytest.fixture
@@ -116,13 +118,16 @@ def test_what_a_page_shows_works(page: str, place: Path, monkeypatch: pytest.Mon
             if not line or word in ELSEWHERE or "--install-completion" in line:
                 continue
             if word == "curl":
+                assert "-H 'Content-Type: image/jpeg' --data-binary @PICTURE" in line, "the server was asked so"
                 assert asked
                 continue
             assert word == "residuum", line
             if re.match(r"residuum (serve|show) ", line):
                 with served(line, place) as address:
                     picture = (place / "PICTURE").read_bytes()
-                    with urllib.request.urlopen(f"{address.rstrip('/')}/v1/predict", picture, timeout=60) as reply:
+                    how = {"Content-Type": "image/jpeg"}
+                    request = urllib.request.Request(f"{address.rstrip('/')}/v1/predict", picture, how)
+                    with urllib.request.urlopen(request, timeout=60) as reply:
                         asked.append(reply.read().decode())
                 assert '"answers"' in asked[-1]
                 continue

@@ -19,7 +19,11 @@ KEPT = ("bdi", "code", "pre", "script", "style")
 LETTERS = re.compile("[A-Za-z]{2}")
 BREAKS = (re.compile(r"(?<=[.?!]) (?=[A-Z0-9\u2068])"), re.compile(r"(?<=[;:]) "))
 """Where a text is taken apart that has no words as a whole: behind sentences, then behind their parts."""
-HOLES = {"{#}": r"([\d,.]+(?:e[-+]?\d+)?(?: ?[kMGT%])?)", "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)", ": {}": r": ((?:(?![.?!] [A-Z]).)+)"}
+HOLES = {
+    "{#}": r"([\d,.]+(?:e[-+]?\d+)?(?: ?[kMGT%])?)",
+    "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)",
+    ": {}": r": ((?:(?![.?!] [A-Z]).)+)",
+}
 """What may stand in a hole: a number; part of a sentence; behind a colon at the end, all that follows."""
 NAME = re.compile("\u2068[^\u2069]*\u2069")
 """What was put into a sentence and is somebody's own."""
