@@ -263,6 +263,13 @@ def test_a_dry_run_shows_the_batch_file(tmp_path: Path, capsys: pytest.CaptureFi
     assert list(tmp_path.iterdir()) == []
 
 
+def test_submitit_leaves_the_callers_logging_alone() -> None:
+    pytest.importorskip("submitit")
+    script = "import logging; logging.basicConfig(filename='/dev/null'); import residuum.dispatch.with_slurm, submitit"
+    done = subprocess.run([sys.executable, "-c", f"{script}; logging.root.handlers[0].stream.write('x')"], check=False)
+    assert done.returncode == 0
+
+
 def test_without_slurm_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")

@@ -5,6 +5,7 @@ nearly out of time, preempted or on a lost node is queued again and goes on (wor
 job's number (.job) is kept: who asks again for the run finds the job, and submits no second one.
 """
 
+import os
 import shlex
 import subprocess
 import time
@@ -34,6 +35,8 @@ from residuum.records.dispatch import Submitted
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
 
+os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
+"""Else submitit sets up logging anew when it is imported, which closes whatever the caller logs to."""
 ASKING = 15.0
 """Seconds between two questions to Slurm."""
 MINUTES = 240
