@@ -32,8 +32,8 @@ demo: .venv/installed  ## train on the built-in digits, write the report, say wh
 
 docs: .venv/installed-docs  ## build the site into site/, which opens offline: site/index.html, site/zh/index.html
 	rm -rf site
-	$(BIN)/python -m sphinx -W -q -c docs -d .venv/doctrees/en docs site
-	RESIDUUM_LANG=zh $(BIN)/python -m sphinx -W -q -c docs -t zh -d .venv/doctrees/zh docs/zh site/zh
+	$(BIN)/python -m sphinx -E -W -q -c docs -d .venv/doctrees/en docs site
+	RESIDUUM_LANG=zh $(BIN)/python -m sphinx -E -W -q -c docs -t zh -d .venv/doctrees/zh docs/zh site/zh
 
 setup: .venv/installed-dev  ## build .venv with all that development needs
 
