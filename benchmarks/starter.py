@@ -2,46 +2,46 @@
 
     python benchmarks/starter.py ../shared/data/thumbnails --work runs/starter --seed 0
 
-Trains in WORK, or goes on there where it was interrupted; pools the last map by signed roots, which the last layer is
-fitted to; packs the weights to 8 bits; writes
-src/residuum/starter/starter.safetensors and results/starter.json. 45 minutes on two shared cores.
+Trains in WORK, or goes on there where it was interrupted (starter_course.py); packs the weights to 8 bits; writes
+src/residuum/starter/starter.safetensors and results/starter.json. An hour and a quarter on one of two shared cores.
 
 The class "bee" is left out: many of its pictures are bees of ../shared/data/ants-bees, on which the starter is judged
 (results/starter-twins.json).
 """
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from figures import Figures, asked, flags, write
+from figures import Figures, asked, write
 from msgspec import structs
+from starter_course import BATCH, MEAN, NET, RATES, SIDES, STD, STEPS, TIMES, Thumbnails, train
 
-from residuum import runs
-from residuum.data.batches import open_loader, pixels_if_small
+from residuum import machine
+from residuum.data.batches import pixels_if_small
+from residuum.data.cache import fingerprint
+from residuum.data.contract import ImageData
 from residuum.data.open import open_data
 from residuum.data.preprocess import normalise
 from residuum.evaluation.evaluate import evaluate
 from residuum.loading import load
 from residuum.models.file import ModelFile, read_model, write_model
-from residuum.models.layers import POOLS
 from residuum.models.packing import packed
-from residuum.records.codec import to_json
-from residuum.records.model import About, View
+from residuum.models.resnet import ResNet
+from residuum.records.model import About, Trained, View
+from residuum.records.run import Counts, Data
 from residuum.settings import EvaluateSettings
 from residuum.weights.fetched import STARTER_FILE
 
 LEFT_OUT = "bee"
-COURSE: dict[str, Any] = {"recipe": "fast", "epochs": 14, "batch_size": 500, "label_smoothing": 0.0, "threads": 2}
-SIDE = 40
+NAME = "thumbnails"
+PIXELS = 32
+"""The thumbnails' side."""
+SIDE = 96
 """Pixels at which photographs are shown by default: chosen out of fold (docs/log.md)."""
 
 
@@ -61,47 +61,36 @@ def without(data: Path, name: str, out: Path) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), out / path.name)
 
 
-def train(data: Path, run: Path, seed: int) -> None:
-    """Train, or go on with what was interrupted; a finished run is left alone."""
-    if (run / runs.MODEL).exists():
-        return
-    words = flags(resume=run) if run.exists() else [str(data), *flags(**COURSE, seed=seed, out=run)]
-    subprocess.run([sys.executable, "-m", "residuum", "train", *words], check=True)
+def in_memory(data: ImageData) -> Thumbnails:
+    """Return the training pictures in memory."""
+    pixels = pixels_if_small(data.train.pictures, PIXELS, PIXELS)
+    assert pixels is not None
+    return Thumbnails(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(data.train.labels))
 
 
-@torch.inference_mode()
-def rooted(run: Path, data: Path, images: int = 10_000) -> ModelFile:
-    """Return the run's model, its last map pooled by roots: its last layer gives, as nearly as a linear one can (ridge
-    regression on the first training pictures), the answers that it gave before."""
-    classifier, model, train = load(run), read_model(run / runs.MODEL), open_data(str(data)).train
-    net, how = classifier.net.eval(), classifier.preprocessing
-    loader = open_loader(train.take(np.arange(images)), how, torch.device("cpu"), 0, 500)
-    features, answers = [], []
-    for batch in loader:
-        maps = net.end(net.stages(net.stem(batch.images)))
-        features.append(POOLS["roots"]()(maps).flatten(1))
-        answers.append(net.classify(maps))
-    x, z = torch.cat(features).double(), torch.cat(answers).double()
-    centred = x - x.mean(0)
-    products = centred.T @ centred
-    products.diagonal().add_(1e-4 * products.diagonal().mean())
-    weight = torch.linalg.solve(products, centred.T @ (z - z.mean(0))).T
-    layer = {"fc.weight": weight.float(), "fc.bias": (z.mean(0) - weight @ x.mean(0)).float()}
-    about = structs.replace(model.about, net={**model.about.net, "pooling": "roots"})
-    return replace(model, weights={**model.weights, **layer}, about=about)
-
-
-def starter(model: ModelFile) -> ModelFile:
-    """Return the model with packed weights, told at which side to show photographs, without paths."""
-    about = model.about
-    assert about.data is not None
-    assert about.settings is not None
-    told: dict[str, Any] = {
-        "preprocessing": View(image_size=SIDE, resize_to=SIDE),
-        "data": structs.replace(about.data, source=about.data.name),
-        "settings": {**about.settings, "data": about.data.name},
-    }
-    return replace(model, weights=packed(model.weights), about=structs.replace(about, **told))
+def starter(net: ResNet, data: ImageData) -> ModelFile:
+    """Return the model with packed weights, told at which side to show photographs."""
+    assert data.validation is not None
+    counts = Counts(train=len(data.train), validation=len(data.validation), test=None)
+    made = Trained(date=machine.environment().date, data=NAME, recipe="starter", steps=STEPS)
+    about = About(
+        data=Data(
+            name=NAME,
+            source=NAME,
+            classes=data.classes,
+            fingerprint=fingerprint(data),
+            counts=counts,
+            validation_from="the data's own validation split",
+            image_size=PIXELS,
+        ),
+        versions=machine.environment(),
+        lineage=(made,),
+        classes=data.classes,
+        preprocessing=View(image_size=SIDE, resize_to=SIDE),
+        net=net.spec.as_json(),
+    )
+    shown = {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}
+    return ModelFile(packed(dict(net.state_dict())), shown, about)
 
 
 def at_own_side(path: Path, side: int, out: Path) -> Path:
@@ -123,24 +112,25 @@ def first_ones(path: Path, data: Path, images: int = 300) -> Figures:
 
 
 def main(thumbnails: Path, *, work: Path = Path("runs/starter"), seed: int = 0) -> None:
-    data, run = work / "thumbnails", work / f"seed{seed}"
-    without(thumbnails, LEFT_OUT, data / "data")
-    train(data, run, seed)
-    write_model(STARTER_FILE, starter(rooted(run, data)))
-    record = runs.read_run(run)
-    small = at_own_side(STARTER_FILE, record.data.image_size if record.data else 32, work / "small.safetensors")
-    packed_one, whole = (evaluate(EvaluateSettings(one, data)) for one in (small, run))
+    folder, checkpoint = work / NAME, work / f"seed{seed}.checkpoint"
+    without(thumbnails, LEFT_OUT, folder / "data")
+    data = open_data(str(folder))
+    net, losses = train(in_memory(data), len(data.classes), checkpoint, seed)
+    model, whole = starter(net, data), work / "whole.safetensors"
+    write_model(STARTER_FILE, model)
+    write_model(whole, replace(model, weights=dict(net.state_dict())))
+    small = [at_own_side(file, PIXELS, work / f"own-{file.name}") for file in (STARTER_FILE, whole)]
+    packed_one, unpacked_one = (evaluate(EvaluateSettings(one, folder)) for one in small)
     found: Figures = {
         "left_out": LEFT_OUT,
-        "course": COURSE,
+        "course": {"net": NET, "batch_size": BATCH, "steps": STEPS, "sides": SIDES, "rates": RATES, "times": TIMES},
         "seed": seed,
         "bytes": STARTER_FILE.stat().st_size,
         "packed": {"accuracy": packed_one.top1.value, "loss": packed_one.loss, "images": packed_one.images},
-        "before_packing_and_roots": {"accuracy": whole.top1.value, "loss": whole.loss},
-        "first": first_ones(small, data),
+        "before_packing": {"accuracy": unpacked_one.top1.value, "loss": unpacked_one.loss},
+        "first": first_ones(small[0], folder),
         "protocol": packed_one.protocol,
-        "minutes": round(sum(epoch.seconds for epoch in record.epochs) / 60, 1),
-        "epochs": [to_json(epoch) for epoch in record.epochs],
+        "losses": losses,
     }
     write("starter", f"python benchmarks/starter.py thumbnails --seed {seed}", found)
 
