@@ -277,5 +277,5 @@ def test_a_gpus_power_is_what_nvidia_smi_says(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux says what was held at the most")
 def test_memory_is_the_most_that_was_held_meanwhile() -> None:
     with memory.peak_memory(torch.device("cpu")) as peak:
-        np.ones(50_000_000, np.uint8)
-    assert 40e6 < peak.most - peak.before < 80e6
+        np.ones(300_000_000, np.uint8)
+    assert 200e6 < peak.most - peak.before < 400e6  # others may give memory back meanwhile

@@ -224,4 +224,4 @@ def _check_end(file: Any, end: int) -> None:
 
 
 def _broken(place: str, why: str) -> UserError:
-    return UserError(f"the shard {place} is broken", why, "fetch or write it again")
+    return UserError(f"the shard {place} is broken", why, "fetch or write it again; an archive of folders: unpack it")
