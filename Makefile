@@ -5,13 +5,18 @@ PAGES := src/residuum/reporting src/residuum/page
 SNIPPETS := src/residuum/exporting
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
+# Which build of torch: as pip chooses, or cpu, cu126, ... of PyTorch's own index, or what pip is to install.
+TORCH ?=
+torch-named = --index-url https://download.pytorch.org/whl/$(TORCH) torch
+torch-asked = $(if $(findstring /,$(TORCH)),$(TORCH),$(torch-named))
+
 # Two processes of one thread each take half the time of one with two threads. Each begins with half of the tests, in
 # order, so that most files share what they train; who is done first takes over from the other.
 TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 NETS := $(wildcard $(patsubst %,tests/test_%.py,kernels plan models shortcuts other_nets pooling winograd frozen_stem))
 TRAINING := $(wildcard $(patsubst %,tests/test_%.py,training recipes_and_optimizer study_nets study_inside study_learning))
 
-.PHONY: help demo setup test test-avx2 test-plain test-slow lint clean
+.PHONY: help demo docs setup test test-avx2 test-plain test-slow lint clean
 
 help:        ## show this list
 	@grep -E '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,11 +30,21 @@ demo: .venv/installed  ## train on the built-in digits, write the report, say wh
 	@echo "  $(BIN)/residuum predict $(DEMO) PICTURE  what does it show?"
 	@echo "  $(BIN)/residuum models                     the nets there are"
 
+docs: .venv/installed-docs  ## build the site into site/, which opens offline: site/index.html, site/zh/index.html
+	rm -rf site
+	$(BIN)/python -m sphinx -E -W -q -c docs -d .venv/doctrees/en docs site
+	RESIDUUM_LANG=zh $(BIN)/python -m sphinx -E -W -q -c docs -t zh -d .venv/doctrees/zh docs/zh site/zh
+
 setup: .venv/installed-dev  ## build .venv with all that development needs
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(torch-asked))
 	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -1,4 +1,4 @@
-"""Write docs/claims.md and docs/claims.zh.md from the studies' results in results/studies/.
+"""Write docs/claims.md and docs/zh/claims.md from the studies' results in results/studies/.
 
     python benchmarks/claims_page.py                  the pages, from the files alone
     python benchmarks/claims_page.py --from studies   first copy each study.json of that folder there
@@ -22,6 +22,7 @@ SCALES = {"quick": "", "full": "-full"}  # what a result's file name ends with
 WORDS = {
     "claims.md": {
         "language": "en",
+        "results": "../results/studies",
         "title": "# What the papers claim, put to the test",
         "introduction": "Each study of residuum takes one claim of the papers on residual networks, measures what it "
         "is about, and answers by a rule that was written before the measuring: *supported* where every part of the "
@@ -29,7 +30,7 @@ WORDS = {
         "figures do not say. The answer is one about the scale named, which is smaller than the papers' own where it "
         "is `quick`. Studies without a result yet are not listed.",
         "written": "Every figure on this page is written by `python benchmarks/claims_page.py` from the files in "
-        "`results/studies/`. [中文](claims.zh.md)",
+        "`results/studies/`. [中文](zh/claims.md)",
         "none": "There are no results yet. `residuum study --list` shows the studies; `residuum study all` runs them.",
         "counts": "{supported} supported, {contradicted} contradicted, {undecided} undecided.",
         "head": "| study and question | claim, source | measured | verdict | scale | seeds "
@@ -43,14 +44,15 @@ WORDS = {
         "again": "## The commands that repeat them",
         "until": "{} to {}",
     },
-    "claims.zh.md": {
+    "zh/claims.md": {
         "language": "zh",
+        "results": "../../results/studies",
         "title": "# 检验论文中的结论",
         "introduction": "residuum 的每项研究取残差网络论文中的一个结论，测量与之相关的量，并按测量之前写定的规则"
         "作出判断：结论的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“不支持”；数据说明不了，"
         "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。还没有结果的研究不在表中。",
         "written": "本页的所有数字都由 `python benchmarks/claims_page.py` 根据 "
-        "`results/studies/` 中的文件写出。[English](claims.md)",
+        "`results/studies/` 中的文件写出。[English](../claims.md)",
         "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",
         "counts": "{supported} 项支持，{contradicted} 项不支持，{undecided} 项尚不能判断。",
         "head": "| 研究与问题 | 结论与出处 | 测量结果 | 判断 | 规模 | 种子数 | 训练，单核分钟 | 测量，分钟 |",
@@ -90,10 +92,10 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
 
 def _row(result: StudyRecord, words: dict[str, Any]) -> str:
     question, claim, measured = (
-        _cell(getattr(text, words["language"])) for text in (result.question, result.claim, result.measured)
+        _cell(_in_terms(getattr(text, words["language"]))) for text in (result.question, result.claim, result.measured)
     )
     cells = [
-        f"[{result.name}](../results/studies/{_file_name(result)}) {question}",
+        f"[{result.name}]({words['results']}/{_file_name(result)}) {question}",
         f"{claim} {_cell(result.source)}",
         measured,
         f"**{words[result.answer]}**",
@@ -103,6 +105,11 @@ def _row(result: StudyRecord, words: dict[str, Any]) -> str:
         _minutes(result.seconds),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _in_terms(text: str) -> str:
+    """Say a shortcut as docs/terms.md does: results that are older than that list say it otherwise."""
+    return text.replace("捷径连接", "快捷连接").replace("捷径", "快捷连接")
 
 
 def _file_name(result: StudyRecord) -> str:

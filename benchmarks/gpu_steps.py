@@ -12,7 +12,8 @@ import torch
 
 from residuum import machine
 from residuum.compute import Compute
-from residuum.data.batches import Loader, TrainingPlan
+from residuum.data.batches import Loader
+from residuum.data.share import TrainingPlan
 from residuum.files import write_json
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet

@@ -32,9 +32,10 @@ from torchvision import transforms
 from torchvision.transforms import v2
 
 from residuum.data.augment import augmented_views
-from residuum.data.batches import Loader, one_pass
+from residuum.data.batches import Loader
 from residuum.data.contract import Split
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from residuum.data.share import one_pass
 from residuum.recipe import Augmentation
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""Put the figures of results/ into README.md and README.zh.md, between their result markers.
+"""Put the figures of results/ into docs/results.md, the short table into README.md, and both into Chinese.
 
     python benchmarks/results_table.py
 
@@ -18,8 +18,30 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 MARKED = re.compile(r"(<!-- results:[^\n]*-->\n).*?(<!-- /results -->)", re.DOTALL)
 
-WORDS: dict[str, dict[str, Any]] = {
+FRONT: dict[str, dict[str, str]] = {
     "README.md": {
+        "head": "| what was done | figure | runs | whole command | written by |",
+        "accuracy": "{data}, {model}, recipe {recipe}, {epochs} passes: test accuracy",
+        "fast": "cifar10, recipe fast: test accuracy",
+        "head alone": "243 photographs of ants and bees, from half-resnet50, on AVX2: validation accuracy",
+        "speed": "training {model}: times the images/s of the usual PyTorch loop",
+        "serve": "server: share of what its engine could do",
+        "note": "Mean ± standard deviation over seeds, or median (range) over repeats. {processor}, {cores} cores, "
+        "torch {torch}, {date}. [All results](docs/results.md).",
+    },
+    "README.zh.md": {
+        "head": "| 做了什么 | 数字 | 次数 | 整条命令 | 由谁写出 |",
+        "accuracy": "{data}，{model}，配方 {recipe}，{epochs} 轮：测试准确率",
+        "fast": "cifar10，配方 fast：测试准确率",
+        "head alone": "243 张蚂蚁与蜜蜂的照片，从 half-resnet50 开始，AVX2：验证准确率",
+        "speed": "训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
+        "serve": "服务器：达到其引擎能力的几成",
+        "note": "均值 ± 标准差（各种子），或中位数（范围，多次重复）。{processor}，{cores} 核，torch {torch}，{date}。"
+        "[全部结果](docs/zh/results.md)。",
+    },
+}
+WORDS: dict[str, dict[str, Any]] = {
+    "docs/results.md": {
         "accuracy": "| data, net, recipe | test accuracy, mean ± sd | seeds | written by |",
         "fast": "| recipe fast, CIFAR-10 | test accuracy, mean ± sd (lowest) | whole command, s (range) "
         "| of the time to beat (range) | seeds | written by |",
@@ -74,7 +96,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "recalibrated, nothing trained; repaired: two epochs.",
         "epochs": "{epochs} epochs",
     },
-    "README.zh.md": {
+    "docs/zh/results.md": {
         "accuracy": "| 数据、网络、配方 | 测试准确率，均值 ± 标准差 | 种子数 | 由谁写出 |",
         "fast": "| 配方 fast，CIFAR-10 | 测试准确率，均值 ± 标准差（最低） | 整条命令，秒（范围） "
         "| 占目标时间的几成（范围） | 种子数 | 由谁写出 |",
@@ -82,7 +104,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "| 卷积极限的几成（范围） | 首批步 | 内存峰值 | 由谁写出 |",
         "kept_to": {"AVX512_CORE_BF16": "不用 AMX", "AVX2": "如同只有 AVX2"},
         "parity": "| {epochs} 轮后的留出准确率 | 快的方式 | float32、torch 自己的运算 | 种子数 | 由谁写出 |",
-        "depth": "| 深度的代价 | 每张图 | 检查点：几倍时间（范围） | 内存峰值：不用、用 | 由谁写出 |",
+        "depth": "| 深度的代价 | 每张图 | 激活重计算：几倍时间（范围） | 内存峰值：不用、用 | 由谁写出 |",
         "fit": "从 20 层到 1202 层，每张图的时间可用一条直线拟合（R² = {r2:.4f}；偏离最多 {percent:.0f} %）。",
         "jpeg": "| JPEG 训练输入，单核 | 视图，张/秒 | 视图与 torchvision 变换之比（范围） "
         "| 归一化的批，两边都算：之比（范围） | 由谁写出 |",
@@ -130,8 +152,46 @@ WORDS: dict[str, dict[str, Any]] = {
 
 
 def tables(page: str) -> str:
-    """Return the results part of one page, made from the files alone."""
-    words = WORDS[page]
+    """Return the results part of one page, made from the files alone; links lead from where the page lies."""
+    made = _front(FRONT[page]) if page in FRONT else _all(WORDS[page])
+    return re.sub(r"\]\((benchmarks/|results\))", "](" + "../" * page.count("/") + r"\1", made)
+
+
+def _front(words: dict[str, str]) -> str:
+    """Return the short table: a figure of each kind."""
+    accuracy, (fast,), (few,) = _read("accuracy-*"), _read("fast"), _read("ants-bees-head")
+    (speed,), (serve,) = _read("train-speed-resnet20"), _read("serve")
+    share = serve["of_the_engine"]
+    between = f"{share['median']:.2f} ({share['min']:.2f}–{share['max']:.2f})"
+    rows = [
+        _front_row("accuracy.py", words["accuracy"].format(**one), one["summary"]["test_accuracy"]) for one in accuracy
+    ]
+    rows += [
+        _front_row(
+            "fast.py",
+            words["fast"],
+            fast["summary"]["accuracy"] | {"n": fast["summary"]["n"]},
+            fast["summary"]["seconds"],
+        ),
+        _front_row("ants_bees_head.py", words["head alone"], few["summary"]["accuracy"], few["summary"]["seconds"]),
+        _row("train_speed.py", words["speed"].format(**speed), _ratio(speed["ratio"]), str(speed["rounds"]), "–"),
+        _row("serve.py", words["serve"], between, str(serve["n"]), "–"),
+    ]
+    environment = fast["runs"][0]["environment"]
+    note = words["note"].format(**{**environment, "date": environment["date"][:10]})
+    return "\n".join([*_table(words["head"], rows), note, ""])
+
+
+def _front_row(
+    script: str, what: str, accuracy: dict[str, Any], seconds: dict[str, float] | None = None, n: int = 0, **_: Any
+) -> str:
+    """Return a row of the short table: an accuracy over seeds, and the median seconds, or mean, of the command."""
+    took = f"{seconds.get('median') or seconds['mean']:.0f} s" if seconds else "–"
+    return _row(script, what, _mean(accuracy), str(n or accuracy["n"]), took)
+
+
+def _all(words: dict[str, Any]) -> str:
+    """Return every table of the long page."""
     accuracy, speed = _read("accuracy-*"), _read("train-speed-*")
     lines = _table(words["accuracy"], [_accuracy_row(one, words) for one in accuracy])
     lines += _table(
@@ -324,7 +384,7 @@ def with_tables(page: str, text: str) -> str:
 
 
 def main() -> None:
-    for page in WORDS:
+    for page in (*FRONT, *WORDS):
         path = ROOT / page
         path.write_text(with_tables(page, path.read_text(encoding="utf-8")), encoding="utf-8")
         print(f"written: {page}")

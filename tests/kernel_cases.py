@@ -206,6 +206,29 @@ def moved(draw: Random) -> Case:
     return Case(f"Muon {shape}", call, exact, [])
 
 
+def moved_by_lamb(draw: Random) -> Case:
+    shape = draw.choice(((draw.randint(1, 40_000),), (draw.randint(1, 9), draw.randint(2, 9), 3, 3)))
+    weights, gradient, average, square = torch.randn(4, *shape)
+    tensors = [weights, gradient, average, square.square()]
+    if len(shape) == 4 and draw.random() < 0.5:
+        tensors = [tensor.contiguous(memory_format=torch.channels_last) for tensor in tensors]
+    step, how = draw.randint(1, 50), {"shortened": draw.choice((1.0, 3.0)), "epsilon": 1e-6, "decay": 0.02}
+
+    def call() -> Tensor:
+        w, g, a, s = (tensor.clone() for tensor in tensors)
+        update.lamb_direction(w, g, (a, s), (0.9, 0.999), step, **how)
+        return torch.stack([g, a, s])
+
+    def exact() -> Tensor:
+        w, g, a, s = (tensor.double() for tensor in tensors)
+        g = g / how["shortened"]
+        a, s = 0.9 * a + 0.1 * g, 0.999 * s + 0.001 * g**2
+        spread = (s / (1 - 0.999**step)).sqrt() + how["epsilon"]
+        return torch.stack([a / (1 - 0.9**step) / spread + how["decay"] * w, a, s])
+
+    return Case(f"LAMB {shape}", call, exact, [])
+
+
 # --- torch's operations, as our nets hand them over ------------------------------------------------
 
 
@@ -234,7 +257,7 @@ def torchs_pooling(draw: Random) -> Case:
 
 # --- the program -----------------------------------------------------------------------------------
 
-EVERYWHERE = (normalised, pooled, kept_pixels, by_winograd, cropped, moved)
+EVERYWHERE = (normalised, pooled, kept_pixels, by_winograd, cropped, moved, moved_by_lamb)
 UNITS = (on_matrix_units, stems) if has_matrix_units() else ()
 KINDS = {
     "everywhere": EVERYWHERE,

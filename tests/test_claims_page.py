@@ -13,7 +13,7 @@ from residuum.records.codec import from_json, read_record
 from residuum.records.study import StudyRecord, Words
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("claims.md", "claims.zh.md")
+PAGES = ("claims.md", "zh/claims.md")
 RESULTS = sorted((ROOT / "results" / "studies").glob("*.json"))
 
 
@@ -42,7 +42,7 @@ def test_the_page_is_what_the_script_writes(script: ModuleType, name: str) -> No
     assert script.page(name, script.read_results()) == text, "run: python benchmarks/claims_page.py"
     assert len(rows(text)) == len(RESULTS)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / "docs" / target).exists(), target
+        assert (ROOT / "docs" / name).parent.joinpath(target).exists(), target
 
 
 def test_the_translation_has_the_same_figures() -> None:
@@ -51,7 +51,7 @@ def test_the_translation_has_the_same_figures() -> None:
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         return [sorted(re.findall(r"\d+\.\d+", " ".join([row[2], *row[4:]]))) for row in rows(text)]
 
-    assert figures("claims.md") == figures("claims.zh.md")
+    assert figures("claims.md") == figures("zh/claims.md")
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.name)
@@ -86,13 +86,13 @@ def three() -> list[StudyRecord]:
             ("contradicted", "supported", "undecided"),
             "1 supported, 1 contradicted, 1 undecided.",
         ),
-        ("claims.zh.md", ("不支持", "支持", "尚不能判断"), "1 项支持，1 项不支持，1 项尚不能判断。"),
+        ("zh/claims.md", ("不支持", "支持", "尚不能判断"), "1 项支持，1 项不支持，1 项尚不能判断。"),
     ],
 )
 def test_each_result_has_its_row(
     script: ModuleType, three: list[StudyRecord], name: str, verdicts: tuple[str, ...], counts: str
 ) -> None:
-    language = "zh" if ".zh" in name else "en"
+    language = "zh" if "zh" in name else "en"
     page = script.page(name, three)
     assert counts in page
     found = rows(page)

@@ -340,7 +340,8 @@ def test_weights_come_in_and_go_out(
     import torch
     import torchvision
 
-    theirs = torchvision.models.resnet18(num_classes=3).eval()
+    block = torchvision.models.resnet.BasicBlock
+    theirs = torchvision.models.ResNet(block, [1, 1, 1, 1], num_classes=3).eval()
     source, model, back = (tmp_path / name for name in ("theirs.pth", "ours.safetensors", "back.safetensors"))
     torch.save(theirs.state_dict(), source)
     code, out, err = command(["import", source, "--out", model], capsys, monkeypatch)

@@ -17,9 +17,10 @@ from torch.nn.functional import cross_entropy
 
 from residuum import runs
 from residuum.compute import choose_compute
-from residuum.data.batches import Batch, Loader, one_pass, open_loader, pixels_if_small
+from residuum.data.batches import Batch, Loader, open_loader, pixels_if_small
 from residuum.data.digits import digits
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
+from residuum.data.share import one_pass
 from residuum.data.split import cut_validation
 from residuum.depth import repair as repair_module
 from residuum.depth.choose import asked, check_possible, choose

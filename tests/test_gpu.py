@@ -25,11 +25,12 @@ from residuum import compute, runs
 from residuum.compute import choose_compute
 from residuum.data import augment, batches
 from residuum.data.augment import augmented_batch
-from residuum.data.batches import Batch, Loader, TrainingPlan
+from residuum.data.batches import Batch, Loader
 from residuum.data.contract import Split
 from residuum.data.digits import digits
 from residuum.data.preprocess import Preprocessing
 from residuum.data.rng import uniform, uniform_there
+from residuum.data.share import TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.models.named import named
@@ -212,14 +213,14 @@ def test_the_papers_warm_up_ends_at_the_same_step(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_is_told_with_its_step_and_nothing_is_saved_after_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, steps = loop.cross_entropy, 0
+    real, steps = loop.mean_loss, 0
 
-    def poisoned(*given: torch.Tensor, **how: float) -> torch.Tensor:
+    def poisoned(*given: Any) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        return real(*given, **how) * (float("nan") if steps == 8 else 1.0)
+        return real(*given) * (float("nan") if steps == 8 else 1.0)
 
-    monkeypatch.setattr(loop, "cross_entropy", poisoned)
+    monkeypatch.setattr(loop, "mean_loss", poisoned)
     monkeypatch.setattr(loop, "REPORT_SECONDS", 1e9)
     job, state, saved = job_of(tmp_path, epochs=40), State(), []
     stop = loop.Callbacks(lambda _: None, lambda now: saved.append(now.step), dict, lambda: 1 if steps > 9 else None)

@@ -35,7 +35,7 @@ from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
 from residuum.training import head_run
 from residuum.training.head import FOLDS, STRENGTHS, fit_head, folds, softmax
-from residuum.training.loop import Job, _to_training
+from residuum.training.loop import Job, to_training
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import resolve
 from residuum.training.run import train
@@ -369,7 +369,7 @@ def test_the_plan_computes_with_statistics_that_stay() -> None:
         plan(x).sum().backward()
     recipe = fine_tune(Task(num_pictures=40, image_size=SIDE, depth=8, folded=True))
     job = Job(net, plan, make_optimizer(net, recipe), recipe, None, compute, 0)  # type: ignore[arg-type]
-    _to_training(job)
+    to_training(job)
     assert net.training
     before = {name: buffer.clone() for name, buffer in net.named_buffers()}
     gradients = []

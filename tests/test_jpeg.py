@@ -23,13 +23,14 @@ from torchvision.transforms import functional
 import residuum.data.decode as room
 from residuum.data import jpeg, jpeg_region
 from residuum.data.augment import augmented_picture, augmented_views, random_crop
-from residuum.data.batches import Loader, TrainingPlan
+from residuum.data.batches import Loader
 from residuum.data.boxes import decoding_scale, whole_pixels
 from residuum.data.contract import Split
 from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part
 from residuum.data.jpeg import frame_of
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from residuum.data.rng import uniform
+from residuum.data.share import TrainingPlan
 from residuum.recipe import Augmentation
 
 AREA = Augmentation(area=(0.08, 1.0))

@@ -16,14 +16,16 @@ Files = dict[str, str]
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "residuum"
-README = ROOT / "README.md"
+MAP = ROOT / "docs" / "code.md"
 
 # --- the ladder: what each room may import, besides itself --------------------------------------
 
 BASE = {
     "errors",
     "version",
+    "chinese",
     "console",
+    "ranks",
     "choices",
     "plain_data",
     "setting_parts",
@@ -41,11 +43,15 @@ USES = PARTS | {"loading", "weights", "evaluation", "engines"}
 ALL = USES | {
     "exchange",
     "exporting",
+    "tracking",
     "training",
+    "forecast",
     "prediction",
     "depth",
+    "dispatch",
     "explanation",
     "studies",
+    "sweeps",
     "publishing",
     "reporting",
     "page",
@@ -54,7 +60,10 @@ ALL = USES | {
 LADDER = {
     "errors": set(),
     "version": set(),
+    "chinese": set(),
+    "chinese_help": {"chinese"},
     "console": set(),
+    "ranks": {"console", "errors"},
     "choices": set(),
     "plain_data": {"errors"},
     "setting_parts": {"choices", "plain_data"},
@@ -66,6 +75,7 @@ LADDER = {
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "lock": {"errors", "files", "records"},
     "runs": {"errors", "files", "lock", "records"},
+    "tracking": BASE,
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
     "compute": BASE | {"kernels", "fastest"},
@@ -78,12 +88,15 @@ LADDER = {
     "evaluation": PARTS | {"loading"},
     "exchange": PARTS | {"loading", "weights"},
     "exporting": USES,
-    "training": USES,
+    "training": USES | {"tracking"},
+    "forecast": USES | {"training"},
     "prediction": USES | {"explanation"},
     "depth": USES | {"training"},
     "explanation": USES | {"training", "depth"},
     "serving": USES | {"prediction", "explanation", "page"},
-    "studies": USES | {"training", "prediction", "depth"},
+    "dispatch": USES | {"training"},
+    "studies": USES | {"training", "prediction", "depth", "dispatch"},
+    "sweeps": USES | {"training", "dispatch", "studies"},
     "page": set(),
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
@@ -91,11 +104,14 @@ LADDER = {
     "outward_printing": ALL | {"printing"},
     "verb": {"errors"},
     "verbs": ALL | {"printing", "outward_printing", "verb"},
-    "cli": BASE | {"printing", "verb", "verbs"},
+    "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
 
+PRINTING = {"console.py", "printing.py", "outward_printing.py", "serving/service.py"}
+PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}
+"""The command, the server's log, and the programs that an export brings along."""
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 50
 TEXT = {".py", ".html", ".css", ".js"}
@@ -281,13 +297,34 @@ def unsafe_uses(files: Files) -> list[str]:
     return faults
 
 
-def unmapped(files: Files, readme: str) -> list[str]:
-    """Find first-level rooms and modules that the README does not name."""
+def stray_prints(files: Files) -> list[str]:
+    """Find what prints outside of the command: the library logs, by console.say."""
+    return [
+        f"{path}:{node.lineno} prints"
+        for path, tree in trees(files).items()
+        if path not in PRINTING
+        for node in nodes_of(tree)
+        if isinstance(node, ast.Call) and spelled(node.func, {}) in {"print", "sys.stdout.write", "sys.stderr.write"}
+    ]
+
+
+def unmapped(files: Files, text: str) -> list[str]:
+    """Find first-level rooms and modules that the map does not name."""
     names = {f"{Path(p).parts[0]}/" if "/" in p else p for p in files if p.endswith(".py")}
-    return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", readme))
+    return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", text))
 
 
-CHECKS = [climbing, circles, long_files, long_functions, deep_files, stray_blocks, vague_names, unsafe_uses]
+CHECKS = [
+    climbing,
+    circles,
+    long_files,
+    long_functions,
+    deep_files,
+    stray_blocks,
+    vague_names,
+    unsafe_uses,
+    stray_prints,
+]
 
 
 # --- the package passes ------------------------------------------------------------------------
@@ -313,10 +350,8 @@ def test_no_room_has_the_name_of_a_public_function():
     assert {"studies", "training"} <= rooms
 
 
-def test_readme_maps_the_package():
-    if not README.exists():
-        pytest.skip("there is no README.md yet")
-    assert unmapped(package(), README.read_text(encoding="utf-8")) == []
+def test_the_map_names_the_whole_package():
+    assert unmapped(package(), MAP.read_text(encoding="utf-8")) == []
 
 
 # --- each check is seen to fail ----------------------------------------------------------------
@@ -399,6 +434,12 @@ def test_long_functions_are_found():
 @pytest.mark.parametrize("name", ["BasicBlock", "Bottleneck", "PreActivationBottleneck"])
 def test_a_second_home_of_blocks_is_found(name):
     assert len(stray_blocks({**DOWN, "models/resnet.py": f"def f():\n  class {name}: ..."})) == 1
+
+
+def test_what_prints_is_found():
+    text = "import sys\ndef f():\n  print(1)\n  sys.stderr.write('')\n"
+    assert len(stray_prints({"data/folder.py": text})) == 2
+    assert stray_prints({"printing.py": text, "data/folder.py": "from residuum.console import say\nsay('')"}) == []
 
 
 @pytest.mark.parametrize("path", ["utils.py", "data/helpers.py", "core/net.py", "data/_common.py"])

@@ -1,6 +1,7 @@
 """The model file: describes itself, holds no pickle, and refuses what is not whole."""
 
 import json
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from residuum.engines.described import of_model_file
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.loading import load, save_classifier
-from residuum.models.file import ModelFile, read_model, read_tensors, sealed, write_model
+from residuum.models.file import ModelFile, all_finite, read_model, read_tensors, sealed, write_model
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.prediction.predict import predict
@@ -188,6 +189,14 @@ def test_a_description_read_without_torch_is_as_strict(saved: tuple[Path, ResNet
             of_model_file(saved[0])
         assert said in str(refusal.value)
         saved[0].write_bytes(whole)
+
+
+@pytest.mark.parametrize("numbers", [[], [0.0, 1.0], [3e38, 3e38], [-3e38, -3e38, 1.0]])
+def test_numbers_whose_sum_overflows_are_finite_all_the_same(numbers: list[float]) -> None:
+    assert all_finite(torch.tensor(numbers))
+    for one in (math.nan, math.inf, -math.inf):
+        assert not all_finite(torch.tensor([*numbers, one, 2.0]))
+        assert not all_finite(torch.tensor([*numbers, one, -one]))
 
 
 @pytest.mark.parametrize(

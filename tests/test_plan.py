@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -201,6 +202,12 @@ def test_a_function_or_a_value_left_out_is_loud() -> None:
 # --- strided 1×1 convolutions --------------------------------------------------------------------
 
 
+@cache
+def name_of(operation: Any) -> str:
+    """Its name, which torch puts together anew each time."""
+    return operation.name()  # type: ignore[no-any-return]
+
+
 class NoStrided1x1(TorchDispatchMode):
     """Refuse a 1×1 convolution with a stride, forward and back: torch's corrupts memory with AVX2.
 
@@ -208,14 +215,16 @@ class NoStrided1x1(TorchDispatchMode):
     """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if "convolution" in func.name():
-            at = 2 if "backward" in func.name() else 1
-            weight, stride = args[at], args[at + 2]
-            if weight.shape[2:] == (1, 1) and max(stride) > 1:
-                raise AssertionError(f"a 1×1 convolution of stride {stride} reached torch")
+        name = name_of(func)
+        if "convolution" not in name:
+            return func(*args, **(kwargs or {}))
+        at = 2 if "backward" in name else 1
+        weight, stride = args[at], args[at + 2]
+        if weight.shape[2:] == (1, 1) and max(stride) > 1:
+            raise AssertionError(f"a 1×1 convolution of stride {stride} reached torch")
         found = func(*args, **(kwargs or {}))
-        if "convolution" in func.name() and max(stride) > 1:
-            y = args[0] if "backward" in func.name() else found
+        if max(stride) > 1:
+            y = args[0] if "backward" in name else found
             assert y.shape[3] > 1, (
                 f"{tuple(weight.shape)} with stride {stride} gave one column of {tuple(args[0].shape)}"
             )

@@ -1,8 +1,11 @@
 """Recipes say what their papers say, and the optimiser does what the recipe says."""
 
+import copy
 import math
+import subprocess
+import sys
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from residuum.recipes.sgd_one_cycle import sgd_one_cycle
 from residuum.training.loop import warm_up
 from residuum.training.muon import orthogonal
 from residuum.training.optimizer import make_optimizer, set_rate
+from residuum.training.sgd import Sgd
 from residuum.training.state import State
 
 CIFAR = Task(num_pictures=50_000, image_size=32, depth=20)
@@ -316,5 +320,46 @@ def test_nets_are_compared_with_the_papers_optimiser() -> None:
     assert (ours.iterations, ours.batch_size, ours.augmentation) == (
         usual.iterations, usual.batch_size, usual.augmentation
     )  # fmt: skip
-    optimizer = make_optimizer(ResNet(named("preresnet20")), ours, torch.float32)
-    assert isinstance(optimizer, torch.optim.SGD)
+    assert isinstance(make_optimizer(ResNet(named("preresnet20")), ours, torch.float32), Sgd)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_torchs_to_the_bit_and_goes_on_from_its_state(nesterov: bool) -> None:
+    torch.manual_seed(0)
+    first = [torch.randn(3, 5), torch.randn(4, 3, 2, 2).contiguous(memory_format=torch.channels_last), torch.randn(7)]
+    both = [[nn.Parameter(tensor.clone()) for tensor in first] for _ in range(2)]
+
+    def groups(parameters: list[nn.Parameter]) -> list[dict[str, Any]]:
+        return [{"params": parameters[:2], "weight_decay": 5e-4}, {"params": parameters[2:], "weight_decay": 0.0}]
+
+    theirs = torch.optim.SGD(groups(both[0]), 0.1, 0.9, nesterov=nesterov, foreach=True)
+    ours = Sgd(groups(both[1]), 0.1, 0.9, nesterov=nesterov)
+    for step in range(6):
+        if step == 3:
+            ours = Sgd(groups(both[1]), 0.1, 0.9, nesterov=nesterov)
+            ours.load_state_dict(copy.deepcopy(theirs.state_dict()))
+        for one, other in zip(*both, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in (theirs, ours):
+            set_rate(optimizer, 0.1 / (1 + step))
+            optimizer.step()
+            optimizer.zero_grad()
+        assert all(torch.equal(one, other) for one, other in zip(*both, strict=True))
+
+
+def test_no_optimiser_loads_torchs_compiler() -> None:
+    script = """
+import sys, torch
+from torch import nn
+from residuum.recipe import Task
+from residuum.recipes.named import RECIPES
+from residuum.training.optimizer import make_optimizer
+for make in RECIPES.values():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    optimizer = make_optimizer(net, make(Task(num_pictures=1000, image_size=32, depth=20)))
+    net(torch.ones(2, 3, 8, 8)).sum().backward()
+    optimizer.step()
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -12,9 +12,9 @@ from threads import threads_used
 
 from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
-from residuum.data.batches import TrainingPlan, one_pass
 from residuum.data.preprocess import Preprocessing, measure, normalise
 from residuum.data.rng import order, uniform
+from residuum.data.share import TrainingPlan, one_pass
 from residuum.kernels.build import library
 from residuum.recipe import Augmentation, OneCycle, Recipe
 
@@ -161,9 +161,10 @@ def test_compiled_crops_are_torchs_to_the_last_bit(
 
 @needs_a_compiler
 def test_a_row_that_no_picture_has_is_never_read() -> None:
-    images, how = torch.zeros(2, 4, 4, 3, dtype=torch.uint8), Preprocessing(4, 4, np.zeros(3), np.ones(3))
+    images, whole = torch.zeros(2, 4, 4, 3, dtype=torch.uint8), torch.zeros(2, 2, dtype=torch.long)
+    how = whole, whole[0], torch.zeros(256, 3), None, 0
     with pytest.raises(AssertionError, match="no picture"):
-        augmented_batch(images, np.array([0, 2]), Augmentation(), how, 0, 0)
+        augment.crops.cropped(images, torch.tensor([0, 2]), *how, reflects=False)
 
 
 def test_a_batch_is_channels_last_and_untouched_by_no_augmentation() -> None:

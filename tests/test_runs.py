@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 
 from residuum import console, machine, runs
 from residuum.console import say
-from residuum.data import batches
+from residuum.data import workers
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, hold, replacing, write_json, write_whole
 from residuum.records.codec import line
@@ -243,6 +244,16 @@ def test_what_a_killed_process_had_begun_to_write_is_cleared_away(tmp_path: Path
         assert not download.exists()
 
 
+def test_writers_in_one_folder_do_not_take_each_others_files_for_left_ones(tmp_path: Path) -> None:
+    def write(number: int) -> None:
+        with replacing(tmp_path / str(number % 7)) as file:
+            file.write(b"x")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(400)))
+    assert {path.name for path in tmp_path.iterdir()} == set("0123456")
+
+
 def test_a_folder_in_which_a_run_had_only_begun_is_taken(tmp_path: Path) -> None:
     for name in (runs.LOCK, runs.DATA, runs.START, f"{UNFINISHED}held-x"):
         (tmp_path / name).touch()
@@ -295,7 +306,7 @@ def test_workers_end_with_a_process_that_is_killed() -> None:
 
 
 def _work() -> None:
-    batches._quiet_worker(0)
+    workers.quiet_worker(0)
     for number in (signal.SIGTERM, signal.SIGHUP):  # to the whole group: the main process answers it
         os.kill(os.getpid(), number)
     time.sleep(60)
@@ -306,7 +317,7 @@ def test_a_worker_ended_from_outside_is_one_clear_error() -> None:
         yield 1
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that…\nmore")
 
-    served = batches._from_workers(ended())
+    served = workers.from_workers(ended())
     assert next(served) == 1
     with pytest.raises(UserError, match="from outside") as error:
         next(served)

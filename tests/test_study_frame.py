@@ -20,6 +20,8 @@ from msgspec.structs import replace
 
 from residuum import runs
 from residuum.cli import main
+from residuum.dispatch.here import train_side_by_side
+from residuum.dispatch.job import trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
@@ -30,7 +32,7 @@ from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import chosen, record, rounded, run_studies
-from residuum.studies.trained import _side_by_side, _trained_by_another, loss_curve, net_settings, trained
+from residuum.studies.trained import loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
@@ -220,6 +222,7 @@ def test_an_interrupted_run_goes_on(tmp_path: Path) -> None:
     assert len((again.path / runs.MODEL).read_bytes()) == len(model)
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
     alone, together = (Setup("tiny", (0, 1), tmp_path / name, threads=n) for name, n in (("a", 1), ("b", 2)))
     # recipe quick's optimiser is our own: torch's loads torch's compiler, in each process
@@ -230,12 +233,13 @@ def test_runs_go_side_by_side_and_are_the_same_runs(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "b" / "runs").iterdir() if path.suffix] == []
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_what_a_failed_run_said_is_passed_on(tmp_path: Path) -> None:
     settings = tiny(Setup("tiny", (0,), tmp_path), 0, stride_in="1x1")
-    with pytest.raises(UserError, match="training resnet20-s0 failed") as error:
-        _side_by_side({tmp_path / "runs" / "resnet20-s0": settings}, 1)
-    assert "a basic block cannot stride in a 1×1 convolution" in str(error.value)
-    assert "its words are in" in str(error.value)
+    (ended,) = train_side_by_side({tmp_path / "runs" / "resnet20-s0": settings}, 1, lambda: None)
+    assert str(ended.fault).startswith("training resnet20-s0 failed")
+    assert "a basic block cannot stride in a 1×1 convolution" in str(ended.fault)
+    assert "its words are in" in str(ended.fault)
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -437,11 +441,11 @@ def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path, capsys:
     with ExitStack() as another:
         another.enter_context(runs.only_writer(tmp_path))
         with pytest.raises(Stopped):
-            _trained_by_another(tmp_path, lambda: 143)
+            trained_by_another(tmp_path, lambda: 143)
         threading.Timer(0.05, another.close).start()
-        assert not _trained_by_another(tmp_path, lambda: None)
+        assert not trained_by_another(tmp_path, lambda: None)
     (tmp_path / runs.MODEL).touch()
-    assert _trained_by_another(tmp_path, lambda: None)
+    assert trained_by_another(tmp_path, lambda: None)
     assert capsys.readouterr().err.count("waiting for it") == 2
 
 

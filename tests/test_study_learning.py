@@ -357,7 +357,7 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 
 @pytest.mark.usefixtures("few_digits")
 def test_skips_in_small(studies, monkeypatch):
-    monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=16))
+    monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=4))
     findings = skips.measure(tiny(studies))
     q = findings.quantities
     assert all(0 < value < 1 for name, one in q.items() if name.endswith("iou") for value in one.values)

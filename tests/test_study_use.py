@@ -14,11 +14,12 @@ from torchvision.transforms import functional as oracle
 
 from residuum import runs
 from residuum.compute import choose_compute
-from residuum.data.batches import one_pass, open_loader
+from residuum.data.batches import open_loader
 from residuum.data.contract import ImageData, Split
 from residuum.data.decode import decode
 from residuum.data.open import open_data
 from residuum.data.preprocess import Preprocessing
+from residuum.data.share import one_pass
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, scales, ten_crop
 from residuum.files import read_json

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from small_start import SPEC
 
@@ -18,6 +22,7 @@ from residuum.data import cache
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
+from residuum.data.parquet_footer import chunks_of
 from residuum.data.preprocess import Preprocessing
 from residuum.depth.repair import _settings
 from residuum.errors import UserError
@@ -114,6 +119,66 @@ def test_a_message_names_the_true_cause(tmp_path: Path, columns: dict[str, Any],
     with pytest.raises(UserError, match=what) as caught:
         open_parquet(table(tmp_path, **columns))
     assert why in caught.value.why
+
+
+def test_a_footer_is_read_as_pyarrow_reads_it(tmp_path: Path) -> None:
+    pictures = pa.array([{"bytes": PNGS[row] if row < 4 else None, "path": PATHS[row]} for row in range(6)], STRUCT)
+    path = tmp_path / "x.parquet"
+    for how in ({}, {"compression": "none", "use_dictionary": False}, {"write_statistics": False}):
+        many = {f"x{number}": [0.5] * 6 for number in range(20)}  # a list's count has a byte of its own from 15 on
+        pq.write_table(pa.table({"img": pictures, "label": LABELS, **many}), path, row_group_size=2, **how)
+        metadata = pq.read_metadata(path)
+        for column in ("img.bytes", "label"):
+            found = chunks_of(path, column)
+            for number, chunk in enumerate(found):
+                group = metadata.row_group(number)
+                said = next(one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == column)
+                assert (chunk.uncompressed, chunk.compressed, chunk.data_page) == (
+                    said.total_uncompressed_size,
+                    said.total_compressed_size,
+                    said.data_page_offset,
+                )
+                assert (chunk.codec == 0) == (said.compression == "UNCOMPRESSED")
+                assert (0 in chunk.encodings) == ("PLAIN" in said.encodings)
+                assert chunk.nulls == (said.statistics.null_count if said.is_stats_set else None)
+            assert len(found) == 3
+
+
+@given(st.integers(0, 10**6), st.integers(0, 255))
+@settings(max_examples=60)
+def test_a_damaged_footer_is_one_error(at: int, byte: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = table(Path(folder), image=IMAGES["mixed"], label=LABELS) / "train.parquet"
+        written = bytearray(path.read_bytes())
+        length = int.from_bytes(written[-8:-4], "little")
+        written[-8 - length + at % length] = byte
+        path.write_bytes(written)
+        with suppress(UserError):
+            assert len(chunks_of(path, "image.bytes")) < 1000
+
+
+def test_a_chunk_of_another_type_than_the_schemas_does_not_end_the_process(tmp_path: Path) -> None:
+    path = table(tmp_path, image=IMAGES["mixed"], label=LABELS) / "train.parquet"
+    written = path.read_bytes()
+    byte_array, fixed_length = b"\x15\x0c\x19", b"\x15\x0e\x19"  # ColumnMetaData's type, then its encodings
+    assert byte_array in written
+    path.write_bytes(written.replace(byte_array, fixed_length, 1))
+    with suppress(UserError):
+        contents(open_parquet(tmp_path))
+
+
+def test_a_column_of_other_length_than_the_table_is_damage(tmp_path: Path) -> None:
+    path = table(tmp_path, label=LABELS) / "train.parquet"
+    written, six, five = path.read_bytes(), b"\x15\x0c", b"\x15\x0a"  # a page's count of values
+    whys = list[str]()
+    for at in (at for at in range(len(written)) if written.startswith(six, at)):
+        path.write_bytes(written[:at] + five + written[at + 2 :])
+        try:
+            train = open_parquet(tmp_path).train
+            assert len(train.labels) == len([train.pictures.encoded(row) for row in range(len(train))])
+        except UserError as error:
+            whys.append(error.why)
+    assert "its column 'label' holds 5 of 6 rows" in whys
 
 
 def test_a_table_beside_class_folders_may_be_what_is_in_the_way(tmp_path: Path) -> None:

@@ -184,13 +184,13 @@ def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
 @pytest.mark.usefixtures("few_digits")
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, before = tmp_path / "nan", {}
-    real = loop.cross_entropy
+    real = loop.mean_loss
     steps = 0
 
-    def poisoned(*given: torch.Tensor, **how: float) -> torch.Tensor:
+    def poisoned(*given: Any) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        return real(*given, **how) * (float("nan") if steps == 8 else 1.0)
+        return real(*given) * (float("nan") if steps == 8 else 1.0)
 
     step = loop.train_step
 
@@ -199,7 +199,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monke
         before["net"] = job.net
         return step(job, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "cross_entropy", poisoned)
+    monkeypatch.setattr(loop, "mean_loss", poisoned)
     monkeypatch.setattr(loop, "train_step", watched)
     with pytest.raises(UserError, match=r"step 7.*nan") as error:
         train(quickly(run))
@@ -453,7 +453,7 @@ def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> Non
 
 
 def test_without_pictures_it_trains_on_the_built_in_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = train(TrainSettings(epochs=1, batch_size=64, out=str(tmp_path / "run")))
+    record = train(TrainSettings(epochs=1, batch_size=64, blocks=(1, 1, 1), out=str(tmp_path / "run")))
     assert record.settings.settings["data"] == "digits"
     assert "built-in digits" in capsys.readouterr().err
 
@@ -498,17 +498,16 @@ def test_training_goes_on_from_a_trained_net(finished: runs.RunRecord, tmp_path:
     assert verbs == [("train", False), ("train", True)]
 
 
-def test_it_goes_on_although_the_starting_model_is_gone(
-    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("few_digits")
+def test_it_goes_on_although_the_starting_model_is_gone(finished: runs.RunRecord, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     model.write_bytes((finished.path / runs.MODEL).read_bytes())
-    settings = {"start": str(model), "epochs": 1, "seed": 5}
+    settings = {"start": str(model), "epochs": 1, "batch_size": 64, "seed": 5}
     whole = train(TrainSettings("digits", **settings, out=str(tmp_path / "whole")))
-    stop_after_step(monkeypatch, 9)
-    with pytest.raises(Stopped):
-        train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as stopping:
+        stop_after_step(stopping, 4)
+        with pytest.raises(Stopped):
+            train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
     model.unlink()
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)

@@ -234,11 +234,14 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     from residuum.training.resolve import resolve
 
     since = {"tune": None, "from_nothing": False, "balance": None, "rate_decay": None}
+    since |= {"mixup": None, "cutmix": None, "ema": None, "track": [], "shuffle": None}
+    since |= {"accumulate": 1, "sync_bn": True}
     since |= {"image_column": None, "label_column": None, "skip_broken": False}
     now = {**old, **since}  # settings that version had not
     assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))
-    assert as_json(resolved.settings) == {**now, "recipe": "fast_95", "balance": False, "rate_decay": 1.0}
+    given = {"rate_decay": 1.0, "mixup": 0.0, "cutmix": 0.0, "ema": 0.0, "shuffle": "all"}
+    assert as_json(resolved.settings) == {**now, "recipe": "fast_95", "balance": False, **given}
     assert resolved.recipe.iterations == 17 * (resolved.num_training // 64)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
-from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale
+from residuum.choices import AnswerFormat, Device, EngineWanted, PrecisionWanted, Scale, TrainedOn
 from residuum.errors import Stopped, UserError
 from residuum.outward_settings import ServeSettings
 from residuum.settings import (
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
-    from residuum.plain_data import Place
+    from residuum.plain_data import DataPlace, Place
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.prediction.predictor import Predictor
     from residuum.publishing.publish import Published
@@ -73,6 +73,8 @@ __all__ = [
     "lesion",
     "load",
     "model_table",
+    "pack",
+    "plan",
     "predict",
     "publish",
     "report",
@@ -80,6 +82,7 @@ __all__ = [
     "serve",
     "show",
     "study",
+    "sweep",
     "this_machine",
     "train",
     "trim",
@@ -90,6 +93,7 @@ __all__ = [
 __version__ = VERSION
 
 train = verbs.train.python
+plan = verbs.plan.python
 evaluate = verbs.evaluate.python
 bench = verbs.bench.python
 export = verbs.export.python
@@ -101,7 +105,9 @@ trim = verbs.trim.python
 show = verbs.show.python
 card = verbs.card.python
 publish = verbs.publish.python
+sweep = verbs.sweep.python
 check = verbs.check.python
+pack = verbs.pack.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
@@ -165,7 +171,7 @@ def explain(
     top: int = 3,
     nearest: int = 6,
     among: int = 5_000,
-    data: Place | None = None,
+    data: DataPlace | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
     out: Place | None = None,
@@ -220,14 +226,21 @@ def study(
     scale: Scale = "quick",
     seeds: int = 3,
     model: Place | None = None,
-    data: Place | None = None,
+    data: DataPlace | None = None,
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,
+    on: TrainedOn = "here",
+    address: str | None = None,
+    at_once: int | None = None,
+    gpus: float | None = None,
+    slurm: Sequence[str] = (),
+    dry_run: bool = False,
 ) -> Sequence[dict[str, Any]]:
     """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page."""
     return verbs.study.run(StudySettings(
-        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads
+        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads,
+        on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
     ))  # fmt: skip
 
 

@@ -21,7 +21,12 @@ RecipeName = Literal[
     "sgd_one_cycle",
     "he2015_cifar",
     "he2015_imagenet",
+    "rsb_a1",
+    "rsb_a2",
+    "rsb_a3",
 ]
+SweepCost = Literal["training", "seconds", "inference", "parameters"]
+TrainedOn = Literal["here", "ray", "slurm"]
 Tune = Literal["head", "last", "all"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -32,7 +37,9 @@ PrecisionWanted = Literal["auto", EnginePrecision]
 AnswerFormat = Literal["text", "csv", "jsonl"]
 ExportTarget = Literal["onnx", "openvino", "torch"]
 Layout = Literal["auto", "channels-last", "contiguous"]
+Shuffle = Literal["all", "windows"]
 SplitName = Literal["train", "validation", "test"]
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 Scale = Literal["tiny", "quick", "full"]
 Views = Literal["single", "mirrored", "shifted"]
 EvaluationViews = Literal["single", "mirrored", "shifted", "ten-crop", "multi-scale"]

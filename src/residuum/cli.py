@@ -21,8 +21,8 @@ from typing import Annotated, Any, NoReturn, get_args
 from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
-from residuum import verbs
-from residuum.console import say, secure_streams
+from residuum import chinese, ranks, verbs
+from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
 from residuum.plain_data import as_json, by_place
 from residuum.printing import print_json, say_settings
@@ -30,6 +30,8 @@ from residuum.verb import Verb
 from residuum.version import VERSION
 
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
+TOGETHER = {"train", "evaluate"}
+"""Verbs that several processes do together, under torchrun."""
 VERBS: list[Verb[..., Any, Any]] = [one for one in vars(verbs).values() if isinstance(one, Verb)]
 
 app = App(
@@ -43,6 +45,10 @@ HOMES = {
     "data": App(name="data", help="Look at or fetch pictures."),
     "weights": App(name="weights", help="List or fetch trained weights."),
 }
+if chinese.is_wanted():
+    from residuum.chinese_help import ChineseHelp
+
+    app.help_formatter = ChineseHelp()
 for _home in HOMES.values():
     app.command(_home)
 app.register_install_completion_command()
@@ -57,9 +63,13 @@ def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
 
     def command(settings: Any = default, *, json: bool = False) -> None:
         given = verb.settings(**vars(settings))
+        if ranks.launched() > 1 and verb.name not in TOGETHER:
+            raise UserError(f"{verb.name} is for one process", "", "call it without torchrun")
         if verb.announced:
             say_settings(verb.name, given)
-        verb.show(given, verb.run(given), json)
+        found = verb.run(given)
+        if ranks.is_first_launched():
+            verb.show(given, found, json)
 
     command.__doc__ = verb.run.__doc__
     named_alone = Parameter(name="*", consume_multiple=True)  # --epochs, not --settings.epochs; --blocks 3 5 9
@@ -123,6 +133,8 @@ def _launch(
         _fail(f"error: {error}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
+    finally:
+        app.config = []
     return None
 
 
@@ -183,6 +195,10 @@ def main() -> None:
     a word, an output that takes no more with one.
     """
     secure_streams()
+    tell_on_stderr()
+    if ranks.launched() > 1:
+        silence(not ranks.is_first_launched())
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch's C++ says of sockets, nobody can use
     _escape_what_cannot_be_shown()
     _refuse_no_folder()
     try:

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from residuum import machine
+from residuum import machine, ranks
 from residuum.choices import Device, Layout, Precision
 from residuum.errors import UserError
 from residuum.fastest import fastest, forget
@@ -81,15 +81,17 @@ def choose_compute(
     """
     kind = _device(device)
     _prepare(kind, layout)
+    most = max(1, machine.cores() // ranks.on_this_machine())  # processes that train together share its cores
     if kind != "cpu":
         has_bfloat16 = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         if precision == "auto":
             precision = "bfloat16" if has_bfloat16 else "float32"
         if layout == "auto":
             layout = "contiguous" if kind == "mps" else "channels-last"
-        return Compute(torch.device(kind), precision, layout, threads or machine.cores())
+        return Compute(torch.device(kind), precision, layout, min(threads or machine.cores(), most))
     measured = fastest(measuring=precision == "auto")
     best, threads = measured.best(precision, layout), threads or measured.threads
+    threads = min(threads, most) if ranks.on_this_machine() > 1 else threads
     torch.set_num_threads(threads)
     _keep_freed_memory()
     return Compute(torch.device(kind), best.precision, best.layout, threads)

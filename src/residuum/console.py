@@ -1,22 +1,71 @@
-"""What is said to the person, always on stderr: stdout belongs to the figures."""
+"""What is said to the person: by `logging`, where who uses the library chooses the handler, and by the command's own on
+stderr, as stdout belongs to the figures.
+"""
 
+import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TextIO
 
 SECONDS_BETWEEN = 5.0
 
 
+LOGGER = logging.getLogger("residuum")
+"""Whoever uses the library chooses its handler; without one nothing is printed."""
+LOGGER.addHandler(logging.NullHandler())
+
+
 def say(text: str) -> None:
-    """Print a line for the person; where nobody can be told any more, what is being done goes on."""
-    if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
-        with suppress(OSError, ValueError):
-            print(visible(text), file=sys.stderr, flush=True)
+    """Tell the person, as INFO; where nobody can be told any more, what is being done goes on."""
+    LOGGER.info("%s", visible(text))
+
+
+def silence(silent: bool) -> None:
+    """Let what is said from now on be said to nobody, or to the person again."""
+    LOGGER.disabled = silent
+
+
+@contextmanager
+def silenced(silent: bool) -> Iterator[None]:
+    """Say nothing for a while, where another process says it."""
+    before = LOGGER.disabled
+    silence(silent or before)
+    try:
+        yield
+    finally:
+        silence(before)
+
+
+def warn(text: str) -> None:
+    """Tell the person of something that is not as it should be, as WARNING."""
+    LOGGER.warning("%s", visible(text))
+
+
+class _OnStderr(logging.Handler):
+    """The command's: each message a line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:  # None where it was closed from the start, and print() would take stdout
+            with suppress(OSError, ValueError):
+                print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+def tell_on_stderr() -> None:
+    """Let all that is said stand on stderr, and nowhere else, as the command does."""
+    if not is_told_on_stderr():
+        LOGGER.addHandler(_OnStderr())
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def is_told_on_stderr() -> bool:
+    """Say whether this is the command, which may draw on the terminal."""
+    return any(isinstance(one, _OnStderr) for one in LOGGER.handlers)
 
 
 class Forgiving:

@@ -52,8 +52,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_HELD)
-    hold(handle)
+    handle, temporary = _begun(path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -67,6 +66,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _begun(folder: Path) -> tuple[int, str]:
+    """Return a new file, held; another writer that tidies up may take it, before it is held, for one left behind."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_HELD)
+        if hold(handle) is not False and os.fstat(handle).st_nlink:
+            return handle, temporary
+        os.close(handle)
 
 
 def hold(handle: int) -> bool | None:
@@ -100,18 +108,22 @@ def remove_unfinished(folder: Path, *, own: bool = False) -> None:
     for path in folder.glob(f"{UNFINISHED}*"):
         with suppress(OSError):
             is_old = path.stat().st_mtime < time.time() - _DAY
-            if (is_old or own or path.name.startswith(_HELD)) and _is_nobodys(path, is_old):
-                path.unlink()
+            if is_old or own or path.name.startswith(_HELD):
+                _remove_nobodys(path, is_old)
 
 
-def _is_nobodys(path: Path, if_untold: bool) -> bool:
-    """Say whether no process holds a file (OSError if it is none)."""
+def _remove_nobodys(path: Path, if_untold: bool) -> None:
+    """Remove a file that no process holds (OSError if it is none)."""
     handle = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
     try:
         held = hold(handle)
-        return stat.S_ISREG(os.fstat(handle).st_mode) and (if_untold if held is None else held)
+        is_nobodys = stat.S_ISREG(os.fstat(handle).st_mode) and (if_untold if held is None else held)
+        if is_nobodys and os.name == "posix":  # while we hold it: its writer may be about to
+            path.unlink()
     finally:
         os.close(handle)
+    if is_nobodys and os.name != "posix":
+        path.unlink()
 
 
 def write_json(path: Path, content: Json | list[Any]) -> None:

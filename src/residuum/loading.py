@@ -25,7 +25,7 @@ class Classifier:
     """A net in evaluation mode with all that is needed to use it, and the file it was read from.
 
     `about` is all that the file says: metrics with their protocol, data fingerprint, versions. An imported model was
-    not trained here: its about.data is None, and about.import_ says where it is from.
+    not trained here: its about.data is None, and `about.import_` says where it is from.
     """
 
     net: ResNet

@@ -56,6 +56,15 @@ def seconds_waited() -> float:
     return waited / 1e9
 
 
+def seconds_running() -> float:
+    """Return for how long this process has been running, in s; 0 where the system, unlike Linux, does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        began = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+        up = float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+        return max(0.0, up - began / os.sysconf("SC_CLK_TCK"))
+    return 0.0
+
+
 @cache
 def _version(package: str) -> str:
     try:

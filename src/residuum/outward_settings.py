@@ -4,7 +4,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
 from residuum.choices import ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
-from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
+from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import ByEngine
 
 
@@ -109,7 +109,7 @@ class ExportSettings(Settings):
     """For what: any program with onnxruntime, with OpenVINO, or with torch."""
     int8: bool = False
     """In whole numbers of 8 bits, their ranges measured on training pictures: smaller and faster."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures that answers are compared on. By default those that the model was trained with."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
@@ -130,7 +130,7 @@ class BenchSettings(Settings):
     model: Place | None = None
     """A run folder or a model file."""
     _: KW_ONLY
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures that answers are compared on. By default those that the model was trained with."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""

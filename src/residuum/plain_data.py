@@ -13,14 +13,20 @@ from residuum.errors import UserError, nearest
 class OnThisMachine:
     """Marks text that names something here, never at an address."""
 
+    or_shards: bool = False
+    """Or shards at one that fsspec knows, but no web page."""
+
 
 if TYPE_CHECKING:
     Place = str | Path
     """Where something lies, or the name of a data set: either may be given, and text is kept."""
+    DataPlace = str | Path
+    """The same, or the address of shards."""
     PlaceOrAddress = str | Path
-    """The same, or an address."""
+    """The same, or any address."""
 else:
     Place = Annotated[str, OnThisMachine()]
+    DataPlace = Annotated[str, OnThisMachine(or_shards=True)]
     PlaceOrAddress = str
 
 
@@ -73,8 +79,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         known = [str(option) for option in _options(kind)]
         why = nearest(str(value), known) if known else str(error).replace("null", "None")
         raise UserError(f"{name} cannot be {value!r}", why) from error
-    if _is_place(kind):
-        _refuse_addresses(name, value)
+    if (place := _place_in(kind)) is not None:
+        _refuse_addresses(name, value, place)
     for limits in getattr(kind, "__metadata__", ()):
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(limits, Range) and number is not None and not limits.low <= number <= limits.high:
@@ -83,16 +89,17 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     return value
 
 
-def _is_place(kind: Any) -> bool:
-    marked = any(isinstance(one, OnThisMachine) for one in getattr(kind, "__metadata__", ()))
-    return marked or any(map(_is_place, get_args(kind)))
+def _place_in(kind: Any) -> OnThisMachine | None:
+    marks = (one for one in getattr(kind, "__metadata__", ()) if isinstance(one, OnThisMachine))
+    return next(marks, None) or next(filter(None, map(_place_in, get_args(kind))), None)
 
 
-def _refuse_addresses(name: str, value: Any) -> None:
-    for place in value if isinstance(value, tuple) else (value,):
-        if isinstance(place, str) and re.match(r"[a-z][a-z0-9+.-]+:/", place, re.IGNORECASE):
+def _refuse_addresses(name: str, value: Any, place: OnThisMachine) -> None:
+    for given in value if isinstance(value, tuple) else (value,):
+        shards = place.or_shards and isinstance(given, str) and re.match(r"(?!https?:|ftp:)[a-z][a-z0-9+.-]+://", given)
+        if isinstance(given, str) and re.match(r"[a-z][a-z0-9+.-]+:/", given, re.IGNORECASE) and not shards:
             raise UserError(
-                f"{name} {place} is an address, not a place on this machine",
+                f"{name} {given} is an address, not a place on this machine",
                 "nothing is fetched from the network unasked",
                 "fetch it first, and give the file or folder",
             )

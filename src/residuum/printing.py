@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation, Evaluation, Together
+    from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings
+    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings, SweepSettings
 
 
 def say_settings(verb: str, settings: Any) -> None:
@@ -59,6 +61,11 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
     """
     print_json(findings) if json else _print_found(findings)
     total = sum(split["pictures"] for split in findings["splits"].values())
+    if shards := (findings["shards"] or {}).get("broken"):
+        raise PartlyDone(
+            f"{len(shards):,} of {findings['shards']['checked']:,} shards are broken",
+            listed(one["name"] for one in shards),
+        )
     if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
         raise (PartlyDone if broken < total else UserError)(f"{broken:,} of {total:,} pictures cannot be read")
 
@@ -71,6 +78,15 @@ def _print_found(findings: dict[str, Any]) -> None:
             "".join(f"{'':<11}{count:>8,}  {one_line(label)}\n" for label, count in split["per_class"].items()), end=""
         )
     return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
+
+
+def print_packed(settings: object, packed: Packed, json: bool) -> None:
+    """Print what was written."""
+    if json:
+        return print_json(packed)
+    there = f", {packed.there:,} of them there before" if packed.there else ""
+    print(f"packed   {packed.pictures:,} pictures, {packed.bytes / 1e6:,.1f} MB, in {packed.shards:,} shards{there}")
+    return print(f"data     {packed.folder}")
 
 
 REVIEWED = {
@@ -148,6 +164,52 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     for one in (*found.measured.ways, *found.measured.by_threads):
         print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
+
+
+def print_forecast(settings: object, found: Forecast, json: bool) -> None:
+    """Print what a run will cost, and what the figures rest on."""
+    from residuum.records.codec import to_json
+
+    if json:
+        return print_json({**to_json(found), "total_s": found.seconds.total})
+    where = found.on if found.devices == 1 else f"{found.on}, {found.devices} devices"
+    print(f"on       {one_line(where)}: {found.images_per_s:,.4g} images/s in training")
+    parts = to_json(found.seconds)
+    print(
+        f"time     {_lasts(found.seconds.total)}: {', '.join(f'{part} {_lasts(s)}' for part, s in parts.items() if s)}"
+    )
+    none = f"not measured: {found.joules_of}"
+    energy = none if found.joules is None else f"{found.joules / 3.6e6:,.3g} kWh, {found.joules_of}"
+    print(f"energy   {energy}")
+    print(f"memory   {_bytes(found.memory)} at the most{_of(found.memory_there, 'there are')}")
+    disk = found.disk
+    kept = f"{_bytes(disk.run)} in the end, {_bytes(disk.checkpoints)} for checkpoints on the way"
+    print(f"disk     {kept}, {_bytes(disk.cache)} in the cache{_of(disk.free, 'free')}")
+    print(f"saves    {found.checkpoints:,} times, a checkpoint of {_bytes(found.checkpoint_bytes)}")
+    each = sum(found.a_picture.values())
+    shares = ", ".join(f"{part} {1000 * s:,.3g} ms ({s / each:.0%})" for part, s in found.a_picture.items() if s)
+    print(f"slowest  {found.bottleneck}; a picture takes, each alone: {shares}")
+    for assumption in found.assumptions:
+        print(f"assumed  {one_line(assumption)}")
+    if found.memory_there and found.memory > found.memory_there:
+        say("note: that is more memory than there is: a smaller --batch-size or --image-size, or --checkpointing")
+    return None
+
+
+def _lasts(seconds: float) -> str:
+    """Say a time with its largest unit that is above one."""
+    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:,.3g} {name}"
+    return f"{seconds:,.2g} s"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"
+
+
+def _of(count: int | None, words: str) -> str:
+    return f" ({_bytes(count)} {words})" if count else ""
 
 
 def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
@@ -298,6 +360,34 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         print(f"{'':<20}{study['measured']['en']}")
         print(f"{'':<20}{Path(study['folder']) / REPORT}")
     return print(f"index    {Path(settings.out) / 'index.html'}")
+
+
+def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
+    """Print a line for each combination: its accuracy with its spread, what it costs, where it stands.
+
+    Raises:
+        UserError: all runs failed, or (PartlyDone) some did.
+    """
+    from residuum.records.codec import read_record
+    from residuum.records.sweep import SweepRecord
+    from residuum.reporting.sweep_view import COSTS, named, written
+    from residuum.runs import REPORT, SWEEP
+
+    found = read_record(folder / SWEEP, SweepRecord)
+    if json:
+        print_json(found)
+    else:
+        print(f"{'accuracy':>18}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
+        for one in found.combinations:
+            accuracy = str(one.accuracy) if one.accuracy else "–"
+            done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
+            print(f"{accuracy:>18}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+        print(f"report   {folder / REPORT}")
+    lost = [one for combination in found.combinations for one in combination.failed]
+    if lost:
+        every = len(lost) + sum(len(one.runs) for one in found.combinations)
+        what = f"{len(lost):,} of {every:,} runs failed: {listed((one.run for one in lost), 5)}"
+        raise (PartlyDone if len(lost) < every else UserError)(what, lost[0].why, "the same command tries them again")
 
 
 def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:

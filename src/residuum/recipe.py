@@ -1,5 +1,6 @@
 """What a recipe is: how a net is trained, with no word about which net or which pictures. Plain data."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -56,7 +57,41 @@ class Steps:
         return training_error < self.warm_until_error
 
 
-Schedule = OneCycle | Steps
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """The rate climbs to `peak` along a line, then lies on half a cosine that begins with the run, as if there had been
+    no climb (Loshchilov and Hutter 2016, arXiv 1608.03983, eq. 5)."""
+
+    peak: float
+    warm_up: int
+    """Iterations of the climb."""
+    first: float = 0.0
+    """Where the climb begins, as a share of the peak."""
+    last: float = 0.0
+    """Where the cosine ends, as a share of the peak."""
+
+    def rate(self, step: int, iterations: int, warmed_up: bool) -> float:
+        """Return the rate of step `step` (from 0) of `iterations`; the climb does not ask how training goes."""
+        if step < self.warm_up:
+            return self.peak * (self.first + (1 - self.first) * step / self.warm_up)
+        return self.peak * (self.last + (1 - self.last) * 0.5 * (1 + math.cos(math.pi * step / iterations)))
+
+    def is_warm(self, training_error: float) -> bool:
+        """Say whether a warm-up that waits for the training error is over, of which there is none."""
+        return True
+
+
+Schedule = OneCycle | Steps | Cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomAugment:
+    """RandAugment's strength (Cubuk et al. 2019, arXiv 1909.13719; data/random_augment.py)."""
+
+    magnitude: float
+    """0 to 10."""
+    spread: float = 0.5
+    """Standard deviation of each operation's magnitude, which stays within 0 to 10."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +115,8 @@ class Augmentation:
     """Large pictures: the range the shorter side is resized to before a random crop (He et al. 2015)."""
     colour: bool = False
     """Large pictures: noise along the principal components of RGB (Krizhevsky et al. 2012)."""
+    random: RandomAugment | None = None
+    """What else is done to the view."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +137,7 @@ class Recipe:
     batch_size: int
     schedule: Schedule
     augmentation: Augmentation
-    optimizer: Literal["sgd", "muon"] = "sgd"
+    optimizer: Literal["sgd", "muon", "lamb"] = "sgd"
     momentum: float = 0.9
     nesterov: bool = False
     matrix_momentum: float = 0.6
@@ -118,13 +155,37 @@ class Recipe:
     frozen_statistics: bool = False
     """Whether BN computes with its running statistics in training too, and leaves them as they are."""
     rate_decay: float = 1.0
-    """Under sgd, how many times as fast each stage moves as the stage behind it: the last one at the rate itself, and
-    so on to the stem (Howard and Ruder 2018, arXiv 1801.06146, sec. 3.2)."""
+    """Not under muon: how many times as fast each stage moves as the stage behind it: the last one at the rate itself,
+    and so on to the stem (Howard and Ruder 2018, arXiv 1801.06146, sec. 3.2)."""
     frozen_stages: int = 0
     """So many of the first stages, and the stem before them, stay as they are."""
     weight_decay: float = 1e-4
     decay_norms_and_biases: bool = True
     label_smoothing: float = 0.0
+    loss: Literal["cross-entropy", "binary-cross-entropy"] = "cross-entropy"
+    """binary: each class is a question of its own (Wightman et al. 2021, arXiv 2110.00476, sec. 3)."""
+    target_threshold: float | None = None
+    """Under binary cross-entropy every class of a mixed picture whose share is larger than this counts as wholly there;
+    None: by its share."""
+    mixup: float = 0.0
+    """α of mixup (Zhang et al. 2017, arXiv 1710.09412): pictures and labels of a step are mixed in pairs, by a share
+    from Beta(α, α); 0 is without (data/mixing.py)."""
+    cutmix: float = 0.0
+    """α of CutMix (Yun et al. 2019, arXiv 1905.04899): a rectangle is exchanged, of 1 less a share from Beta(α, α);
+    0 is without. With both, one of them by chance."""
+    repeats: int = 1
+    """How often each picture is in a step, each time augmented otherwise; an epoch then shows one in so many (Berman et
+    al. 2019, arXiv 1902.05509; Hoffer et al. 2019, arXiv 1901.09335)."""
+    ema: float = 0.0
+    """Decay a step of the weights' moving average, which is what is judged and kept; 0 is without
+    (training/average.py)."""
+    stochastic_depth: float = 0.0
+    """Probability that the last block is skipped (models/spec.py), where the net has shortcuts and none of its own."""
+    training_side: float = 1.0
+    """Large pictures: the side that training sees, as a share of the one that is judged (Touvron et al. 2019, arXiv
+    1906.06423)."""
+    test_crop: float = 0.875
+    """Large pictures: side of the square that is judged, as a share of the picture's shorter side."""
     small_first: tuple[tuple[float, int], ...] = ()
     """(share, side): up to this share of the steps, small pictures are resized to this side, in pixels, and seen whole
     afterwards; shares and sides grow."""
@@ -150,7 +211,7 @@ class Recipe:
         """Return the recipe with another highest learning rate, None leaving it alone, and other fields."""
         schedule = self.schedule
         if lr is not None:
-            schedule = replace(schedule, peak=lr) if isinstance(schedule, OneCycle) else replace(schedule, base=lr)
+            schedule = replace(schedule, base=lr) if isinstance(schedule, Steps) else replace(schedule, peak=lr)
         return replace(self, schedule=schedule, **others)
 
 

@@ -59,10 +59,12 @@ REPORT = "report.html"
 LESION = "lesion.json"  # what each block is worth
 TRIM = "trim.json"  # accuracy against depth
 STUDY = "study.json"  # what a study found
+SWEEP = "sweep.json"  # what a sweep found
 EXPLAINED = "explained.json"  # why a net answers as it does
 EXPLANATIONS = "explain"  # folder of those
 LOCK = "lock.json"
 EVENTS = "tensorboard"
+MLFLOW = "mlflow"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
 
 BEGUN = {DATA, START, ENVIRONMENT, SPLIT, LOCK}

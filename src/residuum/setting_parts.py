@@ -13,11 +13,14 @@ from residuum.choices import (
     PrecisionWanted,
     RecipeName,
     Shortcut,
+    Shuffle,
     Stem,
     StrideIn,
+    TrackerName,
+    TrainedOn,
     Tune,
 )
-from residuum.plain_data import Place, Range, Settings
+from residuum.plain_data import DataPlace, Place, Range, Settings
 
 Seed = Annotated[int, Range(0, 2**31 - 1)]
 ImageCount = Annotated[int | None, Range(1, 10_000_000)]
@@ -73,6 +76,24 @@ class OfTable(Settings, group="Data"):
     """Column of Parquet files that holds the classes. By default label or fine_label, or the only one."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class WhereTrained(Settings, group="Where nets are trained"):
+    """Where many nets are trained. All write into --out, which machines share by the same path, as they do pictures."""
+
+    on: TrainedOn = "here"
+    """here: in processes of this machine. ray: on a Ray cluster, or one begun here. slurm: jobs of their own."""
+    address: str | None = None
+    """The Ray cluster to join. By default what RAY_ADDRESS says, else one is begun here, for the time."""
+    at_once: Annotated[int | None, Range(1, 100_000)] = None
+    """Most nets at a time. By default here as many as there are cores, elsewhere what the cluster has room for."""
+    gpus: Annotated[float | None, Range(0, 64)] = None
+    """GPUs that each net takes on Ray or Slurm; on Ray it may be a share, such as 0.25. By default none."""
+    slurm: tuple[str, ...] = ()
+    """What sbatch is told of each job, as partition=gpu time=240 (minutes) mem=8GB."""
+    dry_run: bool = False
+    """Train nothing: say which nets are missing and, for Slurm, show the first one's batch file."""
+
+
 # --- what training is composed of ---------------------------------------------------------------
 
 
@@ -80,7 +101,7 @@ class OfTable(Settings, group="Data"):
 class DataChoices(OfTable, group="Data"):
     """The pictures, and how much of them is seen."""
 
-    data: Place | None = None
+    data: DataPlace | None = None
     """A folder of pictures, a folder of Parquet files, "digits", "cifar10" or another data set's name.
     By default digits."""
     _: KW_ONLY
@@ -91,6 +112,10 @@ class DataChoices(OfTable, group="Data"):
     skip_broken: bool = False
     """Go on without pictures that cannot be read; the run records which. By default nothing begins before they are
     mended."""
+    shuffle: Shuffle | None = None
+    """Order of training pictures in shards. all: any may follow any; windows: stretches of the shards by chance, and
+    pictures mixed within 256 MB of them, so that nothing is read twice. By default windows for what is streamed from
+    tar shards, from those of `data pack`, and from more than 4 GB of other Parquet files."""
     balance: bool | None = None
     """Whether each class counts alike in training, however few pictures it has. By default yes where --tune fits a head
     and the largest class has 3 times the pictures of the smallest or more."""
@@ -172,10 +197,18 @@ class RecipeChoices(Settings, group="Recipe"):
     weight_decay: Annotated[float | None, Range(0.0, 1.0)] = None
     """Weight decay. By default the recipe's."""
     rate_decay: Annotated[float | None, Range(0.01, 1.0)] = None
-    """How many times as fast each stage learns as the stage behind it, down to the stem. Recipes with SGD alone.
-    By default the recipe's."""
+    """How many times as fast each stage learns as the stage behind it, down to the stem. Not for recipes with Muon. By
+    default the recipe's."""
     label_smoothing: Annotated[float | None, Range(0.0, 0.99)] = None
     """Share of the target spread over all classes. By default the recipe's."""
+    mixup: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Mix pictures of a step in pairs, by shares from Beta(α, α) with this α; 0 is without. By default the recipe's."""
+    cutmix: Annotated[float | None, Range(0.0, 1.0)] = None
+    """Exchange rectangles between pictures of a step, of shares from Beta(α, α); 0 is without. With --mixup, one of the
+    two by chance. By default the recipe's."""
+    ema: Annotated[float | None, Range(0.0, 0.99999)] = None
+    """Judge and keep the moving average of the weights, with this decay a step, such as 0.999; 0 is without. By default
+    the recipe's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +224,10 @@ class RunChoices(Settings, group="Run"):
     save_seconds: Annotated[float, Range(0.0, 86_400.0)] = 60.0
     """Longest time between two checkpoints."""
     tensorboard: bool = False
-    """Also write TensorBoard events into the run folder (package tensorboard)."""
+    """The same as --track tensorboard."""
+    track: tuple[TrackerName, ...] = ()
+    """Also hand the metrics to these trackers: tensorboard, mlflow, wandb (extras of these names). They write into the
+    run folder; to a server only where the environment names one (MLFLOW_TRACKING_URI, WANDB_MODE=online)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,3 +238,9 @@ class TrainingCompute(WithWorkers, group="Compute"):
     """Order of the axes in memory."""
     checkpointing: bool = False
     """Keep fewer activations and compute them again: for very deep nets; the numbers stay the same."""
+    accumulate: Annotated[int, Range(1, 65_536)] = 1
+    """Parts in which a step's pictures go through the net, one after another: less memory, the same update, but that
+    BN sees each part by itself."""
+    sync_bn: bool = True
+    """Under torchrun, whether BN's statistics are those of all processes' pictures, as on one process; else each has
+    its own, which is faster, and the model gets those of the first."""

@@ -4,9 +4,9 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
 from residuum.errors import UserError
-from residuum.plain_data import Place, PlaceOrAddress, Range, Settings
+from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
     ByEngine,
     DataChoices,
@@ -19,6 +19,7 @@ from residuum.setting_parts import (
     RunChoices,
     Seed,
     TrainingCompute,
+    WhereTrained,
     WhichNet,
     WhichRecipe,
     WithWorkers,
@@ -34,12 +35,24 @@ class TrainSettings(RunChoices, TrainingCompute, RecipeChoices, WhichRecipe, Net
 
 
 @dataclass(frozen=True)
+class PlanSettings(TrainSettings):
+    """What `residuum plan` can be told: what the run would be told, and where it is to run."""
+
+    _: KW_ONLY
+    on: Place | None = None
+    """The profile of another machine: a JSON file as --write-profile writes it, edited as you like; say in it what its
+    numbers rest on. By default it is measured here, in seconds."""
+    write_profile: Place | None = None
+    """Write what was measured here as a profile, into this new file."""
+
+
+@dataclass(frozen=True)
 class EvaluateSettings(OfTable, WithWorkers):
     """What `residuum evaluate` can be told."""
 
     run: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures to judge on. By default the ones the run was trained on."""
     _: KW_ONLY
     views: tuple[EvaluationViews, ...] = ()
@@ -94,7 +107,7 @@ class ExplainSettings(OfTable, OnDevice):
     """How many of the nearest training pictures to show."""
     among: Annotated[int, Range(1, 10_000_000)] = 5_000
     """Training pictures looked through for the nearest, drawn by chance where there are more."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The training pictures. By default those that the run was trained on."""
     out: Place | None = None
     """Folder for page and figures. By default RUN/explain/PICTURE-DATE; here for a model file."""
@@ -123,7 +136,7 @@ class LesionSettings(OfTable, InPrecision):
 
     model: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
     out: Place | None = None
@@ -138,7 +151,7 @@ class TrimSettings(OfTable, InPrecision):
 
     model: Place | None = None
     """A run folder or a model file."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
     keep: Annotated[float | None, Range(0.01, 1.0)] = None
@@ -177,7 +190,7 @@ class ReportSettings(Settings):
 
 
 @dataclass(frozen=True)
-class StudySettings(OnDevice):
+class StudySettings(WhereTrained, OnDevice):
     """What `residuum study` can be told."""
 
     names: tuple[str, ...] = ()
@@ -191,18 +204,47 @@ class StudySettings(OnDevice):
     """How many seeds everything that is trained is trained with: 1, 2, 3 … Not of a model that is given."""
     model: Place | None = None
     """Examine this run or model file instead of nets trained for the study."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """The pictures. By default the study's own: cifar10 or digits."""
     out: Place = "studies"
     """Where the studies' reports go, and the runs they share."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings(WhereTrained, TrainSettings, group="Sweep"):
+    """What `residuum sweep` can be told: what varies, and whatever `residuum train` can, which stays the same."""
+
+    over: tuple[str, ...] = ()
+    """What varies, each as lr=0.05,0.1 or blocks="1 1 1,2 2 2": every combination is trained. default is the recipe's
+    or net's own. By default the seed alone."""
+    seeds: Annotated[int, Range(1, 1000)] = 3
+    """How many seeds each combination is trained with, from --seed on."""
+    cost: SweepCost = "training"
+    """What accuracy is held against: multiply-adds of the training, its seconds, multiply-adds a picture (inference),
+    or parameters."""
+    out: Place | None = None
+    """Where reports go, and the runs that sweeps share. By default sweeps."""
 
 
 @dataclass(frozen=True)
 class CheckSettings(OfTable):
     """What `residuum data check` can be told."""
 
-    data: Place | None = None
+    data: DataPlace | None = None
     """The data to look at."""
+
+
+@dataclass(frozen=True)
+class PackSettings(OfTable):
+    """What `residuum data pack` can be told."""
+
+    data: DataPlace | None = None
+    """The pictures: a folder, or any other data set."""
+    out: Place | None = None
+    """The folder for the shards: new, empty, or one that was begun."""
+    _: KW_ONLY
+    shard_megabytes: Annotated[int, Range(1, 100_000)] = 256
+    """Size of a shard, about, in MB."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +253,7 @@ class ReviewSettings(OnDevice):
 
     run: Place | None = None
     """The run folder whose pictures to look at."""
-    data: Place | None = None
+    data: DataPlace | None = None
     """Where they lie, if they have moved since the run was trained."""
 
 

@@ -33,10 +33,13 @@ from residuum.settings import (
     LesionSettings,
     MachineSettings,
     ModelsSettings,
+    PackSettings,
+    PlanSettings,
     PredictSettings,
     ReportSettings,
     ReviewSettings,
     StudySettings,
+    SweepSettings,
     TrainSettings,
     TrimSettings,
 )
@@ -51,7 +54,9 @@ if TYPE_CHECKING:
     from residuum.publishing.publish import Published
     from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
+    from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
@@ -69,6 +74,18 @@ def train(settings: TrainSettings) -> RunRecord:
     from residuum.training.run import train as train_run
 
     return train_run(settings)
+
+
+@verb(PlanSettings, printing.print_forecast)
+def plan(settings: PlanSettings) -> Forecast:
+    """Say what a run will cost before it begins, measured here in seconds, or on the machine that a profile describes:
+    hours, energy, memory, disk, checkpoints, and what holds it up. It takes the settings of train.
+
+    Examples: residuum plan PHOTOS --model resnet50    residuum plan PHOTOS --epochs 90 --on eight-gpus.json
+    """
+    from residuum.forecast.run import plan as plan_run
+
+    return plan_run(settings)
 
 
 @verb(EvaluateSettings, printing.print_evaluation, announced=True)
@@ -232,6 +249,20 @@ def study(settings: StudySettings) -> list[dict[str, Any]]:
     return [{**read_json(folder / STUDY), "folder": str(folder)} for folder in folders]
 
 
+@verb(SweepSettings, printing.print_sweep)
+def sweep(settings: SweepSettings) -> Path:
+    """Train a grid of settings with several seeds: one table and one page, with spread and what accuracy costs.
+
+    Runs that are there already are not trained again; those that fail are named, and hinder no other.
+
+    Examples: residuum sweep digits --over lr=0.05,0.1 model=resnet20,plain20    residuum sweep DATA --seeds 5 --on ray
+    """
+    from residuum.reporting.sweep_page import write_sweep_report
+    from residuum.sweeps.run import sweep as sweep_settings
+
+    return write_sweep_report(sweep_settings(settings)).parent
+
+
 # --- depth is a dial ----------------------------------------------------------------------------
 
 
@@ -311,6 +342,21 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     return check_data(data, show_progress("looking"))
+
+
+@verb(PackSettings, printing.print_packed, name="data pack", announced=True)
+def pack(settings: PackSettings) -> Packed:
+    """Write pictures as Parquet shards in Hugging Face's layout, with checksums, for data larger than memory.
+
+    A call that was interrupted goes on when it is repeated. `train` reads shards each picture where it lies.
+
+    Examples: residuum data pack PHOTOS SHARDS
+    """
+    from residuum.data.pack import pack as pack_data
+
+    if settings.data is None or settings.out is None:
+        raise UserError("which pictures, and where to?", "", "residuum data pack FOLDER OUT")
+    return pack_data(settings)
 
 
 @verb(ReviewSettings, printing.print_review, name="data review", announced=True)

@@ -1,20 +1,27 @@
 """A process that has loaded torch once and forks for every command: real processes, in a tenth of the time.
 
 python -m corpus.warm        # a line of JSON in, a line of JSON out; Warm speaks with it
+
+Warm.python is for whoever starts `sys.executable -m MODULE` or `-c CODE` himself.
 """
 
 import contextlib
 import ctypes
 import json
 import os
+import runpy
+import select
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 
 class Fault(NamedTuple):
@@ -48,6 +55,10 @@ class Warm:
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
         )
         assert self._ask() == "ready"
+        self.python = folder / "python"
+        client = shlex.join([sys.executable, "-IS", str(Path(__file__).with_name("forked.py")), str(folder)])
+        self.python.write_text(f'#!/bin/sh\nexec {client} "$@"\n')
+        self.python.chmod(0o755)
 
     def _ask(self, **asked: Any) -> Any:
         assert self.process.stdin is not None
@@ -122,8 +133,6 @@ def _child(words: list[str], fault: list[Any] | None, log: str) -> None:
 
 
 def _called(words: list[str]) -> int:
-    import traceback
-
     from residuum.cli import main
 
     sys.argv = ["residuum", *words]
@@ -147,6 +156,70 @@ def _waited(pid: int, seconds: float) -> int | None:
     return None
 
 
+def _open_door() -> NoReturn:
+    """Be `python` for every caller of forked.py; end what a caller that has gone had begun."""
+    door, calls = socket.socket(socket.AF_UNIX), dict[socket.socket, int]()
+    door.bind("door")
+    door.listen()
+    while True:
+        for ready in select.select([door, *calls], [], [], 0.02 if calls else None)[0]:
+            if ready is door:
+                call, _ = door.accept()
+                calls[call] = _begun(call)
+            else:
+                os.kill(calls[ready], signal.SIGKILL)
+        for call, pid in [*calls.items()]:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                with calls.pop(call) and call, contextlib.suppress(BrokenPipeError):
+                    call.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _begun(call: socket.socket) -> int:
+    text, handles, _, _ = socket.recv_fds(call, 1 << 16, 3)
+    while not text.endswith(b"\n"):
+        text += call.recv(1 << 16)
+    if (pid := os.fork()) == 0:
+        _python(json.loads(text), handles)
+    for handle in handles:
+        os.close(handle)
+    call.sendall(str(pid).encode())
+    return pid
+
+
+def _python(asked: dict[str, Any], handles: list[int]) -> NoReturn:
+    """Do what `python WORDS` does; never return."""
+    code = 70
+    try:
+        os.setsid()
+        for place, handle in enumerate(handles):
+            os.dup2(handle, place)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        os.chdir(asked["folder"])
+        code = _ended(asked["words"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def _ended(words: list[str]) -> int:
+    how, what, *rest = words
+    sys.argv = [what if how == "-m" else how, *rest]
+    try:
+        if how == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
 def _serve() -> None:
     import torch  # noqa: F401
 
@@ -157,6 +230,8 @@ def _serve() -> None:
     import residuum.studies.run
     import residuum.training.run  # noqa: F401
 
+    if (door := os.fork()) == 0:
+        _open_door()
     answers = os.fdopen(os.dup(1), "w")
     print(json.dumps("ready"), file=answers, flush=True)
     for line in sys.stdin:
@@ -166,6 +241,8 @@ def _serve() -> None:
         elif (answer := os.fork()) == 0:
             _child(asked["words"], asked["fault"], asked["log"])
         print(json.dumps(answer), file=answers, flush=True)
+    os.kill(door, signal.SIGKILL)
+    os._exit(0)  # to take torch apart would take a second
 
 
 if __name__ == "__main__":

@@ -16,10 +16,14 @@ from residuum.data.boxes import Box
 from residuum.data.contract import Pictures
 from residuum.data.decode import Pixels, decode_part
 from residuum.data.deep import Span
-from residuum.data.preprocess import Preprocessing
+from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.random_augment import DRAWS, Colour, random_augmented
 from residuum.data.rng import uniform, uniform_there
 from residuum.kernels import crops
 from residuum.recipe import Augmentation
+
+_RANDOM = 16
+"""RandAugment's draws are this one and those after it; what was there before it keeps its own."""
 
 
 def augmented_batch(
@@ -33,29 +37,43 @@ def augmented_batch(
     """Crop and mirror pictures `rows` of images (N, S, S, 3) uint8: (B, 3, S, S) float32, channels last.
 
     The border that a crop takes in beyond the picture is zero after normalisation, whatever the mean, or reflected.
-    Where pictures lie on a GPU all is computed there, to the same bits, and nothing waits for it.
+    Where pictures lie on a GPU all is computed there, to the same bits, and nothing waits for it; but for RandAugment,
+    for which the crops come to the processor. Rows from N on: see rng.repeated.
     """
     size, pad = images.shape[1], augmentation.pad
-    picked = torch.from_numpy(rows).to(images.device, non_blocking=True)
-    uniforms = _uniforms(seed, epoch, picked, 5 if augmentation.cut else 3)
+    samples = torch.from_numpy(rows).to(images.device, non_blocking=True)
+    picked = samples % len(images)
+    uniforms = _uniforms(seed, epoch, samples, 5 if augmentation.cut else 3)
     shift = (uniforms[:, :2] * (2 * pad + 1)).long() - pad
-    mirrored = _mirrored(uniforms[:, 2], augmentation, picked, seed, epoch)
+    mirrored = _mirrored(uniforms[:, 2], augmentation, samples, seed, epoch)
     holes = _holes(uniforms[:, 3:], size, augmentation.cut) if augmentation.cut else None
     reflects = augmentation.border == "reflected"
-    if preprocessing.mean.ndim == 1 and crops.applies(images):
+    if augmentation.random is None and preprocessing.mean.ndim == 1 and crops.applies(images):
         how = (holes, augmentation.cut)
         return crops.cropped(images, picked, shift, mirrored, _table(preprocessing), *how, reflects=reflects)
     along = torch.arange(size, device=shift.device)
     y, x = along + shift[:, :1], torch.where(mirrored[:, None], along.flip(0), along) + shift[:, 1:]
     if reflects:
         y, x = _reflected(y, size), _reflected(x, size)
-    view = _gather(images, picked, y, x, preprocessing)
+    if augmentation.random is None:
+        view = _gather(images, picked, y, x, preprocessing)
+    else:
+        uniforms_more = uniform(seed, epoch, rows, _RANDOM + DRAWS)[:, _RANDOM:]
+        pixels = _pixels(images, picked, y, x, fill_of(preprocessing)).cpu().numpy()
+        changed = random_augmented(pixels, augmentation.random, uniforms_more, fill_of(preprocessing))
+        view = normalise(torch.from_numpy(changed).to(images.device), preprocessing)
     return view if holes is None else _cut_out(view, holes, augmentation.cut)
 
 
 def hashes_there(device: torch.device) -> bool:
     """Say whether chance is computed where the pictures lie: on NVIDIA's GPUs, which have float64."""
     return device.type == "cuda"
+
+
+def fill_of(how: Preprocessing) -> Colour:
+    """Return the pictures' mean colour, in whole numbers of 0..255."""
+    red, green, blue = (min(255, round(channel)) for channel in how.mean.reshape(-1, 3).mean(0).tolist())
+    return red, green, blue
 
 
 def _uniforms(seed: int, epoch: int, rows: Tensor, draws: int) -> Tensor:
@@ -97,6 +115,14 @@ def _mirrored(uniforms: Tensor, augmentation: Augmentation, rows: Tensor, seed: 
     if not augmentation.alternating:
         return uniforms < 0.5
     return (_uniforms(seed, 0, rows, 3)[:, 2] < 0.5) ^ bool(epoch % 2)
+
+
+def _pixels(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, fill: Colour) -> Tensor:
+    """Read picture rows[b] at the pixels y[b] × x[b] (B, S each): (B, S, S, 3) uint8; outside the picture is `fill`."""
+    last = images.shape[1] - 1
+    inside = ((y >= 0) & (y <= last))[:, :, None] & ((x >= 0) & (x <= last))[:, None, :]
+    pixels = images[rows[:, None, None], y.clamp(0, last)[:, :, None], x.clamp(0, last)[:, None, :]]
+    return torch.where(inside[..., None], pixels, torch.tensor(fill, dtype=torch.uint8, device=images.device))
 
 
 def _gather(images: Tensor, rows: Tensor, y: Tensor, x: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -145,19 +171,24 @@ def augmented_views(
     seed: int,
     epoch: int,
     greys: Span | None = None,
+    fill: Colour = (128, 128, 128),
 ) -> tuple[Pixels, NDArray[np.float32]]:
     """Cut a view out of each of the large pictures `rows`: (B, S, S, 3), and the colour shifts to add, (B, 3).
+
+    `fill` is the colour of what RandAugment brings in from outside; rows from N on: see rng.repeated.
 
     Raises:
         BrokenPicture: see decode_part.
     """
     views, shifts = np.empty((len(rows), size, size, 3), np.uint8), np.zeros((len(rows), 3), np.float32)
-    uniforms = uniform(seed, epoch, rows, 11)
-    for place, row in enumerate(rows.tolist()):
+    uniforms = uniform(seed, epoch, rows, _RANDOM + DRAWS)
+    for place, row in enumerate((rows % len(pictures)).tolist()):
         encoded, name = pictures.encoded(row), pictures.name(row)
         views[place] = augmented_picture(encoded, name, size, augmentation, uniforms[place, :5], greys)
         if augmentation.colour:
-            shifts[place] = colour_shift(uniforms[place, 5:])
+            shifts[place] = colour_shift(uniforms[place, 5:11])
+    if augmentation.random is not None:
+        views = random_augmented(views, augmentation.random, uniforms[:, _RANDOM:], fill)
     return views, shifts
 
 

@@ -3,15 +3,10 @@
 Which pictures form step `s` depends only on (seed, s), so a run can stop and go on anywhere.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import groupby, islice
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,24 +14,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from residuum import ranks
 from residuum.choices import Interpolation
 from residuum.console import say, show_progress
-from residuum.data.augment import augmented_batch, augmented_views, hashes_there
+from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
-from residuum.data.decode import Pixels, decode, evaluation_view, header
+from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.look import all_broken
+from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
+from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
+from residuum.data.windows import Windows
+from residuum.data.workers import from_workers, quiet_worker
 from residuum.errors import UserError
-from residuum.recipe import Augmentation
+from residuum.recipe import Augmentation, Recipe
 
 SMALL = 64
 """Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
-
 
 AHEAD_BYTES = 64 * 1024**2
 """On a GPU the pictures of several steps are prepared at once, as many as fit in this as float32."""
@@ -44,53 +43,24 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split; and their epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor
     rows: NDArray[np.int64]
     epoch: int
+    mix: Mix | None = None
 
 
-T = TypeVar("T")
-Plan = Sequence[tuple[int, NDArray[np.int64]]]
-"""For each step, the epoch it belongs to and the rows of its pictures."""
-
-
-@dataclass(frozen=True)
-class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
-    """Steps `start` to `stop` of a run; the last, short batch of an epoch is dropped."""
-
-    seed: int
-    num_pictures: int
-    batch_size: int
-    start: int
-    stop: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Return the number of full batches in one pass."""
-        return self.num_pictures // self.batch_size
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-    def __getitem__(self, index: int) -> tuple[int, NDArray[np.int64]]:  # type: ignore[override]
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        rows = _order(self.seed, epoch, self.num_pictures)
-        return epoch, rows[place * self.batch_size : (place + 1) * self.batch_size]
-
-
-_order = lru_cache(maxsize=2)(order)  # steps served and steps prepared may lie in two epochs
-
-
-def one_pass(num_pictures: int, batch_size: int) -> Plan:
-    """Return every row once, in order; the last batch may be short."""
-    return [
-        (0, np.arange(start, min(start + batch_size, num_pictures))) for start in range(0, num_pictures, batch_size)
-    ]
+def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> TrainingPlan:
+    """Return a run's steps from `start` on over a loader's pictures, as this rank reads them, in the order that suits
+    how they lie."""
+    pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
+    shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
+    here = ranks.rank(), ranks.ranks()
+    return TrainingPlan(
+        seed, len(loader.split), size, start, recipe.iterations, *here, shuffle=shuffle, repeats=repeats
+    )
 
 
 class Served(Protocol):
@@ -99,6 +69,11 @@ class Served(Protocol):
     @property
     def split(self) -> Split:
         """Return the pictures and their labels."""
+        ...
+
+    @property
+    def in_windows(self) -> bool:
+        """Say whether training shuffles them by windows (windows.py)."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -125,9 +100,14 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
+    in_windows: bool = False
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))
+
+    def of_rank(self, rank: int, ranks: int) -> Iterator[Batch]:
+        """Serve a rank's batches of those that walking it serves: the same ones, dealt whole."""
+        return self.batches(one_pass(len(self.split), self.batch_size, rank, ranks))
 
     def take(self, rows: NDArray[np.int64]) -> "Loader":
         """Return what serves these rows alone, in this order."""
@@ -154,7 +134,8 @@ class Loader:
         serve = _streamed if self.images is None else _from_memory
         labels = torch.from_numpy(self.split.labels)
         for (epoch, rows), images in zip(plan, serve(self, plan, augmentation, seed), strict=True):
-            yield Batch(images, labels[torch.from_numpy(rows)].to(self.device), rows, epoch)
+            picked = torch.from_numpy(rows % len(self.split))
+            yield Batch(images, labels[picked].to(self.device), rows, epoch)
 
     def seen(self, row: int) -> NDArray[np.uint8]:
         """Return what a net is shown of picture `row` in evaluation, (S, S, 3)."""
@@ -242,7 +223,8 @@ def _resident(loader: Loader, plan: Plan, augmentation: Augmentation, seed: int)
             views = augmented_batch(images, together, augmentation, loader.preprocessing, seed, epoch).split_with_sizes(
                 sizes
             )
-            theirs = labels[torch.from_numpy(together).to(images.device, non_blocking=True)].split_with_sizes(sizes)
+            picked = torch.from_numpy(together % len(images)).to(images.device, non_blocking=True)
+            theirs = labels[picked].split_with_sizes(sizes)
             yield from (Batch(*one, epoch) for one in zip(views, theirs, rows, strict=True))
 
 
@@ -271,9 +253,8 @@ class _Steps(Dataset[tuple[Tensor, Tensor] | UserError]):
         if self.augmentation is None:
             views = np.stack([_evaluated(self.pictures, int(row), how) for row in rows])
             return torch.from_numpy(views), torch.zeros(len(rows), 3)
-        views, shifts = augmented_views(
-            self.pictures, rows, how.image_size, self.augmentation, self.seed, epoch, how.greys
-        )
+        where = how.image_size, self.augmentation, self.seed, epoch, how.greys, fill_of(how)
+        views, shifts = augmented_views(self.pictures, rows, *where)
         return torch.from_numpy(views), torch.from_numpy(shifts)
 
 
@@ -289,9 +270,9 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         sampler=plan,
         batch_size=None,  # the plan has made the batches
         num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
+        worker_init_fn=quiet_worker,
     )
-    for made in _from_workers(workers):
+    for made in from_workers(workers):
         if isinstance(made, UserError):
             raise all_broken(loader.split.pictures, made)
         views, shifts = made
@@ -299,94 +280,3 @@ def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, see
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]
         yield normalise(pixels, loader.preprocessing)
-
-
-# --- several views of each picture --------------------------------------------------------------
-
-
-Cut = Callable[[Pixels, str], Sequence[Pixels]]
-"""A decoded picture (H, W, 3) and its name to views of it, (h, w, 3), which may differ in size."""
-
-
-class CutView(NamedTuple):
-    """A view, (h, w, 3) uint8, and the row of the picture it was cut out of."""
-
-    row: int
-    pixels: Tensor
-
-
-class _Cuts(Dataset[tuple[Tensor, list[tuple[int, int, int]]] | UserError]):
-    """What a worker does for one step's rows: the bytes of all views, one after another, and (row, h, w) of each; or
-    the error.
-    """
-
-    def __init__(self, loader: Loader, cut: Cut) -> None:
-        self.pictures, self.greys, self.cut = loader.split.pictures, loader.preprocessing.greys, cut
-
-    def __getitem__(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]] | UserError:
-        try:
-            return self._views(rows)
-        except UserError as error:
-            return error
-
-    def _views(self, rows: Sequence[int]) -> tuple[Tensor, list[tuple[int, int, int]]]:
-        views, sizes = [], []
-        for row in rows:
-            name = self.pictures.name(row)
-            for view in self.cut(decode(self.pictures.encoded(row), name, span=self.greys), name):
-                views.append(view.reshape(-1))
-                sizes.append((row, view.shape[0], view.shape[1]))
-        return torch.from_numpy(np.concatenate(views)), sizes
-
-
-def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
-    """Decode every picture of a loader once, in order, `step` at a time, and serve the views that `cut` makes.
-
-    Raises:
-        BrokenPicture: a picture cannot be read; the message names it.
-    """
-    steps = [range(start, min(start + step, len(loader.split))) for start in range(0, len(loader.split), step)]
-    workers = DataLoader(
-        _Cuts(loader, cut),
-        sampler=steps,
-        batch_size=None,
-        num_workers=loader.workers,
-        worker_init_fn=_quiet_worker,
-    )
-    for made in _from_workers(workers):
-        if isinstance(made, UserError):
-            raise all_broken(loader.split.pictures, made)
-        together, sizes = made
-        parts = together.split([height * width * 3 for _, height, width in sizes])
-        yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]
-
-
-def _from_workers(workers: Iterable[T]) -> Iterator[T]:
-    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
-    try:
-        yield from workers
-    except RuntimeError as error:  # torch has no kind of its own for it
-        if not str(error).startswith("DataLoader worker"):
-            raise
-        raise UserError(
-            "a process that decodes pictures was ended from outside",
-            str(error).splitlines()[0],
-            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
-        ) from error
-
-
-def _quiet_worker(_number: int) -> None:
-    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
-    torch.set_num_threads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the process that this one works for, however it comes, and end too."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -27,6 +27,7 @@ from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.deep import Span
 from residuum.data.digits import Scans
+from residuum.data.remote import address_of, state_there
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import remove_unfinished, replacing
@@ -78,13 +79,25 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     state = _state_of_files(pictures)
     if state is None:
         return _digest(pictures)
-    memo = machine.cache_folder() / "digests" / f"{state}.npy"
+    memo = _digests_file(state)
     digests = _load(memo, (len(pictures), 32))
     if digests is None:
         digests = _digest(pictures)
         with suppress(OSError):
             _write(memo, digests.shape, [digests])
     return np.array(digests)
+
+
+def are_digests_kept(pictures: Pictures) -> bool:
+    """Say whether picture_digests has to read no picture."""
+    if isinstance(pictures, Subset) and not (isinstance(pictures, Readable) and pictures.has_own_files):
+        return are_digests_kept(pictures.whole)
+    state = _state_of_files(pictures)
+    return isinstance(pictures, Scans) or (state is not None and _digests_file(state).exists())
+
+
+def _digests_file(state: str) -> Path:
+    return machine.cache_folder() / "digests" / f"{state}.npy"
 
 
 def _state_of_files(pictures: Pictures) -> str | None:
@@ -100,10 +113,13 @@ def _state_of_files(pictures: Pictures) -> str | None:
     states, newest = [f"1{column}{rows}\n"], 0
     try:
         for path in files:
+            if address := address_of(path):
+                states.append(f"{address}\0{state_there(address)}\n")
+                continue
             status = os.stat(path)  # noqa: PTH116 - Path.stat takes three times as long
             states.append(f"{path}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n")
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
-    except OSError:
+    except (OSError, UserError):
         return None
     if time.time_ns() - newest < SETTLED_NS:
         return None
@@ -195,12 +211,7 @@ def decoded(
     shape = (len(pictures), image_size, image_size, 3)
     if len(pictures) == 0:
         return np.empty(shape, np.uint8)
-    key = f"{content_key(pictures)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
-    if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
-        key += f" {interpolation}"
-    if greys is not None:
-        key += f" greys {greys}"
-    path = machine.cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
+    path = decoded_file(pictures, image_size, resize_to, interpolation, greys)
     view = partial(evaluation_view, image_size=image_size, resize_to=resize_to, interpolation=interpolation)
     pieces = partial(_decode_in_threads, pictures, image_size, view, progress, greys)
     kept = _load(path, shape)
@@ -212,6 +223,22 @@ def decoded(
             if warn:
                 warn(f"decoded pictures are not kept for next time: {path.parent}: {error.strerror or error}")
     return _in_memory(shape, pieces) if kept is None else kept
+
+
+def decoded_file(
+    pictures: Pictures,
+    image_size: int,
+    resize_to: int,
+    interpolation: Interpolation = "bilinear",
+    greys: Span | None = None,
+) -> Path:
+    """Return where `decoded` keeps what it gives, whether it is there or not."""
+    key = f"{content_key(pictures)} {image_size} {resize_to} {DECODE_VERSION} {PIL.__version__}"
+    if interpolation != "bilinear":  # so that what was kept before there was a choice is still found
+        key += f" {interpolation}"
+    if greys is not None:
+        key += f" greys {greys}"
+    return machine.cache_folder() / "decoded" / f"{hashlib.sha256(key.encode()).hexdigest()}.npy"
 
 
 def _store(path: Path, shape: tuple[int, ...], pieces: Callable[[], Iterator[NDArray[np.uint8]]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from residuum.data.contract import ImageData, Pictures, Split
 from residuum.data.decode import BrokenPicture, Header, decode, grey_extremes, header
 from residuum.data.deep import span_of
+from residuum.data.sums import check_sums
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 
@@ -41,6 +42,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
       splits, and for up to LISTED of them the pair [the earlier picture, this one];
     - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
       a group with one {split, name, class} for each class;
+    - `shards`: how they agree with the checksums beside them, {checked, broken [{name, reason}]}; or None;
     - `passed_over`: files that are taken for no pictures, [{name, why}];
     - `problems`: all of that which should be looked into, in words; empty if all is well.
 
@@ -56,6 +58,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
         "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeats(groups, s)) for s in splits},
         "leaks": _leaks(groups, splits),
         "conflicts": _conflicts(groups, splits, data.classes),
+        "shards": check_sums(data.source),
         "passed_over": [one._asdict() for one in data.passed_over],
     }
     return report | {"problems": list(_problems(report))}
@@ -207,6 +210,8 @@ def _spread(sides: list[int]) -> dict[str, float] | None:
 
 
 def _problems(report: dict[str, Any]) -> Iterator[str]:
+    for one in (report["shards"] or {}).get("broken", ()):
+        yield f"the shard {one['name']} is broken: {one['reason']}"
     filled = {name for split in report["splits"].values() for name, count in split["per_class"].items() if count}
     if len(filled) == 1:
         yield f"it holds only one class, {filled.pop()!r}: nothing can be learnt from that"

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ import PIL
 from residuum import machine
 from residuum.choices import SplitName
 from residuum.console import say, show_progress
-from residuum.data.cache import DECODE_VERSION, Progress, content_key, keep_bytes, kept_bytes
+from residuum.data.cache import DECODE_VERSION, Progress, are_digests_kept, content_key, keep_bytes, kept_bytes
 from residuum.data.contract import ImageData, Pictures, Readable, Split
 from residuum.data.decode import BrokenPicture, decode, grey_extremes, heif_version
 from residuum.data.deep import span_of
@@ -45,15 +46,24 @@ def look(pictures: Pictures, progress: Progress | None = None) -> Looked:
         content = content_key(pictures)
     except UserError:  # a file cannot be read
         return _looked(pictures, progress)
-    versions = f"{DECODE_VERSION} {PIL.__version__} {heif_version()}"
-    key = hashlib.sha256(f"{content} {versions}".encode()).hexdigest()
-    path = machine.cache_folder() / "looked" / f"{key}.json"
+    path = _file(content)
     try:
         return msgspec.json.decode(kept_bytes(path), type=Looked)
     except (OSError, ValueError):  # not there, or damaged
         found = _looked(pictures, progress)
         keep_bytes(path, msgspec.json.encode(found))
         return found
+
+
+def is_looked_at(pictures: Pictures) -> bool:
+    """Say whether `look` has to decode no picture."""
+    return pictures.files() is None or (are_digests_kept(pictures) and _file(content_key(pictures)).exists())
+
+
+def _file(content: str) -> Path:
+    versions = f"{DECODE_VERSION} {PIL.__version__} {heif_version()}"
+    key = hashlib.sha256(f"{content} {versions}".encode()).hexdigest()
+    return machine.cache_folder() / "looked" / f"{key}.json"
 
 
 def _looked(pictures: Pictures, progress: Progress | None) -> Looked:

@@ -8,7 +8,9 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, is_picture, passed_over, say_passed_over
+from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
+from residuum.data.remote import is_address
+from residuum.data.shard_files import data_root, files_called
 from residuum.errors import UserError, nearest
 from residuum.machine import cache_folder
 
@@ -30,6 +32,9 @@ def open_data(
     Raises:
         UserError: there is nothing of that name, or it is not a data set, or it cannot be fetched.
     """
+    source = source.removeprefix("file://") or source
+    if is_address(source):
+        return _open_shards(source, columns, judging=judging)
     if _is_here(source):
         return _open_local(Path(source), columns, judging=judging)
     if source == "digits":
@@ -59,13 +64,13 @@ def _is_here(source: str) -> bool:
 
 def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
     """Open Parquet files if the folder holds any, else pictures."""
-    from residuum.data.parquet import parquet_files  # takes a while, and digits do not need it
-
     root = existing_folder(path)
     _refuse_cache_within(root)
-    if any(parquet_files(root)):
+    if any(files_called(root, ".parquet")):
         return _open_tables(path, columns, judging=judging)
     _refuse_columns(str(root), columns)
+    if any(files_called(root, ".tar")) and not pictures_below(root):  # tars beside pictures are other things
+        return _open_tars(path, judging=judging)
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set
     return replace(open_folder(path, judging=judging), passed_over=tuple(other))
@@ -81,6 +86,27 @@ def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageDat
             raise
         mend = f"{error.mend}; or, if the folders of pictures beside it are the data, move the table elsewhere"
         raise UserError(error.what, error.why, mend.removeprefix("; or, ")) from error
+
+
+def _open_tars(path: str | Path, *, judging: bool) -> ImageData:
+    from residuum.data.tars import open_tars  # pyarrow takes a while, and digits do not need it
+
+    return open_tars(path, judging=judging)
+
+
+def _open_shards(address: str, columns: ColumnNames, *, judging: bool) -> ImageData:
+    """Open what lies at an address: Parquet files if there are any, else tar shards."""
+    from residuum.data.parquet import open_parquet
+
+    root = data_root(address)
+    if any(files_called(root, ".parquet")):
+        return open_parquet(address, columns, judging=judging)
+    if any(files_called(root, ".tar")):
+        _refuse_columns(address, columns)
+        return _open_tars(address, judging=judging)
+    raise UserError(
+        f"there are no shards at {address}", "elsewhere Parquet files and tar shards are read", "see residuum data pack"
+    )
 
 
 def _refuse_columns(place: str, columns: ColumnNames) -> None:

@@ -1,10 +1,9 @@
 """Parquet files in the layout that Hugging Face gives image data sets: a picture and a label a row."""
 
 import os
-import re
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -14,16 +13,22 @@ import pyarrow as pa
 
 from residuum.choices import SplitName
 from residuum.console import say
-from residuum.data.class_names import natural_key, refuse_one_class
+from residuum.data.class_names import refuse_one_class
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Pictures, Split, Subset
-from residuum.data.picture_files import existing_folder, label_of, printable, read_picture, walk
-from residuum.data.split import configuration, split_meant
-from residuum.data.table_columns import Columns, check_columns, find_columns, opened, paths_beside
+from residuum.data.parquet_footer import chunks_of
+from residuum.data.parquet_values import is_own_pack, where_they_lie
+from residuum.data.picture_files import label_of, printable, read_picture
+from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
+from residuum.data.split import split_meant
+from residuum.data.table_columns import Columns, check_columns, check_rows, find_columns, opened, paths_beside
 from residuum.data.table_labels import check_present, classes_in, is_hidden, numbers, read_labels, read_texts
+from residuum.data.windows import WINDOW_BYTES, Blocks
 from residuum.errors import UserError, listed
 
 KEPT_BYTES = 4 << 30
-"""How much of a split's encoded pictures a process keeps in memory; beyond it the oldest go."""
+"""A split of no more encoded pictures is kept in memory by each process that reads it."""
+KEPT_OF_LARGER = 512 << 20
+"""Of a larger one a process keeps so much, and the oldest go."""
 
 
 @dataclass
@@ -50,6 +55,7 @@ class ParquetPictures:
     groups: Sequence[tuple[str, int]]  # the file and number of each piece that is read as a whole
     starts: Sequence[int]  # the first row of each group, and the number of rows at the end
     beside: Sequence[str] = ()  # each row's own file, "" where the picture lies in the table; empty where all do
+    group_bytes: Sequence[int] = ()  # of each group's pictures, as they are stored
     _kept: _Kept = field(default_factory=_Kept, repr=False, compare=False)
 
     def __len__(self) -> int:
@@ -79,7 +85,20 @@ class ParquetPictures:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process without the pictures; it reads what it needs."""
-        return ParquetPictures, (self.split, self.column, self.groups, self.starts, self.beside)
+        return ParquetPictures, (self.split, self.column, self.groups, self.starts, self.beside, self.group_bytes)
+
+    @property
+    def most_kept(self) -> int:
+        """Return how many bytes of pictures a process keeps."""
+        return KEPT_BYTES if sum(self.group_bytes) <= KEPT_BYTES else min(KEPT_BYTES, KEPT_OF_LARGER)
+
+    def blocks(self) -> Blocks | None:
+        """Return how the pictures lie: see windows.blocks_of."""
+        if any(self.beside) or not self.column:
+            return None
+        of_rows = np.repeat(np.arange(len(self.groups)), np.diff(self.starts))
+        sizes = np.array(self.group_bytes, np.int64)
+        return Blocks(of_rows, sizes, by_default=int(sizes.sum()) > KEPT_BYTES)
 
     def _read(self, number: int) -> Any:
         with self._kept.lock_here():
@@ -89,11 +108,9 @@ class ParquetPictures:
                 with opened(path) as file:
                     table = file.read_row_group(place, columns=[self.column], use_threads=False)
                 column = table.flatten().column(0)
-                if len(column) != (rows := self.starts[number + 1] - self.starts[number]):
-                    why = f"its column {self.column!r} holds {len(column):,} of {rows:,} rows"
-                    raise UserError(f"{path} is damaged", why, "fetch the data again")
+                check_rows(path, self.column, len(column), self.starts[number + 1] - self.starts[number])
                 groups[number] = column.chunk(0) if column.num_chunks == 1 else column
-                while sum(kept.nbytes for kept in groups.values()) > KEPT_BYTES and len(groups) > 1:
+                while sum(kept.nbytes for kept in groups.values()) > self.most_kept and len(groups) > 1:
                     del groups[next(iter(groups))]
             return groups[number]
 
@@ -111,9 +128,10 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
     Raises:
         UserError: there is no such folder, or its files are not such a data set.
     """
-    root = existing_folder(path)
-    files = _parquet_files(root)
-    training = (file for file in files if _split_of(file.relative_to(root)) == "train")
+    root = data_root(path)
+    files = data_set_files(root, ".parquet")
+    read_each(files, _refuse_broken)
+    training = (file for file in files if is_of_training(root, file))
     columns = find_columns(next(training, files[0]), told)
     splits = (_split_by_column(root, files, columns) if columns.split else None) or _split_by_files(
         root, files, replace(columns, split="")
@@ -138,7 +156,7 @@ def open_parquet(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging
         refuse_one_class(root, [classes[number] for number in np.unique(found["train"].labels)])
         _say_unused(classes, found["train"])
     nothing = Split(Subset(next(iter(found.values())).pictures, np.empty(0, np.int64)), np.empty(0, np.int64))
-    return ImageData.of(label_of(path), str(root), list(classes), {"train": nothing, **found})
+    return ImageData.of(label_of(path), place_of(root), list(classes), {"train": nothing, **found})
 
 
 def _say_unused(classes: Sequence[str], training: Split) -> None:
@@ -154,51 +172,18 @@ class _Rows(NamedTuple):
     labels: Any
 
 
-def parquet_files(root: Path) -> Iterator[Path]:
-    """Find the Parquet files at any depth below `root`, hidden files and folders aside."""
-    for folder, files in walk(root):
-        yield from (folder / name for name in files if name.lower().endswith(".parquet"))
-
-
 # --- files -------------------------------------------------------------------------------------
 
 
-def _parquet_files(root: Path) -> list[Path]:
-    """Return the files of the data set, in their order."""
-    files = sorted(parquet_files(root), key=lambda file: natural_key(file.relative_to(root).as_posix()))
-    if not files:
-        raise UserError(f"{root} holds no parquet file")
-    folders = {configuration(file.relative_to(root)) for file in files}
-    if len(folders) > 1:
-        raise UserError(
-            f"{root} holds more than one data set",
-            f"parquet files lie in {listed(sorted(folders))}",
-            "give one of these folders",
-        )
-    _check_complete(files)
-    return files
-
-
 def _split_by_files(root: Path, files: list[Path], columns: Columns) -> dict[SplitName, _Rows]:
-    """Sort the files into splits by their names, or else by the folders they are in."""
-    splits = {file: _split_of(file.relative_to(root)) for file in files}
-    if not any(splits.values()):
-        splits = {file: _split_named_within(file) for file in files}
-    if "train" not in splits.values() and not any(map(_split_of, (file.relative_to(root) for file in files))):
-        splits = dict.fromkeys(files, "train")
-    if unknown := [file.name for file, split in splits.items() if split is None]:
-        raise UserError(
-            f"cannot tell the split of {listed(unknown)} in {root}",
-            "a file's name begins with train, validation or test, or it lies in a folder called so",
-            "rename these files or move them away",
-        )
-    by_split = {s: [f for f in files if splits[f] == s] for s in dict.fromkeys(splits.values()) if s}
-    for split, those in by_split.items():
+    """Read each split of the files that are its own."""
+    sorted_ = by_split(root, files)
+    for split, those in sorted_.items():
         for file in those:
             check_columns(file, columns, labelled=split == "train")
     return {
         split: _Rows(_pictures(root, those, columns, split), read_labels(those, columns.label))
-        for split, those in by_split.items()
+        for split, those in sorted_.items()
     }
 
 
@@ -231,32 +216,25 @@ def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[Sp
     return found
 
 
-def _split_of(file: Path) -> SplitName | None:
-    words = [re.split(r"[^a-z]", file.name.lower())[0], file.stem, *reversed(file.parent.parts)]
-    return next(filter(None, map(split_meant, words)), None)
-
-
-def _split_named_within(file: Path) -> SplitName | None:
-    """Return the only split that a word of the file's name means: cifar_test.parquet."""
-    meant = {split for word in re.split(r"[\W_\d]+", file.stem) if (split := split_meant(word))}
-    return meant.pop() if len(meant) == 1 else None
-
-
-def _check_complete(files: list[Path]) -> None:
-    """Refuse a set that says "00003 of 00005" in its file names and lacks some."""
-    for file in files:
-        match = re.fullmatch(r"(.*-)(\d+)(-of-(\d+).*)", file.name)
-        beside = {other.name for other in files if other.parent == file.parent}
-        if match and len([name for name in beside if name.startswith(match[1])]) < int(match[4]):
-            what = f"some of the {int(match[4])} files {match[1]}*{match[3]} in {file.parent} are missing"
-            raise UserError(what, "", "fetch the data again")
-
-
-def _pictures(root: Path, files: list[Path], columns: Columns, split: str) -> ParquetPictures:
-    groups, starts = [], [0]
+def _pictures(root: Path, files: list[Path], columns: Columns, split: str) -> Pictures:
+    groups, starts, sizes = [], [0], []
     for path in files:
         with opened(path) as file:
             for number in range(file.num_row_groups):
-                groups.append((str(path), number))
+                groups.append((place_of(path), number))
                 starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
-    return ParquetPictures(split, columns.bytes, groups, starts, paths_beside(root, files, columns))
+        sizes += [chunk.uncompressed or 0 for chunk in chunks_of(path, columns.bytes)] if columns.bytes else []
+    beside = paths_beside(root, files, columns)
+    own = is_own_pack(place_of(files[0]))
+    if not beside and columns.bytes and (own or sum(sizes) > WINDOW_BYTES):
+        paths = [place_of(path) for path in files]
+        in_windows = own or sum(sizes) > KEPT_BYTES
+        if (one_by_one := where_they_lie(paths, columns.bytes, split, in_windows=in_windows)) is not None:
+            return one_by_one
+    return ParquetPictures(split, columns.bytes, groups, starts, beside, sizes)
+
+
+def _refuse_broken(file: Path) -> None:
+    """Refuse a file that is not Parquet, or no longer (UserError)."""
+    with opened(file):
+        pass

@@ -32,6 +32,11 @@ def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     return np.argsort(numbers, kind="stable")
 
 
+def repeated(rows: NDArray[np.int64], times: int, num_samples: int) -> NDArray[np.int64]:
+    """Return the rows of N samples `times` times, one after another: row r + kN is sample r with chance of its own."""
+    return (rows + num_samples * np.arange(times)[:, None]).reshape(-1)
+
+
 def uniform_there(seed: int, epoch: int, samples: "Tensor", draws: int) -> "Tensor":
     """Return what `uniform` does, to the bit, computed where the (B,) `samples`, int64, lie: (B, draws) float64.
 

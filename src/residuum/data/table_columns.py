@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from residuum.console import say
 from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
+from residuum.data.parquet_footer import chunks_of
+from residuum.data.remote import address_of, opened_there
 from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
@@ -39,11 +41,32 @@ class Columns:
 @contextmanager
 def opened(path: str | Path) -> Iterator[Any]:
     """Open a Parquet file; what goes wrong with it is the user's to know (UserError)."""
+    address = address_of(path)
+    source = opened_there(address) if address else path
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
+        with pq.ParquetFile(source, memory_map=True) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # text that is none is found as it is read
-        raise UserError(f"cannot read {path}", str(error).splitlines()[0], "fetch the data again") from error
+        raise UserError(f"cannot read {address or path}", str(error).splitlines()[0], "fetch the data again") from error
+
+
+def rows_of(file: Any) -> int:
+    """Return how many rows an opened file's row groups say they hold, which is how they are counted everywhere."""
+    return sum(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+
+
+def whole_column(path: str | Path, file: Any, column: str) -> Any:
+    """Read one column of an opened file, as a ChunkedArray (UserError if it has other than the file's rows)."""
+    found = file.read(columns=[column], use_threads=False).flatten().column(0)
+    check_rows(path, column, len(found), rows_of(file))
+    return found
+
+
+def check_rows(path: str | Path, column: str, found: int, rows: int) -> None:
+    """Refuse a column that holds more or fewer rows than there are (UserError)."""
+    if found != rows:
+        why = f"its column {column!r} holds {found:,} of {rows:,} rows"
+        raise UserError(f"{path} is damaged", why, "fetch the data again")
 
 
 def find_columns(path: Path, told: ColumnNames) -> Columns:
@@ -110,23 +133,21 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     places = list[str]()
     for file in files if columns.path else ():
         with opened(file) as table:
-            if columns.bytes and not _lacks_some(table.metadata, columns.bytes):
-                places += [""] * table.metadata.num_rows
+            if columns.bytes and not _lacks_some(file, columns.bytes):
+                places += [""] * rows_of(table)
                 continue
-            named = table.read(columns=[columns.path], use_threads=False).flatten().column(0).to_pylist()
+            named = whole_column(file, table, columns.path).to_pylist()
             if columns.bytes:
-                inside = table.read(columns=[columns.bytes], use_threads=False).flatten().column(0).is_valid()
+                inside = whole_column(file, table, columns.bytes).is_valid()
                 named = ["" if here else path for path, here in zip(named, inside.to_pylist(), strict=True)]
         base = _base(root, file, columns.path, next(filter(None, named), ""))
         places += [str(base / _as_path(name)) if name else "" for name in named]
     return places if any(places) else []
 
 
-def _lacks_some(metadata: Any, column: str) -> bool:
+def _lacks_some(file: Path, column: str) -> bool:
     """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
-    place = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(column)
-    found = [metadata.row_group(i).column(place).statistics for i in range(metadata.num_row_groups)]
-    return any(one is None or not one.has_null_count or one.null_count for one in found)
+    return any(chunk.nulls is None or chunk.nulls > 0 for chunk in chunks_of(file, column))
 
 
 # --- one column ----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import natural_key
-from residuum.data.table_columns import is_text, opened
+from residuum.data.table_columns import is_text, opened, rows_of, whole_column
 from residuum.errors import UserError, listed
 
 HIDDEN = -1
@@ -25,9 +25,9 @@ def read_labels(files: Sequence[Path], column: str) -> Any:
     for path in files:
         with opened(path) as file:
             if column not in file.schema_arrow.names:
-                chunks.append(pa.nulls(file.metadata.num_rows, pa.int64()))
+                chunks.append(pa.nulls(rows_of(file), pa.int64()))
                 continue
-            labels = file.read(columns=[column], use_threads=False).column(0)
+            labels = whole_column(path, file, column)
             chunks += _as_labels(path, column, labels).chunks
     kinds = [chunk.type for chunk in chunks if chunk.null_count < len(chunk)]
     return pa.chunked_array(
@@ -40,7 +40,7 @@ def read_texts(files: Sequence[Path], column: str) -> list[str | None]:
     texts = list[str | None]()
     for path in files:
         with opened(path) as file:
-            texts += file.read(columns=[column], use_threads=False).column(0).to_pylist()
+            texts += whole_column(path, file, column).to_pylist()
     return texts
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from residuum import machine
 from residuum.choices import Device, EngineName, EnginePrecision, EngineWanted, PrecisionWanted
-from residuum.console import say
+from residuum.console import warn
 from residuum.engines import kept
 from residuum.engines.contract import Engine
 from residuum.engines.described import Described, of_exported, of_model_file
@@ -56,7 +56,7 @@ def open_engine(
         except UserError as error:  # what is kept of it is damaged or gone
             if found.engine == "torch":
                 raise
-            say(f"{found.engine}, which was found to be fastest, cannot be used: {error.what}")
+            warn(f"{found.engine}, which was found to be fastest, cannot be used: {error.what}")
     return _opened(file, model, engine, precision, device, threads)
 
 

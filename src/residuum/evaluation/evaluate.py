@@ -1,6 +1,6 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from residuum import machine, runs
+from residuum import machine, ranks, runs
 from residuum.choices import EvaluationViews, Precision, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
@@ -40,16 +40,29 @@ def probabilities(
     """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
 
     They come from the mean logits of each picture's views. `forward` computes net(x) in the net's place (its plan).
+    Processes that train together deal a loader's batches among them: each picture counts once, in the same batch.
     """
+    if ranks.ranks() > 1 and isinstance(batches, Loader):
+        own = list(_answers(net, batches.of_rank(ranks.rank(), ranks.ranks()), compute, views, forward))
+        return ranks.gathered(torch.cat([torch.zeros(0), *map(torch.flatten, own)]), len(batches.split)).numpy()
+    return torch.cat(list(_answers(net, batches, compute, views, forward))).numpy()
+
+
+def _answers(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    compute: Compute,
+    views: Views,
+    forward: Callable[[Tensor], Tensor] | None,
+) -> Iterator[Tensor]:
+    """Yield the (B, K) probabilities of each batch."""
     net.eval()
     forward = forward or net
-    parts = []
     for batch in batches:
         with compute.autocast():
             answers = [weight * forward(view).float() for weight, view in weighted(batch.images, views)]
             logits = torch.stack(answers).sum(0)
-        parts.append(torch.softmax(logits, dim=1).cpu().numpy())
-    return np.concatenate(parts)
+        yield torch.softmax(logits, dim=1).cpu()
 
 
 def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -89,7 +102,12 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """
     if settings.run is None:
         raise UserError("which run or model?", "", "residuum evaluate RUN [DATA]")
-    classifier, *others = [load(one) for one in (settings.run, *settings.with_)]
+    with ranks.joined():
+        return _evaluate(settings, settings.run)
+
+
+def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
+    classifier, *others = [load(one) for one in (given, *settings.with_)]
     precision: Precision = "float32" if settings.precision == "auto" else settings.precision
     compute = choose_compute(settings.device, precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
@@ -107,8 +125,8 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
         models=first[0],
         beside=tuple(Together(**structs.asdict(one.figures()), models=models) for models, one in beside),
     )
-    run = Path(settings.run)
-    if runs.is_run(run):  # kept beside the run, never over the run's own evaluation
+    run = Path(given)
+    if runs.is_run(run) and ranks.rank() == 0:  # kept beside the run, never over the run's own evaluation
         kept = KeptEvaluation(
             **structs.asdict(found),
             model=classifier.file.name,

@@ -17,7 +17,8 @@ from torch.nn.functional import pad
 
 from residuum.choices import EvaluationViews, Interpolation
 from residuum.compute import Compute
-from residuum.data.batches import CutView, Loader, cut_views, natural_size
+from residuum.data.batches import Loader, natural_size
+from residuum.data.cuts import CutView, cut_views
 from residuum.data.decode import Pixels, resized
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError

@@ -12,7 +12,7 @@ from residuum.choices import Shortcut, Stem
 from residuum.errors import UserError
 from residuum.exchange.groups import Group
 from residuum.exchange.layouts import Layout, to_ours, to_theirs
-from residuum.models.file import EPSILON
+from residuum.models.file import EPSILON, all_finite
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 
@@ -204,7 +204,7 @@ def _check_numbers(source: Renamed) -> None:
         theirs = source.key(name)
         if kind := _unusable(tensor, counts=name.endswith(COUNTER)):
             raise UserError(f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers")
-        if not torch.isfinite(tensor.float()).all():
+        if not all_finite(tensor.float()):
             raise UserError(f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN")
         if name.endswith("running_var") and (tensor <= -EPSILON).any():
             raise UserError(f"{source.origin}: {theirs} holds a variance below zero", "its net gives NaN")

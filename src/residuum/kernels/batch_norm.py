@@ -21,11 +21,11 @@ FOLD = 64
 
 
 def applies(x: Tensor, norm: nn.BatchNorm2d, h: Tensor | None = None) -> bool:
-    """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training, or
-    where no gradient is asked for."""
+    """Say whether the compiled operation does this: on a processor, channels last, C a multiple of 16; in training,
+    unless it is one over several processes, or where no gradient is asked for."""
     others = [] if h is None else [h]
     return (
-        (norm.training or not torch.is_grad_enabled())
+        (type(norm) is nn.BatchNorm2d if norm.training else not torch.is_grad_enabled())
         and norm.affine
         and norm.track_running_stats
         and norm.momentum is not None

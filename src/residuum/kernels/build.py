@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from residuum import machine
-from residuum.console import say
+from residuum.console import warn
 from residuum.errors import UserError
 from residuum.files import is_intact, seal
 
@@ -45,17 +45,17 @@ def library() -> ctypes.CDLL | None:
     if _is_off():
         return None
     if sys.platform == "win32":
-        say("nothing is compiled on Windows: torch's operations compute, and training takes longer than elsewhere")
+        warn("nothing is compiled on Windows: torch's operations compute, and training takes longer than elsewhere")
         return None
     compiler = _compiler()
     if compiler is None:
-        say("no C++ compiler found: training takes longer than it must (g++ would do)")
+        warn("no C++ compiler found: training takes longer than it must (g++ would do)")
         return None
     try:
         return _load(_compiled(compiler))
     except (OSError, subprocess.SubprocessError) as error:
         detail = getattr(error, "stderr", None) or error
-        say(f"the compiled operations cannot be used, torch's are: {str(detail).strip()[-300:]}")
+        warn(f"the compiled operations cannot be used, torch's are: {str(detail).strip()[-300:]}")
         return None
 
 

@@ -101,7 +101,7 @@ def _check_numbers(model: ModelFile, path: Path) -> None:
         if tensor.dtype != kind:
             kinds = [str(one).removeprefix("torch.") for one in (tensor.dtype, kind)]
             raise UserError(f"{path} holds {name} as {kinds[0]}", f"residuum writes it as {kinds[1]}", _BACK)
-        if not torch.isfinite(tensor).all():
+        if not all_finite(tensor):
             raise UserError(f"{path} holds numbers in {name} that are not finite", "its net would answer NaN", _BACK)
         if name.endswith("running_var") and (tensor <= -EPSILON).any():
             raise UserError(f"{path} holds a variance below zero in {name}", "its net would answer NaN", _BACK)
@@ -113,6 +113,11 @@ def _check_numbers(model: ModelFile, path: Path) -> None:
             raise UserError(f"{path} does not hold the {name} of its pictures", f"it needs {shapes[0]} float32", _BACK)
         if not torch.isfinite(colour).all() or (name == "std" and not (colour > 0).all()):
             raise UserError(f"{path}: the {name} of its pictures is no colour", str(colour.tolist())[:60], _BACK)
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Say whether no number is NaN or infinite. A sum that is finite says so in a tenth of the time."""
+    return bool(tensor.sum().isfinite()) or bool(torch.isfinite(tensor).all())
 
 
 # --- tensors and their seal ---------------------------------------------------------------------

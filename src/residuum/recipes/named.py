@@ -11,6 +11,7 @@ from residuum.recipes.he2015_cifar import he2015_cifar
 from residuum.recipes.he2015_imagenet import he2015_imagenet
 from residuum.recipes.head import head
 from residuum.recipes.quick import quick
+from residuum.recipes.rsb import rsb_a1, rsb_a2, rsb_a3
 from residuum.recipes.sgd_one_cycle import sgd_one_cycle
 from residuum.recipes.tune import tune_all, tune_last
 
@@ -27,6 +28,9 @@ RECIPES: dict[str, Callable[[Task], Recipe]] = {
         sgd_one_cycle,
         he2015_cifar,
         he2015_imagenet,
+        rsb_a1,
+        rsb_a2,
+        rsb_a3,
     )
 }
 

@@ -84,6 +84,8 @@ class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Side of the square that the net sees, in pixels."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that are there, are not counted above, and could not be read."""
+    shards: str = ""
+    """How the training pictures lie in shards, where their order depends on it."""
 
 
 class SplitRows(Record, frozen=True, kw_only=True):

@@ -9,15 +9,16 @@ from residuum.reporting.depth_page import write_depth_report
 from residuum.reporting.explained_page import write_explained_report
 from residuum.reporting.one_run import read_one
 from residuum.reporting.study_page import write_study_report
+from residuum.reporting.sweep_page import write_sweep_report
 from residuum.reporting.template import filled, write_page
-from residuum.runs import EXPLAINED, LESION, REPORT, STUDY, TRIM, read_run
+from residuum.runs import EXPLAINED, LESION, REPORT, STUDY, SWEEP, TRIM, read_run
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     """Write the report of one run, or of several compared, and return where it is.
 
     It goes to `out`; by default into the run folder, or for several runs to report.html here. The folder may also be
-    one that `lesion`, `trim`, `study` or `explain` left.
+    one that `lesion`, `trim`, `study`, `sweep` or `explain` left.
 
     Raises:
         UserError: no run was given, one is not a run folder or cannot be read, or `out` cannot be written.
@@ -28,6 +29,7 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
         TRIM: write_depth_report,
         LESION: write_depth_report,
         STUDY: write_study_report,
+        SWEEP: write_sweep_report,
         EXPLAINED: write_explained_report,
     }
     for name, write in pages.items() if len(runs) == 1 else ():

@@ -28,8 +28,15 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
             "the page is made from it",
             "give the folder that `residuum study` made for the study",
         )
-    page = filled("study.html", view=view_study(read_record(path, StudyRecord)), name=folder.resolve().name)
+    study = read_record(path, StudyRecord)
+    page = filled("study.html", own=_in_chinese(study), view=view_study(study), name=folder.resolve().name)
     return write_page(out or folder / runs.REPORT, page)
+
+
+def _in_chinese(study: StudyRecord) -> dict[str, str]:
+    """Return what the study says of itself in both languages."""
+    head = {f"{study.title.en} – residuum report": f"{study.title.zh} – residuum 报告"}
+    return head | {words.en: words.zh for words in (study.title, study.question, study.claim, study.measured)}
 
 
 def write_study_index(folder: Path) -> Path:
@@ -41,7 +48,8 @@ def write_study_index(folder: Path) -> Path:
         UserError: the page cannot be written.
     """
     rows = [_row(path.parent) for path in sorted(folder.glob(f"*/{runs.STUDY}"))]
-    return write_page(folder / INDEX, filled("studies.html", rows=rows, counts=counts(rows)))
+    own = {text: said for row in rows if row.study for text, said in _in_chinese(row.study).items()}
+    return write_page(folder / INDEX, filled("studies.html", own=own, rows=rows, counts=counts(rows)))
 
 
 def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from residuum.choices import Device, Scale
 from residuum.records.codec import Record
 from residuum.records.study import Chart, Quantity, Table, Words
 from residuum.runs import RunRecord
+from residuum.setting_parts import WhereTrained
 from residuum.studies.verdict import Quantities, Rule
 
 
@@ -32,6 +33,8 @@ class Setup:
     """A run or model file to examine in place of nets trained for the study: nothing is decided then."""
     device: Device = "auto"
     threads: int | None = None
+    where: WhereTrained = field(default_factory=WhereTrained)
+    """Where nets are trained."""
     watch: Callable[[Sequence[RunRecord], float], None] = lambda _used, _waited: None
     """Told which runs `trained` gives, and for how many seconds their training was waited for."""
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from residuum.data.batches import one_pass
+from residuum.data.share import one_pass
 from residuum.models.resnet import ResNet
 from residuum.records.study import Line, Lines, Words
 from residuum.studies.charts import numbered

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from residuum.data.cache import decoded
 from residuum.data.split import drawn
+from residuum.dispatch.job import open_pictures_of
 from residuum.models.block import ResidualBlock
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.models.named import named
@@ -22,7 +23,6 @@ from residuum.records.study import Lines, Points, Quantity, Words
 from residuum.studies.charts import lines_by, lines_of, numbered
 from residuum.studies.examined import DEPTHS, examine_each, notes_on_pictures, runs_of, untrained
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import open_pictures_of
 from residuum.studies.verdict import Quantities, Rule, above, below
 
 SIDE = 8

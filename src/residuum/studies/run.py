@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from residuum import machine, runs
 from residuum.console import say
+from residuum.dispatch.job import Planned
 from residuum.errors import UserError, nearest
 from residuum.files import Json
+from residuum.plain_data import read_off
 from residuum.records.codec import from_json, to_json, write_record
 from residuum.records.study import Chart, StudyRecord
+from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
 from residuum.studies.catalogue import open_study, texts
 from residuum.studies.frame import Findings, Setup, Study
@@ -35,9 +39,11 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         model=str(settings.model) if settings.model else None,
         device=settings.device,
         threads=settings.threads,
+        where=WhereTrained(**read_off(WhereTrained, settings)),
     )
     for name in wanted:
-        yield _run(open_study(name), setup)
+        with suppress(Planned):  # of a study that trains again by what it found the rest is not known yet
+            yield _run(open_study(name), setup)
 
 
 def chosen(settings: StudySettings) -> list[str]:

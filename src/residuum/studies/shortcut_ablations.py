@@ -38,8 +38,8 @@ def measure(setup: Setup) -> Findings:
         q,
         Words(
             f"Test error of {net}: identity {q['identity-test']}, {listed}.",
-            f"{net} 的测试误差：恒等捷径 {q['identity-test']}，捷径乘 0.5、F 乘 0.5：{q['constant-test']}，"
-            f"独占门控 {q['exclusive-gating-test']}，仅捷径门控 {q['shortcut-gating-test']}，"
+            f"{net} 的测试误差：恒等快捷连接 {q['identity-test']}，快捷连接乘 0.5、F 乘 0.5：{q['constant-test']}，"
+            f"独占门控 {q['exclusive-gating-test']}，仅快捷连接门控 {q['shortcut-gating-test']}，"
             f"1×1 卷积 {q['1x1-test']}，随机失活 0.5 {q['dropout-test']}。",
         ),
         (

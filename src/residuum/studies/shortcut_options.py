@@ -40,7 +40,7 @@ def measure(setup: Setup) -> Findings:
         q,
         Words(
             f"Test error at {at}: none {q['none-test']}, A {q['A-test']}, B {q['B-test']}, C {q['C-test']}.",
-            f"{depths[-1]} 层时的测试误差：无捷径 {q['none-test']}，A {q['A-test']}，B {q['B-test']}，"
+            f"{depths[-1]} 层时的测试误差：无快捷连接 {q['none-test']}，A {q['A-test']}，B {q['B-test']}，"
             f"C {q['C-test']}。",
         ),
         (

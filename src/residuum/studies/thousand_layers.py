@@ -5,6 +5,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
+from residuum.dispatch.job import open_pictures_of
 from residuum.errors import UserError
 from residuum.plain_data import explicit
 from residuum.records.study import Bars, Lines, Points, Quantity, Table, Words
@@ -12,7 +13,7 @@ from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of, lines_of
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import net_settings, open_pictures_of, test_error, trained, training_error
+from residuum.studies.trained import net_settings, test_error, trained, training_error
 from residuum.studies.variants import Variant
 from residuum.studies.verdict import Quantities, Rule, below
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import open_loader
 from residuum.data.contract import ImageData
+from residuum.dispatch.job import open_pictures_of
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.models.resnet import ResNet
@@ -25,7 +26,7 @@ from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.some_classes import Rows, folder_of_classes, rows_of
-from residuum.studies.trained import PICTURES, QUICK, net_settings, open_pictures_of, test_error, trained
+from residuum.studies.trained import PICTURES, QUICK, net_settings, test_error, trained
 from residuum.studies.transfer_curve import STARTS, curve_charts, curve_notes, curve_table, curve_words, measure_curve
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 

@@ -6,7 +6,11 @@ settings.json says them twice, what was set and what it resolved to, and each ch
 import json
 from pathlib import Path
 
+from msgspec import structs
+
 from residuum import runs
+from residuum.data.contract import Pictures
+from residuum.data.windows import Windows
 from residuum.errors import UserError
 from residuum.files import Json
 from residuum.plain_data import as_json
@@ -15,7 +19,7 @@ from residuum.settings import TrainSettings
 
 FREE = {
     *("data", "start", "resume", "out", "skip_broken"),  # what the pictures are, their fingerprint says
-    *("device", "threads", "workers", "checkpointing", "save_seconds", "tensorboard"),
+    *("device", "threads", "workers", "checkpointing", "save_seconds", "tensorboard", "track"),
 }
 """Settings that decide where and how it is computed, not what is learned: they may be changed on the way."""
 
@@ -41,12 +45,29 @@ def refuse_edited(run: Path, before: Json, now: Json) -> None:
         )
 
 
+def shards_digest(settings: TrainSettings, training: Pictures) -> str:
+    """Return what the order of the training pictures depends on besides the settings; empty where on nothing."""
+    return Windows.of(training, settings.batch_size or 1).digest if settings.shuffle == "windows" else ""
+
+
+def refuse_other_shards(run: Path, before: str, now: str) -> None:
+    """Raise UserError where a run's pictures, though the same, lie in other shards than when it began."""
+    if before != now:
+        raise UserError(
+            f"the data of the run in {run} lie in other shards than it began with",
+            "the pictures are the same, but they would come in another order",
+            "bring the old shards back, or start a new run",
+        )
+
+
 def own_settings(run: Path, written: RunSettings) -> TrainSettings:
     """Return the settings that repeat the run.
 
     Raises:
         UserError: they were edited, or are none that this version knows.
     """
+    if "shuffle" not in written.settings:  # there was one alone
+        written = structs.replace(written, settings={**written.settings, "shuffle": "all"})
     before = {name: value for name, value in written.resolved.items() if name in written.settings}
     if written.settings.get("model") is None:  # resolved, it is called after the weights it began with
         before.pop("model", None)

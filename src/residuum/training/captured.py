@@ -11,17 +11,22 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from residuum.console import say
-from residuum.data.batches import Batch, TrainingPlan
+from residuum.console import warn
+from residuum.data.batches import Batch
+from residuum.data.mixing import Mix
+from residuum.data.share import TrainingPlan
 from residuum.training.loop import (
     Job,
     Steps,
     Taken,
     forward_and_backward,
+    mixed_batch,
     not_finite,
+    prepare_update,
     resized,
     seed_step,
     side_at,
+    update,
     warm_up,
 )
 from residuum.training.optimizer import set_rate
@@ -34,12 +39,13 @@ FIRST = 3
 def steps_for(job: Job) -> Steps | None:
     """Return what takes the job's steps: `captured`, or None (one by one) where a step cannot be recorded.
 
-    That is so away from NVIDIA's GPUs, where pictures are read from the disk, under checkpointing, and where blocks
-    are skipped by chance, which Python draws.
+    That is so away from NVIDIA's GPUs, where pictures are read from the disk, under checkpointing, in parts, on several
+    processes, and where blocks are skipped by chance, which Python draws.
     """
     skips = any(getattr(module, "skipped", 0) for module in job.net.modules())
     is_resident = job.compute.device.type == "cuda" and getattr(job.loader, "images", None) is not None
-    return captured if is_resident and job.forward is job.net and not skips else None
+    whole = job.forward is job.net and job.accumulate == 1
+    return captured if is_resident and whole and not skips else None
 
 
 def captured(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
@@ -54,11 +60,13 @@ def captured(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
     figures = torch.tensor(sums, dtype=torch.float64, device=job.compute.device)
     drops = any(isinstance(module, nn.Dropout) and module.p > 0 for module in job.net.modules())
     kinds: dict[tuple[torch.Size, int], _Kind] = {}
-    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+    for served in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+        batch = mixed_batch(job, served)
         if state.epoch_seen == 0:
             figures[:2].zero_()
         rate, warm = (job.recipe.rate(state.step, warmed_up) for warmed_up in (state.warmed_up, True))
         set_rate(job.optimizer, rate)
+        prepare_update(job, state.step)
         if drops:
             seed_step(job, state.step)
         key = batch.images.shape, side_at(job.recipe, state.step, batch.images.shape[2])
@@ -101,6 +109,7 @@ class _Kind:
     def __init__(self, job: Job, batch: Batch, side: int, figures: Tensor) -> None:
         self.job, self.side, self.figures = job, side, figures
         self.images, self.labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
+        self.mix = None if batch.mix is None else Mix(*map(torch.empty_like, (batch.mix.labels, batch.mix.share)))
         self.taken = 0
         self.own = torch.cuda.Stream() if self.images.is_cuda else None  # type: ignore[no-untyped-call]
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -109,6 +118,9 @@ class _Kind:
         """Take one step; the first ones on a stream of its own, the others by the graph that was recorded there."""
         self.images.copy_(batch.images)
         self.labels.copy_(batch.labels)
+        if self.mix is not None and batch.mix is not None:
+            self.mix.labels.copy_(batch.mix.labels)
+            self.mix.share.copy_(batch.mix.share)
         if self.own is not None and self.taken == FIRST:
             self._record(self.own)
         self.taken += 1
@@ -124,9 +136,8 @@ class _Kind:
 
     def _step(self) -> None:
         images = self.images if self.side == self.images.shape[2] else resized(self.images, self.side)
-        loss, correct, norm = forward_and_backward(self.job, images, self.labels)
-        self.job.optimizer.step()
-        self.job.optimizer.zero_grad()
+        loss, correct, norm = forward_and_backward(self.job, images, self.labels, self.mix)
+        update(self.job)
         _count(self.figures, loss, correct, norm, len(self.labels))
 
     def _record(self, stream: torch.cuda.Stream) -> None:
@@ -136,6 +147,6 @@ class _Kind:
                 self._step()
         except RuntimeError as error:
             self.job.optimizer.zero_grad()
-            say(f"the step cannot be recorded and is launched kernel by kernel: {error}")
+            warn(f"the step cannot be recorded and is launched kernel by kernel: {error}")
         else:
             self.graph = graph

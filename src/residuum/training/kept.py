@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from residuum import runs
-from residuum.console import say
+from residuum.console import warn
 from residuum.errors import UserError
 from residuum.files import replacing
 
@@ -46,7 +46,7 @@ class Kept:
                 reasons.append(str(error))
             else:
                 self._run = place
-                say(f"the run folder {gone} was removed; the run goes on in {place}")
+                warn(f"the run folder {gone} was removed; the run goes on in {place}")
                 return place
         raise UserError(f"the run folder {gone} was removed, and none can be made in its place", "; ".join(reasons))
 

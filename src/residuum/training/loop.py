@@ -6,20 +6,26 @@ Letters: N training pictures, B of them in a step, K classes.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate
+from torch.nn.functional import interpolate
 
+from residuum import ranks
 from residuum.compute import Compute
-from residuum.data.batches import Batch, Served, TrainingPlan
+from residuum.data.batches import Batch, Served, training_plan
+from residuum.data.mixing import Mix, mixed
+from residuum.data.share import TrainingPlan
 from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
+from residuum.training.average import Average, averaged
+from residuum.training.loss import leading, mean_loss, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
+from residuum.training.together import parts
 
 Report = Callable[[Line], None]
 REPORT_SECONDS = 2.0
@@ -41,6 +47,10 @@ class Job:
     seed: int
     class_weights: Tensor | None = None
     """(K,): what a picture of each class counts in the loss; by default all alike."""
+    average: Average | None = None
+    """What is judged and kept in place of the last weights, if the recipe asks for it."""
+    accumulate: int = 1
+    """Parts in which a step's pictures go through the net, one after another."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +75,18 @@ Steps = Callable[[Job, State, TrainingPlan], Iterator[Taken]]
 
 @sharing_cores()
 def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps: Steps | None = None) -> None:
-    """Train from `state` to the recipe's last step; `steps` takes them, by default one by one.
+    """Train from `state` to the recipe's last step; `steps` takes them, by default one by one. An average, if there is
+    one, is then what the net is.
 
     Raises:
         Stopped: a signal came; the step was finished and everything saved.
         UserError: the loss is no longer finite; the last good checkpoint stands.
     """
-    plan = TrainingPlan(job.seed, len(job.loader.split), job.recipe.batch_size, state.step, job.recipe.iterations)
+    recipe = job.recipe
+    plan = training_plan(job.loader, job.seed, recipe, state.step)
     report_every = max(1, job.recipe.iterations // (1000 if steps is None else 100))
     last_save = last_report = started = time.monotonic()
-    _to_training(job)
+    to_training(job)
     for rate, read in (steps or one_by_one)(job, state, plan):
         reports = state.step % report_every == 0 or time.monotonic() - last_report >= REPORT_SECONDS
         ends = state.step % plan.steps_per_epoch == 0 or state.step == job.recipe.iterations
@@ -86,8 +98,10 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             callbacks.report(_step_line(state, plan, loss, rate))
             last_report = now
         if ends:
-            callbacks.report(_epoch_line(state, plan, callbacks.validate()))
-            _to_training(job)
+            with averaged(job.average):
+                validation = callbacks.validate()
+            callbacks.report(_epoch_line(state, plan, validation))
+            to_training(job)
             state.start_epoch()
         code = callbacks.asked_to_stop()
         if code is not None or time.monotonic() - last_save >= save_seconds:
@@ -98,9 +112,11 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
             raise Stopped(f"stopped after step {state.step}; everything is saved", code)
         started = time.monotonic()
     callbacks.save(state)
+    if job.average is not None:
+        job.average.settle()
 
 
-def _to_training(job: Job) -> None:
+def to_training(job: Job) -> None:
     """Put the net into training mode; BN stays in evaluation mode where the recipe freezes its statistics, and so does
     all that it freezes."""
     job.net.train()
@@ -117,12 +133,13 @@ def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
     Raises:
         UserError: see train_step.
     """
-    for batch in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+    for served in job.loader.batches(plan, job.recipe.augmentation, job.seed):
+        batch = mixed_batch(job, served)
         rate = job.recipe.rate(state.step, state.warmed_up)
         set_rate(job.optimizer, rate)
         seed_step(job, state.step)
         loss, correct = train_step(job, batch, state.step, rate)
-        state.count(loss, correct, len(batch.rows))
+        state.count(loss, correct, job.recipe.batch_size)
         warm_up(job.recipe, state)
         yield rate, lambda loss=loss: loss  # type: ignore[misc]
 
@@ -145,28 +162,59 @@ def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, i
     Raises:
         UserError: loss or gradient is not finite; the weights were not touched.
     """
-    loss, correct, norm = forward_and_backward(job, at_size(job.recipe, step, batch.images), batch.labels)
-    if not math.isfinite(loss.item()) or not math.isfinite(norm.item()):
-        raise not_finite(step, rate, loss.item(), norm.item())
+    images = at_size(job.recipe, step, batch.images)
+    mean, right, norm = forward_and_backward(job, images, batch.labels, batch.mix)
+    loss, correct = ranks.summed(mean.item(), right.item())
+    if not math.isfinite(loss) or not math.isfinite(norm.item()):
+        raise not_finite(step, rate, loss, norm.item())
+    prepare_update(job, step)
+    update(job)
+    return loss, int(correct)
+
+
+def mixed_batch(job: Job, batch: Batch) -> Batch:
+    """Return the batch as mixup and CutMix make it, where the recipe has them."""
+    images, mix = mixed(batch.images, batch.labels, batch.rows, batch.epoch, job.recipe, job.seed)
+    return batch if mix is None else replace(batch, images=images, mix=mix)
+
+
+def prepare_update(job: Job, step: int) -> None:
+    """Set what the update of step `step`, from 0, depends on besides the learning rate."""
+    if job.average is not None:
+        job.average.set_step(step)
+
+
+def update(job: Job) -> None:
+    """Move the net by its gradients, and its average after it; nothing is read back from the device."""
     job.optimizer.step()
     job.optimizer.zero_grad()
-    return loss.item(), int(correct)
+    if job.average is not None:
+        job.average.update()
 
 
-def forward_and_backward(job: Job, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def forward_and_backward(
+    job: Job, images: Tensor, labels: Tensor, mix: Mix | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
 
-    Nothing is read back from the device.
+    Of several ranks each returns its share of the mean loss, and leaves the gradients of all. Nothing is read back from
+    the device.
     """
-    with job.compute.autocast():
-        logits = job.forward(images)
-    logits = logits.float()  # (B, K)
-    loss = cross_entropy(logits, labels, job.class_weights, label_smoothing=job.recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
+    losses, right = [], []
+    weights = weights_of_mean(job.recipe, mix, job.class_weights)
+    for part in parts(job.forward, labels, mix, job.accumulate, weights):
+        with part.together:
+            with job.compute.autocast():
+                logits = job.forward(images[part.rows])
+            logits = logits.float()  # (B, K)
+            loss = mean_loss(logits, part.labels, part.mix, job.recipe, job.class_weights)
+            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach() * part.share)
+        right.append((logits.detach().argmax(1) == leading(part.labels, part.mix)).sum())
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return loss.detach(), (logits.detach().argmax(1) == labels).sum(), norm
+    return torch.stack(losses).sum(), torch.stack(right).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from residuum.compute import Compute
 from residuum.console import show_progress
-from residuum.data.batches import HELD_BYTES, Batch, Loader, Plan, one_pass
+from residuum.data.batches import HELD_BYTES, Batch, Loader
 from residuum.data.contract import Split
+from residuum.data.share import Plan, one_pass
 from residuum.errors import Stopped
 from residuum.recipe import Augmentation
 from residuum.training.features import BATCH
@@ -35,6 +36,7 @@ class Maps:
     of_mirror_images: Tensor | None = None
     """(N, C, H, W), of their mirror images, where these are asked too."""
     batch_size: int = 250
+    in_windows: bool = False
 
     @property
     def asked(self) -> tuple["Maps", ...]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from residuum.kernels.update import direction, move
+from residuum.training.slots import Slots, first_rate, gradient, laid_out
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's coefficients: three rounds bring every singular value to about one."""
@@ -21,13 +22,13 @@ SMALL = 32
 """Products of matrices up to this size are computed in float32: calling for another precision takes longer."""
 
 
-class Muon:
+class Muon(Slots):
     """Muon for `matrices` (convolutions that a BN follows), SGD with Nesterov momentum for `others`.
 
     `others` are param groups, each with its weight_decay, and with `times`: how many times the matrices' learning rate
     it moves at. Matrices need none: their norm is held at √r, so that
     each filter is of norm one on average; the BN behind them takes no notice of it. `dtype` is that of the matrix
-    products. Not a subclass of torch's Optimizer, which loads torch's compiler when it is made: two seconds.
+    products.
     """
 
     def __init__(
@@ -42,8 +43,7 @@ class Muon:
         groups += [{**group, "is_matrix": False, "momentum": momentum} for group in others]
         groups = [group for group in groups if group["params"]]
         rate = first_rate(parameter for group in groups for parameter in group["params"])
-        self.param_groups = [{"lr": rate, "weight_decay": 0.0, **group} for group in groups]
-        self.state: dict[Tensor, dict[str, Tensor]] = {}
+        super().__init__({"lr": rate, "weight_decay": 0.0, **group} for group in groups)
         self.dtype = dtype
 
     @torch.no_grad()
@@ -58,26 +58,6 @@ class Muon:
             else:
                 rate = group["times"] * group["lr"]
                 self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for parameter in self._parameters():
-            parameter.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the momenta by the parameters' places in the groups, as torch's optimisers do."""
-        kept = {place: self.state[p] for place, p in enumerate(self._parameters()) if p in self.state}
-        return {"state": kept, "param_groups": []}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back the momenta that `state_dict` gave; the groups are this object's own."""
-        parameters = self._parameters()
-        for place, slots in state["state"].items():
-            parameter = parameters[place]
-            self.state[parameter] = {name: laid_out(value.to(parameter), parameter) for name, value in slots.items()}
-
-    def _parameters(self) -> list[Tensor]:
-        return [parameter for group in self.param_groups for parameter in group["params"]]
 
     def _move_matrices(self, parameters: list[Tensor], rate: float | Tensor, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
@@ -99,15 +79,15 @@ class Muon:
         shape = matrix(alike[0]).shape
         directions = torch.empty((len(alike), *shape), dtype=self.dtype, device=alike[0].device)
         for parameter, out in zip(alike, directions, strict=True):
-            gradient = laid_out(_gradient(parameter), parameter)
-            direction(matrix(gradient), matrix(self._average(parameter)), momentum, out)
+            now = laid_out(gradient(parameter), parameter)
+            direction(matrix(now), matrix(self._average(parameter)), momentum, out)
         return directions
 
     def _move_others(
         self, parameters: list[Tensor], rate: float | Tensor, momentum: float, weight_decay: float
     ) -> None:
         """v = momentum · v + g; w = w − rate · (g + momentum · v), where g has the decay in it."""
-        gradients = [_gradient(p) for p in parameters]
+        gradients = [gradient(p) for p in parameters]
         if weight_decay:
             gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
         averages = [self._average(p) for p in parameters]
@@ -120,16 +100,8 @@ class Muon:
         torch._foreach_add_(parameters, moves, alpha=-rate)
 
     def _average(self, parameter: Tensor) -> Tensor:
-        """Return v, which begins at zero; it lies in memory as the parameter does, after a restart too."""
-        if parameter not in self.state:
-            self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
-        return self.state[parameter]["momentum_buffer"]
-
-
-def first_rate(parameters: Iterable[Tensor]) -> float | Tensor:
-    """Return a learning rate to begin with: on an NVIDIA GPU a tensor there, which a recorded step reads anew."""
-    device = next(iter(parameters)).device
-    return torch.tensor(0.1, device=device) if device.type == "cuda" else 0.1
+        """Return v, which begins at zero."""
+        return self.slots_of(parameter, "momentum_buffer")[0]
 
 
 def _move_there(weights: list[Tensor], directions: list[Tensor], norms: Tensor, rate: Tensor) -> None:
@@ -196,12 +168,6 @@ def _is_tall(matrices: Tensor) -> bool:
     return matrices.shape[1] > matrices.shape[2]
 
 
-def laid_out(tensor: Tensor, parameter: Tensor) -> Tensor:
-    """Return the tensor in the parameter's memory layout, copied only if it has another."""
-    alike = tensor.stride() == parameter.stride()
-    return tensor if alike else torch.empty_like(parameter).copy_(tensor)
-
-
 def matrix(weight: Tensor) -> Tensor:
     """(C_out, C_in, k, k) as the (C_out, C_in·k·k) matrix that lies in memory, which no copy is needed for.
 
@@ -209,8 +175,3 @@ def matrix(weight: Tensor) -> Tensor:
     """
     rows = weight if weight.is_contiguous() else weight.permute(0, 2, 3, 1)
     return (rows if rows.is_contiguous() else weight).flatten(1)
-
-
-def _gradient(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad

@@ -8,14 +8,17 @@ from torch import Tensor, nn
 
 from residuum.models.resnet import ResNet
 from residuum.recipe import ParameterGroup, Recipe
-from residuum.training.muon import Muon, first_rate
+from residuum.training.lamb import Lamb
+from residuum.training.muon import Muon
+from residuum.training.sgd import Sgd
+from residuum.training.slots import first_rate
 
-Optimizer = torch.optim.SGD | Muon
+Optimizer = torch.optim.SGD | Sgd | Muon | Lamb
 """What the loop and the checkpoint drive."""
 
 
 def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = torch.float32) -> Optimizer:
-    """SGD with momentum, or Muon for the convolutions that a BN follows and SGD for the rest, as the recipe says.
+    """SGD with momentum, LAMB, or Muon for the convolutions that a BN follows and SGD for the rest, as the recipe says.
 
     Only where a BN follows does a convolution's norm not matter, which Muon holds fixed. Norms and biases decay only
     if the recipe says so; grouped by module type, never by name.
@@ -23,11 +26,13 @@ def make_optimizer(net: nn.Module, recipe: Recipe, matrix_dtype: torch.dtype = t
     if recipe.optimizer == "muon":
         return _muon(net, recipe, matrix_dtype)
     groups, rate = _falling(_decaying(net, recipe, set()), net, recipe), first_rate(net.parameters())
-    is_there = isinstance(rate, Tensor)
-    if isinstance(rate, Tensor):  # one that is filled belongs to one group
-        groups = [{**group, "lr": rate.clone()} for group in groups]
+    if recipe.optimizer == "lamb":
+        return Lamb(groups)
     momentum, nesterov = recipe.momentum, recipe.nesterov
-    return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, foreach=not is_there, fused=is_there)
+    if not isinstance(rate, Tensor):
+        return Sgd(groups, rate, momentum, nesterov=nesterov)
+    groups = [{**group, "lr": rate.clone()} for group in groups]  # one that is filled belongs to one group
+    return torch.optim.SGD(groups, rate, momentum, nesterov=nesterov, fused=True)
 
 
 def _muon(net: nn.Module, recipe: Recipe, dtype: torch.dtype) -> Muon:

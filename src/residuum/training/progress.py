@@ -1,20 +1,14 @@
-"""What a person sees while a net trains: a bar with ETA in a terminal, plain lines elsewhere, all on stderr; and
-TensorBoard events beside the metrics lines, for those who want them (package tensorboard)."""
+"""What a person sees while a net trains: a bar with ETA in the command's terminal, plain lines elsewhere."""
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from residuum.console import forgiving_stderr, say
-from residuum.errors import UserError
-from residuum.files import cannot_write
-from residuum.records.codec import to_json
+from residuum.console import forgiving_stderr, is_told_on_stderr, say
 from residuum.records.run import Epoch, Line, Step
-from residuum.runs import EVENTS
 from residuum.training.loop import Report
 
 PLAIN_SECONDS = 30.0
@@ -25,7 +19,7 @@ PLAIN_SECONDS = 30.0
 def shown(done: int, iterations: int) -> Iterator[Report]:
     """Yield the function that shows each metrics line, from step `done` on."""
     console = Console(file=forgiving_stderr())  # type: ignore[arg-type]
-    if console.is_terminal:
+    if console.is_terminal and is_told_on_stderr():
         columns = (
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
@@ -76,35 +70,3 @@ def _epoch_text(line: Epoch) -> str:
     if line.validation_accuracy is not None:
         text += f"; validation loss {line.validation_loss:.3f}, {line.validation_accuracy:.1%}"
     return f"{text}; {line.images_per_s:,.0f} images/s"
-
-
-@contextmanager
-def events(run: Path, *, wanted: bool) -> Iterator[Report]:
-    """Yield the function that writes a metrics line as TensorBoard events; it does nothing unless wanted.
-
-    Raises:
-        UserError: the package is not installed.
-    """
-    if not wanted:
-        yield lambda _line: None
-        return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise UserError("--tensorboard needs a package that is not installed", "", "pip install tensorboard") from error
-    try:
-        writer = SummaryWriter(str(run / EVENTS))
-    except OSError as error:
-        raise cannot_write(run / EVENTS, 0, error) from error
-
-    def write(line: Line) -> None:
-        content = to_json(line)
-        for name, value in content.items():
-            if isinstance(value, int | float) and name not in {"step", "epoch"}:
-                writer.add_scalar(f"{content['kind']}/{name}", value, line.step)
-
-    try:
-        yield write
-    finally:
-        with suppress(OSError):  # a log may be lost
-            writer.close()

@@ -21,7 +21,9 @@ from residuum.records.codec import to_json, write_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.run import Counts, Data, RunSettings, SplitRows
 from residuum.settings import TrainSettings
+from residuum.training.binding import shards_digest
 from residuum.training.resolve import Resolved
+from residuum.training.together import processes
 
 
 def run_name(resolved: Resolved) -> str:
@@ -68,6 +70,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),
+        shards=shards_digest(resolved.settings, data.train.pictures),
     )
     write_record(run / runs.DATA, described)
 
@@ -111,12 +114,13 @@ def describe(run: Path, resolved: Resolved) -> str:
     course = f"{passes:.4g} epochs, {recipe.iterations} steps of {recipe.batch_size}, lr {resolved.settings.lr or 0:g}"
     if recipe.name == "head":
         course = "the last layer alone, on features of the frozen net"
+    shared = f"; {said}" if (said := processes(resolved.settings)) else ""
     return (
         f"data     {resolved.data.name}: {resolved.num_training} training pictures, "
         f"{len(resolved.data.classes)} classes, {resolved.image_size} px\n"
         f"model    {resolved.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
         f"{numbers['multiply_adds'] / 1e6:,.1f} M multiply-adds, shortcut {resolved.spec.shortcut}\n"
         f"recipe   {recipe.name}: {course}, seed {resolved.settings.seed}\n"
-        f"compute  {compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads\n"
+        f"compute  {compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads{shared}\n"
         f"run      {run}"
     )

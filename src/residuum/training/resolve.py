@@ -18,6 +18,7 @@ from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
+from residuum.data.windows import chosen_shuffle
 from residuum.errors import UserError, listed
 from residuum.loading import Classifier, load
 from residuum.models.named import named
@@ -30,11 +31,12 @@ from residuum.records.codec import read_record, write_record
 from residuum.records.run import Data, SplitRows
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
-from residuum.training.binding import own_settings
+from residuum.training.binding import own_settings, refuse_other_shards, shards_digest
 from residuum.training.way import (
     HARDLY,
     chosen_start,
     fewer_passes,
+    is_balanced,
     is_few_photographs,
     refuse_lone_pictures,
     say_if_long,
@@ -46,9 +48,6 @@ check_known(RecipeChoices, Recipe)
 
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
-
-UNEVEN = 3
-"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 
 BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
 """Recipes that judge training pictures by nets that have not seen them, and what they tune."""
@@ -86,15 +85,24 @@ class Resolved:
         return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
 
     @property
+    def training_size(self) -> int:
+        """Return the side of what the net sees in training, in pixels: some recipes judge larger views."""
+        small = self.image_size <= SMALL
+        return self.image_size if small else round(self.image_size * self.recipe.training_side)
+
+    @property
     def num_training(self) -> int:
         """Return the number of pictures trained on."""
         return len(self.cut.training if self.cut else self.data.train)
 
 
-def resolve(settings: TrainSettings) -> Resolved:
-    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures)."""
+def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
+    """Open the data and decide everything (UserError if there are no such data or net, or too few pictures).
+
+    Without `looking` it is not seen to that every picture can be read.
+    """
     unasked = not _asked_of_net(settings)
-    settings, data, start, named_recipe = _opened(settings)
+    settings, data, start, named_recipe = _opened(settings, looking)
     if named_recipe in BY_FOLDS:  # nothing is kept aside
         tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
         settings = replace(settings, tune=tuned, validation=kept)
@@ -108,6 +116,8 @@ def resolve(settings: TrainSettings) -> Resolved:
     recipe = _recipe(settings, named_recipe, task)
     if unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
         recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
+    if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
+        spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     say_if_long(task, spec, recipe, compute)
     return Resolved(
@@ -117,7 +127,8 @@ def resolve(settings: TrainSettings) -> Resolved:
             **({} if start else {"model": model, **read_off(NetChoices, spec)}),
             **_of_recipe(settings, recipe, num_training // recipe.batch_size),
             image_size=image_size,
-            balance=_is_balanced(settings, named_recipe, data),
+            shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=image_size > SMALL),
+            balance=is_balanced(settings.balance, data, by_folds=named_recipe in BY_FOLDS),
             device=cast(Device, compute.device.type),
             **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
             workers=compute.workers(settings.workers),
@@ -129,11 +140,11 @@ def resolve(settings: TrainSettings) -> Resolved:
         recipe=recipe,
         compute=compute,
         image_size=image_size,
-        resize_to=_resize_to(image_size, start),
+        resize_to=_resize_to(image_size, start, recipe),
     )
 
 
-def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
+def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, ImageData, Classifier | None, RecipeName]:
     """Open the pictures and the weights to begin with, and choose the recipe; few photographs are given weights."""
     named_recipe = recipe_name(_asked_recipe(settings), settings.target)
     start = load(start_file(str(settings.start)), backbone=True) if settings.start is not None else None
@@ -143,7 +154,7 @@ def _opened(settings: TrainSettings) -> tuple[TrainSettings, ImageData, Classifi
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
-    data = readable(data, skip_broken=settings.skip_broken)
+    data = readable(data, skip_broken=settings.skip_broken) if looking else data
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
@@ -193,6 +204,9 @@ def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
             f"{steps}each training picture is judged by a net that has not seen it",
             "leave it out" + (", or train everything with --tune all" if course else ""),
         )
+    if name in BY_FOLDS and (settings.mixup or settings.cutmix):
+        why = "what the frozen part makes of each picture is computed once, and of that picture alone"
+        raise UserError(f"recipe {name} cannot mix pictures", why, "--recipe fine_tune can")
 
 
 def _is_few(start: Classifier, data: ImageData) -> bool:
@@ -213,20 +227,6 @@ def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> Re
         name = "tune_all"
     _refuse_idle(settings, name)
     return name
-
-
-def _is_balanced(settings: TrainSettings, recipe: RecipeName, data: ImageData) -> bool:
-    """Say whether classes are to count alike: as was asked, or where few pictures are spread unevenly."""
-    if settings.balance is not None or recipe not in BY_FOLDS:
-        return bool(settings.balance)
-    counts = np.unique(data.train.labels, return_counts=True)[1]
-    uneven = counts.max() >= UNEVEN * counts.min()
-    if uneven:
-        say(
-            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
-            "(--no-balance: every picture does)"
-        )
-    return bool(uneven)
 
 
 def _net(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
@@ -269,11 +269,11 @@ def _task(
     )
 
 
-def _resize_to(image_size: int, start: Classifier | None) -> int:
-    """The shorter side before the central cut: the starting model's proportion, else none or 256 to 224."""
+def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int:
+    """The shorter side before the central cut: in the starting model's proportion, else none or as the recipe says."""
     if start is not None:
         return round(image_size * start.preprocessing.resize_to / start.preprocessing.image_size)
-    return image_size if image_size <= SMALL else round(image_size * 256 / 224)
+    return image_size if image_size <= SMALL else round(image_size / recipe.test_crop)
 
 
 def _natural(data: ImageData) -> int:
@@ -287,7 +287,7 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
     recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
-    if recipe.rate_decay != 1 and recipe.optimizer != "sgd":
+    if recipe.rate_decay != 1 and recipe.optimizer == "muon":
         raise UserError(
             f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
         )
@@ -348,6 +348,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
         write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
+    refuse_other_shards(run, record.data.shards, shards_digest(resolved.settings, resolved.data.train.pictures))
     return resolved
 
 

@@ -7,18 +7,20 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from msgspec import UNSET
 from torch import nn
 
-from residuum import machine, runs
-from residuum.console import say
+from residuum import machine, ranks, runs
+from residuum.choices import TrackerName
+from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import UserError, listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
+from residuum.evaluation.metrics import Probabilities
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
-from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.recipes.tune import AFTER_THE_HEAD
 from residuum.records.codec import read_record
@@ -27,6 +29,9 @@ from residuum.records.model import Provenance
 from residuum.records.review import HeadFit
 from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
+from residuum.tracking.contract import Track
+from residuum.tracking.trackers import final_figures, refuse_absent, tracking
+from residuum.training.average import average_of
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
@@ -37,6 +42,16 @@ from residuum.training.signals import stop_requests
 from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
 from residuum.training.state import has_checkpoint
 from residuum.training.steps import take_steps
+from residuum.training.together import (
+    begun_before,
+    forward_of,
+    hear_the_end,
+    hear_what_is_done,
+    refuse_other_data,
+    shared,
+    tell_the_end,
+    tell_what_is_done,
+)
 from residuum.training.tune_run import train_tuned
 
 
@@ -47,26 +62,59 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         UserError: something we were given is wrong; the message says what and how to mend it.
         Stopped: a signal came; everything is saved and the message says how to go on.
     """
-    resolved = resolve(settings) if settings.resume is None else reopen(settings)
+    with ranks.joined():
+        return _train(settings) if ranks.rank() == 0 else _train_beside()
+
+
+def _train(settings: TrainSettings) -> runs.RunRecord:
+    """Train, and write the run folder: alone, or as rank 0 of several."""
+    if (begun := begun_before(settings)) is not None and (begun / runs.MODEL).exists():
+        return tell_the_end(begun, at_once=True)
+    asked, settings = settings, settings if begun is None else TrainSettings(resume=begun)
+    resolved = shared(resolve(settings) if settings.resume is None else reopen(settings), settings)
     run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
+    trackers = _trackers(resolved.settings)
     say(describe(run, resolved))
     loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is not None:
             refuse_finished(run)  # by another process, meanwhile
-            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=say)
+            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=warn)
         elif runs.is_only_begun(run):  # another may have begun there meanwhile
             _begin(run, settings, resolved)
         else:
             raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
-        with kept(run) as folder:
-            taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop)
+        with kept(run) as folder, tracking(run, trackers) as track:
+            tell_what_is_done(resolved, run, asked)
+            taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop, track)
             _finish(folder.folder(), taken, loaders, net, judged)
-            return runs.read_run(folder.folder())
+            if judged is not None and trackers:
+                track(final_figures(judged), taken.recipe.iterations)
+            return tell_the_end(folder.folder())
+
+
+def _train_beside() -> runs.RunRecord:
+    """Train as another rank than the first, which decides all and writes it down."""
+    if (settings := hear_what_is_done()) is not None:
+        resolved = resolve(settings)
+        refuse_other_data(resolved)
+        loaders = open_loaders(resolved)
+        with stop_requests() as asked_to_stop:
+            job = _train_net(None, resolved, loaders, asked_to_stop, lambda _figures, _step: None)
+            _answers(resolved, loaders, job)
+    return hear_the_end()
 
 
 def _new_run(settings: TrainSettings, resolved: Resolved) -> Path:
     return runs.new_run_folder(settings.out, run_name(resolved), resolved.data.source)
+
+
+def _trackers(settings: TrainSettings) -> tuple[TrackerName, ...]:
+    """Return the trackers that were asked for (UserError if one is not installed)."""
+    first: tuple[TrackerName, ...] = ("tensorboard",) if settings.tensorboard else ()
+    asked = tuple(dict.fromkeys((*first, *settings.track)))
+    refuse_absent(asked)
+    return asked
 
 
 # --- the parts of the sentence ------------------------------------------------------------------
@@ -95,23 +143,25 @@ def _way_on(run: Path) -> Iterator[None]:
 
 
 def _train_and_judge(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
         return train_head(folder, resolved, loaders, asked_to_stop)
     if resolved.recipe.name in AFTER_THE_HEAD:
-        return train_tuned(folder, resolved, loaders, asked_to_stop)
-    job = _train_net(folder, resolved, loaders, asked_to_stop)
+        return train_tuned(folder, resolved, loaders, asked_to_stop, track)
+    job = _train_net(folder, resolved, loaders, asked_to_stop, track)
     return resolved, job.net, _judge(folder.folder(), resolved, loaders, job)
 
 
-def _train_net(folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Job:
+def _train_net(
+    folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
-    forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
+    forward = forward_of(net, resolved)
     optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
-    if resolved.start is None and not has_checkpoint(folder.folder()):
+    if resolved.start is None and (folder is None or not has_checkpoint(folder.folder())):
         whiten_stem(net, loaders["train"], resolved.settings.seed)
     job = Job(
         net,
@@ -122,15 +172,18 @@ def _train_net(folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop
         resolved.compute,
         resolved.settings.seed,
         weights_there(resolved),
+        average_of(net, resolved.recipe),
+        resolved.settings.accumulate,
     )
     validate = partial(_validation_scores, job, loaders.get("validation"))
-    take_steps(folder, resolved, job, validate, asked_to_stop)
+    take_steps(folder, resolved, job, validate, asked_to_stop, track)
     return job
 
 
 def _validation_scores(job: Job, loader: Loader | None) -> dict[str, float]:
     if loader is None:
         return {}
+    ranks.copy_buffers(job.net)
     return scores(probabilities(job.net, loader, job.compute, forward=job.forward), loader.split.labels)
 
 
@@ -149,7 +202,8 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
     kept = read_unseen(run / runs.OUT_OF_FOLD).kept if fit else None
     classes = tuple(resolved.data.classes)
     views = resolved.recipe.views if resolved.recipe.name in BY_FOLDS else "single"  # others' are for judging alone
-    how = replace(loaders["train"].preprocessing, views=views)
+    size, resize = resolved.image_size, resolved.resize_to  # training may see less
+    how = replace(loaders["train"].preprocessing, image_size=size, resize_to=resize, views=views)
     save_classifier(run / runs.MODEL, net, resolved.spec, classes, how, about, kept)
     for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT, runs.FOLDS):
         (run / name).unlink(missing_ok=True)
@@ -160,14 +214,22 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
     if name is None:
         say("no test or validation pictures, so the net cannot be judged")
         return None
-    loader = loaders[name]
-    views = resolved.recipe.views
+    answers, how = _answers(resolved, loaders, job)
+    assert isinstance(job.net, ResNet)
+    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how)
+
+
+def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:
+    """Return the (N, K) probabilities that the net is judged by, and how each picture was shown."""
+    name = final_split(loaders)
+    if name is None:
+        return np.zeros((0, 0)), ""
+    loader, views = loaders[name], resolved.recipe.views
     how = protocol(loader.preprocessing, views)
     compute, forward = job.compute, job.forward
     if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
         compute, forward = replace(compute, precision="float32"), job.net
     elif compute.precision != "float32":
         how += f", computed in {compute.precision}"
-    answers = probabilities(job.net, loader, compute, views, forward)
-    assert isinstance(job.net, ResNet)
-    return record_judged(run, job.net, answers, loader, resolved.data.classes, name, how)
+    ranks.copy_buffers(job.net)
+    return probabilities(job.net, loader, compute, views, forward), how

@@ -46,11 +46,14 @@ def open_loaders(resolved: Resolved) -> Loaders:
     device, workers = resolved.compute.device, resolved.settings.workers or 0
     batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
-    return {
-        name: open_loader(split, how, device, workers, batch, images if name == "train" else None)
+    loaders = {
+        name: open_loader(split, replace(how, image_size=resolved.training_size), device, workers, batch, images)
+        if name == "train"
+        else open_loader(split, how, device, workers, batch)
         for name, split in splits.items()
         if split is not None
     }
+    return loaders | {"train": replace(loaders["train"], in_windows=resolved.settings.shuffle == "windows")}
 
 
 def _of_start(start: Classifier | None, image_size: int, resize_to: int) -> Preprocessing | None:

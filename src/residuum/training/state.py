@@ -16,9 +16,10 @@ from residuum.files import UNFINISHED, CannotWrite, Json, cannot_write, write_wh
 from residuum.models.file import below, read_tensors, sealed
 from residuum.records.codec import line, parse_line
 from residuum.records.numbers import Amount, Count, Share
+from residuum.training.average import Average
 from residuum.training.binding import Edited, refuse_edited
-from residuum.training.muon import laid_out
 from residuum.training.optimizer import Optimizer
+from residuum.training.slots import laid_out
 
 FORMAT = "residuum-checkpoint/1"
 
@@ -53,7 +54,9 @@ def has_checkpoint(run: Path) -> bool:
     return any((run / name).exists() for name in (runs.CHECKPOINT, runs.PREVIOUS_CHECKPOINT))
 
 
-def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: State, settings: Json) -> None:
+def save_checkpoint(
+    run: Path, net: nn.Module, optimizer: Optimizer, state: State, settings: Json, average: Average | None = None
+) -> None:
     """Write all that training needs to go on, bound to its settings; the checkpoint before it is kept beside it.
 
     Raises:
@@ -62,6 +65,8 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
     tensors = {f"model/{name}": tensor for name, tensor in net.state_dict().items()}
     for index, slots in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": value for name, value in slots.items()}
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in average.tensors.items()}
     metadata = {"format": FORMAT, "state": line(state), "settings": json.dumps(settings, sort_keys=True)}
     current, whole = run / runs.CHECKPOINT, run / f"{UNFINISHED}checkpoint"
     try:
@@ -76,9 +81,15 @@ def save_checkpoint(run: Path, net: nn.Module, optimizer: Optimizer, state: Stat
 
 
 def restore_checkpoint(
-    run: Path, net: nn.Module, optimizer: Optimizer, settings: Json, steps: int, warn: Callable[[str], None]
+    run: Path,
+    net: nn.Module,
+    optimizer: Optimizer,
+    settings: Json,
+    steps: int,
+    warn: Callable[[str], None],
+    average: Average | None = None,
 ) -> State:
-    """Bring net and optimiser to the last checkpoint that can be used: read, of this net and of these settings.
+    """Bring net, optimiser, average to the last checkpoint that can be used: read, of this net and of these settings.
 
     One that cannot is kept aside, so that the next save does not put it in the place of the good one. `steps`: those of
     the whole run.
@@ -92,6 +103,8 @@ def restore_checkpoint(
         try:
             tensors, state = _read(run, name, settings)
             slots = _slots(tensors, net, optimizer)
+            if average is not None:
+                _refuse_others(below("average/", tensors), average.tensors)
             if state.step > steps:
                 raise UserError(f"{name} is of a longer run", f"{state.step} steps were done, of {steps}")
         except UserError as error:
@@ -102,6 +115,8 @@ def restore_checkpoint(
             with suppress(OSError):
                 (run / runs.CHECKPOINT).replace(run / runs.UNUSABLE_CHECKPOINT)
         net.load_state_dict(below("model/", tensors))
+        if average is not None:
+            average.load(below("average/", tensors))
         optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
         return state
     for reason in reasons:
@@ -124,13 +139,17 @@ def _read(run: Path, name: str, settings: Json) -> tuple[dict[str, Tensor], Stat
     return tensors, parse_line(metadata.get("state", ""), State, f"the state in {run / name}")
 
 
-def _slots(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
-    """Return what the optimiser remembers of each parameter (UserError if that or the weights are not this net's)."""
-    theirs = {name: (value.shape, value.dtype) for name, value in below("model/", tensors).items()}
-    ours = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+def _refuse_others(saved: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    """Raise UserError where saved tensors differ from those wanted in name, shape or type."""
+    theirs, ours = ({name: (value.shape, value.dtype) for name, value in each.items()} for each in (saved, wanted))
     if theirs != ours:
         differ = sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name))
         raise UserError("the checkpoint is of another net", f"{len(differ)} tensors differ: {listed(differ, 3)}")
+
+
+def _slots(tensors: dict[str, Tensor], net: nn.Module, optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Return what the optimiser remembers of each parameter (UserError if that or the weights are not this net's)."""
+    _refuse_others(below("model/", tensors), net.state_dict())
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     slots: dict[int, dict[str, Tensor]] = {}
     for name, value in below("optimizer/", tensors).items():

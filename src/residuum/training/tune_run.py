@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum import runs
-from residuum.console import say, show_progress
+from residuum.console import show_progress, warn
 from residuum.data.batches import Served
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
@@ -29,6 +29,8 @@ from residuum.models.resnet import ResNet
 from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
+from residuum.tracking.contract import Track
+from residuum.training.average import average_of
 from residuum.training.binding import bound
 from residuum.training.features import features
 from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss
@@ -61,7 +63,7 @@ AskedToStop = Callable[[], int | None]
 
 
 def train_tuned(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop, track: Track
 ) -> tuple[Resolved, ResNet, Evaluation]:
     """Return the tuned net, or the one with the fitted head alone where that does better; its final figures, which are
     written; and the way that was kept.
@@ -81,7 +83,7 @@ def train_tuned(
     found = _calibrated(work, rows, answers)
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
-        take_steps(folder, resolved, work.job(), dict, asked_to_stop)
+        take_steps(folder, resolved, work.job(), dict, asked_to_stop, track)
         return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
     work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
@@ -119,7 +121,8 @@ class _Work:
         recipe = _for_fewer(recipe, len(self.labels), len(loader.split))
         optimizer = make_optimizer(net, recipe, compute.dtype)
         weights = weights_there(self.resolved)
-        return Job(net, self.forward, optimizer, recipe, loader, compute, self.resolved.settings.seed, weights)
+        seed, average = self.resolved.settings.seed, average_of(net, recipe)
+        return Job(net, self.forward, optimizer, recipe, loader, compute, seed, weights, average)
 
 
 def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, asked_to_stop: AskedToStop) -> _Work:
@@ -185,7 +188,7 @@ def _answers_kept(file: Path, settings: str, shape: tuple[int, ...]) -> Probabil
             return answers.astype(np.float32)
     except (UserError, KeyError):
         pass
-    say(f"{file} cannot be used: the folds are tuned again")
+    warn(f"{file} cannot be used: the folds are tuned again")
     return None
 
 
@@ -206,7 +209,7 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
     try:
         fit(job, State(), callbacks, save_seconds=float("inf"))
     except NotFiniteError as error:
-        say(f"{error.what}: as if it knew nothing of these pictures")
+        warn(f"{error.what}: as if it knew nothing of these pictures")
         return np.full((len(asked), num_classes), 1 / num_classes, np.float32)
     return _answers(work, asked)
 

@@ -28,6 +28,8 @@ BOUND = 15e12
 """Multiply-adds that a new net may take on very few pictures unasked: LONG, on two cores with AVX2."""
 NOTHING = 1e12
 """Multiply-adds that take no while on any machine; nothing is timed for less."""
+UNEVEN = 3
+"""From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
 HARDLY = (
     "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
@@ -45,6 +47,20 @@ def refuse_lone_pictures(data: ImageData) -> None:
             "what was learnt of a class is judged on pictures that were not learnt from, so it needs two at least",
             "add pictures, or take the class out",
         )
+
+
+def is_balanced(asked: bool | None, data: ImageData, *, by_folds: bool) -> bool:
+    """Say whether classes are to count alike: as was asked, or where the few pictures that folds judge are uneven."""
+    if asked is not None or not by_folds:
+        return bool(asked)
+    counts = np.unique(data.train.labels, return_counts=True)[1]
+    uneven = counts.max() >= UNEVEN * counts.min()
+    if uneven:
+        say(
+            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
+            "(--no-balance: every picture does)"
+        )
+    return bool(uneven)
 
 
 # --- what to start from -------------------------------------------------------------------------

@@ -1,0 +1,213 @@
+"""What the site's pages leave to be made: commands, Python, files and figures, from the code and from results/.
+
+Also what differs between a repository and a site: links to files outside the pages become the files themselves,
+those to folders plain text, and the list on the front page becomes the navigation.
+"""
+
+import ast
+import io
+import os
+import re
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import claims_page
+import sphinx.search as sphinx_search
+from rich.console import Console
+
+import residuum
+from residuum import chinese, runs
+from residuum.cli import VERBS, app
+from residuum.reporting import charts, study_view
+
+DOCS = Path(__file__).parent
+PACKAGE = Path(residuum.__file__).parent
+MADE = re.compile(r"<!-- made: (\S+)(?: (\S+))? -->")
+LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s]+)\)")
+CHARTS = re.compile(r"/\* --- charts --- \*/.*?(?=/\* --- )", re.DOTALL)
+FUNCTIONS = [name for name in residuum.__all__ if name[0].islower()]
+CLASSES = [name for name in residuum.__all__ if name[0].isupper()]
+
+
+def commands(_: str) -> str:
+    """Return the help of every verb."""
+    return "\n\n".join(f"## residuum {verb.name}\n\n```text\n{_help_of(verb.name)}\n```" for verb in VERBS)
+
+
+def _help_of(verb: str) -> str:
+    said = io.StringIO()
+    app.help_print(verb.split(), console=Console(file=said, width=100, color_system=None))
+    plain = re.sub(
+        "[\u256d\u2570]\u2500|\u2500*[\u256e\u256f]$|\u2500+$|^\u2502|\u2502$", "", said.getvalue(), flags=re.MULTILINE
+    )
+    return "\n".join(line.rstrip() for line in plain.splitlines()).strip()
+
+
+def python(kind: str) -> str:
+    """Return the directives that describe the functions, or the classes, of the package."""
+    if kind == "functions":
+        return _rst("\n".join(f".. autofunction:: residuum.{name}" for name in FUNCTIONS))
+    return _rst("\n".join(f".. autoclass:: {_home(name)}.{name}\n   :members:\n" for name in CLASSES))
+
+
+def _home(name: str) -> str:
+    return str(getattr(residuum, name).__module__)
+
+
+def _rst(text: str) -> str:
+    return f"```{{eval-rst}}\n{text}\n```"
+
+
+def run_folder(_: str) -> str:
+    """Return a table of the files of a run folder, from the docstring of the one module that names them."""
+    rows = re.findall(r"^(\S.*?) {2,}(.+)$", runs.__doc__ or "", re.MULTILINE)
+    return _table("file | what it holds", [(f"`{file}`", _spoken(what)) for file, what in rows])
+
+
+def records(_: str) -> str:
+    """Return a table of the fields of each type that is written to a file."""
+    parts = []
+    for path in sorted((PACKAGE / "records").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        types = [node for node in tree.body if isinstance(node, ast.ClassDef) and _fields(node)]
+        if types and path.stem not in {"codec", "numbers"}:
+            parts += [f"### {(ast.get_docstring(tree) or path.stem).splitlines()[0]}"]
+            parts += [_type(node, path.stem) for node in types]
+    return "\n\n".join(parts)
+
+
+def _type(node: ast.ClassDef, module: str) -> str:
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != "Record"]
+    more = f" Holds the fields of {', '.join(bases)} too." if bases else ""
+    rows = [(f"`{name}`", f"`{kind}`", doc) for name, kind, doc in _fields(node)]
+    return f"#### {node.name}\n\n{ast.get_docstring(node) or ''}{more}\n\n" + _table("field | type | meaning", rows)
+
+
+def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
+    """Return (name, type with its default, what the text behind it says) of each field."""
+    found = []
+    for part, behind in zip(node.body, [*node.body[1:], None], strict=True):
+        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+            kind = ast.unparse(part.annotation) + (f" = {ast.unparse(part.value)}" if part.value else "")
+            value = behind.value if isinstance(behind, ast.Expr) else None
+            doc = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
+            found.append((part.target.id, kind, " ".join(doc.split())))
+    return found
+
+
+def _table(head: str, rows: list[tuple[str, ...]]) -> str:
+    lines = [" | ".join(map(_spoken, head.split(" | "))), "|".join(["---"] * (head.count("|") + 1))]
+    return "\n".join(f"| {line} |" for line in [*lines, *(" | ".join(map(_cell, row)) for row in rows)])
+
+
+def _spoken(text: str) -> str:
+    return chinese.said(text) if chinese.is_wanted() else text
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;") if "`" not in text else text.replace("|", "\\|")
+
+
+def figures(name: str) -> str:
+    """Return the first chart of a study, or of every one, under its question."""
+    studies = [one for one in claims_page.read_results() if name in ("all", one.name)]
+    return "\n\n".join(_figure(one) for one in studies if one.charts)
+
+
+def _figure(study: Any) -> str:
+    picture = study_view.view_study(study).pictures[0]
+    legend = "".join(f"<li>{charts.swatch(one.style, one.faint)} {one.label}</li>" for one in picture.legend)
+    text = f"<strong>{study.name}</strong> {picture.title}"
+    key = f'<ul class="legend">{legend}</ul>' if legend else ""
+    note = f'<p class="note">{picture.note}</p>' if picture.note else ""
+    html = f'<figure class="study"><figcaption>{text}</figcaption>{key}{picture.drawing}{note}</figure>'
+    return re.sub(r"\n\s*\n", "\n", html)
+
+
+MAKERS: dict[str, Callable[[str], str]] = {
+    "commands": commands,
+    "python": python,
+    "run-folder": run_folder,
+    "records": records,
+    "figures": figures,
+}
+
+
+def _read(sphinx: Any, page: str, source: list[str]) -> None:
+    """Put into a page what is made, lead its links where they lead on a site, and its list into the navigation."""
+    at = Path(sphinx.srcdir, page).parent
+    text = LINK.sub(lambda found: _link(found, at, Path(sphinx.srcdir)), source[0])
+    text = MADE.sub(lambda found: MAKERS[found[1]](found[2] or ""), text)
+    source[0] = text + "\n\n".join(["", *_navigation(source[0])]) if page == "index" else text
+
+
+def _link(found: re.Match[str], at: Path, pages: Path) -> str:
+    """Lead from one language to the other by pages, and name folders without leading to them."""
+    text, target = found[1], found[2].split("#")[0]
+    place = Path(os.path.normpath(at / target))
+    if "://" in target or not target or not place.exists():
+        return found[0]
+    if place.is_dir() or (place.suffix == ".md" and not place.is_relative_to(DOCS)):
+        return text
+    other = place.suffix == ".md" and place.is_relative_to(DOCS)
+    if not other or (place.is_relative_to(pages) and (pages != DOCS or not place.is_relative_to(DOCS / "zh"))):
+        return found[0]
+    return f'<a href="{Path(target).with_suffix(".html").as_posix()}">{text}</a>'
+
+
+def _navigation(index: str) -> Iterator[str]:
+    """Yield a hidden list of pages for each part of the front page."""
+    for part in re.split(r"^## ", index, flags=re.MULTILINE)[1:]:
+        caption, pages = part.splitlines()[0], [to.removesuffix(".md") for _, to in LINK.findall(part)]
+        inside = [page for page in pages if not page.startswith("..")]
+        if inside:
+            yield "\n".join([f"```{{toctree}}\n:caption: {caption}\n:hidden:\n", *inside, "```"])
+
+
+def _style(sphinx: Any, error: Exception | None) -> None:
+    """Give the figures the style that they have on the pages of studies, within their own part of the site."""
+    if error is None:
+        rules = (PACKAGE / "reporting" / "style.css").read_text(encoding="utf-8")
+        found = CHARTS.search(rules)
+        assert found
+        means = "\n".join(line for line in rules.splitlines() if line.startswith((".dot", "rect.mean", ".cell")))
+        with Path(sphinx.outdir, "_static", "site.css").open("a", encoding="utf-8") as file:
+            file.write("figure.study {\n" + found[0] + means + "\n}\n")
+
+
+class ChineseSearch(sphinx_search.SearchLanguage):
+    """Chinese is searched by its pairs of neighbouring letters, everything else by words."""
+
+    lang = "zh"
+    language_name = "Chinese"
+    js_stemmer_code = "var Stemmer = function () { this.stemWord = (word) => word; };"
+    js_splitter_code = """
+function splitQuery(query) {
+  return (query.match(/[\\u4e00-\\u9fff]+|[\\w-]+/g) || []).flatMap((run) =>
+    /[\\u4e00-\\u9fff]{3,}/.test(run) ? [...run].slice(1).map((letter, i) => [...run][i] + letter) : [run]);
+}
+"""
+
+    def split(self, input: str) -> list[str]:  # noqa: A002 - as Sphinx calls it
+        """Return pairs of Chinese letters, and words of others."""
+        runs = re.findall(r"[\u4e00-\u9fff]+|[\w-]+", input)
+        pairs = (run if run < "\u4e00" or len(run) < 3 else [a + b for a, b in pairwise(run)] for run in runs)
+        return [word for one in pairs for word in ([one] if isinstance(one, str) else one)]
+
+    def stem(self, word: str) -> str:
+        """Return the word as it is."""
+        return word.lower()
+
+    def word_filter(self, word: str) -> bool:
+        """Keep every word."""
+        return len(word) > 1
+
+
+def setup(sphinx: Any) -> dict[str, bool]:
+    """Tell Sphinx."""
+    sphinx_search.languages["zh"] = ChineseSearch  # its own one finds Chinese words only where another package is
+    sphinx.connect("source-read", _read)
+    sphinx.connect("build-finished", _style)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,45 @@
+"""Processes that decode pictures: they leave signals to the main one, and end when it does."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import torch
+
+from residuum.errors import UserError
+
+T = TypeVar("T")
+
+
+def from_workers(workers: Iterable[T]) -> Iterator[T]:
+    """Walk what worker processes serve (UserError where one of them was ended from outside)."""
+    try:
+        yield from workers
+    except RuntimeError as error:  # torch has no kind of its own for it
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise UserError(
+            "a process that decodes pictures was ended from outside",
+            str(error).splitlines()[0],
+            "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
+        ) from error
+
+
+def quiet_worker(_number: int) -> None:
+    """Leave signals, which go to the whole group, to the main process: it stops after the step. End when it ends."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the process that this one works for, however it comes, and end too."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

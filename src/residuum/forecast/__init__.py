@@ -1,0 +1,1 @@
+"""What a run will cost, before it begins; not a net's plan, which is models/plan.py."""

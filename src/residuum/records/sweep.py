@@ -1,0 +1,71 @@
+"""sweep.json: what a sweep varied, and what each combination of settings came to, with its spread over seeds."""
+
+from typing import Any, Literal
+
+from residuum.choices import SplitName, SweepCost
+from residuum.records.codec import Record
+from residuum.records.environment import Environment
+from residuum.records.numbers import Amount, Count
+from residuum.records.study import Quantity
+
+Standing = Literal["front", "near", "behind"]
+
+
+class Failed(Record, frozen=True):
+    """A run that was not trained to its end."""
+
+    run: str
+    """Its folder's name."""
+    seed: Count
+    why: str
+
+
+class Combination(Record, frozen=True, kw_only=True):
+    """One combination of settings, and its runs; what none of them says is None."""
+
+    values: dict[str, str]
+    """Each setting that varies, in words."""
+    runs: tuple[str, ...]
+    """The folders' names of those that have finished, in the order of seeds, below runs/."""
+    failed: tuple[Failed, ...]
+    accuracy: Quantity | None
+    """In per cent, of the pictures that the sweep is judged on."""
+    test: Quantity | None
+    """The same of the test pictures, which decide nothing."""
+    seconds: Quantity | None
+    """What training took, without validation."""
+    training: Amount | None
+    """Multiply-adds of the whole training: three times those of a picture, for each picture seen."""
+    inference: Count | None
+    """Multiply-adds for one picture."""
+    parameters: Count | None
+    standing: Standing | None = None
+    """front: no other is as accurate, in the mean, at no higher cost. near: one is, but within two standard errors of
+    the difference. behind: one is, beyond them."""
+
+    def cost(self, kind: SweepCost) -> float | None:
+        """Return what it costs, of this kind."""
+        if kind == "seconds":
+            return self.seconds.mean if self.seconds else None
+        found: float | None = getattr(self, kind)
+        return found
+
+
+class SweepRecord(Record, frozen=True, kw_only=True):
+    """sweep.json."""
+
+    kind: Literal["sweep"]
+    data: str
+    command: str
+    """The line that repeats the sweep, or goes on with it."""
+    over: dict[str, tuple[str, ...]]
+    """What varied, and its values in words."""
+    seeds: tuple[Count, ...]
+    cost: SweepCost
+    judged_on: SplitName | None
+    """The pictures of which accuracy speaks; None where no run has finished."""
+    settings: dict[str, Any]
+    """What was asked for that did not vary."""
+    combinations: tuple[Combination, ...]
+    notes: tuple[str, ...]
+    environment: Environment

@@ -1,0 +1,1 @@
+"""Metrics for trackers: TensorBoard, MLflow, Weights & Biases."""

@@ -1,0 +1,99 @@
+"""Help and reports in Chinese: nothing left in English, what people called something left as it is."""
+
+import io
+import json
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from test_report import write_run
+
+from residuum import chinese, chinese_help
+from residuum.cli import VERBS, app
+from residuum.reporting.page import write_report
+
+WORDS: dict[str, str] = json.loads(files("residuum").joinpath("chinese.json").read_text(encoding="utf-8"))
+CHINESE = re.compile("[\u4e00-\u9fff]")
+OURS = re.compile(r"^[a-z0-9_.:/()†-]*$|^(ECE|F1|Top-\d|Macro-F1|top-1|scikit-learn|residuum|Copy)$")
+"""Names of settings, packages and measures."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+
+
+def left_in_english(page: str) -> set[str]:
+    """Return the texts of a page, without names and code, that hold no Chinese but two words in a row."""
+    bare = re.sub(r"<(style|script|bdi|code|pre)\b.*?</\1>", "", page, flags=re.DOTALL)
+    texts = {" ".join(text.split()) for text in re.findall(r">([^<>]+)<", bare)}
+    return {
+        text for text in texts if re.search("[A-Za-z]{2}", text) and not CHINESE.search(text) and not OURS.match(text)
+    }
+
+
+@pytest.mark.parametrize(
+    ("variables", "wanted"),
+    [
+        ({"RESIDUUM_LANG": "zh"}, True),
+        ({"RESIDUUM_LANG": "en", "LANG": "zh_CN.UTF-8"}, False),
+        ({"LANG": "zh_CN.UTF-8"}, True),
+        ({"LANG": "zh_CN.UTF-8", "LC_ALL": "C"}, False),
+        ({"LC_MESSAGES": "zh_TW.UTF-8"}, True),
+        ({}, False),
+    ],
+)
+def test_the_language_is_that_asked_for(
+    variables: dict[str, str], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RESIDUUM_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert chinese.is_wanted() is wanted
+
+
+def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[str]()
+    monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
+    monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
+    for words in ([], ["data"], ["weights"], *(verb.name.split() for verb in VERBS)):
+        app.help_print(words, console=Console(file=io.StringIO(), width=100))
+    assert len(seen) > 200
+    assert {text for text in seen if re.search("[A-Za-z]{2}", text) and not CHINESE.search(chinese.said(text))} == set()
+
+
+def test_a_report_has_nothing_left_in_english(asked: None, tmp_path: Path) -> None:
+    names = ["cat", "dog", "right", "Loss", "no", "epoch"]
+    page = write_report([write_run(tmp_path / "one", names=names)]).read_text(encoding="utf-8")
+    assert '<html lang="zh-CN">' in page
+    assert left_in_english(page) <= {"made up"}
+    for name in names:
+        assert f"<bdi>{name}</bdi>" in page, "what a person called a class stays"
+
+
+def test_figures_stay_where_they_were(asked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def figures(page: str) -> list[str]:
+        return sorted(re.findall(r"\d+\.\d+", page))
+
+    run = write_run(tmp_path / "one", ["cat", "dog"])
+    in_chinese = write_report([run]).read_text(encoding="utf-8")
+    monkeypatch.setenv("RESIDUUM_LANG", "en")
+    assert figures(in_chinese) == figures(write_report([run]).read_text(encoding="utf-8"))
+
+
+def test_both_texts_have_the_same_holes() -> None:
+    for english, there in WORDS.items():
+        assert len(re.findall("{#?}", english)) == len(re.findall(r"{\d?}", there)), english
+        assert not ("{}" in there and re.search(r"{\d}", there)), english
+
+
+def test_a_name_within_a_sentence_is_not_translated(asked: None) -> None:
+    said = chinese.said(
+        "Always answering \u2068training loss\u2069, the most frequent class, would be right 50 % of the time."
+    )
+    assert "\u2068training loss\u2069" in said
+    assert CHINESE.search(said)
+    assert chinese.said("A sentence that nobody has written.") == "A sentence that nobody has written."

@@ -1,0 +1,89 @@
+"""What those meet who take part: workflows, templates, the citation, and the first command of README."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from residuum.version import VERSION
+
+yaml = pytest.importorskip("yaml", reason="pyyaml is not installed: pip install .[dev]")
+ROOT = Path(__file__).parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+
+
+def read(path: Path) -> dict[Any, Any]:
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(found, dict)
+    return found
+
+
+def steps() -> list[dict[str, Any]]:
+    return [step for path in WORKFLOWS for job in read(path)["jobs"].values() for step in job["steps"]]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_says_when_where_and_with_what_rights(path: Path) -> None:
+    found = read(path)
+    assert found[True], "YAML reads `on` as true"
+    assert found["permissions"] == {"contents": "read"}
+    for job in found["jobs"].values():
+        needs = [job["needs"]] if isinstance(job.get("needs"), str) else job.get("needs", [])
+        assert set(needs) <= set(found["jobs"])
+        assert job["runs-on"]
+        assert all(("uses" in step) != ("run" in step) for step in job["steps"])
+        for name in re.findall(r"matrix\.(\w+)", str(job)):
+            assert name in job["strategy"]["matrix"]
+
+
+def test_what_workflows_call_exists_and_what_they_use_has_a_version() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    called = {target for step in steps() for target in re.findall(r"\bmake ([a-z0-9-]+)", step.get("run", ""))}
+    assert called >= {"lint", "docs", "demo", "test-avx2", "test-plain", "test-slow"}
+    assert called <= targets
+    for step in steps():
+        assert "uses" not in step or re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|release/v\d+)", step["uses"])
+
+
+def test_the_tests_run_on_three_systems_and_every_python() -> None:
+    matrix = read(ROOT / ".github" / "workflows" / "test.yml")["jobs"]["test"]["strategy"]["matrix"]
+    systems = {*matrix["os"], *(one["os"] for one in matrix["include"])}
+    assert {name.split("-")[0] for name in systems} == {"ubuntu", "macos", "windows"}
+    assert matrix["python"][0] == "3.11"
+
+
+@pytest.mark.parametrize("path", FORMS, ids=lambda path: path.name)
+def test_a_form_asks_what_it_needs(path: Path) -> None:
+    found = read(path)
+    if path.name == "config.yml":
+        return
+    assert {"name", "description", "body"} <= found.keys()
+    assert len({part["id"] for part in found["body"]}) == len(found["body"])
+    assert any(part.get("validations", {}).get("required") for part in found["body"])
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    found = read(ROOT / "CITATION.cff")
+    assert VERSION.startswith(str(found["version"]))
+    assert found["license"] == "Apache-2.0"
+    assert found["preferred-citation"]["url"].endswith("1512.03385")
+
+
+@pytest.mark.parametrize(
+    ("torch", "asked"),
+    [
+        ("", None),
+        ("cpu", "--index-url https://download.pytorch.org/whl/cpu torch"),
+        ("wheels/torch.whl", "--quiet wheels/torch.whl"),
+    ],
+)
+def test_the_demo_takes_another_build_of_torch(torch: str, asked: str | None, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()
+    command = ["make", "--dry-run", "--file", str(ROOT / "Makefile"), "demo", *([f"TORCH={torch}"] if torch else [])]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "train digits" in said
+    before = said[: said.index("--editable")]
+    assert (asked in before) if asked else ("torch" not in before)
