@@ -174,7 +174,7 @@ def main(
     photographs: str,
     parts: tuple[str, ...] = ("speed", "cold", "parity"),
     pictures: int = 200,
-    rounds: int = 9,
+    rounds: int = 25,
     threads: int = 2,
     avx2: bool = False,
 ) -> None:
