@@ -253,7 +253,9 @@ def steps(run: Path) -> list[dict[str, Any]]:
 
 def served(folder: Path, number: int) -> list[object]:
     """The rows and digests of each step, those of all ranks joined."""
-    of_ranks = [[json.loads(line) for line in (folder / f"{rank}.jsonl").open()] for rank in range(number)]
+    of_ranks = [
+        [json.loads(line) for line in (folder / f"{rank}.jsonl").read_text().splitlines()] for rank in range(number)
+    ]
     joined = zip(*of_ranks, strict=True)
     return [[[one for part in step for one in part[field]] for field in (1, 2)] for step in joined]
 
