@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from residuum.kernels.update import direction, move
+from residuum.training.sgd import move_by_momentum
 from residuum.training.slots import Slots, first_rate, gradient, laid_out
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -50,14 +51,13 @@ class Muon(Slots):
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            parameters: list[Tensor] = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
             if group["is_matrix"]:
-                self._move_matrices(parameters, group["lr"], group["momentum"])
+                matrices = [p for p in group["params"] if p.grad is not None]
+                if matrices:
+                    self._move_matrices(matrices, group["lr"], group["momentum"])
             else:
                 rate = group["times"] * group["lr"]
-                self._move_others(parameters, rate, group["momentum"], group["weight_decay"])
+                move_by_momentum(self, group["params"], rate, group["momentum"], group["weight_decay"], nesterov=True)
 
     def _move_matrices(self, parameters: list[Tensor], rate: float | Tensor, momentum: float) -> None:
         """w = √r · w/|w| − rate · orthogonal(momentum)."""
@@ -82,22 +82,6 @@ class Muon(Slots):
             now = laid_out(gradient(parameter), parameter)
             direction(matrix(now), matrix(self._average(parameter)), momentum, out)
         return directions
-
-    def _move_others(
-        self, parameters: list[Tensor], rate: float | Tensor, momentum: float, weight_decay: float
-    ) -> None:
-        """v = momentum · v + g; w = w − rate · (g + momentum · v), where g has the decay in it."""
-        gradients = [gradient(p) for p in parameters]
-        if weight_decay:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
-        averages = [self._average(p) for p in parameters]
-        torch._foreach_mul_(averages, momentum)
-        torch._foreach_add_(averages, gradients)
-        moves = torch._foreach_add(gradients, averages, alpha=momentum)
-        if isinstance(rate, Tensor):
-            torch._foreach_mul_(moves, rate)
-            rate = 1.0
-        torch._foreach_add_(parameters, moves, alpha=-rate)
 
     def _average(self, parameter: Tensor) -> Tensor:
         """Return v, which begins at zero."""

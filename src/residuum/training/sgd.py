@@ -20,17 +20,33 @@ class Sgd(Slots):
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         for group in self.param_groups:
-            parameters = [p for p in group["params"] if p.grad is not None]
-            if parameters:
-                self._move(parameters, group["lr"], group["weight_decay"])
+            how = group["lr"], self.momentum, group["weight_decay"]
+            move_by_momentum(self, group["params"], *how, nesterov=self.nesterov)
 
-    def _move(self, parameters: list[Tensor], rate: float, weight_decay: float) -> None:
-        """v = momentum · v + g; w = w − rate · v, or by Nesterov (g + momentum · v); g has the decay in it."""
-        gradients = [gradient(p) for p in parameters]
-        if weight_decay:
-            gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
-        averages = [average for p in parameters for average in self.slots_of(p, "momentum_buffer")]
-        torch._foreach_mul_(averages, self.momentum)
-        torch._foreach_add_(averages, gradients)
-        moves = torch._foreach_add(gradients, averages, alpha=self.momentum) if self.nesterov else averages
-        torch._foreach_add_(parameters, moves, alpha=-rate)
+
+def move_by_momentum(
+    remembered: Slots,
+    parameters: list[Tensor],
+    rate: float | Tensor,
+    momentum: float,
+    weight_decay: float,
+    *,
+    nesterov: bool,
+) -> None:
+    """v = momentum · v + g; w = w − rate · v, or by Nesterov (g + momentum · v); g has the decay in it.
+
+    Parameters without a gradient stay. A rate that is a tensor is not read back.
+    """
+    parameters = [p for p in parameters if p.grad is not None]
+    if not parameters:
+        return
+    gradients = [gradient(p) for p in parameters]
+    if weight_decay:
+        gradients = list(torch._foreach_add(gradients, parameters, alpha=weight_decay))
+    averages = [average for p in parameters for average in remembered.slots_of(p, "momentum_buffer")]
+    torch._foreach_mul_(averages, momentum)
+    torch._foreach_add_(averages, gradients)
+    moves = torch._foreach_add(gradients, averages, alpha=momentum) if nesterov else averages
+    if isinstance(rate, Tensor):
+        moves, rate = torch._foreach_mul(moves, rate), 1.0
+    torch._foreach_add_(parameters, moves, alpha=-rate)
