@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from residuum import ranks
 from residuum.choices import Interpolation
@@ -22,13 +22,12 @@ from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
 from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.deep import Span
-from residuum.data.look import all_broken
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.rng import order
 from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows
-from residuum.data.workers import from_workers, quiet_worker
+from residuum.data.workers import made_by_workers
 from residuum.errors import UserError
 from residuum.recipe import Augmentation, Recipe
 
@@ -265,17 +264,8 @@ def _evaluated(pictures: Pictures, row: int, how: Preprocessing) -> NDArray[np.u
 
 
 def _streamed(loader: Loader, plan: Plan, augmentation: Augmentation | None, seed: int) -> Iterator[Tensor]:
-    workers = DataLoader(
-        _Steps(loader, augmentation, seed),
-        sampler=plan,
-        batch_size=None,  # the plan has made the batches
-        num_workers=loader.workers,
-        worker_init_fn=quiet_worker,
-    )
-    for made in from_workers(workers):
-        if isinstance(made, UserError):
-            raise all_broken(loader.split.pictures, made)
-        views, shifts = made
+    steps = _Steps(loader, augmentation, seed)
+    for views, shifts in made_by_workers(steps, plan, loader.workers, loader.split.pictures):
         pixels = views.to(loader.device)
         if augmentation is not None and augmentation.colour:
             pixels = pixels + shifts.to(loader.device)[:, None, None, :]

@@ -6,12 +6,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from residuum.data.batches import Loader
 from residuum.data.decode import Pixels, decode
-from residuum.data.look import all_broken
-from residuum.data.workers import from_workers, quiet_worker
+from residuum.data.workers import made_by_workers
 from residuum.errors import UserError
 
 Cut = Callable[[Pixels, str], Sequence[Pixels]]
@@ -56,16 +55,6 @@ def cut_views(loader: Loader, cut: Cut, step: int) -> Iterator[list[CutView]]:
         BrokenPicture: a picture cannot be read; the message names it.
     """
     steps = [range(start, min(start + step, len(loader.split))) for start in range(0, len(loader.split), step)]
-    workers = DataLoader(
-        _Cuts(loader, cut),
-        sampler=steps,
-        batch_size=None,
-        num_workers=loader.workers,
-        worker_init_fn=quiet_worker,
-    )
-    for made in from_workers(workers):
-        if isinstance(made, UserError):
-            raise all_broken(loader.split.pictures, made)
-        together, sizes = made
-        parts = together.split([height * width * 3 for _, height, width in sizes])
+    for together, sizes in made_by_workers(_Cuts(loader, cut), steps, loader.workers, loader.split.pictures):
+        parts = together.split_with_sizes([height * width * 3 for _, height, width in sizes])
         yield [CutView(row, part.view(h, w, 3)) for (row, h, w), part in zip(sizes, parts, strict=True)]

@@ -18,7 +18,7 @@ Plan = Sequence[tuple[int, NDArray[np.int64]]]
 
 
 Shuffle = Callable[[int, int, int], NDArray[np.int64]]
-"""Seed, epoch and N to the order in which that epoch sees the N pictures; hashable."""
+"""Seed, epoch and N to the order in which that epoch sees the N pictures, whatever the rank; hashable."""
 
 
 def share(count: int, rank: int, ranks: int) -> slice:
@@ -31,18 +31,6 @@ def in_pairs(count: int, rank: int, ranks: int) -> slice:
     may be mixed with each other (mixing.py)."""
     pairs = share((count + 1) // 2, rank, ranks)
     return slice(2 * pairs.start, min(2 * pairs.stop, count))
-
-
-def rows_of_rank(
-    order_of_all: NDArray[np.int64], batch_size: int, step: int, rank: int = 0, ranks: int = 1
-) -> NDArray[np.int64]:
-    """Return the rows that a rank reads in step `step` of an epoch, from 0; `order_of_all` (N,) is the whole
-    epoch's.
-
-    Its order is a function of seed and epoch (rng.order; sources in shards have their own), never of the rank.
-    """
-    batch = order_of_all[step * batch_size : (step + 1) * batch_size]
-    return batch[in_pairs(len(batch), rank, ranks)]
 
 
 def one_pass(num_pictures: int, batch_size: int, rank: int = 0, ranks: int = 1) -> Plan:
@@ -86,8 +74,9 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
         if not 0 <= index < len(self):
             raise IndexError(index)
         epoch, place = divmod(self.start + index, self.steps_per_epoch)
-        order_of_all = _order(self.shuffle, self.seed, epoch, self.num_pictures)
-        once = rows_of_rank(order_of_all, distinct(self.batch_size, self.repeats), place)
+        rows = _order(self.shuffle, self.seed, epoch, self.num_pictures)
+        pictures = distinct(self.batch_size, self.repeats)
+        once = rows[place * pictures : (place + 1) * pictures]
         return epoch, repeated(once, self.repeats, self.num_pictures)[: self.batch_size]
 
 

@@ -8,10 +8,28 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
+from residuum.data.contract import Pictures
+from residuum.data.look import all_broken
 from residuum.errors import UserError
 
 T = TypeVar("T")
+
+
+def made_by_workers(
+    dataset: Dataset[T | UserError], steps: Iterable[object], workers: int, pictures: Pictures
+) -> Iterator[T]:
+    """Yield what so many worker processes make of each step, in order; with none, this process does.
+
+    Raises:
+        UserError: one of them was ended from outside; or what a step gave, which then names all broken pictures.
+    """
+    loader = DataLoader(dataset, sampler=steps, batch_size=None, num_workers=workers, worker_init_fn=quiet_worker)
+    for made in from_workers(loader):
+        if isinstance(made, UserError):
+            raise all_broken(pictures, made)
+        yield made
 
 
 def from_workers(workers: Iterable[T]) -> Iterator[T]:
