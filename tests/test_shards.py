@@ -27,6 +27,7 @@ from residuum.data.contract import ImageData, Split
 from residuum.data.open import open_data
 from residuum.data.packed import PackedPictures
 from residuum.data.parquet import ParquetPictures, open_parquet
+from residuum.data.parquet_footer import chunks_of
 from residuum.data.parquet_values import where_they_lie
 from residuum.data.share import TrainingPlan
 from residuum.data.tars import open_tars
@@ -325,7 +326,7 @@ def test_values_are_found_where_they_lie(tmp_path: Path, page: int, version: str
     contents = [bytes([n]) * (n % 7) for n in range(40)]  # empty ones, and ones alike
     how = PLAIN | {"row_group_size": 16, "data_page_size": page, "data_page_version": version, "write_batch_size": 4}
     path = table(tmp_path / "train.parquet", list(contents), **how)
-    found = where_they_lie([str(path)], "image.bytes", "train", in_windows=True)
+    found = where_they_lie({str(path): chunks_of(path, "image.bytes")}, "image.bytes", "train", in_windows=True)
     assert found is not None
     assert [found.encoded(row) for row in range(40)] == contents
 
@@ -336,7 +337,7 @@ def test_what_does_not_lie_as_it_is_is_read_in_groups(tmp_path: Path, how: dict[
         how = {"column_encoding": {"image.bytes": "DELTA_LENGTH_BYTE_ARRAY"}}
     contents = [b"same"] * 20 + [b"%d" % n for n in range(20)]
     path = table(tmp_path / "train.parquet", list(contents), **PLAIN | how, row_group_size=8)
-    assert where_they_lie([str(path)], "image.bytes", "train", in_windows=True) is None
+    assert where_they_lie({str(path): chunks_of(path, "image.bytes")}, "image.bytes", "train", in_windows=True) is None
     pictures = open_parquet(tmp_path).train.pictures
     assert [pictures.encoded(row) for row in range(40)] == contents
     found = blocks_of(pictures)
@@ -347,7 +348,7 @@ def test_what_does_not_lie_as_it_is_is_read_in_groups(tmp_path: Path, how: dict[
 
 def test_a_row_without_a_picture_is_read_in_groups(tmp_path: Path) -> None:
     path = table(tmp_path / "train.parquet", [b"a", None], **PLAIN)
-    assert where_they_lie([str(path)], "image.bytes", "train", in_windows=True) is None
+    assert where_they_lie({str(path): chunks_of(path, "image.bytes")}, "image.bytes", "train", in_windows=True) is None
 
 
 def test_large_tables_of_others_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

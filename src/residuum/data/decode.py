@@ -386,3 +386,12 @@ def _key_colour(key: Any, image: Image.Image, encoded: bytes) -> NDArray[np.int6
     """Bring a PNG's transparent colour, given at the file's depth, to the 8 bits that Pillow gives pixels."""
     depth = encoded[24] if encoded and image.format == "PNG" and image.mode != "1" else 8
     return np.asarray(key, np.int64) * 255 // (2**depth - 1) if depth < 8 else np.asarray(key) >> (depth - 8)
+
+
+def as_file(encoded: bytes | Pixels) -> bytes:
+    """Return a picture's file; of pixels a PNG, which keeps them."""
+    if isinstance(encoded, bytes):
+        return encoded
+    file = io.BytesIO()
+    Image.fromarray(encoded).save(file, "PNG")
+    return file.getvalue()

@@ -10,7 +10,7 @@ from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
 from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
 from residuum.data.remote import is_address
-from residuum.data.shard_files import data_root, files_called
+from residuum.data.shard_files import data_root, suffix_of_shards
 from residuum.errors import UserError, nearest
 from residuum.machine import cache_folder
 
@@ -66,10 +66,11 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     """Open Parquet files if the folder holds any, else pictures."""
     root = existing_folder(path)
     _refuse_cache_within(root)
-    if any(files_called(root, ".parquet")):
+    shards = suffix_of_shards(root)
+    if shards == ".parquet":
         return _open_tables(path, columns, judging=judging)
     _refuse_columns(str(root), columns)
-    if any(files_called(root, ".tar")) and not pictures_below(root):  # tars beside pictures are other things
+    if shards == ".tar" and not pictures_below(root):  # tars beside pictures are other things
         return _open_tars(path, judging=judging)
     other = passed_over(root)
     say_passed_over(other)  # first: it may be why there is no data set
@@ -98,10 +99,10 @@ def _open_shards(address: str, columns: ColumnNames, *, judging: bool) -> ImageD
     """Open what lies at an address: Parquet files if there are any, else tar shards."""
     from residuum.data.parquet import open_parquet
 
-    root = data_root(address)
-    if any(files_called(root, ".parquet")):
+    shards = suffix_of_shards(data_root(address))
+    if shards == ".parquet":
         return open_parquet(address, columns, judging=judging)
-    if any(files_called(root, ".tar")):
+    if shards == ".tar":
         _refuse_columns(address, columns)
         return _open_tars(address, judging=judging)
     raise UserError(

@@ -5,7 +5,6 @@ The files are copied as they are and nothing is compressed, so that each picture
 """
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from residuum import machine
 from residuum.console import show_progress
 from residuum.data.contract import ColumnNames, ImageData, Split
+from residuum.data.decode import as_file
 from residuum.data.open import open_data
 from residuum.data.parquet_values import OWN_PACK
 from residuum.data.rng import order
@@ -127,7 +126,7 @@ def _plan(data: ImageData, shard_bytes: int) -> list[_Planned]:
 
 def _mean_bytes(split: Split) -> int:
     rows = np.unique(np.linspace(0, len(split) - 1, _SAMPLE).astype(np.int64))
-    return max(1, sum(len(_as_file(split.pictures.encoded(int(row)))) for row in rows) // len(rows))
+    return max(1, sum(len(as_file(split.pictures.encoded(int(row)))) for row in rows) // len(rows))
 
 
 def _digest(data: ImageData, planned: Sequence[_Planned]) -> str:
@@ -188,19 +187,10 @@ def _groups(one: _Planned) -> Any:
     pictures, kept, size = one.split.pictures, list[int](), 0
     files = list[bytes]()
     for row in one.rows.tolist():
-        files.append(_as_file(pictures.encoded(row)))
+        files.append(as_file(pictures.encoded(row)))
         kept.append(row)
         size += len(files[-1])
         if size >= BLOCK_BYTES or row == one.rows[-1]:
             named = [{"bytes": content, "path": pictures.name(row)} for content, row in zip(files, kept, strict=True)]
             yield pa.table({"image": pa.array(named, _IMAGE), "label": one.split.labels[kept]})
             kept, files, size = [], [], 0
-
-
-def _as_file(encoded: bytes | NDArray[np.uint8]) -> bytes:
-    """Return a picture's file; of pixels a PNG, which keeps them."""
-    if isinstance(encoded, bytes):
-        return encoded
-    file = io.BytesIO()
-    Image.fromarray(encoded).save(file, "PNG")
-    return file.getvalue()

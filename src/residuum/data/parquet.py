@@ -217,19 +217,20 @@ def _split_by_column(root: Path, files: list[Path], columns: Columns) -> dict[Sp
 
 
 def _pictures(root: Path, files: list[Path], columns: Columns, split: str) -> Pictures:
-    groups, starts, sizes = [], [0], []
+    groups, starts = [], [0]
     for path in files:
         with opened(path) as file:
             for number in range(file.num_row_groups):
                 groups.append((place_of(path), number))
                 starts.append(starts[-1] + file.metadata.row_group(number).num_rows)
-        sizes += [chunk.uncompressed or 0 for chunk in chunks_of(path, columns.bytes)] if columns.bytes else []
-    beside = paths_beside(root, files, columns)
+    chunks = {path: chunks_of(path, columns.bytes) for path in files} if columns.bytes else {}
+    sizes = [chunk.uncompressed or 0 for path in chunks for chunk in chunks[path]]
+    beside = paths_beside(root, files, columns, chunks)
     own = is_own_pack(place_of(files[0]))
     if not beside and columns.bytes and (own or sum(sizes) > WINDOW_BYTES):
-        paths = [place_of(path) for path in files]
+        placed = {place_of(path): of_path for path, of_path in chunks.items()}
         in_windows = own or sum(sizes) > KEPT_BYTES
-        if (one_by_one := where_they_lie(paths, columns.bytes, split, in_windows=in_windows)) is not None:
+        if (one_by_one := where_they_lie(placed, columns.bytes, split, in_windows=in_windows)) is not None:
             return one_by_one
     return ParquetPictures(split, columns.bytes, groups, starts, beside, sizes)
 

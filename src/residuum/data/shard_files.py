@@ -26,13 +26,23 @@ def place_of(path: Path) -> str:
     return address_of(path) or str(path)
 
 
-def files_called(root: Path, suffix: str) -> Iterator[Path]:
-    """Find the files with this suffix at any depth below `root`, hidden files and folders aside."""
+def files_called(root: Path, suffix: str | tuple[str, ...]) -> Iterator[Path]:
+    """Find the files with this suffix, or one of these, at any depth below `root`, hidden files and folders aside."""
     if address_of(root):
         yield from (file for file in files_below(root) if file.name.lower().endswith(suffix))
         return
     for folder, files in walk(root):
         yield from (folder / name for name in files if name.lower().endswith(suffix))
+
+
+def suffix_of_shards(root: Path) -> str | None:
+    """Return ".parquet" where such a file lies below `root`, else ".tar" where one does, else None: by one walk."""
+    found = None
+    for file in files_called(root, (".parquet", ".tar")):
+        if file.name.lower().endswith(".parquet"):
+            return ".parquet"
+        found = ".tar"
+    return found
 
 
 def data_set_files(root: Path, suffix: str) -> list[Path]:

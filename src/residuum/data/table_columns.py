@@ -1,7 +1,7 @@
 """Which columns of a Parquet file hold pictures, labels and splits."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from residuum.console import say
 from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
-from residuum.data.parquet_footer import chunks_of
+from residuum.data.parquet_footer import Chunk
 from residuum.data.remote import address_of, opened_there
 from residuum.errors import UserError, listed, nearest
 
@@ -122,8 +122,12 @@ def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
         )
 
 
-def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[str]:
+def paths_beside(
+    root: Path, files: Sequence[Path], columns: Columns, chunks: Mapping[Path, Sequence[Chunk]]
+) -> list[str]:
     """Return the file of each row's picture, "" where the picture lies in the table; nothing where all do.
+
+    `chunks` are those of the pictures' bytes in each file: that none lacks a value is seen there, without reading all.
 
     A path is taken from the table's folder, or else from `root`, as its first one is found.
 
@@ -133,7 +137,7 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
     places = list[str]()
     for file in files if columns.path else ():
         with opened(file) as table:
-            if columns.bytes and not _lacks_some(file, columns.bytes):
+            if columns.bytes and all(chunk.nulls == 0 for chunk in chunks[file]):
                 places += [""] * rows_of(table)
                 continue
             named = whole_column(file, table, columns.path).to_pylist()
@@ -143,11 +147,6 @@ def paths_beside(root: Path, files: Sequence[Path], columns: Columns) -> list[st
         base = _base(root, file, columns.path, next(filter(None, named), ""))
         places += [str(base / _as_path(name)) if name else "" for name in named]
     return places if any(places) else []
-
-
-def _lacks_some(file: Path, column: str) -> bool:
-    """Say by the file's own count whether some row lacks it; to read the column is to read all pictures."""
-    return any(chunk.nulls is None or chunk.nulls > 0 for chunk in chunks_of(file, column))
 
 
 # --- one column ----------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Some pictures of a data set, as a folder that an ordinary run reads."""
 
 import hashlib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image
 
 from residuum.choices import SplitName
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ImageData
+from residuum.data.decode import as_file
 from residuum.data.rng import order
 from residuum.files import replacing
 
@@ -79,14 +78,6 @@ def _write(data: ImageData, rows: NDArray[np.int64], file: Path) -> None:
     with replacing(file) as whole, pq.ParquetWriter(whole, schema) as writer:
         for start in range(0, len(rows), ROWS):
             some = rows[start : start + ROWS]
-            pictures = [_file_of(data.train.pictures.encoded(int(row))) for row in some]
+            pictures = [as_file(data.train.pictures.encoded(int(row))) for row in some]
             names = [data.classes[number] for number in data.train.labels[some]]
             writer.write_table(pa.table({"image": pictures, "label": names}, schema))
-
-
-def _file_of(encoded: bytes | NDArray[np.uint8]) -> bytes:
-    if isinstance(encoded, bytes):
-        return encoded
-    file = io.BytesIO()
-    Image.fromarray(encoded).save(file, "PNG")
-    return file.getvalue()
