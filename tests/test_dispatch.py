@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 from made_up_slurm import made_up_slurm
+from processes import living
 
 from residuum import runs
 from residuum.dispatch import with_ray, with_slurm, worker
@@ -139,19 +140,6 @@ def figures(run: runs.RunRecord) -> object:
     return [line.train_loss for line in run.epochs], run.evaluation
 
 
-def processes(words: str) -> list[int]:
-    """The living processes whose command line holds the words."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if words in line and int(entry.parent.name) != os.getpid():
-            found.append(int(entry.parent.name))
-    return found
-
-
 def kill_in_the_middle(
     folder: Path, words: tuple[str, ...], number: int, killed: list[int], seen: list[Epoch] | None = None
 ) -> threading.Thread:
@@ -164,7 +152,7 @@ def kill_in_the_middle(
             if (folder / runs.CHECKPOINT).exists() and len(passes := runs.read_run(folder).epochs) >= 2:
                 if seen is not None:
                     seen.append(passes[0])
-                for one in [one for word in words for one in processes(word)]:
+                for one in [one for word in words for one in living(word)]:
                     killed.append(one)
                     os.kill(one, number)
                 return

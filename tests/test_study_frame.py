@@ -17,6 +17,7 @@ from corpus.warm import Started, Warm
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from processes import living
 
 from residuum import runs
 from residuum.cli import main
@@ -422,19 +423,19 @@ def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(warm: Warm, tmp
     ended = process.wait()
     assert ended.code == 143, ended.said
     assert "the same command goes on" in ended.said
-    assert not _still_training(tmp_path)
+    assert not living(tmp_path)
 
 
 def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> None:
     process = started(warm, tmp_path)
-    while not (children := _still_training(tmp_path / "runs")):
+    while not (children := living(tmp_path / "runs")):
         time.sleep(0.1)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 60
-    while _still_training(tmp_path) and time.monotonic() < deadline:
+    while living(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _still_training(tmp_path), children
+    assert not living(tmp_path), children
 
 
 def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -447,16 +448,3 @@ def test_a_run_that_another_process_writes_is_waited_for(tmp_path: Path, capsys:
     (tmp_path / runs.MODEL).touch()
     assert trained_by_another(tmp_path, lambda: None)
     assert capsys.readouterr().err.count("waiting for it") == 2
-
-
-def _still_training(folder: Path) -> list[str]:
-    """The command lines of living processes that name the folder."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if str(folder) in line and str(os.getpid()) not in entry.parts:
-            found.append(line)
-    return found
