@@ -44,6 +44,7 @@ from residuum.settings import (
     TrimSettings,
 )
 from residuum.verb import verb
+from residuum.version import installing
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -154,7 +155,7 @@ def _packages_of(name: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("residuum"):
             raise
-        raise UserError(f"{name} needs the package {error.name}", "", "pip install 'residuum-nets[serve]'") from error
+        raise UserError(f"{name} needs the package {error.name}", "", installing("serve")) from error
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))

@@ -3,3 +3,8 @@
 NAME = "residuum-nets"
 """`residuum` there is another project, of chemistry."""
 VERSION = "0.2.0.dev0"
+
+
+def installing(extra: str) -> str:
+    """Return the command that installs residuum with one of its extras."""
+    return f"pip install '{NAME}[{extra}]'"

@@ -2,7 +2,7 @@
 
 import re
 
-from residuum.version import NAME
+from residuum.version import installing
 
 START = 512
 """So many bytes tell."""
@@ -62,7 +62,7 @@ def why_not_read(start: bytes, *, reads_heic: bool = False) -> str:
     if kind in READ or (kind == "HEIC" and reads_heic):
         return f"it begins like {kind}, but its header is damaged or of a kind that Pillow can not read"
     if kind == "HEIC":
-        return f"it is HEIC, which the extra heif reads (pip install '{NAME}[heif]'); or convert it to JPEG"
+        return f"it is HEIC, which the extra heif reads ({installing('heif')}); or convert it to JPEG"
     if kind:
         return f"it is {kind}, which is not read; convert it to JPEG or PNG"
     found = next((kind for kind, pattern in _OTHER.items() if pattern.match(start)), None)

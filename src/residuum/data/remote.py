@@ -11,7 +11,7 @@ from typing import Any
 
 from residuum.data.picture_files import is_hidden
 from residuum.errors import UserError
-from residuum.version import NAME
+from residuum.version import installing
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
 
@@ -39,7 +39,7 @@ def system_of(address: str) -> tuple[Any, str]:
         system, path = url_to_fs(address)
     except (ImportError, ValueError) as error:
         scheme = address.partition(":")[0]
-        needs = f"pip install '{NAME}[remote]', and fsspec's package for {scheme}:// (s3fs, gcsfs, …)"
+        needs = f"{installing('remote')}, and fsspec's package for {scheme}:// (s3fs, gcsfs, …)"
         raise UserError(f"cannot read {address}", str(error).splitlines()[0], needs) from error
     return system, path
 

@@ -32,7 +32,7 @@ from residuum.dispatch.job import (
 from residuum.errors import UserError
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
-from residuum.version import VERSION
+from residuum.version import VERSION, installing
 
 SAVING = 60.0
 """Seconds in which runs that are asked to stop have saved."""
@@ -100,7 +100,7 @@ def connected(where: WhereTrained) -> Iterator[Any]:
     try:
         import ray
     except ModuleNotFoundError as error:
-        raise UserError("--on ray needs the package ray", "", "pip install 'residuum-nets[ray]'") from error
+        raise UserError("--on ray needs the package ray", "", installing("ray")) from error
     passed = {name: os.environ[name] for name in OURS if name in os.environ}
     alone: dict[str, Any] = {"num_cpus": where.at_once or machine.cores(), "include_dashboard": False}
     try:

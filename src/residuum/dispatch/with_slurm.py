@@ -34,6 +34,7 @@ from residuum.records.codec import read_record, write_record
 from residuum.records.dispatch import Submitted
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
+from residuum.version import installing
 
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")
 """Else submitit sets up logging anew when it is imported, which closes whatever the caller logs to."""
@@ -149,7 +150,7 @@ def _slurm() -> Iterator[Any]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
         from submitit.slurm import slurm
     except ModuleNotFoundError as error:
-        raise UserError("--on slurm needs the package submitit", "", "pip install 'residuum-nets[slurm]'") from error
+        raise UserError("--on slurm needs the package submitit", "", installing("slurm")) from error
     try:
         yield slurm
     except (FailedJobError, FailedSubmissionError, subprocess.CalledProcessError, TypeError, ValueError) as error:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
 from residuum.errors import UserError
+from residuum.version import installing
 
 EXTRAS = {"onnx": "onnx", "onnxruntime": "onnx", "openvino": "openvino", "nncf": "openvino"}
 """Packages, and the extra of residuum's that installs each."""
@@ -21,7 +22,7 @@ def imported(package: str) -> ModuleType:
             return importlib.import_module(package)
     except ImportError as error:
         extra = EXTRAS[package]
-        raise UserError(f"{package} is not here", str(error), f"pip install 'residuum-nets[{extra}]'") from error
+        raise UserError(f"{package} is not here", str(error), installing(extra)) from error
 
 
 def versions() -> dict[str, str]:

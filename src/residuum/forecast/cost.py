@@ -266,8 +266,8 @@ def _preparing(data: ImageData, source: Source, resolved: Resolved, profile: Pro
 
 
 def _file(pictures: object, resolved: Resolved) -> Path:
-    kind = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
-    return decoded_file(pictures, resolved.image_size, resolved.resize_to, kind, resolved.data.greys)  # type: ignore[arg-type]
+    how = resolved.image_size, resolved.resize_to, resolved.interpolation, resolved.data.greys
+    return decoded_file(pictures, *how)  # type: ignore[arg-type]
 
 
 def _held_pictures(resolved: Resolved) -> int:

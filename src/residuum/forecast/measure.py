@@ -124,11 +124,10 @@ def sample(split: Split, count: int) -> Split:
 def loader_of(split: Split, resolved: Resolved, batch_size: int) -> Loader:
     """Return what serves these pictures as the run would, decoding small ones now."""
     size, resize = resolved.image_size, resolved.resize_to
-    kind = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
     images: NDArray[np.uint8] | None = None
     if size <= SMALL:
         decoded = (decode(split.pictures.encoded(row), split.pictures.name(row)) for row in range(len(split)))
-        images = np.stack([evaluation_view(pixels, size, resize, kind) for pixels in decoded])
+        images = np.stack([evaluation_view(pixels, size, resize, resolved.interpolation) for pixels in decoded])
     how = mean_and_spread(images, size, resize, resolved.recipe)
     device = resolved.compute.device
     held = None if images is None else torch.from_numpy(images).to(device)

@@ -21,6 +21,7 @@ from residuum.models.file import write_model
 from residuum.outward_settings import PublishSettings
 from residuum.publishing.card import CARD, card, card_place, checked_licence, is_unchanged, sealed, stated_licence
 from residuum.publishing.subject import Subject, subject, to_send
+from residuum.version import installing
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -167,7 +168,7 @@ def _hub() -> "HfApi":
     try:
         from huggingface_hub import HfApi, get_token
     except ImportError as error:
-        mend = "pip install 'residuum-nets[hub]'"
+        mend = installing("hub")
         raise UserError("publishing needs huggingface_hub", "it is not installed", mend) from error
     if not (token := get_token()):
         mend = "hf auth login; or put a token that may write into HF_TOKEN"

@@ -18,6 +18,7 @@ from residuum.records.evaluation import Evaluation
 from residuum.records.run import Line, RunSettings
 from residuum.tracking import with_mlflow, with_tensorboard, with_wandb
 from residuum.tracking.contract import About, Open, Track, Tracker
+from residuum.version import installing
 
 PACKAGES: dict[TrackerName, tuple[str, Open]] = {
     "tensorboard": ("tensorboard", with_tensorboard.open_tracker),
@@ -32,9 +33,7 @@ def refuse_absent(names: Sequence[TrackerName]) -> None:
     for name in names:
         found = find_spec(PACKAGES[name][0])
         if found is None or found.origin is None:  # without an origin: a folder that is called so
-            raise UserError(
-                f"--track {name} needs a package that is not installed", "", f"pip install 'residuum-nets[{name}]'"
-            )
+            raise UserError(f"--track {name} needs a package that is not installed", "", installing(name))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum import runs
-from residuum.choices import Device, RecipeName, Tune
+from residuum.choices import Device, Interpolation, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
@@ -89,6 +89,11 @@ class Resolved:
         """Return the side of what the net sees in training, in pixels: some recipes judge larger views."""
         small = self.image_size <= SMALL
         return self.image_size if small else round(self.image_size * self.recipe.training_side)
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """Return how pictures are resized: as those that the starting model was trained on."""
+        return self.start.preprocessing.interpolation if self.start else "bilinear"
 
     @property
     def num_training(self) -> int:

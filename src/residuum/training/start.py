@@ -38,9 +38,8 @@ def open_loaders(resolved: Resolved) -> Loaders:
     """Decode the small, prepare to stream the large, and measure the training pictures' mean and spread."""
     size, resize = resolved.image_size, resolved.resize_to
     train, validation = training_and_validation(resolved.data, resolved.cut)
-    interpolation = resolved.start.preprocessing.interpolation if resolved.start else "bilinear"
     greys = resolved.data.greys
-    images = pixels_if_small(train.pictures, size, resize, interpolation, greys)
+    images = pixels_if_small(train.pictures, size, resize, resolved.interpolation, greys)
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
     how = replace(how, greys=greys)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
