@@ -420,7 +420,7 @@ def test_wrong_gradients_of_bn_are_noticed_at_the_start(monkeypatch: pytest.Monk
 
 
 @pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
+def gpu_py() -> ModuleType:
     spec = importlib.util.spec_from_file_location("gpu", BENCHMARK)
     assert spec is not None
     assert spec.loader is not None
@@ -430,37 +430,37 @@ def benchmark() -> ModuleType:
 
 
 def test_data_in_parts_are_put_together_or_refused(
-    benchmark: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu_py: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, parts = tmp_path / "cifar10", tmp_path / "parts"
     (data / "plain_text").mkdir(parents=True)
     content = np.random.default_rng(0).bytes(100_000)
     (data / "plain_text" / "train.parquet").write_bytes(content)
-    monkeypatch.setattr(benchmark, "PART_BYTES", 9_000)
-    benchmark.split(data, parts)
+    monkeypatch.setattr(gpu_py, "PART_BYTES", 9_000)
+    gpu_py.split(data, parts)
     sizes = [part.stat().st_size for part in parts.iterdir()]
     assert len(sizes) > 10  # so that 10 comes after 9
     assert max(sizes) <= 9_000
     (tmp_path / "place").mkdir()
-    found = Path(benchmark.joined(str(parts), tmp_path / "place"))
+    found = Path(gpu_py.joined(str(parts), tmp_path / "place"))
     assert (found / "plain_text" / "train.parquet").read_bytes() == content
     assert found.name == "cifar10"
-    assert benchmark.joined(str(data), tmp_path) == str(data)  # whole already
-    assert benchmark.joined("digits", tmp_path) == "digits"
+    assert gpu_py.joined(str(data), tmp_path) == str(data)  # whole already
+    assert gpu_py.joined("digits", tmp_path) == "digits"
     next(parts.iterdir()).unlink()
     with pytest.raises(SystemExit, match=r"holds \d+ parts, not the \d+ of one archive"):
-        benchmark.joined(str(parts), tmp_path)
+        gpu_py.joined(str(parts), tmp_path)
 
 
 def test_only_what_is_missing_is_installed_and_only_from_the_folder(
-    benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch
+    gpu_py: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[list[str]] = []
-    monkeypatch.setattr(benchmark.subprocess, "run", lambda words, check: asked.append(words))
-    benchmark.install(Path("wheels"))
+    monkeypatch.setattr(gpu_py.subprocess, "run", lambda words, check: asked.append(words))
+    gpu_py.install(Path("wheels"))
     assert asked == []
-    monkeypatch.setattr(benchmark.importlib.util, "find_spec", lambda name: None if name == "msgspec" else name)
-    benchmark.install(Path("wheels"))
+    monkeypatch.setattr(gpu_py.importlib.util, "find_spec", lambda name: None if name == "msgspec" else name)
+    gpu_py.install(Path("wheels"))
     assert asked[0][-4:] == ["--no-index", "--find-links", "wheels", "msgspec"]
 
 
