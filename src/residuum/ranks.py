@@ -4,6 +4,7 @@ Alone, which is the usual case, this is rank 0 of 1 and nobody is told anything.
 """
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum import console
@@ -29,6 +31,8 @@ SILENT = 15
 processes that were all stopped, have missed none."""
 FAILED = 3
 """So many questions in a row without an answer, and the host that keeps the account is taken to be lost."""
+STUCK = 5
+"""So many looks at torchrun's agent in which it did nothing, and it is taken to wait for the lost host."""
 
 
 class Lost(UserError):  # noqa: N818 - as UserError is what people see
@@ -127,8 +131,10 @@ def _join(group: _Group) -> None:
 
     group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=_is_host(group))
     group.agent.set_timeout(timedelta(seconds=SILENT / FAILED))
+    threading.Thread(target=_watch_the_watcher, args=(group,), daemon=True).start()
     group.round = _round(group, group.agent)
     group.store = c10d.PrefixStore(group.round, group.agent)
+    threading.Thread(target=_watch, args=(group,), daemon=True).start()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         torch.cuda.set_device(place_on_machine() % gpus)
@@ -137,10 +143,7 @@ def _join(group: _Group) -> None:
     patient = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=False)
     within = c10d.PrefixStore(f"{group.round} group", patient)
     distributed.init_process_group(backend, store=within, rank=group.rank, world_size=group.ranks, timeout=LONG)
-    group.store.set(f"beat {group.rank}", "0")
     distributed.barrier()
-    for work in (_watch, _watch_the_watcher):
-        threading.Thread(target=work, args=(group,), daemon=True).start()
 
 
 def _is_host(group: _Group) -> bool:
@@ -158,18 +161,24 @@ def _round(group: _Group, agent: Any) -> str:
     if group.rank > 0:
         while not agent.check([f"answer {own}"]):
             agent.set(f"call {group.rank}", own)
-            threading.Event().wait(0.05)
+            _look_again(group)
         return str(agent.get(f"answer {own}").decode())
     for other in range(1, group.ranks):
         agent.delete_key(f"call {other}")
-    answered = set[str]()
-    while len(answered) < group.ranks - 1:
-        for other in range(1, group.ranks):
-            if f"{other}" not in answered and agent.check([f"call {other}"]):
-                agent.set(f"answer {agent.get(f'call {other}').decode()}", own)
-                answered.add(f"{other}")
-        threading.Event().wait(0.05)
+    for each in range(group.ranks):  # for the watcher, who asks for all at once
+        agent.set(f"{own}/beat {each}", "0")
+    waited_for = set(range(1, group.ranks))
+    while waited_for:
+        for other in [one for one in waited_for if agent.check([f"call {one}"])]:
+            agent.set(f"answer {agent.get(f'call {other}').decode()}", own)
+            waited_for.remove(other)
+        _look_again(group)
     return own
+
+
+def _look_again(group: _Group) -> None:
+    group.looks += 1
+    threading.Event().wait(0.05)
 
 
 def _leave(group: _Group) -> None:
@@ -204,13 +213,14 @@ def _is_of_the_connection(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
-def _told_once(group: _Group, error: Any) -> Any:
+def _told_once(group: _Group, error: Any, store: Any = None) -> Any:
     """Return the error; where another rank says why all stop, this one ends without a word."""
+    store = store or group.store
     try:
         others = isinstance(error, Stopped) and group.rank > 0
-        console.silence(others or (group.store is not None and group.store.add("told", 1) > 1))
+        console.silence(others or (store is not None and store.add("told", 1) > 1))
     except RuntimeError:  # nobody can be asked
-        console.silence(False)
+        console.silence(place_on_machine() > 0)
     return error
 
 
@@ -229,13 +239,13 @@ def _watch(group: _Group) -> None:
         except RuntimeError as error:
             failed, store = failed + 1, None
             if failed == FAILED:
-                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"), asks=False)
+                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"))
             continue
         looks = zip(unchanged, now, last, strict=True)
         unchanged, last, failed = [count + 1 if seen == before else 0 for count, seen, before in looks], now, 0
         gone = [one for one in range(group.ranks) if unchanged[one] >= SILENT and now[one] != b"left"]
         if gone:
-            _end(group, lost(f"rank {gone[0]} gives no sign of life"))
+            _end(group, lost(f"rank {gone[0]} gives no sign of life"), store)
 
 
 def _watch_the_watcher(group: _Group) -> None:
@@ -244,7 +254,7 @@ def _watch_the_watcher(group: _Group) -> None:
     while not group.ended.wait(BEATS):
         before, unchanged = group.looks, unchanged + 1 if group.looks == before else 0
         if unchanged >= SILENT:
-            _end(group, lost(f"the host {group.host} cannot be reached"), asks=False)
+            _end(group, lost(f"the host {group.host} cannot be reached"))
 
 
 def _own_connection(group: _Group) -> Any:
@@ -255,17 +265,44 @@ def _own_connection(group: _Group) -> Any:
     return c10d.PrefixStore(group.round, agent)
 
 
-def _end(group: _Group, error: Lost, *, asks: bool = True) -> None:
-    """End the process from here: the main thread waits for the lost one, and cannot be woken."""
+def _end(group: _Group, error: Lost, store: Any = None) -> None:
+    """End the process from here: the main thread waits for the lost one, and cannot be woken. Without a store that
+    answers, the first on each machine says why."""
     threading.Event().wait(BEATS)  # where the connection was closed, the main thread knows, and says so
     if group.ended.is_set():
         return
-    console.silence(False)
-    if asks:
-        _told_once(group, error)
+    console.silence(place_on_machine() > 0)
+    if store is not None:
+        _told_once(group, error, store)
     console.say(f"error: {error}")
     sys.stdout.flush()
+    _end_agent_that_waits()
     os._exit(error.exit_code)
+
+
+def _end_agent_that_waits() -> None:
+    """End torchrun where it waits for an answer of the lost host, too: TCPStore has no end for that, and until then
+    torchrun sees no child that has ended and no milder signal. Otherwise it looks at its children ten times a second.
+    Whatever else has started this process is left alone; so is all where there is no /proc."""
+    agent = Path(f"/proc/{os.getppid()}")
+    try:
+        words = (agent / "cmdline").read_bytes()
+        if not any(name in words for name in (b"torchrun", b"torch.distributed.run", b"torch/distributed/run")):
+            return
+        first = _turns(agent)
+        for _ in range(STUCK):
+            threading.Event().wait(BEATS)
+            if _turns(agent) != first:
+                return
+        os.kill(int(agent.name), signal.SIGKILL)
+    except (OSError, IndexError):  # it has ended
+        return
+
+
+def _turns(process: Path) -> int:
+    """Return how often a process's main thread has given way to wait: it stays the same while it waits."""
+    status = (process / "task" / process.name / "status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
 
 # --- what they tell each other ------------------------------------------------------------------
