@@ -345,7 +345,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trial", range(KILLS))
-def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(tmp_path: Path, whole: dict[int, Path], trial: int) -> None:
+def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(
+    tmp_path: Path, whole: dict[int, Path], trial: int
+) -> None:
     chance, out, restarts = random.Random(trial), tmp_path / "killed", trial % 2
     number = chance.choice((2, 3))
     victim, step = chance.randrange(number), chance.randrange(13)
