@@ -234,7 +234,7 @@ moves alike along all singular directions, also those that are rounding alone.""
 def start(number: int, *words: str, restarts: int = 0, **variables: str) -> subprocess.Popen[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(number)]
     launcher += ["--max-restarts", str(restarts)]
-    command = [sys.executable, *(launcher if number > 1 else ()), str(SCRIPT), *words]
+    command = [sys.executable, *(launcher if number > 1 or restarts else ()), str(SCRIPT), *words]
     settings = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(command, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -361,6 +361,14 @@ def test_a_rank_that_is_killed_stops_all_and_nothing_is_lost(
         assert time.monotonic() - began < 60
         done(start(number, "train", "--resume", str(out)))
     assert furthest(out, whole[number]) == 0.0, (number, victim, step)
+
+
+@pytest.mark.slow
+def test_one_process_that_torchrun_starts_again_goes_on(tmp_path: Path) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    train(1, whole, "digits")
+    train(1, out, "digits", "--save-seconds", "0", restarts=1, RESIDUUM_KILL="0 6 0")
+    assert furthest(out, whole) == 0.0
 
 
 @pytest.mark.slow

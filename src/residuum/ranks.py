@@ -129,7 +129,8 @@ def _join(group: _Group) -> None:
     from torch import distributed
     from torch._C import _distributed_c10d as c10d
 
-    group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=_is_host(group))
+    keeps_store = group.rank == 0 and not _agent_has_store()
+    group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=keeps_store)
     group.agent.set_timeout(timedelta(seconds=SILENT / FAILED))
     threading.Thread(target=_watch_the_watcher, args=(group,), daemon=True).start()
     group.round = _round(group, group.agent)
@@ -146,9 +147,9 @@ def _join(group: _Group) -> None:
     distributed.barrier()
 
 
-def _is_host(group: _Group) -> bool:
-    """Say whether this process has to keep the store, which torchrun's agent does itself where it can."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and group.rank == 0
+def _agent_has_store() -> bool:
+    """Say whether torchrun's agent keeps the store, as it does where it can; else rank 0 has to."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _round(group: _Group, agent: Any) -> str:
@@ -227,13 +228,15 @@ def _told_once(group: _Group, error: Any, store: Any = None) -> Any:
 def _watch(group: _Group) -> None:
     """Give a sign of life each second, and end this process where another gives none: a host that is cut off closes no
     connection, and torch would wait for it."""
+    from torch._C._distributed_c10d import PrefixStore
+
     names = [f"beat {other}" for other in range(group.ranks)]
     last, unchanged, beat, failed, store = [b""] * group.ranks, [0] * group.ranks, 0, 0, None
     while not group.ended.wait(BEATS):
         beat += 1
         group.looks += 1
         try:
-            store = store or _own_connection(group)
+            store = store or PrefixStore(group.round, _connection(group))
             store.set(names[group.rank], str(beat))
             now = store.multi_get(names)
         except RuntimeError as error:
@@ -257,12 +260,11 @@ def _watch_the_watcher(group: _Group) -> None:
             _end(group, lost(f"the host {group.host} cannot be reached"))
 
 
-def _own_connection(group: _Group) -> Any:
-    """Return the store by a connection of the watcher's own: the main thread's may be waiting for an answer."""
+def _connection(group: _Group) -> Any:
+    """Return the store by a connection of one's own: the main thread's may be waiting for an answer."""
     from torch._C import _distributed_c10d as c10d
 
-    agent = c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT / FAILED), is_master=False)
-    return c10d.PrefixStore(group.round, agent)
+    return c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT / FAILED), is_master=False)
 
 
 def _end(group: _Group, error: Lost, store: Any = None) -> None:
@@ -310,15 +312,25 @@ def _turns(process: Path) -> int:
 
 def remember(name: str, value: str) -> None:
     """Keep a value for the attempts that torchrun may start after this one."""
-    if _joined:
-        _joined[0].agent.set(name, value)
+    if (store := _of_all_attempts()) is not None:
+        store.set(name, value)
 
 
 def remembered(name: str) -> str | None:
     """Return what an earlier attempt kept, if anything."""
-    if not _joined or not _joined[0].agent.check([name]):
+    store = _of_all_attempts()
+    return str(store.get(name).decode()) if store is not None and store.check([name]) else None
+
+
+def _of_all_attempts() -> Any:
+    """Return the store that outlives an attempt, which torchrun has for a single process, too; None where none is."""
+    if _joined:
+        return _joined[0].agent
+    try:
+        here = _Group(0, 1, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+        return _connection(here) if _agent_has_store() else None
+    except (KeyError, RuntimeError):  # what is left of a torchrun that has ended
         return None
-    return str(_joined[0].agent.get(name).decode())
 
 
 def told(content: bytes | None) -> bytes:
