@@ -1,9 +1,11 @@
 """Does `residuum plan` tell what the run that follows takes? Time and memory, told and taken, of three nets.
 
     python benchmarks/plan.py ../shared/data
+    python benchmarks/plan.py ../shared/data --nets resnet50   # one anew, the others as they were
 
-The folder holds cifar10 and ants-bees. Each net is planned in a process of its own, then trained by the whole command.
-Writes results/plan.json. Run it on an otherwise idle machine: about three minutes.
+The folder holds cifar10 and ants-bees. Each net is planned in a process of its own, then trained by the whole command,
+whose memory is that of its largest process. Writes results/plan.json. Run it on an otherwise idle machine: about three
+minutes.
 """
 
 import json
@@ -15,7 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import Figures, asked, flags, mean_and_sd, write
+from figures import RESULTS, Figures, asked, flags, mean_and_sd, write
+
+from residuum import machine
+from residuum.files import read_json
 
 WITHIN = 0.15
 NETS: dict[str, tuple[str, Figures]] = {
@@ -56,6 +61,7 @@ def one_net(data: Path, net: str, seed: int) -> Figures:
     told, taken = plan(words), run(words)
     foretold = {"seconds": told["total_s"], "memory": told["memory"], "run": told["disk"]["run"]}
     found: Figures = {
+        "date": machine.environment().date,
         "net": net,
         "data": name,
         "seed": seed,
@@ -70,15 +76,24 @@ def one_net(data: Path, net: str, seed: int) -> Figures:
     return found
 
 
-def main(data: Path, *, seeds: tuple[int, ...] = (0,), nets: tuple[str, ...] = tuple(NETS)) -> None:
-    found = [one_net(data, net, seed) for seed in seeds for net in nets]
-    times = [one["of_taken"]["seconds"] for one in found]
-    summary = {
+def summary(nets: list[Figures]) -> Figures:
+    """Sum up how far the times told are from those taken."""
+    times = [one["of_taken"]["seconds"] for one in nets]
+    return {
         "told_of_taken": {**mean_and_sd(times), "median": statistics.median(times), "n": len(times)},
         "furthest": max(times, key=lambda ratio: abs(ratio - 1)),
         "within_15_percent": sum(abs(ratio - 1) <= WITHIN for ratio in times),
     }
-    write("plan", "python benchmarks/plan.py ../shared/data", {**summary, "nets": found})
+
+
+def main(data: Path, *, seeds: tuple[int, ...] = (0,), nets: tuple[str, ...] = tuple(NETS)) -> None:
+    path = RESULTS / "plan.json"
+    found = {(one["net"], one["seed"]): one for one in (read_json(path)["nets"] if path.exists() else [])}
+    for seed in seeds:
+        for net in nets:
+            found[net, seed] = one_net(data, net, seed)
+            every = list(found.values())
+            write("plan", "python benchmarks/plan.py ../shared/data", {**summary(every), "nets": every})
 
 
 if __name__ == "__main__":

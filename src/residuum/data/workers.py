@@ -1,8 +1,10 @@
 """Processes that decode pictures: they leave signals to the main one, and end when it does."""
 
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -26,6 +28,8 @@ def made_by_workers(
         UserError: one of them was ended from outside; or what a step gave, which then names all broken pictures.
     """
     loader = DataLoader(dataset, sampler=steps, batch_size=None, num_workers=workers, worker_init_fn=quiet_worker)
+    if workers:
+        give_back_freed_memory()
     for made in from_workers(loader):
         if isinstance(made, UserError):
             raise all_broken(pictures, made)
@@ -44,6 +48,14 @@ def from_workers(workers: Iterable[T]) -> Iterator[T]:
             str(error).splitlines()[0],
             "memory may be short: try --workers 0; a run goes on from its last checkpoint (train --resume RUN)",
         ) from error
+
+
+def give_back_freed_memory() -> None:
+    """Give the system what glibc keeps of freed tensors: forked processes would hold it too, and each page of it would
+    be copied when it is used again."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def quiet_worker(_number: int) -> None:

@@ -16,6 +16,8 @@ from residuum.records.evaluation import Mistake
 from residuum.records.explained import Heat
 
 LONG_SIDE = 96
+MOST = 48
+"""Mistakes that are kept."""
 
 
 def most_confident_mistakes(
@@ -26,7 +28,7 @@ def most_confident_mistakes(
     pixels_of: Callable[[int], NDArray[np.uint8]],
     heat_of: Callable[[Sequence[int], NDArray[np.int64]], Sequence[Heat | None]] = lambda rows, _: [None] * len(rows),
     *,
-    limit: int = 48,
+    limit: int = MOST,
 ) -> list[Mistake]:
     """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
 

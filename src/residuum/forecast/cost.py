@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,22 +11,28 @@ import torch
 from residuum import machine
 from residuum.data.batches import SMALL
 from residuum.data.cache import are_digests_kept, decoded_file
-from residuum.data.contract import ImageData
+from residuum.data.contract import ImageData, Split
 from residuum.data.look import is_looked_at
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
-from residuum.forecast.measure import Net, Source, judged_in
+from residuum.forecast.measure import Net, judged_in
 from residuum.forecast.memory import memory_there
+from residuum.forecast.source import Source
 from residuum.models.count import cost, saved_bytes
 from residuum.models.resnet import ResNet
 from residuum.records.forecast import Disk, Forecast, Part, Profile, Seconds
 from residuum.training.features import BATCH
 from residuum.training.resolve import Resolved
+from residuum.training.start import open_loaders
 
-HEAT_MAPS = 24 * 3
-"""Pictures' worth of a judgement that the heat maps of the worst mistakes take, forward and backward."""
-SMALL_FILES = 2_000_000
-"""Bytes of a run's other files: metrics, figures, thumbnails."""
+SMALL_FILES = 100_000
+"""Bytes of a run's other files: settings, data, the model file's head."""
+LINE, LINES = 120, 1000
+"""Bytes of a step in the metrics, and how many are written."""
+ROW = 9
+"""Bytes of a picture kept aside, in the list of them."""
+RECORDED = 1_500_000
+"""Bytes of figures and of mistakes with thumbnails, where no judgement was tried."""
 LAST_BUCKET = 25 * 2**20
 """Bytes of gradients that are exchanged when nothing is computed any more: DDP's bucket."""
 
@@ -81,9 +88,9 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     judging = 0.0
     if work.judged:
         judging = judged_in(work.judged, len(resolved.data.classes))
-        judging += (work.judged * bool(net.phases) + HEAT_MAPS) * net.judging + net.once_judged
+        judging += work.judged * bool(net.phases) * net.judging + net.once_judged + net.recording
     seconds = Seconds(
-        starting=work.starting,
+        starting=work.starting + _opening(resolved),
         preparing=_preparing(resolved.data, source, resolved),
         training=steps,
         validating=work.validated * net.validating + bool(work.validated) * net.once_validated,
@@ -106,7 +113,7 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
         joules_of=net.energy.of,
         memory=net.memory + _held_pictures(resolved),
         memory_there=memory_there(resolved.compute.device),
-        disk=_disk(work, net.checkpoint_bytes, net.model_bytes, here=True),
+        disk=_disk(work, net.checkpoint_bytes, net.model_bytes, net.recorded_bytes, here=True),
         checkpoints=saves,
         checkpoint_bytes=net.checkpoint_bytes,
         a_picture=parts,
@@ -172,7 +179,7 @@ def forecast_on(work: Work, profile: Profile) -> Forecast:
         joules_of="the profile says no watts" if profile.watts is None else "the profile's watts",
         memory=3 * weights + _activations(resolved) * share * profile.bytes_a_number // 4,
         memory_there=profile.memory_bytes,
-        disk=_disk(work, 2 * weights, weights, here=False),
+        disk=_disk(work, 2 * weights, weights, RECORDED, here=False),
         checkpoints=_saves(resolved, seconds.training + seconds.validating),
         checkpoint_bytes=2 * weights,
         a_picture=parts,
@@ -250,24 +257,35 @@ def _saves(resolved: Resolved, seconds: float) -> int:
     return math.floor(seconds / between) + 1
 
 
+def _opening(resolved: Resolved) -> float:
+    """Return the seconds that opening the pictures takes, where none is left to be decoded first."""
+    if resolved.image_size > SMALL or not all(_is_decoded(one, resolved) for one in resolved.data.splits().values()):
+        return 0.0
+    began = time.perf_counter()
+    open_loaders(resolved)
+    return time.perf_counter() - began
+
+
 def _preparing(data: ImageData, source: Source, resolved: Resolved, profile: Profile | None = None) -> float:
     """Return the seconds that looking at every picture and decoding small ones take, of those not yet remembered."""
     cores = profile.cores if profile else machine.cores()
     decoding = source.decoding * (profile.decode_slowdown if profile else 1.0) / cores
     seconds = 0.0
     for split in data.splits().values():
-        kept = profile is None and are_digests_kept(split.pictures)
-        seconds += 0.0 if kept else len(split) * (source.reading + source.hashing)
-        if profile is not None or not is_looked_at(split.pictures):
+        here = profile is None
+        if not (here and are_digests_kept(split.pictures)):
+            seconds += len(split) * (source.reading + source.hashing)
+        if not (here and is_looked_at(split.pictures)):
             seconds += len(split) * (decoding + source.reading)
-        if resolved.image_size <= SMALL and not (kept and _file(split.pictures, resolved).exists()):
+        if resolved.image_size <= SMALL and not (here and _is_decoded(split, resolved)):
             seconds += len(split) * decoding
     return seconds
 
 
-def _file(pictures: object, resolved: Resolved) -> Path:
+def _is_decoded(split: Split, resolved: Resolved) -> bool:
+    """Say whether small pictures lie decoded in the cache."""
     how = resolved.image_size, resolved.resize_to, resolved.interpolation, resolved.data.greys
-    return decoded_file(pictures, *how)  # type: ignore[arg-type]
+    return are_digests_kept(split.pictures) and decoded_file(split.pictures, *how).exists()
 
 
 def _held_pictures(resolved: Resolved) -> int:
@@ -276,19 +294,19 @@ def _held_pictures(resolved: Resolved) -> int:
     return 3 * count * resolved.image_size**2 if resolved.image_size <= SMALL else 0
 
 
-def _disk(work: Work, checkpoint: int, model: int, *, here: bool) -> Disk:
+def _disk(work: Work, checkpoint: int, model: int, recorded: int, *, here: bool) -> Disk:
     resolved = work.resolved
     cache = 0
     for split in resolved.data.splits().values():
-        kept = here and are_digests_kept(split.pictures)
-        cache += 0 if kept else 32 * len(split)
-        if resolved.image_size <= SMALL and not (kept and _file(split.pictures, resolved).exists()):
+        cache += 0 if here and are_digests_kept(split.pictures) else 32 * len(split)
+        if resolved.image_size <= SMALL and not (here and _is_decoded(split, resolved)):
             cache += 3 * len(split) * resolved.image_size**2
     begun = model if resolved.start else 0
+    lines = LINE * min(LINES, resolved.recipe.iterations) + ROW * (len(resolved.cut.validation) if resolved.cut else 0)
     return Disk(
         cache=cache,
         checkpoints=3 * checkpoint if resolved.recipe.iterations else 0,
-        run=model + begun + SMALL_FILES,
+        run=model + begun + recorded * bool(work.judged) + lines + SMALL_FILES,
         free=_free(Path(resolved.settings.out or "runs").absolute()) if here else None,
     )
 

@@ -1,79 +1,49 @@
-"""What a run consists of, each part timed for a few seconds on some of its pictures, by the code that the run uses."""
+"""What a net takes: steps, validation, checkpoint and judgement, each timed for a few seconds by the run's own code."""
 
-import hashlib
 import itertools
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.batches import SMALL, Loader, Served, training_plan
+from residuum.data.batches import Loader
 from residuum.data.contract import Split
-from residuum.data.decode import decode, evaluation_view
-from residuum.data.preprocess import measure as mean_and_spread
-from residuum.data.share import TrainingPlan
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import probabilities
 from residuum.evaluation.metrics import judge
+from residuum.evaluation.mistakes import MOST as MISTAKES
 from residuum.fastest import multiply_adds_per_s
 from residuum.forecast.memory import peak_memory, workers_memory
 from residuum.forecast.power import Energy, measured_energy
+from residuum.forecast.source import FEWEST, LEAST, SECONDS, in_training, many_steps, timed
 from residuum.models.count import cost
 from residuum.models.plan import make_forward
+from residuum.models.resnet import ResNet
 from residuum.recipe import Recipe
 from residuum.runs import CHECKPOINT
 from residuum.training.average import average_of
 from residuum.training.captured import steps_for
 from residuum.training.loop import Job, mixed_batch, one_by_one, to_training, train_step
 from residuum.training.optimizer import make_optimizer
+from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.sharing import sharing_cores
-from residuum.training.start import EVALUATION_BATCH, make_net, weights_there
+from residuum.training.start import evaluation_batch, make_net, weights_there
 from residuum.training.state import State, save_checkpoint
 
-T = TypeVar("T")
-SECONDS = 2.0
-"""So long each part is timed, and for at least FEWEST steps."""
-FEWEST = 3
 LONG = 3.0
 """A step that would take longer, in s, is timed with fewer pictures, but not below LEAST."""
-LEAST = 8
-MOST = 1 << 16
-"""Steps that are planned; time ends them sooner."""
-PLACES = 16
-LOOKED_AT = 64
-"""Of so many pictures reading and decoding is timed."""
 JUDGED = 2000
 TINY_RATE = 1e-8
 """The learning rate while it is timed: a net's first steps at the schedule's peak could overflow."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """What pictures take before a net sees them, in seconds a picture."""
-
-    streamed: bool
-    """Whether pictures are read and decoded each time they are shown; else they lie decoded in memory."""
-    reading: float
-    """Fetching the bytes."""
-    bytes: float
-    """Of an encoded picture."""
-    hashing: float
-    decoding: float
-    """In full, on one core."""
-    serving: float
-    """Training batches, all that decode together."""
-    serving_core: float
-    """The same, on one core."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +65,8 @@ class Net:
     """By so much the first step of all takes longer, in s; so does, below, the first validation, and the judgement."""
     once_validated: float
     once_judged: float
+    recording: float
+    """Writing down a judgement with as many mistakes as are kept, in s."""
     device: float
     """A step's part that is not decoding."""
     validating: float
@@ -103,90 +75,63 @@ class Net:
     """Writing one, in s."""
     checkpoint_bytes: int
     model_bytes: int
+    recorded_bytes: int
     memory: int
     batch: int
     """What was measured in."""
     energy: Energy
 
 
-# --- pictures -----------------------------------------------------------------------------------
-
-
-def sample(split: Split, count: int) -> Split:
-    """Return about `count` of the pictures: neighbours at places spread over the split."""
-    places = np.linspace(0, len(split) - 1, PLACES).astype(int)
-    rows = np.unique(np.minimum(places[:, None] + np.arange(-(-count // PLACES)), len(split) - 1))
-    if len(rows) < min(count, len(split)):
-        rows = np.arange(min(count, len(split)))
-    return split.take(rows)
-
-
-def loader_of(split: Split, resolved: Resolved, batch_size: int) -> Loader:
-    """Return what serves these pictures as the run would, decoding small ones now."""
-    size, resize = resolved.image_size, resolved.resize_to
-    images: NDArray[np.uint8] | None = None
-    if size <= SMALL:
-        decoded = (decode(split.pictures.encoded(row), split.pictures.name(row)) for row in range(len(split)))
-        images = np.stack([evaluation_view(pixels, size, resize, resolved.interpolation) for pixels in decoded])
-    how = mean_and_spread(images, size, resize, resolved.recipe)
-    device = resolved.compute.device
-    held = None if images is None else torch.from_numpy(images).to(device)
-    return Loader(split, how, held, device, resolved.settings.workers or 0, batch_size)
-
-
-def in_training(loader: Loader, resolved: Resolved) -> Loader:
-    """Return what serves the pictures at training's size."""
-    return replace(loader, preprocessing=replace(loader.preprocessing, image_size=resolved.training_size))
-
-
-def source_of(resolved: Resolved, loader: Loader) -> Source:
-    """Time reading, looking at and serving training pictures."""
-    pictures = training_and_validation(resolved.data, resolved.cut)[0].pictures
-    rows = np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int).tolist()
-    read, encoded = _timed(lambda: [pictures.encoded(row) for row in rows])
-    held = [one if isinstance(one, bytes) else one.tobytes() for one in encoded]
-    hashed, _ = _timed(lambda: [hashlib.sha256(one) for one in held])
-    names = map(pictures.name, rows)
-    looked, _ = _timed(lambda: [decode(one, name) for one, name in zip(encoded, names, strict=True)])
-    serving = _serving(resolved, in_training(loader, resolved))
-    return Source(
-        streamed=loader.images is None,
-        reading=read / len(rows),
-        bytes=sum(map(len, held)) / len(rows),
-        hashing=hashed / len(rows),
-        decoding=looked / len(rows),
-        serving=serving,
-        serving_core=serving * (max(1, min(loader.workers, machine.cores())) if loader.images is None else 1),
-    )
-
-
-def _serving(resolved: Resolved, loader: Loader) -> float:
-    """Return the seconds a training picture takes to be made, with no net to wait for."""
-    batch = min(loader.batch_size, max(LEAST, len(loader.split) // 4))
-    recipe = replace(resolved.recipe, batch_size=batch)
-    plan = _many_steps(loader, resolved.settings.seed, recipe, 0)
-    ahead = 2 * loader.workers + 1 if loader.images is None else 1  # batches that workers make before one is taken
-    turns = enumerate(loader.batches(plan, resolved.recipe.augmentation, resolved.settings.seed), 1)
-    began = 0.0
-    for index, _ in turns:
-        if index == ahead:
-            _wait(resolved.compute.device)
-            began = time.perf_counter()
-        if index > ahead and (time.perf_counter() - began > SECONDS / 2 and index - ahead >= FEWEST):
-            break
-    _wait(resolved.compute.device)
-    return (time.perf_counter() - began) / ((index - ahead) * batch)
-
-
-# --- the net ------------------------------------------------------------------------------------
-
-
 def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
-    """Time steps of `batch` pictures, validation, judgement and a checkpoint.
+    """Time steps of `batch` pictures, validation, a checkpoint and judgement, in a run's order: what memory is there
+    for each depends on what was before.
 
     Raises:
         UserError: a picture cannot be read.
     """
+    job, device = _job(resolved, loader, batch), resolved.compute.device
+    model = sum(tensor.nbytes for tensor in job.net.state_dict().values())
+    first, phases, decoding = 0.0, list[Phase](), 0
+    watched = peak_memory(device), measured_energy(on_gpu=device.type == "cuda")
+    with sharing_cores(), watched[0] as stepping, watched[1] as energy:
+        for start, steps in phases_of(job.recipe, resolved.training_size) if job.recipe.iterations else ():
+            longer, seconds, decoding = _steps(job, start)
+            first, phases = first or longer, [*phases, Phase(steps, seconds)]
+    at_once = evaluation_batch(device, image_size=resolved.image_size)
+    shown = replace(loader, batch_size=at_once).take(np.arange(_evaluated(resolved, loader, at_once)))
+    with peak_memory(device) as validated:
+        once_validated, validating, _ = _evaluating(job, shown, resolved, final=False)
+    alone = validating if not phases else phases[-1].seconds if steps_for(job) else _device_alone(job)
+    saving, checkpoint_bytes = _checkpoint(job)
+    with peak_memory(device) as judged:
+        once_judged, judging, answers = _evaluating(job, shown, resolved, final=True)
+    recording, recorded_bytes = _recording(job, shown, answers, resolved)
+    more = min(at_once, _most_evaluated(resolved)) / len(shown.split)
+    return Net(
+        phases=tuple(phases),
+        first=first,
+        once_validated=once_validated,
+        once_judged=once_judged,
+        recording=recording,
+        device=alone,
+        validating=validating,
+        judging=judging,
+        checkpoint=saving,
+        checkpoint_bytes=checkpoint_bytes,
+        model_bytes=model,
+        recorded_bytes=recorded_bytes,
+        memory=max(
+            stepping.with_more(resolved.recipe.batch_size / batch, fixed=2 * model) + decoding,  # gradients, momentum
+            validated.with_more(more),
+            judged.with_more(more),
+        ),
+        batch=batch,
+        energy=energy,
+    )
+
+
+def _job(resolved: Resolved, loader: Loader, batch: int) -> Job:
+    """Return the run's net, ready to be trained with `batch` of the loader's pictures in a step."""
     net = make_net(resolved)
     resolved.compute.place(net)
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
@@ -194,27 +139,7 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     optimizer = make_optimizer(net, recipe, resolved.compute.dtype)
     seen, average, weights = in_training(loader, resolved), average_of(net, recipe), weights_there(resolved)
     seed, accumulate = resolved.settings.seed, resolved.settings.accumulate
-    job = Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, weights, average, accumulate)
-    with peak_memory(resolved.compute.device) as evaluating:
-        shown = replace(loader, batch_size=EVALUATION_BATCH).take(np.arange(_evaluated(resolved, loader)))
-        once_validated, validating = _evaluating(job, shown, resolved, final=False)
-    once_judged, judging = _evaluating(job, shown, resolved, final=True)
-    first, phases, device, decoding = 0.0, list[Phase](), validating, 0
-    watched = peak_memory(resolved.compute.device), measured_energy(on_gpu=_is_gpu(job))
-    with sharing_cores(), watched[0] as stepping, watched[1] as energy:
-        for start, steps in phases_of(recipe, resolved.training_size) if recipe.iterations else ():
-            longer, seconds, decoding = _steps(job, start)
-            first, phases = first or longer, [*phases, Phase(steps, seconds)]
-    if phases:
-        device = phases[-1].seconds if steps_for(job) else _device_alone(job)
-    seconds, size = _checkpoint(job)
-    model = sum(tensor.nbytes for tensor in net.state_dict().values())
-    one_more = max(0, stepping.most - stepping.before - 2 * model) / batch  # gradients and momentum are of the weights
-    needed = stepping.most + (resolved.recipe.batch_size - batch) * one_more + decoding
-    of_one = max(0, evaluating.most - evaluating.before) / len(shown.split)
-    needed = max(needed, evaluating.before + of_one * min(EVALUATION_BATCH, resolved.num_training))
-    once = first, once_validated, once_judged
-    return Net(tuple(phases), *once, device, validating, judging, seconds, size, model, int(needed), batch, energy)
+    return Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, weights, average, accumulate)
 
 
 def batch_of(resolved: Resolved) -> int:
@@ -239,7 +164,7 @@ def phases_of(recipe: Recipe, side: int) -> Iterator[tuple[int, int]]:
 def _steps(job: Job, start: int) -> tuple[float, float, int]:
     """Take steps from step `start` on for a while: by how many s the first took longer, the seconds a picture of the
     others, and the bytes that decoding processes held."""
-    plan = _many_steps(job.loader, job.seed, job.recipe, start)
+    plan = many_steps(job.loader, job.seed, job.recipe, start)
     ahead, mark, first, decoding = 2, 0.0, 0.0, 0
     to_training(job)
     began = time.perf_counter()
@@ -258,48 +183,75 @@ def _steps(job: Job, start: int) -> tuple[float, float, int]:
     return max(0.0, first - seconds), seconds / job.recipe.batch_size, decoding
 
 
-def _many_steps(loader: Served, seed: int, recipe: Recipe, start: int) -> TrainingPlan:
-    """Return a run's steps from `start` on, without an end."""
-    return replace(training_plan(loader, seed, recipe, start), stop=start + MOST)
-
-
 def _device_alone(job: Job) -> float:
     """Return the seconds a picture of steps on one batch that is there."""
-    plan = _many_steps(job.loader, job.seed, job.recipe, 0)
+    plan = many_steps(job.loader, job.seed, job.recipe, 0)
     batch = mixed_batch(job, next(job.loader.batches(plan, job.recipe.augmentation, job.seed)))
     to_training(job)
     last = job.recipe.iterations - 1  # where pictures are shown whole
     times = list[float]()
     while len(times) < FEWEST or (sum(times) < SECONDS and len(times) < 100):
-        times.append(_timed(lambda: train_step(job, batch, last, TINY_RATE))[0])
+        times.append(timed(lambda: train_step(job, batch, last, TINY_RATE))[0])
     return sum(times) / len(times) / job.recipe.batch_size
 
 
-def _evaluated(resolved: Resolved, loader: Loader) -> int:
+def _evaluated(resolved: Resolved, loader: Loader, at_once: int) -> int:
     """Return how many pictures judging is timed on: as many as take about a second."""
-    enough = EVALUATION_BATCH
+    enough = at_once
     if resolved.compute.device.type == "cpu":
         enough = int(multiply_adds_per_s() * SECONDS / 2 / cost(resolved.spec, resolved.image_size)["multiply_adds"])
-    return min(max(LEAST, enough), EVALUATION_BATCH, len(loader.split))
+    return min(max(LEAST, enough), at_once, len(loader.split))
 
 
-def _evaluating(job: Job, shown: Loader, resolved: Resolved, *, final: bool) -> tuple[float, float]:
-    """Return by how many s the first pass takes longer, and the seconds a picture of validation, or of the final
-    judgement."""
+def _most_evaluated(resolved: Resolved) -> int:
+    """Return how many pictures the largest split has that the net is judged on."""
+    _, validation = training_and_validation(resolved.data, resolved.cut)
+    return max((len(split) for split in (validation, resolved.data.test) if split), default=0)
+
+
+def _evaluating(
+    job: Job, shown: Loader, resolved: Resolved, *, final: bool
+) -> tuple[float, float, NDArray[np.float32]]:
+    """Return by how many s the first pass takes longer, the seconds a picture of validation, or of the final judgement,
+    and the (N, K) answers."""
     compute, forward, views = job.compute, job.forward, resolved.recipe.views if final else "single"
     if final and resolved.recipe.judged_in == "float32":
         compute, forward = replace(compute, precision="float32"), job.net
-    first, seconds = (_timed(lambda: probabilities(job.net, shown, compute, views, forward))[0] for _ in range(2))
-    return max(0.0, first - seconds), seconds / len(shown.split)
+
+    def once() -> tuple[float, NDArray[np.float32]]:
+        return timed(lambda: probabilities(job.net, shown, compute, views, forward))
+
+    first, answers = once()
+    seconds = first if first > LONG else once()[0]
+    return max(0.0, first - seconds), seconds / len(shown.split), answers
+
+
+def _recording(job: Job, shown: Loader, answers: NDArray[np.float32], resolved: Resolved) -> tuple[float, int]:
+    """Write down a judgement by which every answer was wrong: seconds and bytes."""
+    rows = np.resize(np.arange(len(shown.split)), MISTAKES)
+    taken, classes = shown.take(rows), resolved.data.classes
+    wrong = (answers[rows].argmax(1) + 1) % len(classes)
+    assert isinstance(job.net, ResNet)
+    judged = job.net, answers[rows], replace(taken, split=Split(taken.split.pictures, wrong)), classes, "test", ""
+    with _folder() as folder:
+        seconds, _ = timed(lambda: record_judged(folder, *judged))
+        return seconds, sum(path.stat().st_size for path in folder.iterdir())
 
 
 def _checkpoint(job: Job) -> tuple[float, int]:
-    """Write a checkpoint beside what is kept on this machine: seconds and bytes."""
+    """Write a checkpoint: seconds and bytes."""
+    with _folder() as folder:
+        seconds, _ = timed(lambda: save_checkpoint(folder, job.net, job.optimizer, State(), {}, job.average))
+        return seconds, (folder / CHECKPOINT).stat().st_size
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Make a folder, beside what is kept on this machine, and remove it."""
     cache = machine.cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        seconds, _ = _timed(lambda: save_checkpoint(Path(folder), job.net, job.optimizer, State(), {}, job.average))
-        return seconds, (Path(folder) / CHECKPOINT).stat().st_size
+        yield Path(folder)
 
 
 def judged_in(images: int, classes: int) -> float:
@@ -308,7 +260,7 @@ def judged_in(images: int, classes: int) -> float:
     labels = np.arange(count) % classes
     answers = np.full((count, classes), 0.5 / max(1, classes - 1), np.float32)
     answers[np.arange(count), labels] = 0.5 if classes > 1 else 1.0
-    seconds, _ = _timed(lambda: judge(answers, labels, tuple(map(str, range(classes))), split="test", protocol=""))
+    seconds, _ = timed(lambda: judge(answers, labels, tuple(map(str, range(classes))), split="test", protocol=""))
     return seconds * images / count
 
 
@@ -320,18 +272,3 @@ def refuse_folds(name: str) -> None:
             "it tunes fold by fold, and goes on where that does better; on few photographs it takes minutes",
             "plan --tune head, or --recipe fine_tune",
         )
-
-
-def _timed(work: Callable[[], T]) -> tuple[float, T]:
-    began = time.perf_counter()
-    result = work()
-    return time.perf_counter() - began, result
-
-
-def _is_gpu(job: Job) -> bool:
-    return job.compute.device.type == "cuda"
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from residuum.data.workers import give_back_freed_memory
+
 PROCESS = Path("/proc/self")
 
 
@@ -19,17 +21,24 @@ class Peak:
     before: int = 0
     most: int = 0
 
+    def with_more(self, times: float, fixed: int = 0) -> int:
+        """Return what would be held if all that came meanwhile, besides what is `fixed`, were so many times as much."""
+        return round(self.most + (times - 1) * max(0, self.most - self.before - fixed))
+
 
 @contextmanager
 def peak_memory(device: torch.device) -> Iterator[Peak]:
-    """Measure what is held at the most while the block runs, and what was held before."""
+    """Measure what is held at the most while the block runs, and what was held before; freed memory is given back
+    first, as before decoding processes begin."""
     peak = Peak()
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
         peak.before = torch.cuda.memory_reserved(device)
         yield peak
         peak.most = torch.cuda.max_memory_reserved(device)
         return
+    give_back_freed_memory()
     with suppress(OSError):  # so that the mark begins anew
         (PROCESS / "clear_refs").write_text("5", encoding="ascii")
     peak.before = _held("VmRSS")

@@ -13,7 +13,8 @@ from residuum.data.contract import Split
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.forecast.cost import Work, forecast_here, forecast_on, profile_here
-from residuum.forecast.measure import LEAST, batch_of, loader_of, net_of, refuse_folds, sample, source_of
+from residuum.forecast.measure import batch_of, net_of, refuse_folds
+from residuum.forecast.source import LEAST, loader_of, sample, source_of
 from residuum.records.codec import read_record, write_record
 from residuum.records.forecast import Forecast, Profile
 from residuum.runs import new_file

@@ -15,7 +15,7 @@ from residuum.console import say, show_progress
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ColumnNames, ImageData
-from residuum.data.look import readable
+from residuum.data.look import is_looked_at, readable
 from residuum.data.open import open_data
 from residuum.data.split import ValidationCut, cut_validation
 from residuum.data.windows import chosen_shuffle
@@ -104,7 +104,7 @@ class Resolved:
 def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     """Open the data and decide everything (UserError if there are no such data or net, or too few pictures).
 
-    Without `looking` it is not seen to that every picture can be read.
+    Without `looking` it is not seen to that every picture can be read, unless that is remembered.
     """
     unasked = not _asked_of_net(settings)
     settings, data, start, named_recipe = _opened(settings, looking)
@@ -159,7 +159,8 @@ def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, Imag
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
-    data = readable(data, skip_broken=settings.skip_broken) if looking else data
+    if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
+        data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing
     if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
         settings, start = replace(settings, start=name), load(start_file(name), backbone=True)

@@ -9,7 +9,7 @@ from torch import nn
 from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
-from residuum.data.batches import Loader, open_loader, pixels_if_small
+from residuum.data.batches import SMALL, Loader, open_loader, pixels_if_small
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
@@ -43,7 +43,7 @@ def open_loaders(resolved: Resolved) -> Loaders:
     how = _of_start(resolved.start, size, resize) or measure(images, size, resize, resolved.recipe)
     how = replace(how, greys=greys)
     device, workers = resolved.compute.device, resolved.settings.workers or 0
-    batch = EVALUATION_BATCH if images is None or device.type == "cpu" else EVALUATION_BATCH_THERE
+    batch = evaluation_batch(device, image_size=size)
     splits: dict[SplitName, Split | None] = {"train": train, "validation": validation, "test": resolved.data.test}
     loaders = {
         name: open_loader(split, replace(how, image_size=resolved.training_size), device, workers, batch, images)
@@ -53,6 +53,11 @@ def open_loaders(resolved: Resolved) -> Loaders:
         if split is not None
     }
     return loaders | {"train": replace(loaders["train"], in_windows=resolved.settings.shuffle == "windows")}
+
+
+def evaluation_batch(device: torch.device, *, image_size: int) -> int:
+    """Return how many pictures of this side, in pixels, are judged at once."""
+    return EVALUATION_BATCH if image_size > SMALL or device.type == "cpu" else EVALUATION_BATCH_THERE
 
 
 def _of_start(start: Classifier | None, image_size: int, resize_to: int) -> Preprocessing | None:
