@@ -39,7 +39,7 @@ _assembled: dict[tuple[object, ...], ArgumentCollection] = {}
 
 
 class _Command(App):
-    """A command that reads its parameters from their annotations once: one call looks at them several times."""
+    """A command that reads its parameters from their annotations once, though one call looks at them several times."""
 
     def assemble_argument_collection(
         self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
@@ -49,11 +49,13 @@ class _Command(App):
         if key not in _assembled:
             how: dict[str, Any] = {"default_parameter": default_parameter, "parse_docstring": parse_docstring}
             _assembled[key] = super().assemble_argument_collection(**how)
-        copies = {id(argument): copy(argument) for argument in _assembled[key]}
-        for argument in copies.values():
-            argument.tokens = []
-            argument.children = ArgumentCollection([copies[id(child)] for child in argument.children])
-        return ArgumentCollection(copies.values())
+        fresh, known = _assembled[key].copy(), _assembled[key]
+        fresh[:] = map(copy, known)
+        copies = {id(one): its_copy for one, its_copy in zip(known, fresh, strict=True)}
+        for one in fresh:
+            one.tokens, one.children = [], one.children.copy()
+            one.children[:] = [copies[id(child)] for child in one.children]
+        return fresh
 
 
 app = _Command(
