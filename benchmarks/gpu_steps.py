@@ -56,7 +56,7 @@ class Form(NamedTuple):
 
 
 LARGE = Form(
-    nets=(Net("resnet20", 128, 100), Net("resnet110", 128, 40), Net("resnet50", 256, 10, side=224)),
+    nets=(Net("resnet20", 128, 60), Net("resnet50", 256, 8, side=224), Net("resnet110", 128, 15)),
     rounds=5,
     pictures=2048,
     workers=min(16, machine.cores()),
