@@ -225,8 +225,14 @@ SHORT_NETS: dict[str, Callable[[], nn.Module]] = {
     "resnext50_32x4d": lambda: VISION.ResNet(Bottleneck, SHORT, groups=32, width_per_group=4),
     "width_per_group 80": lambda: VISION.ResNet(Bottleneck, SHORT, width_per_group=80),
     **{
-        name: partial(timm_net, name, layers=SHORT)
-        for name in ("resnet50d", "seresnet50", "resnetv2_50", "resnetv2_18", "resnetv2_34d")
+        name: partial(timm_net, name, layers=SHORT, **narrow)
+        for name, narrow in {
+            "resnet50d": {"channels": (16, 32, 64, 128)},
+            "seresnet50": {"channels": (32, 64, 128, 256)},
+            "resnetv2_50": {"channels": (64, 128, 256, 512), "stem_chs": 16},
+            "resnetv2_18": {"channels": (16, 32, 64, 128)},
+            "resnetv2_34d": {"channels": (16, 32, 64, 128)},
+        }.items()
     },
 }
 LIKE_OURS = {

@@ -22,16 +22,19 @@ from torch import Tensor, nn
 import residuum
 from residuum import runs
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.errors import UserError
+from residuum.errors import PartlyDone, UserError
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
 from residuum.explanation.blocks import answers_with_blocks_off
+from residuum.explanation.explain import explain
 from residuum.explanation.nearest import cosines
 from residuum.files import read_json, write_json
 from residuum.loading import load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.printing import print_explained
 from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
+from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
 
 ORDERS = ["original", "preactivation", "relu-before-addition"]
@@ -344,6 +347,21 @@ def test_what_is_asked_wrong_is_one_error(
 ) -> None:
     with pytest.raises(UserError, match=said):
         residuum.explain(run, *(photographs / name for name in images), **how)
+
+
+def test_pictures_that_cannot_be_read_are_named_and_the_others_explained(
+    run: Path, photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    one = photographs / "red/3.png"
+    how = ExplainSettings(run, (tmp_path / "broken.png", one), nearest=0, threads=1, out=tmp_path / "x")
+    found = explain(how)
+    assert [each.name for each in found.pictures] == [str(one)]
+    with pytest.raises(PartlyDone, match="1 of 2 pictures could not be read"):
+        print_explained(how, found, json=True)
+    said, told = capsys.readouterr()
+    assert "broken.png" in json.loads(said)["unread"][0]
+    assert f"not explained: cannot read the picture {tmp_path / 'broken.png'}" in told
 
 
 # --- beside mistakes ----------------------------------------------------------------------------

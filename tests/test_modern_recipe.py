@@ -262,6 +262,8 @@ def test_what_is_mixed_depends_on_the_pair_alone_and_the_last_may_stay_alone() -
     assert torch.equal(whole[4], images[4])
     assert (mix.share[4], mix.labels[4]) == (1.0, 4)
     assert mixed(images, labels, rows, 1, BARE, 0) == (images, None)
+    half, _ = mixed(images.bfloat16(), labels, rows, 1, recipe, 0)  # as what a frozen part makes of pictures is
+    torch.testing.assert_close(half, whole.bfloat16(), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])

@@ -348,6 +348,7 @@ def test_sgd_is_torchs_to_the_bit_and_goes_on_from_its_state(nesterov: bool) -> 
         assert all(torch.equal(one, other) for one, other in zip(*both, strict=True))
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_no_optimiser_loads_torchs_compiler() -> None:
     script = """
 import sys, torch

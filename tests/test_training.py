@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monke
     def poisoned(*given: Any) -> torch.Tensor:
         nonlocal steps
         steps += 1
-        return real(*given) * (float("nan") if steps == 8 else 1.0)
+        return real(*given) * (float("nan") if steps == 5 else 1.0)
 
     step = loop.train_step
 
@@ -201,7 +201,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monke
 
     monkeypatch.setattr(loop, "mean_loss", poisoned)
     monkeypatch.setattr(loop, "train_step", watched)
-    with pytest.raises(UserError, match=r"step 7.*nan") as error:
+    with pytest.raises(UserError, match=r"step 4.*nan") as error:
         train(quickly(run))
     assert "--lr" in error.value.mend
     net = before.pop("net")
@@ -469,7 +469,7 @@ def test_a_net_with_chance_in_it_goes_on_bit_by_bit_the_same(tmp_path: Path) -> 
     assert (resolved["net"]["order"], resolved["net"]["blocks"]) == ("preactivation", [1, 2, 1])
     assert resolved["depth"] == 10
     with pytest.MonkeyPatch.context() as stopping:
-        stop_after_step(stopping, 11)
+        stop_after_step(stopping, 5)
         with pytest.raises(Stopped):
             train(quickly(tmp_path / "stopped", **choices))
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
@@ -505,7 +505,7 @@ def test_it_goes_on_although_the_starting_model_is_gone(finished: runs.RunRecord
     settings = {"start": str(model), "epochs": 1, "batch_size": 64, "seed": 5}
     whole = train(TrainSettings("digits", **settings, out=str(tmp_path / "whole")))
     with pytest.MonkeyPatch.context() as stopping:
-        stop_after_step(stopping, 4)
+        stop_after_step(stopping, 2)
         with pytest.raises(Stopped):
             train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
     model.unlink()

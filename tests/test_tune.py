@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from small_start import SPEC, coloured_noise, small_model
 from test_head import SIDE
 from torch import nn
@@ -35,10 +36,12 @@ from residuum.reporting.sentences import notes
 from residuum.settings import EvaluateSettings, PredictSettings, TrainSettings
 from residuum.training import head_run, tune_run
 from residuum.training.features import features
+from residuum.training.head import STRENGTHS
 from residuum.training.optimizer import make_optimizer, set_rate
 from residuum.training.resolve import resolve
 from residuum.training.review import _answers
 from residuum.training.run import train
+from residuum.training.tune_run import HELD_BACK
 
 TASK = Task(num_pictures=48, image_size=SIDE, depth=8, stages=3, folded=True)
 
@@ -160,6 +163,22 @@ def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: r
     assert isinstance(last, Trained)
     assert (last.recipe, last.steps) == ("tune_last", 6)
     assert not (finished.path / runs.FOLDS).exists()
+
+
+def test_the_last_layer_is_scikit_learns_regression_on_what_the_tuned_net_makes_of_pictures(
+    finished: runs.RunRecord,
+) -> None:
+    """Not what the steps left; divided by a temperature. So it is in the folds: see the run whose maps do not fit."""
+    opened = open_with_data(load(finished.path), choose_compute("cpu", "float32", threads=1), None)
+    net, loader = opened.classifier.net, opened.loader(opened.data.train)
+    x = features(net, loader, opened.compute, lambda: None, "mirrored").astype(np.float64)
+    z = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), np.inf)
+    ours = ((net.fc.weight[1] - net.fc.weight[0]).detach().numpy() * x.std(0)).astype(np.float64)
+    alike = []
+    for strength in [HELD_BACK * one for one in STRENGTHS]:
+        theirs = LogisticRegression(C=strength, tol=1e-6, max_iter=1000).fit(z, loader.split.labels).coef_[0]
+        alike.append(ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs))
+    assert max(alike) > 0.9999
 
 
 def test_a_stopped_run_goes_on_from_the_last_fold_to_the_same_net(

@@ -14,11 +14,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, get_args
 
-from cyclopts import App, CycloptsError, Group, Parameter, Token, convert
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
 
 from residuum import chinese, ranks, verbs
@@ -34,7 +35,30 @@ TOGETHER = {"train", "evaluate"}
 """Verbs that several processes do together, under torchrun."""
 VERBS: list[Verb[..., Any, Any]] = [one for one in vars(verbs).values() if isinstance(one, Verb)]
 
-app = App(
+_assembled: dict[tuple[object, ...], ArgumentCollection] = {}
+
+
+class _Command(App):
+    """A command that reads its parameters from their annotations once, though one call looks at them several times."""
+
+    def assemble_argument_collection(
+        self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
+    ) -> ArgumentCollection:
+        """What the command takes, with nothing given yet."""
+        key = self.default_command, default_parameter, parse_docstring
+        if key not in _assembled:
+            how: dict[str, Any] = {"default_parameter": default_parameter, "parse_docstring": parse_docstring}
+            _assembled[key] = super().assemble_argument_collection(**how)
+        fresh, known = _assembled[key].copy(), _assembled[key]
+        fresh[:] = map(copy, known)
+        copies = {id(one): its_copy for one, its_copy in zip(known, fresh, strict=True)}
+        for one in fresh:
+            one.tokens, one.children = [], one.children.copy()
+            one.children[:] = [copies[id(child)] for child in one.children]
+        return fresh
+
+
+app = _Command(
     name="residuum",
     help="Trains, judges and uses deep residual networks for images.",
     version=VERSION,
@@ -42,8 +66,8 @@ app = App(
     result_action="return_value",
 )
 HOMES = {
-    "data": App(name="data", help="Look at or fetch pictures."),
-    "weights": App(name="weights", help="List or fetch trained weights."),
+    "data": _Command(name="data", help="Look at or fetch pictures."),
+    "weights": _Command(name="weights", help="List or fetch trained weights."),
 }
 if chinese.is_wanted():
     from residuum.chinese_help import ChineseHelp

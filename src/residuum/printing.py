@@ -314,26 +314,30 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
             print((heading(form, top) if answered + len(bad) == 1 else "") + text, end="")
     if not printed:
         print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
-    _say_unanswered(bad, answered)
-
-
-def _say_unanswered(bad: Sequence[Unanswered], answered: int) -> None:
     if len(bad) == 1 and not answered:
         raise bad[0].error
-    for one in bad:
-        say(f"not answered: {one.picture}: {one.why}")
-    if bad:
-        total = len(bad) + answered
-        raise (PartlyDone if answered else UserError)(f"{len(bad):,} of {total:,} pictures could not be read")
+    _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+
+
+def _say_unread(unread: Sequence[str], done: int) -> None:
+    for text in unread:
+        say(text)
+    if unread:
+        total = len(unread) + done
+        raise (PartlyDone if done else UserError)(f"{len(unread):,} of {total:,} pictures could not be read")
 
 
 def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
-    """Print, for each picture, the answers, where what speaks for them lies, from which block on, and what is alike."""
+    """Print, for each picture, the answers, where what speaks for them lies, from which block on, and what is alike;
+    raise PartlyDone if some cannot be read."""
+    print_json(explanation.as_json()) if json else _print_explained(explanation)
+    _say_unread([f"not explained: {error}" for error in explanation.unread], len(explanation.pictures))
+
+
+def _print_explained(explanation: Explanation) -> None:
     from residuum.reporting.wording import where
     from residuum.runs import REPORT
 
-    if json:
-        return print_json(explanation.as_json())
     for one in explanation.pictures:
         print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         for heat in one.heat:
@@ -341,7 +345,7 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")
-    return print(f"report   {explanation.path / REPORT}")
+    print(f"report   {explanation.path / REPORT}")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -4,6 +4,7 @@ Alone, which is the usual case, this is rank 0 of 1 and nobody is told anything.
 """
 
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from residuum import console
@@ -29,6 +31,8 @@ SILENT = 15
 processes that were all stopped, have missed none."""
 FAILED = 3
 """So many questions in a row without an answer, and the host that keeps the account is taken to be lost."""
+STUCK = 5
+"""So many looks at torchrun's agent in which it did nothing, and it is taken to wait for the lost host."""
 
 
 class Lost(UserError):  # noqa: N818 - as UserError is what people see
@@ -125,10 +129,13 @@ def _join(group: _Group) -> None:
     from torch import distributed
     from torch._C import _distributed_c10d as c10d
 
-    group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=_is_host(group))
+    keeps_store = group.rank == 0 and not _agent_has_store()
+    group.agent = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=keeps_store)
     group.agent.set_timeout(timedelta(seconds=SILENT / FAILED))
+    threading.Thread(target=_watch_the_watcher, args=(group,), daemon=True).start()
     group.round = _round(group, group.agent)
     group.store = c10d.PrefixStore(group.round, group.agent)
+    threading.Thread(target=_watch, args=(group,), daemon=True).start()
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpus:
         torch.cuda.set_device(place_on_machine() % gpus)
@@ -137,15 +144,12 @@ def _join(group: _Group) -> None:
     patient = c10d.TCPStore(group.host, group.port, timeout=LONG, is_master=False)
     within = c10d.PrefixStore(f"{group.round} group", patient)
     distributed.init_process_group(backend, store=within, rank=group.rank, world_size=group.ranks, timeout=LONG)
-    group.store.set(f"beat {group.rank}", "0")
     distributed.barrier()
-    for work in (_watch, _watch_the_watcher):
-        threading.Thread(target=work, args=(group,), daemon=True).start()
 
 
-def _is_host(group: _Group) -> bool:
-    """Say whether this process has to keep the store, which torchrun's agent does itself where it can."""
-    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and group.rank == 0
+def _agent_has_store() -> bool:
+    """Say whether torchrun's agent keeps the store, as it does where it can; else rank 0 has to."""
+    return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
 
 
 def _round(group: _Group, agent: Any) -> str:
@@ -158,18 +162,24 @@ def _round(group: _Group, agent: Any) -> str:
     if group.rank > 0:
         while not agent.check([f"answer {own}"]):
             agent.set(f"call {group.rank}", own)
-            threading.Event().wait(0.05)
+            _look_again(group)
         return str(agent.get(f"answer {own}").decode())
     for other in range(1, group.ranks):
         agent.delete_key(f"call {other}")
-    answered = set[str]()
-    while len(answered) < group.ranks - 1:
-        for other in range(1, group.ranks):
-            if f"{other}" not in answered and agent.check([f"call {other}"]):
-                agent.set(f"answer {agent.get(f'call {other}').decode()}", own)
-                answered.add(f"{other}")
-        threading.Event().wait(0.05)
+    for each in range(group.ranks):  # for the watcher, who asks for all at once
+        agent.set(f"{own}/beat {each}", "0")
+    waited_for = set(range(1, group.ranks))
+    while waited_for:
+        for other in [one for one in waited_for if agent.check([f"call {one}"])]:
+            agent.set(f"answer {agent.get(f'call {other}').decode()}", own)
+            waited_for.remove(other)
+        _look_again(group)
     return own
+
+
+def _look_again(group: _Group) -> None:
+    group.looks += 1
+    threading.Event().wait(0.05)
 
 
 def _leave(group: _Group) -> None:
@@ -204,38 +214,41 @@ def _is_of_the_connection(error: RuntimeError) -> bool:
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
 
 
-def _told_once(group: _Group, error: Any) -> Any:
+def _told_once(group: _Group, error: Any, store: Any = None) -> Any:
     """Return the error; where another rank says why all stop, this one ends without a word."""
+    store = store or group.store
     try:
         others = isinstance(error, Stopped) and group.rank > 0
-        console.silence(others or (group.store is not None and group.store.add("told", 1) > 1))
+        console.silence(others or (store is not None and store.add("told", 1) > 1))
     except RuntimeError:  # nobody can be asked
-        console.silence(False)
+        console.silence(place_on_machine() > 0)
     return error
 
 
 def _watch(group: _Group) -> None:
     """Give a sign of life each second, and end this process where another gives none: a host that is cut off closes no
     connection, and torch would wait for it."""
+    from torch._C._distributed_c10d import PrefixStore
+
     names = [f"beat {other}" for other in range(group.ranks)]
     last, unchanged, beat, failed, store = [b""] * group.ranks, [0] * group.ranks, 0, 0, None
     while not group.ended.wait(BEATS):
         beat += 1
         group.looks += 1
         try:
-            store = store or _own_connection(group)
+            store = store or PrefixStore(group.round, _connection(group))
             store.set(names[group.rank], str(beat))
             now = store.multi_get(names)
         except RuntimeError as error:
             failed, store = failed + 1, None
             if failed == FAILED:
-                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"), asks=False)
+                _end(group, lost(f"the host {group.host} cannot be reached: {str(error).splitlines()[0]}"))
             continue
         looks = zip(unchanged, now, last, strict=True)
         unchanged, last, failed = [count + 1 if seen == before else 0 for count, seen, before in looks], now, 0
         gone = [one for one in range(group.ranks) if unchanged[one] >= SILENT and now[one] != b"left"]
         if gone:
-            _end(group, lost(f"rank {gone[0]} gives no sign of life"))
+            _end(group, lost(f"rank {gone[0]} gives no sign of life"), store)
 
 
 def _watch_the_watcher(group: _Group) -> None:
@@ -244,28 +257,54 @@ def _watch_the_watcher(group: _Group) -> None:
     while not group.ended.wait(BEATS):
         before, unchanged = group.looks, unchanged + 1 if group.looks == before else 0
         if unchanged >= SILENT:
-            _end(group, lost(f"the host {group.host} cannot be reached"), asks=False)
+            _end(group, lost(f"the host {group.host} cannot be reached"))
 
 
-def _own_connection(group: _Group) -> Any:
-    """Return the store by a connection of the watcher's own: the main thread's may be waiting for an answer."""
+def _connection(group: _Group) -> Any:
+    """Return the store by a connection of one's own: the main thread's may be waiting for an answer."""
     from torch._C import _distributed_c10d as c10d
 
-    agent = c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT / FAILED), is_master=False)
-    return c10d.PrefixStore(group.round, agent)
+    return c10d.TCPStore(group.host, group.port, timeout=timedelta(seconds=SILENT / FAILED), is_master=False)
 
 
-def _end(group: _Group, error: Lost, *, asks: bool = True) -> None:
-    """End the process from here: the main thread waits for the lost one, and cannot be woken."""
+def _end(group: _Group, error: Lost, store: Any = None) -> None:
+    """End the process from here: the main thread waits for the lost one, and cannot be woken. Without a store that
+    answers, the first on each machine says why."""
     threading.Event().wait(BEATS)  # where the connection was closed, the main thread knows, and says so
     if group.ended.is_set():
         return
-    console.silence(False)
-    if asks:
-        _told_once(group, error)
+    console.silence(place_on_machine() > 0)
+    if store is not None:
+        _told_once(group, error, store)
     console.say(f"error: {error}")
     sys.stdout.flush()
+    _end_agent_that_waits()
     os._exit(error.exit_code)
+
+
+def _end_agent_that_waits() -> None:
+    """End torchrun where it waits for an answer of the lost host, too: TCPStore has no end for that, and until then
+    torchrun sees no child that has ended and no milder signal. Otherwise it looks at its children ten times a second.
+    Whatever else has started this process is left alone; so is all where there is no /proc."""
+    agent = Path(f"/proc/{os.getppid()}")
+    try:
+        words = (agent / "cmdline").read_bytes()
+        if not any(name in words for name in (b"torchrun", b"torch.distributed.run", b"torch/distributed/run")):
+            return
+        first = _turns(agent)
+        for _ in range(STUCK):
+            threading.Event().wait(BEATS)
+            if _turns(agent) != first:
+                return
+        os.kill(int(agent.name), signal.SIGKILL)
+    except (OSError, IndexError):  # it has ended
+        return
+
+
+def _turns(process: Path) -> int:
+    """Return how often a process's main thread has given way to wait: it stays the same while it waits."""
+    status = (process / "task" / process.name / "status").read_text()
+    return int(status.split("\nvoluntary_ctxt_switches:")[1].split()[0])
 
 
 # --- what they tell each other ------------------------------------------------------------------
@@ -273,15 +312,25 @@ def _end(group: _Group, error: Lost, *, asks: bool = True) -> None:
 
 def remember(name: str, value: str) -> None:
     """Keep a value for the attempts that torchrun may start after this one."""
-    if _joined:
-        _joined[0].agent.set(name, value)
+    if (store := _of_all_attempts()) is not None:
+        store.set(name, value)
 
 
 def remembered(name: str) -> str | None:
     """Return what an earlier attempt kept, if anything."""
-    if not _joined or not _joined[0].agent.check([name]):
+    store = _of_all_attempts()
+    return str(store.get(name).decode()) if store is not None and store.check([name]) else None
+
+
+def _of_all_attempts() -> Any:
+    """Return the store that outlives an attempt, which torchrun has for a single process, too; None where none is."""
+    if _joined:
+        return _joined[0].agent
+    try:
+        here = _Group(0, 1, os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+        return _connection(here) if _agent_has_store() else None
+    except (KeyError, RuntimeError):  # what is left of a torchrun that has ended
         return None
-    return str(_joined[0].agent.get(name).decode())
 
 
 def told(content: bytes | None) -> bytes:

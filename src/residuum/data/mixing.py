@@ -46,6 +46,7 @@ def mixed(
         kept[place : place + 2, :, top:bottom, left:right] = value
     share = kept.mean((1, 2, 3), dtype=np.float64).astype(np.float32)
     other, own, shares = (torch.from_numpy(each).to(images.device) for each in (partner, kept, share))
+    own = own.to(images.dtype)  # what a frozen part makes of pictures may be bfloat16
     is_last = images.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if is_last else torch.contiguous_format
     return torch.lerp(images[other], images, own).contiguous(memory_format=layout), Mix(labels[other], shares)

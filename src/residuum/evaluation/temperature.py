@@ -6,8 +6,6 @@ on pictures that were not seen in fitting. The likeliest class stays the same.
 Letters: N pictures, K classes.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +30,6 @@ def fit_temperature(probabilities: Probabilities, labels: NDArray[np.int64]) -> 
         slope = np.exp(u) * (expected - logs[np.arange(len(labels)), labels]).sum() + u / SPREAD**2
         low, high = (low, u) if slope > 0 else (u, high)
     return float(np.exp(-(low + high) / 2))
-
-
-def mean_of_logits(answers: Sequence[Probabilities]) -> NDArray[np.float64]:
-    """Return the (N, K) probabilities of the mean of the logits that several (N, K) are made of."""
-    return _softmax(np.mean([_logs(each) for each in answers], axis=0))
 
 
 def tempered(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:

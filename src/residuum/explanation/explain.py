@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from residuum import errors, machine, runs
@@ -20,7 +21,7 @@ from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, printable, read_picture
-from residuum.data.preprocess import normalise
+from residuum.data.preprocess import Preprocessing, normalise
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
@@ -49,27 +50,28 @@ class Explanation:
 
     path: Path
     pictures: tuple[ExplainedPicture, ...]
+    unread: tuple[UserError, ...] = ()
+    """Why others cannot be read."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"folder", "pictures": […]}, without what is drawn."""
-        return {"folder": str(self.path), "pictures": [_less_drawings(to_json(one)) for one in self.pictures]}
+        """Return {"folder", "pictures": […], "unread": […]}, without what is drawn."""
+        pictures = [_less_drawings(to_json(one)) for one in self.pictures]
+        return {"folder": str(self.path), "pictures": pictures, "unread": [str(one) for one in self.unread]}
 
 
 def explain(settings: ExplainSettings) -> Explanation:
-    """Explain each picture and write explained.json.
+    """Explain each picture that can be read and write explained.json.
 
     Raises:
-        UserError: no such model, picture or class, too many pictures, or (BrokenPicture) one cannot be read.
+        UserError: no such model, picture or class, too many pictures, or none of them can be read.
         Stopped: a signal came while the training pictures were looked through.
     """
     if settings.run is None or not settings.images:
         raise UserError("which model, and which pictures?", "", "residuum explain RUN PICTURE...")
     classifier = load(settings.run)
     of = class_number(settings.of, classifier.classes)
-    files = _files(settings)
     how = classifier.preprocessing
-    pixels = (decode(read_picture(file), str(file), span=how.greys) for file in files)
-    views = np.stack([evaluation_view(one, how.image_size, how.resize_to, how.interpolation) for one in pixels])
+    files, views, unread = _views(_files(settings), how)
     compute = choose_compute(settings.device, threads=settings.threads)
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
@@ -91,7 +93,23 @@ def explain(settings: ExplainSettings) -> Explanation:
         environment=machine.environment(),
     )
     write_record(out / runs.EXPLAINED, found)
-    return Explanation(out, found.pictures)
+    return Explanation(out, found.pictures, unread)
+
+
+def _views(files: list[Path], how: Preprocessing) -> tuple[list[Path], NDArray[np.uint8], tuple[UserError, ...]]:
+    """Return the files that can be read, their views (B, S, S, 3), and why others cannot be, or raise that."""
+    read, views, unread = list[Path](), list[NDArray[np.uint8]](), list[UserError]()
+    for file in files:
+        try:
+            pixels = decode(read_picture(file), str(file), span=how.greys)
+        except UserError as error:
+            unread.append(error)
+        else:
+            read.append(file)
+            views.append(evaluation_view(pixels, how.image_size, how.resize_to, how.interpolation))
+    if not read:
+        raise unread[0]
+    return read, np.stack(views), tuple(unread)
 
 
 def _files(settings: ExplainSettings) -> list[Path]:

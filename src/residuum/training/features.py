@@ -4,8 +4,8 @@ Letters: N pictures, D features.
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -87,14 +87,9 @@ def _computed(
     net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], mirrored: bool
 ) -> Tensor:
     """Let the net compute, its last layer out of the way."""
-    forward, head = make_forward(net.eval(), compute), net.fc
-    progress, parts, done = (
-        show_progress("features of mirror images" if mirrored else "features of the frozen net"),
-        [],
-        0,
-    )
-    net.set_submodule("fc", nn.Identity())
-    try:
+    forward, parts, done = make_forward(net.eval(), compute), [], 0
+    progress = show_progress("features of mirror images" if mirrored else "features of the frozen net")
+    with without_last_layer(net):
         for batch in loader:
             with compute.autocast():
                 parts.append(forward(batch.images.flip(3) if mirrored else batch.images).float().cpu())
@@ -102,6 +97,15 @@ def _computed(
             progress(done, len(loader.split))
             if (code := asked_to_stop()) is not None:
                 raise Stopped("stopped before all pictures were seen", code)
+    return torch.cat(parts)
+
+
+@contextmanager
+def without_last_layer(net: ResNet) -> Iterator[None]:
+    """Let the net, and plans of it, give (N, D) features in place of logits for a while."""
+    head = net.fc
+    net.set_submodule("fc", nn.Identity())
+    try:
+        yield
     finally:
         net.set_submodule("fc", head)
-    return torch.cat(parts)

@@ -1,4 +1,5 @@
-"""The part of a run that tunes the last stage or the whole net: the head first, then steps, kept if they do better.
+"""The part of a run that tunes the last stage or the whole net: the head first, then steps, then the last layer anew,
+as the head was; kept if they do better.
 
 The same is done without each fold of the training pictures, so that the tuned net and the head alone are compared by
 answers to pictures that neither has seen. Letters: N training pictures, K classes.
@@ -21,7 +22,7 @@ from residuum.data.batches import Served
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.metrics import Probabilities
-from residuum.evaluation.temperature import mean_of_logits
+from residuum.evaluation.views import weighted
 from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
@@ -32,8 +33,8 @@ from residuum.records.evaluation import Evaluation
 from residuum.tracking.contract import Track
 from residuum.training.average import average_of
 from residuum.training.binding import bound
-from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss
+from residuum.training.features import features, without_last_layer
+from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss, softmax
 from residuum.training.head_run import (
     Fitted,
     as_computed,
@@ -58,6 +59,10 @@ ENOUGH = 200
 
 MARGIN = 0.0
 """By so many nats the tuned nets' answers must be likelier than the heads'."""
+
+HELD_BACK = 0.1
+"""The last layer of a tuned net is fitted at so many times the head's strength: the net's features of pictures that it
+was tuned on lie further apart than those of others."""
 
 AskedToStop = Callable[[], int | None]
 
@@ -84,6 +89,7 @@ def train_tuned(
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
         take_steps(folder, resolved, work.job(), dict, asked_to_stop, track)
+        set_last_layer(fitted.net, *_last_layer(work, _features(work), np.arange(len(work.labels))))
         return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
     work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
@@ -165,7 +171,7 @@ def _out_of_fold(work: _Work, asked_to_stop: AskedToStop) -> tuple[NDArray[np.in
     labels, num_classes, file = work.labels, len(work.resolved.data.classes), work.run / runs.FOLDS
     which = work.fitted.found.which
     answers = np.full((len(labels), num_classes), np.nan, np.float32)
-    settings = json.dumps(bound(work.resolved.settings), sort_keys=True)
+    settings = json.dumps({**bound(work.resolved.settings), "last layer": "anew"}, sort_keys=True)
     if file.exists() and (found := _answers_kept(file, settings, answers.shape)) is not None:
         answers = found
     for fold in np.unique(which):
@@ -211,16 +217,30 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
     except NotFiniteError as error:
         warn(f"{error.what}: as if it knew nothing of these pictures")
         return np.full((len(asked), num_classes), 1 / num_classes, np.float32)
-    return _answers(work, asked)
+    x = _features(work)
+    weight, bias = _last_layer(work, x, others)
+    return softmax(x[asked] @ weight.T + bias).astype(np.float32)
 
 
-def _answers(work: _Work, rows: NDArray[np.int64]) -> Probabilities:
-    """Return what the net says of these training pictures, by the views that were chosen."""
-    net, compute, loader = work.fitted.net, work.resolved.compute, work.loader.take(rows)
-    if not isinstance(loader, Maps):
-        return probabilities(net, loader, compute, work.fitted.views, work.forward)
-    parts = [probabilities(net, views, compute, forward=work.forward) for views in loader.asked]
-    return mean_of_logits(parts).astype(np.float32) if len(parts) > 1 else parts[0]
+def _last_layer(work: _Work, x: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
+    """Return W (K, D) and b (K,) fitted anew to the tuned net's features of these training pictures."""
+    classes, strength = len(work.resolved.data.classes), HELD_BACK * work.fitted.head.strength
+    return fit_with(x[rows], work.labels[rows], classes, strength, work.resolved.class_weights)
+
+
+@torch.inference_mode()
+def _features(work: _Work) -> NDArray[np.float32]:
+    """Return (N, D): what the net's last layer reads of each training picture, the mean over the views chosen."""
+    net, compute, views = work.fitted.net.eval(), work.resolved.compute, work.fitted.views
+    found: list[Tensor] = []
+    with without_last_layer(net), compute.autocast():
+        if isinstance(work.loader, Maps):
+            each = [torch.cat([work.forward(batch.images).float() for batch in maps]) for maps in work.loader.asked]
+            return torch.stack(each).mean(0).cpu().numpy()
+        for batch in work.loader:
+            parts = [weight * work.forward(view).float() for weight, view in weighted(batch.images, views)]
+            found.append(torch.stack(parts).sum(0).cpu())
+    return torch.cat(found).numpy()
 
 
 def _calibrated(work: _Work, rows: NDArray[np.int64], answers: Probabilities) -> Calibrated:
