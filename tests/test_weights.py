@@ -455,7 +455,7 @@ def test_without_weights_the_starter_serves_and_better_ones_are_named(
     record = train(TrainSettings(photos, precision="float32", out=tmp_path / "run"))
     said = capsys.readouterr().err
     assert "starts from residuum's own starter" in said
-    assert "residuum weights fetch resnet50" in said
+    assert "with --start resnet50 and another --out" in said
     assert (record.settings.settings["start"], record.settings.settings["recipe"]) == ("starter", "head")
     assert residuum.weights_list(here=True)[0]["name"] == "starter"
 

@@ -16,6 +16,7 @@ review.json, review.csv  written by `residuum data review`: what to look at in t
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
 explain/                 what `residuum explain` found, a folder each time
+NAME-lesion-DATE/, NAME-trim-DATE/  what `residuum lesion` and `residuum trim` found, unless --out says where
 """
 
 import json
@@ -346,9 +347,14 @@ def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     """
     path = Path(wanted or apart_from(pictures) + name)
     refuse_below(path, pictures)
-    if os.path.lexists(path):
-        raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
+    refuse_existing(path)
     return path
+
+
+def refuse_existing(wanted: str | Path | None, why: str = "a model is never written over another") -> None:
+    """Refuse a file that exists (UserError), before anything is computed."""
+    if wanted and os.path.lexists(wanted):
+        raise UserError(f"{wanted} exists", why, "choose another --out")
 
 
 @contextmanager

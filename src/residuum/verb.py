@@ -88,3 +88,10 @@ def refuse_taken(out: str | Path | None) -> None:
     from residuum import runs  # not for --help
 
     runs.refuse_taken(out)
+
+
+def refuse_existing(out: str | Path | None, why: str) -> None:
+    """Refuse a file for results that exists (UserError), as early."""
+    from residuum import runs
+
+    runs.refuse_existing(out, why)

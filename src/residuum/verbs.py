@@ -43,7 +43,7 @@ from residuum.settings import (
     TrainSettings,
     TrimSettings,
 )
-from residuum.verb import packages_of, refuse_taken, verb
+from residuum.verb import packages_of, refuse_existing, refuse_taken, verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -106,6 +106,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
 
     Examples: residuum predict RUN PICTURE    residuum predict RUN FOLDER --out answers.csv --sort-into SORTED
     """
+    refuse_existing(settings.out, "answers never write over a file")
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)
@@ -267,10 +268,11 @@ def grow(settings: GrowSettings) -> Path:
 
     Examples: residuum grow RUN --to 56    residuum grow RUN --blocks 3 5 9
     """
-    from residuum.depth.grow import grow as grow_model
-
     if settings.model is None:
         raise UserError("which model?", "", "residuum grow MODEL --to 56")
+    refuse_existing(settings.out, "a model is never written over another")
+    from residuum.depth.grow import grow as grow_model
+
     return grow_model(settings)
 
 
