@@ -450,6 +450,7 @@ def test_open_data_sees_what_a_folder_holds(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "digits")
     make(tmp_path, "digits/cat/1.png", "digits/dog/1.png")
     assert open_data("digits").source == str(tmp_path / "digits")
+    assert open_data("digits", recorded=True).source == "digits"
     monkeypatch.chdir(tmp_path / "pets")
     assert open_data(".").name == open_data("../pets").name == "pets"
 

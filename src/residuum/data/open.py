@@ -24,13 +24,15 @@ def open_data(
     columns: ColumnNames = USUAL_COLUMNS,
     *,
     judging: bool = False,
+    recorded: bool = False,
 ) -> ImageData:
     """Open "digits", a folder of pictures or Parquet files, or a data set of the hub, fetched if need be.
 
     A hub's data set has a short name ("cifar10") or its own ("owner/name[:config]"). A folder that exists
     goes before any other meaning; "digits" only where it holds pictures and is no run. `progress` counts the bytes of
     a fetch. `columns` says which of a table to read.
-    `judging`: there need be no training split, nor more than one class.
+    `judging`: there need be no training split, nor more than one class. `recorded`: a run wrote the source down, of
+    which folders' are absolute.
 
     Raises:
         UserError: there is nothing of that name, or it is not a data set, or it cannot be fetched.
@@ -38,7 +40,7 @@ def open_data(
     source = source.removeprefix("file://") or source
     if is_address(source):
         return _open_shards(source, columns, judging=judging)
-    if source == "digits" and not _is_folder_meant(Path(source)):
+    if source == "digits" and (recorded or not _is_folder_meant(Path(source))):
         _refuse_columns("digits", columns)
         return digits()
     if _is_here(source):
