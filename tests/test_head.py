@@ -1,5 +1,7 @@
 """The last layer alone on a frozen net's features: the regression, its folds, the cache, and whole runs."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from small_start import coloured_noise, small_model
+from test_report import change
 
 from residuum import machine, runs
 from residuum.compute import Compute
@@ -42,6 +45,7 @@ from residuum.training.run import train
 from residuum.training.start import open_loaders
 
 SIDE = 16
+SPLITS = ("train", "validation", "test")
 
 
 def made_up(per_class: list[int], seed: int, apart: float = 4.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -198,7 +202,7 @@ def test_a_saved_head_answers_as_scikit_learn_does(finished: runs.RunRecord) -> 
     images = torch.cat([batch.images for batch in loader])
     with torch.inference_mode():
         x = net(images).double().numpy()
-    strength = float(finished.events[0].message.split()[2])
+    strength = float(finished.events[0].message.split("C = ")[1].split(",")[0])
     strength = min(STRENGTHS, key=lambda one: abs(one - strength))
     regression = LogisticRegression(C=strength, max_iter=10_000, tol=1e-8)
     peer = make_pipeline(StandardScaler(), regression).fit(x, loader.split.labels)
@@ -210,7 +214,23 @@ def test_the_page_says_how_every_picture_was_judged(finished: runs.RunRecord, tm
     assert "24" in page
     assert "each answered by a last layer fitted without it" in page
     assert "final figures are for all training pictures" in page
-    assert "by the likelihood of pictures not seen" in page
+    assert "each of the 24 training pictures was answered by a last layer that had not seen it" in page
+
+
+def test_a_report_of_a_head_is_chinese_throughout(
+    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    run = tmp_path / "run"
+    shutil.copytree(finished.path, run)
+    said = head_run.computed_in("single view, shorter side 36, central 32×32", "bfloat16")
+    change(run / runs.EVALUATION, split="validation", protocol=said)
+    change(run / runs.DATA, validation_from="the data's own validation split", counts=dict.fromkeys(SPLITS, 24))
+    own = re.compile("<(style|script|bdi|code|pre)\\b.*?</\\1>|\u2068.*?\u2069", re.DOTALL)
+    page = own.sub("", write_report([run]).read_text(encoding="utf-8"))
+    texts = re.findall(r">([^<>]+)<", page) + re.findall(r' (?:title|aria-label|alt|data-note)="([^"]*)"', page)
+    assert {text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))} == set()
+    assert "以 bfloat16 计算（predict 默认以 float32 作答）" in page
 
 
 def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(

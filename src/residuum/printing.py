@@ -114,18 +114,19 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
 
 
 def print_lesion(settings: object, folder: Path, json: bool) -> None:
-    """Print the blocks that matter most and least, from a lesion's folder."""
+    """Print what is lost without each block, from a lesion's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Lesion
+    from residuum.reporting.lesion_view import without
     from residuum.runs import LESION, REPORT
 
     found = read_record(folder / LESION, Lesion)
     if json:
         return print_json(found)
-    print(f"intact   {found.intact.accuracy:.2%} of {found.data.images:,} {found.data.split} pictures")
-    for row in sorted(found.blocks, key=lambda row: row.loss or 0.0, reverse=True):
-        if (lost := found.lost(row)) is not None:
-            print(f"{row.name:<20}{0 - lost:+8.2f} points without it")
+    print(f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures")
+    print("blocks   in the net's order, each left out alone; a negative figure is a gain")
+    for row in found.blocks:
+        print(f"{row.name:<20}{without(found, row)}")
     return print(f"report   {folder / REPORT}")
 
 

@@ -6,7 +6,7 @@ from statistics import median
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
 from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on
-from residuum.reporting.wording import counted, isolated, percent, short
+from residuum.reporting.wording import NONE, counted, isolated, percent, short
 
 HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
 
@@ -32,6 +32,15 @@ def view_lesion(found: Lesion) -> DepthView:
         ),
         how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
     )
+
+
+def without(found: Lesion, row: LesionRow) -> str:
+    """Say for the terminal what is lost without a block, in the sign of the page, and of how many pictures."""
+    if row.accuracy is None:
+        return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
+    right = round(row.accuracy * found.data.images)
+    said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
+    return said + ("; changes the shape, so it cannot be taken out for good" if row.changes_shape else "")
 
 
 def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:

@@ -35,25 +35,37 @@ _NAME = "features"
 
 @torch.inference_mode()
 def features(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], views: Views = "single"
+    net: ResNet,
+    loader: Loader,
+    compute: Compute,
+    asked_to_stop: Callable[[], int | None],
+    views: Views = "single",
+    split: str = "train",
 ) -> NDArray[np.float32]:
     """Return (N, D) of all pictures served: the pooled activations, in evaluation mode, in `compute`'s precision.
 
     They are the mean over the `views`: the last layer makes of it the mean of their logits. They are found again by the
-    pictures' content, the weights before the last layer, preprocessing and precision.
+    pictures' content, the weights before the last layer, preprocessing and precision. `split` names them to the person.
 
     Raises:
         Stopped: a signal came; what was computed by then is lost.
     """
     assert views != "shifted"
-    found = _of_one_view(net, loader, compute, asked_to_stop, mirrored=False)
+    named = f"features of the {'training' if split == 'train' else split} pictures"
+    found = _of_one_view(net, loader, compute, asked_to_stop, named, mirrored=False)
     if views == "mirrored":
-        found = (found + _of_one_view(net, loader, compute, asked_to_stop, mirrored=True)) * np.float32(0.5)
+        found = (found + _of_one_view(net, loader, compute, asked_to_stop, named, mirrored=True)) * np.float32(0.5)
     return found
 
 
 def _of_one_view(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], *, mirrored: bool
+    net: ResNet,
+    loader: Loader,
+    compute: Compute,
+    asked_to_stop: Callable[[], int | None],
+    named: str,
+    *,
+    mirrored: bool,
 ) -> NDArray[np.float32]:
     """Return (N, D) of the pictures, or of their mirror images."""
     content = (*_key(net, loader, compute), *(["mirrored"] if mirrored else []))
@@ -63,7 +75,7 @@ def _of_one_view(
         kept = read_tensors(path)[0][_NAME].numpy()
         if kept.shape == (len(loader.split), net.fc.in_features) and kept.dtype == np.float32:
             return kept
-    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, mirrored)
+    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, mirrored)
     try:
         write_whole(path, sealed({_NAME: found}, {}))
     except UserError as error:
@@ -84,11 +96,11 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
 
 
 def _computed(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], mirrored: bool
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, mirrored: bool
 ) -> Tensor:
     """Let the net compute, its last layer out of the way."""
     forward, parts, done = make_forward(net.eval(), compute), [], 0
-    progress = show_progress("features of mirror images" if mirrored else "features of the frozen net")
+    progress = show_progress(f"{named}, mirrored" if mirrored else named)
     with without_last_layer(net):
         for batch in loader:
             with compute.autocast():
