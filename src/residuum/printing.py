@@ -50,7 +50,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
-            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%})")
+            luck = f"; luck alone makes {figures.ece_by_chance:.2%}" if label == "ECE" else ""
+            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{luck})")
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -117,16 +118,13 @@ def print_lesion(settings: object, folder: Path, json: bool) -> None:
     """Print what is lost without each block, from a lesion's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Lesion
-    from residuum.reporting.lesion_view import without
+    from residuum.reporting.lesion_view import lines
     from residuum.runs import LESION, REPORT
 
     found = read_record(folder / LESION, Lesion)
     if json:
         return print_json(found)
-    print(f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures")
-    print("blocks   in the net's order, each left out alone; a negative figure is a gain")
-    for row in found.blocks:
-        print(f"{row.name:<20}{without(found, row)}")
+    print("\n".join(lines(found)))
     return print(f"report   {folder / REPORT}")
 
 

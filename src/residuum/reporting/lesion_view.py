@@ -34,8 +34,14 @@ def view_lesion(found: Lesion) -> DepthView:
     )
 
 
-def without(found: Lesion, row: LesionRow) -> str:
-    """Say for the terminal what is lost without a block, in the sign of the page, and of how many pictures."""
+def lines(found: Lesion) -> Iterator[str]:
+    """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
+    yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
+    yield "blocks   in the net's order, each left out alone; a negative figure is a gain"
+    yield from (f"{row.name:<20}{_without(found, row)}" for row in found.blocks)
+
+
+def _without(found: Lesion, row: LesionRow) -> str:
     if row.accuracy is None:
         return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
     right = round(row.accuracy * found.data.images)

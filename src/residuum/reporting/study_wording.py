@@ -2,7 +2,7 @@
 
 import math
 
-from residuum.records.study import Quantity
+from residuum.records.study import Quantity, with_spread
 from residuum.reporting.wording import NONE, short
 
 NO_VERDICT, ONE_NET = "no verdict", "one net"
@@ -30,7 +30,7 @@ def spread(mean: float | None, sd: float | None) -> str:
     """Write "9.12 ± 0.21"."""
     if sd is None or mean is None:
         return figure(mean)
-    return f"{figure(mean)} ± {f'{sd:.3g}' if abs(sd) < 1000 else figure(sd)}"
+    return with_spread(mean, sd) if abs(mean) < 10_000 and abs(sd) < 1000 else f"{figure(mean)} ± {figure(sd)}"
 
 
 def quantity_words(one: Quantity) -> str:
