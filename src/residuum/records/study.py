@@ -47,16 +47,8 @@ class Quantity(Record, frozen=True):
         return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
 
     def __str__(self) -> str:
-        spread = f"{self.mean:.4g}" if self.sd is None or self.exact else with_spread(self.mean, self.sd)
-        return spread + (f" {self.unit}" if self.unit else "")
-
-
-def with_spread(mean: float, sd: float) -> str:
-    """Write a mean to as many decimals as three digits of its standard deviation have: "73.412 ± 0.955"."""
-    if abs(mean) >= 10_000 or not 0.0001 <= sd < 1000:
-        return f"{mean:.4g} ± {sd:.3g}"
-    text = f"{sd:#.3g}".removesuffix(".")
-    return f"{mean:.{len(text.partition('.')[2])}f} ± {text}"
+        spread = f" ± {self.sd:.3g}" if self.sd is not None and not self.exact else ""
+        return f"{self.mean:.4g}{spread}" + (f" {self.unit}" if self.unit else "")
 
 
 class Part(Record, frozen=True):

@@ -29,6 +29,7 @@ def view_lesion(found: Lesion) -> DepthView:
             "Press a heading to sort.",
             HEADS,
             [_table_row(number, row, found.lost(row)) for number, row in enumerate(found.blocks, start=1)],
+            is_sorting=True,
         ),
         how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
     )
@@ -46,7 +47,7 @@ def _without(found: Lesion, row: LesionRow) -> str:
         return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
     right = round(row.accuracy * found.data.images)
     said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
-    return said + ("; changes the shape, so it cannot be taken out for good" if row.changes_shape else "")
+    return said + ("; changes the shape, so it stays" if row.changes_shape else "")
 
 
 def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
