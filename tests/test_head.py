@@ -229,7 +229,9 @@ def test_a_report_of_a_head_is_chinese_throughout(
     own = re.compile("<(style|script|bdi|code|pre)\\b.*?</\\1>|\u2068.*?\u2069", re.DOTALL)
     page = own.sub("", write_report([run]).read_text(encoding="utf-8"))
     texts = re.findall(r">([^<>]+)<", page) + re.findall(r' (?:title|aria-label|alt|data-note)="([^"]*)"', page)
-    assert {text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))} == set()
+    assert {
+        text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))
+    } == set()
     assert "以 bfloat16 计算（predict 默认以 float32 作答）" in page
 
 

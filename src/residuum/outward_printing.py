@@ -62,7 +62,9 @@ def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> 
         name = f"{'*' if row['here'] else ' '} {row['name']}"
         licence = row["licence"] or "not known"
         print(f"{name:<34}{row['net'] or '':<18}{size:>6}{top1:>9}  {licence:<14}{known:<16}{row['library']}")
-    print("\n* is on this machine. –: the hub tells it when the file is fetched. top-1: ImageNet's validation pictures,")
+    print(
+        "\n* is on this machine. –: the hub tells it when the file is fetched. top-1: ImageNet's validation pictures,"
+    )
     print("one crop of 224 px, as published; names of timm (with a dot) and OWNER/NAME of Hugging Face that are not")
     return print("listed can be fetched as well")
 

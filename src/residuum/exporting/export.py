@@ -85,7 +85,10 @@ def export(settings: ExportSettings) -> ExportedModel:
         write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
         file = whole / EXPORTED[ENGINES[settings.to]]
         about = described(classifier, settings)
-        say(f"writing the net for {settings.to}" + (f" in int8, on {len(pictures.calibration)} pictures" * settings.int8))
+        say(
+            f"writing the net for {settings.to}"
+            + (f" in int8, on {len(pictures.calibration)} pictures" * settings.int8)
+        )
         answering = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
         parity = _compared(classifier, compute, pictures, answering, settings)
         write_json(whole / PARITY, with_version(parity))
