@@ -215,6 +215,7 @@ def test_the_page_says_how_every_picture_was_judged(finished: runs.RunRecord, tm
     assert "each answered by a last layer fitted without it" in page
     assert "final figures are for all training pictures" in page
     assert "each of the 24 training pictures was answered by a last layer that had not seen it" in page
+    assert "step 0" not in page
 
 
 def test_a_report_of_a_head_is_chinese_throughout(
@@ -245,12 +246,17 @@ def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
         train(TrainSettings(resume=str(finished.path)))
 
 
-def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(start: Path, tmp_path: Path) -> None:
+def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing = list[str]()
+    monkeypatch.setattr(features_file, "show_progress", lambda what: doing.append(what) or (lambda done, total: None))
     pictures(tmp_path / "data" / "train", 8)
     pictures(tmp_path / "data" / "val", 5, seed=1)
     out = tmp_path / "run"
     record = train(TrainSettings(str(tmp_path / "data"), start=str(start), precision="float32", out=str(out)))
     assert record.evaluation is not None
+    assert doing[:2] == ["features of the training pictures", "features of the validation pictures"]
     assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
     (kept,) = [read_record(path, KeptEvaluation) for path in (out / runs.EVALUATIONS).iterdir()]
     assert (kept.split, kept.images, kept.same_data_as_training) == ("out-of-fold", 16, True)
