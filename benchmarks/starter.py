@@ -42,7 +42,7 @@ NAME = "thumbnails"
 PIXELS = 32
 """The thumbnails' side."""
 SIDE = 96
-"""Pixels at which photographs are shown by default: chosen out of fold (docs/log.md)."""
+"""Pixels at which photographs are shown by default, and at half of it: chosen out of fold (docs/log.md)."""
 
 
 def without(data: Path, name: str, out: Path) -> None:
@@ -86,7 +86,7 @@ def starter(net: ResNet, data: ImageData) -> ModelFile:
         versions=machine.environment(),
         lineage=(made,),
         classes=data.classes,
-        preprocessing=View(image_size=SIDE, resize_to=SIDE),
+        preprocessing=View(image_size=SIDE, resize_to=SIDE, views="halved"),
         net=net.spec.as_json(),
     )
     shown = {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}

@@ -41,7 +41,8 @@ exit 0
     "scontrol": r"""
 [ "$1" = requeue ] || exit 1
 echo PENDING > "$JOBS/$2.state"
-( sleep 0.5; "$(dirname "$0")/run-job" $2 ) > /dev/null 2>&1 &
+job=$(cat "$JOBS/$2.pid")
+( while kill -0 $job; do sleep 0.1; done; sleep 0.5; "$(dirname "$0")/run-job" $2 ) > /dev/null 2>&1 &
 """,
 }
 

@@ -8,17 +8,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from small_start import coloured_noise, small_model
+from torch.nn.functional import interpolate
 
 import residuum
 from residuum import Answer, Predictor, Unanswered, UserError
 from residuum.data.decode import BrokenPicture, decode
+from residuum.engines.graph import net_graph
 from residuum.evaluation.heat_maps import METHODS
+from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.loading import load as load_classifier
 from residuum.loading import save_classifier
 from residuum.records.model import Provenance
@@ -123,19 +127,31 @@ def test_threads_share_one_predictor_and_nothing_is_read_again(
             assert_same(found, alone)
 
 
-def test_a_model_whose_answers_are_means_of_mirrored_views_is_asked_so(model: Path, folder: Path, tmp_path: Path):
-    """The mean of the logits, of what the net says of a picture and of its mirror image."""
-    plain = load_classifier(model)
-    how = replace(plain.preprocessing, views="mirrored")
-    save_classifier(tmp_path / "mirrored.safetensors", plain.net, plain.spec, CLASSES, how, Provenance())
-    mirrored = residuum.load(tmp_path / "mirrored.safetensors", threads=1)
-    images = mirrored.preprocess(folder / "red")
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime"])
+@pytest.mark.parametrize("views", ["mirrored", "halved"])
+def test_a_model_whose_answers_are_means_of_two_views_is_asked_so(
+    model: Path, folder: Path, tmp_path: Path, views: Any, engine: Any
+):
+    """The mean of the logits, of what the net says of a picture and of its mirror image, or of it at half its side."""
+    plain, other = (
+        load_classifier(model),
+        {"mirrored": lambda x: x.flip(3), "halved": lambda x: interpolate(x, scale_factor=0.5, mode="area")}[views],
+    )
+    how = replace(plain.preprocessing, views=views)
+    save_classifier(tmp_path / "two.safetensors", plain.net, plain.spec, CLASSES, how, Provenance())
+    both = residuum.load(tmp_path / "two.safetensors", threads=1, engine=engine, precision="float32")
+    images = both.preprocess(folder / "red")
     with torch.inference_mode():
-        expected = torch.softmax((plain.net(images) + plain.net(images.flip(3))) / 2, 1)
-    found = mirrored.predict(folder / "red", top=3)
+        expected = torch.softmax((plain.net(images) + plain.net(other(images))) / 2, 1)
+    found = both.predict(folder / "red", top=3)
     for answer, each in zip(found, expected, strict=True):
         assert answer.probabilities == pytest.approx(each.sort(descending=True).values.tolist(), abs=1e-6)
     assert found[0].probabilities != pytest.approx(residuum.load(model).predict(folder / "red/0.png").probabilities)
+    explained = answers_with_blocks_off(plain.net, images, (), views)[-1][1]
+    torch.testing.assert_close(explained, expected)
+    if engine == "onnxruntime":  # the weights lie in the graph once
+        sizes = [net_graph(plain.net, each).ByteSize() for each in (plain.preprocessing, how)]
+        assert sizes[1] < sizes[0] + 10_000
 
 
 def test_bad_pictures_do_not_stop_the_others(predictor: Predictor, folder: Path):

@@ -8,19 +8,25 @@ from torch import nn
 from residuum.choices import Views
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch
-from residuum.data.preprocess import Preprocessing
+from residuum.data.preprocess import Preprocessing, weighted
 from residuum.evaluation.evaluate import probabilities, protocol
-from residuum.evaluation.views import weighted
 
-VIEWS: tuple[Views, ...] = ("single", "mirrored", "shifted")
+VIEWS: tuple[Views, ...] = ("single", "mirrored", "shifted", "halved")
 
 
-@pytest.mark.parametrize(("views", "count"), [("single", 1), ("mirrored", 2), ("shifted", 6)])
+@pytest.mark.parametrize(("views", "count"), [("single", 1), ("mirrored", 2), ("shifted", 6), ("halved", 2)])
 def test_the_weights_add_up_to_one(views: Views, count: int) -> None:
     found = weighted(torch.randn(2, 3, 8, 8), views)
     assert len(found) == count
     assert sum(weight for weight, _ in found) == pytest.approx(1)
-    assert all(view.shape == (2, 3, 8, 8) for _, view in found)
+    assert all(view.shape[:2] == (2, 3) and view.shape[2:] in {(8, 8), (4, 4)} for _, view in found)
+
+
+def test_a_view_at_half_the_side_is_the_mean_of_four_pixels() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    (_, same), (_, half) = weighted(images, "halved")
+    assert torch.equal(same, images)
+    torch.testing.assert_close(half, images.unflatten(2, (4, 2)).unflatten(4, (4, 2)).mean((3, 5)))
 
 
 def test_shifted_views_move_by_a_pixel_each_way_and_are_mirrored() -> None:
@@ -37,7 +43,8 @@ def test_shifted_views_move_by_a_pixel_each_way_and_are_mirrored() -> None:
 @pytest.mark.parametrize("views", VIEWS)
 def test_answers_are_the_softmax_of_the_weighted_mean(views: Views) -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, 5))
+    net.eval()
     images = torch.randn(7, 3, 8, 8)
     batch = Batch(images, torch.zeros(7, dtype=torch.long), np.arange(7), 0)
     compute = choose_compute("cpu", "float32")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residuum import runs
-from residuum.data.preprocess import Preprocessing
+from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.models.file import ModelFile, build_net, read_model, write_model
@@ -61,10 +61,8 @@ class Classifier:
         """(B, 3, S, S) preprocessed images to what the last layer reads of them, (B, D): the mean over the views that
         the model is asked by, of which the last layer makes the mean of their logits.
         """
-        found = self.net.features(images)
-        if self.preprocessing.views == "mirrored":
-            found = (found + self.net.features(images.flip(3))) / 2
-        return found
+        shown = weighted(images, self.preprocessing.views)
+        return torch.stack([weight * self.net.features(view) for weight, view in shown]).sum(0)
 
 
 def load_for(verb: str, model: str | Path | None) -> Classifier:

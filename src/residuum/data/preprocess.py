@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
 
 from residuum.choices import Interpolation, Views
 from residuum.recipe import Recipe
@@ -22,7 +23,7 @@ class Preprocessing:
     """How a decoded picture becomes input: shorter side to `resize_to`, central S×S, minus mean, over std.
 
     `mean` is (3,) or, where the mean picture is subtracted, (S, S, 3); `std` is (3,); both in units of 0..255. The mean
-    logits of the `views` of what comes of it are the answer (evaluation/views.py).
+    logits of the `views` of what comes of it are the answer (`weighted`).
     """
 
     image_size: int
@@ -47,6 +48,24 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
 def _whole_rows(values: NDArray[np.float32], side: int) -> Tensor:
     """(3,) or (S, S, 3) to (3·S,) or (S, 3·S): one number for each of the numbers in a row of pixels."""
     return torch.from_numpy(np.tile(values, side) if values.ndim == 1 else values.reshape(side, -1))
+
+
+def weighted(images: Tensor, views: Views) -> list[tuple[float, Tensor]]:
+    """Return views of (B, C, S, S), each with its weight in the mean answer; the weights add up to one.
+
+    "shifted": the picture counts half, and a quarter each that moved up and left and that moved down and right by a
+    pixel, their borders reflected; then all three mirrored (Jordan 2024, arXiv 2404.00498, sec. 3.4). "halved": the
+    picture, and its means of 2×2 pixels.
+    """
+    if views == "halved":
+        return [(0.5, images), (0.5, avg_pool2d(images, 2))]
+    plain = [(1.0, images)]
+    if views == "shifted":
+        wide = pad(images, (1, 1, 1, 1), mode="reflect")
+        plain = [(0.5, images), (0.25, wide[:, :, 2:, 2:]), (0.25, wide[:, :, :-2, :-2])]
+    if views == "single":
+        return plain
+    return [(weight / 2, view) for weight, each in plain for view in (each, each.flip(3))]
 
 
 def measure(images: NDArray[np.uint8] | None, image_size: int, resize_to: int, recipe: Recipe) -> Preprocessing:

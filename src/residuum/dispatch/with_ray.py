@@ -6,8 +6,10 @@ on a path that all machines share, holds all there is to know.
 
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -103,6 +105,7 @@ def connected(where: WhereTrained) -> Iterator[Any]:
         raise UserError("--on ray needs the package ray", "", installing("ray")) from error
     passed = {name: os.environ[name] for name in OURS if name in os.environ}
     alone: dict[str, Any] = {"num_cpus": where.at_once or machine.cores(), "include_dashboard": False}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
             address,
@@ -115,6 +118,8 @@ def connected(where: WhereTrained) -> Iterator[Any]:
         raise UserError(
             f"there is no Ray cluster at {address}", str(error).split("\n")[0], "check --address"
         ) from error
+    if on_sigterm is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_sigterm)  # ray.init puts one of its own there, which ends this process
     try:
         with redirect_stdout(sys.stderr):  # where Ray prints that a worker was lost, figures go
             yield ray

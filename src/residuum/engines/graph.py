@@ -33,6 +33,7 @@ class Nodes:
         self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
+        self.known: dict[Any, str] = {}
 
     def add(self, kind: str, *reads: str, gives: str = "", **attributes: Any) -> str:
         """Append a node, and return the name of the tensor that it gives."""
@@ -42,10 +43,12 @@ class Nodes:
 
     def constant(self, value: NDArray[np.generic] | Sequence[int] | Tensor) -> str:
         """Store numbers (a list is of int64), and return the name of their tensor."""
-        array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-        name = f"{self.prefix}constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+        array = np.ascontiguousarray(value.detach().numpy() if isinstance(value, Tensor) else value)
+        content = (array.dtype, array.shape, array.tobytes())
+        if content not in self.known:  # a net that is asked twice has its weights once
+            self.known[content] = f"{self.prefix}constant{len(self.constants)}"
+            self.constants.append(numpy_helper.from_array(array, self.known[content]))
+        return self.known[content]
 
     def model(self, inputs: Sequence[ValueInfoProto], net: ResNet) -> ModelProto:
         """Return the graph as a model with the two results of a net."""
@@ -73,15 +76,26 @@ def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     if how.views == "mirrored":
         ends = ([-1], [np.iinfo(np.int64).min], [3], [-1])
         x = nodes.add("Concat", x, nodes.add("Slice", x, *map(nodes.constant, ends)), axis=0)
-    for part in (net.stem, net.stages, net.end, net.pool):
-        x = _layer(nodes, part, x)
-    if how.views == "mirrored":  # the last layer is linear: of mean features it makes the mean of the logits
-        pairs = nodes.add("Reshape", x, nodes.constant([2, -1, net.fc.in_features]))
+    found = _pooled(nodes, net, x)
+    # the last layer is linear: of mean features it makes the mean of the logits
+    if how.views == "mirrored":
+        pairs = nodes.add("Reshape", found, nodes.constant([2, -1, net.fc.in_features]))
         nodes.add("ReduceMean", pairs, nodes.constant([0]), gives=FEATURES, keepdims=0)
+    elif how.views == "halved":
+        halved = _pooled(nodes, net, nodes.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]))
+        both = nodes.add("Add", nodes.add("Flatten", found), nodes.add("Flatten", halved))
+        nodes.add("Mul", both, nodes.constant(np.array(0.5, np.float32)), gives=FEATURES)
     else:
-        nodes.add("Flatten", x, gives=FEATURES)
+        nodes.add("Flatten", found, gives=FEATURES)
     logits = nodes.add("Gemm", FEATURES, nodes.constant(net.fc.weight), nodes.constant(net.fc.bias), transB=1)
     nodes.add("Softmax", logits, gives=PROBABILITIES, axis=1)
+
+
+def _pooled(nodes: Nodes, net: ResNet, x: str) -> str:
+    """Append what takes (B, 3, S, S) to pooled features."""
+    for part in (net.stem, net.stages, net.end, net.pool):
+        x = _layer(nodes, part, x)
+    return x
 
 
 def _normalised(nodes: Nodes, how: Preprocessing) -> str:

@@ -14,12 +14,12 @@ from residuum.choices import EvaluationViews, Precision, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
 from residuum.data.contract import ColumnNames, Split
-from residuum.data.preprocess import Preprocessing
+from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
 from residuum.evaluation.metrics import SMALLEST, judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
-from residuum.evaluation.views import SAID, weighted
+from residuum.evaluation.views import SAID
 from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
 from residuum.plain_data import as_json

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from residuum.choices import Views
 from residuum.errors import UserError
@@ -17,22 +17,8 @@ SAID: dict[Views, str] = {
     "single": "single view",
     "mirrored": "picture and mirror image",
     "shifted": "picture and mirror image, each also moved by a pixel",
+    "halved": "picture, also at half its side",
 }
-
-
-def weighted(images: Tensor, views: Views) -> list[tuple[float, Tensor]]:
-    """Return views of (B, C, S, S), each with its weight in the mean answer; the weights add up to one.
-
-    "shifted": the picture counts half, and a quarter each that moved up and left and that moved down and right by a
-    pixel, their borders reflected; then all three mirrored (Jordan 2024, arXiv 2404.00498, sec. 3.4).
-    """
-    plain = [(1.0, images)]
-    if views == "shifted":
-        wide = pad(images, (1, 1, 1, 1), mode="reflect")
-        plain = [(0.5, images), (0.25, wide[:, :, 2:, 2:]), (0.25, wide[:, :, :-2, :-2])]
-    if views == "single":
-        return plain
-    return [(weight / 2, view) for weight, each in plain for view in (each, each.flip(3))]
 
 
 def five_crop(images: Tensor, side: int) -> Tensor:

@@ -14,6 +14,8 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
+from residuum.choices import Views
+from residuum.data.preprocess import weighted
 from residuum.depth.measure import shortcut_alone
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError, nearest
@@ -24,8 +26,11 @@ from residuum.models.spec import NetSpec
 
 
 @torch.inference_mode()
-def answers_with_blocks_off(net: ResNet, images: Tensor, off: Collection[str] = ()) -> list[tuple[str, Tensor]]:
-    """Return each block's name with (B, K) probabilities of (B, 3, S, S) pictures, as if the net ended behind it.
+def answers_with_blocks_off(
+    net: ResNet, images: Tensor, off: Collection[str] = (), views: Views = "single"
+) -> list[tuple[str, Tensor]]:
+    """Return each block's name with (B, K) probabilities of (B, 3, S, S) pictures, as if the net ended behind it: those
+    of the mean logits of the `views`.
 
     The last are the net's own with those blocks `off`. Of a plain net blocks are left out which have one behind them
     that changes the shape. Every block is computed once: the answers after all of them go on together.
@@ -34,6 +39,13 @@ def answers_with_blocks_off(net: ResNet, images: Tensor, off: Collection[str] = 
         UserError: there is no such block, or it changes the shape.
     """
     check_off(net.spec, off)
+    shown = [(weight, _logits_behind(net, view, off)) for weight, view in weighted(images, views)]
+    mean = [sum((weight * of[i][1] for weight, of in shown), torch.zeros(())) for i in range(len(shown[0][1]))]
+    return [(name, torch.softmax(logits, 1)) for (name, _), logits in zip(shown[0][1], mean, strict=True)]
+
+
+def _logits_behind(net: ResNet, images: Tensor, off: Collection[str]) -> list[tuple[str, Tensor]]:
+    """Return each block's name with the (B, K) logits behind it."""
     behind: list[tuple[str, Tensor]] = []
     x = net.stem(images)
     for name, block in net.blocks():
@@ -45,8 +57,8 @@ def answers_with_blocks_off(net: ResNet, images: Tensor, off: Collection[str] = 
             behind = list(zip(names, _passed(block, torch.cat(maps)).chunk(len(names)), strict=True))
         x = _passed(block, x) if name in off else block(x)
         behind.append((name, x))
-    answers = torch.softmax(net.head(torch.cat([maps for _, maps in behind])).float(), dim=1)
-    return list(zip((name for name, _ in behind), answers.chunk(len(behind)), strict=True))
+    logits = net.head(torch.cat([maps for _, maps in behind])).float()
+    return list(zip((name for name, _ in behind), logits.chunk(len(behind)), strict=True))
 
 
 def _passed(block: ResidualBlock, x: Tensor) -> Tensor:

@@ -164,8 +164,8 @@ def explained(
 
     The answers are computed in float32, the maps, for which a net answers a hundred times, as `compute` says.
     """
-    net, classes = classifier.net, classifier.classes
-    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images)]
+    net, classes, views = classifier.net, classifier.classes, classifier.preprocessing.views
+    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
     with compute.autocast() if compute else nullcontext():

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 from torch.nn.functional import interpolate
 
+from residuum.choices import Views
+from residuum.data.preprocess import weighted
 from residuum.engines.names import PICTURES
 from residuum.loading import Classifier
 
@@ -26,7 +28,7 @@ class FromPictures(nn.Module):
         how = classifier.preprocessing
         self.net = deepcopy(classifier.net).to(memory_format=torch.contiguous_format)  # as it is written whole
         self.side, self.shorter, self.mode = how.image_size, how.resize_to, how.interpolation
-        self.mirrored = how.views == "mirrored"
+        self.shown: Views = how.views
         for name, values in (("mean", how.mean), ("std", how.std)):
             tensor = torch.from_numpy(values)
             tensor = tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor[:, None, None]
@@ -36,9 +38,7 @@ class FromPictures(nn.Module):
         """(B, H, W, 3) to (B, K) and (B, D)."""
         x = self._views(pictures).to(torch.float32)
         x = (x - self.mean) / self.std
-        features = self.net.features(x)
-        if self.mirrored:
-            features = (features + self.net.features(x.flip(3))) / 2
+        features = torch.stack([weight * self.net.features(view) for weight, view in weighted(x, self.shown)]).sum(0)
         return torch.softmax(self.net.fc(features), 1), features
 
     def _views(self, pictures: Tensor) -> Tensor:

@@ -18,4 +18,5 @@ def head(task: Task) -> Recipe:
         schedule=OneCycle(peak=0.0, climb=0.0),
         augmentation=Augmentation(flip=False),
         frozen_statistics=True,
+        views="halved" if task.halved else "single",
     )

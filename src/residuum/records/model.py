@@ -116,7 +116,7 @@ class View(Record, frozen=True, kw_only=True):
     """Shorter side before the central square is cut out, in pixels."""
     interpolation: Interpolation = "bilinear"
     views: Views = "single"
-    """What is averaged to an answer, in use and in judging: evaluation/views.py."""
+    """What is averaged to an answer, in use and in judging: `weighted` in data/preprocess.py."""
     greys: tuple[Count, Count] | None = None
     """What becomes black and white of greys of more than 8 bits, where the training pictures used few of 16."""
 

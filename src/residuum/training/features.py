@@ -21,6 +21,7 @@ from residuum.compute import Compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Loader
 from residuum.data.cache import DECODE_VERSION, content_key
+from residuum.data.preprocess import weighted
 from residuum.errors import Stopped, UserError
 from residuum.files import write_whole
 from residuum.models.file import digest, read_tensors, sealed
@@ -30,6 +31,7 @@ from residuum.models.resnet import ResNet
 BATCH = 32
 """Pictures in one step: few enough for a stop to be heeded soon."""
 
+SHOWN: dict[Views, str] = {"single": "", "mirrored": ", mirrored", "halved": ", at half the side"}
 _NAME = "features"
 
 
@@ -52,30 +54,24 @@ def features(
     """
     assert views != "shifted"
     named = f"features of the {'training' if split == 'train' else split} pictures"
-    found = _of_one_view(net, loader, compute, asked_to_stop, named, mirrored=False)
-    if views == "mirrored":
-        found = (found + _of_one_view(net, loader, compute, asked_to_stop, named, mirrored=True)) * np.float32(0.5)
+    found = _of_last_view(net, loader, compute, asked_to_stop, named, "single")
+    if views != "single":
+        found = (found + _of_last_view(net, loader, compute, asked_to_stop, named, views)) * np.float32(0.5)
     return found
 
 
-def _of_one_view(
-    net: ResNet,
-    loader: Loader,
-    compute: Compute,
-    asked_to_stop: Callable[[], int | None],
-    named: str,
-    *,
-    mirrored: bool,
+def _of_last_view(
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
 ) -> NDArray[np.float32]:
-    """Return (N, D) of the pictures, or of their mirror images."""
-    content = (*_key(net, loader, compute), *(["mirrored"] if mirrored else []))
+    """Return (N, D) of the last of these views: the pictures, their mirror images, or the pictures halved."""
+    content = (*_key(net, loader, compute), *([views] if views != "single" else []))
     key = hashlib.sha256(repr(content).encode()).hexdigest()
     path = machine.cache_folder() / _NAME / f"{key}.safetensors"
     with suppress(UserError, KeyError):  # not there, or damaged
         kept = read_tensors(path)[0][_NAME].numpy()
         if kept.shape == (len(loader.split), net.fc.in_features) and kept.dtype == np.float32:
             return kept
-    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, mirrored)
+    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, views)
     try:
         write_whole(path, sealed({_NAME: found}, {}))
     except UserError as error:
@@ -96,15 +92,15 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
 
 
 def _computed(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, mirrored: bool
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
 ) -> Tensor:
     """Let the net compute, its last layer out of the way."""
     forward, parts, done = make_forward(net.eval(), compute), [], 0
-    progress = show_progress(f"{named}, mirrored" if mirrored else named)
+    progress = show_progress(named + SHOWN[views])
     with without_last_layer(net):
         for batch in loader:
             with compute.autocast():
-                parts.append(forward(batch.images.flip(3) if mirrored else batch.images).float().cpu())
+                parts.append(forward(weighted(batch.images, views)[-1][1]).float().cpu())
             done += len(batch.rows)
             progress(done, len(loader.split))
             if (code := asked_to_stop()) is not None:

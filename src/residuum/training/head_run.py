@@ -82,7 +82,8 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     net = make_net(resolved)
     resolved.compute.place(net)
     try:
-        fitted = _fitted(net, resolved, loaders, "single", asked_to_stop)
+        views: Views = "halved" if resolved.recipe.views == "halved" else "single"
+        fitted = _fitted(net, resolved, loaders, views, asked_to_stop)
         _tell(run, fitted.found.head, loaders["train"].split.labels)
         if resolved.recipe.views == "mirrored" and loaders["train"].preprocessing.mean.ndim == 1:
             averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)

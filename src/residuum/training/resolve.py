@@ -272,6 +272,7 @@ def _task(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         folded=start is not None and is_folded(start.net),
+        halved=start is not None and start.preprocessing.views == "halved",
     )
 
 

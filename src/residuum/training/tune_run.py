@@ -19,10 +19,10 @@ from torch import Tensor
 from residuum import runs
 from residuum.console import show_progress, warn
 from residuum.data.batches import Served
+from residuum.data.preprocess import weighted
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
 from residuum.evaluation.metrics import Probabilities
-from residuum.evaluation.views import weighted
 from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
