@@ -18,11 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from small_start import coloured_noise, small_model
 from test_report import change
 
-from residuum import machine, runs
+from residuum import chinese, machine, runs
 from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.views import SAID
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
 from residuum.models.named import named
@@ -234,6 +235,8 @@ def test_a_report_of_a_head_is_chinese_throughout(
         text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))
     } == set()
     assert "以 bfloat16 计算（predict 默认以 float32 作答）" in page
+    shown = [chinese.said(f"{words}, shorter side 36 (bicubic), central 32×32") for words in SAID.values()]
+    assert [one for one in shown if re.search("[A-Za-z]{2}", one.replace("bicubic", ""))] == []
 
 
 def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
