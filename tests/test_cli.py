@@ -4,6 +4,7 @@ import io
 import json
 import os
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ import residuum
 from residuum import runs
 from residuum.cli import main
 from residuum.files import read_json
+from residuum.plain_data import command_line
 from residuum.settings import TrainSettings
 
 
@@ -292,6 +294,48 @@ def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
     assert recorded.replace("'", "") == "residuum train digits --blocks 1 1 1 --epochs 3 --batch-size 64"
 
 
+@pytest.mark.parametrize(
+    ("words", "room"),
+    [
+        (["train", "digits"], "training.run"),
+        (["export", "MODEL", "--to", "onnx"], "exporting.export"),
+        (["explain", "MODEL", "PICTURE"], "explanation.explain"),
+        (["lesion", "MODEL"], "depth.lesion"),
+        (["trim", "MODEL"], "depth.trim"),
+        (["grow", "MODEL", "--to", "20"], "depth.grow"),
+        (["predict", "MODEL", "PICTURE"], "prediction.predict"),
+    ],
+)
+def test_a_taken_place_is_refused_before_anything_is_imported(
+    words: list[str], room: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    monkeypatch.setitem(sys.modules, f"residuum.{room}", None)  # to import it raises
+    out = tmp_path / "notes.txt" if words[0] in {"grow", "predict"} else tmp_path
+    code, _, err = command([*words, "--out", out], capsys, monkeypatch)
+    assert code == 2
+    assert f"error: {out} exists" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["lesion", "my run", "--images", "50"],
+        ["evaluate", "RUN", "DATA", "--with", "A", "B", "--skip-broken"],
+        ["data", "check", "PHOTOS"],
+        ["train", "digits", "--lr", "0.1", "--no-flip", "--blocks", "2", "2", "2"],
+    ],
+)
+def test_what_was_asked_is_said_as_the_command_that_asks_it_again(words: list[str]) -> None:
+    from residuum.cli import _settings_of
+
+    verb = " ".join(words[:2]) if words[0] == "data" else words[0]
+    asked = _settings_of(tuple(words))
+    said = shlex.split(command_line(verb, asked))
+    assert sorted(said) == sorted(["residuum", *words])
+    assert _settings_of(tuple(said[1:])) == asked
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     from residuum.cli import app
@@ -312,6 +356,11 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert f"--start {grown}" in out
     before, after = (json.loads(command(["evaluate", m, "--json"], capsys, monkeypatch)[1]) for m in (run, grown))
     assert before["top1"] == after["top1"]
+    words = ["lesion", run, "--images", "20"]
+    code, out, err = command(words, capsys, monkeypatch)
+    assert code == 0
+    assert err.splitlines()[0] == f"residuum lesion {run} --images 20"
+    assert next(run.glob(f"run-lesion-*/{runs.REPORT}")).exists()
     code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
     assert code == 0
     figures = read_json(examined / "lesion.json")

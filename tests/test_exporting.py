@@ -1,8 +1,10 @@
 """Exports: what other programs compute from whole pictures is what the run answers; and which engine is fastest."""
 
+import ast
 import contextlib
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -23,7 +25,7 @@ from browser import Tab
 from msgspec import structs
 from numpy.typing import NDArray
 from page_reading import in_browser
-from PIL import Image
+from PIL import ExifTags, Image
 from small_start import SPEC
 
 from residuum import loading, runs
@@ -199,14 +201,35 @@ for name in ("torch", "onnx", "openvino_telemetry", "sklearn", "pyarrow"):
 @pytest.mark.parametrize("to", TARGETS)
 def test_the_python_beside_an_export_uses_it(
     to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(sys, "argv", ["use", str(pictures / "2.png")])
     runpy.run_path(str(exported[to].path / f"use_{to}.py"))
-    first = capsys.readouterr().out.splitlines()[0]
+    said, warned = capfd.readouterr()
+    first = said.splitlines()[0]
+    assert warned == ""
     mine = own(model, pictures / "2.png")[0]
     assert first.endswith(f"%  {CLASSES[int(mine.argmax())]}")
     assert abs(float(first.split("%")[0]) - 100 * mine.max()) < 0.6
+
+
+def test_the_code_on_the_page_uses_an_export(
+    exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    page = Path(__file__).parent.parent / "docs" / "tutorials" / "page.md"
+    shown = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    picture = Image.open(pictures / "2.png").transpose(Image.Transpose.ROTATE_90)
+    picture.getexif()[ExifTags.Base.Orientation] = 6  # as a camera that was held upright
+    picture.save(tmp_path / "PICTURE", "PNG", exif=picture.getexif())
+    (tmp_path / "exported").symlink_to(exported["onnx"].path)
+    monkeypatch.chdir(tmp_path)
+    exec(shown[0], {})
+    said, warned = capfd.readouterr()
+    assert warned == ""
+    answers = ast.literal_eval(said)
+    assert tuple(answers) == CLASSES
+    np.testing.assert_allclose([*answers.values()], own(model, pictures / "2.png")[0], atol=6e-3)
 
 
 @pytest.mark.slow

@@ -168,6 +168,24 @@ def test_a_name_with_control_characters_stays_on_one_line(tmp_path: Path) -> Non
     assert data.train.pictures.encoded(1) == data.train.pictures.encoded(0)
 
 
+@pytest.mark.parametrize(
+    ("held", "said"),
+    {
+        "": "it is empty",
+        "a/": "'a' in it holds nothing",
+        "a/x.txt": "holds files, but no pictures",
+        "x.txt": "has neither",
+    }.items(),
+)
+def test_the_true_reason_is_given_where_there_are_no_pictures(held: str, said: str, tmp_path: Path) -> None:
+    place = tmp_path / "given" / held
+    (place if held.endswith("/") or not held else place.parent).mkdir(parents=True)
+    if held.endswith("txt"):
+        place.touch()
+    with pytest.raises(UserError, match=said):
+        open_data(str(tmp_path / "given"))
+
+
 def test_a_fifo_and_a_table_of_another_kind_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
     (tmp_path / "t.csv").write_text("a,b")

@@ -36,6 +36,7 @@ BASE = {
     "records",
     "machine",
     "lock",
+    "apart",
     "runs",
 }
 PARTS = BASE | {"kernels", "fastest", "compute", "models", "data", "recipes"}
@@ -74,7 +75,8 @@ LADDER = {
     "machine": {"records", "version"},
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "lock": {"errors", "files", "records"},
-    "runs": {"errors", "files", "lock", "records"},
+    "apart": {"errors"},
+    "runs": {"apart", "errors", "files", "lock", "records"},
     "tracking": BASE,
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
@@ -102,7 +104,7 @@ LADDER = {
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "outward_printing": ALL | {"printing"},
-    "verb": {"errors"},
+    "verb": {"errors", "runs", "version"},
     "verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},

@@ -20,6 +20,7 @@ import made_up_records as made
 import pytest
 
 from residuum import console, machine, runs
+from residuum.apart import refuse_below
 from residuum.console import say
 from residuum.data import workers
 from residuum.errors import UserError
@@ -69,9 +70,9 @@ def test_where_pictures_lie_that_are_links_is_not_written_to(tmp_path: Path) -> 
         place.mkdir(parents=True)
         link.symlink_to(place)
         with pytest.raises(UserError, match="lies in the folder of the pictures"):
-            runs.refuse_below(place / "run", str(photos))
+            refuse_below(place / "run", str(photos))
     (photos / "up").symlink_to(tmp_path)  # which is not followed
-    runs.refuse_below(kept / "run", str(photos))
+    refuse_below(kept / "run", str(photos))
 
 
 def test_a_file_is_no_run_and_is_not_gone_on_with(tmp_path: Path) -> None:

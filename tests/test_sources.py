@@ -20,6 +20,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision.datasets import ImageFolder
 
+from residuum import runs
 from residuum.data.class_names import natural_key
 from residuum.data.decode import decode
 from residuum.data.digits import digits
@@ -440,9 +441,16 @@ def test_open_data_sees_what_a_folder_holds(tmp_path, monkeypatch):
     pets = open_data("./pets")
     assert (pets.name, pets.source, pets.classes) == ("pets", str(tmp_path / "pets"), ["cat", "dog"])
     assert open_data("rows").classes == ["0", "1"]
-    assert open_data("digits").source == "digits"
+    for held in ("", runs.SETTINGS, "picture/0.png"):  # nothing, a run, and that with pictures in it
+        (tmp_path / "digits" / held).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "digits" / held).touch() if held else (tmp_path / "digits").mkdir()
+        assert open_data("digits").source == "digits"
+        with pytest.raises(UserError, match=r"digits holds (no data set|only one class)"):
+            open_data("./digits")
+    shutil.rmtree(tmp_path / "digits")
     make(tmp_path, "digits/cat/1.png", "digits/dog/1.png")
     assert open_data("digits").source == str(tmp_path / "digits")
+    assert open_data("digits", recorded=True).source == "digits"
     monkeypatch.chdir(tmp_path / "pets")
     assert open_data(".").name == open_data("../pets").name == "pets"
 

@@ -448,14 +448,14 @@ def test_without_weights_the_starter_serves_and_better_ones_are_named(
     assert resolve(TrainSettings(photos, precision="float32")).recipe.name == "quick"
     said = capsys.readouterr().err
     assert "12 photographs are few for a new net" in said
-    assert "residuum weights fetch resnet50, then the same command again" in said
+    assert "residuum weights fetch resnet50, then this command again with --start resnet50" in said
     with pytest.raises(UserError, match="brings no starter"):
         resolve(TrainSettings(photos, start="starter"))
     monkeypatch.setattr(on_this_machine, "STARTER_FILE", model)
     record = train(TrainSettings(photos, precision="float32", out=tmp_path / "run"))
     said = capsys.readouterr().err
     assert "starts from residuum's own starter" in said
-    assert "residuum weights fetch resnet50" in said
+    assert "with --start resnet50 and another --out" in said
     assert (record.settings.settings["start"], record.settings.settings["recipe"]) == ("starter", "head")
     assert residuum.weights_list(here=True)[0]["name"] == "starter"
 

@@ -25,8 +25,8 @@ from cyclopts.config import Dict
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
-from residuum.plain_data import as_json, by_place
-from residuum.printing import print_json, say_settings
+from residuum.plain_data import as_json, by_place, command_line
+from residuum.printing import print_json
 from residuum.verb import Verb
 from residuum.version import VERSION
 
@@ -90,7 +90,7 @@ def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
         if ranks.launched() > 1 and verb.name not in TOGETHER:
             raise UserError(f"{verb.name} is for one process", "", "call it without torchrun")
         if verb.announced:
-            say_settings(verb.name, given)
+            say(command_line(verb.name, given))
         found = verb.run(given)
         if ranks.is_first_launched():
             verb.show(given, found, json)

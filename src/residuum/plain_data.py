@@ -1,6 +1,8 @@
-"""Settings as plain data: checked when they are built, told apart from their defaults, written as JSON."""
+"""Settings as plain data: checked when they are built, told apart from their defaults, written as JSON or
+as a command."""
 
 import re
+import shlex
 from dataclasses import Field, asdict, dataclass, fields
 from numbers import Integral, Real
 from pathlib import Path, PurePath
@@ -128,6 +130,18 @@ def explicit(settings: Any) -> dict[str, Any]:
         for field in fields(settings)
         if getattr(settings, field.name) != field.default
     }
+
+
+def command_line(verb: str, settings: Any) -> str:
+    """Return what was asked of a verb as the command that asks the same."""
+    words, given = list[str](), explicit(settings)
+    for field in by_place(settings):
+        if field.name in given:
+            value = given[field.name]
+            named = "--no-" + flag(field.name)[2:] if value is False else flag(field.name)
+            words += [named] if field.kw_only else []
+            words += [] if isinstance(value, bool) else map(str, value if isinstance(value, tuple) else [value])
+    return " ".join(["residuum", verb, *map(shlex.quote, words)])
 
 
 def asked(part: type, settings: Any) -> dict[str, Any]:

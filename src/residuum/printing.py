@@ -1,4 +1,4 @@
-"""What the command prints: figures on stdout, settings on stderr. The records are imported when there is one to print,
+"""What the command prints: figures on stdout. The records are imported when there is one to print,
 so that help is instant.
 """
 
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
-from residuum.plain_data import by_place
 
 if TYPE_CHECKING:
     from residuum.explanation.explain import Explanation
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
     from residuum.records.review import Review
     from residuum.runs import RunRecord
     from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings, SweepSettings
-
-
-def say_settings(verb: str, settings: Any) -> None:
-    """Print what the verb will work with, so that it can be repeated."""
-    named = [(field.name.rstrip("_"), getattr(settings, field.name)) for field in by_place(settings)]
-    say(f"{verb}: " + ", ".join(f"{name} {value}" for name, value in named if value not in {None, ()}))
 
 
 def print_json(content: Any) -> None:

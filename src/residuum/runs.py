@@ -16,6 +16,7 @@ review.json, review.csv  written by `residuum data review`: what to look at in t
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
 explain/                 what `residuum explain` found, a folder each time
+NAME-lesion-DATE/, NAME-trim-DATE/  what `residuum lesion` and `residuum trim` found, unless --out says where
 """
 
 import json
@@ -28,6 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
+from residuum.apart import apart_from, refuse_below
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, read_whole, remove_unfinished, write_whole
 from residuum.lock import only_holder
@@ -254,11 +256,19 @@ def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> 
 
     One in which a run was killed before it had anything to go on from counts as empty.
     """
-    if wanted is not None and is_only_begun(Path(wanted)):
-        return Path(wanted)
-    resume = f"go on with it (residuum train --resume {wanted}) or " if is_run(Path(wanted or "")) else ""
-    mend = f"{resume}choose another --out"
-    return new_folder(wanted, f"runs/{name}", "a run never writes over another", mend, pictures=pictures)
+    if wanted is not None:
+        refuse_below(Path(wanted), pictures)
+        refuse_taken_by_run(wanted)
+        if is_only_begun(Path(wanted)):
+            return Path(wanted)
+    return new_folder(wanted, f"runs/{name}", pictures)
+
+
+def refuse_taken_by_run(wanted: str | Path) -> None:
+    """Refuse a folder in which no run may begin (UserError as `refuse_taken`), before anything is computed."""
+    if not is_only_begun(Path(wanted)):
+        resume = f"go on with it (residuum train --resume {wanted}) or " if is_run(Path(wanted)) else ""
+        refuse_taken(wanted, "a run never writes over another", f"{resume}choose another --out")
 
 
 def is_only_begun(path: Path) -> bool:
@@ -275,17 +285,34 @@ def clear_begun(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def new_folder(
-    wanted: str | Path | None,
-    name: str,
-    why: str = "results never write over others",
-    mend: str = "choose another --out",
-    pictures: str = "",
-) -> Path:
+def refuse_taken(
+    wanted: str | Path | None, why: str = "results never write over others", mend: str = "choose another --out"
+) -> None:
+    """Refuse a folder that holds anything but what a killed process left (UserError), before anything is computed."""
+    path = Path(wanted or "")
+    try:
+        if wanted and path.exists() and not (path.is_dir() and all(map(_is_unfinished, path.iterdir()))):
+            raise UserError(f"{path} exists and is not an empty folder", why, mend)
+    except OSError as error:
+        raise cannot_write(path, 0, error) from error
+
+
+def _is_unfinished(file: Path) -> bool:
+    return file.name.startswith(UNFINISHED)
+
+
+def folder_of_results(wanted: str | Path | None, model: str | Path, name: str, pictures: str) -> Path:
+    """Make an empty folder for what is found of a model: as `new_folder`, but by default within its run."""
+    if not wanted and is_run(Path(model)) and os.access(model, os.W_OK):
+        return new_folder(None, f"{model}/{name}")
+    return new_folder(wanted, name, pictures)
+
+
+def new_folder(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     """Make an empty folder: the one wanted, or NAME-DATE here, or beside the folder of `pictures` if here is below it.
 
     Raises:
-        UserError: it exists and is not empty (`why` and `mend` are said), lies below `pictures`, or cannot be made.
+        UserError: it exists and is not empty, lies below `pictures`, or cannot be made.
     """
     try:
         apart = apart_from(pictures)
@@ -293,9 +320,8 @@ def new_folder(
         candidates = (Path(now + end) for end in ("", *(f"-{i}" for i in range(2, 1000))))  # another began this second
         path = Path(wanted) if wanted else next(one for one in candidates if _made(one))
         refuse_below(path, pictures)
-        is_empty = path.is_dir() and all(file.name.startswith(UNFINISHED) for file in path.iterdir())
-        if path.exists() and not is_empty:
-            raise UserError(f"{path} exists and is not an empty folder", why, mend)
+        if wanted:
+            refuse_taken(path)
         path.mkdir(parents=True, exist_ok=True)
         for left in path.iterdir():  # by a process that was killed
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
@@ -313,42 +339,6 @@ def _made(path: Path) -> bool:
     return True
 
 
-def apart_from(pictures: str) -> str:
-    """Return "", or, with a slash, where results go instead: beside the folder of `pictures`, if here is in it."""
-    return f"{Path(pictures).resolve().parent}/" if _is_below(Path(), pictures) else ""
-
-
-def refuse_below(path: Path, pictures: str) -> None:
-    """Refuse to write `path` where that is below the folder of `pictures` (UserError)."""
-    if _is_below(path, pictures):
-        raise UserError(
-            f"{path} lies in the folder of the pictures, {pictures}",
-            "nothing is written there: it would be taken for pictures the next time",
-            "choose another --out",
-        )
-
-
-def _is_below(path: Path, folder: str) -> bool:
-    """Say whether `path` is or would be the folder or below it; "digits" and names of the hub are no folders here."""
-    above, place = Path(folder), path.resolve()
-    return above.is_absolute() and above.is_dir() and any(map(place.is_relative_to, _where_pictures_lie(above)))
-
-
-def _where_pictures_lie(folder: Path, levels: int = 2) -> Iterator[Path]:
-    """Yield the folder, and where folders of splits and classes lie that are links to elsewhere."""
-    yield folder.resolve()
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink() and entry.is_dir():
-                place = Path(entry.path).resolve()
-                if not folder.resolve().is_relative_to(place):  # a link back up is not followed
-                    yield place
-            elif levels > 1 and entry.is_dir():
-                yield from _where_pictures_lie(Path(entry.path), levels - 1)
-
-
 def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     """Return where a new model file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
 
@@ -357,9 +347,14 @@ def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     """
     path = Path(wanted or apart_from(pictures) + name)
     refuse_below(path, pictures)
-    if os.path.lexists(path):
-        raise UserError(f"{path} exists", "a model is never written over another", "choose another --out")
+    refuse_existing(path)
     return path
+
+
+def refuse_existing(wanted: str | Path | None, why: str = "a model is never written over another") -> None:
+    """Refuse a file that exists (UserError), before anything is computed."""
+    if wanted and os.path.lexists(wanted):
+        raise UserError(f"{wanted} exists", why, "choose another --out")
 
 
 @contextmanager

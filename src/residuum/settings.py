@@ -141,7 +141,7 @@ class LesionSettings(OfTable, InPrecision):
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
     out: Place | None = None
-    """Folder for figures and report. By default MODEL-lesion-DATE here."""
+    """Folder for figures and report. By default RUN/MODEL-lesion-DATE; here for a model file."""
     images: ImageCount = None
     """Measure on this many validation pictures. By default all."""
 
@@ -166,7 +166,7 @@ class TrimSettings(OfTable, InPrecision):
     random: Annotated[int, Range(0, 1000)] = 5
     """Draws of random deletion to compare with."""
     out: Place | None = None
-    """Folder for the smaller model, figures and report. By default MODEL-trim-DATE here."""
+    """Folder for the smaller model, figures and report. By default RUN/MODEL-trim-DATE; here for a model file."""
     images: ImageCount = None
     """Measure on this many validation pictures. By default all."""
     seed: Seed = 0

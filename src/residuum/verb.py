@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import update_wrapper
+from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
 from residuum.errors import UserError, nearest
+from residuum.version import installing
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -27,7 +30,7 @@ class Verb(Generic[P, S, R]):
     show: Callable[[S, R, bool], None]
     """Prints what came of it: for people, or as JSON for scripts."""
     announced: bool
-    """Whether the command says its settings first."""
+    """Whether the command first says what was asked of it."""
 
     @property
     def python(self) -> Callable[P, R]:
@@ -67,3 +70,28 @@ def verb(
 ) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
     """Declare a verb by the function below, whose docstring is the help."""
     return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
+
+
+@contextmanager
+def packages_of(name: str) -> Iterator[None]:
+    """Say which extra a verb needs, where one of its packages is absent (UserError)."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("residuum"):
+            raise
+        raise UserError(f"{name} needs the package {error.name}", "", installing("serve")) from error
+
+
+def refuse_taken(out: str | Path | None) -> None:
+    """Refuse a folder for results that is not empty (UserError), before torch is imported, which takes seconds."""
+    from residuum import runs  # not for --help
+
+    runs.refuse_taken(out)
+
+
+def refuse_existing(out: str | Path | None, why: str) -> None:
+    """Refuse a file for results that exists (UserError), as early."""
+    from residuum import runs
+
+    runs.refuse_existing(out, why)

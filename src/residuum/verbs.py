@@ -4,8 +4,8 @@ completion are made from these declarations; what a verb needs is imported when 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,7 @@ from residuum.settings import (
     TrainSettings,
     TrimSettings,
 )
-from residuum.verb import verb
-from residuum.version import installing
+from residuum.verb import packages_of, refuse_existing, refuse_taken, verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -72,6 +71,10 @@ def train(settings: TrainSettings) -> RunRecord:
 
     Examples: residuum train PHOTOS    residuum train digits    residuum train cifar10 --model resnet20 --epochs 10
     """
+    from residuum.runs import refuse_taken_by_run
+
+    if settings.out and settings.resume is None and "RANK" not in os.environ:  # torchrun may go on with what is there
+        refuse_taken_by_run(settings.out)
     from residuum.training.run import train as train_run
 
     return train_run(settings)
@@ -97,24 +100,26 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     return evaluate_run(settings)
 
 
-@verb(PredictSettings, printing.print_answers, announced=True)
+@verb(PredictSettings, printing.print_answers)
 def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
     """Say what pictures show, of any number of them; those that cannot be read are listed at the end.
 
     Examples: residuum predict RUN PICTURE    residuum predict RUN FOLDER --out answers.csv --sort-into SORTED
     """
+    refuse_existing(settings.out, "answers never write over a file")
     from residuum.prediction.predict import predict as predict_pictures
 
     return predict_pictures(settings)
 
 
-@verb(ExplainSettings, printing.print_explained, announced=True)
+@verb(ExplainSettings, printing.print_explained)
 def explain(settings: ExplainSettings) -> Explanation:
     """Show why pictures are answered so: where the evidence lies, the answer after each block, the nearest training
     pictures. Writes one HTML page; it opens offline.
 
     Examples: residuum explain RUN PICTURE    residuum explain RUN PICTURE --of bee
     """
+    refuse_taken(settings.out)
     from residuum.explanation.explain import explain as explain_pictures
     from residuum.reporting.explained_page import write_explained_report
 
@@ -129,7 +134,7 @@ def serve(settings: ServeSettings) -> None:
 
     Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
     """
-    with _packages_of("serve"):
+    with packages_of("serve"):
         from residuum.serving.run import serve as serve_models
 
     serve_models(settings)
@@ -141,21 +146,10 @@ def show(settings: ShowSettings) -> None:
 
     Examples: residuum show RUN    residuum show model.safetensors --port 0
     """
-    with _packages_of("show"):
+    with packages_of("show"):
         from residuum.serving.show import show as show_model
 
     show_model(settings)
-
-
-@contextmanager
-def _packages_of(name: str) -> Iterator[None]:
-    """Say which extra a verb needs, where one of its packages is absent (UserError)."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("residuum"):
-            raise
-        raise UserError(f"{name} needs the package {error.name}", "", installing("serve")) from error
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))
@@ -187,6 +181,7 @@ def export(settings: ExportSettings) -> ExportedModel:
 
     Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
     """
+    refuse_taken(settings.out)
     from residuum.exporting.export import export as export_model
 
     return export_model(settings)
@@ -273,21 +268,23 @@ def grow(settings: GrowSettings) -> Path:
 
     Examples: residuum grow RUN --to 56    residuum grow RUN --blocks 3 5 9
     """
-    from residuum.depth.grow import grow as grow_model
-
     if settings.model is None:
         raise UserError("which model?", "", "residuum grow MODEL --to 56")
+    refuse_existing(settings.out, "a model is never written over another")
+    from residuum.depth.grow import grow as grow_model
+
     return grow_model(settings)
 
 
 @verb(LesionSettings, printing.print_lesion, announced=True)
 def lesion(settings: LesionSettings) -> Path:
     """Show what each block is worth: how much is lost when it alone is taken out."""
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum lesion MODEL DATA")
+    refuse_taken(settings.out)
     from residuum.depth.lesion import lesion as lesion_model
     from residuum.reporting.depth_page import write_depth_report
 
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum lesion MODEL DATA")
     return write_depth_report(lesion_model(settings)).parent
 
 
@@ -297,11 +294,12 @@ def trim(settings: TrimSettings) -> Path:
 
     Examples: residuum trim RUN --keep 0.75 --repair 1    residuum trim RUN --max-drop 0.5
     """
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
+    refuse_taken(settings.out)
     from residuum.depth.trim import trim as trim_model
     from residuum.reporting.depth_page import write_depth_report
 
-    if settings.model is None:
-        raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
     return write_depth_report(trim_model(settings)).parent
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from residuum.console import say
-from residuum.data.picture_files import is_archive, is_picture, visible_folders
+from residuum.data.kinds import KINDS
+from residuum.data.picture_files import is_archive, is_picture, visible_folders, walk
 from residuum.data.split import split_called, split_meant
 from residuum.errors import UserError, listed
 
@@ -90,10 +91,19 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
     if archives := [name for name in names if is_archive(folder / name)]:
         return UserError(f"{folder} holds no data set", f"{listed(archives, 3)} must be unpacked first", "unpack it")
     return UserError(
-        f"{folder} holds no data set",
-        "it has neither class folders nor parquet files",
-        "give a folder with a folder of pictures for each class",
+        f"{folder} holds no data set", _why_nothing(folder), "give a folder with a folder of pictures for each class"
     )
+
+
+def _why_nothing(folder: Path) -> str:
+    """Say what is found in a folder without pictures."""
+    if inside := visible_folders(folder):
+        files = any(files for name in inside for _, files in walk(folder / name))
+        held = f"hold{'s' * (len(inside) == 1)} " + (
+            f"files, but no pictures: these are {KINDS}" if files else "nothing"
+        )
+        return f"{listed(inside, 5)} in it {held}"
+    return "it has neither class folders nor parquet files" if any(folder.iterdir()) else "it is empty"
 
 
 def _mend_too_low(folder: Path) -> str:

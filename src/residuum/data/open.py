@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from residuum import runs
+from residuum.console import say
 from residuum.data.cache import Progress
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
@@ -22,12 +24,15 @@ def open_data(
     columns: ColumnNames = USUAL_COLUMNS,
     *,
     judging: bool = False,
+    recorded: bool = False,
 ) -> ImageData:
     """Open "digits", a folder of pictures or Parquet files, or a data set of the hub, fetched if need be.
 
     A hub's data set has a short name ("cifar10") or its own ("owner/name[:config]"). A folder that exists
-    goes before any other meaning. `progress` counts the bytes of a fetch. `columns` says which of a table to read.
-    `judging`: there need be no training split, nor more than one class.
+    goes before any other meaning; "digits" only where it holds pictures and is no run. `progress` counts the bytes of
+    a fetch. `columns` says which of a table to read.
+    `judging`: there need be no training split, nor more than one class. `recorded`: a run wrote the source down, of
+    which folders' are absolute.
 
     Raises:
         UserError: there is nothing of that name, or it is not a data set, or it cannot be fetched.
@@ -35,11 +40,11 @@ def open_data(
     source = source.removeprefix("file://") or source
     if is_address(source):
         return _open_shards(source, columns, judging=judging)
-    if _is_here(source):
-        return _open_local(Path(source), columns, judging=judging)
-    if source == "digits":
+    if source == "digits" and (recorded or not _is_folder_meant(Path(source))):
         _refuse_columns("digits", columns)
         return digits()
+    if _is_here(source):
+        return _open_local(Path(source), columns, judging=judging)
     wanted = hub_name(source)
     if wanted is None and Path(source).name != source:
         existing_folder(source)  # a path to nothing: it says what is there instead
@@ -53,6 +58,20 @@ def open_data(
     own_name = "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))
     name = source if source in SHORT_NAMES else own_name
     return replace(_open_local(folder, columns, judging=judging), name=name, source=str(wanted))
+
+
+def _is_folder_meant(path: Path) -> bool:
+    """Say whether the bare name of the built-in digits means a folder here, and tell the person where there is one."""
+    if not _is_here(str(path)):
+        return False
+    is_run = runs.is_run(path) or runs.is_only_begun(path)
+    meant = path.is_dir() and not is_run and bool(pictures_below(path) or suffix_of_shards(path))
+    if meant:
+        say(f"note: {path} is taken for the folder here, not for the built-in digits")
+    else:
+        held = "is a run" if is_run else "holds no pictures"
+        say(f"note: {path} is taken for the built-in digits, as what is called so here {held} (./{path} means it)")
+    return meant
 
 
 def _is_here(source: str) -> bool:

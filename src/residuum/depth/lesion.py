@@ -41,7 +41,7 @@ def lesion(settings: LesionSettings) -> Path:
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
-    out = runs.new_folder(settings.out, f"{classifier.name}-lesion", pictures=opened.data.source)
+    out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
     loader = opened.validation_loader(settings.images)
     images = len(loader.split)
     say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")

@@ -108,7 +108,7 @@ def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
-    out = runs.new_folder(settings.out, f"{classifier.name}-trim", pictures=opened.data.source)
+    out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-trim", opened.data.source)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)
     return Work(settings, out, opened, loader, loader.held(), training.held())

@@ -120,7 +120,8 @@ def open_with_data(
                 "bench, explain and export take it as --data",
             )
     asked = bool(source)  # what a file says alone asks no network
-    opened = partial(open_data, str(place), asked, progress=show_progress("fetching"), judging=judging)
+    progress, recorded = show_progress("fetching"), source is None
+    opened = partial(open_data, str(place), asked, progress=progress, judging=judging, recorded=recorded)
     data, columns = _with_own_columns(opened, columns, own)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:

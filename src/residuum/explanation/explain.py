@@ -201,10 +201,8 @@ def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[s
 
 
 def _new_folder(settings: ExplainSettings, run: Path, classifier: Classifier, name: str) -> Path:
-    in_run = runs.is_run(run)
-    below = str(run / runs.EXPLANATIONS) + "/" if in_run else f"{classifier.name}-explained-"
-    pictures = classifier.source if settings.out or not in_run else ""
-    return runs.new_folder(settings.out, below + name, pictures=pictures)
+    below = f"{runs.EXPLANATIONS}/" if runs.is_run(run) else f"{classifier.name}-explained-"
+    return runs.folder_of_results(settings.out, run, below + name, classifier.source)
 
 
 def _nearest(

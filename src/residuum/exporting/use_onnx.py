@@ -8,7 +8,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-session = onnxruntime.InferenceSession(str(Path(__file__).with_name("model.onnx")))
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 3  # errors: else it warns of resize_to, an input that has a default on purpose
+session = onnxruntime.InferenceSession(str(Path(__file__).with_name("model.onnx")), options)
 about = json.loads(session.get_modelmeta().custom_metadata_map["residuum"])
 
 picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upright: the graph does the rest

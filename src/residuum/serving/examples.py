@@ -32,7 +32,7 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
         return ()
     columns = ColumnNames.of(predictor.about.settings)
     try:
-        data = numbered_as(open_data(trained_with.source, fetch_allowed=False, columns=columns), predictor.classes)
+        data = numbered_as(open_data(trained_with.source, False, columns=columns, recorded=True), predictor.classes)
         split = data.test or data.validation or data.train
         turns = np.empty(len(split), np.int64)
         for label in np.unique(split.labels):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum import machine, runs
+from residuum.apart import refuse_below
 from residuum.console import say
 from residuum.dispatch.job import Planned
 from residuum.errors import UserError, nearest
@@ -30,7 +31,7 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
     """
     wanted = chosen(settings)
     if settings.data and Path(settings.data).is_dir():
-        runs.refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
+        refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
     setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import structs
 
 from residuum import machine, runs
+from residuum.apart import refuse_below
 from residuum.console import say
 from residuum.data.contract import ColumnNames
 from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
@@ -47,7 +48,7 @@ def sweep(settings: SweepSettings) -> Path:
     base, varied = _base(settings), axes(settings.over)
     home = Path(settings.out or FOLDER)
     if Path(str(base.data)).is_dir():
-        runs.refuse_below(home, str(Path(str(base.data)).resolve()))
+        refuse_below(home, str(Path(str(base.data)).resolve()))
     seeds = range(settings.seed, settings.seed + settings.seeds)
     wanted = {
         (place, seed): replace(base, **{name: varied[name][value] for name, value in values.items()}, seed=seed)

@@ -158,7 +158,8 @@ def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, Imag
     if settings.data is None:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
     columns = ColumnNames(settings.image_column, settings.label_column)
-    data = open_data(str(settings.data or "digits"), progress=show_progress("fetching"), columns=columns)
+    unsaid, progress = settings.data is None, show_progress("fetching")
+    data = open_data(str(settings.data or "digits"), progress=progress, columns=columns, recorded=unsaid)
     if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
         data = readable(data, skip_broken=settings.skip_broken)
     is_open = not _asked_of_net(settings) and not settings.from_nothing

@@ -30,7 +30,7 @@ NOTHING = 1e12
 """Multiply-adds that take no while on any machine; nothing is timed for less."""
 UNEVEN = 3
 """From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
-BETTER = "for a much better result: residuum weights fetch resnet50, then the same command again"
+BETTER = "better, as a rule: residuum weights fetch resnet50, then this command again with --start resnet50"
 HARDLY = (
     "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
     "(name weights with --start, or say nothing of the net and its training)"
@@ -80,14 +80,15 @@ def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
     """
     few = f"{len(data.train):,} photographs are few"
     undo = "--from-nothing begins with a new net"
+    better = BETTER + " and another --out" * (settings.out is not None)  # a run never writes over another
     name = _of_fetched(sum(map(len, data.splits().values())), settings)
     if name is not None:
         say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
     elif starter():
         name = STARTER
-        say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {BETTER}")
+        say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {better}")
     else:
-        say(f"{few} for a new net, and no trained weights are on this machine; {BETTER}")
+        say(f"{few} for a new net, and no trained weights are on this machine; {better}")
     return name
 
 
