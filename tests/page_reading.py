@@ -17,7 +17,7 @@ import pytest
 
 from residuum.errors import UserError
 
-VOID = {"meta", "img", "br", "input"}
+VOID = {"meta", "img", "br", "wbr", "input"}
 LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}
 
 

@@ -60,7 +60,8 @@ def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
     monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
     for words in ([], ["data"], ["weights"], *(verb.name.split() for verb in VERBS)):
-        app.help_print(words, console=Console(file=io.StringIO(), width=100))
+        app.help_print(words, console=Console(file=(shown := io.StringIO()), width=100))
+        assert shown.getvalue().startswith("用法：residuum"), words
     assert len(seen) > 200
     assert {text for text in seen if re.search("[A-Za-z]{2}", text) and not CHINESE.search(chinese.said(text))} == set()
 

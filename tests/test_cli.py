@@ -363,7 +363,13 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert next(run.glob(f"run-lesion-*/{runs.REPORT}")).exists()
     code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
     assert code == 0
-    assert out.count("points without it") == 9
+    figures = read_json(examined / "lesion.json")
+    lines = [line.split() for line in out.splitlines() if line.startswith("stage")]
+    assert [line[0] for line in lines] == [row["name"] for row in figures["blocks"]]
+    lost = [100 * (figures["intact"]["accuracy"] - row["accuracy"]) for row in figures["blocks"]]
+    assert [float(line[1].replace("−", "-")) for line in lines] == pytest.approx(lost, abs=0.006)
+    marked = [line[0] for line in lines if "shape," in line]
+    assert marked == ["stage2.block1", "stage3.block1"]
     assert (examined / runs.REPORT).exists()
     words = ["trim", grown, "--keep", "0.67", "--repair", "1", "--out", trimmed]
     code, out, _ = command(words, capsys, monkeypatch)

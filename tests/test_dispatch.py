@@ -22,7 +22,7 @@ from processes import living
 from residuum import runs
 from residuum.dispatch import with_ray, with_slurm, worker
 from residuum.dispatch.job import Ended, Planned, beside, is_finished, prepare, run_folder, was_lost
-from residuum.dispatch.train_all import _of_these_pictures, _placed_elsewhere, _placed_here, train_all
+from residuum.dispatch.train_all import _of_these_pictures, _placed_elsewhere, _placed_here, _to_go, train_all
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, write_record
@@ -399,3 +399,11 @@ def test_simulated_losses_cost_what_renewal_theory_says(many_nets: Any) -> None:
     whole = many_nets.simulate(cluster, 4_000, 1, 0)["seconds"] / 4_000
     busy = 101 / (1 - (1 + 5) / 1_000)  # whole = 101 + losses x (1 + 5), losses = busy time / 1,000
     assert whole == pytest.approx(busy * (1 + 20 / 1_000), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.0, ""), (20.0, ", less than a minute to go"), (61.0, ", about 2 min to go"), (3600.0, ", about 60 min to go")],
+)
+def test_no_time_to_go_is_called_nothing(seconds: float, said: str) -> None:
+    assert _to_go(seconds) == said

@@ -1,5 +1,7 @@
 """The last layer alone on a frozen net's features: the regression, its folds, the cache, and whole runs."""
 
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from small_start import coloured_noise, small_model
+from test_report import change
 
-from residuum import machine, runs
+from residuum import chinese, machine, runs
 from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.views import SAID
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
 from residuum.models.named import named
@@ -42,6 +46,7 @@ from residuum.training.run import train
 from residuum.training.start import open_loaders
 
 SIDE = 16
+SPLITS = ("train", "validation", "test")
 
 
 def made_up(per_class: list[int], seed: int, apart: float = 4.0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -198,7 +203,7 @@ def test_a_saved_head_answers_as_scikit_learn_does(finished: runs.RunRecord) -> 
     images = torch.cat([batch.images for batch in loader])
     with torch.inference_mode():
         x = net(images).double().numpy()
-    strength = float(finished.events[0].message.split()[2])
+    strength = float(finished.events[0].message.split("C = ")[1].split(",")[0])
     strength = min(STRENGTHS, key=lambda one: abs(one - strength))
     regression = LogisticRegression(C=strength, max_iter=10_000, tol=1e-8)
     peer = make_pipeline(StandardScaler(), regression).fit(x, loader.split.labels)
@@ -210,7 +215,28 @@ def test_the_page_says_how_every_picture_was_judged(finished: runs.RunRecord, tm
     assert "24" in page
     assert "each answered by a last layer fitted without it" in page
     assert "final figures are for all training pictures" in page
-    assert "by the likelihood of pictures not seen" in page
+    assert "each of the 24 training pictures was answered by a last layer that had not seen it" in page
+    assert "step 0" not in page
+
+
+def test_a_report_of_a_head_is_chinese_throughout(
+    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    run = tmp_path / "run"
+    shutil.copytree(finished.path, run)
+    said = head_run.computed_in("single view, shorter side 36, central 32×32", "bfloat16")
+    change(run / runs.EVALUATION, split="validation", protocol=said)
+    change(run / runs.DATA, validation_from="the data's own validation split", counts=dict.fromkeys(SPLITS, 24))
+    own = re.compile("<(style|script|bdi|code|pre)\\b.*?</\\1>|\u2068.*?\u2069", re.DOTALL)
+    page = own.sub("", write_report([run]).read_text(encoding="utf-8"))
+    texts = re.findall(r">([^<>]+)<", page) + re.findall(r' (?:title|aria-label|alt|data-note)="([^"]*)"', page)
+    assert {
+        text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))
+    } == set()
+    assert "以 bfloat16 计算（predict 默认以 float32 作答）" in page
+    shown = [chinese.said(f"{words}, shorter side 36 (bicubic), central 32×32") for words in SAID.values()]
+    assert [one for one in shown if re.search("[A-Za-z]{2}", one.replace("bicubic", ""))] == []
 
 
 def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
@@ -223,12 +249,17 @@ def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
         train(TrainSettings(resume=str(finished.path)))
 
 
-def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(start: Path, tmp_path: Path) -> None:
+def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doing = list[str]()
+    monkeypatch.setattr(features_file, "show_progress", lambda what: doing.append(what) or (lambda done, total: None))
     pictures(tmp_path / "data" / "train", 8)
     pictures(tmp_path / "data" / "val", 5, seed=1)
     out = tmp_path / "run"
     record = train(TrainSettings(str(tmp_path / "data"), start=str(start), precision="float32", out=str(out)))
     assert record.evaluation is not None
+    assert doing[:2] == ["features of the training pictures", "features of the validation pictures"]
     assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
     (kept,) = [read_record(path, KeptEvaluation) for path in (out / runs.EVALUATIONS).iterdir()]
     assert (kept.split, kept.images, kept.same_data_as_training) == ("out-of-fold", 16, True)

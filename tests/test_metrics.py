@@ -207,12 +207,11 @@ def test_top1_is_the_share_on_the_diagonal(case):
 
 
 def test_the_seed_alone_decides_the_bootstrap():
-    probabilities, labels = answers(80, 4)
+    probabilities, labels = confident(300, 0.15, np.random.Generator(np.random.Philox(0)))
     first = judged(probabilities, labels, seed=1)
     assert judged(probabilities, labels, seed=1) == first
     other = judged(probabilities, labels, seed=2)
-    assert other["ece"]["low"] != first["ece"]["low"]
-    assert other["macro_f1"]["low"] != first["macro_f1"]["low"]
+    assert other["ece"]["high"] != first["ece"]["high"]
 
 
 def test_the_perfect_predictor():
@@ -310,13 +309,32 @@ def test_ece_intervals_hold_the_truth(overconfidence):
 def test_plain_percentiles_would_miss_a_small_ece():
     """Why the ECE interval is reflected: unreflected, nearly none hold the truth."""
     random = np.random.Generator(np.random.Philox(6))
-    reflected, plain = [], []
+    found = [judged(*confident(300, 0.01, random), seed=i)["ece"] for i in range(60)]
+    assert np.mean([2 * each["value"] - each["high"] > 0.01 for each in found]) > 0.8, "their lower end lies above it"
+    assert coverage(0.01, [(each["low"], each["high"]) for each in found]) > 0.9
+
+
+@rough
+def test_what_luck_adds_to_the_ece_is_what_a_calibrated_net_shows():
+    random = np.random.Generator(np.random.Philox(8))
+    drawn = [confident(150, 0.0, random) for _ in range(60)]
+    found = [judge(*each, ["one", "two"], split="test", protocol="") for each in drawn]
+    by_luck = [each.ece_by_chance for each in found]
+    assert np.mean([each.ece.value for each in found]) == pytest.approx(np.mean(by_luck), rel=0.1)
+    assert coverage(0.0, [(each.ece.low, each.ece.high) for each in found]) > 0.95
+
+
+@rough
+def test_the_macro_f1_interval_of_few_mistakes_holds_the_truth():
+    """Ten classes, one picture in 90 wrong: percentiles, reflected or not, hold it two times in three."""
+    random = np.random.Generator(np.random.Philox(9))
+    found = []
     for i in range(60):
-        found = judged(*confident(300, 0.01, random), seed=i)["ece"]
-        reflected.append((found["low"], found["high"]))
-        plain.append((2 * found["value"] - found["high"], 2 * found["value"] - found["low"]))
-    assert coverage(0.01, plain) < 0.2
-    assert coverage(0.01, reflected) > 0.6
+        labels = random.integers(10, size=360)
+        predicted = np.where(random.random(360) < 1 / 90, (labels + random.integers(1, 10, size=360)) % 10, labels)
+        found.append(judged(np.eye(10)[predicted], labels, seed=i)["macro_f1"])
+    assert coverage(1 - 1 / 90, [(each["low"], each["high"]) for each in found]) > 0.9
+    assert judged(np.eye(10), np.arange(10))["macro_f1"]["low"] == pytest.approx(wilson(10, 10)[0])
 
 
 @rough

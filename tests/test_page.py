@@ -304,6 +304,7 @@ def test_on_a_phone_in_chinese(tab: Tab, served: tuple[Service, str]) -> None:
     assert tab.js("document.documentElement.lang") == "zh-Hans"
     assert tab.js("document.getElementById('net-head').textContent") == "逐块看网络"
     assert tab.js("document.documentElement.scrollWidth") <= 375
+    assert tab.js("((box) => box.scrollWidth - box.clientWidth)(document.querySelector('.stage-scroll'))") == 0
     tops = tab.js(ROWS)
     assert [top for top, _ in tops] == sorted({top for top, _ in tops})  # one below the other
     assert min(height for _, height in tops) >= 44

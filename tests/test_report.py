@@ -552,7 +552,12 @@ def test_a_net_that_learnt_nothing_is_said_to_have(six: Path, tmp_path: Path, hi
 
 @pytest.mark.parametrize(
     ("accuracy", "said"),
-    [(0.7, "over-confident"), (0.895, "as right as it is sure"), (0.97, "under-confident")],
+    [
+        (0.7, "over-confident"),
+        (0.86, "as right as it is sure, as far as these pictures tell"),  # 1.96·√(0.9·0.1/120) = 0.054
+        (0.895, "as right as it is sure"),
+        (0.97, "under-confident"),
+    ],
 )
 def test_confidence_is_weighed_against_accuracy(six: Path, tmp_path: Path, accuracy: float, said: str) -> None:
     run = Path(shutil.copytree(six, tmp_path / "run"))
@@ -562,6 +567,13 @@ def test_confidence_is_weighed_against_accuracy(six: Path, tmp_path: Path, accur
     ]
     change(run / "evaluation.json", calibration=bins)
     assert f"overall it is {said}." in report(run).text
+
+
+def test_a_file_name_is_broken_at_its_parts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    mistakes = json.loads((run / "mistakes.json").read_text())
+    (run / "mistakes.json").write_text(json.dumps([{**mistakes[0], "name": "val/<b>/25_dcb.jpg"}]))
+    assert "<bdi>val/<wbr>&lt;b&gt;/<wbr>25_<wbr>dcb.jpg</bdi>" in report(run).html
 
 
 def test_settings_and_data_are_listed(page: Page) -> None:

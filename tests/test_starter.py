@@ -118,3 +118,9 @@ def test_the_starter_answers_as_was_recorded() -> None:
     found = starter.net(images).argmax(1)
     right = sum(starter.classes[answer] == names[row["label"]] for answer, row in zip(found, rows, strict=True))
     assert abs(right - recorded["right"]) <= 2  # rounding differs between processors
+
+
+def test_the_pages_name_the_size_it_sees() -> None:
+    size = load(STARTER_FILE).preprocessing.image_size
+    for page in ("README.md", "README.zh.md", "docs/limits.md", "docs/zh/limits.md"):
+        assert re.search(rf"{size}\s*(px|像素)", (ROOT / page).read_text(encoding="utf-8")), page

@@ -112,7 +112,7 @@ def test_of_one_given_net_the_page_says_what_was_found_and_seals_nothing(tmp_pat
         assert "Not one net: " in found.plain
         assert ["model", "resnet20-digits"] in found.rows(2)
         assert not [row for row in found.rows(2) if row[0] in {"seeds", "nets trained"}]
-        assert ["of each", "2.333 ± 1.53", "", "3 blocks", "1, 2, 4"] in found.rows(5)
+        assert ["of each", "2.33 ± 1.53", "", "3 blocks", "1, 2, 4"] in found.rows(5)
         write_study_index(tmp_path)
         index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
         assert [row[4:] for row in index.rows(7)[1:]] == [["– one net", "quick", "–"]]
@@ -141,7 +141,8 @@ def test_the_table_holds_every_quantity_with_every_value(tmp_path: Path, name: s
         assert count == (f"{len(one['values'])}" if one["of"] == "seed" else f"{len(one['values'])} {one['of']}s")
         assert [float(value) for value in values.split(", ")] == pytest.approx(one["values"], rel=1e-5)
         figures = [float(part.replace(",", "")) for part in mean.split(" ± ")]
-        assert figures[0] == pytest.approx(fmean(one["values"]), rel=1e-3)
+        digits = len(mean.split(" ± ")[0].partition(".")[2])
+        assert figures[0] == pytest.approx(fmean(one["values"]), rel=1e-3, abs=0.51 * 10**-digits)
         assert figures[1:] == ([] if one["exact"] else pytest.approx([stdev(one["values"])], rel=1e-2))
 
 
@@ -211,7 +212,8 @@ def test_every_bar_is_drawn_with_its_values(tmp_path: Path) -> None:
     assert widths == pytest.approx([widths[0] * mean / means[0] for mean in means], abs=0.2)
     assert len(of_class(long, "dot")) == 16 * 3
     for bar in bars:
-        assert f"{fmean(bar['values']):.4g} ± {stdev(bar['values']):.3g}" in found.plain
+        sd = f"{stdev(bar['values']):#.3g}"
+        assert f"{fmean(bar['values']):.{len(sd.split('.')[1])}f} ± {sd}" in found.plain, "as many decimals"
         assert f"\u2068{bar['label']}\u2069" in found.html  # whole on hover, where it is cut
     zero = float(of_class(signed, "axis")[0].attrib["x1"])
     for rect, bar in zip(of_class(signed, "mean"), content["charts"][1]["bars"], strict=True):
@@ -461,6 +463,9 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     ("mean", "sd", "exact", "said"),
     [
         (9.123456, 0.21213, False, "9.123 ± 0.212"),
+        (73.41234, 0.955, False, "73.412 ± 0.955"),
+        (73.41234, 0.0, False, "73.41 ± 0"),
+        (12.5, 1.0, False, "12.50 ± 1.00"),
         (853018.0, 0.0, True, "853,018"),
         (1e20, None, False, "1e+20"),
     ],

@@ -145,7 +145,7 @@ def test_steps_on_maps_are_steps_of_the_whole_net_with_its_first_part_frozen(
 def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: runs.RunRecord, start: Path) -> None:
     assert finished.settings.settings["recipe"] == "tune_last"
     head, mirrored, tuned, _ = (event.message for event in finished.events)
-    assert "of all 24 training pictures right" in head
+    assert "each of the 24 training pictures was answered by a last layer that had not seen it" in head
     assert tuned.startswith("the last stage tuned: ")
     assert tuned.endswith("the tuned net is kept")
     found = finished.evaluation

@@ -20,6 +20,11 @@ class ChineseHelp(DefaultFormatter):
         said_title = "参数" if title == "Parameters" else said(title)  # on pages these are a net's
         super().__call__(console, options, panel.copy(title=said_title, entries=entries))
 
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
+        """Show how a verb is called."""
+        if usage:
+            console.print(f"用法：{usage}", markup=False, highlight=False)
+
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Show what a verb does."""
         paragraphs = [said(" ".join(one.split())) for one in _plain(description, console).split("\n\n")]

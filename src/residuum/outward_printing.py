@@ -58,12 +58,15 @@ def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> 
     for row in found:
         size = "" if row["bytes"] is None else f"{row['bytes'] / 1e6:,.0f}"
         top1 = "" if row["top1"] is None else f"{row['top1']:.2f} %"
-        known = (row["checksum"] or "told by the hub")[:15]
+        known = (row["checksum"] or "–")[:15]
         name = f"{'*' if row['here'] else ' '} {row['name']}"
         licence = row["licence"] or "not known"
         print(f"{name:<34}{row['net'] or '':<18}{size:>6}{top1:>9}  {licence:<14}{known:<16}{row['library']}")
-    print("\n* is on this machine. top-1: ImageNet's validation pictures, one crop of 224 px, as published; names of")
-    return print("timm (with a dot) and OWNER/NAME of Hugging Face that are not listed can be fetched as well")
+    print(
+        "\n* is on this machine. –: the hub tells it when the file is fetched. top-1: ImageNet's validation pictures,"
+    )
+    print("one crop of 224 px, as published; names of timm (with a dot) and OWNER/NAME of Hugging Face that are not")
+    return print("listed can be fetched as well")
 
 
 def print_fetched(settings: object, found: Fetched, json: bool) -> None:

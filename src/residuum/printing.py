@@ -43,7 +43,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
-            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%})")
+            luck = f"; luck alone makes {figures.ece_by_chance:.2%}" if label == "ECE" else ""
+            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{luck})")
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -107,18 +108,16 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
 
 
 def print_lesion(settings: object, folder: Path, json: bool) -> None:
-    """Print the blocks that matter most and least, from a lesion's folder."""
+    """Print what is lost without each block, from a lesion's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Lesion
+    from residuum.reporting.lesion_view import lines
     from residuum.runs import LESION, REPORT
 
     found = read_record(folder / LESION, Lesion)
     if json:
         return print_json(found)
-    print(f"intact   {found.intact.accuracy:.2%} of {found.data.images:,} {found.data.split} pictures")
-    for row in sorted(found.blocks, key=lambda row: row.loss or 0.0, reverse=True):
-        if (lost := found.lost(row)) is not None:
-            print(f"{row.name:<20}{0 - lost:+8.2f} points without it")
+    print("\n".join(lines(found)))
     return print(f"report   {folder / REPORT}")
 
 

@@ -106,7 +106,8 @@ class DataChoices(OfTable, group="Data"):
     By default digits."""
     _: KW_ONLY
     image_size: Annotated[int | None, Range(8, 2048)] = None
-    """Side of the square the net sees, in pixels. By default the pictures' own up to 64, else 128."""
+    """Side of the square the net sees, in pixels. By default that of the weights it starts from; else the
+    pictures' own up to 64, or 128."""
     validation: Annotated[float, Range(0.0, 0.9)] = 0.1
     """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
     skip_broken: bool = False

@@ -1,5 +1,6 @@
 """Many nets, wherever they are trained: the one way in."""
 
+import math
 import time
 from collections.abc import Generator, Mapping
 from contextlib import closing
@@ -47,8 +48,15 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
         for done, ended in enumerate(ending, start=1):
             left = (time.monotonic() - began) / done * (len(jobs) - done)
             if most > 1:
-                say(f"{done} of {len(jobs)} nets trained, about {left / 60:.0f} min to go")
+                say(f"{done} of {len(jobs)} nets trained{_to_go(left)}")
             yield ended if here else _of_these_pictures(ended, placed[ended.folder])
+
+
+def _to_go(seconds: float) -> str:
+    """Say how long the rest will take; nothing where there is none."""
+    if not seconds:
+        return ""
+    return f", about {math.ceil(seconds / 60)} min to go" if seconds > 60 else ", less than a minute to go"
 
 
 def _of_these_pictures(ended: Ended, settings: TrainSettings) -> Ended:

@@ -4,8 +4,8 @@ Letters: N images, K classes.
 
 Sources: the interval of a proportion is Wilson's (1927, "Probable inference, the law of succession,
 and statistical inference", JASA 22). Calibration is Guo et al. 2017, "On calibration of modern neural
-networks" (arXiv 1706.04599), eq. 3. The bootstrap is Efron's (1979, Annals of Statistics 7), reflected
-about the figure: see `_reflected`.
+networks" (arXiv 1706.04599), eq. 3. The bootstrap is Efron's (1979, Annals of Statistics 7): its
+spread gives macro F1 an interval like a proportion's (see `_effective`); for ECE it is reflected (see `_reflected`).
 """
 
 import math
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
-from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure
+from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure, chance_ece
 
 Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 
@@ -59,8 +59,7 @@ def judge(
 
     top1, top5, precision and recall carry Wilson's interval. F1 is 2J / (1 + J), J being the share of hits
     among the images that are of a class or are called so: a proportion, so its Wilson interval carries over.
-    macro_f1 and ece carry a bootstrap of 1000 resamples of the images, drawn with Philox(`seed`); where all
-    images agree, as in a perfect score, there is no spread to resample and that interval is a point.
+    macro_f1 and ece carry a bootstrap of 1000 resamples of the images, drawn with Philox(`seed`).
 
     - top-k: a hit if fewer than k classes are strictly likelier than the label, or as likely with a lower
       number. So a predictor that calls all classes equal gains nothing by it. top5 is None when K <= 5.
@@ -76,7 +75,8 @@ def judge(
     _check(probabilities, labels, classes)
     rows = _read_rows(probabilities, labels)
     confusion = confusion_matrix(rows.labels, rows.predicted, len(classes))
-    macro_f1, ece = _bootstrapped(rows, len(classes), seed)
+    bins = _calibration(rows.confidence, rows.correct)
+    macro_f1, ece = _bootstrapped(rows, len(classes), seed, chance_ece(bins))
     return Evaluation(
         split=split,
         protocol=protocol,
@@ -88,14 +88,14 @@ def judge(
         loss=float(np.log(1 / np.clip(rows.own.astype(np.float64), SMALLEST, 1)).mean()),
         per_class=tuple(_judge_class(name, k, confusion) for k, name in enumerate(classes)),
         confusion=tuple(map(tuple, confusion.tolist())),
-        calibration=_calibration(rows.confidence, rows.correct),
+        calibration=bins,
     )
 
 
 # --- the small pieces --------------------------------------------------------------------------
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) where nothing was tried."""
     assert 0 <= successes <= trials, (successes, trials)
     if trials == 0:
@@ -230,8 +230,8 @@ def _counted(numbers: NDArray[np.int64], K: int, weights: NDArray[np.float64] | 
     return np.bincount(rows.ravel(), None if weights is None else weights.ravel(), R * K).reshape(R, K)
 
 
-def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Measure, Measure]:
-    """Return macro F1 and ECE with intervals from the same resamples of the rows."""
+def _bootstrapped(rows: _Rows, K: int, seed: int, by_chance: float) -> tuple[Measure, Measure]:
+    """Return macro F1 and ECE with intervals from the same resamples of the rows; luck adds `by_chance` to the ECE."""
     N, labels, predicted = len(rows.labels), rows.labels, rows.predicted
     hit = np.where(rows.correct, labels, K)
     bins = _bin_of(rows.confidence)
@@ -245,20 +245,32 @@ def _bootstrapped(rows: _Rows, K: int, seed: int) -> tuple[Measure, Measure]:
     parts = [min(most, RESAMPLES - start) for start in range(0, RESAMPLES, most)]
     resampled = np.concatenate([figures(generator.integers(N, size=(part, N))) for part in parts], axis=1)
     macro_f1, ece = np.concatenate(figures(np.arange(N)[None]))
-    return _reflected(float(macro_f1), resampled[0]), _reflected(float(ece), resampled[1])
+    return _effective(float(macro_f1), resampled[0], N), _reflected(float(ece), resampled[1], by_chance)
 
 
-def _reflected(value: float, resampled: NDArray[np.float64]) -> Measure:
+def _effective(value: float, resampled: NDArray[np.float64], N: int) -> Measure:
+    """Return Wilson's interval of a share of as many images, N at most, as spread as the resamples do.
+
+    The effective number of a complex survey (Korn and Graubard 1998, Survey Methodology 24; with Wilson's interval
+    Franco et al. 2019, J. Survey Statistics and Methodology 7). Near 1, where few images are wrong, plain and reflected
+    percentiles hold the truth two times in three (tests/test_metrics.py); of a perfect score they are a point.
+    """
+    spread = float(resampled.var())
+    trials = min(N, value * (1 - value) / spread) if spread else N
+    low, high = wilson(value * trials, trials)
+    return Measure(value=value, low=low, high=high)
+
+
+def _reflected(value: float, resampled: NDArray[np.float64], by_chance: float = 0.0) -> Measure:
     """Return the 95 % interval whose ends lie as far from `value` as the percentiles do, on the other side.
 
-    Resampling adds its own bias: it raises ECE and lowers macro F1. The plain percentiles take that bias
-    twice and hardly ever hold the true ECE of a well-calibrated model; reflecting takes it away
-    (tests/test_metrics.py measures both). What stays: of small samples these hold the true ECE about nine
-    times in ten, not 19 in 20, and an ECE of exactly 0, the edge of the possible, less often still.
+    Resampling adds its own bias: it raises ECE. The plain percentiles take that bias twice and hardly ever hold the
+    true ECE of a well-calibrated model; reflecting takes it away. The ECE itself is raised too, by what luck alone
+    makes of a calibrated model's, `by_chance` at most, so the lower end is that much lower (tests/test_metrics.py).
     """
     low, high = np.quantile(resampled, [0.025, 0.975])
     return Measure(
         value=value,
-        low=float(max(0, min(value, 2 * value - high))),
+        low=float(max(0, min(value, 2 * value - high) - by_chance)),
         high=float(min(1, max(value, 2 * value - low))),
     )

@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
-from residuum.console import say, visible
+from residuum.console import say, show_progress, visible
 from residuum.engines.choose import EXPORTED
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
@@ -85,6 +85,10 @@ def export(settings: ExportSettings) -> ExportedModel:
         write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
         file = whole / EXPORTED[ENGINES[settings.to]]
         about = described(classifier, settings)
+        say(
+            f"writing the net for {settings.to}"
+            + (f" in int8, on {len(pictures.calibration)} pictures" * settings.int8)
+        )
         answering = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
         parity = _compared(classifier, compute, pictures, answering, settings)
         write_json(whole / PARITY, with_version(parity))
@@ -218,7 +222,7 @@ def _compared(
     Raises:
         UserError: too many answers differ, or too much accuracy is lost.
     """
-    say(f"comparing answers to {real.where}")
+    progress = show_progress(f"asking what was written, and the net, about {real.where}")
     view = classifier.about.preprocessing
     own: list[Probabilities] = []
     found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
@@ -227,6 +231,7 @@ def _compared(
         own.append(own_answers(classifier, compute, [views]))
         for precision, answering in asked.items():
             found[precision].append(answers(together([some]), answering))
+        progress(sum(map(len, own)), len(real.judged))
     mine = np.concatenate(own)
     agreements = [agreement(each, mine, np.concatenate(theirs), real.labels) for each, theirs in found.items()]
     first = agreements[0]  # what was exported; bfloat16 is a way to compute it that may be left

@@ -12,6 +12,12 @@ const element = (name, values, parent) => {
   parent.append(made);
   return made;
 };
+/** How wide the drawing may be, in pixels, so that what holds it need not scroll. */
+const roomFor = (box) => {
+  const around = getComputedStyle(box.parentElement);
+  const padding = parseFloat(around.paddingLeft) + parseFloat(around.paddingRight);
+  return Math.max(300, box.parentElement.clientWidth - padding);
+};
 /** Cut a text to so many letters; one of Chinese is as wide as two. */
 const clipped = (text, most) => {
   let wide = 0;
@@ -30,7 +36,7 @@ export const drawnNet = (box, flip) => {
 
   // --- what stands still ---
   const build = () => {
-    const width = Math.max(300, box.parentElement.clientWidth);
+    const width = roomFor(box);
     made = layOut(blocks, width, width < UPRIGHT_BELOW);
     const held = box.contains(document.activeElement);
     box.replaceChildren();
@@ -238,7 +244,7 @@ export const drawnNet = (box, flip) => {
 
   new ResizeObserver(() => {
     if (!blocks.length || !made) return;
-    const width = Math.max(300, box.parentElement.clientWidth);
+    const width = roomFor(box);
     if (made.width === width) return;
     build();
     made.width = width;

@@ -1,5 +1,6 @@
 """How good a classifier is: evaluation.json, evaluations/*.json and mistakes.json."""
 
+import math
 from typing import Any
 
 from residuum.records.codec import Record
@@ -43,6 +44,21 @@ class Bin(Record, frozen=True, kw_only=True):
             raise ValueError("a bin has means if and only if it has pictures")
 
 
+def chance_ece(bins: tuple[Bin, ...]) -> float:
+    """Return the mean ECE, of so many pictures, of a net that is exactly as right as it is sure: what luck adds.
+
+    The mean distance of a binomial share from its chance, De Moivre's (Diaconis and Zabell 1991, Statistical Science
+    6), over the bins: the mean of the consistency resampling of Vaicenavicius et al. 2019 (arXiv 1902.06977).
+    """
+    total = 0.0
+    for n, p in ((one.count, one.confidence or 0.0) for one in bins):
+        if n and 0 < p < 1:
+            m = min(math.floor(n * p), n - 1)
+            ways = math.lgamma(n + 1) - math.lgamma(m + 1) - math.lgamma(n - m)
+            total += 2 * math.exp(ways + (m + 1) * math.log(p) + (n - m) * math.log1p(-p))
+    return total / (sum(one.count for one in bins) or 1)
+
+
 class Figures(Record, frozen=True, kw_only=True):
     """A judgement in short, as model files carry it."""
 
@@ -82,6 +98,11 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         total = sum(one.images for one in self.per_class)
         most = max(self.per_class, key=lambda one: one.images, default=None)
         return (most.name, most.images / total) if most and total else None
+
+    @property
+    def ece_by_chance(self) -> float:
+        """Return what of the ECE luck alone would make; see chance_ece."""
+        return chance_ece(self.calibration)
 
     @property
     def is_lazy(self) -> bool:

@@ -30,6 +30,8 @@ class Table:
     lead: str
     heads: list[str]
     rows: list[TableRow]
+    is_sorting: bool = False
+    """Whether the lead is about the headings, which narrow windows do not show."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from statistics import median
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
 from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on
-from residuum.reporting.wording import counted, isolated, percent, short
+from residuum.reporting.wording import NONE, counted, isolated, percent, short
 
 HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
 
@@ -29,9 +29,25 @@ def view_lesion(found: Lesion) -> DepthView:
             "Press a heading to sort.",
             HEADS,
             [_table_row(number, row, found.lost(row)) for number, row in enumerate(found.blocks, start=1)],
+            is_sorting=True,
         ),
         how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
     )
+
+
+def lines(found: Lesion) -> Iterator[str]:
+    """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
+    yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
+    yield "blocks   in the net's order, each left out alone; a negative figure is a gain"
+    yield from (f"{row.name:<20}{_without(found, row)}" for row in found.blocks)
+
+
+def _without(found: Lesion, row: LesionRow) -> str:
+    if row.accuracy is None:
+        return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
+    right = round(row.accuracy * found.data.images)
+    said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
+    return said + ("; changes the shape, so it stays" if row.changes_shape else "")
 
 
 def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:

@@ -127,7 +127,7 @@ class OneRun:
     def trust_sections(self) -> list[tuple[str, str]]:
         """Return the ids and names of the sections on the pictures and on what the net does not know."""
         reviewed, fitted = self.record.review is not None, self.record.head is not None
-        sections = (("pictures", "Pictures", reviewed or fitted), ("doubt", "Unsure", fitted))
+        sections = (("pictures", "Pictures", reviewed or fitted), ("doubt", "What it does not know", fitted))
         return [(key, words) for key, words, there in sections if there]
 
     @property
@@ -172,7 +172,6 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
     found = record.evaluation
     names = [one.name for one in found.per_class] if found else record.data.classes if record.data else []
     share = found.commonest[1] if found and found.commonest else None
-    placed = [f"epoch {epoch:.4g}: {message}" for epoch, message in _events(record)]
     return OneRun(
         key=key,
         letter=letter,
@@ -184,7 +183,7 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),
-        events=placed or [f"step {event.step}: {shown(event.message)}" for event in record.events],
+        events=_told(record),
         confusion=_confusion(names, found.confusion) if found else None,
         reliability=charts.reliability(found.calibration) if found else Markup(""),
         notes=sentences.notes(record),
@@ -228,6 +227,16 @@ def _events(record: RunRecord) -> list[tuple[float, str]]:
     lines: list[Epoch | Step] = [*record.epochs, *record.steps]
     step, epoch = max(((line.step, line.epoch) for line in lines), default=(0, 0.0))
     return [(epoch / step * event.step, shown(event.message)) for event in record.events] if step else []
+
+
+def _told(record: RunRecord) -> list[str]:
+    """Return what happened, each with its time; what was said before the first step has none."""
+    epochs = [f"epoch {epoch:.4g}" for epoch, _ in _events(record)]
+    times = epochs or [f"step {event.step}" for event in record.events]
+    return [
+        f"{time}: {shown(event.message)}" if event.step else shown(event.message)
+        for time, event in zip(times, record.events, strict=True)
+    ]
 
 
 # --- confusion ----------------------------------------------------------------------------------

@@ -89,5 +89,5 @@ def _beside(study: StudyRecord) -> str:
     parts += [f"one net{on}" if study.examined else counted(len(study.seeds), "seed")]
     if study.runs:
         trained = duration(sum(study.runs.values()))
-        parts += [f"{counted(len(study.runs), 'net')} trained in {trained} in all"]
+        parts += [f"{counted(len(study.runs), 'net')} trained, {trained} of training steps in all"]
     return ", ".join([*parts, f"measured in {duration(study.seconds)}"])

@@ -27,10 +27,13 @@ def axis_figure(value: float) -> str:
 
 
 def spread(mean: float | None, sd: float | None) -> str:
-    """Write "9.12 ± 0.21"."""
+    """Write "73.412 ± 0.955": the mean to as many decimals as three digits of its standard deviation have."""
     if sd is None or mean is None:
         return figure(mean)
-    return f"{figure(mean)} ± {f'{sd:.3g}' if abs(sd) < 1000 else figure(sd)}"
+    if abs(mean) >= 10_000 or not 0.0001 <= sd < 1000:
+        return f"{figure(mean)} ± {f'{sd:.3g}' if abs(sd) < 1000 else figure(sd)}"
+    text = f"{sd:#.3g}".removesuffix(".")
+    return f"{mean:.{len(text.partition('.')[2])}f} ± {text}"
 
 
 def quantity_words(one: Quantity) -> str:

@@ -4,12 +4,13 @@ import base64
 import hashlib
 import json
 import math
+import re
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from residuum import chinese
 from residuum.files import write_whole
@@ -46,6 +47,7 @@ def _environment() -> Environment:
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
+    made.filters["file_name"] = _file_name
     made.filters |= {name: getattr(study_wording, name) for name in STUDY_WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
@@ -58,6 +60,11 @@ def _environment() -> Environment:
     made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
     made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS}
     return made
+
+
+def _file_name(name: object) -> Markup:
+    """Show a file's name so that it is broken behind "/", "_" and "-" before it is within its ending."""
+    return Markup(re.sub(r"(?<=[/_-])", "<wbr>", escape(wording.shown(name))))
 
 
 def _part(name: str) -> str:

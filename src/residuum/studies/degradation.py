@@ -51,9 +51,17 @@ def measure(setup: Setup) -> Findings:
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
-            "At scale quick two passes compare how nets begin to learn, not what they can fit in the end.",
+            *_begun(next(iter(found.values()))[0].settings.summary.epochs),
         ),
     )
+
+
+def _begun(passes: float | None) -> tuple[str, ...]:
+    """Say of how many passes, where they are few, that nets have only begun to learn."""
+    if passes is None or passes > 2:
+        return ()
+    words = "one pass" if passes == 1 else f"{passes:g} passes"
+    return (f"Trained for {words} only: compared is how nets begin to learn, not what they can fit in the end.",)
 
 
 def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: str) -> Lines:

@@ -31,35 +31,37 @@ from residuum.models.resnet import ResNet
 BATCH = 32
 """Pictures in one step: few enough for a stop to be heeded soon."""
 
-FEATURES_OF: dict[Views, str] = {
-    "single": "features of the frozen net",
-    "mirrored": "features of mirror images",
-    "halved": "features at half the side",
-}
+SHOWN: dict[Views, str] = {"single": "", "mirrored": ", mirrored", "halved": ", at half the side"}
 _NAME = "features"
 
 
 @torch.inference_mode()
 def features(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], views: Views = "single"
+    net: ResNet,
+    loader: Loader,
+    compute: Compute,
+    asked_to_stop: Callable[[], int | None],
+    views: Views = "single",
+    split: str = "train",
 ) -> NDArray[np.float32]:
     """Return (N, D) of all pictures served: the pooled activations, in evaluation mode, in `compute`'s precision.
 
     They are the mean over the `views`: the last layer makes of it the mean of their logits. They are found again by the
-    pictures' content, the weights before the last layer, preprocessing and precision.
+    pictures' content, the weights before the last layer, preprocessing and precision. `split` names them to the person.
 
     Raises:
         Stopped: a signal came; what was computed by then is lost.
     """
     assert views != "shifted"
-    found = _of_last_view(net, loader, compute, asked_to_stop, "single")
+    named = f"features of the {'training' if split == 'train' else split} pictures"
+    found = _of_last_view(net, loader, compute, asked_to_stop, named, "single")
     if views != "single":
-        found = (found + _of_last_view(net, loader, compute, asked_to_stop, views)) * np.float32(0.5)
+        found = (found + _of_last_view(net, loader, compute, asked_to_stop, named, views)) * np.float32(0.5)
     return found
 
 
 def _of_last_view(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], views: Views
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
 ) -> NDArray[np.float32]:
     """Return (N, D) of the last of these views: the pictures, their mirror images, or the pictures halved."""
     content = (*_key(net, loader, compute), *([views] if views != "single" else []))
@@ -69,7 +71,7 @@ def _of_last_view(
         kept = read_tensors(path)[0][_NAME].numpy()
         if kept.shape == (len(loader.split), net.fc.in_features) and kept.dtype == np.float32:
             return kept
-    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, views)
+    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, views)
     try:
         write_whole(path, sealed({_NAME: found}, {}))
     except UserError as error:
@@ -90,11 +92,11 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
 
 
 def _computed(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], views: Views
+    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
 ) -> Tensor:
     """Let the net compute, its last layer out of the way."""
     forward, parts, done = make_forward(net.eval(), compute), [], 0
-    progress = show_progress(FEATURES_OF[views])
+    progress = show_progress(named + SHOWN[views])
     with without_last_layer(net):
         for batch in loader:
             with compute.autocast():

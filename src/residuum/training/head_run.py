@@ -100,7 +100,7 @@ def _fitted(
     """Fit the last layer to the mean features of these views (Stopped, UserError as above)."""
     final, train, classes = final_split(loaders), loaders["train"], resolved.data.classes
     x = features(net, train, resolved.compute, asked_to_stop, views)
-    final_x = features(net, loaders[final], resolved.compute, asked_to_stop, views) if final else None
+    final_x = features(net, loaders[final], resolved.compute, asked_to_stop, views, final) if final else None
     same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
     labels, seed = train.split.labels, resolved.settings.seed
     head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
@@ -161,8 +161,12 @@ def judge_by_folds(
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:
     """Say how pictures are shown, and in what they are computed where that is not float32."""
-    precision, how = resolved.compute.precision, protocol(loaders["train"].preprocessing, resolved.recipe.views)
-    return how if precision == "float32" else f"{how}, computed in {precision}"
+    return computed_in(protocol(loaders["train"].preprocessing, resolved.recipe.views), resolved.compute.precision)
+
+
+def computed_in(how: str, precision: str) -> str:
+    """Add to how pictures are shown what they are judged in, where what answers later computes in another."""
+    return how if precision == "float32" else f"{how}, computed in {precision} (predict answers in float32 by default)"
 
 
 @torch.no_grad()
@@ -200,7 +204,7 @@ def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:
     low, high = wilson(right, len(labels))
     note(
         run,
-        f"C = {head.strength:.3g} by the likelihood of pictures not seen ({head.loss:.3f} nats): "
-        f"{right / len(labels):.2%} of all {len(labels)} training pictures right "
-        f"(95 % interval {low:.2%} to {high:.2%})",
+        f"each of the {len(labels)} training pictures was answered by a last layer that had not seen it: "
+        f"{right / len(labels):.2%} right (95 % interval {low:.2%} to {high:.2%}; "
+        f"weights held back by C = {head.strength:.3g}, loss {head.loss:.3f} nats)",
     )

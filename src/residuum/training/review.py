@@ -97,7 +97,7 @@ def review(settings: ReviewSettings) -> Review:
     labels = np.concatenate([loader.split.labels for loader in loaders.values()])
     pictures = _All(loaders, opened.classifier.classes, places, labels)
     net, views = opened.classifier.net, opened.classifier.preprocessing.views
-    x = {name: features(net, loader, compute, lambda: None, views) for name, loader in loaders.items()}
+    x = {name: features(net, loader, compute, lambda: None, views, name) for name, loader in loaders.items()}
     answered = _answers(run, opened, x)
     near = nearest_others(directions(np.concatenate(list(x.values()))))
     found = Review(

@@ -32,7 +32,7 @@ from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
 from residuum.training.average import average_of
-from residuum.training.head_run import train_head
+from residuum.training.head_run import computed_in, train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer
@@ -230,6 +230,6 @@ def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilit
     if resolved.recipe.judged_in == "float32":  # as `residuum evaluate` will, to the bit
         compute, forward = replace(compute, precision="float32"), job.net
     elif compute.precision != "float32":
-        how += f", computed in {compute.precision}"
+        how = computed_in(how, compute.precision)
     ranks.copy_buffers(job.net)
     return probabilities(job.net, loader, compute, views, forward), how

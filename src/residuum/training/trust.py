@@ -97,8 +97,9 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
 def _tell(run: Path, fit: HeadFit) -> None:
     """Say what came of it; the page shows it as an event."""
     message = (
-        f"temperature {fit.applied:.2f}; pictures further than {fit.doubt.likeness.threshold:.3g} from the nearest "
-        f'trained on are "unsure": {fit.doubt.likeness.known:.1%} of the training pictures, out of fold'
+        f'answers to pictures unlike those trained on are called "unsure", as {fit.doubt.likeness.known:.1%} of the '
+        f"training pictures would be, had they not been seen (distance over {fit.doubt.likeness.threshold:.3g}; "
+        f"temperature {fit.applied:.2f})"
     )
     say(message)
     runs.append_metrics(run, Event(step=0, message=message))
