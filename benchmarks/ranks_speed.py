@@ -85,7 +85,7 @@ def main(data: str, *, turns: int = 3, steps: int = 40, kills: int = 5) -> None:
     stops = [seconds_to_stop(seed) for seed in range(kills)]
     write(
         "ranks-speed",
-        f"python benchmarks/ranks_speed.py {data} --turns {turns} --steps {steps} --kills {kills}",
+        f"python benchmarks/ranks_speed.py {Path(data).name} --turns {turns} --steps {steps} --kills {kills}",
         {"ways": ways, "seconds_to_stop": {**spread(stops), "n": kills}, "seeds": list(range(kills))},
     )
 

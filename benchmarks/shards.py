@@ -4,7 +4,8 @@ SCRATCH is filled with 100,000 small pictures and photographs of 5 GB, as a fold
 system keeps in memory, so that the folder is read as fast as any; as `data pack` writes them; and as tar shards. One
 kind of shards lies there at a time, so 6 GB must be free. What is there at the end is removed.
 
-- photographs and small: images per second of whole training batches by two processes that decode, of three rounds.
+- photographs and small: images per second of whole training batches, crops of one size, by two processes that decode,
+  of three rounds.
 - memory: anonymous memory of all processes together (Pss_Anon), above what they have before the data are opened, over
   an epoch.
 - cold: MB per second of reading without decoding, after the system has been told to forget the files, in either order.
@@ -45,6 +46,9 @@ SHAPES = {"photographs": (500, 375, 64), "small": (72, 72, 512)}
 """Width, height, and how many different ones."""
 SIZE = {"photographs": 224, "small": 72}
 CLASSES = 10
+AREA = 0.625
+"""Share of each picture that is shown: one for all, since a whole shuffle goes by the draw that would decide it, and
+its first pictures would be the smallest crops."""
 STATISTICS = (np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 
 
@@ -104,7 +108,7 @@ def served(loader: Loader, pictures: int, epoch: int) -> float:
     batch = 64
     first = epoch * (len(loader.split) // batch)
     steps = min(pictures // batch, len(loader.split) // batch)
-    batches = loader.batches(plan_of(loader, batch, first, first + steps), Augmentation(area=(0.25, 1.0)))
+    batches = loader.batches(plan_of(loader, batch, first, first + steps), Augmentation(area=(AREA, AREA)))
     for _ in islice(batches, min(4, steps // 2)):
         pass
     started = time.perf_counter()

@@ -98,14 +98,14 @@ class Windows:
     @property
     def digest(self) -> str:
         """Return a SHA-256 of all that the order depends on besides seed, epoch and batch size."""
-        whole = hashlib.sha256(f"1 {self.lanes} {self.window}\n".encode())
+        whole = hashlib.sha256(f"2 {self.lanes} {self.window}\n".encode())
         whole.update(self.of_rows.astype("<i8").tobytes())
         return whole.hexdigest()
 
     def __call__(self, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
         """Return the permutation of range(N) in which an epoch sees the pictures; the batches' rest comes last."""
         assert num_pictures == len(self.of_rows)
-        chance = uniform(seed, epoch, np.arange(num_pictures), 1)[:, 0]
+        chance = uniform(seed, epoch, -1 - np.arange(num_pictures), 1)[:, 0]  # not the draws that crops are made by
         blocks = uniform(seed, epoch, self.of_rows, 2)[:, 1]
         rows = np.lexsort((self.of_rows, blocks))  # stable: within a block as they lie
         whole, places = num_pictures // self.batch_size, np.arange(self.lanes + 1) * self.batch_size // self.lanes
