@@ -13,7 +13,9 @@ function readPPM(path) {
 
 const folder = new URL(".", import.meta.url);
 // Errors alone: else it warns of resize_to, an input that has a default on purpose.
-const session = await ort.InferenceSession.create(new URL("model.onnx", folder).pathname, { logSeverityLevel: 3 });
+const session = await ort.InferenceSession.create(new URL("model.onnx", folder).pathname, {
+  logSeverityLevel: 3,
+});
 const classes = readFileSync(new URL("classes.txt", folder), "utf8").trimEnd().split("\n");
 const { width, height, pixels } = readPPM(process.argv[2]);
 const pictures = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
