@@ -38,7 +38,7 @@ docs: .venv/installed-docs  ## build the site into site/, which opens offline: s
 setup: .venv/installed-dev  ## build .venv with all that development needs
 
 .venv/installed: pyproject.toml
-	@echo "building .venv: torch and a few packages are fetched and installed, which takes some minutes"
+	@echo "building .venv: PyTorch and a few packages are fetched and installed, which takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(torch-asked))
 	$(BIN)/python -m pip install --quiet --editable .
