@@ -32,7 +32,8 @@ SMALL = {
     "sweep": ["--threads", "1"],
     "export": [],
 }
-"""What a verb is told besides what the page says."""
+"""What a verb is told besides what the page says; but not with what is in OWN, which has its own."""
+OWN = {"--print-config", "--list", "--resume"}
 FEWER = [
     (r"--epochs \d+", "--epochs 1"),
     (r"(train|sweep) digits(?!.*(--epochs|--print-config))", r"\1 digits --epochs 1"),
@@ -56,7 +57,8 @@ def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     for long, short in FEWER:
         line = re.sub(long, short, line)
     words = shlex.split(line)[1:]
-    words += SMALL.get(words[0], []) if "--print-config" not in words and "--list" not in words else []
+    small = [] if OWN.intersection(words) else SMALL.get(words[0], [])
+    words += small[:2] if words[0] == "study" and "--model" in words else small  # a model that is given has no seeds
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     called = [sys.executable, "-m", "residuum", *words]
     return subprocess.run(called, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600)
