@@ -19,6 +19,7 @@ from small_start import coloured_noise, small_model
 from test_report import change
 
 from residuum import chinese, machine, runs
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
@@ -285,7 +286,7 @@ def test_features_are_computed_once_for_the_same_pictures_weights_and_view(
     compute, computed = Compute(torch.device("cpu"), "float32", "contiguous", 1), list[int]()
     original = features_file._computed
 
-    def counted(*given: Any) -> torch.Tensor:
+    def counted(*given: Any) -> dict[Views, torch.Tensor]:
         computed.append(1)
         return original(*given)
 
@@ -313,6 +314,12 @@ def test_features_are_computed_once_for_the_same_pictures_weights_and_view(
         path.write_bytes(content)
     found()
     assert len(computed) == 5
+    halved = features_file.features(net, loader, compute, lambda: None, "halved")
+    assert len(computed) == 6  # half the side alone; of nothing kept, both are of one walk:
+    for path in (machine.cache_folder() / "features").iterdir():
+        path.unlink()
+    assert np.array_equal(features_file.features(net, loader, compute, lambda: None, "halved"), halved)
+    assert len(computed) == 7
 
 
 def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(

@@ -6,6 +6,7 @@ own exporter takes seconds and two more packages, and has been wrong about ResNe
 Letters: B views, S their side in pixels, C channels, D features, K classes.
 """
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
@@ -33,7 +34,7 @@ class Nodes:
         self.prefix = prefix
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
-        self.known: dict[Any, str] = {}
+        self.known: dict[tuple[Any, ...], str] = {}
 
     def add(self, kind: str, *reads: str, gives: str = "", **attributes: Any) -> str:
         """Append a node, and return the name of the tensor that it gives."""
@@ -44,7 +45,7 @@ class Nodes:
     def constant(self, value: NDArray[np.generic] | Sequence[int] | Tensor) -> str:
         """Store numbers (a list is of int64), and return the name of their tensor."""
         array = np.ascontiguousarray(value.detach().numpy() if isinstance(value, Tensor) else value)
-        content = (array.dtype, array.shape, array.tobytes())
+        content = (array.dtype, array.shape, hashlib.sha256(array.data).digest())
         if content not in self.known:  # a net that is asked twice has its weights once
             self.known[content] = f"{self.prefix}constant{len(self.constants)}"
             self.constants.append(numpy_helper.from_array(array, self.known[content]))

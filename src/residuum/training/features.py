@@ -4,9 +4,10 @@ Letters: N pictures, D features.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,30 +54,39 @@ def features(
         Stopped: a signal came; what was computed by then is lost.
     """
     assert views != "shifted"
-    named = f"features of the {'training' if split == 'train' else split} pictures"
-    found = _of_last_view(net, loader, compute, asked_to_stop, named, "single")
-    if views != "single":
-        found = (found + _of_last_view(net, loader, compute, asked_to_stop, named, views)) * np.float32(0.5)
-    return found
+    content = _key(net, loader, compute)
+    kinds: list[Views] = ["single"] if views == "single" else ["single", views]
+    places = {kind: _place((*content, *([kind] if kind != "single" else []))) for kind in kinds}
+    shape = len(loader.split), net.fc.in_features
+    found = {kind: kept for kind, place in places.items() if (kept := _kept(place, shape)) is not None}
+    if missing := [kind for kind in kinds if kind not in found]:
+        named = f"features of the {'training' if split == 'train' else split} pictures{SHOWN[missing[0]]}"
+        computed = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, missing)
+        for kind, each in computed.items():
+            _keep(places[kind], each)
+            found[kind] = each.numpy()
+    return found["single"] if len(kinds) == 1 else (found["single"] + found[views]) * np.float32(0.5)
 
 
-def _of_last_view(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
-) -> NDArray[np.float32]:
-    """Return (N, D) of the last of these views: the pictures, their mirror images, or the pictures halved."""
-    content = (*_key(net, loader, compute), *([views] if views != "single" else []))
+def _place(content: tuple[Any, ...]) -> Path:
     key = hashlib.sha256(repr(content).encode()).hexdigest()
-    path = machine.cache_folder() / _NAME / f"{key}.safetensors"
-    with suppress(UserError, KeyError):  # not there, or damaged
-        kept = read_tensors(path)[0][_NAME].numpy()
-        if kept.shape == (len(loader.split), net.fc.in_features) and kept.dtype == np.float32:
+    return machine.cache_folder() / _NAME / f"{key}.safetensors"
+
+
+def _kept(place: Path, shape: tuple[int, int]) -> NDArray[np.float32] | None:
+    """Return what is kept there; None where nothing is, or it is damaged."""
+    with suppress(UserError, KeyError):
+        kept: NDArray[np.float32] = read_tensors(place)[0][_NAME].numpy()
+        if kept.shape == shape and kept.dtype == np.float32:
             return kept
-    found = _computed(net, replace(loader, batch_size=BATCH), compute, asked_to_stop, named, views)
+    return None
+
+
+def _keep(place: Path, found: Tensor) -> None:
     try:
-        write_whole(path, sealed({_NAME: found}, {}))
+        write_whole(place, sealed({_NAME: found}, {}))
     except UserError as error:
         say(f"features are not kept for next time: {error.what}")
-    return found.numpy()
 
 
 def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
@@ -92,20 +102,28 @@ def _key(net: ResNet, loader: Loader, compute: Compute) -> tuple[Any, ...]:
 
 
 def _computed(
-    net: ResNet, loader: Loader, compute: Compute, asked_to_stop: Callable[[], int | None], named: str, views: Views
-) -> Tensor:
-    """Let the net compute, its last layer out of the way."""
-    forward, parts, done = make_forward(net.eval(), compute), [], 0
-    progress = show_progress(named + SHOWN[views])
+    net: ResNet,
+    loader: Loader,
+    compute: Compute,
+    asked_to_stop: Callable[[], int | None],
+    named: str,
+    kinds: Sequence[Views],
+) -> dict[Views, Tensor]:
+    """Let the net compute, its last layer out of the way: (N, D) of the last view of each kind, that is the pictures,
+    their mirror images, or the pictures halved. Each picture is read once."""
+    forward, done = make_forward(net.eval(), compute), 0
+    parts: dict[Views, list[Tensor]] = {kind: [] for kind in kinds}
+    progress = show_progress(named)
     with without_last_layer(net):
         for batch in loader:
-            with compute.autocast():
-                parts.append(forward(weighted(batch.images, views)[-1][1]).float().cpu())
+            for kind in kinds:
+                with compute.autocast():
+                    parts[kind].append(forward(weighted(batch.images, kind)[-1][1]).float().cpu())
             done += len(batch.rows)
             progress(done, len(loader.split))
             if (code := asked_to_stop()) is not None:
                 raise Stopped("stopped before all pictures were seen", code)
-    return torch.cat(parts)
+    return {kind: torch.cat(each) for kind, each in parts.items()}
 
 
 @contextmanager
