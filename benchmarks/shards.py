@@ -29,13 +29,11 @@ import torch
 from figures import asked, ratios, spread, write
 from PIL import Image
 
-from residuum.data.batches import Loader, TrainingPlan
+from residuum.data.batches import Loader, TrainingPlan, epoch_order
 from residuum.data.contract import Split
 from residuum.data.open import open_data
 from residuum.data.pack import pack
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from residuum.data.rng import order
-from residuum.data.windows import Windows
 from residuum.recipe import Augmentation
 from residuum.settings import PackSettings
 
@@ -47,8 +45,7 @@ SHAPES = {"photographs": (500, 375, 64), "small": (72, 72, 512)}
 SIZE = {"photographs": 224, "small": 72}
 CLASSES = 10
 AREA = 0.625
-"""Share of each picture that is shown: one for all, since a whole shuffle goes by the draw that would decide it, and
-its first pictures would be the smallest crops."""
+"""Share of each picture that is shown: one for all, so that none costs more to decode than another."""
 STATISTICS = (np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 
 
@@ -95,11 +92,13 @@ def loader_of(place: Path, kind: str) -> Loader:
     split: Split = open_data(str(place)).train
     size = SIZE[kind]
     how = Preprocessing(size, round(size * 256 / 224), *STATISTICS)
-    return Loader(split, how, None, torch.device("cpu"), WORKERS, in_windows=place.name != "folder")
+    return Loader(
+        split, how, None, torch.device("cpu"), WORKERS, shuffle="whole" if place.name == "folder" else "windows"
+    )
 
 
 def plan_of(loader: Loader, batch: int, start: int, stop: int) -> TrainingPlan:
-    shuffle = Windows.of(loader.split.pictures, batch) if loader.in_windows else order
+    shuffle = epoch_order(loader.shuffle, loader.split.pictures, batch)
     return TrainingPlan(0, len(loader.split), batch, start, stop, shuffle=shuffle)
 
 
@@ -199,8 +198,8 @@ def measure(kind: str, scratch: Path, count: int, before: int) -> dict[str, obje
             "ratio_to_folder": spread(ratios(speeds[name], speeds["folder"])),
         }
         if kind == "photographs":
-            for shuffle in ("windows", "all"):
-                loader = Loader(**{**vars(loaders[name]), "in_windows": shuffle == "windows"})
+            for shuffle in ("windows", "whole"):
+                loader = Loader(**{**vars(loaders[name]), "shuffle": shuffle})
                 found[name][f"cold_{shuffle}_mb_per_s"] = round(cold(loader), 1)  # type: ignore[index]
         del loaders
         if name == "pack":

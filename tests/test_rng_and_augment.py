@@ -13,7 +13,7 @@ from threads import threads_used
 from residuum.data import augment
 from residuum.data.augment import augmented_batch, augmented_picture, colour_shift
 from residuum.data.preprocess import Preprocessing, measure, normalise
-from residuum.data.rng import order, uniform
+from residuum.data.rng import order, uniform, whole
 from residuum.data.share import TrainingPlan, one_pass
 from residuum.kernels.build import library
 from residuum.recipe import Augmentation, OneCycle, Recipe
@@ -38,7 +38,17 @@ def test_luck_depends_on_the_sample_alone_not_on_its_company(seed: int, epoch: i
 @given(SEEDS, st.integers(0, 10_000), st.integers(1, 500))
 @settings(max_examples=50, deadline=None)
 def test_order_is_a_permutation(seed: int, epoch: int, n: int) -> None:
-    assert sorted(order(seed, epoch, n)) == list(range(n))
+    assert sorted(order(seed, epoch, n)) == sorted(whole(seed, epoch, n)) == list(range(n))
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_an_epochs_order_has_nothing_to_do_with_how_its_pictures_are_augmented(seed: int) -> None:
+    n, draws = 20_000, 60
+    augmented = uniform(seed, 3, np.arange(n), draws)
+    places = np.argsort(TrainingPlan(seed, n, n, 3, 4)[0][1])  # when each picture comes
+    alike = np.corrcoef(places, augmented, rowvar=False)[0, 1:]
+    assert np.abs(alike).max() < 5 / n**0.5
+    assert np.corrcoef(np.argsort(order(seed, 3, n)), augmented[:, 0])[0, 1] > 0.999  # as version 0.1 had it
 
 
 def test_luck_is_uniform_and_fresh_for_each_seed_epoch_and_draw() -> None:
@@ -60,6 +70,7 @@ def test_these_draws_never_change() -> None:
         atol=0,
     )
     assert order(7, 0, 8).tolist() == [6, 0, 2, 3, 5, 4, 1, 7]
+    assert whole(7, 0, 8).tolist() == [0, 3, 4, 7, 5, 1, 2, 6]
 
 
 @given(st.integers(1, 50), st.integers(1, 8), SEEDS, st.integers(0, 40), st.integers(0, 40))

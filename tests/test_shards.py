@@ -37,7 +37,7 @@ from residuum.errors import Stopped, UserError
 from residuum.records.codec import read_record
 from residuum.records.run import RunSettings
 from residuum.settings import PackSettings, TrainSettings
-from residuum.training.binding import own_settings, refuse_other_shards, shards_digest
+from residuum.training.binding import own_settings, refuse_other_shards, shards_digest, with_shuffle
 from residuum.training.run import train
 
 CLASSES = ("cat", "dog", "eel")
@@ -358,7 +358,7 @@ def test_large_tables_of_others_are_read_one_by_one(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(parquet, "WINDOW_BYTES", 10)
     pictures = open_parquet(tmp_path).train.pictures
     assert isinstance(pictures, PackedPictures)
-    assert chosen_shuffle(None, pictures, streamed=True) == "all"  # runs of before keep their order
+    assert chosen_shuffle(None, pictures, streamed=True) == "whole"
     monkeypatch.setattr(parquet, "KEPT_BYTES", 10)
     assert chosen_shuffle(None, open_parquet(tmp_path).train.pictures, streamed=True) == "windows"
 
@@ -545,10 +545,10 @@ def test_a_cut_of_shards_keeps_its_order_to_itself(tmp_path: Path) -> None:
 def test_windows_are_for_shards_that_are_streamed(tmp_path: Path) -> None:
     pictures = open_tars(tars(tmp_path / "tars")).train.pictures
     assert chosen_shuffle(None, pictures, streamed=True) == "windows"
-    assert chosen_shuffle(None, pictures, streamed=False) == "all"
-    assert chosen_shuffle("all", pictures, streamed=True) == "all"
+    assert chosen_shuffle(None, pictures, streamed=False) == "whole"
+    assert chosen_shuffle("whole", pictures, streamed=True) == "whole"
     photos = open_data(str(folder(tmp_path / "photos"))).train.pictures
-    assert chosen_shuffle(None, photos, streamed=True) == "all"
+    assert chosen_shuffle(None, photos, streamed=True) == "whole"
     with pytest.raises(UserError, match="do not lie in shards"):
         chosen_shuffle("windows", photos, streamed=True)
 
@@ -559,7 +559,14 @@ def test_runs_from_before_there_was_a_choice_keep_their_order() -> None:
     for file in files:
         written = read_record(file, RunSettings)
         if "shuffle" not in written.settings:
-            assert own_settings(file.parent, written).shuffle == "all"
+            assert own_settings(file.parent, written).shuffle == "as-0.1"
+
+
+def test_a_run_keeps_the_order_it_was_begun_with() -> None:
+    begun = {"seed": 1, "shuffle": "all"}  # between two releases, when this was how the order of version 0.1 was called
+    assert with_shuffle(begun) == with_shuffle({"seed": 1}) == {"seed": 1, "shuffle": "as-0.1"}
+    for shuffle in ("whole", "windows", None):
+        assert with_shuffle({"shuffle": shuffle}) == {"shuffle": shuffle}
 
 
 def test_a_run_does_not_go_on_with_other_shards(tmp_path: Path) -> None:
@@ -585,7 +592,7 @@ def test_a_run_on_shards_goes_on_in_the_middle_of_one_bit_by_bit(
     asked = replace(asked, batch_size=8, from_nothing=True, workers=0)
     whole = train(replace(asked, out=str(tmp_path / "whole")))
     with_workers = train(replace(asked, out=str(tmp_path / "workers"), workers=2))
-    all_at_once = train(replace(asked, out=str(tmp_path / "all"), shuffle="all"))
+    all_at_once = train(replace(asked, out=str(tmp_path / "all"), shuffle="whole"))
     stop_after_step(monkeypatch, 9)  # in the second epoch, whose first shard is not half read
     with pytest.raises(Stopped):
         train(replace(asked, out=str(tmp_path / "stopped")))

@@ -240,7 +240,7 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     now = {**old, **since}  # settings that version had not
     assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))
-    given = {"rate_decay": 1.0, "mixup": 0.0, "cutmix": 0.0, "ema": 0.0, "shuffle": "all"}
+    given = {"rate_decay": 1.0, "mixup": 0.0, "cutmix": 0.0, "ema": 0.0, "shuffle": "whole"}
     assert as_json(resolved.settings) == {**now, "recipe": "fast_95", "balance": False, **given}
     assert resolved.recipe.iterations == 17 * (resolved.num_training // 64)
 

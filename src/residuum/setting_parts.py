@@ -114,9 +114,10 @@ class DataChoices(OfTable, group="Data"):
     """Go on without pictures that cannot be read; the run records which. By default nothing begins before they are
     mended."""
     shuffle: Shuffle | None = None
-    """Order of training pictures in shards. all: any may follow any; windows: stretches of the shards by chance, and
-    pictures mixed within 256 MB of them, so that nothing is read twice. By default windows for what is streamed from
-    tar shards, from those of `data pack`, and from more than 4 GB of other Parquet files."""
+    """Order of training pictures. whole: any may follow any; windows: of shards, stretches by chance, and pictures
+    mixed within 256 MB of them, so that nothing is read twice; as-0.1: to repeat runs of version 0.1, whose batches
+    held pictures shifted or cropped alike. By default windows for what is streamed from tar shards, from those of
+    `data pack`, and from more than 4 GB of other Parquet files; else whole."""
     balance: bool | None = None
     """Whether each class counts alike in training, however few pictures it has. By default yes where --tune fits a head
     and the largest class has 3 times the pictures of the smallest or more."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from residuum import ranks
-from residuum.choices import Interpolation
+from residuum.choices import Interpolation, Shuffle
 from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
@@ -24,8 +24,8 @@ from residuum.data.decode import decode, evaluation_view, header
 from residuum.data.deep import Span
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
-from residuum.data.rng import order
-from residuum.data.share import Plan, Shuffle, TrainingPlan, distinct, one_pass
+from residuum.data.rng import order, whole
+from residuum.data.share import EpochOrder, Plan, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows
 from residuum.data.workers import made_by_workers
 from residuum.errors import UserError
@@ -55,11 +55,18 @@ def training_plan(loader: "Served", seed: int, recipe: Recipe, start: int) -> Tr
     """Return a run's steps from `start` on over a loader's pictures, as this rank reads them, in the order that suits
     how they lie."""
     pictures, size, repeats = loader.split.pictures, recipe.batch_size, recipe.repeats
-    shuffle: Shuffle = Windows.of(pictures, distinct(size, repeats)) if loader.in_windows else order
+    shuffle = epoch_order(loader.shuffle, pictures, distinct(size, repeats))
     here = ranks.rank(), ranks.ranks()
     return TrainingPlan(
         seed, len(loader.split), size, start, recipe.iterations, *here, shuffle=shuffle, repeats=repeats
     )
+
+
+def epoch_order(shuffle: Shuffle, pictures: Pictures, batch_size: int) -> EpochOrder:
+    """Return what orders the pictures of each epoch."""
+    if shuffle == "windows":
+        return Windows.of(pictures, batch_size)
+    return order if shuffle == "as-0.1" else whole
 
 
 class Served(Protocol):
@@ -71,8 +78,8 @@ class Served(Protocol):
         ...
 
     @property
-    def in_windows(self) -> bool:
-        """Say whether training shuffles them by windows (windows.py)."""
+    def shuffle(self) -> Shuffle:
+        """Return how training shuffles them."""
         ...
 
     def __iter__(self) -> Iterator[Batch]: ...
@@ -99,7 +106,7 @@ class Loader:
     device: torch.device
     workers: int = 0
     batch_size: int = 250
-    in_windows: bool = False
+    shuffle: Shuffle = "whole"
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(one_pass(len(self.split), self.batch_size))

@@ -27,9 +27,19 @@ def uniform(seed: int, epoch: int, samples: NDArray[np.int64], draws: int) -> ND
 
 
 def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
-    """Return the permutation of range(num_samples) in which epoch `epoch` sees the samples."""
-    numbers = uniform(seed, epoch, np.arange(num_samples), 1)[:, 0]
-    return np.argsort(numbers, kind="stable")
+    """Return a permutation of range(num_samples): the samples by their first draws.
+
+    What takes these draws for something else too must not meet samples in this order: augmentation does, see `whole`.
+    """
+    return np.argsort(uniform(seed, epoch, np.arange(num_samples), 1)[:, 0], kind="stable")
+
+
+def whole(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
+    """Return the permutation of range(num_samples) in which an epoch sees the samples, by draws of its own.
+
+    Those of sample -1 - n: by the first draw of n itself, as version 0.1 had it, neighbours would be augmented alike.
+    """
+    return np.argsort(uniform(seed, epoch, -1 - np.arange(num_samples), 1)[:, 0], kind="stable")
 
 
 def repeated(rows: NDArray[np.int64], times: int, num_samples: int) -> NDArray[np.int64]:

@@ -11,13 +11,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.data.rng import order, repeated
+from residuum.data.rng import repeated, whole
 
 Plan = Sequence[tuple[int, NDArray[np.int64]]]
 """For each step, the epoch it belongs to and the rows of its pictures."""
 
 
-Shuffle = Callable[[int, int, int], NDArray[np.int64]]
+EpochOrder = Callable[[int, int, int], NDArray[np.int64]]
 """Seed, epoch and N to the order in which that epoch sees the N pictures, whatever the rank; hashable."""
 
 
@@ -53,7 +53,7 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
     stop: int
     rank: int = 0
     ranks: int = 1
-    shuffle: Shuffle = order
+    shuffle: EpochOrder = whole
     repeats: int = 1
     """How often each picture is in a step."""
 
@@ -81,7 +81,7 @@ class TrainingPlan(Sequence[tuple[int, NDArray[np.int64]]]):
 
 
 @lru_cache(maxsize=2)  # steps served and steps prepared may lie in two epochs
-def _order(shuffle: Shuffle, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
+def _order(shuffle: EpochOrder, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
     return shuffle(seed, epoch, num_pictures)
 
 

@@ -71,7 +71,7 @@ def chosen_shuffle(asked: Shuffle | None, pictures: Pictures, *, streamed: bool)
     if asked == "windows" and blocks is None:
         what = "these pictures cannot be shuffled by windows"
         raise UserError(what, "they do not lie in shards", "leave --shuffle out, or see residuum data pack")
-    return asked or ("windows" if blocks is not None and blocks.by_default and streamed else "all")
+    return asked or ("windows" if blocks is not None and blocks.by_default and streamed else "whole")
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,15 +60,19 @@ def refuse_other_shards(run: Path, before: str, now: str) -> None:
         )
 
 
+def with_shuffle(settings: Json) -> Json:
+    """Return a run's settings with the order that it has, where it was begun when there was but one."""
+    return {**settings, "shuffle": "as-0.1"} if settings.get("shuffle", "all") == "all" else settings
+
+
 def own_settings(run: Path, written: RunSettings) -> TrainSettings:
     """Return the settings that repeat the run.
 
     Raises:
         UserError: they were edited, or are none that this version knows.
     """
-    if "shuffle" not in written.settings:  # there was one alone
-        written = structs.replace(written, settings={**written.settings, "shuffle": "all"})
-    before = {name: value for name, value in written.resolved.items() if name in written.settings}
+    written = structs.replace(written, settings=with_shuffle(written.settings))
+    before = {name: value for name, value in with_shuffle(written.resolved).items() if name in written.settings}
     if written.settings.get("model") is None:  # resolved, it is called after the weights it began with
         before.pop("model", None)
     refuse_edited(run, before, written.settings)

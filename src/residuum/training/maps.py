@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residuum.choices import Shuffle
 from residuum.compute import Compute
 from residuum.console import show_progress
 from residuum.data.batches import HELD_BYTES, Batch, Loader
@@ -36,7 +37,7 @@ class Maps:
     of_mirror_images: Tensor | None = None
     """(N, C, H, W), of their mirror images, where these are asked too."""
     batch_size: int = 250
-    in_windows: bool = False
+    shuffle: Shuffle = "whole"
 
     @property
     def asked(self) -> tuple["Maps", ...]:
@@ -107,7 +108,14 @@ def maps(
             if (code := asked_to_stop()) is not None:
                 raise Stopped("stopped before all pictures were seen", code)
         found.append(torch.cat(parts))
-    return Maps(loader.split, found[0], tuple(found[1:]), torch.cat(of_mirror_images) if mirrored else None)
+    shuffle = "whole" if loader.shuffle == "windows" else loader.shuffle  # maps do not lie in shards
+    return Maps(
+        loader.split,
+        found[0],
+        tuple(found[1:]),
+        torch.cat(of_mirror_images) if mirrored else None,
+        shuffle=shuffle,
+    )
 
 
 @torch.no_grad()

@@ -52,7 +52,7 @@ def open_loaders(resolved: Resolved) -> Loaders:
         for name, split in splits.items()
         if split is not None
     }
-    return loaders | {"train": replace(loaders["train"], in_windows=resolved.settings.shuffle == "windows")}
+    return loaders | {"train": replace(loaders["train"], shuffle=resolved.settings.shuffle or "whole")}
 
 
 def evaluation_batch(device: torch.device, *, image_size: int) -> int:

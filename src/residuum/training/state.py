@@ -17,7 +17,7 @@ from residuum.models.file import below, read_tensors, sealed
 from residuum.records.codec import line, parse_line
 from residuum.records.numbers import Amount, Count, Share
 from residuum.training.average import Average
-from residuum.training.binding import Edited, refuse_edited
+from residuum.training.binding import Edited, refuse_edited, with_shuffle
 from residuum.training.optimizer import Optimizer
 from residuum.training.slots import laid_out
 
@@ -135,7 +135,8 @@ def _read(run: Path, name: str, settings: Json) -> tuple[dict[str, Tensor], Stat
     if metadata.get("format") != FORMAT:
         raise UserError(f"{run / name} is not a checkpoint of residuum")
     if "settings" in metadata:  # versions before 0.3 wrote none
-        refuse_edited(run, parse_line(metadata["settings"], dict[str, Any], f"the settings in {run / name}"), settings)
+        before = parse_line(metadata["settings"], dict[str, Any], f"the settings in {run / name}")
+        refuse_edited(run, with_shuffle(before), settings)
     return tensors, parse_line(metadata.get("state", ""), State, f"the state in {run / name}")
 
 
