@@ -94,6 +94,7 @@ def _all(words: dict[str, Any]) -> str:
     lines += _answering(words)
     for parity in _read("parity-*"):
         lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
+    lines += _table(words["order"], [_order_row(one, words) for one in _read("epoch-order-*")])
     for price in _read("depth-price"):
         lines += _table(words["depth"], [_depth_row(name, net) for name, net in price["steps"].items()])
         fit = price["fit"]
@@ -178,6 +179,14 @@ def _paper_row(model: str, runs: list[dict[str, Any]]) -> str:
 def _parity_row(result: dict[str, Any]) -> str:
     ways = [result["summary"][way] for way in ("fast", "plain")]
     return _row("parity.py", result["model"], *map(_mean, ways), str(ways[0]["n"]))
+
+
+def _order_row(result: dict[str, Any], words: dict[str, Any]) -> str:
+    found, recipe = result["summary"]["accuracy"], result["recipe"]
+    added = {name: 100 * value for name, value in found["whole less as-0.1"].items()}
+    less = words["points"].format(**added)
+    seeds = str(result["summary"]["n"]["whole"])
+    return _row("epoch_order.py", recipe, _mean(found["as-0.1"]), _mean(found["whole"]), less, seeds)
 
 
 def _few_rows(said: dict[str, str]) -> list[str]:
