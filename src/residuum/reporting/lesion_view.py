@@ -15,7 +15,7 @@ def view_lesion(found: Lesion) -> DepthView:
     """Work out everything the page says."""
     return DepthView(
         measured=found,
-        heading=f"{found.model.name} without each of its blocks",
+        heading=f"{isolated(found.model.name)} without each of its blocks",
         headline=percent(found.intact.accuracy),
         beside="accuracy of the whole net",
         verdict=_verdict(found),

@@ -15,7 +15,7 @@ def view_trim(found: Trim) -> DepthView:
     chosen, total = found.chosen, sum(found.curve[0].blocks) if found.curve else 0
     return DepthView(
         measured=found,
-        heading=f"{found.model.name} with fewer blocks",
+        heading=f"{isolated(found.model.name)} with fewer blocks",
         headline=f"{chosen.removed} of {total}" if chosen else NONE,
         beside="blocks taken out" if chosen else "nothing chosen yet",
         verdict=_verdict(found),
