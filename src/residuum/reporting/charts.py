@@ -207,12 +207,12 @@ def interval_line(measure: Measure, baseline: float | None) -> Markup:
     parts = [svg.line(14, 24, 386, 24, "track")]
     for share in (0, 0.25, 0.5, 0.75, 1):
         parts.append(svg.line(x(share), 24, x(share), 29, "axis"))
-        parts.append(svg.text(x(share), 42, svg.percent_tick(share), "middle", "tick"))
+        parts.append(svg.text(x(share), 44, svg.percent_tick(share), "middle", "tick"))
     if baseline is not None:
         parts.append(svg.element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
     parts.append(svg.line(x(measure.low), 24, x(measure.high), 24, "span"))
-    parts.append(svg.line(x(measure.value), 15, x(measure.value), 33, "value"))
-    return svg.drawing(46, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
+    parts.append(svg.line(x(measure.value), 13, x(measure.value), 31, "value"))
+    return svg.drawing(48, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
 
 
 # --- confusion ----------------------------------------------------------------------------------
