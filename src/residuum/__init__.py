@@ -124,9 +124,10 @@ def load(
     device: Device = "auto",
     threads: int | None = None,
 ) -> Predictor:
-    """Open a run folder or a model, to hold and to ask: pictures in, answers out, from any thread (UserError if none).
+    """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
+    (UserError if none).
 
-    Its `net` is the torch module; with it come `classes` and `preprocessing`.
+    It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 

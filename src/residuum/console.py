@@ -111,21 +111,29 @@ def _nowhere() -> TextIO:
 
 
 def show_progress(doing: str) -> Callable[[int, int], None]:
-    """Return a function of (done, total) that says at once what is being done, then how far it is now and then."""
-    last, began, before = float("-inf"), 0.0, 0
+    """Return a function of (done, total) that says at once what is being done, then how far it is now and then, and
+    that it is done."""
+    last, began, before, is_done = float("-inf"), 0.0, 0, False
 
     def tell(done: int, total: int) -> None:
-        nonlocal last, began, before
+        nonlocal last, began, before, is_done
         now = time.monotonic()
         if last == float("-inf"):
             began, before = now, done
-        if now - last >= SECONDS_BETWEEN:
-            minutes, seconds = divmod(round((now - began) / max(done - before, 1) * (total - done)), 60)
-            left = f", ETA {minutes}:{seconds:02d}" if done > before else ""
+        if done >= total > before and not is_done and last > float("-inf"):
+            is_done = True
+            say(f"{doing}: 100%, took {_clock(now - began)}")
+        elif now - last >= SECONDS_BETWEEN and not is_done:
+            left = f", ETA {_clock((now - began) / (done - before) * (total - done))}" if done > before else ""
             say(f"{doing}: {done / max(total, 1):.0%}{left}")
             last = now
 
     return tell
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
 
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")

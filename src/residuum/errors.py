@@ -51,8 +51,23 @@ def listed(names: Iterable[str], limit: int = 20) -> str:
     return ", ".join(repr(name) for name in names[:limit]) + more
 
 
+def _number_at_the_end(name: str) -> tuple[str, int | None]:
+    """Split resnet9 into resnet and 9; None where no number is at the end."""
+    stem = name.rstrip("0123456789")
+    return stem, int(name[len(stem) :]) if stem != name and name[len(stem) :].isascii() else None
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with the closest known names, or the list of them all."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    stem, number = _number_at_the_end(name)
+    if number is not None:  # resnet9 is nearer to resnet18 than to resnet50, which has as many letters in common
+        numbered = [
+            (abs(theirs - number), one)
+            for one in known
+            for s, theirs in [_number_at_the_end(one)]
+            if s == stem and theirs is not None
+        ]
+        close = [one for _, one in sorted(numbered)[:3]] or close
     return f"did you mean {' or '.join(close)}?" if close else "choose from: " + ", ".join(known)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
+from residuum.plain_data import command_line
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.exporting.export import ExportedModel
+    from residuum.outward_settings import BenchSettings, ExportSettings, ImportSettings
     from residuum.publishing.publish import Published
     from residuum.records.engines import Agreement, EngineChoice
     from residuum.records.weights import Fetched
@@ -33,7 +37,7 @@ def print_published(settings: object, found: Published, json: bool) -> None:
     return print(f"next     residuum import hf:{found.repository}")
 
 
-def print_imported(settings: object, imported: Imported, json: bool) -> None:
+def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
     """Say what had to be assumed, and print where the model is."""
     for assumption in imported.assumptions:
         say(f"assumed: {assumption}")
@@ -41,12 +45,16 @@ def print_imported(settings: object, imported: Imported, json: bool) -> None:
         about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
-    print(f"net      {imported.spec.depth} layers, from the layout of {imported.layout}")
+    widths = ", ".join(map(str, imported.spec.out_channels))
+    about = f"{imported.spec.depth} layers, stages {widths} wide"
+    about += f", {imported.parameters:,} parameters" * bool(imported.parameters)
+    print(f"net      {about}, from the layout of {imported.layout}")
     if not imported.spec.num_classes:
         return print(f"next     residuum train DATA --start {imported.path}")
     if imported.unnamed:
-        again = f"residuum import {imported.source} --out {imported.path} --classes NAMES.txt"
-        print(f"next     {again} (one a line: the names of its classes are guessed)")
+        print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
+        again = replace(settings, out=str(imported.path), classes="NAMES.txt")
+        return print(f"next     {command_line('import', again)}")
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 
@@ -90,10 +98,11 @@ def _agreement(found: Agreement) -> str:
     words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
     if found.accuracy is None or found.own_accuracy is None:
         return words
-    return f"{words}, accuracy {found.accuracy.value:.2%} (own {found.own_accuracy.value:.2%})"
+    right = f"{found.accuracy.value:.2%} ({found.accuracy.low:.1%} to {found.accuracy.high:.1%})"
+    return f"{words}, accuracy {right}, own {found.own_accuracy.value:.2%}"
 
 
-def print_export(settings: object, found: ExportedModel, json: bool) -> None:
+def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> None:
     """Print where an exported model lies and how its answers agree."""
     if json:
         from residuum.records.codec import to_json
@@ -101,13 +110,20 @@ def print_export(settings: object, found: ExportedModel, json: bool) -> None:
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
-    return print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+    print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+    folder = shlex.quote(str(found.path))
+    print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
+    if settings.to != "torch":  # whose files residuum does not open
+        print(f"         residuum serve {folder}\n         residuum predict {folder} PICTURE...")
+    return None
 
 
-def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
-    """Print how fast each engine is, how well it agrees, and which is used."""
+def print_bench(settings: BenchSettings, found: EngineChoice, json: bool) -> None:
+    """Print how fast each engine is, how well it agrees and must, which is used, and how to choose otherwise."""
     if json:
         return print_json(found)
+    from residuum.exporting.parity import LEAST_SAME, MOST_LOST
+
     sizes = sorted(found.timings[0].ms)
     heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
     print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
@@ -115,4 +131,16 @@ def print_bench(settings: object, found: EngineChoice, json: bool) -> None:
         speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
         words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
         print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
-    return print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
+    met = {one.precision for one in found.timings if one.agreement}
+    bounds = ", ".join(f"{least:.1%} in {precision}" for precision, least in LEAST_SAME.items() if precision in met)
+    if bounds:
+        print(f"bound    answers that must stay: {bounds}; {MOST_LOST:.1%} of accuracy may go")
+    print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
+    model = shlex.quote(str(settings.model))
+    fastest = next(one for one in found.timings if one.refused is None)
+    if (fastest.engine, fastest.precision) != (found.engine, found.precision):
+        print(f"faster   {fastest.engine} in {fastest.precision}, which changes answers by more than rounding")
+        return print(f"to use   residuum bench {model} --allow {fastest.precision}")
+    if found.precision != "float32":
+        return print(f"to undo  residuum bench {model}")
+    return None

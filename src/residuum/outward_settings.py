@@ -3,7 +3,7 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import Coarser, ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
 from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import ByEngine
 
@@ -13,7 +13,7 @@ class ServeSettings(ByEngine):
     """What `residuum serve` can be told."""
 
     runs: tuple[Place, ...] = ()
-    """Run folders or model files, or NAME=PATH; where a request names none, the first answers."""
+    """Run folders, model files or exports, or NAME=PATH; where a request names none, the first answers."""
     _: KW_ONLY
     host: str = "127.0.0.1"
     """Address to listen on. One that others can reach needs a token."""
@@ -134,6 +134,9 @@ class BenchSettings(Settings):
     """The pictures that answers are compared on. By default those that the model was trained with."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
+    allow: tuple[Coarser, ...] = ()
+    """Choose from these numbers, too, where enough answers stay. By default float32 alone, whose answers agree to
+    rounding; the others are timed, and change some."""
     threads: Annotated[int | None, Range(1, 65_536)] = None
     """Processor threads. By default all cores."""
 

@@ -149,12 +149,21 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     """Print what a machine is, how long each way of computing took on it, and which is used."""
     if json:
         return print_json(found)
+    from residuum.machine import BUSY
+
     here = found.environment
     print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
     print(f"devices  {', '.join(found.devices)}")
     print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
-    for one in (*found.measured.ways, *found.measured.by_threads):
-        print(f"timed    {one.ms:>9,.1f} ms  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
+    measured = found.measured
+    print("timed    each way on one thread, in processor time; then the best by threads, on the clock: two scales")
+    for one, clock in (
+        *((way, "processor") for way in measured.ways),
+        *((way, "clock") for way in measured.by_threads),
+    ):
+        print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
+    if measured.waited > BUSY:
+        print(f"busy     others were computing ({measured.waited:.0%} waited): threads will be timed again")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
 
 
@@ -221,15 +230,17 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
             f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
-    return None
+    print(
+        "\ndepth: weighted layers on the longest path, without projections, which wide-resnet16-4 counts in its name,"
+    )
+    return print("and with all of a deep stem, which resnet50d does not. --json: protocol and source of each error")
 
 
 def _published(row: dict[str, Any]) -> str:
-    """The first figure and where it is from; --json has them all."""
+    """The first figure; --json has them all, with protocol and source."""
     if not row["published"]:
         return ""
-    first = row["published"][0]
-    return f"{first['top1_error']:g} %, {first['data']}, {first['protocol']}; {first['source']}"
+    return f"{row['published'][0]['top1_error']:g} %, {row['published'][0]['data']}"
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from residuum.apart import apart_from, refuse_below
+from residuum.choices import EngineName
 from residuum.errors import UserError
 from residuum.files import UNFINISHED, cannot_write, read_whole, remove_unfinished, write_whole
 from residuum.lock import only_holder
@@ -51,6 +52,8 @@ UNUSABLE_CHECKPOINT = "checkpoint-unusable.safetensors"
 FOLDS = "folds.safetensors"
 START = "start.safetensors"
 MODEL = "model.safetensors"
+EXPORTED: dict[EngineName, str] = {"onnxruntime": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
+"""The file in an exported folder, by what opens it."""
 EVALUATION = "evaluation.json"
 MISTAKES = "mistakes.json"
 HEAD = "head.json"
@@ -161,12 +164,28 @@ def model_name(file: Path) -> str:
     return resolved.parent.name if resolved.name == MODEL else resolved.stem
 
 
+def exported_file(path: Path) -> tuple[EngineName, Path] | None:
+    """Return the exported file that `path`, a file or folder, stands for, and what opens it; None if it is no such."""
+    for engine, name in EXPORTED.items():
+        if path.is_file() and path.suffix == Path(name).suffix:
+            return engine, path
+        if (path / name).is_file():
+            return engine, path / name
+    return None
+
+
 def model_path(path: Path) -> Path:
-    """Return the model file that `path`, a file or a run folder, stands for (UserError if none)."""
-    if path.is_file():
-        return path
+    """Return the model file that `path`, a file or a run folder, stands for (UserError if none, or of an export)."""
     if (path / MODEL).is_file():
         return path / MODEL
+    if exported_file(path):
+        raise UserError(
+            f"{path} is an export, and this needs the net that it was made of",
+            "an export holds what an engine computes: predict, serve and residuum.load take it",
+            "give the run or model file that it was exported from",
+        )
+    if path.is_file():
+        return path
     if not path.exists():
         raise UserError(f"there is no run or model at {path}", "", "check the path")
     if (path / MODEL).exists():

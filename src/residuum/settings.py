@@ -75,7 +75,7 @@ class PredictSettings(ByEngine):
     """What `residuum predict` can be told."""
 
     run: Place | None = None
-    """A run folder or a model file."""
+    """A run folder, a model file or an export."""
     images: tuple[PlaceOrAddress, ...] = ()
     """Pictures, or folders of pictures."""
     _: KW_ONLY

@@ -166,7 +166,10 @@ def report(settings: ReportSettings) -> Path:
 def bench(settings: BenchSettings) -> EngineChoice:
     """Time each engine that is installed on a model, here, and remember which is fastest: it answers from now on.
 
-    An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32.
+    An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32; one
+    that changes answers by more than rounding (bfloat16, int8) only if you allow it.
+
+    Examples: residuum bench RUN    residuum bench RUN --allow int8
     """
     from residuum.exporting.bench import bench as bench_model
 

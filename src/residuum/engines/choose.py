@@ -12,10 +12,7 @@ from residuum.engines.described import Described, of_exported, of_model_file
 from residuum.engines.with_onnxruntime import open_onnxruntime
 from residuum.engines.with_openvino import open_openvino
 from residuum.errors import UserError
-from residuum.runs import model_path
-
-EXPORTED: dict[EngineName, str] = {"onnxruntime": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
-"""The file in an exported folder, by what opens it."""
+from residuum.runs import exported_file, model_path
 
 
 @dataclass(frozen=True)
@@ -74,16 +71,6 @@ def _opened(
     wanted: EnginePrecision = "float32" if precision == "auto" else precision
     graph = _int8(file, model.digest, engine) if wanted == "int8" else kept.graph(file, model.digest)
     return Opened(_open_with(engine, graph, wanted, threads or machine.cores())[0], model)
-
-
-def exported_file(path: Path) -> tuple[EngineName, Path] | None:
-    """Return the exported file that `path`, a file or folder, stands for, and what opens it; None if it is no such."""
-    for engine, name in EXPORTED.items():
-        if path.is_file() and path.suffix == Path(name).suffix:
-            return engine, path
-        if (path / name).is_file():
-            return engine, path / name
-    return None
 
 
 def _open_exported(

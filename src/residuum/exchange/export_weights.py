@@ -166,7 +166,9 @@ def _unlike_torchvision(spec: NetSpec) -> Iterator[str]:
     outputs = spec.out_channels
     regular = tuple(spec.widths[0] * 2**stage for stage in range(len(spec.widths)))
     if outputs != tuple(width * expansion for width in _STAGES) or spec.widths != regular or spec.stem_channels != 64:
-        yield f"its stages are 64, 128, 256 and 512 channels wide (times {expansion}), behind a stem of 64"
+        wanted = ", ".join(str(width * expansion) for width in _STAGES)
+        own = ", ".join(map(str, outputs))
+        yield f"torchvision's stages are {wanted} wide behind a stem of 64, and this net's {own} behind {spec.stem_channels}"
 
 
 def _unlike_timm(spec: NetSpec) -> Iterator[str]:

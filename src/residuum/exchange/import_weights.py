@@ -11,12 +11,13 @@ from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
-from residuum.exchange.known import Guess, Known, guess, settle
+from residuum.exchange.known import Guess, Known, guess, numbered, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION, with_head
 from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
 from residuum.loading import save_classifier
+from residuum.models.count import parameters
 from residuum.models.file import read_model
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
@@ -38,7 +39,9 @@ class Imported:
     source: str = ""
     """What it was made from, as it was given."""
     unnamed: bool = False
-    """Whether neither the weights nor the user named the classes, so that their names were guessed."""
+    """Whether nobody named the classes, the user, the weights or their number: they are called class 0, class 1, …"""
+    parameters: int = 0
+    """How many the net has; 0 of a residuum model, which is taken as it is."""
 
 
 def import_weights(settings: ImportSettings) -> Imported:
@@ -64,9 +67,11 @@ def import_weights(settings: ImportSettings) -> Imported:
     layout, group = found.layout.name, found.group
     said = (*group.said, *_ignored(group.left_out), *heads, *notes, *_structure(spec, source, layout), *guessed)
     where = _destination(settings, source)
-    unnamed = bool(classes) and (told["classes"] or source.said.classes) is None
+    unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
     given = str(settings.source)
-    imported = Imported(where, spec, layout, said, group.left_out, preprocessing.image_size, given, unnamed)
+    imported = Imported(
+        where, spec, layout, said, group.left_out, preprocessing.image_size, given, unnamed, parameters(net)
+    )
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
 

@@ -154,9 +154,13 @@ def _class_names(spec: NetSpec) -> tuple[tuple[str, ...], str]:
         return CIFAR10_CLASSES, "CIFAR-10's, airplane to truck"
     if spec.stem != "cifar" and spec.num_classes == 1000 and (names := _imagenet_names()):
         return names, "ImageNet's, as torchvision lists them"
-    numbered = tuple(f"class {number}" for number in range(spec.num_classes))
     missing = "; ImageNet's need torchvision" if spec.stem != "cifar" and spec.num_classes == 1000 else ""
-    return numbered, f"class 0 to class {spec.num_classes - 1}, as the keys name none{missing}"
+    return numbered(spec.num_classes), f"class 0 to class {spec.num_classes - 1}, as the keys name none{missing}"
+
+
+def numbered(count: int) -> tuple[str, ...]:
+    """Return names for classes that nobody has named."""
+    return tuple(f"class {number}" for number in range(count))
 
 
 def _imagenet_names() -> tuple[str, ...] | None:

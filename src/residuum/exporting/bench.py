@@ -42,7 +42,8 @@ HOPELESS = 8
 
 
 def bench(settings: BenchSettings) -> EngineChoice:
-    """Time every engine that is installed, and remember the fastest whose answers agree with the run's own.
+    """Time every engine that is installed, and remember the fastest whose answers agree with the run's own: to
+    rounding, in float32, or as far as their bound asks in the numbers that are allowed besides.
 
     Raises:
         UserError: there is no such model, or a picture cannot be read.
@@ -56,13 +57,15 @@ def bench(settings: BenchSettings) -> EngineChoice:
     batches = [views[start : start + BATCHES[-1]] for start in range(0, len(views), BATCHES[-1])]
     own = own_answers(classifier, compute, batches)
     timings: list[EngineTiming] = []
+    began, waited = time.perf_counter(), machine.seconds_waited()
     for name, precision in _possible(classifier, real):
         say(f"timing {name} in {precision}")
         if precision == "int8" and real:
             _int8(classifier, name, views_of(real.calibration, view))
         engine = open_engine(classifier.file, name, precision, "cpu", threads).engine
         timings.append(_timed(engine, views, batches, own, real, timings))
-    return _chosen(classifier, real, timings, threads)
+    _say_if_busy(began, waited)
+    return _chosen(classifier, real, timings, threads, {"float32", *settings.allow})
 
 
 def _pictures(classifier: Classifier, settings: BenchSettings) -> RealPictures | None:
@@ -128,12 +131,24 @@ def _milliseconds(engine: Engine, views: NDArray[np.uint8], best: float) -> floa
     return statistics.median(times[1:])
 
 
+def _say_if_busy(began: float, waited: float) -> None:
+    """Say that figures may mislead, where others computed meanwhile."""
+    share = (machine.seconds_waited() - waited) / (time.perf_counter() - began) / machine.cores()
+    if share > machine.BUSY:
+        say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
+        say("them the choice; call bench again when the machine is quiet")
+
+
 def _chosen(
-    classifier: Classifier, real: RealPictures | None, timings: list[EngineTiming], threads: int
+    classifier: Classifier,
+    real: RealPictures | None,
+    timings: list[EngineTiming],
+    threads: int,
+    allowed: set[EnginePrecision],
 ) -> EngineChoice:
-    """Remember the fastest, by the product of both batches' times."""
+    """Remember the fastest of those allowed, by the product of both batches' times."""
     fastest_first = sorted(timings, key=lambda one: math.prod(one.ms.values()))
-    best = next(one for one in fastest_first if one.refused is None)
+    best = next(one for one in fastest_first if one.refused is None and one.precision in allowed)
     choice = EngineChoice(
         model=classifier.name,
         digest=classifier.digest,

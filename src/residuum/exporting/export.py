@@ -20,7 +20,6 @@ from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress, visible
-from residuum.engines.choose import EXPORTED
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
 from residuum.engines.names import PROBABILITIES
@@ -38,7 +37,7 @@ from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings
 from residuum.records.codec import with_version
 from residuum.records.engines import Exported, Parity
-from residuum.runs import new_folder
+from residuum.runs import EXPORTED, new_folder
 from residuum.weights.fetched import STARTER_FILE, fetched, model_file
 
 ENGINES: dict[ExportTarget, EngineName] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}

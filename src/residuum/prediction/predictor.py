@@ -27,6 +27,7 @@ from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
 from residuum.prediction.answer import Answer, Unanswered
 from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
+from residuum.runs import exported_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -259,14 +260,13 @@ class Predictor:
 
         if isinstance(self.engine, TorchEngine) and self.engine.compute.device.type == "cpu":
             return self.engine.classifier
-        try:
-            return load_classifier(self.path)
-        except UserError as error:
+        if exported_file(self.path):
             raise UserError(
-                f"the net of {self.path} cannot be read",
-                error.what,
-                "an exported model has none: load the run that it was exported from",
-            ) from error
+                f"{self.path} is an export: it has classes, but no net and no preprocessing to call",
+                "its engine does both; how pictures are cut stands in .model.view",
+                "load the run or model file that it was exported from",
+            )
+        return load_classifier(self.path)
 
     @property
     def net(self) -> ResNet:

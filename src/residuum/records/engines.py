@@ -73,7 +73,7 @@ class EngineTiming(Record, frozen=True, kw_only=True):
     agreement: Agreement | None
     """None for torch in float32, which the others are held against."""
     refused: str | None
-    """Why it is not chosen, however fast; None: it may be."""
+    """Why it is not chosen, however fast; None: it may be, where its precision is allowed."""
 
 
 class EngineChoice(Record, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from residuum.errors import UserError
 from residuum.outward_settings import ServeSettings
 from residuum.prediction.answer import Answer
 from residuum.prediction.predictor import Predictor, load
+from residuum.runs import EXPORTED, exported_file
 from residuum.serving.desk import Work
 from residuum.serving.replies import Example, Model, Net
 
@@ -109,7 +110,7 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     predict = Work(partial(_predicted, predictor), settings.batch, cores=computes_on)
     _time(predict, (blank, 1))
     pixels = round(settings.megapixels * 1e6)
-    served = Served(name or predictor.name, place, predictor, predictor.digest, pixels, predict)
+    served = Served(name or _called(place, predictor), place, predictor, predictor.digest, pixels, predict)
     try:
         spec = predictor.spec
     except UserError:  # what an engine makes of a net, without the net
@@ -124,6 +125,16 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
     examples = examples_of(predictor, settings.examples)
     return replace(served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, switch=switch)
+
+
+def _called(place: Path, predictor: Predictor) -> str:
+    """Return what a model is called after: as results of it are; an export after its folder, as it stands beside the
+    run."""
+    export = exported_file(place)
+    if export is None:
+        return predictor.name
+    file = export[1].resolve()
+    return file.parent.name if file.name in EXPORTED.values() else file.stem
 
 
 def _time(work: Work, payload: Any) -> None:
