@@ -3,8 +3,10 @@
 import io
 import json
 import re
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +14,7 @@ from test_report import write_run
 
 from residuum import chinese, chinese_help
 from residuum.cli import VERBS, app
+from residuum.plain_data import flag
 from residuum.reporting.page import write_report
 
 WORDS: dict[str, str] = json.loads(files("residuum").joinpath("chinese.json").read_text(encoding="utf-8"))
@@ -55,6 +58,17 @@ def test_the_language_is_that_asked_for(
     assert chinese.is_wanted() is wanted
 
 
+def left_out(settings: Any, shown: str) -> list[str]:
+    """The settings whose flag stands nowhere in a help."""
+    return [one.name for one in fields(settings) if not re.search(rf"{flag(one.name)}(?![\w-])", shown)]
+
+
+def test_every_setting_stands_in_its_verbs_help() -> None:
+    for verb in VERBS:
+        app.help_print(verb.name.split(), console=Console(file=(shown := io.StringIO()), width=100))
+        assert left_out(verb.settings, shown.getvalue()) == [], verb.name
+
+
 def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[str]()
     monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
@@ -62,6 +76,9 @@ def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in ([], ["data"], ["weights"], *(verb.name.split() for verb in VERBS)):
         app.help_print(words, console=Console(file=(shown := io.StringIO()), width=100))
         assert shown.getvalue().startswith("用法：residuum"), words
+        for verb in VERBS:
+            if words == verb.name.split():
+                assert left_out(verb.settings, shown.getvalue()) == [], words
     assert len(seen) > 200
     assert {text for text in seen if re.search("[A-Za-z]{2}", text) and not CHINESE.search(chinese.said(text))} == set()
 

@@ -21,6 +21,8 @@ from PIL import Image
 import residuum
 from residuum import runs
 from residuum.cli import main
+from residuum.console import show_progress
+from residuum.errors import nearest
 from residuum.files import read_json
 from residuum.plain_data import command_line
 from residuum.settings import TrainSettings
@@ -154,6 +156,19 @@ def test_a_fault_is_one_message_and_exit_code_2(
     assert "Traceback" not in err
     assert out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_nearest_of_names_that_end_in_a_number_have_the_nearest_numbers() -> None:
+    assert nearest("resnet9", ["resnet50", "resnet18", "resnet20", "plain9"]).startswith("did you mean resnet18 or")
+    assert nearest("resnet5O", ["resnet50", "vgg16"]) == "did you mean resnet50?"
+
+
+def test_progress_that_was_begun_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="residuum")
+    tell = show_progress("reading")
+    for done in (1, 2, 3, 3):
+        tell(done, 3)
+    assert [one.getMessage() for one in caplog.records] == ["reading: 33%", "reading: 100%, took 0:00"]
 
 
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -414,6 +429,8 @@ import socket, sys
 def refuse(*_, **__): raise AssertionError("the network was touched")
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
 from residuum.cli import main
+from residuum.console import show_progress
+from residuum.errors import nearest
 for words in {lines!r}:
     sys.argv = ["residuum", *words]
     try:

@@ -1355,13 +1355,16 @@ def test_an_imported_model_is_judged_on_pictures_that_are_given(digits_model: Pa
 
 def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.CaptureFixture[str]) -> None:
     def told(state: dict[str, Tensor], **flags: Any) -> str:
-        print_imported(None, imported(state, **flags), False)
+        settings = ImportSettings("theirs.pth", out="ours.safetensors", **flags)
+        print_imported(settings, imported(state, **flags), False)
         return capsys.readouterr().out
 
     net = filled(partial(akamaster, classes=3))
     Path("names.txt").write_text("x\ny\nz\n", encoding="utf-8")
-    again = "next     residuum import theirs.pth --out ours.safetensors --classes NAMES.txt"
-    assert again in told(dict(net.state_dict()))
+    given = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
+    again = "--out ours.safetensors --classes NAMES.txt --mean 0.5 0.5 0.5 --std 1.0 1.0 1.0"
+    assert told(dict(net.state_dict()), **given).endswith(f"next     residuum import theirs.pth {again}\n")
+    assert told(dict(filled(akamaster).state_dict())).endswith("evaluate ours.safetensors DATA\n")  # CIFAR-10's names
     assert told(dict(net.state_dict()), classes="names.txt").endswith(
         "next     residuum evaluate ours.safetensors DATA\n"
     )

@@ -28,6 +28,7 @@ from page_reading import in_browser
 from PIL import ExifTags, Image
 from small_start import SPEC
 
+import residuum
 from residuum import loading, runs
 from residuum.choices import ExportTarget
 from residuum.compute import choose_compute
@@ -45,6 +46,7 @@ from residuum.exporting.bench import bench
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
 from residuum.models.resnet import ResNet
+from residuum.outward_printing import print_bench, print_export
 from residuum.outward_settings import BenchSettings, ExportSettings
 from residuum.records.codec import from_json, read_record
 from residuum.records.engines import Exported, Parity
@@ -422,6 +424,46 @@ def test_the_fastest_that_agrees_is_remembered(
     assert open_engine(model).engine.name == "torch"
     next(tmp_path.glob("engines/*/choice-*.json")).write_text("{")
     assert open_engine(model).engine.name == "torch"
+
+
+@pytest.mark.usefixtures("quick")
+def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
+    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
+    monkeypatch.setattr(benching, "_possible", lambda *_: [("torch", "float32"), ("torch", "bfloat16")])
+    monkeypatch.setattr(benching, "_milliseconds", lambda engine, *_: 9.0 if engine.precision == "float32" else 1.0)
+    for allowed, chosen, last in (
+        ((), "float32", f"to use   residuum bench {model} --allow bfloat16"),
+        (("bfloat16",), "bfloat16", f"to undo  residuum bench {model}"),
+        ((), "float32", f"to use   residuum bench {model} --allow bfloat16"),
+    ):
+        settings = BenchSettings(model, data=pictures, threads=1, allow=allowed)
+        print_bench(settings, found := bench(settings), False)
+        assert found.precision == chosen == open_engine(model).engine.precision
+        said = capsys.readouterr().out.splitlines()
+        assert said[-1] == last
+        assert "bound    answers that must stay: 98.0% in bfloat16; 0.5% of accuracy may go" in said
+
+
+def test_an_export_is_recognised_where_the_net_is_needed(exported: dict[str, ExportedModel]) -> None:
+    for verb in (residuum.evaluate, residuum.bench, residuum.lesion, residuum.trim, residuum.grow):
+        with pytest.raises(UserError, match="is an export") as refusal:
+            verb(exported["onnx"].path)
+        assert "predict, serve and residuum.load take it" in refusal.value.why
+    held = residuum.load(exported["onnx"].path, threads=1)
+    assert held.classes == CLASSES
+    with pytest.raises(UserError, match="no net and no preprocessing") as refusal:
+        _ = held.preprocessing
+    assert refusal.value.__cause__ is None
+
+
+def test_what_uses_an_export_is_said(exported: dict[str, ExportedModel], capsys: pytest.CaptureFixture[str]) -> None:
+    print_export(ExportSettings(to="onnx"), exported["onnx"], False)
+    folder = exported["onnx"].path
+    said = capsys.readouterr().out
+    assert f"next     python {folder / 'use_onnx.py'} PICTURE\n" in said
+    assert f"residuum serve {folder}\n" in said
 
 
 @pytest.mark.usefixtures("quick")

@@ -2,7 +2,8 @@
 
 The verbs of the command line, from Python. Each takes the settings of its verb by name (see residuum.settings and
 residuum.outward_settings), and raises UserError if something given is wrong, and Stopped on Ctrl-C and SIGTERM, after
-everything is saved. torch is imported by the verb that needs it, so that importing residuum is instant.
+everything is saved. What they say on the way goes to `logging`; logging.basicConfig(level="INFO") shows it. torch is
+imported by the verb that needs it, so that importing residuum is instant.
 """
 
 from __future__ import annotations

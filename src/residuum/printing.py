@@ -157,11 +157,9 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
     measured = found.measured
     print("timed    each way on one thread, in processor time; then the best by threads, on the clock: two scales")
-    for one, clock in (
-        *((way, "processor") for way in measured.ways),
-        *((way, "clock") for way in measured.by_threads),
-    ):
-        print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
+    for clock, timings in (("processor", measured.ways), ("clock", measured.by_threads)):
+        for one in timings:
+            print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
     if measured.waited > BUSY:
         print(f"busy     others were computing ({measured.waited:.0%} waited): threads will be timed again")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
@@ -230,17 +228,13 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
             f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
         )
-    print(
-        "\ndepth: weighted layers on the longest path, without projections, which wide-resnet16-4 counts in its name,"
-    )
-    return print("and with all of a deep stem, which resnet50d does not. --json: protocol and source of each error")
+    print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
+    return print("too, resnet…d one of the stem's three layers. --json: protocol and source of each published error")
 
 
 def _published(row: dict[str, Any]) -> str:
     """The first figure; --json has them all, with protocol and source."""
-    if not row["published"]:
-        return ""
-    return f"{row['published'][0]['top1_error']:g} %, {row['published'][0]['data']}"
+    return " ".join(f"{one['top1_error']:g} %, {one['data']}" for one in row["published"][:1])
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------

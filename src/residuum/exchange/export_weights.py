@@ -168,7 +168,9 @@ def _unlike_torchvision(spec: NetSpec) -> Iterator[str]:
     if outputs != tuple(width * expansion for width in _STAGES) or spec.widths != regular or spec.stem_channels != 64:
         wanted = ", ".join(str(width * expansion) for width in _STAGES)
         own = ", ".join(map(str, outputs))
-        yield f"torchvision's stages are {wanted} wide behind a stem of 64, and this net's {own} behind {spec.stem_channels}"
+        inside = ", ".join(map(str, spec.widths))
+        wide = f"torchvision's stages are {wanted} channels wide behind a stem of 64"
+        yield f"{wide}, and this net's are {own} ({inside} inside a block) behind {spec.stem_channels}"
 
 
 def _unlike_timm(spec: NetSpec) -> Iterator[str]:

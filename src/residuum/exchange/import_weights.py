@@ -69,9 +69,8 @@ def import_weights(settings: ImportSettings) -> Imported:
     where = _destination(settings, source)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
     given = str(settings.source)
-    imported = Imported(
-        where, spec, layout, said, group.left_out, preprocessing.image_size, given, unnamed, parameters(net)
-    )
+    size = preprocessing.image_size
+    imported = Imported(where, spec, layout, said, group.left_out, size, given, unnamed, parameters(net))
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
 
