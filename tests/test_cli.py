@@ -163,12 +163,13 @@ def test_the_nearest_of_names_that_end_in_a_number_have_the_nearest_numbers() ->
     assert nearest("resnet5O", ["resnet50", "vgg16"]) == "did you mean resnet50?"
 
 
-def test_progress_that_was_begun_is_ended(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", logger="residuum")
+def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = list[str]()
+    monkeypatch.setattr("residuum.console.say", said.append)
     tell = show_progress("reading")
     for done in (1, 2, 3, 3):
         tell(done, 3)
-    assert [one.getMessage() for one in caplog.records] == ["reading: 33%", "reading: 100%, took 0:00"]
+    assert said == ["reading: 33%", "reading: 100%, took 0:00"]
 
 
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
