@@ -76,7 +76,7 @@ LADDER = {
     "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "lock": {"errors", "files", "records"},
     "apart": {"errors"},
-    "runs": {"apart", "errors", "files", "lock", "records"},
+    "runs": {"apart", "choices", "errors", "files", "lock", "records"},
     "tracking": BASE,
     "kernels": BASE,
     "fastest": BASE | {"kernels"},
