@@ -1291,7 +1291,7 @@ REFUSED = {"timm": _PRE, "torchvision": _PRE | _SE | {"resnet50d"} | (set(VARIAN
         (named("resnet50d"), "torchvision", "three convolutions"),
         (replace(named("resnet18"), blocks=(1, 1, 1), widths=(64, 128, 256)), "torchvision", "four stages"),
         (replace(named("resnet18"), blocks=(1, 1, 1), widths=(64, 128, 256)), "timm", "four stages"),
-        (replace(named("resnet18"), widths=(32, 64, 128, 256)), "torchvision", "64, 128, 256 and 512"),
+        (replace(named("resnet18"), widths=(32, 64, 128, 256)), "torchvision", "64, 128, 256, 512"),
         (replace(named("resnet50"), widths=(30, 60, 120, 250), bottleneck_factor=1), "timm", "base width"),
         (replace(VARIANTS["pre, timm's"], groups=2), "timm", "no groups"),
         (replace(VARIANTS["pre, timm's"], widths=(60, 128, 256, 512)), "timm", "multiples of 8"),

@@ -168,8 +168,6 @@ def bench(settings: BenchSettings) -> EngineChoice:
 
     An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32; one
     that changes answers by more than rounding (bfloat16, int8) only if you allow it.
-
-    Examples: residuum bench RUN    residuum bench RUN --allow int8
     """
     from residuum.exporting.bench import bench as bench_model
 
