@@ -31,7 +31,6 @@ SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "share
 
 def pytest_collection_finish() -> None:
     """Spare the collector of garbage what the imports have made: to walk it took a tenth of the time of small tests."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)  # it took a thirtieth of the time of nets and pages, now a hundredth
     gc.enable()
