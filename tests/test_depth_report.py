@@ -205,9 +205,10 @@ def test_the_lesions_verdict(tmp_path: Path) -> None:
 
 def test_the_lesions_table_is_the_file(tmp_path: Path) -> None:
     content = fake_lesion()
-    rows = page(tmp_path, content).rows(9)[1:]
+    rows = page(tmp_path, content).rows(10)[1:]
     assert [row[1] for row in rows] == [row["name"] for row in content["blocks"]]
     for shown, row in zip(rows, content["blocks"], strict=True):
+        assert shown.pop(4) == f"{round(5000 * row['accuracy']):,}"
         assert shown[2] == f"{100 * (0.925 - row['accuracy']):.2f}"
         assert shown[3] == f"{100 * row['accuracy']:.1f} %"
         assert shown[5] == ("can go" if row["removable"] else "changes the shape")
@@ -262,8 +263,8 @@ def test_bars_are_as_long_as_what_was_lost(tmp_path: Path) -> None:
 def test_a_plain_nets_blocks_without_figures_are_said(tmp_path: Path) -> None:
     found = page(tmp_path, fake_lesion(shortcut="none"))
     assert [len(chart) for chart in bars(found)] == [25]
-    assert [row[2:5] for row in found.rows(9)[1:]][9] == ["–", "–", "–"]
-    assert found.rows(9)[10][6] == "nothing"
+    assert [row[2:5] for row in found.rows(10)[1:]][9] == ["–", "–", "–"]
+    assert found.rows(10)[10][7] == "nothing"
     assert "it has no figure" in found.plain
     assert "Without any one of 25 blocks" in found.plain
 
@@ -293,7 +294,7 @@ def test_the_trims_verdict(tmp_path: Path) -> None:
     assert expected in found
     assert "8 of 27 blocks taken out" in found
     assert "91.3 %of 10,000 test pictures; 92.2 % before" in found
-    assert "leave an accuracy uncertain by about ±0.7 points" in found  # 1.96·√(0.925·0.075/5000)
+    assert "92.5 % has the 95 % interval 91.7–93.2 %, and one picture is 0.02 points" in found  # Wilson 1927
 
 
 def test_the_trims_table_is_the_curve(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from made_up_records import as_file
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
-from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge, wilson
+from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge
+from residuum.records.numbers import wilson
 
 Floats = NDArray[np.float64]
 few_resamples = mock.patch("residuum.evaluation.metrics.RESAMPLES", 100)  # where their number is of no account

@@ -19,11 +19,11 @@ from residuum.compute import choose_compute
 from residuum.data.batches import Batch
 from residuum.depth.lesion import lesions as score_lesions
 from residuum.errors import UserError
-from residuum.evaluation.metrics import wilson
 from residuum.models.mlp import MLP
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.codec import to_json
+from residuum.records.numbers import wilson
 from residuum.records.study import Lines, Quantity, Verdict
 from residuum.studies import examined, lesions, paths, propagation, responses, shattering
 from residuum.studies.catalogue import open_study

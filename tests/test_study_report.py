@@ -115,7 +115,7 @@ def test_of_one_given_net_the_page_says_what_was_found_and_seals_nothing(tmp_pat
         assert ["of each", "2.33 ± 1.53", "", "3 blocks", "1, 2, 4"] in found.rows(5)
         write_study_index(tmp_path)
         index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
-        assert [row[4:] for row in index.rows(7)[1:]] == [["– one net", "quick", "–"]]
+        assert [row[4:] for row in index.rows(8)[1:]] == [["– one net", content["pictures"] or "–", "quick", "–"]]
     assert "one net on 145 validation pictures of digits" in page(tmp_path / "given", maps()).plain
 
 
@@ -492,7 +492,7 @@ def four(tmp_path: Path) -> Path:
 def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
     assert write_study_index(four) == four / "index.html"
     found = Page((four / "index.html").read_text(encoding="utf-8"))
-    rows = found.rows(7)[1:]
+    rows = found.rows(8)[1:]
     assert [row[0] for row in rows] == [
         "degradation",
         "loss-surface",
@@ -504,8 +504,10 @@ def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
     assert len(links) == 4
     assert all((four / unquote(link)).is_file() and ":" not in link for link in links)
     content = eight_series()
-    texts = [content[key]["en"] for key in ("question", "claim", "measured")]
-    assert rows[0] == ["degradation", *texts, "✗ contradicted", "quick", "3"]
+    question, claim, measured = (content[key]["en"] for key in ("question", "claim", "measured"))
+    failing = [part["words"] for part in content["verdict"]["parts"] if part["holds"] is False]
+    measured += f" Fails: {'; '.join(failing)}"
+    assert rows[0] == ["degradation", question, claim, measured, "✗ contradicted", "–", "quick", "3"]
     assert rows[1][-1] == "–"  # one given model has no seeds
     assert "cannot be read" in rows[-1][1]
     tiles = re.findall(r"</span> ([^<]+)</span></dt>\s*<dd>\s*<b>(\d+)", found.html)

@@ -347,6 +347,8 @@ def _print_explained(explanation: Explanation) -> None:
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
     """Print the list of studies, or what those that were run answered."""
+    from residuum.records.codec import from_json
+    from residuum.records.study import Verdict
     from residuum.runs import REPORT
 
     if json:
@@ -357,10 +359,15 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         return print("\n* takes --model, a run or model file of your own")
     for study in found:
         answer = f"what was found in {study['examined']}" if study["examined"] else study["verdict"]["answer"]
-        print(f"{study['name']:<20}{answer} at scale {study['scale']}")
-        print(f"{'':<20}{study['measured']['en']}")
-        print(f"{'':<20}{Path(study['folder']) / REPORT}")
-    return print(f"index    {Path(settings.out) / 'index.html'}")
+        on = f", {study['pictures']}" if study.get("pictures") else ""
+        print(f"{study['name']:<20}{answer} at scale {study['scale']}{on}")
+        verdict = None if study["examined"] else from_json(study["verdict"], Verdict, study["name"])
+        lines = [study["measured"]["en"], *([verdict.why] if verdict and verdict.telling else [])]
+        for line in [*lines, Path(study["folder"]) / REPORT]:
+            print(f"{'':<20}{line}")
+    if found:
+        print(f"index    {Path(settings.out) / 'index.html'}")
+    return None
 
 
 def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:

@@ -154,5 +154,5 @@ def _refuse_fetch(source: str, wanted: HubName, fetch_allowed: bool) -> None:
             f"check the path; for the hub's data set, first run `residuum data fetch {wanted}`",
         )
     if not fetch_allowed:
-        mend = f"run `residuum data fetch {source}`, or give a folder"
+        mend = f"run `residuum data fetch {source}`, or give a folder: one of its Parquet files from elsewhere will do"
         raise UserError(f"{source} is not on this machine", "", mend)

@@ -15,7 +15,7 @@ from residuum.data.batches import Batch, Loader
 from residuum.data.contract import ColumnNames
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on
-from residuum.depth.latency import latencies
+from residuum.depth.latency import LEAST_ROUNDS, latencies
 from residuum.depth.measure import recalibrated, score
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
@@ -88,7 +88,7 @@ def trim(settings: TrimSettings) -> Path:
     deleted = [point.deleted for point in record.curve if point.deleted]
     for draw in _random_draws(work, record.curve[0]):
         keep(random=(*record.random, draw))
-    say("timing all nets side by side")
+    say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} rounds at least, then until 30 s are over")
     figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how)
@@ -118,7 +118,11 @@ def _curve(work: Work) -> Iterator[Point]:
     """Yield the figures of the whole net, then of each smaller one, the least harmful block gone each time."""
     spec, compute = work.net.spec, work.opened.compute
     most, gone = most_removable(spec), list[str]()
-    say(f"taking out up to {most} of {sum(spec.blocks)} blocks, the least harmful first")
+    ((name, value),) = asked(work.settings).items()
+    say(
+        f"measuring the whole curve, 1 to {most} of {sum(spec.blocks)} blocks out, the least harmful first; "
+        f"--{name.replace('_', '-')} {value:g} then chooses on it"
+    )
     for cut in least_harmful_first(work.net, work.validation, compute):
         gone += [cut.deleted] if cut.deleted else []
         accuracy = score(work.recalibrated(gone), work.validation, compute).accuracy

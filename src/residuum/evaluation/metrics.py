@@ -8,7 +8,6 @@ networks" (arXiv 1706.04599), eq. 3. The bootstrap is Efron's (1979, Annals of S
 spread gives macro F1 an interval like a proportion's (see `_effective`); for ECE it is reflected (see `_reflected`).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from residuum.errors import UserError
 from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure, chance_ece
+from residuum.records.numbers import wilson
 
 Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 
@@ -26,7 +26,6 @@ EDGES = np.arange(BINS + 1) / BINS
 RESAMPLES = 1000
 AT_ONCE = 1 << 13
 """Images that are drawn, for several resamples of a few, before they are counted: more are slower in memory."""
-NORMAL_95 = 1.959963984540054  # the normal quantile at 0.975
 SMALLEST = float(np.finfo(np.float32).tiny)
 
 
@@ -93,19 +92,6 @@ def judge(
 
 
 # --- the small pieces --------------------------------------------------------------------------
-
-
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson 1927); (0, 1) where nothing was tried."""
-    assert 0 <= successes <= trials, (successes, trials)
-    if trials == 0:
-        return 0.0, 1.0
-    share, z = successes / trials, NORMAL_95
-    shrink = 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / shrink
-    half = z / shrink * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    # At 0 and at 1 the bound is the share itself; rounding must not put it a hair inside.
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def confusion_matrix(labels: NDArray[np.int64], predicted: NDArray[np.int64], K: int) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ export const show = () => {
     the("sentence").textContent = sentence();
   }
   showDepth();
+  showHeat();
   drawing.show({
     off: state.off,
     now: byBlock(now),
@@ -144,5 +145,7 @@ export const showHeat = () => {
   the("heat").hidden = !heat.heat;
   if (heat.heat) the("heat").src = heat.heat;
   the("heat").alt = t("heatAlt", { name });
-  the("heat-note").textContent = t(heat.heat ? "heatNote" : "heatNone", { name });
+  const note = t(heat.heat ? "heatNote" : "heatNone", { name });
+  const whole = state.whole && state.off.size ? t("heatWhole", { answer: said(state.whole.answers[0]) }) : "";
+  the("heat-note").textContent = whole ? `${note} ${whole}` : note;
 };

@@ -11,6 +11,8 @@ from residuum.records.environment import Environment
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Answer = Literal["supported", "contradicted", "undecided"]
+LACKS = {"contradicted": "Fails", "undecided": "The figures do not say"}
+"""What is said of the parts of a claim for which it is not supported."""
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
 
@@ -63,6 +65,23 @@ class Verdict(Record, frozen=True):
 
     answer: Answer
     parts: tuple[Part, ...]
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """Return the parts for which it is not supported: those that fail, or where none does that say nothing."""
+        return tuple(
+            part.words for part in self.parts if part.holds is (False if self.answer == "contradicted" else None)
+        )
+
+    @property
+    def holding(self) -> str:
+        """Write "Holds: 1 of the claim's 2 parts."."""
+        return f"Holds: {sum(part.holds is True for part in self.parts)} of the claim's {len(self.parts)} parts."
+
+    @property
+    def why(self) -> str:
+        """Write how many parts hold, and those for which it is not supported."""
+        return self.holding + (f" {LACKS[self.answer]}: {'; '.join(self.telling)}." if self.telling else "")
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -181,7 +200,7 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     """What the training of each run took, in seconds; on a processor that is of one core."""
     environment: Environment
     pictures: str = ""
-    """How many pictures of which split the figures of a given model are from."""
+    """How many pictures of which split, and where nets were trained of which size, the figures are from."""
 
     @property
     def answer(self) -> Answer | None:

@@ -18,6 +18,8 @@ from residuum.reporting.wording import counted, isolated, percent
 
 CLOSE = 0.1  # how far below the whole net's accuracy the close-up reaches
 LEFT, RIGHT = 48.0, 392.0
+NAMED_BARS = 30
+"""So many bars have room for their blocks' numbers."""
 
 # --- lesion: one bar a block --------------------------------------------------------------------
 
@@ -55,17 +57,19 @@ def _bars(found: Lesion, rows: Sequence[LesionRow]) -> Markup | None:
     low = max(even.low, low - 0.04 * (even.high - low)) if low < 0 else 0.0
     frame = Frame(Scale(0.0, 1.0, LEFT, RIGHT), replace(even, low=low))
     groups = [(stage, list(group)) for stage, group in groupby(bars, key=lambda bar: bar.row.stage)]
-    stages = [(f"{stage}", (group[0].start + group[-1].end) / 2) for stage, group in groups]
+    stages = [(f"stage{stage}", (group[0].start + group[-1].end) / 2) for stage, group in groups]
+    has_room = len(bars) <= NAMED_BARS
+    blocks = [(bar.row.name.rpartition("block")[2], (bar.start + bar.end) / 2) for bar in bars if has_room]
     named = [f"{bar.row.name} {points(bar.lost)}" for bar in bars if bar.lost is not None]
     return svg.drawing(
         240,
         f"points of accuracy lost without each of {counted(len(bars), 'block')}: {'; '.join(named)}",
         svg.title(11, "points of accuracy lost"),
-        svg.title(236, "stage", frame.right),
         svg.axes(frame, [], frame.y.ticks(), svg.plain_format, svg.plain_format),
         svg.line(frame.left, frame.y(0), frame.right, frame.y(0), "axis"),
         *[_bar(frame, bar) for bar in bars],
-        *[svg.text(middle, frame.bottom + 15, stage, "middle", "tick") for stage, middle in stages],
+        *[svg.text(middle, frame.bottom + 14, number, "middle", "tick") for number, middle in blocks],
+        *[svg.text(middle, 236, stage, "middle", "tick") for stage, middle in stages],
         *[_bar_strip(frame, bar) for bar in bars],
     )
 
@@ -125,6 +129,7 @@ def _accuracy_chart(
     if not any(not math.isnan(y) for one in series for _, y in one.points):
         return None
     legend = [one for one in reversed(series) if one.label and last(one.points)]
+    legend += [replace(one, label="random order, each draw") for one in series if one.faint][:1]
     return Picture(title, curves(series, ACCURACY, events, x), legend)
 
 

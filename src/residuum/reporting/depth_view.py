@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from residuum.records.depth import Measured
+from residuum.records.evaluation import Measure
+from residuum.records.numbers import wilson
 from residuum.reporting.charts import Picture
 from residuum.reporting.sentences import pictures_of
-from residuum.reporting.wording import NBSP, NONE
+from residuum.reporting.wording import NBSP, NONE, interval, percent
 
 Tile = tuple[str, str, str]  # what it is, the figure, a note
 Cell = tuple[str, float | None]  # what is shown, and what it is sorted by
@@ -63,6 +65,17 @@ def trained_on(measured: Measured) -> Iterator[str]:
     """Say it where the net had learnt the pictures."""
     if measured.data.split == "train":
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
+
+
+def uncertainty(measured: Measured, accuracy: float) -> str:
+    """Say how sure an accuracy on so many pictures is."""
+    images = measured.data.images
+    low, high = wilson(round(accuracy * images), images)
+    between = interval(Measure(value=accuracy, low=low, high=high))
+    return (
+        f"On {pictures(measured)}, {percent(accuracy)} has the 95{NBSP}% interval {between}, and one picture is "
+        f"{100 / images:.2f} points; between nets judged on the same pictures, differences are surer than that."
+    )
 
 
 def cell(write: Callable[[float | None], str], value: float | None) -> Cell:

@@ -1,14 +1,15 @@
 """What the page says of a lesion: one block left out at a time, everything else as it is."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from statistics import median
 
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
-from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on
-from residuum.reporting.wording import NONE, counted, isolated, percent, short
+from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on, uncertainty
+from residuum.reporting.wording import NONE, count, counted, isolated, percent, short
 
-HEADS = ["#", "block", "points lost", "accuracy", "loss", "kind", "in its place", "parameters", "multiply-adds"]
+HEADS = ["#", "block", "points lost", "accuracy", "right of {}", "loss", "kind", "in its place", "parameters"]
+HEADS += ["multiply-adds"]
 
 
 def view_lesion(found: Lesion) -> DepthView:
@@ -21,14 +22,15 @@ def view_lesion(found: Lesion) -> DepthView:
         verdict=_verdict(found),
         notes=list(_notes(found)),
         title="What each block is worth",
-        lead=f"Measured on {pictures(found)}. Point at a bar to read it. A bar below the line is a gain.",
+        lead=f"Measured on {pictures(found)}. Point at a bar to read it. A bar below the line is a gain."
+        + (" A mark above a bar: its block cannot be taken out." if len(_kinds(found)) > 1 else ""),
         charts=lesion_charts(found),
         kinds=_kinds(found),
         table=Table(
             "Block by block",
             "Press a heading to sort.",
-            HEADS,
-            [_table_row(number, row, found.lost(row)) for number, row in enumerate(found.blocks, start=1)],
+            [head.format(f"{found.data.images:,}") for head in HEADS],
+            [_table_row(number, row, found) for number, row in enumerate(found.blocks, start=1)],
             is_sorting=True,
         ),
         how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
@@ -45,16 +47,21 @@ def lines(found: Lesion) -> Iterator[str]:
 def _without(found: Lesion, row: LesionRow) -> str:
     if row.accuracy is None:
         return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
-    right = round(row.accuracy * found.data.images)
+    right = _right(found, row)
     said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
     return said + ("; changes the shape, so it stays" if row.changes_shape else "")
 
 
-def _table_row(number: int, row: LesionRow, value: float | None) -> TableRow:
+def _right(found: Lesion, row: LesionRow) -> int | None:
+    return None if row.accuracy is None else round(row.accuracy * found.data.images)
+
+
+def _table_row(number: int, row: LesionRow, found: Lesion) -> TableRow:
     loss = "–" if row.loss is None else f"{row.loss:.4g}"
     cells = [
-        cell(points, value),
+        cell(points, found.lost(row)),
         cell(percent, row.accuracy),
+        cell(count, _right(found, row)),
         (loss, row.loss),
         ("can go" if row.removable else "changes the shape" if row.changes_shape else "has to stay", None),
         (f"the {row.left}" if row.left else "nothing", None),
@@ -70,14 +77,20 @@ def _verdict(found: Lesion) -> str:
     if not measured:
         return "No block was left out: there is nothing to compare."
     values = [value for value, _ in measured]
-    dearest, cheapest = max(measured, key=lambda one: one[0]), min(measured, key=lambda one: one[0])
-    why = ", which changes the shape" if dearest[1].changes_shape else ""
     return (
         f"Without any one of {counted(len(values), 'block')}, {isolated(found.model.name)} loses "
         f"{points(median(values))} points of accuracy in the median on {pictures(found)}: most without "
-        f"{isolated(dearest[1].name)} ({points(dearest[0])}){why}, least without {isolated(cheapest[1].name)} "
-        f"({points(cheapest[0])})."
+        f"{_those(measured, max(values))}, least without {_those(measured, min(values))}."
     )
+
+
+def _those(measured: Sequence[tuple[float, LesionRow]], value: float) -> str:
+    """Name the block that costs so much, or say how many do."""
+    rows = [row for lost, row in measured if points(lost) == points(value)]
+    if len(rows) > 1:
+        return f"any of {counted(len(rows), 'block')} ({points(value)} each)"
+    why = ", which changes the shape" if rows[0].changes_shape else ""
+    return f"{isolated(rows[0].name)} ({points(value)}){why}"
 
 
 def _kinds(found: Lesion) -> list[tuple[int, str]]:
@@ -93,6 +106,8 @@ def _kinds(found: Lesion) -> list[tuple[int, str]]:
 
 def _notes(found: Lesion) -> Iterator[str]:
     yield from trained_on(found)
+    if found.data.images:
+        yield uncertainty(found, found.intact.accuracy)
     if found.model.shortcut == "none":
         yield "In a block's place stands the identity; nothing is trained or recalibrated."
     else:

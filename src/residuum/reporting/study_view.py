@@ -31,7 +31,8 @@ class StudyView:
         study, own = self.study, self.study.examined is None
         trained = [("seeds", study.seeds), ("nets trained", len(study.runs))] if own else [("model", study.examined)]
         took = [("training, all together", duration(sum(study.runs.values())))] if own else []
-        return [("scale", study.scale), *trained, *took, ("measuring", duration(study.seconds))]
+        seen = [("pictures", study.pictures)] if study.pictures else []
+        return [("scale", study.scale), *seen, *trained, *took, ("measuring", duration(study.seconds))]
 
 
 @dataclass(frozen=True)

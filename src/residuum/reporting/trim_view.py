@@ -1,13 +1,22 @@
 """What the page says of a trim: what was taken out, what that cost and saved, and how chance would have done."""
 
-import math
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from residuum.records.depth import Point, Repaired, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
-from residuum.reporting.depth_view import DepthView, Table, TableRow, Tile, cell, milliseconds, pictures, trained_on
-from residuum.reporting.wording import NBSP, NONE, count, counted, isolated, percent, percent_figure, short
+from residuum.reporting.depth_view import (
+    DepthView,
+    Table,
+    TableRow,
+    Tile,
+    cell,
+    milliseconds,
+    pictures,
+    trained_on,
+    uncertainty,
+)
+from residuum.reporting.wording import NONE, count, counted, isolated, percent, percent_figure, short
 
 
 def view_trim(found: Trim) -> DepthView:
@@ -146,13 +155,8 @@ def _notes(found: Trim) -> Iterator[str]:
         "The same pictures decided which blocks went and how many, so these figures flatter the smaller "
         "net a little: expect somewhat less on new pictures."
     )
-    if found.curve and (images := found.data.images):
-        accuracy = found.curve[0].accuracy
-        points = 196 * math.sqrt(accuracy * (1 - accuracy) / images)
-        yield (
-            f"{pictures(found).capitalize()} leave an accuracy uncertain by about ±{points:.1f} points "
-            f"(95{NBSP}%); between nets judged on the same pictures, differences are surer than that."
-        )
+    if found.curve and found.data.images:
+        yield uncertainty(found, found.curve[0].accuracy)
     yield (
         "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
         "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained."

@@ -44,10 +44,10 @@ def measure(setup: Setup) -> Findings:
         (
             _against_depth(q, depths, "train", "Training error against depth"),
             _against_depth(q, depths, "test", "Test error against depth"),
-            *(_over_time(found, kind) for kind in KINDS),
+            *(_over_time(found, kind, (shallow, deep)) for kind in KINDS),
             *(_by_pass(found, kind, (shallow, deep)) for kind in KINDS),
         ),
-        tables=(_beside_the_paper(setup, q),),
+        tables=(_beside_the_paper(q),) if setup.scale == "full" else (),
         notes=(
             "Training error is that of the last pass, on pictures as augmentation shows them, as in the paper's "
             "figure 6.",
@@ -69,8 +69,8 @@ def _against_depth(q: Quantities, depths: tuple[int, ...], split: str, title: st
     return lines_by(title, "layers", "error, %", q, nets)
 
 
-def _over_time(found: Found, kind: str) -> Lines:
-    nets = {net: records for net, records in found.items() if net.startswith(kind)}
+def _over_time(found: Found, kind: str, ends: tuple[int, int]) -> Lines:
+    nets = {net: found[net] for net in (f"{kind}{depth}" for depth in ends)}
     return Lines(f"Training loss, {kind}", "passes", "loss, nats", lines_of(nets, loss_curve))
 
 
@@ -89,12 +89,12 @@ def _by_pass(found: Found, kind: str, ends: tuple[int, int]) -> Lines:
     return Lines(f"Error by pass, {kind}", "passes", "error, %", tuple(one for one in lines if one.points))
 
 
-def _beside_the_paper(setup: Setup, quantities: Quantities) -> Table:
-    """Set the test errors of the paper's own recipe beside its Table 6; at another scale nothing of ours is there."""
+def _beside_the_paper(quantities: Quantities) -> Table:
+    """Set the test errors of the paper's own recipe, which scale full trains, beside its Table 6."""
     rows = []
     for depth in (20, 32, 44, 56, 110):
         paper = PUBLISHED[f"resnet{depth}"][0]
-        ours = quantities.get(f"resnet{depth}-test") if setup.scale == "full" else None
+        ours = quantities.get(f"resnet{depth}-test")
         answer = "not run" if ours is None else reached(ours, paper.top1_error)
         rows.append((f"ResNet-{depth}", f"{paper.top1_error:g} %", str(ours or "not run"), answer))
     return Table(

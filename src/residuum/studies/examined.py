@@ -13,11 +13,11 @@ from residuum.choices import Scale
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch
 from residuum.depth.recalibrate import recalibrate
-from residuum.evaluation.metrics import wilson
 from residuum.evaluation.opening import BATCH, NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.numbers import wilson
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.frame import Setup

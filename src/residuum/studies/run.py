@@ -20,6 +20,7 @@ from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
 from residuum.studies.catalogue import open_study, texts
 from residuum.studies.frame import Findings, Setup, Study
+from residuum.studies.trained import common, trained_on
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:
@@ -93,6 +94,8 @@ def _run(study: Study, setup: Setup) -> Path:
     folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
     write_record(folder / runs.STUDY, found)
     say(f"{study.name}: {f'{found.answer} at this scale. ' if found.answer else ''}{findings.measured.en}")
+    if found.answer and found.verdict:
+        say(found.verdict.why)
     return folder
 
 
@@ -121,11 +124,11 @@ def record(
         charts=from_json(rounded(to_json(findings.charts)), tuple[Chart, ...], study.name),
         tables=findings.tables,
         notes=findings.notes,
-        settings=dict(findings.settings),
+        settings=common(used) | dict(findings.settings),
         seconds=round(seconds, 1),
         runs={run.path.name: round(sum(line.seconds for line in run.epochs), 2) for run in used},
         environment=machine.environment(),
-        pictures=findings.pictures,
+        pictures=findings.pictures or trained_on(used),
     )
 
 

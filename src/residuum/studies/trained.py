@@ -91,6 +91,22 @@ def _train(setup: Setup, missing: dict[Path, TrainSettings]) -> None:
 # --- what runs say ------------------------------------------------------------------------------
 
 
+COMMON = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", "validation", "precision")
+
+
+def common(used: Sequence[runs.RunRecord]) -> dict[str, Any]:
+    """Return how the nets were trained: of each setting its value, or all that occur."""
+    found = {name: list(dict.fromkeys(run.settings.resolved.get(name) for run in used)) for name in COMMON}
+    return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
+
+
+def trained_on(used: Sequence[runs.RunRecord]) -> str:
+    """Write "1,167 training pictures of digits, 8 px"; nets that learnt several are named one after another."""
+    data = [run.data for run in used if run.data is not None]
+    each = (f"{one.counts.train:,} training pictures of {one.name}, {one.image_size} px" for one in data)
+    return "; ".join(dict.fromkeys(each))
+
+
 def test_error(run: runs.RunRecord) -> float:
     """Return the final error in per cent, on the test pictures where the data have some."""
     assert run.evaluation is not None

@@ -71,18 +71,11 @@ def compared(
     notes: tuple[str, ...],
     charts: tuple[Chart, ...] = (),
 ) -> Findings:
-    """Return the figures of variants with what is shown of all such: errors, losses, costs; then `charts`.
-
-    The settings are those of the first variant, which all have in common but for the choice under study.
-    """
+    """Return the figures of variants with what is shown of all such: errors, losses, costs; then `charts`."""
     shown = (*error_bars(variants, q), loss_lines(variants, found), *charts)
     rows = []
     for variant in variants:
         net = found[variant.key][0].settings.summary
         rows.append((variant.label, f"{net.depth:,}", f"{net.parameters:,}", f"{net.multiply_adds:,}"))
     heads = ("net", "layers", "parameters", "multiply-adds a picture")
-    first = found[variants[0].key][0]
-    assert first.data is not None
-    kept = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", "validation", "precision")
-    settings = {"data": first.data.name, **{name: first.settings.settings[name] for name in kept}}
-    return Findings(q, measured, shown, (Table("What each net costs", heads, tuple(rows)),), notes, settings)
+    return Findings(q, measured, shown, (Table("What each net costs", heads, tuple(rows)),), notes)

@@ -16,6 +16,12 @@ from residuum.records.study import Answer, Part, Quantity, Verdict
 ERRORS = 2.0
 """Standard errors of a difference that it must exceed."""
 
+BEYOND = (
+    "Only a difference of more than two of its standard errors says that a part holds or fails; "
+    "closer figures say nothing"
+)
+CLEARLY = ", so “not above” has to be clearly below"
+
 Relation = Literal["above", "below", "not above"]
 Quantities = Mapping[str, Quantity]
 """What was measured, by the names that rules call it by."""
@@ -91,7 +97,7 @@ class Rule:
             self.where,
             f"Supported: {self._said(self.claim)}.",
             f"Contradicted: {ANY.get(pairs, 'any of these')} is the other way round.",
-            "Each beyond two standard errors.",
+            f"{BEYOND}{CLEARLY if any(one.relation == 'not above' and not one.by for one in self.claim) else ''}.",
             self.besides,
         ]
         return " ".join(part for part in parts if part)

@@ -17,11 +17,12 @@ from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import protocol
-from residuum.evaluation.metrics import Probabilities, judge, wilson
+from residuum.evaluation.metrics import Probabilities, judge
 from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
 from residuum.records.evaluation import Evaluation, KeptEvaluation
+from residuum.records.numbers import wilson
 from residuum.records.run import Event
 from residuum.training.features import features
 from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds, mean_loss
