@@ -144,7 +144,7 @@ def test_every_flag_named_exists(page: str) -> None:
     )
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", prose))
     others = {"--max-restarts"}  # torchrun's
-    apart = {"--help", "--config", "--print-config", "--install-completion", "--version"}
+    apart = {"--help", "--config", "--print-config", "--install-completion", "--version", "--debug"}
     assert flags <= known_flags() | apart | others
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
+    NetSettings,
     PredictSettings,
     ReportSettings,
     StudySettings,
@@ -98,6 +99,7 @@ PRINTED = {"plan"}
         (residuum.serve, ServeSettings, "runs"),
         (residuum.study, StudySettings, "names"),
         (residuum.model_table, ModelsSettings, ""),
+        (residuum.net, NetSettings, ""),
     ],
 )
 def test_functions_written_out_have_the_settings_of_their_verb(
@@ -108,7 +110,7 @@ def test_functions_written_out_have_the_settings_of_their_verb(
     if variadic:
         assert parameters[variadic].kind == inspect.Parameter.VAR_POSITIONAL
     for field in fields(settings):
-        if field.name not in {variadic, "run", *PRINTED}:
+        if field.name not in {variadic, "run", *PRINTED} and field.default is not MISSING:
             assert parameters[field.name].default == field.default
 
 
@@ -293,6 +295,8 @@ assert_type(residuum.predict(run.path, "a.png", Path("b.png"), top=3), list[resi
 assert_type(residuum.import_weights("resnet20.th"), residuum.Imported)
 assert_type(residuum.export_weights(Path("model.safetensors"), layout="timm"), residuum.Exported)
 assert_type(residuum.report(run.path, out="page.html"), Path)
+residuum.net("resnet50", classes=10, stride_in="1x1", blocks=[1, 1, 1, 1]).features
+residuum.net_of(classifier.net.state_dict(), stride_in="1x1").spec
 residuum.train(Path("photos"), blocks=(1, 1, 1), start=run.path, recipe="fast_95", device="cpu")
 """
 WRONG = """\
@@ -306,6 +310,7 @@ residuum.trim("run", keep="half")
 residuum.load()
 residuum.report("run", to="page.html")
 residuum.study("lesions", scale="large")
+residuum.net("resnet50", shortcut="D")
 """
 FAST = """
 [mypy]
