@@ -29,7 +29,7 @@ PART = re.compile(r"(<!-- reference: (\S+) -->\n).*?(<!-- /reference -->)", re.D
 ALIASES = {value: name for name, value in vars(choices).items() if get_args(value)}
 """Choices by their names: a signature says Device, not each of its values."""
 PLACES = {plain_data.Place, plain_data.DataPlace}
-WIDTH = 100
+WIDTH = 90
 
 Say = Callable[[str], str]
 Found = tuple[str, str, str]

@@ -21,7 +21,7 @@ from PIL import Image
 
 import residuum
 from residuum import setting_parts, version
-from residuum.cli import VERBS, main
+from residuum.cli import VERBS, _settings_of, main
 from residuum.errors import UserError
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings, ServeSettings
@@ -258,6 +258,15 @@ def test_the_distributions_name_and_version_stand_in_one_place() -> None:
     found = re.findall(project["tool"]["hatch"]["version"]["pattern"], (SOURCE / "version.py").read_text())
     assert found == [version.VERSION] == [residuum.__version__]
     assert f'name = "{version.NAME}"' in (ROOT / "uv.lock").read_text(encoding="utf-8")
+
+
+def test_what_a_package_index_shows_stands_alone() -> None:
+    """Links and pictures of README lead into the repository: an index has none of them."""
+    text = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["readme"]["text"]
+    assert not re.search(r"\]\((?!https:)|src=", text)
+    install, *commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert install.startswith(f"pip install '{version.NAME}[")
+    assert all(_settings_of(tuple(line.split()[1:])) for line in commands)
 
 
 def test_no_hint_installs_the_other_project_of_that_name() -> None:
