@@ -228,7 +228,8 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     pytest.importorskip("submitit")
     for name, value in made_up_slurm(tmp_path / "slurm").items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(with_slurm, "ASKING", 0.2)
+    monkeypatch.setattr(with_slurm, "ASKING", 0.1)
+    monkeypatch.setattr(with_slurm, "WAITING", 0.02)
     from submitit.slurm import slurm
 
     monkeypatch.setattr(slurm.SlurmJob, "watcher", slurm.SlurmInfoWatcher())  # which remembers jobs by their numbers

@@ -41,6 +41,7 @@ from residuum.outward_settings import ServeSettings, ShowSettings
 from residuum.page.page import MODULES, page
 from residuum.records.model import Provenance
 from residuum.records.run import Data
+from residuum.serving import run
 from residuum.serving import show as showing
 from residuum.serving.run import _listen, _Server
 from residuum.serving.service import Service, open_service
@@ -122,8 +123,10 @@ def served(model: Path) -> Iterator[tuple[Service, str]]:
     thread.start()
     assert ready.wait(30)
     yield service, f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "LATE", 0.0)  # the browser keeps its connections, and asks nothing more on them
+        server.should_exit = True
+        thread.join(30)
 
 
 ANSWERED = """document.querySelectorAll('#bars li').length > 1 && document.getElementById('looks').hidden === false

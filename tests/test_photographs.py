@@ -88,6 +88,7 @@ def differences(
     return found
 
 
+@cache
 def photograph(width: int, height: int) -> Image.Image:
     """Something like one: a bright and a dark side, soft blobs, sharp edges, grain."""
     random = np.random.default_rng(0)

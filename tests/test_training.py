@@ -538,7 +538,7 @@ def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrower = (32, 64, 64)  # than its 64, 256, 256
-    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=6, widths=narrower)
+    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=4, widths=narrower)
     whole = train(settings)
     assert whole.settings.resolved["model"] == "fast-resnet10"
     assert whole.evaluation is not None

@@ -29,8 +29,8 @@ CUT = """(() => {
   const whole = "td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li";
   if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide`);
   for (const node of document.querySelectorAll(whole)) {
-    if (!node.checkVisibility() || node.closest(".unseen")) continue;
-    if (node.scrollWidth > node.clientWidth + 1 && getComputedStyle(node).display !== "inline")
+    if (node.scrollWidth <= node.clientWidth + 1 || !node.checkVisibility() || node.closest(".unseen")) continue;
+    if (getComputedStyle(node).display !== "inline")
       found.push(`cut: ${name(node)} (${node.scrollWidth} in ${node.clientWidth})`);
   }
   for (const box of document.querySelectorAll(".scroll")) {

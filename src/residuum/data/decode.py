@@ -29,7 +29,7 @@ from residuum.data.boxes import whole_pixels
 from residuum.data.deep import Span, extremes, is_deep_grey, to_grey
 from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part, stored_whole
 from residuum.data.kinds import START, picture_kind, why_not_read
-from residuum.data.png_notes import without_notes
+from residuum.data.png_notes import may_be_turned, without_notes
 from residuum.errors import UserError
 
 Pixels = NDArray[np.uint8]
@@ -45,7 +45,6 @@ FORMATS = ["PNG", "JPEG", _WEBP, "BMP", "GIF", _TIFF, "PPM", AvifImagePlugin.Avi
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 _SPECIAL = {"transparency", *_ORIENTED}
-_LATE_IN_PNG = (b"eXIf", b"XML:com.adobe.xmp", b"Raw profile type exif")  # may stand behind the pixels
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
@@ -318,7 +317,7 @@ def _orientation(image: Image.Image) -> int:
 def _orientation_is_late(image: ImageFile.ImageFile, encoded: bytes) -> bool:
     """Say whether only loading tells: PNG may note it behind the pixels, TIFF in XMP alone."""
     if image.format == "PNG":
-        return any(key in encoded for key in _LATE_IN_PNG)
+        return may_be_turned(encoded)
     return image.format == "TIFF" and "xmp" in image.info
 
 

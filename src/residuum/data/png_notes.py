@@ -1,6 +1,7 @@
 """PNG without its notes: they say nothing of the pixels, and Pillow refuses a picture for long ones."""
 
 import struct
+from collections.abc import Iterator
 
 _BEGINNING = b"\x89PNG\r\n\x1a\n"
 _NOTES = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
@@ -13,13 +14,27 @@ def without_notes(encoded: bytes) -> bytes:
 
     What is cut off or damaged stays so, for the decoder to say.
     """
-    if not encoded.startswith(_BEGINNING) or not any(kind in encoded for kind in _NOTES):
+    if not encoded.startswith(_BEGINNING) or not any(kind in _NOTES for kind, _, _ in _chunks(encoded)):
         return encoded
-    kept, place = [_BEGINNING], len(_BEGINNING)
+    kept, end = [_BEGINNING], len(_BEGINNING)
+    for kind, place, end in _chunks(encoded):
+        if kind not in _NOTES or (end - place <= _LONGEST + 12 and encoded.startswith(_TURNED, place + 8)):
+            kept.append(encoded[place:end])
+    return b"".join([*kept, encoded[end:]])
+
+
+def may_be_turned(encoded: bytes) -> bool:
+    """Say whether a note of a PNG, before the pixels or behind, may tell that the picture is stored turned."""
+    return any(
+        kind == b"eXIf" or (kind in _NOTES and encoded.startswith(_TURNED, place + 8))
+        for kind, place, _ in _chunks(encoded)
+    )
+
+
+def _chunks(encoded: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield each chunk's kind, where it begins, and where the next one would."""
+    place = len(_BEGINNING)
     while place + 8 <= len(encoded):
         length, kind = struct.unpack_from(">I4s", encoded, place)
-        end = place + 12 + length
-        if kind not in _NOTES or (length <= _LONGEST and encoded.startswith(_TURNED, place + 8)):
-            kept.append(encoded[place:end])
-        place = end
-    return b"".join([*kept, encoded[place:]])
+        yield kind, place, place + 12 + length
+        place += 12 + length

@@ -25,7 +25,7 @@ from residuum.files import write_json
 from residuum.plain_data import as_json, explicit
 from residuum.settings import TrainSettings
 
-WAITING = 0.2
+WAITING = 0.05
 """Seconds between two looks at what others do."""
 RESTARTS = 20
 """How often a run goes on whose process or node was lost."""
