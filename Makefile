@@ -30,27 +30,37 @@ demo: .venv/installed  ## train on the built-in digits, write the report, say wh
 	@echo "  $(BIN)/residuum predict $(DEMO) PICTURE  what does it show?"
 	@echo "  $(BIN)/residuum models                     the nets there are"
 
-docs: .venv/installed-docs  ## build the site into site/, which opens offline: site/index.html, site/zh/index.html
+docs: .venv/has-docs  ## build the site into site/, which opens offline: site/index.html, site/zh/index.html
 	rm -rf site
 	$(BIN)/python -m sphinx -E -W -q -c docs -d .venv/doctrees/en docs site
 	RESIDUUM_LANG=zh $(BIN)/python -m sphinx -E -W -q -c docs -t zh -d .venv/doctrees/zh docs/zh site/zh
 
 setup: .venv/installed-dev  ## build .venv with all that development needs
 
-.venv/installed: pyproject.toml
-	@echo "building .venv: PyTorch and a few packages are fetched and installed, which takes some minutes"
+# Where .venv has a residuum that make has not put there, demo and docs use it as it is.
+OWN := $(if $(wildcard .venv/installed),,$(wildcard $(BIN)/residuum))
+
+.venv/installed: $(if $(OWN),,pyproject.toml)
+ifeq ($(OWN),)
+	@test -e $@ || echo "building .venv: PyTorch and a few packages are fetched and installed, which takes some minutes"
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH),$(BIN)/python -m pip install --quiet $(torch-asked))
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
+endif
 
-.venv/installed-docs: .venv/installed
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
-	@touch $@
+# The site reads this folder, wherever the installed residuum lies: its packages are all that is wanted.
+.PHONY: .venv/has-docs
+.venv/has-docs: .venv/installed
+	@$(BIN)/python -c "import furo, myst_parser, sphinx" 2>/dev/null || { \
+		echo "adding the site's packages to .venv"; \
+		$(BIN)/python -c "import tomllib; all = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+	print('\n'.join(all['optional-dependencies']['docs']))" | $(BIN)/python -m pip install --quiet --requirement /dev/stdin; }
 
-.venv/installed-dev: .venv/installed
+.venv/installed-dev: .venv/installed pyproject.toml
+	@echo "installing this folder (editable) and what development needs into .venv"
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
-	@touch $@
+	@touch .venv/installed $@
 
 test: .venv/installed-dev  ## run the tests
 	$(TEST)

@@ -82,6 +82,7 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     parts += [
         words["counts"].format(**{answer: answers.count(answer) for answer in ANSWERS}),
         "\n".join(table),
+        "<!-- made: figures all -->",  # by docs/made.py, on the site
         words["where"],
         "\n".join(_environments(results, words)),
         words["again"],

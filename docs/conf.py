@@ -1,8 +1,8 @@
 """How the site is made (`make docs`): Sphinx reads the same pages that people read in the repository.
 
-English is docs/, Chinese docs/zh/, built with the tag zh. What a page leaves to be made stands in it as a comment,
-`<!-- made: commands -->`; docs/made.py writes it. The pages load nothing from elsewhere, and the search works from
-files: its index is a script.
+English is docs/, Chinese docs/zh/, built with the tag zh. What the code says of itself is on the pages, written by
+docs/reference.py; where a page has `<!-- made: figures all -->`, docs/made.py puts the studies' figures. The pages load
+nothing from elsewhere, and the search works from files: its index is a script.
 """
 
 import sys
@@ -20,7 +20,7 @@ author = "the authors of residuum"
 project_copyright = "the authors of residuum; Apache 2.0"
 version = release = VERSION
 language = "zh_CN" if CHINESE else "en"
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "made"]
+extensions = ["myst_parser", "made"]
 exclude_patterns = ["zh"]
 html_theme = "furo"
 html_title = f"residuum {VERSION}"
@@ -44,8 +44,6 @@ html_show_sphinx = False
 html_last_updated_fmt = None
 myst_heading_anchors = 3
 myst_enable_extensions = ["attrs_inline"]
-autodoc_typehints = "signature"
-autodoc_member_order = "bysource"
-maximum_signature_line_length = 100
+smartquotes = False  # `--to` would become a dash wherever it is no code
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"

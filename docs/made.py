@@ -1,113 +1,27 @@
-"""What the site's pages leave to be made: commands, Python, files and figures, from the code and from results/.
+"""What the site's pages leave to be made: the studies' figures, from results/. What the code says is on the pages.
 
 Also what differs between a repository and a site: links to files outside the pages become the files themselves,
 those to folders plain text, and the list on the front page becomes the navigation.
 """
 
-import ast
-import io
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import claims_page
 import sphinx.search as sphinx_search
-from rich.console import Console
 
 import residuum
-from residuum import chinese, runs
-from residuum.cli import VERBS, app
 from residuum.reporting import charts, study_view
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(residuum.__file__).parent
-MADE = re.compile(r"<!-- made: (\S+)(?: (\S+))? -->")
+MADE = re.compile(r"<!-- made: figures (\S+) -->")
 LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s]+)\)")
 CHARTS = re.compile(r"/\* --- charts --- \*/.*?(?=/\* --- )", re.DOTALL)
-FUNCTIONS = [name for name in residuum.__all__ if name[0].islower()]
-CLASSES = [name for name in residuum.__all__ if name[0].isupper()]
-
-
-def commands(_: str) -> str:
-    """Return the help of every verb."""
-    return "\n\n".join(f"## residuum {verb.name}\n\n```text\n{_help_of(verb.name)}\n```" for verb in VERBS)
-
-
-def _help_of(verb: str) -> str:
-    said = io.StringIO()
-    app.help_print(verb.split(), console=Console(file=said, width=100, color_system=None))
-    plain = re.sub(
-        "[\u256d\u2570]\u2500|\u2500*[\u256e\u256f]$|\u2500+$|^\u2502|\u2502$", "", said.getvalue(), flags=re.MULTILINE
-    )
-    return "\n".join(line.rstrip() for line in plain.splitlines()).strip()
-
-
-def python(kind: str) -> str:
-    """Return the directives that describe the functions, or the classes, of the package."""
-    if kind == "functions":
-        return _rst("\n".join(f".. autofunction:: residuum.{name}" for name in FUNCTIONS))
-    return _rst("\n".join(f".. autoclass:: {_home(name)}.{name}\n   :members:\n" for name in CLASSES))
-
-
-def _home(name: str) -> str:
-    return str(getattr(residuum, name).__module__)
-
-
-def _rst(text: str) -> str:
-    return f"```{{eval-rst}}\n{text}\n```"
-
-
-def run_folder(_: str) -> str:
-    """Return a table of the files of a run folder, from the docstring of the one module that names them."""
-    rows = re.findall(r"^(\S.*?) {2,}(.+)$", runs.__doc__ or "", re.MULTILINE)
-    return _table("file | what it holds", [(f"`{file}`", _spoken(what)) for file, what in rows])
-
-
-def records(_: str) -> str:
-    """Return a table of the fields of each type that is written to a file."""
-    parts = []
-    for path in sorted((PACKAGE / "records").glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        types = [node for node in tree.body if isinstance(node, ast.ClassDef) and _fields(node)]
-        if types and path.stem not in {"codec", "numbers"}:
-            parts += [f"### {(ast.get_docstring(tree) or path.stem).splitlines()[0]}"]
-            parts += [_type(node, path.stem) for node in types]
-    return "\n\n".join(parts)
-
-
-def _type(node: ast.ClassDef, module: str) -> str:
-    bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id != "Record"]
-    more = f" Holds the fields of {', '.join(bases)} too." if bases else ""
-    rows = [(f"`{name}`", f"`{kind}`", doc) for name, kind, doc in _fields(node)]
-    return f"#### {node.name}\n\n{ast.get_docstring(node) or ''}{more}\n\n" + _table("field | type | meaning", rows)
-
-
-def _fields(node: ast.ClassDef) -> list[tuple[str, str, str]]:
-    """Return (name, type with its default, what the text behind it says) of each field."""
-    found = []
-    for part, behind in zip(node.body, [*node.body[1:], None], strict=True):
-        if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
-            kind = ast.unparse(part.annotation) + (f" = {ast.unparse(part.value)}" if part.value else "")
-            value = behind.value if isinstance(behind, ast.Expr) else None
-            doc = value.value if isinstance(value, ast.Constant) and isinstance(value.value, str) else ""
-            found.append((part.target.id, kind, " ".join(doc.split())))
-    return found
-
-
-def _table(head: str, rows: list[tuple[str, ...]]) -> str:
-    lines = [" | ".join(map(_spoken, head.split(" | "))), "|".join(["---"] * (head.count("|") + 1))]
-    return "\n".join(f"| {line} |" for line in [*lines, *(" | ".join(map(_cell, row)) for row in rows)])
-
-
-def _spoken(text: str) -> str:
-    return chinese.said(text) if chinese.is_wanted() else text
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;") if "`" not in text else text.replace("|", "\\|")
 
 
 def figures(name: str) -> str:
@@ -126,20 +40,11 @@ def _figure(study: Any) -> str:
     return re.sub(r"\n\s*\n", "\n", html)
 
 
-MAKERS: dict[str, Callable[[str], str]] = {
-    "commands": commands,
-    "python": python,
-    "run-folder": run_folder,
-    "records": records,
-    "figures": figures,
-}
-
-
 def _read(sphinx: Any, page: str, source: list[str]) -> None:
     """Put into a page what is made, lead its links where they lead on a site, and its list into the navigation."""
     at = Path(sphinx.srcdir, page).parent
     text = LINK.sub(lambda found: _link(found, at, Path(sphinx.srcdir)), source[0])
-    text = MADE.sub(lambda found: MAKERS[found[1]](found[2] or ""), text)
+    text = MADE.sub(lambda found: figures(found[1]), text)
     source[0] = text + "\n\n".join(["", *_navigation(source[0])]) if page == "index" else text
 
 

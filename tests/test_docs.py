@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -144,7 +145,7 @@ def test_every_flag_named_exists(page: str) -> None:
     )
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", prose))
     others = {"--max-restarts"}  # torchrun's
-    apart = {"--help", "--config", "--print-config", "--install-completion", "--version"}
+    apart = {"--help", "--config", "--print-config", "--install-completion", "--version", "--debug"}
     assert flags <= known_flags() | apart | others
 
 
@@ -161,6 +162,13 @@ def test_links_and_named_files_exist(page: str) -> None:
         assert ((ROOT / page).parent / target).exists(), target
     for target in re.findall(r"`((?:src|tests|docs|benchmarks|results)/[\w./-]+\.\w+)`", text):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/install.md", "docs/zh/how-to/install.md"])
+def test_every_extra_is_in_the_table(page: str) -> None:
+    rows = re.findall(r"^\| (`[a-z`、, ]+`) \|", text_of(page), re.MULTILINE)
+    extras = tomllib.loads(text_of("pyproject.toml"))["project"]["optional-dependencies"]
+    assert {name for row in rows for name in re.findall("`([a-z]+)`", row)} == set(extras)
 
 
 PROMISES = ("docs/promises.md", "docs/zh/promises.md")

@@ -61,9 +61,10 @@ def test_every_page_is_there_and_every_link_leads_somewhere(site: Path) -> None:
 
 def test_what_was_to_be_made_is_made(site: Path) -> None:
     text = {name: (site / f"{name}.html").read_text(encoding="utf-8") for name in ("claims", "zh/reference/commands")}
-    assert text["claims"].count("<svg") >= 18
+    assert text["claims"].count('<figure class="study">') >= 18
     assert "训练图片" in text["zh/reference/commands"]
     assert "residuum.train" in (site / "reference" / "python.html").read_text(encoding="utf-8")
+    assert "–to" not in (site / "reference" / "python.html").read_text(encoding="utf-8"), "a flag is copied"
     files = (site / "reference" / "files.html").read_text(encoding="utf-8")
     assert all(word in files for word in ("evaluation.json", "macro_f1", "Expected calibration error"))
     for page in pages(site):
@@ -73,7 +74,18 @@ def test_what_was_to_be_made_is_made(site: Path) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [375, 1200])
 @pytest.mark.parametrize(
-    "name", ["index", "tutorials/photographs", "claims", "reference/files", "zh/index", "zh/claims"]
+    "name",
+    [
+        "index",
+        "tutorials/photographs",
+        "claims",
+        "reference/commands",
+        "reference/python",
+        "reference/files",
+        "zh/index",
+        "zh/claims",
+        "zh/reference/commands",
+    ],
 )
 def test_a_page_fits_and_asks_nobody(site: Path, tab: "Tab", name: str, width: int, dark: bool) -> None:
     tab.size(width)

@@ -87,3 +87,19 @@ def test_the_demo_takes_another_build_of_torch(torch: str, asked: str | None, tm
     assert "train digits" in said
     before = said[: said.index("--editable")]
     assert (asked in before) if asked else ("torch" not in before)
+
+
+@pytest.mark.parametrize("target", ["demo", "docs"])
+def test_an_installed_residuum_is_not_replaced(target: str, tmp_path: Path) -> None:
+    """By `pip install .` into .venv, as README says; of a folder without it, make builds .venv."""
+    (tmp_path / "pyproject.toml").touch()
+
+    def said() -> str:
+        command = ["make", "--dry-run", "--file", str(ROOT / "Makefile"), target]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "--editable" in said()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "residuum").touch()
+    assert "--editable" not in said()
+    assert "fetched" not in said()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from PIL import Image
 
 import residuum
 from residuum import setting_parts, version
-from residuum.cli import VERBS, main
+from residuum.cli import VERBS, _settings_of, main
 from residuum.errors import UserError
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings, ServeSettings
@@ -32,6 +32,7 @@ from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
+    NetSettings,
     PredictSettings,
     ReportSettings,
     StudySettings,
@@ -98,6 +99,7 @@ PRINTED = {"plan"}
         (residuum.serve, ServeSettings, "runs"),
         (residuum.study, StudySettings, "names"),
         (residuum.model_table, ModelsSettings, ""),
+        (residuum.net, NetSettings, ""),
     ],
 )
 def test_functions_written_out_have_the_settings_of_their_verb(
@@ -108,7 +110,7 @@ def test_functions_written_out_have_the_settings_of_their_verb(
     if variadic:
         assert parameters[variadic].kind == inspect.Parameter.VAR_POSITIONAL
     for field in fields(settings):
-        if field.name not in {variadic, "run", *PRINTED}:
+        if field.name not in {variadic, "run", *PRINTED} and field.default is not MISSING:
             assert parameters[field.name].default == field.default
 
 
@@ -258,6 +260,15 @@ def test_the_distributions_name_and_version_stand_in_one_place() -> None:
     assert f'name = "{version.NAME}"' in (ROOT / "uv.lock").read_text(encoding="utf-8")
 
 
+def test_what_a_package_index_shows_stands_alone() -> None:
+    """Links and pictures of README lead into the repository: an index has none of them."""
+    text = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["readme"]["text"]
+    assert not re.search(r"\]\((?!https:)|src=", text)
+    install, *commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    assert install.startswith(f"pip install '{version.NAME}[")
+    assert all(_settings_of(tuple(line.split()[1:])) for line in commands)
+
+
 def test_no_hint_installs_the_other_project_of_that_name() -> None:
     for path in [*SOURCE.rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "Makefile"]:
         assert not re.search(r"(pip install|uv add)[^\n]*\bresiduum(?!-nets)\b", path.read_text(encoding="utf-8")), path
@@ -293,6 +304,8 @@ assert_type(residuum.predict(run.path, "a.png", Path("b.png"), top=3), list[resi
 assert_type(residuum.import_weights("resnet20.th"), residuum.Imported)
 assert_type(residuum.export_weights(Path("model.safetensors"), layout="timm"), residuum.Exported)
 assert_type(residuum.report(run.path, out="page.html"), Path)
+residuum.net("resnet50", classes=10, stride_in="1x1", blocks=[1, 1, 1, 1]).features
+residuum.net_of(classifier.net.state_dict(), stride_in="1x1").spec
 residuum.train(Path("photos"), blocks=(1, 1, 1), start=run.path, recipe="fast_95", device="cpu")
 """
 WRONG = """\
@@ -306,6 +319,7 @@ residuum.trim("run", keep="half")
 residuum.load()
 residuum.report("run", to="page.html")
 residuum.study("lesions", scale="large")
+residuum.net("resnet50", shortcut="D")
 """
 FAST = """
 [mypy]

@@ -277,6 +277,16 @@ class MachineSettings(Settings):
 
 
 @dataclass(frozen=True)
+class NetSettings(NetChoices):
+    """What `residuum.net` can be told: a net by name, and what is changed of it."""
+
+    model: str
+    _: KW_ONLY
+    classes: Annotated[int | None, Range(0, 1_000_000)] = None
+    """Number of classes; 0 is a backbone. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""
+
+
+@dataclass(frozen=True)
 class ModelsSettings(Settings):
     """What `residuum models` can be told."""
 

@@ -1,11 +1,15 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from residuum import machine
+from residuum.choices import StrideIn, ZeroChannels
+from residuum.console import say
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
@@ -13,12 +17,14 @@ from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
 from residuum.exchange.known import Guess, Known, guess, numbered, settle
 from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION, with_head
+from residuum.exchange.opening import unwrapped
 from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
 from residuum.loading import save_classifier
 from residuum.models.count import parameters
 from residuum.models.file import read_model
+from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
 from residuum.plain_data import flag, read_off
@@ -73,6 +79,21 @@ def import_weights(settings: ImportSettings) -> Imported:
     imported = Imported(where, spec, layout, said, group.left_out, size, given, unnamed, parameters(net))
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
+
+
+def net_of_tensors(
+    tensors: Mapping[str, Tensor], stride_in: StrideIn | None, zero_channels: ZeroChannels | None
+) -> ResNet:
+    """Return the net that has these tensors, and say what was assumed of it (UserError as `import_weights`)."""
+    name = "the state dict"
+    source = Source(name, "", unwrapped(tensors, Path(name)), "")
+    found, heads = _found(source, None)
+    spec, _, guessed = _settled(found, source, Known(stride_in=stride_in, zero_channels=zero_channels))
+    net, notes = fitted(spec, found)
+    group, structure = found.group, _structure(spec, source, found.layout.name)
+    for sentence in (*group.said, *_ignored(group.left_out), *heads, *notes, *structure, *guessed):
+        say(f"assumed: {sentence}")
+    return net
 
 
 def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
