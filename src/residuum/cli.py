@@ -108,9 +108,9 @@ def _grouped(settings: Any) -> Any:
         part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
         group = groups.setdefault(part.group, Group(part.group, sort_key=place)) if part.group else None
         read = _whole_numbers if _is_of_numbers(field.type) else None
-        told = {name: one for name, one in (("group", group), ("converter", read)) if one}  # group=None is: in none
-        if told:
-            hints[field.name] = Annotated[field.type, Parameter(**told)]
+        if group or read:
+            told = Parameter(converter=read, group=group) if group else Parameter(converter=read)  # None: in no group
+            hints[field.name] = Annotated[field.type, told]
     in_order = {field.name: field for field in by_place(settings)}
     return type(settings.__name__, (settings,), {"__annotations__": hints, "__dataclass_fields__": in_order})
 

@@ -46,9 +46,9 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     widths = ", ".join(map(str, imported.spec.out_channels))
-    about = f"{imported.spec.depth} layers, stages {widths} wide"
-    about += f", {imported.parameters:,} parameters" * bool(imported.parameters)
-    print(f"net      {about}, from the layout of {imported.layout}")
+    size = f"{imported.spec.depth} layers, stages {widths} wide"
+    size += f", {imported.parameters:,} parameters" * bool(imported.parameters)
+    print(f"net      {size}, from the layout of {imported.layout}")
     if not imported.spec.num_classes:
         return print(f"next     residuum train DATA --start {imported.path}")
     if imported.unnamed:
