@@ -61,7 +61,10 @@ def read_model(path: Path) -> ModelFile:
     tensors, metadata = read_tensors(path)
     content = _content(metadata.get(_KEY, "{}"))
     if (written := content.get("format")) != FORMAT:
-        ours = f"its format is {written!r}, expected {FORMAT!r}", "give a run folder or the model.safetensors inside one"
+        ours = (
+            f"its format is {written!r}, expected {FORMAT!r}",
+            "give a run folder or the model.safetensors inside one",
+        )
         theirs = "it does not say that it is one", f"{_IMPORT}{path}; then give the file that it writes"
         raise UserError(f"{path} is not a residuum model file", *(ours if written else theirs))
     about = read_about(content, str(path))
