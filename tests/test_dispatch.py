@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,7 @@ from residuum.settings import StudySettings, TrainSettings
 from residuum.studies.frame import Setup
 from residuum.studies.run import run_studies
 from residuum.studies.trained import net_settings, trained
+from residuum.version import installing
 
 SMALL = TrainSettings("digits", model="resnet20", blocks=(1, 1, 1), widths=(4, 8, 16), recipe="quick", epochs=1)
 LONGER = replace(SMALL, epochs=6, save_seconds=0.0)
@@ -115,9 +117,9 @@ def test_a_package_that_is_absent_is_named(tmp_path: Path, monkeypatch: pytest.M
     absent(monkeypatch, "ray")
     absent(monkeypatch, "submitit")
     jobs = {tmp_path / "runs" / "a": SMALL}
-    with pytest.raises(UserError, match=r"pip install 'residuum-nets\[ray\]'"):
+    with pytest.raises(UserError, match=re.escape(installing("ray"))):
         next(train_all(jobs, WhereTrained(on="ray"), 1))
-    with pytest.raises(UserError, match=r"pip install 'residuum-nets\[slurm\]'"):
+    with pytest.raises(UserError, match=re.escape(installing("slurm"))):
         next(train_all(jobs, WhereTrained(on="slurm"), 1))
 
 

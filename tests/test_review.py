@@ -2,9 +2,11 @@
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +46,8 @@ from residuum.evaluation.temperature import fit_temperature, tempered, tempered_
 from residuum.evaluation.unseen import read_unseen
 from residuum.loading import load, save_classifier
 from residuum.prediction.predict import predict
+from residuum.records.review import Finding, Review, Shown
+from residuum.reporting import template, trust_view
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds, softmax
@@ -309,7 +313,7 @@ def test_the_table_holds_every_finding_and_json_the_record(
 def test_the_page_shows_the_review_and_what_unsure_costs(run: runs.RunRecord, tmp_path: Path) -> None:
     page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
     for words in ("Is it the pictures?", "Likely under the wrong class", "the same file", "What does it not know?",
-                  "had their own class been missing", "calibration error"):  # fmt: skip
+                  "a class is left out of training", "calibration error"):  # fmt: skip
         assert words in page
     before = replace(run, review=None)
     shutil.copytree(run.path, tmp_path / "run")
@@ -319,6 +323,32 @@ def test_the_page_shows_the_review_and_what_unsure_costs(run: runs.RunRecord, tm
     assert "Not looked at yet: residuum data review" in page
     assert "which takes no steps" in page
     assert "not complete" not in page
+
+
+def test_the_page_of_a_review_is_chinese_within_its_sentences_too(
+    run: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert run.review is not None
+    assert {one.kind for one in run.review.findings} >= {"label", "copies", "unlike"}
+    bare = re.sub(r"<(style|script|bdi|code|pre)\b.*?</\1>|<[^>]*>|\u2068[^\u2069]*\u2069", "\n", page, flags=re.DOTALL)
+    assert re.findall(r"[a-z]{2,},? [a-z]{2,} [a-z]{2,}|\b(?:train|validation|test)[:,]", bare) == []
+
+
+def test_all_findings_of_a_kind_are_on_the_page_or_counted() -> None:
+    def page_of(count: int) -> str:
+        shown_there = Shown(split="train", name="x", label="under red")
+        one = Finding(kind="unlike", score=0.0, reason="under under red", pictures=(shown_there,))
+        found = trust_view.groups(Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(one,)))
+        assert found[0][2][0].reason == "under \u2068under red\u2069"
+        parts = template._environment().get_template("trust.html")
+        told = {"record": SimpleNamespace(review=True, head=None), "key": "r", "review_words": ""}
+        return parts.render(run={**told, "findings": [("Title", "", count * found[0][2])]}, level=2)
+
+    assert page_of(28).count('<span class="truth">') == 28
+    assert "in review.csv" not in page_of(28)
+    assert "And 3 more, in review.csv." in page_of(203)
 
 
 def test_answers_out_of_fold_lie_in_the_run_and_damage_is_seen(run: runs.RunRecord, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from residuum.records.run import Epoch
 from residuum.tracking import trackers
 from residuum.tracking.contract import About, Tracker
 from residuum.tracking.trackers import PACKAGES, figures_of, refuse_absent, tracking
+from residuum.version import installing
 
 EPOCH = Epoch(epoch=1, step=10, train_loss=0.5, train_accuracy=0.75, seconds=2.0, images_per_s=640.0)
 
@@ -88,7 +89,7 @@ def test_a_tracker_that_is_not_installed_is_one_sentence(tmp_path: Path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="wandb needs a package") as error:
         refuse_absent(["wandb"])
-    assert error.value.mend == "pip install 'residuum-nets[wandb]'"
+    assert error.value.mend == installing("wandb")
     out = tmp_path / "run"
     with pytest.raises(UserError, match="wandb needs a package"):  # before anything is written
         residuum.train("digits", track=("wandb",), epochs=1, out=out)

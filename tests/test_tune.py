@@ -152,7 +152,7 @@ def test_the_last_stage_is_tuned_from_the_head_on_and_the_rest_stays(finished: r
     assert found is not None
     assert (found.split, found.images) == ("out-of-fold", 10)  # two folds were enough
     assert "tuned without it" in found.protocol
-    assert f"{found.loss:.3f} nats" in tuned
+    assert f"(loss {found.loss:.3f})" in tuned
     assert mirrored.endswith("both are asked from here on")
     assert found.protocol.startswith("picture and mirror image, ")
     before, model = load(start).net.state_dict(), load(finished.path)
@@ -237,7 +237,7 @@ def test_a_loss_that_is_not_finite_leaves_the_head_alone(
 ) -> None:
     monkeypatch.setattr(tune_run, "MARGIN", 0.0)
     record = train(replace(asked, tune="all", lr=100.0, rate_decay=1.0, epochs=6, out=str(tmp_path / "run")))
-    assert "(0.693 nats), the head" in record.events[2].message
+    assert "(loss 0.693), the head" in record.events[2].message
     assert record.evaluation is not None
     assert record.evaluation.images == 24
 

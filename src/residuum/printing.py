@@ -43,7 +43,7 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
-            luck = f"; luck alone makes {figures.ece_by_chance:.2%}" if label == "ECE" else ""
+            luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
             print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{luck})")
 
 
@@ -103,6 +103,8 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
         print(f"\n{words}: {len(those):,}")
         for one in those[:25]:
             print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
+        if len(those) > 25:
+            print(f"  {len(those) - 25:,} more in the table")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
     return print(f"next     residuum report {settings.run}")
 

@@ -42,8 +42,8 @@ class HubName:
     kind: Literal["data set", "model"] = "data set"
     mirror: str = ""
     """The address of who is asked instead of the hub."""
-    purpose: str = "import hf:"
-    """What a model is fetched for, as it is typed."""
+    purpose: str = "import hf:{}"
+    """What a model is fetched for, as it is typed; {} is its name."""
     token: str | None = field(default=None, repr=False)
     """Who asks; by default HF_TOKEN."""
 
@@ -54,7 +54,7 @@ class HubName:
     @property
     def command(self) -> str:
         """What to type to fetch it."""
-        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum {self.purpose}{self}"
+        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum {self.purpose.format(self)}"
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,12 @@ def fetch_model(
     progress: Progress | None = None,
     *,
     mirror: str = "",
-    purpose: str = "import hf:",
+    purpose: str = "import hf:{}",
 ) -> Path:
     """Fetch of a model the files `about` it that it has, and the first of `weights` that it has; return the folder.
 
     All is checked and kept in the cache as a data set's files are. `mirror` is the address of who is asked instead of
-    the hub, `purpose` what stands before the name in the command that asks.
+    the hub, `purpose` the command that asks; {} in it is the name.
 
     Raises:
         UserError: the name is unknown, the hub is out of reach, or it sent something else than it lists.

@@ -58,7 +58,7 @@ def of_model_file(file: Path) -> Described:
         raise UserError(
             f"{file} is not a residuum model file",
             "it does not say that it is one",
-            "residuum import FILE reads others",
+            f"other people's weights come in with: residuum import {file}",
         )
     about = read_about(content, str(file))
     need_classes(about, str(file))

@@ -30,6 +30,7 @@ PLACE = "RESIDUUM_WEIGHTS"
 CARD = "README.md"
 """What a repository says of itself; its licence stands there."""
 
+_OTHER = "check --from; weights in a file of another name: residuum import FILE"
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _TORCHVISION = {**_IMAGENET, "image_size": 224, "interpolation": "bilinear", "stride_in": "3x3"}
 
@@ -143,7 +144,7 @@ def _by_name(wanted: Weights) -> str:
 def _local_file(wanted: Weights, place: Path) -> _Got:
     path = place / wanted.file if place.is_dir() else place
     if not path.is_file():
-        raise UserError(f"{place} does not hold the weights {wanted.name}", f"there is no {path}", "check --from")
+        raise UserError(f"{place} does not hold the weights {wanted.name}", f"there is no {path}", _OTHER)
     sha256 = _sha256(path)
     if not sha256.startswith(wanted.checksum):
         raise UserError(
@@ -162,7 +163,7 @@ def _local_folder(wanted: Weights, place: Path) -> _Got:
         raise UserError(
             f"{place} does not hold the weights {wanted.name}",
             f"expected {wanted.repository}/ there, with {CONFIG} and one of {', '.join(WEIGHT_FILES)}",
-            "check --from",
+            _OTHER,
         )
     checked = "against nothing: a folder declares no checksum"
     return _Got(home, str(home), _sha256(weights), checked, wanted.licence or _licence(home))
@@ -170,7 +171,8 @@ def _local_folder(wanted: Weights, place: Path) -> _Got:
 
 def _from_hub(wanted: Weights, mirror: str) -> _Got:
     about, progress = (CONFIG, PROCESSOR, CARD), show_progress(f"fetching {wanted.name}")
-    home = fetch_model(wanted.repository, about, WEIGHT_FILES, progress, mirror=mirror, purpose="weights fetch ")
+    asked = f"weights fetch {wanted.name}"
+    home = fetch_model(wanted.repository, about, WEIGHT_FILES, progress, mirror=mirror, purpose=asked)
     sums = {file.path: file.sha256 or file.git_sha1 for file in fetched_files(home)}
     weights = next((name for name in WEIGHT_FILES if name in sums), None)
     if weights is None:

@@ -24,6 +24,7 @@ from residuum.models.spec import from_json as spec_from_json
 from residuum.records.codec import with_version
 from residuum.records.model import FORMAT, About, read_about, written_by
 
+_IMPORT = "other people's weights come in first: residuum import "
 _BACK = "bring the file back, or import its weights anew"
 EPSILON = 1e-5
 """What BN adds to a variance."""
@@ -59,12 +60,13 @@ def read_model(path: Path) -> ModelFile:
     """Read a model file, its weights unpacked (UserError if it is missing, damaged or not one of ours)."""
     tensors, metadata = read_tensors(path)
     content = _content(metadata.get(_KEY, "{}"))
-    if content.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is not a residuum model file",
-            f"its format is {content.get('format')!r}, expected {FORMAT!r}",
+    if (written := content.get("format")) != FORMAT:
+        ours = (
+            f"its format is {written!r}, expected {FORMAT!r}",
             "give a run folder or the model.safetensors inside one",
         )
+        theirs = "it does not say that it is one", f"{_IMPORT}{path}; then give the file that it writes"
+        raise UserError(f"{path} is not a residuum model file", *(ours if written else theirs))
     about = read_about(content, str(path))
     _check_net(spec_from_json(about.net, str(path), written_by(content)), below("model/", tensors), path)
     model = ModelFile(
@@ -165,7 +167,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(
             f"{path} cannot be read as a safetensors file",
             f"it is damaged or of another kind ({error})",
-            "other people's weights come in with: residuum import FILE",
+            f"{_IMPORT}{path}; then give the file that it writes",
         ) from error
     told = metadata.pop(_DIGEST, None)
     if told is not None and told != digest(tensors, repr(sorted(metadata.items()))):

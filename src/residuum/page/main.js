@@ -42,6 +42,7 @@ const begin = (chosen) => {
     ...chosen.classes.map((name) => fresh("option", { value: name, textContent: name })),
   );
   the("shown").max = Math.min(20, chosen.classes.length);
+  the("shown").value = Math.min(state.top, chosen.classes.length);
   the("examples-part").hidden = !chosen.examples.length;
   the("examples").replaceChildren(...chosen.examples.map(offered));
   the("net").hidden = the("evidence").parentElement.hidden = !chosen.blocks.length; // what an engine makes of a net

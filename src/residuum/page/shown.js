@@ -39,7 +39,8 @@ export const show = () => {
     now?.after.some((one) => one.answers.some((o) => o.class === name)),
   );
   const keys = legend.map((name) => key(`s${slot(name)}`, name));
-  if (keys.length) keys.push(key(`s${SLOTS}`, t("others")));
+  if (keys.length && state.names.length < state.model.classes.length)
+    keys.push(key(`s${SLOTS}`, t("others")));
   if (state.off.size && whole) keys.push(key("ghost-key", `${state.names[0]}: ${t("intact")}`));
   the("classes").replaceChildren(...keys);
   showPicture();

@@ -144,7 +144,7 @@ def _described(path: str, file: Path) -> Sent:
 
 def _sent(wanted: Published, files: dict[str, Path], settings: PublishSettings) -> Published:
     api = _hub()
-    there = HubName(wanted.repository, kind="model", purpose="publish RUN ", token=str(api.token))
+    there = HubName(wanted.repository, kind="model", purpose="publish RUN {}", token=str(api.token))
     head, public = _found(api, wanted)
     if public and not wanted.public:
         why = "everybody would see the model"

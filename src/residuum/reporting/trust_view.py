@@ -1,9 +1,13 @@
 """What the page says of a run's pictures, and of what its head does not know."""
 
+import re
+
+from msgspec.structs import replace
+
 from residuum.records.review import Finding, FindingKind, HeadFit, Review
 from residuum.reporting import svg
 from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
-from residuum.reporting.wording import NBSP, counted, isolated, percent, with_interval
+from residuum.reporting.wording import NBSP, counted, isolated, percent, shown, with_interval
 from residuum.runs import RunRecord
 
 KINDS: dict[FindingKind, tuple[str, str]] = {
@@ -28,8 +32,17 @@ KNOWN = XAxis(
 
 def groups(review: Review | None) -> list[tuple[str, str, list[Finding]]]:
     """Return title, what it means, and findings of each kind that has any."""
-    found = [(*KINDS[kind], review.of_kind(kind)) for kind in KINDS] if review else []
+    found = [(*KINDS[kind], list(map(_in_words, review.of_kind(kind)))) for kind in KINDS] if review else []
     return [group for group in found if group[2]]
+
+
+def _in_words(finding: Finding) -> Finding:
+    """Set the classes in a finding's reason apart, which are somebody's names in a sentence of ours."""
+    names = {*finding.classes, *(one.label for one in finding.pictures), finding.suggested or ""} - {""}
+    longest_first = "|".join(re.escape(shown(name)) for name in sorted(names, key=len, reverse=True))
+    named = rf"(?:(?<=under )|(?<=and )|(?<=of )|(?<=: )|(?<=, ))(?:{longest_first})(?=[ ,;]|$)"
+    reason = shown(finding.reason)
+    return replace(finding, reason=re.sub(named, lambda name: isolated(name[0]), reason) if names else reason)
 
 
 def doubt_chart(head: HeadFit) -> list[Picture]:
@@ -46,13 +59,14 @@ def doubt_words(head: HeadFit) -> list[str]:
     likeness, doubt = head.doubt.likeness, head.doubt
     used = "The net does so." if head.used else "The loss is no lower, so the net leaves them as they are."
     rest = f" Of the rest {with_interval(doubt.sure)} are answered right." if doubt.sure else ""
+    passing = " Most pass as known." if doubt.strangers < 0.5 else ""
     return [
         f"An answer is called unsure where the picture is unlike those trained on: its features lie more than "
         f"{likeness.threshold:.3g} (mean cosine distance) from the {likeness.neighbours} nearest of theirs.",
         f"What it costs: {percent(likeness.known)} of the training pictures, each compared with those of other folds, "
         f"are called unsure.{rest}",
-        f"What it gains: had their own class been missing from training, {percent(doubt.strangers)} of them would be "
-        "called unsure. Pictures of other classes of the same kind are the hardest strangers there are.",
+        f"What it gains: when a class is left out of training, {percent(doubt.strangers)} of its pictures are called "
+        f"unsure.{passing} As a rule something quite different is noticed more often than a class so like the others.",
         f"How sure it is: logits divided by {head.temperature:.2f} (the temperature, fitted out of fold) make the "
         f"calibration error {percent(head.ece_after.value)} instead of {percent(head.ece_before.value)}, and the loss "
         f"{head.loss_after:.3f} instead of {head.loss_before:.3f}{NBSP}nats. {used}",

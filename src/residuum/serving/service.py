@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import json
 
 from residuum import machine
+from residuum.console import say
 from residuum.errors import UserError, listed
 from residuum.outward_settings import ServeSettings
 from residuum.serving.desk import Desk
@@ -79,6 +80,7 @@ def open_service(settings: ServeSettings, token: str | None = None) -> Service:
         raise UserError("which model?", "", "residuum serve RUN, a run folder or a model file")
     models: dict[str, Served] = {}
     for place in settings.runs:
+        say(f"loading {place}")
         served = open_served(*_named(str(place)), settings)
         if served.name in models:
             raise UserError(

@@ -123,7 +123,7 @@ def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, a
     kept = "both are asked from here on" if both < alone else "the picture alone is asked"
     note(
         run,
-        f"answers averaged with the mirror image's: {right:.2%} right ({both:.3f} nats, {alone:.3f} without): {kept}",
+        f"answers averaged with the mirror image's: {right:.2%} right (loss {both:.3f}, {alone:.3f} without): {kept}",
     )
     return replace(averaged, one_view=single) if both < alone else single
 
@@ -207,5 +207,5 @@ def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:
         run,
         f"each of the {len(labels)} training pictures was answered by a last layer that had not seen it: "
         f"{right / len(labels):.2%} right (95 % interval {low:.2%} to {high:.2%}; "
-        f"weights held back by C = {head.strength:.3g}, loss {head.loss:.3f} nats)",
+        f"regularised with scikit-learn's C = {head.strength:.3g}, loss {head.loss:.3f})",
     )

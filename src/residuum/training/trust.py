@@ -96,10 +96,12 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
 
 def _tell(run: Path, fit: HeadFit) -> None:
     """Say what came of it; the page shows it as an event."""
+    strangers = fit.doubt.strangers
+    often = ": strangers often pass as known" if strangers < 0.5 else ""
     message = (
-        f'answers to pictures unlike those trained on are called "unsure", as {fit.doubt.likeness.known:.1%} of the '
-        f"training pictures would be, had they not been seen (distance over {fit.doubt.likeness.threshold:.3g}; "
-        f"temperature {fit.applied:.2f})"
+        'answers to pictures unlike those trained on are called "unsure": '
+        f"{fit.doubt.likeness.known:.1%} of pictures such as these, and {strangers:.1%} of a class left out of "
+        f"training{often}"
     )
     say(message)
     runs.append_metrics(run, Event(step=0, message=message))

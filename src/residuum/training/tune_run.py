@@ -266,8 +266,8 @@ def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
     kept = "the tuned net is kept" if is_better else "the head alone is kept"
     note(
         work.run,
-        f"{what} tuned: {tuned_right:.2%} of {len(rows)} pictures not seen right ({tuned:.3f} nats), "
-        f"the head alone {head_right:.2%} ({head:.3f} nats): {kept}",
+        f"{what} tuned: {tuned_right:.2%} of {len(rows)} pictures not seen right (loss {tuned:.3f}), "
+        f"the head alone {head_right:.2%} (loss {head:.3f}): {kept}",
     )
     return is_better
 
