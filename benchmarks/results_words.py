@@ -108,7 +108,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "已发表的纪录，在 {device} 上：{published:.2f} 秒。",
         "gpu_paper": "| 在那里按论文做 64,000 次迭代：CIFAR-10 | 测试错误率，均值（范围） | 论文的 | 种子数 "
         "| 由谁写出 |",
-        "order": "| CIFAR-10 留出准确率，配方 | `--shuffle as-0.1` | `--shuffle whole` | 逐个种子的差，百分点 | 种子数 | 由谁写出 |",
+        "order": "| CIFAR-10 留出准确率，配方 | `--shuffle as-0.1` | `--shuffle whole` | 逐个种子的差，百分点 | 种子数 "
+        "| 由谁写出 |",
         "points": "{mean:+.2f} ± {sd:.2f}",
         "parity": "| {epochs} 轮后的留出准确率 | 快的方式 | float32、torch 自己的运算 | 种子数 | 由谁写出 |",
         "depth": "| 深度的代价 | 每张图 | 激活重计算：几倍时间（范围） | 内存峰值：不用、用 | 由谁写出 |",
