@@ -136,9 +136,9 @@ def test_a_gallery_says_of_each_copy_its_split_and_class(pages: list[Path]) -> N
     said = re.sub(r"\s+", " ", found.plain)
     for i in range(3):  # of two copies one lies in each split, under its own class
         for split, row in (("train", i), ("test", i + 1)):
-            assert f"{split}, {NAMES[row % 9]} photographs/{LONG}/IMG_{20_250_101_000 + row}.jpeg" in said
+            assert f"{split}: {NAMES[row % 9]} photographs/{LONG}/IMG_{20_250_101_000 + row}.jpeg" in said
     assert "and 3 more" in said  # of nine copies
-    assert "18 more, the first 12 of them here" in said
+    assert "18 more" in said  # behind a fold, all of them
 
 
 def test_runs_judged_on_different_pictures_have_no_best(pages: list[Path]) -> None:

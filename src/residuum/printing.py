@@ -157,13 +157,12 @@ def print_machine(settings: object, found: Machine, json: bool) -> None:
     print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
     print(f"devices  {', '.join(found.devices)}")
     print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
-    measured = found.measured
     print("timed    each way on one thread, in processor time; then the best by threads, on the clock: two scales")
-    for clock, timings in (("processor", measured.ways), ("clock", measured.by_threads)):
+    for clock, timings in (("processor", found.measured.ways), ("clock", found.measured.by_threads)):
         for one in timings:
             print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
-    if measured.waited > BUSY:
-        print(f"busy     others were computing ({measured.waited:.0%} waited): threads will be timed again")
+    if found.measured.waited > BUSY:
+        print(f"busy     others were computing ({found.measured.waited:.0%} waited): threads will be timed again")
     return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
 
 
@@ -226,17 +225,13 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
     for row in found:
         memory = row["activation_bytes"]
         held = "" if memory is None else f"{memory / 2**30:,.2f} GiB, {row['batch']}"
+        published = " ".join(f"{one['top1_error']:g} %, {one['data']}" for one in row["published"][:1])
         print(
             f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
-            f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {_published(row)}"
+            f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {published}"
         )
     print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
     return print("too, resnet…d one of the stem's three layers. --json: protocol and source of each published error")
-
-
-def _published(row: dict[str, Any]) -> str:
-    """The first figure; --json has them all, with protocol and source."""
-    return " ".join(f"{one['top1_error']:g} %, {one['data']}" for one in row["published"][:1])
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------

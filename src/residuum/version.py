@@ -11,7 +11,7 @@ def installing(extra: str) -> str:
 
 
 def _origin() -> str:
-    """Return the folder or file that pip installed residuum from, if it is still there; else ""."""
+    """Return the folder or file that it was installed from by pip, if it is still there; else ""."""
     import json  # not for --help, as the rest
     from importlib.metadata import PackageNotFoundError, distribution
     from pathlib import Path

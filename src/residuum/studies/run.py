@@ -20,7 +20,6 @@ from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
 from residuum.studies.catalogue import open_study, texts
 from residuum.studies.frame import Findings, Setup, Study
-from residuum.studies.trained import common, trained_on
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:
@@ -106,6 +105,8 @@ def record(
 
     `seconds` is what measuring took, besides training.
     """
+    from residuum.studies.trained import common, trained_on  # with torch, which the list of studies need not wait for
+
     return StudyRecord(
         kind="study",
         name=study.name,
