@@ -27,6 +27,10 @@ SHORT_NAMES = {
 }
 HUB = "https://huggingface.co"
 MANIFEST = "manifest.json"
+IN_PLACE = {
+    "data set": "give a folder in place of the name: one of its Parquet files, fetched by any other means, will do",
+    "model": "give a folder",
+}
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 _MOST_PAGES = 10_000
@@ -316,7 +320,7 @@ def _asked(wanted: HubName) -> Asked:
         host=urlsplit(endpoint(wanted.mirror)).netloc,
         command=wanted.command,
         if_missing=f"check the name; a {wanted.kind} that needs an account needs its token in HF_TOKEN",
-        otherwise="give a folder with --from" if "fetch" in wanted.purpose else "give a folder",
+        otherwise="give a folder with --from" if "fetch" in wanted.purpose else IN_PLACE[wanted.kind],
         token=wanted.token or (None if wanted.mirror else os.environ.get("HF_TOKEN")),
     )
 
