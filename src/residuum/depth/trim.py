@@ -15,7 +15,7 @@ from residuum.data.batches import Batch, Loader
 from residuum.data.contract import ColumnNames
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on
-from residuum.depth.latency import LEAST_ROUNDS, latencies
+from residuum.depth.latency import LEAST_ROUNDS, MOST_ROUNDS, latencies
 from residuum.depth.measure import recalibrated, score
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
@@ -88,7 +88,7 @@ def trim(settings: TrimSettings) -> Path:
     deleted = [point.deleted for point in record.curve if point.deleted]
     for draw in _random_draws(work, record.curve[0]):
         keep(random=(*record.random, draw))
-    say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} rounds at least, then until 30 s are over")
+    say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} to {MOST_ROUNDS} rounds, as 30 s allow")
     figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how)
