@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +86,8 @@ def place(tmp_path: Path) -> Path:
     photographs(tmp_path / "FOLDER")
     (tmp_path / "PICTURE").write_bytes((tmp_path / "PHOTOS" / "cat" / "0.jpg").read_bytes())
     Image.new("L", (8, 8), 128).save(tmp_path / "scan.png")
+    theirs = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1])
+    torch.save(theirs.state_dict(), tmp_path / "FILE")
     return tmp_path
 
 
