@@ -1105,7 +1105,7 @@ def test_files_of_other_kinds_are_refused() -> None:
         import_weights(ImportSettings())
 
 
-def test_nothing_but_a_model_of_ours_is_written_over() -> None:
+def test_nothing_but_a_model_of_ours_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
     save_file(filled(akamaster).state_dict(), "net.safetensors")
     before = Path("net.safetensors").read_bytes()
     assert import_weights(ImportSettings("net.safetensors")).path == Path("net-residuum.safetensors")
@@ -1116,6 +1116,7 @@ def test_nothing_but_a_model_of_ours_is_written_over() -> None:
     assert Path("net.safetensors").read_bytes() == before
     ours = import_weights(ImportSettings("net.safetensors", out="ours.safetensors")).path
     import_weights(ImportSettings("net.safetensors", out="ours.safetensors", image_size=48))
+    assert "ours.safetensors is there already: the model in it is replaced" in capsys.readouterr().err
     assert load(ours).preprocessing.image_size == 48
     with pytest.raises(UserError, match="residuum model already"):
         import_weights(ImportSettings("ours.safetensors", out="other.safetensors"))

@@ -49,8 +49,9 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     size = f"{imported.spec.depth} layers, stages {widths} wide"
     size += f", {imported.parameters:,} parameters" * bool(imported.parameters)
     print(f"net      {size}, from the layout of {imported.layout}")
+    print(f"next     residuum train DATA --start {imported.path}")
     if not imported.spec.num_classes:
-        return print(f"next     residuum train DATA --start {imported.path}")
+        return None
     if imported.unnamed:
         print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
         again = replace(settings, out=str(imported.path), classes="NAMES.txt")

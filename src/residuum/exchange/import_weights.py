@@ -148,6 +148,7 @@ def _destination(settings: ImportSettings, source: Source) -> Path:
         except UserError as error:
             what = f"{path} is there already and is not a residuum model"
             raise UserError(what, "it is not written over", "choose --out") from error
+        say(f"{path} is there already: the model in it is replaced")
     return path
 
 

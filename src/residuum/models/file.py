@@ -65,7 +65,10 @@ def read_model(path: Path) -> ModelFile:
             f"its format is {written!r}, expected {FORMAT!r}",
             "give a run folder or the model.safetensors inside one",
         )
-        theirs = "it does not say that it is one", f"{_IMPORT}{path}; then give the file that it writes"
+        theirs = (
+            "it does not say that it is one",
+            f"{_IMPORT}{path}; see what it assumed, then give the file that it writes",
+        )
         raise UserError(f"{path} is not a residuum model file", *(ours if written else theirs))
     about = read_about(content, str(path))
     _check_net(spec_from_json(about.net, str(path), written_by(content)), below("model/", tensors), path)
@@ -167,7 +170,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(
             f"{path} cannot be read as a safetensors file",
             f"it is damaged or of another kind ({error})",
-            f"{_IMPORT}{path}; then give the file that it writes",
+            f"{_IMPORT}{path}; see what it assumed, then give the file that it writes",
         ) from error
     told = metadata.pop(_DIGEST, None)
     if told is not None and told != digest(tensors, repr(sorted(metadata.items()))):
