@@ -21,7 +21,7 @@ sys.path.insert(0, str(DOCS.parent / "src"))
 import residuum  # noqa: E402
 from residuum import chinese, choices, plain_data, runs  # noqa: E402
 from residuum.cli import VERBS  # noqa: E402
-from residuum.plain_data import Range, Settings, by_place, flag  # noqa: E402
+from residuum.plain_data import Range, Settings, by_place, flag, group_of  # noqa: E402
 
 PACKAGE = Path(residuum.__file__).parent
 PAGES = [DOCS / room / "reference" / f"{name}.md" for room in ("", "zh") for name in ("commands", "python", "files")]
@@ -72,8 +72,8 @@ def _tables(settings: type[Settings], say: Say) -> Iterator[str]:
     """Yield a table for each group of settings, those of the verb itself first."""
     groups = dict[str, list[tuple[str, ...]]]()
     for field in by_place(settings):
-        part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
-        groups.setdefault(part.group, []).append(_setting(field, _documented(settings)[field.name], say))
+        group = group_of(settings, field.name)
+        groups.setdefault(group, []).append(_setting(field, _documented(settings)[field.name], say))
     for group, rows in sorted(groups.items(), key=lambda one: one[0] != ""):
         head = f"**{say(group)}**\n\n" if group else ""
         yield head + _table("setting | takes | by default | meaning", rows, say)

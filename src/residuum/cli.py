@@ -5,7 +5,6 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 """
 
 import codecs
-import inspect
 import json as json_format
 import os
 import re
@@ -25,7 +24,7 @@ from cyclopts.config import Dict
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
-from residuum.plain_data import as_json, by_place, command_line
+from residuum.plain_data import as_json, by_place, command_line, group_of
 from residuum.printing import print_json
 from residuum.verb import Verb
 from residuum.version import VERSION
@@ -105,8 +104,8 @@ def _grouped(settings: Any) -> Any:
     """The class of settings as the help shows it: what has a place first, each field in the group of its part."""
     hints, groups = {}, dict[str, Group]()
     for place, field in enumerate(fields(settings)):
-        part = next(part for part in settings.__mro__ if field.name in inspect.get_annotations(part))
-        group = groups.setdefault(part.group, Group(part.group, sort_key=place)) if part.group else None
+        name = group_of(settings, field.name)
+        group = groups.setdefault(name, Group(name, sort_key=place)) if name else None
         read = _whole_numbers if _is_of_numbers(field.type) else None
         if group or read:
             told = Parameter(converter=read, group=group) if group else Parameter(converter=read)  # None: in no group

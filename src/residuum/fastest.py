@@ -128,7 +128,7 @@ def measure(known: Sequence[Timing] = (), *, own: bool = True) -> Measured:
                 break
     finally:
         torch.set_num_threads(before)
-    share = (machine.seconds_waited() - waited) / (time.perf_counter() - began) / cores
+    share = machine.share_waited(began, waited)
     return Measured(ways=tuple(ways), by_threads=tuple(by_threads), waited=min(1.0, share))
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import time
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -54,6 +55,12 @@ def seconds_waited() -> float:
         with suppress(OSError):  # a thread that has just ended
             waited += int(account.read_text(encoding="utf-8").split()[1])
     return waited / 1e9
+
+
+def share_waited(began: float, waited: float) -> float:
+    """Return what share of its cores' time this process has waited for, since the clock (time.perf_counter) stood at
+    `began` and `seconds_waited` at `waited`."""
+    return (seconds_waited() - waited) / (time.perf_counter() - began) / cores()
 
 
 def seconds_running() -> float:

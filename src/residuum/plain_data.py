@@ -1,6 +1,7 @@
 """Settings as plain data: checked when they are built, told apart from their defaults, written as JSON or
 as a command."""
 
+import inspect
 import re
 import shlex
 from dataclasses import Field, asdict, dataclass, fields
@@ -121,6 +122,12 @@ def flag(name: str) -> str:
 def by_place(settings: Any) -> list[Field[Any]]:
     """Return the fields, those with a place of their own on the command line before those that are always named."""
     return sorted(fields(settings), key=lambda field: field.kw_only is True)
+
+
+def group_of(settings: Any, name: str) -> str:
+    """Return the group of a field in the help: that of the class that has it, of those the settings are composed of."""
+    group: str = next(part.group for part in settings.__mro__ if name in inspect.get_annotations(part))
+    return group
 
 
 def explicit(settings: Any) -> dict[str, Any]:

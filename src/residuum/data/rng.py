@@ -37,9 +37,14 @@ def order(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
 def whole(seed: int, epoch: int, num_samples: int) -> NDArray[np.int64]:
     """Return the permutation of range(num_samples) in which an epoch sees the samples, by draws of its own.
 
-    Those of sample -1 - n: by the first draw of n itself, as version 0.1 had it, neighbours would be augmented alike.
+    By the first draw of n itself, as version 0.1 had it, neighbours would be augmented alike.
     """
-    return np.argsort(uniform(seed, epoch, -1 - np.arange(num_samples), 1)[:, 0], kind="stable")
+    return np.argsort(of_order(seed, epoch, num_samples), kind="stable")
+
+
+def of_order(seed: int, epoch: int, num_samples: int) -> NDArray[np.float64]:
+    """Return (N,) numbers in [0, 1) to order the samples by, which nothing else takes: those of sample -1 - n."""
+    return uniform(seed, epoch, -1 - np.arange(num_samples), 1)[:, 0]
 
 
 def repeated(rows: NDArray[np.int64], times: int, num_samples: int) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from residuum.choices import Shuffle
 from residuum.data.contract import Pictures, Subset
-from residuum.data.rng import uniform
+from residuum.data.rng import of_order, uniform
 from residuum.errors import UserError
 
 LANES = (24, 12, 8, 6, 4, 3, 2, 1)
@@ -105,7 +105,7 @@ class Windows:
     def __call__(self, seed: int, epoch: int, num_pictures: int) -> NDArray[np.int64]:
         """Return the permutation of range(N) in which an epoch sees the pictures; the batches' rest comes last."""
         assert num_pictures == len(self.of_rows)
-        chance = uniform(seed, epoch, -1 - np.arange(num_pictures), 1)[:, 0]  # not the draws that crops are made by
+        chance = of_order(seed, epoch, num_pictures)
         blocks = uniform(seed, epoch, self.of_rows, 2)[:, 1]
         rows = np.lexsort((self.of_rows, blocks))  # stable: within a block as they lie
         whole, places = num_pictures // self.batch_size, np.arange(self.lanes + 1) * self.batch_size // self.lanes

@@ -42,8 +42,6 @@ class Imported:
     left_out: tuple[str, ...]
     image_size: int
     """Side of the square that the net sees, in pixels."""
-    source: str = ""
-    """What it was made from, as it was given."""
     unnamed: bool = False
     """Whether nobody named the classes, the user, the weights or their number: they are called class 0, class 1, …"""
     parameters: int = 0
@@ -64,19 +62,15 @@ def import_weights(settings: ImportSettings) -> Imported:
     source = open_source(str(settings.source))
     if source.own is not None:
         return _taken(source.own, source, settings, told)
-    found, heads = _found(source, settings.prefix)
-    spec, facts, guessed = _settled(found, source, Known(**told))  # type: ignore[arg-type]
-    net, notes = fitted(spec, found)
+    net, found, facts, said = _net_of(source, settings.prefix, Known(**told))  # type: ignore[arg-type]
+    spec, group = net.spec, found.group
     if source.net is not None:
         check_same(net, source.net, source.name)
     classes, preprocessing = _classes(facts, spec, source.name), _preprocessing(facts)
-    layout, group = found.layout.name, found.group
-    said = (*group.said, *_ignored(group.left_out), *heads, *notes, *_structure(spec, source, layout), *guessed)
     where = _destination(settings, source)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
-    given = str(settings.source)
     size = preprocessing.image_size
-    imported = Imported(where, spec, layout, said, group.left_out, size, given, unnamed, parameters(net))
+    imported = Imported(where, spec, found.layout.name, said, group.left_out, size, unnamed, parameters(net))
     save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
     return imported
 
@@ -87,13 +81,19 @@ def net_of_tensors(
     """Return the net that has these tensors, and say what was assumed of it (UserError as `import_weights`)."""
     name = "the state dict"
     source = Source(name, "", unwrapped(tensors, Path(name)), "")
-    found, heads = _found(source, None)
-    spec, _, guessed = _settled(found, source, Known(stride_in=stride_in, zero_channels=zero_channels))
-    net, notes = fitted(spec, found)
-    group, structure = found.group, _structure(spec, source, found.layout.name)
-    for sentence in (*group.said, *_ignored(group.left_out), *heads, *notes, *structure, *guessed):
+    net, _, _, said = _net_of(source, None, Known(stride_in=stride_in, zero_channels=zero_channels))
+    for sentence in said:
         say(f"assumed: {sentence}")
     return net
+
+
+def _net_of(source: Source, prefix: str | None, told: Known) -> tuple[ResNet, Renamed, Known, tuple[str, ...]]:
+    """The net that holds the source's weights, whose they are, what is known of its use, and all that was assumed."""
+    found, heads = _found(source, prefix)
+    spec, facts, guessed = _settled(found, source, told)
+    net, notes = fitted(spec, found)
+    group, structure = found.group, _structure(spec, source, found.layout.name)
+    return net, found, facts, (*group.said, *_ignored(group.left_out), *heads, *notes, *structure, *guessed)
 
 
 def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:

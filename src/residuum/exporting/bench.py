@@ -133,7 +133,7 @@ def _milliseconds(engine: Engine, views: NDArray[np.uint8], best: float) -> floa
 
 def _say_if_busy(began: float, waited: float) -> None:
     """Say that figures may mislead, where others computed meanwhile."""
-    share = (machine.seconds_waited() - waited) / (time.perf_counter() - began) / machine.cores()
+    share = machine.share_waited(began, waited)
     if share > machine.BUSY:
         say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
         say("them the choice; call bench again when the machine is quiet")

@@ -24,7 +24,6 @@ from residuum.models.spec import from_json as spec_from_json
 from residuum.records.codec import with_version
 from residuum.records.model import FORMAT, About, read_about, written_by
 
-_IMPORT = "other people's weights come in first: residuum import "
 _BACK = "bring the file back, or import its weights anew"
 EPSILON = 1e-5
 """What BN adds to a variance."""
@@ -56,6 +55,12 @@ def write_model(path: Path, model: ModelFile) -> None:
     write_whole(path, sealed(tensors, {_KEY: about}))
 
 
+def _import_first(path: Path) -> str:
+    """Say how other people's weights come in."""
+    how = f"residuum import {path}; see what it assumed, then give the file that it writes"
+    return f"other people's weights come in first: {how}"
+
+
 def read_model(path: Path) -> ModelFile:
     """Read a model file, its weights unpacked (UserError if it is missing, damaged or not one of ours)."""
     tensors, metadata = read_tensors(path)
@@ -67,7 +72,7 @@ def read_model(path: Path) -> ModelFile:
         )
         theirs = (
             "it does not say that it is one",
-            f"{_IMPORT}{path}; see what it assumed, then give the file that it writes",
+            _import_first(path),
         )
         raise UserError(f"{path} is not a residuum model file", *(ours if written else theirs))
     about = read_about(content, str(path))
@@ -170,7 +175,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise UserError(
             f"{path} cannot be read as a safetensors file",
             f"it is damaged or of another kind ({error})",
-            f"{_IMPORT}{path}; see what it assumed, then give the file that it writes",
+            _import_first(path),
         ) from error
     told = metadata.pop(_DIGEST, None)
     if told is not None and told != digest(tensors, repr(sorted(metadata.items()))):
