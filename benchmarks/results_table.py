@@ -81,9 +81,8 @@ def _all(words: dict[str, Any]) -> str:
     """Return every table of the long page."""
     accuracy, speed = _read("accuracy-*"), _read("train-speed-*")
     lines = _table(words["accuracy"], [_accuracy_row(one, words) for one in accuracy])
-    lines += _table(
-        words["fast"], [_fast_row(one) for name in ("fast", "fast-control", "fast-95") for one in _read(name)]
-    )
+    fast = [one for name in ("fast", "fast-control", "fast-95", "fast-avx2") for one in _read(name)]
+    lines += _table(words["fast"], [_fast_row(one, words["kept_to"]) for one in fast])
     lines += _table(words["speed"], [_speed_row(one, words) for one in speed])
     lines += _on_a_gpu(words)
     lines += _table(words["few"], _few_rows(words["few_ways"]))
@@ -128,7 +127,7 @@ def _accuracy_row(result: dict[str, Any], words: dict[str, str]) -> str:
     return _row("accuracy.py", what, _mean(accuracy), str(accuracy["n"]))
 
 
-def _fast_row(result: dict[str, Any]) -> str:
+def _fast_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:
     found = result["summary"]
     accuracy, seconds, share = (found.get(name) for name in ("accuracy", "seconds", "of_time_to_beat"))
     right = f"{_mean(accuracy)} ({_percent(accuracy['min'])})"
@@ -136,7 +135,8 @@ def _fast_row(result: dict[str, Any]) -> str:
     part = f"{share['mean']:.2f} ({share['min']:.2f}–{share['max']:.2f})" if share else "–"
     spec = from_json(result["runs"][0]["net"])
     net = next(name for name, named in NAMED_NETS.items() if named == spec)
-    return _row("fast.py", net if share else f"{net}, `--target 95`", right, time, part, str(found["n"]))
+    how = kept_to[result["instructions"]] if "instructions" in result else "" if share else "`--target 95`"
+    return _row("fast.py", ", ".join(filter(None, (net, how))), right, time, part, str(found["n"]))
 
 
 def _speed_row(result: dict[str, Any], words: dict[str, Any]) -> str:
