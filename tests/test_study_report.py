@@ -17,13 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_labels, maps
 from page_reading import Page, in_browser, leaves
+from study_words import NAMES, left_in_english
 
 from residuum.errors import UserError
-from residuum.records.study import Line, Lines
+from residuum.records.codec import read_record
+from residuum.records.study import Line, Lines, StudyRecord
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
 from residuum.reporting.study_charts import picture
+from residuum.reporting.study_chinese import in_chinese
 from residuum.reporting.study_drawable import MOST_CELLS
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import quantity_words
@@ -577,3 +580,39 @@ def test_whiskers_are_two_standard_errors_on_a_logarithmic_axis() -> None:
 
 def whiskers(tree: ElementTree.Element) -> list[ElementTree.Element]:
     return [part for part in tree.iter() if part.get("class") == "whisker c0"]
+
+
+# --- in Chinese ---------------------------------------------------------------------------------
+
+STORED = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_a_record_of_any_age_is_said_in_chinese(path: Path) -> None:
+    study = read_record(path, StudyRecord)
+    told = in_chinese(study)
+    assert left_in_english(told) == set()
+    assert told.verdict is not None
+    assert all(re.search("[高低]于", part.words) for part in told.verdict.parts)
+    assert [one.values for one in told.quantities.values()] == [one.values for one in study.quantities.values()]
+
+
+def test_a_chinese_page_has_no_english_in_its_figures_and_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    lesions = next(path for path in STORED if path.stem == "lesions")
+    found = page(tmp_path, json.loads(lesions.read_text(encoding="utf-8")))
+    for drawing in drawings(found):
+        texts = [drawing.attrib["aria-label"], *("".join(part.itertext()) for part in drawing.iter() if part.text)]
+        assert not [text for text in texts if re.search("[a-z]{4}", NAMES.sub("", text))]
+    assert not re.search("error|blocks|points|median", found.plain)
+    for words in ("误差，%", "删去的块数", "Kendall τ", "删去 resnet56 的一个块（中位数）使误差上升"):
+        assert words in found.html
+
+
+def test_a_study_of_somebody_elses_words_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    content = eight_series()
+    content["charts"][0]["title"] = "a title that nobody has written"
+    assert "a title that nobody has written" in page(tmp_path, content).html
