@@ -14,6 +14,7 @@ from typing import Any, get_args
 
 from residuum.records.codec import read_record, to_json
 from residuum.records.study import Answer, StudyRecord
+from residuum.reporting.study_chinese import in_chinese
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "studies"
@@ -92,9 +93,8 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
 
 
 def _row(result: StudyRecord, words: dict[str, Any]) -> str:
-    question, claim, measured = (
-        _cell(_in_terms(getattr(text, words["language"]))) for text in (result.question, result.claim, result.measured)
-    )
+    told = in_chinese(result) if words["language"] == "zh" else result
+    question, claim, measured = (_cell(text.en) for text in (told.question, told.claim, told.measured))
     cells = [
         f"[{result.name}]({words['results']}/{_file_name(result)}) {question}",
         f"{claim} {_cell(result.source)}",
@@ -106,11 +106,6 @@ def _row(result: StudyRecord, words: dict[str, Any]) -> str:
         _minutes(result.seconds),
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _in_terms(text: str) -> str:
-    """Say a shortcut as docs/terms.md does: results that are older than that list say it otherwise."""
-    return text.replace("捷径连接", "快捷连接").replace("捷径", "快捷连接")
 
 
 def _file_name(result: StudyRecord) -> str:

@@ -15,7 +15,9 @@ import claims_page
 import sphinx.search as sphinx_search
 
 import residuum
+from residuum import chinese
 from residuum.reporting import charts, study_view
+from residuum.reporting.study_chinese import in_chinese
 
 DOCS = Path(__file__).parent
 PACKAGE = Path(residuum.__file__).parent
@@ -24,10 +26,11 @@ LINK = re.compile(r"\[([^\[\]]+)\]\(([^)\s]+)\)")
 CHARTS = re.compile(r"/\* --- charts --- \*/.*?(?=/\* --- )", re.DOTALL)
 
 
-def figures(name: str) -> str:
+def figures(name: str, is_chinese: bool) -> str:
     """Return the first chart of a study, or of every one, under its question."""
-    studies = [one for one in claims_page.read_results() if name in ("all", one.name)]
-    return "\n\n".join(_figure(one) for one in studies if one.charts)
+    studies = [one for one in claims_page.read_results() if name in ("all", one.name) and one.charts]
+    drawn = [_figure(in_chinese(one) if is_chinese else one) for one in studies]
+    return "\n\n".join(map(chinese.page, drawn) if is_chinese else drawn)
 
 
 def _figure(study: Any) -> str:
@@ -44,7 +47,7 @@ def _read(sphinx: Any, page: str, source: list[str]) -> None:
     """Put into a page what is made, lead its links where they lead on a site, and its list into the navigation."""
     at = Path(sphinx.srcdir, page).parent
     text = LINK.sub(lambda found: _link(found, at, Path(sphinx.srcdir)), source[0])
-    text = MADE.sub(lambda found: figures(found[1]), text)
+    text = MADE.sub(lambda found: figures(found[1], is_chinese=Path(sphinx.srcdir) != DOCS), text)
     source[0] = text + "\n\n".join(["", *_navigation(source[0])]) if page == "index" else text
 
 

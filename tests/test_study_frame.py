@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from processes import living
+from study_words import left_in_english
 
 from residuum import runs
 from residuum.cli import main
@@ -163,6 +164,7 @@ def test_degradation_is_judged_by_training_error(
 def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     setup = Setup("tiny", (0, 1), studies, threads=1)
     found = degradation.measure(setup)
+    assert left_in_english(found) == set()
     run = trained(setup, [net_settings(setup, "plain20", 1, blocks=(1, 1, 1))])[0]
     assert run.evaluation is not None
     error = 100 * (1 - run.evaluation.top1.value)
@@ -292,6 +294,7 @@ def test_a_rule_names_each_of_its_quantities(name: str) -> None:
     used = {it for one in rule.claim for it in (*one.ones, *one.others) if isinstance(it, str)}
     assert used == set(rule.words)
     assert all(text in str(rule) for text in rule.words.values())
+    assert left_in_english(str(rule)) == set()
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

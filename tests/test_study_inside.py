@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from study_words import left_in_english
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -89,6 +90,7 @@ def answers(
 def tiny(study: Study, folder: Path, model: Path | None = None) -> Findings:
     setup = Setup("tiny", SEEDS, folder, model=None if model is None else str(model), threads=1)
     found = study.measure(setup)
+    assert left_in_english(found) == set()
     assert study.texts.examines or model is None
     content = to_json(record(study, setup, found, 0.0))
     assert json.dumps(content, allow_nan=False)  # every figure is a number

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from study_words import left_in_english
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -162,6 +163,7 @@ def test_grown_nets_answer_the_same_and_inserted_layers_do_not():
 @pytest.mark.usefixtures("few_digits")
 def test_identity_in_small(studies):
     findings = identity.measure(tiny(studies))
+    assert left_in_english(findings) == set()
     q = findings.quantities
     assert q["grown-difference"].values == (0, 0)
     assert q["grown-loss"].values == q["shallow-residual-loss"].values
@@ -205,6 +207,7 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 def test_waveform_in_small(studies, monkeypatch):
     monkeypatch.setitem(waveform.PLANS, "tiny", replace(waveform.PLANS["tiny"], steps=60, every=2))
     findings = waveform.measure(tiny(studies))
+    assert left_in_english(findings) == set()
     q = findings.quantities
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
@@ -281,6 +284,7 @@ def test_probes_read_what_is_there():
 @pytest.mark.usefixtures("few_digits")
 def test_refinement_in_small(studies):
     findings = refinement.measure(tiny(studies))
+    assert left_in_english(findings) == set()
     q = findings.quantities
     assert all(-1 <= value <= 1 for value in q["cosine-last"].values)
     assert q["cosine-last"].values == q["cosine-stage3"].values
@@ -294,6 +298,7 @@ def test_refinement_of_a_given_net(studies):
     found = runs_of(tiny(studies), [("resnet", 32), ("plain", 32)])
     residual, plain = (found[kind, 32][0].path for kind in ("resnet", "plain"))
     findings = refinement.measure(tiny(studies, str(residual)))
+    assert left_in_english(findings) == set()
     ofs = {name: (one.of, one.n) for name, one in findings.quantities.items()}
     assert {name: of for name, of in ofs.items() if name.startswith("cosine")} == {
         "cosine-stage1": ("block", 3),
@@ -359,6 +364,7 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 def test_skips_in_small(studies, monkeypatch):
     monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=4))
     findings = skips.measure(tiny(studies))
+    assert left_in_english(findings) == set()
     q = findings.quantities
     assert all(0 < value < 1 for name, one in q.items() if name.endswith("iou") for value in one.values)
     assert q["add-parameters"].mean == q["none-parameters"].mean
@@ -432,6 +438,7 @@ def test_a_map_of_the_landscape_has_b_upwards():
 @pytest.mark.usefixtures("few_digits")
 def test_landscape_in_small(studies):
     findings = landscape.measure(tiny(studies))
+    assert left_in_english(findings) == set()
     q = findings.quantities
     for kind in ("plain", "residual"):
         assert all(value > 0 for value in q[f"{kind}-centre"].values)
@@ -444,6 +451,7 @@ def test_landscape_in_small(studies):
 def test_landscape_of_a_given_net(studies):
     path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
     findings = landscape.measure(tiny(studies, str(path)))
+    assert left_in_english(findings) == set()
     assert findings.quantities["centre"].sd == 0  # the centre is the net itself, whatever the direction
     assert (findings.quantities["rise"].of, findings.quantities["rise"].n) == ("draw", landscape.DRAWS)
     assert findings.pictures == "125 training pictures of digits"

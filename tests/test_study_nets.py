@@ -8,6 +8,7 @@ from typing import Any
 import made_up_records as made
 import pytest
 import torch
+from study_words import left_in_english
 from torch import nn
 
 from residuum import runs
@@ -47,6 +48,7 @@ def tiny(study: Study, folder: Path) -> Findings:
     """Measure at scale tiny; the findings can be judged and written down."""
     setup = Setup("tiny", (0, 1), folder, threads=1)
     found = study.measure(setup)
+    assert left_in_english(found) == set()
     written = record(study, setup, found, 1.0)
     assert written.verdict.answer in {"supported", "contradicted", "undecided"}
     write_record(folder / study.name / runs.STUDY, written)

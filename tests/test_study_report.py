@@ -17,17 +17,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_labels, maps
 from page_reading import Page, in_browser, leaves
+from study_words import NAMES, left_in_english
 
 from residuum.errors import UserError
-from residuum.records.study import Line, Lines
+from residuum.records.codec import read_record
+from residuum.records.study import Line, Lines, StudyRecord
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
 from residuum.reporting.study_charts import picture
+from residuum.reporting.study_chinese import in_chinese
 from residuum.reporting.study_drawable import MOST_CELLS
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import quantity_words
+from residuum.studies.frame import quantity
 
+STORED = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
 
 
@@ -112,7 +117,7 @@ def test_of_one_given_net_the_page_says_what_was_found_and_seals_nothing(tmp_pat
         assert "Not one net: " in found.plain
         assert ["model", "resnet20-digits"] in found.rows(2)
         assert not [row for row in found.rows(2) if row[0] in {"seeds", "nets trained"}]
-        assert ["of each", "2.33 ± 1.53", "", "3 blocks", "1, 2, 4"] in found.rows(5)
+        assert ["of each", "2.333 ± 1.53", "", "3 blocks", "1, 2, 4"] in found.rows(5)
         write_study_index(tmp_path)
         index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
         assert [row[4:] for row in index.rows(8)[1:]] == [["– one net", content["pictures"] or "–", "quick", "–"]]
@@ -139,10 +144,14 @@ def test_the_table_holds_every_quantity_with_every_value(tmp_path: Path, name: s
         one = quantities[label]
         assert unit == one["unit"]
         assert count == (f"{len(one['values'])}" if one["of"] == "seed" else f"{len(one['values'])} {one['of']}s")
-        assert [float(value) for value in values.split(", ")] == pytest.approx(one["values"], rel=1e-5)
+        alone = len(one["values"]) == 1
+        if alone:
+            assert values == mean, "what is one figure is written in one way"
+        assert [float(value.replace(",", "")) for value in values.split(", " if not alone else "; ")] == pytest.approx(
+            one["values"], rel=1e-3 if alone else 1e-5
+        )
         figures = [float(part.replace(",", "")) for part in mean.split(" ± ")]
-        digits = len(mean.split(" ± ")[0].partition(".")[2])
-        assert figures[0] == pytest.approx(fmean(one["values"]), rel=1e-3, abs=0.51 * 10**-digits)
+        assert figures[0] == pytest.approx(fmean(one["values"]), rel=1e-3)
         assert figures[1:] == ([] if one["exact"] else pytest.approx([stdev(one["values"])], rel=1e-2))
 
 
@@ -212,8 +221,7 @@ def test_every_bar_is_drawn_with_its_values(tmp_path: Path) -> None:
     assert widths == pytest.approx([widths[0] * mean / means[0] for mean in means], abs=0.2)
     assert len(of_class(long, "dot")) == 16 * 3
     for bar in bars:
-        sd = f"{stdev(bar['values']):#.3g}"
-        assert f"{fmean(bar['values']):.{len(sd.split('.')[1])}f} ± {sd}" in found.plain, "as many decimals"
+        assert str(quantity(bar["label"], bar["values"])) in found.plain
         assert f"\u2068{bar['label']}\u2069" in found.html  # whole on hover, where it is cut
     zero = float(of_class(signed, "axis")[0].attrib["x1"])
     for rect, bar in zip(of_class(signed, "mean"), content["charts"][1]["bars"], strict=True):
@@ -463,15 +471,26 @@ def test_a_folder_without_a_study_is_refused(tmp_path: Path) -> None:
     ("mean", "sd", "exact", "said"),
     [
         (9.123456, 0.21213, False, "9.123 ± 0.212"),
-        (73.41234, 0.955, False, "73.412 ± 0.955"),
+        (66.0237, 12.341, False, "66.02 ± 12.3"),
         (73.41234, 0.0, False, "73.41 ± 0"),
-        (12.5, 1.0, False, "12.50 ± 1.00"),
+        (73.41234, None, False, "73.41"),
         (853018.0, 0.0, True, "853,018"),
         (1e20, None, False, "1e+20"),
     ],
 )
 def test_how_a_quantity_is_written(mean: float, sd: float | None, exact: bool, said: str) -> None:
-    assert quantity_words(StudyQuantity("q", (mean,), "", exact, mean, sd, 1)) == said
+    one = StudyQuantity("q", (mean,), "", exact, mean, sd, 1)
+    assert quantity_words(one) == said == str(one), "in the table as in sentences"
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_a_figure_is_written_in_the_table_as_in_the_parts_of_the_claim(tmp_path: Path, path: Path) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    told = [part["words"] for part in content["verdict"]["parts"]]
+    for label, mean, unit, *_ in [row for row in page(tmp_path, content).rows(5) if row[0] != "quantity"]:
+        figures = f"{label} ({mean}{' ' if unit else ''}{unit})"
+        named = re.compile(rf"(?:^|above |below ){re.escape(label)} \(")
+        assert not [words for words in told if named.search(words) and figures not in words]
 
 
 # --- the table of all studies -------------------------------------------------------------------
@@ -577,3 +596,37 @@ def test_whiskers_are_two_standard_errors_on_a_logarithmic_axis() -> None:
 
 def whiskers(tree: ElementTree.Element) -> list[ElementTree.Element]:
     return [part for part in tree.iter() if part.get("class") == "whisker c0"]
+
+
+# --- in Chinese ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_a_record_of_any_age_is_said_in_chinese(path: Path) -> None:
+    study = read_record(path, StudyRecord)
+    told = in_chinese(study)
+    assert left_in_english(told) == set()
+    assert told.verdict is not None
+    assert all(re.search("[高低]于", part.words) for part in told.verdict.parts)
+    assert [one.values for one in told.quantities.values()] == [one.values for one in study.quantities.values()]
+
+
+def test_a_chinese_page_has_no_english_in_its_figures_and_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    lesions = next(path for path in STORED if path.stem == "lesions")
+    found = page(tmp_path, json.loads(lesions.read_text(encoding="utf-8")))
+    for drawing in drawings(found):
+        texts = [drawing.attrib["aria-label"], *("".join(part.itertext()) for part in drawing.iter() if part.text)]
+        assert not [text for text in texts if re.search("[a-z]{4}", NAMES.sub("", text))]
+    assert not re.search("error|blocks|points|median", found.plain)
+    for words in ("误差，%", "删去的块数", "Kendall τ", "删去 resnet56 的一个块（中位数）使误差上升"):
+        assert words in found.html
+
+
+def test_a_study_of_somebody_elses_words_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    content = eight_series()
+    content["charts"][0]["title"] = "a title that nobody has written"
+    assert "a title that nobody has written" in page(tmp_path, content).html

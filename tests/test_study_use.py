@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from study_words import left_in_english
 from torch.nn.functional import pad
 from torchvision.transforms import functional as oracle
 
@@ -146,6 +147,7 @@ def test_without_torchvision_the_counts_are_those_kept(monkeypatch: pytest.Monke
     assert complexity.cost_of("vgg19") == counts(19, 143_667_240, 19_632_062_464, 2_514_482_436)
     assert complexity.cost_of("googlenet") == counts(22, 6_624_904, 1_498_376_192, 1_541_654_660)
     found = complexity.measure(Setup("tiny", (0,), tmp_path, threads=1))
+    assert left_in_english(found) == set()
     assert complexity.RULE.judge(found.quantities).answer == "supported"
     assert "vgg16-seconds" not in found.quantities
     assert "torchvision is not installed" in found.notes[-2]
@@ -220,6 +222,7 @@ def test_protocols_average_probabilities_of_views(mirrors: bool) -> None:
 @pytest.mark.usefixtures("few_digits")
 def test_ensembles_keep_what_theory_promises(tiny: Setup) -> None:
     found = ensembles.measure(tiny)
+    assert left_in_english(found) == set()
     q = found.quantities
     wanted = {seed: [ensembles._settings(tiny, depth, seed) for depth in ensembles.DEPTHS] for seed in SEEDS}
     for place, seed in enumerate(SEEDS):
@@ -372,6 +375,7 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
 @pytest.mark.usefixtures("few_digits")
 def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
     found = transfer.measure(tiny)
+    assert left_in_english(found) == set()
     q = found.quantities
     curve = {f"resnet20-{way}-5" for way in (*transfer_curve.WAYS, "gain")}
     assert set(q) == {f"{net}-{kind}" for net in transfer.NETS for kind in transfer.KINDS} | curve

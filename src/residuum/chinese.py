@@ -17,10 +17,18 @@ SPOKEN = re.compile(r'\b(title|aria-label|alt|placeholder|data-title|data-note)=
 KEPT = ("bdi", "code", "pre", "script", "style")
 """Elements whose text is a person's, or a program's."""
 LETTERS = re.compile("[A-Za-z]{2}")
-BREAKS = (re.compile(r"(?<=[.?!]) (?=[A-Z0-9\u2068])"), re.compile(r"(?<=[;:]) "))
-"""Where a text is taken apart that has no words as a whole: behind sentences, then behind their parts."""
+BREAKS = (
+    re.compile(r"(?<=[.?!])(?<!\beq\.)(?<!\bsec\.)(?<!\bfig\.) (?=[A-Z0-9\u2068])"),
+    re.compile(r"(?<=[;:]) "),
+    re.compile(r"(?<=,) "),
+)
+"""Where a text is taken apart that has no words as a whole: behind sentences, then behind their parts; names of
+figures behind commas, too."""
+PAGES, STUDIES = "chinese.json", "reporting/study_chinese.json"
+"""The words of pages and help, and those that studies write into their records."""
+MARKS = {";": "\uff1b", ",": "\uff0c"}
 HOLES = {
-    "{#}": r"([\d,.]+(?:e[-+]?\d+)?(?: ?[kMGT%])?)",
+    "{#}": r"([-−]?[\d,.]*\d(?:e[-+]?\d+)?(?: ?[kMGT%])?)",
     "{}": r"((?:(?![.:?!] [A-Z]|; ).)+?)",
     ": {}": r": ((?:(?![.?!] [A-Z]).)+)",
 }
@@ -35,67 +43,63 @@ def is_wanted() -> bool:
     return next((value for name in variables if (value := os.environ.get(name))), "").startswith("zh")
 
 
-def said(text: str) -> str:
+def said(text: str, words: str = PAGES) -> str:
     """Return a text in Chinese: as a whole, or sentence by sentence; as it is where there are no words for it."""
     plain = " ".join(text.replace("\u00a0", " ").split())
     if not LETTERS.search(plain):
         return text
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
-    found = _apart(plain, BREAKS)
+    found = _apart(plain, BREAKS if words == STUDIES else BREAKS[:2], words)
     return text if found == plain else before + found + after
 
 
-def _apart(text: str, breaks: tuple[re.Pattern[str], ...]) -> str:
+def _apart(text: str, breaks: tuple[re.Pattern[str], ...], words: str) -> str:
     """Return what is said for a text, or else for its parts."""
-    known = _known(text)
-    if known is not None or (not breaks and not text.endswith(";")):
+    known = _known(text, words)
+    mark = MARKS.get(text[-1:]) if words == STUDIES or text.endswith(";") else None
+    if known is not None or not (breaks or mark):
         return text if known is None else known
-    if text.endswith(";"):
-        return _apart(text[:-1], breaks) + "\uff1b"
-    parts = [_apart(part, breaks[1:]) for part in breaks[0].split(text)]
-    return re.sub(r"(?<=[\u3002\uff1b\uff1a\uff1f]) ", "", " ".join(parts))
+    if mark:
+        return _apart(text[:-1], breaks, words) + mark
+    parts = [_apart(part, breaks[1:], words) for part in breaks[0].split(text)]
+    return re.sub(r"(?<=[\u3002\uff1b\uff1a\uff1f\uff0c]) ", "", " ".join(parts))
 
 
-def page(written: str, own: dict[str, str] | None = None) -> str:
-    """Return a page in Chinese; `own` holds texts of its own with their translation, such as a study's question."""
-    own = {" ".join(text.split()): chinese for text, chinese in (own or {}).items()}
+def page(written: str) -> str:
+    """Return a page in Chinese."""
     parts, within = list[str](), list[str]()
     for part in PARTS.split(written.replace('<html lang="en">', '<html lang="zh-CN">')):
         if not part.startswith("<"):
-            parts.append(part if within and within != ["bdi"] else _text(part, own, bool(within)))
+            parts.append(part if within else _text(part))
             continue
         name = re.match(r"</?(\w*)", part)
         if name and name[1] in KEPT:
             within = within[:-1] if part.startswith("</") else [*within, name[1]]
-        parts.append(SPOKEN.sub(lambda found: f'{found[1]}="{_text(found[2], own)}"', part))
+        parts.append(SPOKEN.sub(lambda found: f'{found[1]}="{_text(found[2])}"', part))
     return "".join(parts)
 
 
-def _text(escaped: str, own: dict[str, str], is_name: bool = False) -> str:
-    """Return a text of the page in Chinese; one that is a name only where the page brings its translation."""
-    text = html.unescape(escaped)
-    known = own.get(" ".join(text.split()))
-    if known is None and (is_name or not text.strip()):
-        return escaped
-    return html.escape(known or said(text))
+def _text(escaped: str) -> str:
+    """Return a text of the page in Chinese."""
+    return html.escape(said(html.unescape(escaped))) if escaped.strip() else escaped
 
 
 @cache
-def _known(text: str) -> str | None:
+def _known(text: str, words: str) -> str | None:
     """Return what is said for exactly this text, or for one with holes that it fits."""
-    words, with_holes = _words()
-    if text in words:
-        return words[text]
+    whole, with_holes = _read(words)
+    if text in whole:
+        return whole[text]
     for pattern, chinese in with_holes:
         if found := pattern.fullmatch(text):
-            return chinese.format(*(one if NAME.fullmatch(one) else said(one) for one in found.groups()))
+            return chinese.format(*(one if NAME.fullmatch(one) else said(one, words) for one in found.groups()))
     return None
 
 
 @cache
-def _words() -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
+def _read(words: str) -> tuple[dict[str, str], list[tuple[re.Pattern[str], str]]]:
     """Return texts without holes, and those with, the longest first: it says most about what it fits."""
-    read: dict[str, str] = json.loads(files("residuum").joinpath("chinese.json").read_text(encoding="utf-8"))
+    read: dict[str, str] = json.loads(files("residuum").joinpath(words).read_text(encoding="utf-8"))
     holes = sorted((text for text in read if "{" in text), key=lambda text: -len(re.sub("{#?}", "", text)))
     patterns = [(_pattern(text), read[text]) for text in holes]
     return {text: chinese for text, chinese in read.items() if "{" not in text}, patterns

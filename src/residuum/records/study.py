@@ -49,8 +49,17 @@ class Quantity(Record, frozen=True):
         return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
 
     def __str__(self) -> str:
-        spread = f" ± {self.sd:.3g}" if self.sd is not None and not self.exact else ""
-        return f"{self.mean:.4g}{spread}" + (f" {self.unit}" if self.unit else "")
+        return with_spread(self.mean, None if self.exact else self.sd) + (f" {self.unit}" if self.unit else "")
+
+
+def figure(value: float) -> str:
+    """Write a figure in four digits, a whole number below a million millions in all of its."""
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e12 else f"{value:.4g}"
+
+
+def with_spread(mean: float, sd: float | None) -> str:
+    """Write "73.41 ± 0.955", in records, in sentences and on pages alike, so that one quantity has one writing."""
+    return figure(mean) + ("" if sd is None else f" ± {sd:.3g}" if abs(sd) < 1000 else f" ± {figure(sd)}")
 
 
 class Part(Record, frozen=True):

@@ -12,7 +12,7 @@ from residuum.records.evaluation import Bin, Measure
 from residuum.reporting import svg
 from residuum.reporting.points import Points, last, thin, to_mark
 from residuum.reporting.svg import Format, Frame, Scale
-from residuum.reporting.wording import counted, percent, with_interval
+from residuum.reporting.wording import counted, isolated, percent, shown, text_width, with_interval
 
 MOST_STRIPS = 240
 MOST_POINTS = 600
@@ -224,6 +224,11 @@ def levels(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
     return [[sum(cell / total > least for least in LEVELS) for cell in row] for row, total in rows]
 
 
+def are_short(names: Sequence[str]) -> bool:
+    """Say whether every name fits above its column as it is, such as a digit."""
+    return all(text_width(shown(name)) <= 2 for name in names)
+
+
 def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
     """Draw a K×K map in colour, one path for each level; page.js reads the counts around it."""
     cell, edge = 14.0 if len(names) <= 50 else 9.5, 118.0
@@ -243,7 +248,7 @@ def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Mark
         svg.rect(edge, edge, side, side, "border"),
         *[svg.cells(boxes[kind], cell - 1, kind) for kind in sorted(boxes)],
         *[svg.name_label(edge - 5, y + 3, name, letters=18) for name, y in named],
-        *[svg.name_label(x + 3, edge - 5, name, letters=18, upright=True) for name, x in named],
+        *(_over(x, edge, name, short=are_short(names)) for name, x in named),
         svg.rect(edge, edge, cell, cell, "cursor"),
         width=size,
         class_="map" + (" dense" if cell < 12 else ""),
@@ -252,6 +257,13 @@ def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Mark
         data_cell=cell,
         data_edge=edge,
     )
+
+
+def _over(x: float, edge: float, name: str, short: bool) -> Markup:
+    """Write a name over the middle of its column, turned where one is long."""
+    if short:
+        return svg.text(x, edge - 5, isolated(name), "middle")
+    return svg.name_label(x + 3, edge - 5, name, letters=18, upright=True)
 
 
 # --- calibration --------------------------------------------------------------------------------

@@ -45,6 +45,7 @@ class Confusion:
     pairs: list[Pair]
     mistakes: int
     confused: int  # how many pairs of classes are ever confused
+    are_turned: bool  # whether a name is too long to stand upright above its column
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,7 @@ def _confusion(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Confusi
         pairs=pairs[: 10 if small else 30],
         mistakes=sum(pair.count for pair in pairs),
         confused=len(pairs),
+        are_turned=not charts.are_short(names),
     )
 
 

@@ -9,12 +9,12 @@ from statistics import fmean, stdev
 
 from markupsafe import Markup
 
-from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
+from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points, figure, with_spread
 from residuum.reporting import svg
 from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
 from residuum.reporting.points import last
 from residuum.reporting.study_map import draw_field
-from residuum.reporting.study_wording import axis_figure, figure, spread
+from residuum.reporting.study_wording import axis_figure
 from residuum.reporting.svg import LETTER, Scale
 from residuum.reporting.wording import clipped, isolated, percent, shown, text_width
 
@@ -187,4 +187,4 @@ def _whisker(bar: Bar) -> tuple[float, float]:
 
 
 def _reading(bar: Bar) -> str:
-    return spread(fmean(bar.values), _sd(bar)) if bar.values else "no figure"
+    return with_spread(fmean(bar.values), _sd(bar)) if bar.values else "no figure"

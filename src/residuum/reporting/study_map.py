@@ -7,9 +7,9 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from residuum.records.study import Map
+from residuum.records.study import Map, figure
 from residuum.reporting import svg
-from residuum.reporting.study_wording import axis_figure, figure
+from residuum.reporting.study_wording import axis_figure
 from residuum.reporting.svg import Scale
 from residuum.reporting.wording import clipped, shown
 

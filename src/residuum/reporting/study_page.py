@@ -6,9 +6,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from residuum import runs
+from residuum.chinese import is_wanted
 from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.study import StudyRecord
+from residuum.reporting.study_chinese import in_chinese
 from residuum.reporting.study_view import IndexRow, counts, view_study
 from residuum.reporting.template import filled, write_page
 
@@ -28,15 +30,14 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
             "the page is made from it",
             "give the folder that `residuum study` made for the study",
         )
-    study = read_record(path, StudyRecord)
-    page = filled("study.html", own=_in_chinese(study), view=view_study(study), name=folder.resolve().name)
+    page = filled("study.html", view=view_study(_read(path)), name=folder.resolve().name)
     return write_page(out or folder / runs.REPORT, page)
 
 
-def _in_chinese(study: StudyRecord) -> dict[str, str]:
-    """Return what the study says of itself in both languages."""
-    head = {f"{study.title.en} – residuum report": f"{study.title.zh} – residuum 报告"}
-    return head | {words.en: words.zh for words in (study.title, study.question, study.claim, study.measured)}
+def _read(path: Path) -> StudyRecord:
+    """Read a study, in Chinese where that is asked for."""
+    study = read_record(path, StudyRecord)
+    return in_chinese(study) if is_wanted() else study
 
 
 def write_study_index(folder: Path) -> Path:
@@ -48,8 +49,7 @@ def write_study_index(folder: Path) -> Path:
         UserError: the page cannot be written.
     """
     rows = [_row(path.parent) for path in sorted(folder.glob(f"*/{runs.STUDY}"))]
-    own = {text: said for row in rows if row.study for text, said in _in_chinese(row.study).items()}
-    return write_page(folder / INDEX, filled("studies.html", own=own, rows=rows, counts=counts(rows)))
+    return write_page(folder / INDEX, filled("studies.html", rows=rows, counts=counts(rows)))
 
 
 def write_study_pages(folders: Iterable[Path], out: Path) -> list[Path]:
@@ -70,6 +70,6 @@ def _row(folder: Path) -> IndexRow:
     has_page = (folder / runs.REPORT).is_file()
     link = f"{quote(os.fsencode(folder.name))}/{runs.REPORT}" if has_page else ""
     try:
-        return IndexRow(folder.name, link, read_record(folder / runs.STUDY, StudyRecord))
+        return IndexRow(folder.name, link, _read(folder / runs.STUDY))
     except UserError as error:
         return IndexRow(folder.name, link, None, fault=f"{runs.STUDY} cannot be read: {error.why}")

@@ -22,16 +22,13 @@ STUDY_WORDING = ("quantity_words", "values_words", "finite")
 WORDING = ("percent", "interval", "count", "counted", "short", "duration", "plain", "shown", "isolated", "where")
 
 
-def filled(template: str, own: dict[str, str] | None = None, **values: object) -> str:
-    """Return a whole page: one file that needs nothing else, in Chinese where that is asked for.
-
-    `own` holds texts of this page alone, with their translation.
-    """
+def filled(template: str, **values: object) -> str:
+    """Return a whole page: one file that needs nothing else, in Chinese where that is asked for."""
     script = _part("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     around = {"style": Markup(_part("style.css")), "script": Markup(script), "script_hash": f"sha256-{digest}"}
     page = _environment().get_template(template).render(**values, **around)
-    return chinese.page(page, own) if chinese.is_wanted() else page
+    return chinese.page(page) if chinese.is_wanted() else page
 
 
 def write_page(place: Path, page: str) -> Path:

@@ -62,7 +62,7 @@ def measure(setup: Setup) -> Findings:
         figures.append(_figures(answers, labels))
         pictures = len(labels)
     q = {name: _quantity(name, [one[name] for one in figures]) for name in figures[0]}
-    gain, crops, sized = (f"{q[f'{name}-change'].mean:+.2f}" for name in ("ensemble-6", "crops", "scales"))
+    gain, crops, sized = (f"{q[f'{name}-change'].mean:+.4g}" for name in ("ensemble-6", "crops", "scales"))
     return Findings(
         q,
         Words(

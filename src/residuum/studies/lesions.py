@@ -251,7 +251,7 @@ def _of_model(setup: Setup, model: str) -> Findings:
     if changing:
         q["model-changing"] = quantity(f"{rise}, of those that change it", changing, "points", of="block")
     most, least = max(rises, key=rises.__getitem__), min(rises, key=rises.__getitem__)
-    error, median = f"{one.intact:.2f} %", _signed(statistics.median(rises.values()))
+    error, median = q["model-intact"], _signed(statistics.median(rises.values()))
     ends = [f"{_signed(rises[name])} ({name})" for name in (most, least)]
     interval = interval_of(one.intact, seen.images)
     return Findings(

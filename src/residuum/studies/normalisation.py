@@ -62,9 +62,9 @@ def measure(setup: Setup) -> Findings:
         q,
         Words(
             f"Test error without dropout {q['without-test']}, with it {q['dropout-test']}. Biases before BN "
-            f"move logits by {change.logits:.1g} of their size, and have {change.gradient:.1g} of weights' gradient.",
+            f"move logits by {q['logits']} of their size, and have {q['gradient']} of weights' gradient.",
             f"测试误差：不用随机失活 {q['without-test']}，使用随机失活 {q['dropout-test']}。BN 之前的偏置只使输出改变 "
-            f"{change.logits:.1g}（相对值），其梯度为权重梯度的 {change.gradient:.1g}。",
+            f"{q['logits']}（相对值），其梯度为权重梯度的 {q['gradient']}。",
         ),
         (
             "A short training does not overfit, and where nothing is overfitted dropout can only harm: scale quick "

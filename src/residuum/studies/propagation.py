@@ -204,7 +204,7 @@ def measure(setup: Setup) -> Findings:
             "“Not vanished” bounds the gradient from below only: in new plain nets with BN it grows towards the first "
             "layer, of which the paper does not speak.",
             "Eq. 4 and 5 need an identity behind the addition too: with a ReLU there, in nets of order original, "
-            f"eq. 4 is off by {q['control'].mean:.2g}.",
+            f"eq. 4 is off by {q['control']}.",
             *notes_on_pictures(setup),
         ),
     )
@@ -212,14 +212,14 @@ def measure(setup: Setup) -> Findings:
 
 def _words(q: Quantities, deep: int, depth: int) -> Words:
     def power(key: str) -> str:
-        return f"10^{q[key].mean:.1f}"
+        return f"10^{q[key].mean:.4g}"
 
     return Words(
-        f"Eq. 4 and 5 hold to {q['forward'].mean:.1g} and {q['backward'].mean:.1g}. The first block's gradient is "
+        f"Eq. 4 and 5 hold to {q['forward']} and {q['backward']}. The first block's gradient is "
         f"{power('plain-fc')} times the last's in new plain nets of {MIDDLE} layers with BN and "
         f"{power('plain-trained')} times in trained plain{depth}; at {deep} layers {power('plain-deep')} times in new "
         f"plain nets without BN, {power('residual-deep')} times in new residual nets with BN.",
-        f"式 4 与式 5 的相对误差为 {q['forward'].mean:.1g} 与 {q['backward'].mean:.1g}。首块与末块的梯度范数之比："
+        f"式 4 与式 5 的相对误差为 {q['forward']} 与 {q['backward']}。首块与末块的梯度范数之比："
         f"未训练的 {MIDDLE} 层带 BN 普通网络为 {power('plain-fc')}，训练后的 plain{depth} 为 {power('plain-trained')}；"
         f"未训练的 {deep} 层网络中，无 BN 的普通网络为 {power('plain-deep')}，带 BN 的残差网络为 "
         f"{power('residual-deep')}。",

@@ -106,8 +106,11 @@ def _of_model(setup: Setup, model: str) -> Findings:
     check_examinable(run.classifier.net)
     seen, name = look(run, setup), run.classifier.name
     pictures, own = pictures_of(run, seen.images), [100 * share for share in seen.own.values()]
-    shares = [f"{share:.1f} % (95 % interval {interval_of(share, seen.images)})" for share in (own[0], own[-1])]
     q = {key: replace(one, exact=True) for key, one in _quantities([seen]).items() if not key.startswith("cosine")}
+    shares = [
+        f"{q[key]} (95 % interval {interval_of(share, seen.images)})"
+        for key, share in (("own-start", own[0]), ("own-end", own[-1]))
+    ]
     for stage, blocks in _stages(seen):
         label = f"mean cosine of F and −∂L/∂x of a block, {stage}"
         q[f"cosine-{stage}"] = quantity(label, [seen.cosine[block] for block in blocks], of="block")

@@ -186,8 +186,8 @@ def _of_model(setup: Setup, model: str) -> Findings:
         q,
         Words(
             f"On {seen.pictures} the standard deviation of its {len(one.layers)} layers' responses is "
-            f"{q['model-response'].mean:.3g} in the mean ({min(one.layers):.3g} to {max(one.layers):.3g}). {english}",
-            f"在 {seen.images} 张图片上，{len(one.layers)} 个层的响应标准差平均为 {q['model-response'].mean:.3g}"
+            f"{q['model-response'].mean:.4g} in the mean ({min(one.layers):.3g} to {max(one.layers):.3g}). {english}",
+            f"在 {seen.images} 张图片上，{len(one.layers)} 个层的响应标准差平均为 {q['model-response'].mean:.4g}"
             f"（{min(one.layers):.3g} 至 {max(one.layers):.3g}）。{chinese}",
         ),
         tuple(charts),

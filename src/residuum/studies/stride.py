@@ -45,9 +45,9 @@ def measure(setup: Setup) -> Findings:
         q,
         Words(
             f"Test error: stride in the 1×1 {q['1x1-test']}, in the 3×3 {q['3x3-test']}. ResNet-50 takes "
-            f"{q['more'].mean:.2f} % more multiply-adds with stride in the 3×3.",
+            f"{q['more']} more multiply-adds with stride in the 3×3.",
             f"测试误差：步幅在 1×1 卷积 {q['1x1-test']}，在 3×3 卷积 {q['3x3-test']}。"
-            f"步幅在 3×3 卷积时，ResNet-50 的乘加运算多 {q['more'].mean:.2f} %。",
+            f"步幅在 3×3 卷积时，ResNet-50 的乘加运算多 {q['more']}。",
         ),
         (
             "The claim is about ResNet-50 on ImageNet, where three of 16 blocks halve the map. Here bottleneck nets "
