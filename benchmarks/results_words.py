@@ -68,7 +68,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "trust": "Of 20 labels flipped in the 243, {review[mean]:.1f} ± {review[sd]:.1f} are among the first 25 of "
         "`data review` ({review[n]} draws; cleanlab's better ranking: {cleanlab_best[mean]:.1f} ± "
         '{cleanlab_best[sd]:.1f}). Of 200 other photographs {strangers:.1f} % are "unsure", of the training pictures, '
-        "out of fold, {known:.1f} % ([ants_bees_review.py](benchmarks/ants_bees_review.py)).",
+        "out of fold, {known:.1f} % ([ants_bees_review.py](benchmarks/ants_bees_review.py)); from the small net that "
+        "comes along {small:.1f} % ([starter_strangers.py](benchmarks/starter_strangers.py)).",
         "engines": "| answers of {model} at 224 px | batch 1, ms (range) | × the engine called directly | batch 16, ms "
         "(range) | × the engine called directly | written by |",
         "cold": "`predict` of one photograph, from a cold start: {seconds} s of processor time for an exported model, "
@@ -130,7 +131,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "trust": "在 243 个标签中翻转 20 个，`data review` 的前 25 项里平均有 {review[mean]:.1f} ± {review[sd]:.1f} 个"
         "（{review[n]} 次；cleanlab 较好的排序：{cleanlab_best[mean]:.1f} ± {cleanlab_best[sd]:.1f}）。"
         "另外 200 张照片中有 {strangers:.1f} % 得到 “unsure”，训练图片（折外）中有 {known:.1f} % "
-        "（[ants_bees_review.py](benchmarks/ants_bees_review.py)）。",
+        "（[ants_bees_review.py](benchmarks/ants_bees_review.py)）；从随软件包附带的小网络开始，另外 200 张照片中有 "
+        "{small:.1f} %（[starter_strangers.py](benchmarks/starter_strangers.py)）。",
         "engines": "| {model} 在 224 px 的回答 | 批量 1，毫秒（范围） | 直接调用引擎的几倍 | 批量 16，毫秒（范围） "
         "| 直接调用引擎的几倍 | 由谁写出 |",
         "cold": "冷启动 `predict` 一张照片：导出的模型用 {seconds} 秒处理器时间，用 torch 则为 {torch:.2f} 秒"
