@@ -169,7 +169,8 @@ def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     tell = show_progress("reading")
     for done in (1, 2, 3, 3):
         tell(done, 3)
-    assert said == ["reading: 33%", "reading: 100%, took 0:00"]
+    assert said == ["reading: 33%", "reading: 100%, took 0 s"]
+
 
 
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
