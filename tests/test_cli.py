@@ -135,6 +135,15 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["train", "digits", "--out", "x" * 300], "File name too long"),
         (["grow", "x" * 300, "--to", "20"], "too long"),
         (["train", "digits", "--image-column", "photo"], "no columns"),
+        (["train", "digits", "--lr", "fast"], "--lr cannot be 'fast'"),
+        (["train", "digits", "--lr"], "--lr was given without a value"),
+        (["train", "digits", "--validation", "20"], "mend: it is a share: 0.1 for 10 %"),
+        (["trim", "/no/model", "--keep", "75"], "mend: it is a share: 0.75 for 75 % of the blocks"),
+        (["import", "x.pth", "--mean", "123.7,116.3,103.5"], "why:  it must lie from 0 to 1\n  mend: three numbers"),
+        (["import", "x.pth", "--std", "0.2,-0.2,0.2"], "why:  it must lie from 0.001 to 1\n  mend: three numbers"),
+        (["import", "x.pth", "--mean", "0.4", "0.5"], "--mean takes 3 values, but was given 2"),
+        (["import", "x.pth", "--mean", "0.4,0.5"], "--mean takes 3 values, but was given 2"),
+        (["import", "x.pth", "--mean", "0.4", "0.5", "b"], "--mean cannot be 'b'"),
     ],
 )
 def test_a_fault_is_one_message_and_exit_code_2(
@@ -351,6 +360,47 @@ def test_what_was_asked_is_said_as_the_command_that_asks_it_again(words: list[st
     said = shlex.split(command_line(verb, asked))
     assert sorted(said) == sorted(["residuum", *words])
     assert _settings_of(tuple(said[1:])) == asked
+
+
+COLOURS = [
+    ["--mean", "0.48,0.45,0.40"],
+    ["--mean", "0.48,", "0.45,", "0.40"],
+    ["--mean", "0.48, 0.45, 0.40"],
+    ["--mean=0.48,0.45,0.40"],
+    ["--mean", "0.48", "0.45", "0.40"],
+]
+
+
+@pytest.mark.parametrize("given", COLOURS)
+def test_commas_between_numbers_say_what_spaces_say(given: list[str]) -> None:
+    from residuum.cli import _settings_of
+
+    asked = _settings_of(("import", *given, "resnet,20.th", "--std", "0.2,0.2,0.2"))
+    assert (asked.source, asked.mean, asked.std) == ("resnet,20.th", (0.48, 0.45, 0.40), (0.2, 0.2, 0.2))
+
+
+def test_commas_stay_where_no_numbers_are_asked_for() -> None:
+    from residuum.cli import _settings_of
+
+    assert _settings_of(("grow", "1,2", "--blocks", "3,5,9", "--out", "1,2")).blocks == (3, 5, 9)
+    assert _settings_of(("grow", "1,2", "--blocks", "3,5,9", "--out", "1,2")).out == "1,2"
+    over = ("sweep", "digits", "--blocks", "1", "1", "1", "--over", "lr=0.05,0.1", "seed=1,2")
+    assert _settings_of(over).over == ("lr=0.05,0.1", "seed=1,2")
+
+
+def test_nothing_is_given_empty_by_a_flag_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from residuum.cli import VERBS, app
+
+    for shell in ("bash", "zsh", "fish"):
+        assert "--empty" not in app.generate_completion(shell=shell)  # type: ignore[arg-type]
+    for verb in VERBS:
+        shown = command([*verb.name.split(), "--help"], capsys, monkeypatch)[1]
+        assert verb.name in shown
+        assert "--empty" not in shown
+        assert "default: ()" not in shown
+    assert "--empty-mean" in command(["import", "x.pth", "--empty-mean"], capsys, monkeypatch)[2]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
