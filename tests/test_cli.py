@@ -181,7 +181,6 @@ def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     assert said == ["reading: 33%", "reading: 100%, took 0 s"]
 
 
-
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(residuum.UserError):
         command(["train", "/no/such/place", "--debug"], capsys, monkeypatch)
@@ -428,6 +427,7 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert code == 0
     assert err.splitlines()[0] == f"residuum lesion {run} --images 20"
     assert next(run.glob(f"run-lesion-*/{runs.REPORT}")).exists()
+    assert out.splitlines()[-1] == f"next     residuum trim {run}"
     code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
     assert code == 0
     figures = read_json(examined / "lesion.json")
@@ -439,9 +439,16 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert marked == ["stage2.block1", "stage3.block1"]
     assert (examined / runs.REPORT).exists()
     words = ["trim", grown, "--keep", "0.67", "--repair", "1", "--out", trimmed]
-    code, out, _ = command(words, capsys, monkeypatch)
+    monkeypatch.setattr("residuum.machine.seconds_waited", iter([0.0, *[1e6] * 99]).__next__)
+    code, out, err = command(words, capsys, monkeypatch)
     assert code == 0
-    assert "3 of 9 taken out" in out
+    assert err.count("note: others were computing") == 1
+    assert "call trim again when the machine is quiet" in err
+    assert (out + err).count("blocks   3 of 9 taken out: --keep 0.67 of 9 blocks") == (out + err).count("taken out") == 1
+    assert out.splitlines()[-2:] == [
+        f"next     residuum evaluate {trimmed / runs.MODEL}",
+        f"         residuum predict {trimmed / runs.MODEL} PICTURE...",
+    ]
     assert {"accuracy", "random", "speed", "report"} <= {line.split(" ")[0] for line in out.splitlines()}
     figures = read_json(trimmed / runs.TRIM)
     # identities cost nothing: all three are gone before the first block whose absence raises the loss that was searched

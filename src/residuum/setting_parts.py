@@ -43,7 +43,8 @@ class ByEngine(OnDevice, group="Compute"):
     """Where a verb computes answers, by what, and in what numbers."""
 
     engine: EngineWanted = "auto"
-    """What computes the answers. On the page, with blocks off, it is the net itself, by torch in float32."""
+    """What computes the answers. auto: of a run or model file, what bench found to be fastest here, else torch; of an
+    export, what it was made for."""
     precision: PrecisionWanted = "auto"
     """In what numbers."""
 
