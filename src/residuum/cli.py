@@ -143,7 +143,7 @@ def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> Any:
     return convert(kind, [token.value for token in tokens])
 
 
-_SEVERAL = {flag(field.name) for verb in VERBS for field in fields(verb.settings) if _takes_several(field.type)}
+_SEVERAL = {flag(field.name) for verb in VERBS for field in by_place(verb.settings) if _takes_several(field.type)}
 for _verb in VERBS:
     *_homes, _name = _verb.name.split()
     (HOMES[_homes[0]] if _homes else app).command(_command(_verb), name=_name)
