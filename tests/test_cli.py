@@ -537,7 +537,7 @@ CONFIGS = [  # its name, what stands in it, and what is said
     ("c.json", b'{"epochs": {"a": 1}}', "'epochs' is no setting's value"),
     ("c.json", b'{"blocks": [1, null]}', "'blocks' is no setting's value"),
     ("c.json", b'{"epochs": true}', "cannot be 'True'"),
-    ("c.json", b'{"epochs": 1.5}', "c.json: [epochs] cannot be '1.5'"),
+    ("c.json", b'{"epochs": 1.5}', "c.json: epochs cannot be '1.5'"),
     ("c.yaml", b"epochs: 5", "YAML is not read"),
     ("c.toml", b"epochs =", "settings are JSON, or TOML"),
     ("c.json", b"\xff\xfe{", "settings are JSON, or TOML"),
