@@ -135,6 +135,15 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["train", "digits", "--out", "x" * 300], "File name too long"),
         (["grow", "x" * 300, "--to", "20"], "too long"),
         (["train", "digits", "--image-column", "photo"], "no columns"),
+        (["train", "digits", "--lr", "fast"], "--lr cannot be 'fast'"),
+        (["train", "digits", "--lr"], "--lr was given without a value"),
+        (["train", "digits", "--validation", "20"], "mend: it is a share: 0.1 for 10 %"),
+        (["trim", "/no/model", "--keep", "75"], "mend: it is a share: 0.75 for 75 % of the blocks"),
+        (["import", "x.pth", "--mean", "123.7,116.3,103.5"], "why:  it must lie from 0 to 1\n  mend: three numbers"),
+        (["import", "x.pth", "--std", "0.2,-0.2,0.2"], "why:  it must lie from 0.001 to 1\n  mend: three numbers"),
+        (["import", "x.pth", "--mean", "0.4", "0.5"], "--mean takes 3 values, but was given 2"),
+        (["import", "x.pth", "--mean", "0.4,0.5"], "--mean takes 3 values, but was given 2"),
+        (["import", "x.pth", "--mean", "0.4", "0.5", "b"], "--mean cannot be 'b'"),
     ],
 )
 def test_a_fault_is_one_message_and_exit_code_2(
@@ -169,7 +178,7 @@ def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     tell = show_progress("reading")
     for done in (1, 2, 3, 3):
         tell(done, 3)
-    assert said == ["reading: 33%", "reading: 100%, took 0:00"]
+    assert said == ["reading: 33%", "reading: 100%, took 0 s"]
 
 
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,6 +361,47 @@ def test_what_was_asked_is_said_as_the_command_that_asks_it_again(words: list[st
     assert _settings_of(tuple(said[1:])) == asked
 
 
+COLOURS = [
+    ["--mean", "0.48,0.45,0.40"],
+    ["--mean", "0.48,", "0.45,", "0.40"],
+    ["--mean", "0.48, 0.45, 0.40"],
+    ["--mean=0.48,0.45,0.40"],
+    ["--mean", "0.48", "0.45", "0.40"],
+]
+
+
+@pytest.mark.parametrize("given", COLOURS)
+def test_commas_between_numbers_say_what_spaces_say(given: list[str]) -> None:
+    from residuum.cli import _settings_of
+
+    asked = _settings_of(("import", *given, "resnet,20.th", "--std", "0.2,0.2,0.2"))
+    assert (asked.source, asked.mean, asked.std) == ("resnet,20.th", (0.48, 0.45, 0.40), (0.2, 0.2, 0.2))
+
+
+def test_commas_stay_where_no_numbers_are_asked_for() -> None:
+    from residuum.cli import _settings_of
+
+    assert _settings_of(("grow", "1,2", "--blocks", "3,5,9", "--out", "1,2")).blocks == (3, 5, 9)
+    assert _settings_of(("grow", "1,2", "--blocks", "3,5,9", "--out", "1,2")).out == "1,2"
+    over = ("sweep", "digits", "--blocks", "1", "1", "1", "--over", "lr=0.05,0.1", "seed=1,2")
+    assert _settings_of(over).over == ("lr=0.05,0.1", "seed=1,2")
+
+
+def test_nothing_is_given_empty_by_a_flag_of_its_own(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from residuum.cli import VERBS, app
+
+    for shell in ("bash", "zsh", "fish"):
+        assert "--empty" not in app.generate_completion(shell=shell)  # type: ignore[arg-type]
+    for verb in VERBS:
+        shown = command([*verb.name.split(), "--help"], capsys, monkeypatch)[1]
+        assert verb.name in shown
+        assert "--empty" not in shown
+        assert "default: ()" not in shown
+    assert "--empty-mean" in command(["import", "x.pth", "--empty-mean"], capsys, monkeypatch)[2]
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     from residuum.cli import app
@@ -377,6 +427,7 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert code == 0
     assert err.splitlines()[0] == f"residuum lesion {run} --images 20"
     assert next(run.glob(f"run-lesion-*/{runs.REPORT}")).exists()
+    assert out.splitlines()[-1] == f"next     residuum trim {run}"
     code, out, _ = command(["lesion", grown, "--out", examined], capsys, monkeypatch)
     assert code == 0
     figures = read_json(examined / "lesion.json")
@@ -388,9 +439,17 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     assert marked == ["stage2.block1", "stage3.block1"]
     assert (examined / runs.REPORT).exists()
     words = ["trim", grown, "--keep", "0.67", "--repair", "1", "--out", trimmed]
-    code, out, _ = command(words, capsys, monkeypatch)
+    monkeypatch.setattr("residuum.machine.seconds_waited", iter([0.0, *[1e6] * 99]).__next__)
+    code, out, err = command(words, capsys, monkeypatch)
     assert code == 0
-    assert "3 of 9 taken out" in out
+    assert err.count("note: others were computing") == 1
+    assert "call trim again when the machine is quiet" in err
+    assert "blocks   3 of 9 taken out: --keep 0.67 of 9 blocks" in out
+    assert (out + err).count("taken out") == 1
+    assert out.splitlines()[-2:] == [
+        f"next     residuum evaluate {trimmed / runs.MODEL}",
+        f"         residuum predict {trimmed / runs.MODEL} PICTURE...",
+    ]
     assert {"accuracy", "random", "speed", "report"} <= {line.split(" ")[0] for line in out.splitlines()}
     figures = read_json(trimmed / runs.TRIM)
     # identities cost nothing: all three are gone before the first block whose absence raises the loss that was searched
@@ -478,7 +537,7 @@ CONFIGS = [  # its name, what stands in it, and what is said
     ("c.json", b'{"epochs": {"a": 1}}', "'epochs' is no setting's value"),
     ("c.json", b'{"blocks": [1, null]}', "'blocks' is no setting's value"),
     ("c.json", b'{"epochs": true}', "cannot be 'True'"),
-    ("c.json", b'{"epochs": 1.5}', "c.json: [epochs] cannot be '1.5'"),
+    ("c.json", b'{"epochs": 1.5}', "c.json: epochs cannot be '1.5'"),
     ("c.yaml", b"epochs: 5", "YAML is not read"),
     ("c.toml", b"epochs =", "settings are JSON, or TOML"),
     ("c.json", b"\xff\xfe{", "settings are JSON, or TOML"),

@@ -103,15 +103,16 @@ LADDER = {
     "publishing": USES,
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
+    "depth_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
     "verb": {"errors", "runs", "version"},
-    "verbs": ALL | {"printing", "outward_printing", "verb"},
+    "verbs": ALL | {"printing", "depth_printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
 }
 
-PRINTING = {"console.py", "printing.py", "outward_printing.py", "serving/service.py"}
+PRINTING = {"console.py", "printing.py", "depth_printing.py", "outward_printing.py", "serving/service.py"}
 PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}
 """The command, the server's log, and the programs that an export brings along."""
 LONGEST_FILE = 400

@@ -40,8 +40,12 @@ def test_what_is_out_of_step_is_noticed(reference: ModuleType, tmp_path: Path, m
 def flags_of(verb: str) -> set[str]:
     """What the command itself takes, as cyclopts has read it."""
     command = functools.reduce(lambda inner, word: inner[word], verb.split(), app)
-    names = {name for one in command.assemble_argument_collection() for name in one.names}
-    return {name for name in names if name != "*" and not name.startswith("--empty-")} - FOR_ANY
+    names = {
+        name
+        for one in command.assemble_argument_collection(default_parameter=app.default_parameter)
+        for name in one.names
+    }
+    return names - {"*"} - FOR_ANY
 
 
 @pytest.mark.parametrize("page", [PAGES[0], PAGES[3]])

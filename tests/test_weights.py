@@ -4,6 +4,7 @@ own, and what a training of few photographs makes of it."""
 import hashlib
 import json
 import os
+import shlex
 import sys
 import threading
 import time
@@ -33,6 +34,7 @@ from residuum.exchange.fetch_weights import PLACE
 from residuum.loading import load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
+from residuum.plain_data import as_json
 from residuum.recipe import Task
 from residuum.recipes.quick import quick
 from residuum.records.codec import write_record
@@ -40,6 +42,7 @@ from residuum.records.model import Provenance
 from residuum.records.weights import Fetched
 from residuum.settings import TrainSettings
 from residuum.training import way
+from residuum.training.record import command, with_start
 from residuum.training.resolve import resolve
 from residuum.training.run import train
 from residuum.weights import fetched as on_this_machine
@@ -458,6 +461,21 @@ def test_without_weights_the_starter_serves_and_better_ones_are_named(
     assert "with --start resnet50 and another --out" in said
     assert (record.settings.settings["start"], record.settings.settings["recipe"]) == ("starter", "head")
     assert residuum.weights_list(here=True)[0]["name"] == "starter"
+    hold(model, "resnet18")  # which the same call would take now
+    assert record.settings.command == f"residuum train {photos} --start starter --precision float32"
+    again = resolve(cli._settings_of(tuple(shlex.split(record.settings.command)[1:])))
+    assert as_json(again.settings) == record.settings.settings
+
+
+def test_a_new_net_for_few_photographs_is_new_again_when_there_are_weights(photos: Path, model: Path) -> None:
+    asked = TrainSettings(photos, precision="float32")
+    first = resolve(asked)
+    said = command(with_start(asked, first))
+    hold(model, "resnet18")
+    assert said == f"residuum train {photos} --from-nothing --precision float32"
+    assert resolve(asked).settings.start == "resnet18"
+    again = resolve(cli._settings_of(tuple(shlex.split(said)[1:])))
+    assert as_json(again.settings) == as_json(first.settings)
 
 
 def test_pictures_that_are_no_photographs_of_ones_own_go_their_way(

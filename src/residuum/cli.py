@@ -16,15 +16,16 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
+from cyclopts.exceptions import CoercionError, MissingArgumentError
 
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import Stopped, UserError
-from residuum.plain_data import as_json, by_place, command_line, group_of
+from residuum.plain_data import Range, as_json, by_place, command_line, flag, group_of
 from residuum.printing import print_json
 from residuum.verb import Verb
 from residuum.version import VERSION
@@ -63,6 +64,9 @@ app = _Command(
     version=VERSION,
     version_flags=["--version"],
     result_action="return_value",
+    default_parameter=Parameter(  # several are left out by naming none: no --empty-… for that, and no default ()
+        negative_iterable=(), show_default=lambda value: None if value in (None, ()) else str(value)
+    ),
 )
 HOMES = {
     "data": _Command(name="data", help="Look at or fetch pictures."),
@@ -120,15 +124,26 @@ def _is_of_numbers(kind: Any) -> bool:
     return kind is int or (float not in within and any(_is_of_numbers(one) for one in within))
 
 
+def _takes_several(kind: Any) -> bool:
+    """Say whether several numbers are read."""
+    within = get_args(kind)
+    return set(within) <= {int, float, ...} if get_origin(kind) is tuple else any(map(_takes_several, within))
+
+
+def _no_number(token: Token, why: str) -> UserError:
+    where = "" if token.source == "cli" else f"--config {token.source}: "
+    return UserError(f"{where}{(token.keyword or 'a number').strip('[]')} cannot be {token.value!r}", why)
+
+
 def _whole_numbers(kind: Any, tokens: Sequence[Token]) -> Any:
     """Read whole numbers as they are written, and round nothing: 1.5 epochs are a slip."""
     for token in tokens:
         if not re.fullmatch(r"[+-]?[0-9]+", token.value):
-            where = "" if token.source == "cli" else f"--config {token.source}: "
-            raise UserError(f"{where}{token.keyword or 'a number'} cannot be {token.value!r}", "it is a whole number")
+            raise _no_number(token, "it is a whole number")
     return convert(kind, [token.value for token in tokens])
 
 
+_SEVERAL = {flag(field.name) for verb in VERBS for field in by_place(verb.settings) if _takes_several(field.type)}
 for _verb in VERBS:
     *_homes, _name = _verb.name.split()
     (HOMES[_homes[0]] if _homes else app).command(_command(_verb), name=_name)
@@ -150,11 +165,11 @@ def _launch(
     try:
         if print_config:
             return print_json(as_json(_settings_of(tokens)))
-        app(tokens, exit_on_error=False, print_error=False)
+        app(list(_without_commas(tokens)), exit_on_error=False, print_error=False)
     except (UserError, CycloptsError) as error:
         if debug:
             raise
-        _fail(f"error: {error}", getattr(error, "exit_code", 2))
+        _fail(f"error: {_in_our_words(error)}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
     finally:
@@ -162,13 +177,40 @@ def _launch(
     return None
 
 
+def _without_commas(tokens: Sequence[str]) -> Iterator[str]:
+    """Take numbers apart that have commas between them, behind a flag of several: --mean 0.48,0.45,0.40."""
+    name = ""
+    for token in tokens:
+        name = token.partition("=")[0] if token.startswith("--") else name
+        value = token.removeprefix(f"{name}=")
+        if name in _SEVERAL and re.fullmatch(r"(?=.*,)[\d\s.,eE+-]+", value):
+            yield from [name] if value != token else []
+            yield from re.split(r"[\s,]+", value.strip(" ,"))
+        else:
+            yield token
+
+
 def _settings_of(tokens: tuple[str, ...]) -> Any:
     """What the verb would be called with."""
-    _, bound, _ = app.parse_args(tokens, exit_on_error=False, print_error=False)
+    _, bound, _ = app.parse_args(list(_without_commas(tokens)), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     if "settings" not in bound.arguments:
         raise UserError("--print-config needs a verb", "", "residuum train --print-config")
     return bound.arguments["settings"]
+
+
+def _in_our_words(error: Exception) -> Exception:
+    """Return what cyclopts says of a flag's value as we say it."""
+    if isinstance(error, CoercionError) and error.target_type is float and error.token is not None:
+        return _no_number(error.token, "it is a number")
+    if not isinstance(error, MissingArgumentError) or error.argument is None:
+        return error
+    count, name = error.argument.token_count()[0], error.keyword or error.argument.name
+    if count == 1:
+        return UserError(f"{name} was given without a value", "", "residuum VERB --help says what it takes")
+    limits = (one for one in get_args(error.argument.field_info.annotation) if isinstance(one, Range))
+    what = f"{name} takes {count} values, but was given {len(error.tokens_so_far)}"
+    return UserError(what, "", next(limits, Range(0, 0)).mend)
 
 
 def _fail(message: str, code: int) -> NoReturn:

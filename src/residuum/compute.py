@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from residuum import machine, ranks
 from residuum.choices import Device, Layout, Precision
+from residuum.console import say
 from residuum.errors import UserError
 from residuum.fastest import fastest, forget
 from residuum.kernels.build import library
@@ -171,3 +172,11 @@ def _device(wanted: Device) -> Device:
             "leave --device out, or install the torch build for your device",
         )
     return wanted
+
+
+def say_if_busy(verb: str, began: float, waited: float) -> None:
+    """Say that times measured since then may mislead, where others computed meanwhile (see `machine.share_waited`)."""
+    share = machine.share_waited(began, waited)
+    if share > machine.BUSY:
+        say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
+        say(f"them the choice; call {verb} again when the machine is quiet")

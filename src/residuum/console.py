@@ -122,18 +122,21 @@ def show_progress(doing: str) -> Callable[[int, int], None]:
             began, before = now, done
         if done >= total > before and not is_done and last > float("-inf"):
             is_done = True
-            say(f"{doing}: 100%, took {_clock(now - began)}")
+            say(f"{doing}: 100%, took {duration(now - began)}")
         elif now - last >= SECONDS_BETWEEN and not is_done:
-            left = f", ETA {_clock((now - began) / (done - before) * (total - done))}" if done > before else ""
+            left = f", ETA {duration((now - began) / (done - before) * (total - done))}" if done > before else ""
             say(f"{doing}: {done / max(total, 1):.0%}{left}")
             last = now
 
     return tell
 
 
-def _clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Write a time as "42 s", "12 min 3 s" or "1 h 42 min"."""
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+    return f"{minutes // 60:,} h {minutes % 60} min"
 
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")

@@ -7,6 +7,8 @@ from residuum.choices import Coarser, ExportTarget, Interpolation, StrideIn, Wei
 from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import ByEngine
 
+_COLOURS = "three numbers for red, green and blue, such as 0.485 0.456 0.406; divide by 255 those of colours up to 255"
+
 
 @dataclass(frozen=True)
 class ServeSettings(ByEngine):
@@ -69,10 +71,10 @@ class ImportSettings(Settings):
     """Which net, where a file holds several: what its keys begin with."""
     classes: Place | None = None
     """A text file with one class name a line."""
-    mean: Annotated[tuple[float, float, float] | None, Range(-1.0, 1.0)] = None
-    """Mean of red, green and blue that the weights were trained with, 0 to 1."""
-    std: Annotated[tuple[float, float, float] | None, Range(1e-3, 10.0)] = None
-    """Spread of red, green and blue that the weights were trained with, 0 to 1."""
+    mean: Annotated[tuple[float, float, float] | None, Range(0.0, 1.0, _COLOURS)] = None
+    """Mean of red, green and blue that the weights were trained with, where colours go from 0 to 1."""
+    std: Annotated[tuple[float, float, float] | None, Range(1e-3, 1.0, _COLOURS)] = None
+    """Spread of red, green and blue that the weights were trained with, where colours go from 0 to 1."""
     image_size: Annotated[int | None, Range(8, 2048)] = None
     """Side of the square the net sees, in pixels."""
     resize_to: Annotated[int | None, Range(8, 4096)] = None
@@ -113,7 +115,7 @@ class ExportSettings(Settings):
     """The pictures that answers are compared on. By default those that the model was trained with."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
-    least_same: Annotated[float | None, Range(0.0, 1.0)] = None
+    least_same: Annotated[float | None, Range(0.0, 1.0, "it is a share: 0.99 for 99 %")] = None
     """The share of answers that must stay. By default 0.995, or 0.97 in int8."""
     licence: str | None = None
     """The licence that the file states. By default that of fetched weights, else none."""

@@ -39,6 +39,8 @@ class Range:
 
     low: float
     high: float
+    mend: str = ""
+    """What to do about another value, where more is known than the range."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,9 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     for limits in getattr(kind, "__metadata__", ()):
         for number in value if isinstance(value, tuple) else (value,):
             if isinstance(limits, Range) and number is not None and not limits.low <= number <= limits.high:
+                low, high = (str(limit).removesuffix(".0") for limit in (limits.low, limits.high))
                 what = f"{name} {number} is out of range"
-                raise UserError(what, f"it must lie from {limits.low} to {limits.high}")
+                raise UserError(what, f"it must lie from {low} to {high}", limits.mend)
     return value
 
 

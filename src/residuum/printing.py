@@ -109,44 +109,6 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     return print(f"next     residuum report {settings.run}")
 
 
-def print_lesion(settings: object, folder: Path, json: bool) -> None:
-    """Print what is lost without each block, from a lesion's folder."""
-    from residuum.records.codec import read_record
-    from residuum.records.depth import Lesion
-    from residuum.reporting.lesion_view import lines
-    from residuum.runs import LESION, REPORT
-
-    found = read_record(folder / LESION, Lesion)
-    if json:
-        return print_json(found)
-    print("\n".join(lines(found)))
-    return print(f"report   {folder / REPORT}")
-
-
-def print_trim(settings: object, folder: Path, json: bool) -> None:
-    """Print what was taken out and what that cost, from a trim's folder."""
-    from residuum.records.codec import read_record
-    from residuum.records.depth import Trim
-    from residuum.runs import MODEL, REPORT, TRIM
-
-    found = read_record(folder / TRIM, Trim)
-    if json:
-        return print_json(found)
-    assert found.chosen is not None
-    whole, chosen = found.curve[0], found.curve[found.chosen.removed]
-    print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
-    accuracy = f"{whole.accuracy:.2%} before, {chosen.accuracy_recalibrated:.2%} after"
-    if found.repaired and found.repaired.validation_accuracy is not None:
-        accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
-    print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
-    random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
-    if random:
-        print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
-    for size in found.batches[-1:]:
-        print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
-    return print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
-
-
 def print_machine(settings: object, found: Machine, json: bool) -> None:
     """Print what a machine is, how long each way of computing took on it, and which is used."""
     if json:

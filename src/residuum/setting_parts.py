@@ -43,7 +43,8 @@ class ByEngine(OnDevice, group="Compute"):
     """Where a verb computes answers, by what, and in what numbers."""
 
     engine: EngineWanted = "auto"
-    """What computes the answers. On the page, with blocks off, it is the net itself, by torch in float32."""
+    """What computes the answers. auto: of a run or model file, what bench found to be fastest here, else torch; of an
+    export, what it was made for."""
     precision: PrecisionWanted = "auto"
     """In what numbers."""
 
@@ -108,7 +109,7 @@ class DataChoices(OfTable, group="Data"):
     image_size: Annotated[int | None, Range(8, 2048)] = None
     """Side of the square the net sees, in pixels. By default that of the weights it starts from; else the
     pictures' own up to 64, or 128."""
-    validation: Annotated[float, Range(0.0, 0.9)] = 0.1
+    validation: Annotated[float, Range(0.0, 0.9, "it is a share: 0.1 for 10 % of them")] = 0.1
     """Share of the training pictures kept aside for validation where the data has no such split; 0 keeps none."""
     skip_broken: bool = False
     """Go on without pictures that cannot be read; the run records which. By default nothing begins before they are

@@ -155,7 +155,7 @@ class TrimSettings(OfTable, InPrecision):
     data: DataPlace | None = None
     """Pictures to measure on; the validation pictures are used. By default those the model was trained with."""
     _: KW_ONLY
-    keep: Annotated[float | None, Range(0.01, 1.0)] = None
+    keep: Annotated[float | None, Range(0.01, 1.0, "it is a share: 0.75 for 75 % of the blocks")] = None
     """Share of the blocks to keep. By default 0.75, if neither --max-drop nor --speedup is given."""
     max_drop: Annotated[float | None, Range(0.0, 100.0)] = None
     """Take as many blocks as cost at most this many points of validation accuracy."""

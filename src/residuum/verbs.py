@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import outward_printing, printing
+from residuum import depth_printing, outward_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.outward_settings import (
@@ -277,7 +277,7 @@ def grow(settings: GrowSettings) -> Path:
     return grow_model(settings)
 
 
-@verb(LesionSettings, printing.print_lesion, announced=True)
+@verb(LesionSettings, depth_printing.print_lesion, announced=True)
 def lesion(settings: LesionSettings) -> Path:
     """Show what each block is worth: how much is lost when it alone is taken out."""
     if settings.model is None:
@@ -289,7 +289,7 @@ def lesion(settings: LesionSettings) -> Path:
     return write_depth_report(lesion_model(settings)).parent
 
 
-@verb(TrimSettings, printing.print_trim, announced=True)
+@verb(TrimSettings, depth_printing.print_trim, announced=True)
 def trim(settings: TrimSettings) -> Path:
     """Take out the blocks that matter least, measured on validation pictures, and write a smaller model.
 

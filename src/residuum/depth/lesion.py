@@ -40,7 +40,7 @@ def lesion(settings: LesionSettings) -> Path:
     net = classifier.net
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
+    opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="lesion {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
     loader = opened.validation_loader(settings.images)
     images = len(loader.split)

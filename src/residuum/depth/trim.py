@@ -1,5 +1,6 @@
 """A net made shallower: its least useful blocks taken out, and what each cut costs and saves, measured."""
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 from msgspec import structs
 
 from residuum import machine, runs
-from residuum.compute import Compute, choose_compute
+from residuum.compute import Compute, choose_compute, say_if_busy
 from residuum.console import say
 from residuum.data.batches import Batch, Loader
 from residuum.data.contract import ColumnNames
@@ -89,11 +90,12 @@ def trim(settings: TrimSettings) -> Path:
     for draw in _random_draws(work, record.curve[0]):
         keep(random=(*record.random, draw))
     say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} to {MOST_ROUNDS} rounds, as 30 s allow")
+    began, waited = time.perf_counter(), machine.seconds_waited()
     figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
+    say_if_busy("trim", began, waited)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how)
     removed, why = choose(target, record.curve)
-    say(f"{removed} blocks taken out: {why}")
     keep(chosen=Chosen(removed=removed, why=why))
     _write_model(work, deleted[:removed])
     if settings.repair:
@@ -107,7 +109,7 @@ def trim(settings: TrimSettings) -> Path:
 def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = with_validation(open_with_data(classifier, compute, settings.data, columns))
+    opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="trim {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-trim", opened.data.source)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)

@@ -91,12 +91,13 @@ def open_with_data(
     *,
     judging: bool = False,
     skip_broken: bool = False,
+    call: str = "evaluate {} DATA",
 ) -> NetWithData:
     """Open the data set at `source`, by default the one the net was trained with, and place the net.
 
     The data may lack some of the net's classes. `columns` says which of a table to read; where it names none, those
     that training read, if the table has them. `judging`: the data may have no training split. Pictures that training
-    skipped are left out; with `skip_broken` all that cannot be read.
+    skipped are left out; with `skip_broken` all that cannot be read. `call`: how the verb is told of other data.
 
     Raises:
         UserError: no data set is named or known, there is none, or it has classes that the net does not know.
@@ -107,7 +108,7 @@ def open_with_data(
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
             "it was not trained here, so it has no data of its own",
-            f"name a data set after the model, as in: residuum evaluate {classifier.file} DATA",
+            f"name a data set, as in: residuum {call.format(classifier.file)}",
         )
     own = ColumnNames.of(classifier.about.settings)
     if source is None:
@@ -116,8 +117,7 @@ def open_with_data(
             raise UserError(
                 f"the pictures that {classifier.file} was trained with are no longer in {place}",
                 "the folder has been moved, or is not mounted",
-                f"if it has moved, name it after the model, as in: residuum evaluate {classifier.file} NEW_PLACE; "
-                "bench, explain and export take it as --data",
+                f"if it has moved, say where to, as in: residuum {call.format(classifier.file)}",
             )
     asked = bool(source)  # what a file says alone asks no network
     progress, recorded = show_progress("fetching"), source is None

@@ -225,7 +225,7 @@ def _looked_through(
     settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = open_with_data(classifier, compute, settings.data, columns)
+    opened = open_with_data(classifier, compute, settings.data, columns, call="explain {} PICTURE --data DATA")
     if opened.same is False and settings.data is None:
         say("note: the data have changed since the run was trained")
     whole = opened.training

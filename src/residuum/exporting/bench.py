@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from residuum import machine
 from residuum.choices import EngineName, EnginePrecision
-from residuum.compute import choose_compute
+from residuum.compute import choose_compute, say_if_busy
 from residuum.console import say
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
@@ -64,7 +64,7 @@ def bench(settings: BenchSettings) -> EngineChoice:
             _int8(classifier, name, views_of(real.calibration, view))
         engine = open_engine(classifier.file, name, precision, "cpu", threads).engine
         timings.append(_timed(engine, views, batches, own, real, timings))
-    _say_if_busy(began, waited)
+    say_if_busy("bench", began, waited)
     return _chosen(classifier, real, timings, threads, {"float32", *settings.allow})
 
 
@@ -73,7 +73,7 @@ def _pictures(classifier: Classifier, settings: BenchSettings) -> RealPictures |
         say("no pictures are known for this model: only float32 is chosen from; name some with --data")
         return None
     compute = choose_compute("cpu", "float32", threads=settings.threads)
-    return open_pictures(classifier, compute, settings.data, settings.pictures, CALIBRATION)
+    return open_pictures(classifier, compute, settings.data, settings.pictures, CALIBRATION, "bench")
 
 
 def _noise(side: int) -> NDArray[np.uint8]:
@@ -129,14 +129,6 @@ def _milliseconds(engine: Engine, views: NDArray[np.uint8], best: float) -> floa
         if len(times) > 1 and min(times) > HOPELESS * best:
             break
     return statistics.median(times[1:])
-
-
-def _say_if_busy(began: float, waited: float) -> None:
-    """Say that figures may mislead, where others computed meanwhile."""
-    share = machine.share_waited(began, waited)
-    if share > machine.BUSY:
-        say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
-        say("them the choice; call bench again when the machine is quiet")
 
 
 def _chosen(

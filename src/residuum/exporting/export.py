@@ -73,7 +73,7 @@ def export(settings: ExportSettings) -> ExportedModel:
         raise UserError("torch programs are not exported in int8", "", "--to onnx or --to openvino")
     compute = choose_compute("cpu", "float32", threads=settings.threads)
     calibrating = CALIBRATION if settings.int8 else 0
-    pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating)
+    pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating, "export")
     compute.place(classifier.net)
     out = new_folder(
         settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}", pictures=classifier.source

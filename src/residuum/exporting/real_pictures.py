@@ -38,13 +38,13 @@ class RealPictures(NamedTuple):
 
 
 def open_pictures(
-    classifier: Classifier, compute: Compute, source: str | Path | None, count: int, calibrating: int
+    classifier: Classifier, compute: Compute, source: str | Path | None, count: int, calibrating: int, verb: str
 ) -> RealPictures:
     """Open at most `count` pictures to judge by and `calibrating` others: of the data the model was trained with, of
     other data of its classes, or of a folder of pictures without labels.
 
     Judged are test pictures where there are any, else those kept aside, else those trained on; calibrating are those
-    trained on. Of a folder without labels as many calibrate as are judged, if need be.
+    trained on. `verb` is the one that asks. Of a folder without labels as many calibrate as are judged, if need be.
 
     Raises:
         UserError: none are known, or a picture cannot be read.
@@ -57,7 +57,7 @@ def open_pictures(
             "it was not trained here, so none are known",
             "--data FOLDER, a folder of pictures",
         )
-    opened = open_with_data(classifier, compute, source)
+    opened = open_with_data(classifier, compute, source, call=verb + " {} --data DATA")
     training = opened.training
     called = "test" if opened.data.test else "validation" if opened.validation else "training"
     judged = drawn(opened.data.test or opened.validation or training, count)

@@ -31,7 +31,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
         Stopped: on Ctrl-C; the answers so far are where they were to be.
     """
     if settings.run is None or not settings.images:
-        raise UserError("which model, and which pictures?", "", "residuum predict RUN IMAGE...")
+        raise UserError("which model, and which pictures?", "", "residuum predict RUN PICTURE...")
     form = format_of(settings.out, settings.format)
     named = _named(settings)
     with _threads(settings.threads, len(named)) as threads:

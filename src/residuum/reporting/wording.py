@@ -2,8 +2,10 @@
 
 import json
 import math
+import re
 import unicodedata
 
+from residuum import console
 from residuum.records.evaluation import Measure
 from residuum.records.explained import Heat
 
@@ -55,15 +57,12 @@ def short(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time as "42 s", "12 min 3 s" or "1 h 42 min"."""
+    """Write a time as "4.2 s", "42 s", "12 min 3 s" or "1 h 42 min", each number beside its unit."""
     if seconds is None:
         return NONE
-    if seconds < 59.5:
-        return f"{seconds:.{0 if seconds >= 9.95 else 1}f}{NBSP}s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes}{NBSP}min {rest}{NBSP}s"
-    return f"{minutes // 60:,}{NBSP}h {minutes % 60}{NBSP}min"
+    if seconds < 9.95:
+        return f"{seconds:.1f}{NBSP}s"
+    return re.sub(r"(?<=\d) ", NBSP, console.duration(seconds))
 
 
 def where(heat: Heat) -> str:

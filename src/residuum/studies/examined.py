@@ -36,7 +36,7 @@ def opened(path: Path | str, setup: Setup) -> NetWithData:
         UserError: there is none, it cannot be read, or the pictures are not to be had or have other classes.
     """
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
-    return with_validation(open_with_data(load(path), compute, setup.data))
+    return with_validation(open_with_data(load(path), compute, setup.data, call="study NAME --model {} --data DATA"))
 
 
 def affordable(classifier: Classifier, images: int) -> int:

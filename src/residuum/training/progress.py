@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 
-from residuum.console import forgiving_stderr, is_told_on_stderr, say
+from residuum.console import duration, forgiving_stderr, is_told_on_stderr, say
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.loop import Report
 
@@ -24,13 +24,25 @@ def shown(done: int, iterations: int) -> Iterator[Report]:
             TextColumn("epoch {task.fields[epoch]:.1f}"),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
-            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s  ETA"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("loss {task.fields[loss]:.3f}  {task.fields[speed]:,.0f} images/s"),
+            Left(),
         )
         with Progress(*columns, console=console) as bar:
             yield _on_bar(bar, done, iterations)
     else:
         yield _in_lines(done, iterations)
+
+
+class Left(ProgressColumn):
+    """How long the rest will take; in the end, how long all took."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> str:
+        """Say it, with units."""
+        if task.finished:
+            return f"took {duration(task.finished_time or 0.0)}"
+        return "ETA –" if task.time_remaining is None else f"ETA {duration(task.time_remaining)}"
 
 
 def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
@@ -58,8 +70,7 @@ def _in_lines(done: int, iterations: int) -> Report:
         else:
             return
         left = (now - started) / max(line.step - done, 1) * (iterations - line.step)
-        minutes, seconds = divmod(round(left), 60)
-        say(f"{text}  ETA {minutes}:{seconds:02d}")
+        say(f"{text}  ETA {duration(left)}" if line.step < iterations else text)
         last = now
 
     return show

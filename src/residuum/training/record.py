@@ -35,7 +35,7 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
     """Write environment, the rows cut for validation and, last, the settings: with them the folder is a run."""
     settings = as_json(replace(resolved.settings, out=None, resume=None))
     written = RunSettings(
-        command=command(asked),
+        command=command(with_start(asked, resolved)),
         asked=explicit(asked),
         settings=settings,
         resolved={
@@ -90,6 +90,11 @@ def record_judged(
     mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen, heat_of)
     write_json(run / runs.MISTAKES, to_json(mistakes))
     return judged
+
+
+def with_start(asked: TrainSettings, resolved: Resolved) -> TrainSettings:
+    """Name what the run began with, though nobody asked for it: other weights may be on the machine another time."""
+    return replace(asked, start=resolved.settings.start, from_nothing=resolved.settings.from_nothing)
 
 
 def command(asked: TrainSettings) -> str:

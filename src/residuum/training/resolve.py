@@ -162,11 +162,11 @@ def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, Imag
     data = open_data(str(settings.data or "digits"), progress=progress, columns=columns, recorded=unsaid)
     if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
         data = readable(data, skip_broken=settings.skip_broken)
-    is_open = not _asked_of_net(settings) and not settings.from_nothing
-    if is_open and is_few_photographs(data) and (name := chosen_start(data, settings)) is not None:
-        settings, start = replace(settings, start=name), load(start_file(name), backbone=True)
-        named_recipe = _asked_recipe(settings)
-    elif start is None and is_few_photographs(data):
+    if not _asked_of_net(settings) and not settings.from_nothing and is_few_photographs(data):
+        name = chosen_start(data, settings)
+        settings = replace(settings, start=name, from_nothing=name is None)
+        start, named_recipe = load(start_file(name), backbone=True) if name else None, _asked_recipe(settings)
+    if start is None and is_few_photographs(data):
         say(f"{len(data.train):,} photographs are few for a new net: {HARDLY}")
     if start is None and (settings.tune or named_recipe in BY_FOLDS):
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")

@@ -85,7 +85,8 @@ def review(settings: ReviewSettings) -> Review:
     )  # as the cache has them
     compute = choose_compute(settings.device, wanted.precision, wanted.layout, settings.threads)
     classifier = load(run)
-    opened = open_with_data(classifier, compute, settings.data, ColumnNames.of(classifier.about.settings))
+    columns, call = ColumnNames.of(classifier.about.settings), "data review {} DATA"
+    opened = open_with_data(classifier, compute, settings.data, columns, call=call)
     if not opened.same:
         raise UserError(
             f"the pictures in {opened.data.source} are no longer those the run in {run} was trained on",

@@ -1,0 +1,59 @@
+"""What the command prints of nets that were taken apart, by `lesion` and `trim`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
+from residuum.printing import print_json
+
+if TYPE_CHECKING:
+    from residuum.settings import LesionSettings, TrimSettings
+
+
+def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
+    """Print what is lost without each block, from a lesion's folder."""
+    from residuum.records.codec import read_record
+    from residuum.records.depth import Lesion
+    from residuum.reporting.lesion_view import lines
+    from residuum.runs import LESION, REPORT
+
+    found = read_record(folder / LESION, Lesion)
+    if json:
+        return print_json(found)
+    print("\n".join(lines(found)))
+    print(f"report   {folder / REPORT}")
+    return print(f"next     residuum trim {_named(settings.model, settings.data)}")
+
+
+def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
+    """Print what was taken out and what that cost, from a trim's folder."""
+    from residuum.records.codec import read_record
+    from residuum.records.depth import Trim
+    from residuum.runs import MODEL, REPORT, TRIM
+
+    found = read_record(folder / TRIM, Trim)
+    if json:
+        return print_json(found)
+    assert found.chosen is not None
+    whole, chosen = found.curve[0], found.curve[found.chosen.removed]
+    print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
+    accuracy = f"{whole.accuracy:.2%} before, {chosen.accuracy_recalibrated:.2%} after"
+    if found.repaired and found.repaired.validation_accuracy is not None:
+        accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
+    print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
+    random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
+    if random:
+        print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
+    for size in found.batches[-1:]:
+        print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
+    print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
+    print(f"next     residuum evaluate {_named(folder / MODEL, settings.data)}")
+    return print(f"         residuum predict {_named(folder / MODEL)} PICTURE...")
+
+
+def _named(*given: str | Path | None) -> str:
+    """Return what was given as the shell takes it."""
+    return " ".join(shlex.quote(str(one)) for one in given if one is not None)
