@@ -25,7 +25,7 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.codec import to_json
 from residuum.records.numbers import wilson
-from residuum.records.study import Lines, Quantity, Verdict
+from residuum.records.study import Lines, Points, Quantity, Verdict
 from residuum.studies import examined, lesions, paths, propagation, responses, shattering
 from residuum.studies.catalogue import open_study
 from residuum.studies.frame import Findings, Setup, Study, quantity
@@ -102,6 +102,13 @@ def lines(found: Findings, title: str) -> dict[str, dict[float, float]]:
     chart = next(one for one in found.charts if one.title.startswith(title))
     assert isinstance(chart, Lines)
     return {line.label: dict(line.points) for line in chart.lines}
+
+
+def seeds(found: Findings, title: str) -> dict[str, tuple[Points, ...]]:
+    """Each seed's own curves of the chart whose title begins so."""
+    chart = next(one for one in found.charts if one.title.startswith(title))
+    assert isinstance(chart, Lines)
+    return {line.label: line.seeds for line in chart.lines}
 
 
 @pytest.fixture
@@ -457,7 +464,13 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
         assert list(deleted) == [0, 1, 2, 3, 5]
         assert deleted[0] == pytest.approx(q[f"{kind}-intact"].mean)
         assert deleted[3] - deleted[0] == pytest.approx(q[f"{kind}-3"].mean)
-    assert q["resnet-single"].mean < q["plain-single"].mean
+        rises = [
+            statistics.median(error - whole for place, error in points if place not in (4, 7))
+            for points, whole in zip(
+                seeds(found, "Error without one")[f"{kind}32"], q[f"{kind}-intact"].values, strict=True
+            )
+        ]
+        assert q[f"{kind}-single"].values == pytest.approx(rises)
     assert [row[0] for row in found.tables[0].rows] == ["0", "1", "2", "4", "8", "16"]
 
 
