@@ -38,6 +38,11 @@ CUT = """(() => {
     if (!may && box.checkVisibility() && box.scrollWidth > box.clientWidth)
       found.push(`scrolls: ${box.ariaLabel} (${box.scrollWidth} in ${box.clientWidth})`);
   }
+  for (const text of document.querySelectorAll("figure svg.chart text")) {
+    const box = text.getBoundingClientRect(), whole = text.closest("figure").getBoundingClientRect();
+    if (text.checkVisibility() && (box.left < whole.left || box.right > whole.right))
+      found.push(`cut: ${name(text)} (${box.left} to ${box.right} in ${whole.left} to ${whole.right})`);
+  }
   return found;
 })()"""
 
@@ -128,6 +133,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         shutil.copy(RESULTS / f"{name}.json", top / "measured" / name / "study.json")
         found.append(write_study_report(top / "measured" / name))
     found.append(write_study_index(top / "studies"))
+    (top / "chinese").mkdir()
+    shutil.copy(RESULTS / "degradation.json", top / "chinese" / "study.json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESIDUUM_LANG", "zh")
+        found.append(write_study_report(top / "chinese"))
     return found
 
 

@@ -111,7 +111,7 @@ def _frame(series: Sequence[Series], y: YAxis, x: XAxis) -> Frame:
     xs = [at for one in series for at, _ in one.points]
     ys = [value for one in series for _, value in one.points if not math.isnan(value)]
     ys += [end for one in series for _, *ends in one.whiskers for end in ends]
-    longest = max(len(one.short) for one in series)
+    longest = max(text_width(one.short) for one in series)
     low, high = min(xs), max(xs)
     right = svg.WIDTH - (10 + 5.8 * longest)
     if x.logarithmic:

@@ -252,7 +252,7 @@ def _box(frame: Frame, x: float, words: Sequence[str], low: bool) -> Markup:
     """Return the box of words, on whichever side of x has room."""
     width = max(map(text_width, words)) * LETTER + 14
     height = 13.5 * len(words) + 8
-    left = x + 8 if x + 8 + width <= frame.right + 40 else max(0.0, x - 8 - width)
+    left = x + 8 if x + 8 + width <= min(frame.right + 40, WIDTH) else max(0.0, x - 8 - width)
     top = max(0.0, frame.bottom - height - 6) if low else frame.top
     rows = [text(left + 7, top + 14.5 + 13.5 * i, row) for i, row in enumerate(words)]
     return join([rect(left, top, width, height, "box", rx=4), *rows])
