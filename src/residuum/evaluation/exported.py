@@ -48,7 +48,7 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     """
     _refuse_what_needs_the_net(export, settings)
     opened = open_engine(export, "auto", settings.precision, settings.device, settings.threads)
-    data = _open_data(settings, opened.model.classes)
+    data, digest = _open_data(settings, opened.model.classes)
     name, split = choose_split(data, data.train, data.validation, settings.split)
     if name == "train":
         say("an export does not say which pictures it was trained on: they may be among these")
@@ -59,7 +59,7 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     return DataEvaluation(
         **structs.asdict(judge(answers, split.labels, opened.model.classes, split=name, protocol=how)),
         data=str(settings.data),
-        fingerprint=fingerprint(data),
+        fingerprint=digest,
         same_data_as_training=None,
         models=(opened.model.name,),
         engine=opened.engine.name,
@@ -88,12 +88,12 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
             raise UserError(f"{flag} needs the net", whys[flag], mend)
 
 
-def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> ImageData:
-    """Open the data named, its classes numbered as the export's, of which it may lack some."""
+def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[ImageData, str]:
+    """Open the data named, their classes numbered as the export's, some of which may be missing; and a fingerprint."""
     columns = ColumnNames(settings.image_column, settings.label_column)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
-    data = numbered_as(data, classes)
-    return readable(data, skip_broken=True) if settings.skip_broken else data
+    data = readable(data, skip_broken=True) if settings.skip_broken else data
+    return numbered_as(data, classes), fingerprint(data)
 
 
 # --- what an engine is shown ----------------------------------------------------------------------
