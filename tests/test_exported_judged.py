@@ -15,7 +15,7 @@ import residuum
 from residuum import runs
 from residuum.choices import ExportTarget
 from residuum.data.open import open_data
-from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.preprocess import Preprocessing, normalise, weighted
 from residuum.errors import UserError
 from residuum.evaluation.exported import views_of
 from residuum.exporting.export import export
@@ -36,7 +36,7 @@ ENGINES: Mapping[ExportTarget, str] = {"onnx": "onnxruntime", "openvino": "openv
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A net for digits, its last layer fitted by least squares: it sees a part of each, and the same at half its side."""
+    """A net for digits, its last layer fitted by least squares: it sees a part of each, also at half its side."""
     torch.manual_seed(0)
     how = Preprocessing(16, 18, np.full(3, 80, np.float32), np.full(3, 90, np.float32), "bicubic", "halved")
     net = ResNet(replace(SPEC, num_classes=10)).eval()
@@ -50,7 +50,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fit(net: ResNet, how: Preprocessing) -> None:
     digits = open_data("digits").train
     view = View(image_size=how.image_size, resize_to=how.resize_to, interpolation=how.interpolation)
-    seen = net.features(normalise(torch.from_numpy(views_of(digits.pictures, view)), how))
+    images = normalise(torch.from_numpy(views_of(digits.pictures, view)), how)
+    seen = torch.stack([weight * net.features(one) for weight, one in weighted(images, how.views)]).sum(0)
     wanted = 10 * torch.nn.functional.one_hot(torch.from_numpy(digits.labels), 10).float()
     found = torch.linalg.lstsq(torch.cat([seen, torch.ones(len(seen), 1)], 1).double(), wanted.double()).solution
     net.fc.weight.copy_(found[:-1].T)
