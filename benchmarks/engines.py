@@ -33,10 +33,11 @@ from residuum.engines.names import NORMALISED, SCALED
 from residuum.engines.versions import imported, versions
 from residuum.engines.with_openvino import compiled_how, core
 from residuum.errors import UserError
+from residuum.evaluation.exported import views_of
 from residuum.exporting.bench import WAYS, _int8, _possible
 from residuum.exporting.export import export
 from residuum.exporting.quantise import CALIBRATION
-from residuum.exporting.real_pictures import open_pictures, views_of
+from residuum.exporting.real_pictures import open_pictures
 from residuum.loading import load
 from residuum.outward_settings import ExportSettings
 from residuum.records.codec import to_json

@@ -447,10 +447,10 @@ def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
 
 
 def test_an_export_is_recognised_where_the_net_is_needed(exported: dict[str, ExportedModel]) -> None:
-    for verb in (residuum.evaluate, residuum.bench, residuum.lesion, residuum.trim, residuum.grow):
+    for verb in (residuum.bench, residuum.lesion, residuum.trim, residuum.grow):
         with pytest.raises(UserError, match="is an export") as refusal:
             verb(exported["onnx"].path)
-        assert "predict, serve and residuum.load take it" in refusal.value.why
+        assert "predict, serve, evaluate and residuum.load take it" in refusal.value.why
     held = residuum.load(exported["onnx"].path, threads=1)
     assert held.classes == CLASSES
     with pytest.raises(UserError, match="no net and no preprocessing") as refusal:

@@ -87,7 +87,7 @@ LADDER = {
     "loading": PARTS,
     "weights": BASE | {"models"},
     "engines": PARTS | {"loading"},
-    "evaluation": PARTS | {"loading"},
+    "evaluation": PARTS | {"loading", "engines"},
     "exchange": PARTS | {"loading", "weights"},
     "exporting": USES,
     "training": USES | {"tracking"},

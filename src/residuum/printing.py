@@ -225,6 +225,8 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     if not found.same_data_as_training and settings.data is None:
         say("note: the data have changed since the run was trained")
     is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
+    if found.engine:
+        say(f"computed by {found.engine} in {found.precision}")
     print_figures(found, f"pictures of {found.data}" if is_whole else "")
     if found.beside:
         _print_side_by_side(found)

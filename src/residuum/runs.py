@@ -181,7 +181,7 @@ def model_path(path: Path) -> Path:
     if exported_file(path):
         raise UserError(
             f"{path} is an export, and this needs the net that it was made of",
-            "an export holds what an engine computes: predict, serve and residuum.load take it",
+            "an export holds what an engine computes: predict, serve, evaluate and residuum.load take it",
             "give the run or model file that it was exported from",
         )
     if path.is_file():

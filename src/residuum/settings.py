@@ -51,9 +51,9 @@ class EvaluateSettings(OfTable, WithWorkers):
     """What `residuum evaluate` can be told."""
 
     run: Place | None = None
-    """A run folder or a model file."""
+    """A run folder, a model file or an export."""
     data: DataPlace | None = None
-    """The pictures to judge on. By default the ones the run was trained on."""
+    """The pictures to judge on. By default the ones the run was trained on; an export needs to be told."""
     _: KW_ONLY
     views: tuple[EvaluationViews, ...] = ()
     """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),

@@ -94,10 +94,10 @@ def plan(settings: PlanSettings) -> Forecast:
 
 @verb(EvaluateSettings, printing.print_evaluation, announced=True)
 def evaluate(settings: EvaluateSettings) -> DataEvaluation:
-    """Judge a run or model on a split of its own data, or on other data with the same classes."""
-    from residuum.evaluation.evaluate import evaluate as evaluate_run
+    """Judge a run, model or export on a split of its own data, or on other data with the same classes."""
+    from residuum.evaluation.exported import evaluate_run_or_export
 
-    return evaluate_run(settings)
+    return evaluate_run_or_export(settings)
 
 
 @verb(PredictSettings, printing.print_answers)

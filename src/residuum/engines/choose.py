@@ -91,7 +91,7 @@ def _open_exported(
             "torch.export's reader may run code that such a file holds",
             "give the run it was exported from; use_torch.py beside it shows how others open it",
         )
-    _only_on_processors(made_for, device)
+    _only_on_processors(made_for, device, "give the run or model file that it was exported from")
     opened, metadata = _open_with(made_for, file, precision, threads)
     return Opened(opened, of_exported(file, metadata))
 
@@ -115,9 +115,9 @@ def _with_torch(file: Path, precision: PrecisionWanted, device: Device, threads:
     return TorchEngine(classifier, compute)
 
 
-def _only_on_processors(engine: EngineName, device: Device) -> None:
+def _only_on_processors(engine: EngineName, device: Device, mend: str = "--engine torch") -> None:
     if device not in {"auto", "cpu"}:
-        raise UserError(f"--device {device}: {engine} computes on processors here", "", "--engine torch")
+        raise UserError(f"--device {device}: {engine} computes on processors here", "", mend)
 
 
 def _int8(file: Path, digest: str, engine: EngineName) -> Path:

@@ -48,7 +48,9 @@ def open_onnxruntime(file: Path, precision: PrecisionWanted, threads: int) -> tu
     """
     onnxruntime = imported("onnxruntime")
     if precision == "bfloat16":
-        raise UserError("onnxruntime does not compute in bfloat16 on a processor", "", "--engine openvino or torch")
+        raise UserError(
+            "onnxruntime does not compute in bfloat16 on a processor", "", "--precision float32; openvino and torch do"
+        )
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, ERRORS

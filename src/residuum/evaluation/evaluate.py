@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from residuum import machine, ranks, runs
-from residuum.choices import EvaluationViews, Precision, Views
+from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
 from residuum.data.batches import Batch, Loader
-from residuum.data.contract import ColumnNames, Split
+from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
@@ -25,6 +25,7 @@ from residuum.loading import load
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
 from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
+from residuum.records.model import View
 from residuum.runs import model_path
 from residuum.settings import EvaluateSettings
 
@@ -74,7 +75,7 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
-def protocol(shown: Preprocessing, views: EvaluationViews = "single") -> str:
+def protocol(shown: Preprocessing | View, views: EvaluationViews = "single") -> str:
     """Say how each picture was shown to the net, so that figures are compared like with like."""
     how = "" if shown.interpolation == "bilinear" else f" ({shown.interpolation})"
     square = f"{shown.image_size}×{shown.image_size}"
@@ -113,7 +114,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     columns = ColumnNames(settings.image_column, settings.label_column)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
-    name, split = _choose_split(opened, settings)
+    name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
     first, *beside = _by_protocol(nets, name, split, settings)
@@ -217,12 +218,17 @@ def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[s
     return judge(answers, loader.split.labels, classes, split=split, protocol=how)
 
 
-def _choose_split(opened: NetWithData, settings: EvaluateSettings) -> tuple[str, Split]:
-    """The split asked for; else test, else validation, else the pictures trained on, or all that were given."""
-    data = opened.data
-    splits = {"test": data.test, "validation": opened.validation, "train": opened.training}
+def choose_split(
+    data: ImageData, training: Split, validation: Split | None, asked: SplitName | None
+) -> tuple[SplitName, Split]:
+    """Return the split asked for; else test, else validation, else the pictures trained on, or all that were given.
+
+    Raises:
+        UserError: the data have no such split.
+    """
+    splits: dict[SplitName, Split | None] = {"test": data.test, "validation": validation, "train": training}
     present = {name: split for name, split in splits.items() if split is not None and len(split)}
-    name: str = settings.split or next(iter(present))
+    name = asked or next(iter(present))
     if name not in present:
         raise UserError(
             f"{data.source} has no {name} split", "it has: " + ", ".join(present), "choose one with --split"

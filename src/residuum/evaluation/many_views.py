@@ -23,6 +23,7 @@ from residuum.data.decode import Pixels, resized
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, ten_crop
+from residuum.records.model import View
 
 SIDES = (224, 256, 384, 480, 640)
 """Shorter sides of the scales, for a net trained on 224 px; for others in proportion."""
@@ -32,17 +33,17 @@ STEP = 16
 """Pictures decoded at once."""
 
 
-def sides(shown: Preprocessing) -> tuple[int, ...]:
+def sides(shown: Preprocessing | View) -> tuple[int, ...]:
     """Return the shorter sides of the scales, in pixels: those of the paper, in proportion to S / 224."""
     return tuple(round(shown.image_size * side / SIDES[0]) for side in SIDES)
 
 
-def is_framed(shown: Preprocessing) -> bool:
+def is_framed(shown: Preprocessing | View) -> bool:
     """Say whether the net sees the whole picture, so that crops need a frame."""
     return shown.resize_to == shown.image_size
 
 
-def frame(shown: Preprocessing) -> int:
+def frame(shown: Preprocessing | View) -> int:
     """Return the frame's width, in pixels: 4 of 32, as training's crops have (He et al. 2015, sec. 4.2)."""
     return max(1, shown.image_size // FRAME)
 

@@ -15,10 +15,11 @@ from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.contract import Engine
 from residuum.engines.versions import versions
+from residuum.evaluation.exported import views_of
 from residuum.exporting.export import own_answers
 from residuum.exporting.parity import Answering, agreement, answers, refused
 from residuum.exporting.quantise import CALIBRATION, write_int8
-from residuum.exporting.real_pictures import RealPictures, open_pictures, views_of
+from residuum.exporting.real_pictures import RealPictures, open_pictures
 from residuum.files import CannotWrite
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import BenchSettings

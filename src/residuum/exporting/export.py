@@ -27,11 +27,12 @@ from residuum.engines.versions import imported, versions
 from residuum.engines.with_openvino import compiled_how, core, save_openvino
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
+from residuum.evaluation.exported import cut, views_of
 from residuum.evaluation.metrics import Probabilities
 from residuum.exporting import pictures_onnx, pictures_openvino
 from residuum.exporting.parity import LEAST_SAME, Answering, agreement, answers, refused, together
 from residuum.exporting.quantise import CALIBRATION, quantised
-from residuum.exporting.real_pictures import RealPictures, cut, decoded, open_pictures, views_of
+from residuum.exporting.real_pictures import RealPictures, decoded, open_pictures
 from residuum.files import UNFINISHED, write_json, write_whole
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings

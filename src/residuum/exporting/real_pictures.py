@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from residuum.compute import Compute
 from residuum.data.contract import Pictures, Split
-from residuum.data.decode import Pixels, decode, evaluation_view
+from residuum.data.decode import Pixels, decode
 from residuum.data.folder import FolderPictures
 from residuum.data.picture_files import pictures_below
 from residuum.data.split import drawn
@@ -103,18 +103,3 @@ def decoded(pictures: Pictures, view: View) -> Iterator[list[Pixels]]:
             waiting.append(picture)
     if waiting:
         yield waiting
-
-
-def views_of(pictures: Pictures, view: View) -> NDArray[np.uint8]:
-    """Return the views, (N, S, S, 3), that the net sees."""
-
-    def some(rows: range) -> list[Pixels]:
-        return [cut(decode(pictures.encoded(row), pictures.name(row), span=view.greys), view) for row in rows]
-
-    found = [each for chunk in in_threads(len(pictures), some) for each in chunk]
-    return np.stack(found) if found else np.zeros((0, view.image_size, view.image_size, 3), np.uint8)
-
-
-def cut(picture: Pixels, view: View) -> Pixels:
-    """Return the view (S, S, 3) of a decoded picture."""
-    return evaluation_view(picture, view.image_size, view.resize_to, view.interpolation)

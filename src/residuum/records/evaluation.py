@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.explained import Heat
@@ -128,13 +129,17 @@ class DataEvaluation(Evaluation, frozen=True, kw_only=True, omit_defaults=True):
     """Where the pictures lie."""
     fingerprint: str
     same_data_as_training: bool | None
-    """None for a model that was not trained here."""
+    """None for a model that was not trained here, and for an export, which does not say."""
     models: tuple[str, ...] = ()
     """The nets that answer, their probabilities averaged; files of 0.1.0 do not name the one."""
     beside: tuple[Together, ...] = ()
     """The same pictures by the other protocols that were asked for, and by each net alone."""
     not_kept: str | None = None
     """Why the figures could not be kept in the run's folder, where they could not."""
+    engine: EngineName | None = None
+    """What computed the answers of an export; None for a net, which torch does."""
+    precision: EnginePrecision | None = None
+    """In what numbers it did."""
 
 
 class KeptEvaluation(DataEvaluation, frozen=True, kw_only=True, omit_defaults=True):

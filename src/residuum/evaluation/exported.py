@@ -1,0 +1,121 @@
+"""The verb `evaluate` for what `residuum export` wrote: its engine answers, and the answers are judged as a net's are.
+
+Letters: N pictures, S the side of a view in pixels, K classes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from msgspec import structs
+from numpy.typing import NDArray
+
+from residuum import ranks
+from residuum.console import say, show_progress
+from residuum.data.cache import fingerprint
+from residuum.data.class_names import numbered_as
+from residuum.data.contract import ColumnNames, ImageData, Pictures, Subset
+from residuum.data.decode import Pixels, decode, evaluation_view
+from residuum.data.look import readable
+from residuum.data.open import open_data
+from residuum.data.threads import in_threads
+from residuum.engines.choose import open_engine
+from residuum.errors import UserError
+from residuum.evaluation.evaluate import choose_split, evaluate, protocol
+from residuum.evaluation.metrics import judge
+from residuum.records.evaluation import DataEvaluation
+from residuum.records.model import View
+from residuum.runs import MODEL, exported_file
+from residuum.settings import EvaluateSettings
+
+
+def evaluate_run_or_export(settings: EvaluateSettings) -> DataEvaluation:
+    """Judge a run, a model file or an export: see `evaluate` and `evaluate_export`."""
+    place = None if settings.run is None else Path(settings.run)
+    if place is None or (place / MODEL).is_file() or not exported_file(place):
+        return evaluate(settings)
+    return evaluate_export(place, settings)
+
+
+def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
+    """Judge the answers that an export's engine gives, in the precision that it was exported in if not told otherwise.
+
+    An export does not say which pictures its training saw: of data without a split to judge on, all are judged.
+
+    Raises:
+        UserError: it cannot be opened; no data are named, or have classes that it does not know, or no such split; or
+            something is asked that needs the net.
+    """
+    _refuse_what_needs_the_net(export, settings)
+    opened = open_engine(export, "auto", settings.precision, settings.device, settings.threads)
+    data, digest = _open_data(settings, opened.model.classes)
+    name, split = choose_split(data, data.train, data.validation, settings.split)
+    if name == "train":
+        say("an export does not say which pictures it was trained on: they may be among these")
+    view = opened.model.view
+    batches = _views(split.pictures, view, settings.batch_size)
+    answers = np.concatenate([opened.engine(views).probabilities for views in batches])
+    how = protocol(view, view.views)
+    return DataEvaluation(
+        **structs.asdict(judge(answers, split.labels, opened.model.classes, split=name, protocol=how)),
+        data=str(settings.data),
+        fingerprint=digest,
+        same_data_as_training=None,
+        models=(opened.model.name,),
+        engine=opened.engine.name,
+        precision=opened.engine.precision,
+    )
+
+
+def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None:
+    if ranks.launched() > 1:
+        raise UserError(f"{export} is an export, which one process judges", "", "call it without torchrun")
+    if settings.data is None:
+        raise UserError(
+            f"on which pictures should {export} be judged?",
+            "an export does not say where pictures of its classes lie",
+            f"name a data set, as in: residuum evaluate {export} DATA",
+        )
+    asked = {"--with": settings.with_, "--views": settings.views, "--workers": settings.workers is not None}
+    whys = {
+        "--with": "an export is judged alone",
+        "--views": "an export holds how each picture is shown",
+        "--workers": "pictures for an export are decoded in threads",
+    }
+    for flag, told in asked.items():
+        if told:
+            mend = f"leave it out, or give the run or model file that {export} was exported from"
+            raise UserError(f"{flag} needs the net", whys[flag], mend)
+
+
+def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[ImageData, str]:
+    """Open the data named, their classes numbered as the export's, some of which may be missing; and a fingerprint."""
+    columns = ColumnNames(settings.image_column, settings.label_column)
+    data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
+    data = readable(data, skip_broken=True) if settings.skip_broken else data
+    return numbered_as(data, classes), fingerprint(data)
+
+
+# --- what an engine is shown ----------------------------------------------------------------------
+
+
+def _views(pictures: Pictures, view: View, batch_size: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the views of so many pictures at a time, in order."""
+    for start in range(0, len(pictures), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(pictures)))
+        yield views_of(Subset(pictures, rows), view)
+
+
+def views_of(pictures: Pictures, view: View) -> NDArray[np.uint8]:
+    """Return the views, (N, S, S, 3), that the net sees."""
+
+    def some(rows: range) -> list[Pixels]:
+        return [cut(decode(pictures.encoded(row), pictures.name(row), span=view.greys), view) for row in rows]
+
+    found = [each for chunk in in_threads(len(pictures), some) for each in chunk]
+    return np.stack(found) if found else np.zeros((0, view.image_size, view.image_size, 3), np.uint8)
+
+
+def cut(picture: Pixels, view: View) -> Pixels:
+    """Return the view (S, S, 3) of a decoded picture."""
+    return evaluation_view(picture, view.image_size, view.resize_to, view.interpolation)

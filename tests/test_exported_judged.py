@@ -1,0 +1,181 @@
+"""`evaluate` of an export: its engine's answers score what the net's own do, and what needs the net is refused."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_start import SPEC, coloured_noise
+
+import residuum
+from residuum import runs
+from residuum.choices import ExportTarget
+from residuum.data.open import open_data
+from residuum.data.preprocess import Preprocessing, normalise, weighted
+from residuum.errors import UserError
+from residuum.evaluation.exported import views_of
+from residuum.exporting.export import export
+from residuum.loading import save_classifier
+from residuum.models.resnet import ResNet
+from residuum.outward_settings import ExportSettings
+from residuum.printing import print_evaluation
+from residuum.records.evaluation import DataEvaluation
+from residuum.records.model import Provenance, View
+from residuum.settings import EvaluateSettings
+
+for package in ("onnx", "onnxruntime", "openvino"):
+    pytest.importorskip(package, reason=f"{package} is not installed")
+
+DIGITS = tuple("0123456789")
+ENGINES: Mapping[ExportTarget, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net for digits, its last layer fitted by least squares: it sees a part of each, also at half its side."""
+    torch.manual_seed(0)
+    how = Preprocessing(16, 18, np.full(3, 80, np.float32), np.full(3, 90, np.float32), "bicubic", "halved")
+    net = ResNet(replace(SPEC, num_classes=10)).eval()
+    fit(net, how)
+    path = tmp_path_factory.mktemp("run") / "ten.safetensors"
+    save_classifier(path, net, net.spec, DIGITS, how, Provenance())
+    return path
+
+
+@torch.inference_mode()
+def fit(net: ResNet, how: Preprocessing) -> None:
+    digits = open_data("digits").train
+    view = View(image_size=how.image_size, resize_to=how.resize_to, interpolation=how.interpolation)
+    images = normalise(torch.from_numpy(views_of(digits.pictures, view)), how)
+    seen = torch.stack([weight * net.features(one) for weight, one in weighted(images, how.views)]).sum(0)
+    wanted = 10 * torch.nn.functional.one_hot(torch.from_numpy(digits.labels), 10).float()
+    found = torch.linalg.lstsq(torch.cat([seen, torch.ones(len(seen), 1)], 1).double(), wanted.double()).solution
+    net.fc.weight.copy_(found[:-1].T)
+    net.fc.bias.copy_(found[-1])
+
+
+@pytest.fixture(scope="module")
+def exports(model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[ExportTarget, Path]:
+    out = tmp_path_factory.mktemp("exports")
+    every = {"model": model, "data": "digits", "threads": 1, "pictures": 50}
+    return {to: export(ExportSettings(to=to, out=out / to, **every)).path for to in ENGINES}
+
+
+def seven_and_two(root: Path) -> Path:
+    return coloured_noise(root, {"7": (220, 40, 40), "2": (40, 40, 220)}, 9, 20)
+
+
+def assert_alike(found: DataEvaluation, own: DataEvaluation) -> None:
+    assert found.confusion == own.confusion
+    assert (found.top1, found.top5, found.macro_f1) == (own.top1, own.top5, own.macro_f1)
+    assert (found.loss, found.ece.value) == pytest.approx((own.loss, own.ece.value), rel=1e-3)
+    same = [(one.split, one.protocol, one.images, one.fingerprint, one.models, one.data) for one in (found, own)]
+    assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("to", ENGINES)
+def test_an_export_scores_what_its_net_scores(
+    to: ExportTarget, exports: dict[ExportTarget, Path], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = residuum.evaluate(model, "digits", threads=1)
+    found = residuum.evaluate(exports[to], "digits", threads=1, batch_size=70)
+    assert 0.5 < own.top1.value < 1  # so that there is something to tell
+    assert own.images > 3 * 70
+    assert_alike(found, own)
+    assert (found.engine, found.precision, found.same_data_as_training) == (ENGINES[to], "float32", None)
+    assert own.engine is own.precision is None
+    print_evaluation(EvaluateSettings(exports[to], "digits"), found, False)
+    said = capsys.readouterr()
+    assert f"computed by {ENGINES[to]} in float32" in said.out + said.err
+    assert f"top-1    {own.top1.value:.2%}" in said.out
+
+
+def test_classes_are_told_by_their_names(
+    exports: dict[ExportTarget, Path], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = seven_and_two(tmp_path / "some")
+    own = residuum.evaluate(model, folder, threads=1)
+    capsys.readouterr()
+    found = residuum.evaluate(exports["onnx"] / "model.onnx", folder, threads=1)
+    assert_alike(found, own)
+    assert [one.images for one in found.per_class] == [9 * (name in "27") for name in DIGITS]
+    coloured_noise(tmp_path / "some", {"owl": (40, 220, 40)}, 2, 20)
+    with pytest.raises(UserError, match="does not know all classes") as refusal:
+        residuum.evaluate(exports["onnx"], folder)
+    assert "owl" in refusal.value.why
+
+
+def test_pictures_that_training_may_have_seen_are_told(
+    exports: dict[ExportTarget, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from residuum.evaluation import exported
+
+    said: list[str] = []
+    monkeypatch.setattr(exported, "say", said.append)
+    assert residuum.evaluate(exports["onnx"], seven_and_two(tmp_path / "all"), threads=1).split == "train"
+    assert said == ["an export does not say which pictures it was trained on: they may be among these"]
+    shutil.copytree(tmp_path / "all", tmp_path / "cut" / "train")
+    shutil.copytree(tmp_path / "all", tmp_path / "cut" / "test")
+    assert residuum.evaluate(exports["onnx"], tmp_path / "cut", threads=1).split == "test"
+    assert len(said) == 1
+    with pytest.raises(UserError, match="has no validation split"):
+        residuum.evaluate(exports["onnx"], tmp_path / "cut", split="validation")
+
+
+def test_broken_pictures_are_left_out_where_that_is_asked(exports: dict[ExportTarget, Path], tmp_path: Path) -> None:
+    folder = seven_and_two(tmp_path / "all")
+    (folder / "2" / "3.png").write_bytes((folder / "2" / "3.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"3\.png"):
+        residuum.evaluate(exports["onnx"], folder, threads=1)
+    assert residuum.evaluate(exports["onnx"], folder, threads=1, skip_broken=True).images == 17
+
+
+def test_a_file_that_does_not_say_its_classes_is_refused(exports: dict[ExportTarget, Path], tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.load(exports["onnx"] / "model.onnx")
+    del graph.metadata_props[:]
+    onnx.save(graph, tmp_path / "model.onnx")
+    with pytest.raises(UserError, match="was not exported by residuum") as refusal:
+        residuum.evaluate(tmp_path, "digits")
+    assert refusal.value.why == "it does not say what its classes are"
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ({"data": None}, "on which pictures should"),
+        ({"with_": (Path("other"),)}, "--with needs the net"),
+        ({"views": ("single",)}, "--views needs the net"),
+        ({"workers": 2}, "--workers needs the net"),
+        ({"device": "cuda"}, "--device cuda: onnxruntime computes on processors here"),
+        ({"precision": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_what_an_export_cannot_do_is_refused(
+    told: dict[str, Any], what: str, exports: dict[ExportTarget, Path]
+) -> None:
+    with pytest.raises(UserError, match=what) as refusal:
+        residuum.evaluate(exports["onnx"], **{"data": "digits", **told})
+    assert "--engine" not in (refusal.value.mend or "")  # evaluate has no such setting
+
+
+def test_torchrun_is_refused(exports: dict[ExportTarget, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="one process judges"):
+        residuum.evaluate(exports["onnx"], "digits")
+
+
+def test_a_run_that_holds_an_export_too_is_judged_by_its_net(
+    exports: dict[ExportTarget, Path], model: Path, tmp_path: Path
+) -> None:
+    shutil.copy(model, tmp_path / runs.MODEL)
+    shutil.copy(exports["onnx"] / "model.onnx", tmp_path)
+    assert residuum.evaluate(tmp_path, "digits", views=("single",), threads=1).engine is None
+    with pytest.raises(UserError, match="is an export"):  # it cannot be averaged with a net
+        residuum.evaluate(tmp_path, "digits", with_=(exports["onnx"],))
