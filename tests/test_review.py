@@ -331,6 +331,8 @@ def test_the_page_of_a_review_is_chinese_within_its_sentences_too(
 ) -> None:
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="row"><bdi>precision</bdi></th>' in page  # a flag's name, not the metric
+    assert "精确率</th><td><bdi>float32" not in page
     assert run.review is not None
     assert {one.kind for one in run.review.findings} >= {"label", "copies", "unlike"}
     bare = re.sub(r"<(style|script|bdi|code|pre)\b.*?</\1>|<[^>]*>|\u2068[^\u2069]*\u2069", "\n", page, flags=re.DOTALL)
