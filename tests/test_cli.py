@@ -181,6 +181,16 @@ def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> No
     assert said == ["reading: 33%", "reading: 100%, took 0 s"]
 
 
+def test_progress_is_said_now_and_then_and_its_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    said, now = list[str](), iter([0.0, 1.0, 10.0, 11.0, 40.0, 99.0])  # a clock may begin at nought
+    monkeypatch.setattr("residuum.console.say", said.append)
+    monkeypatch.setattr("residuum.console.time", SimpleNamespace(monotonic=lambda: next(now)))
+    tell = show_progress("reading")
+    for done in (20, 30, 40, 50, 100, 100):
+        tell(done, 100)
+    assert said == ["reading: 20%", "reading: 40%, ETA 0:30", "reading: 100%, took 0:40"]
+
+
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(residuum.UserError):
         command(["train", "/no/such/place", "--debug"], capsys, monkeypatch)

@@ -17,6 +17,8 @@ import torch
 import torchvision
 from PIL import Image
 
+from residuum.data.digits import digits
+
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md"]
 PAGES += sorted(
@@ -85,7 +87,6 @@ def place(tmp_path: Path) -> Path:
     photographs(tmp_path / "PHOTOS")
     photographs(tmp_path / "FOLDER")
     (tmp_path / "PICTURE").write_bytes((tmp_path / "PHOTOS" / "cat" / "0.jpg").read_bytes())
-    Image.new("L", (8, 8), 128).save(tmp_path / "scan.png")
     theirs = torchvision.models.ResNet(torchvision.models.resnet.Bottleneck, [1, 1, 1, 1])
     torch.save(theirs.state_dict(), tmp_path / "FILE")
     return tmp_path
@@ -144,6 +145,23 @@ def test_what_a_page_shows_works(page: str, place: Path, monkeypatch: pytest.Mon
                 assert "the run in RUN has finished" in done.stderr, f"{line}\n{done.stderr}"
                 continue
             assert done.returncode == 0, f"{line}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/page.md"])
+def test_the_digit_that_a_page_writes_is_one_that_the_net_did_not_learn(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for told in (page, page.replace("docs/", "docs/zh/").replace("README.", "README.zh.")):
+        (block,) = [lines[0] for kind, lines in blocks(told) if kind == "python" and ".save(" in lines[0]]
+        trains = r"^(import residuum|run = |classifier = |print\().*\n"  # what is left reads and writes the digit
+        exec(re.sub(trains, "", block, flags=re.MULTILINE), {})
+        written = np.asarray(Image.open("scan.png"))
+        test = digits().test
+        row = [test.pictures.name(row) for row in range(len(test))].index("scan 5")
+        assert np.array_equal(written, test.pictures.encoded(row))
+        assert test.labels[row] == 5
+        (tmp_path / "scan.png").unlink()
 
 
 def test_the_other_language_shows_the_same() -> None:

@@ -47,11 +47,11 @@ from residuum.evaluation.unseen import read_unseen
 from residuum.loading import load, save_classifier
 from residuum.prediction.predict import predict
 from residuum.records.review import Finding, Review, Shown
-from residuum.reporting import template, trust_view
+from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds, softmax
-from residuum.training.review import _answers, review
+from residuum.training.review import _answers, _told, review
 from residuum.training.run import train
 from residuum.training.trust import calibrated
 
@@ -282,6 +282,7 @@ def test_a_run_is_reviewed_over_all_pictures_and_its_pictures_are_left_alone(run
     (wrong, *_), together = found.of_kind("label"), {one.pictures[0].name for one in found.of_kind("label")}
     assert wrong.pictures[0].name == "train/blue/wrong.png"
     assert wrong.suggested == "red"
+    assert [wrong.reason[start:end] for start, end in wrong.named] == ["blue", "red", "blue"]
     assert len(together) < 8
     same, mirrored = found.of_kind("copies")
     assert {one.name for one in same.pictures} == {"train/red/3.png", "train/red/again.png"}
@@ -330,6 +331,8 @@ def test_the_page_of_a_review_is_chinese_within_its_sentences_too(
 ) -> None:
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="row"><bdi>precision</bdi></th>' in page  # a flag's name, not the metric
+    assert "精确率</th><td><bdi>float32" not in page
     assert run.review is not None
     assert {one.kind for one in run.review.findings} >= {"label", "copies", "unlike"}
     bare = re.sub(r"<(style|script|bdi|code|pre)\b.*?</\1>|<[^>]*>|\u2068[^\u2069]*\u2069", "\n", page, flags=re.DOTALL)
@@ -339,7 +342,7 @@ def test_the_page_of_a_review_is_chinese_within_its_sentences_too(
 def test_all_findings_of_a_kind_are_on_the_page_or_counted() -> None:
     def page_of(count: int) -> str:
         shown_there = Shown(split="train", name="x", label="under red")
-        one = Finding(kind="unlike", score=0.0, reason="under under red", pictures=(shown_there,))
+        one = Finding(kind="unlike", score=0.0, reason="under under red", named=((6, 15),), pictures=(shown_there,))
         found = trust_view.groups(Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(one,)))
         assert found[0][2][0].reason == "under \u2068under red\u2069"
         parts = template._environment().get_template("trust.html")
@@ -349,6 +352,29 @@ def test_all_findings_of_a_kind_are_on_the_page_or_counted() -> None:
     assert page_of(28).count('<span class="truth">') == 28
     assert "in review.csv" not in page_of(28)
     assert "And 3 more, in review.csv." in page_of(203)
+
+
+def test_classes_are_named_where_a_reason_says_so_whatever_they_are_called() -> None:
+    """Each of these stood in a sentence of ours where a pattern would have taken it for a word of the sentence."""
+    for names in (("and", "of"), ("under", "a, b; c"), ("\u202ered", "1 of its 10")):
+        told = _told("stands under ", names[0], ", and ", names[1], " 3.0%; 1 of 10 under ", names[0])
+        one = Finding(kind="label", score=0.0, pictures=(), **told)
+        assert one.reason == f"stands under {names[0]}, and {names[1]} 3.0%; 1 of 10 under {names[0]}"
+        first, other = (wording.isolated(name) for name in names)
+        assert trust_view._in_words(one).reason == f"stands under {first}, and {other} 3.0%; 1 of 10 under {first}"
+
+
+def test_a_review_of_0_1_0_holds_whole_sentences_and_is_shown(run: runs.RunRecord, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    content = json.loads((run.path / runs.REVIEW).read_text(encoding="utf-8"))
+    for one in content["findings"]:
+        del one["named"]
+    (tmp_path / "run" / runs.REVIEW).write_text(json.dumps(content), encoding="utf-8")
+    page = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
+    assert "stands under blue, which was given" in page
+    assert "stands under \u2068blue\u2069, which was given" in write_report(
+        [run.path], tmp_path / "new.html"
+    ).read_text(encoding="utf-8")
 
 
 def test_answers_out_of_fold_lie_in_the_run_and_damage_is_seen(run: runs.RunRecord, tmp_path: Path) -> None:

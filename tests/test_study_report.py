@@ -19,6 +19,7 @@ from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_label
 from page_reading import Page, in_browser, leaves
 from study_words import NAMES, left_in_english
 
+from residuum import verbs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.study import Line, Lines, StudyRecord
@@ -30,6 +31,7 @@ from residuum.reporting.study_chinese import in_chinese
 from residuum.reporting.study_drawable import MOST_CELLS
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
 from residuum.reporting.study_wording import quantity_words
+from residuum.settings import StudySettings
 from residuum.studies.frame import quantity
 
 STORED = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
@@ -64,6 +66,22 @@ def test_it_is_written_into_the_folder(tmp_path: Path) -> None:
     first = (tmp_path / "report.html").read_bytes()
     other = write_report([tmp_path], tmp_path / "again.html")  # the verb `report` knows such folders too
     assert other.read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["degradation", "shortcut-options", "loss-surface"])
+def test_the_command_prints_the_answer_and_the_words_of_the_record(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = STUDIES[name]()
+    folder = leave(tmp_path, content)
+    verbs.study.show(StudySettings(), [{**content, "folder": str(folder)}], False)
+    printed = " ".join(capsys.readouterr().out.split())
+    examined = content["examined"]
+    answer = f"what was found in {examined}" if examined else content["verdict"]["answer"]
+    assert printed.startswith(f"{content['name']} {answer} at scale quick")
+    for words in (content["measured"]["en"], content["pictures"] or "", str(folder / "report.html")):
+        assert " ".join(words.split()) in printed
+    assert ("Holds: " in printed) == (examined is None)
 
 
 def test_nothing_is_loaded_and_only_our_script_runs(each: Page) -> None:

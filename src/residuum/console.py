@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 SECONDS_BETWEEN = 5.0
 
@@ -113,17 +113,19 @@ def _nowhere() -> TextIO:
 def show_progress(doing: str) -> Callable[[int, int], None]:
     """Return a function of (done, total) that says at once what is being done, then how far it is now and then, and
     that it is done."""
-    last, began, before, is_done = float("-inf"), 0.0, 0, False
+    state: Literal["new", "going", "done"] = "new"
+    began, before, last = 0.0, 0, 0.0
 
     def tell(done: int, total: int) -> None:
-        nonlocal last, began, before, is_done
+        nonlocal state, began, before, last
         now = time.monotonic()
-        if last == float("-inf"):
-            began, before = now, done
-        if done >= total > before and not is_done and last > float("-inf"):
-            is_done = True
+        if state == "new":
+            state, began, before, last = "going", now, done, now
+            say(f"{doing}: {done / max(total, 1):.0%}")
+        elif state == "going" and done >= total > before:
+            state = "done"
             say(f"{doing}: 100%, took {duration(now - began)}")
-        elif now - last >= SECONDS_BETWEEN and not is_done:
+        elif state == "going" and now - last >= SECONDS_BETWEEN:
             left = f", ETA {duration((now - began) / (done - before) * (total - done))}" if done > before else ""
             say(f"{doing}: {done / max(total, 1):.0%}{left}")
             last = now

@@ -308,9 +308,9 @@ def _print_explained(explanation: Explanation) -> None:
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
     """Print the list of studies, or what those that were run answered."""
-    from residuum.records.codec import from_json
-    from residuum.records.study import Verdict
-    from residuum.runs import REPORT
+    from residuum.records.codec import read_record
+    from residuum.records.study import StudyRecord
+    from residuum.runs import REPORT, STUDY
 
     if json:
         return print_json([{name: value for name, value in study.items() if name != "folder"} for study in found])
@@ -318,13 +318,13 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         for row in found:  # a star where a study can examine a given model
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
         return print("\n* takes --model, a run or model file of your own")
-    for study in found:
-        answer = f"what was found in {study['examined']}" if study["examined"] else study["verdict"]["answer"]
-        on = f", {study['pictures']}" if study.get("pictures") else ""
-        print(f"{study['name']:<20}{answer} at scale {study['scale']}{on}")
-        verdict = None if study["examined"] else from_json(study["verdict"], Verdict, study["name"])
-        lines = [study["measured"]["en"], *([verdict.why] if verdict and verdict.telling else [])]
-        for line in [*lines, Path(study["folder"]) / REPORT]:
+    for folder in (Path(study["folder"]) for study in found):
+        study = read_record(folder / STUDY, StudyRecord)
+        answer = f"what was found in {study.examined}" if study.examined else study.answer
+        on = f", {study.pictures}" if study.pictures else ""
+        print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
+        why = [study.verdict.why] if study.verdict and study.verdict.telling else []
+        for line in [study.measured.en, *why, folder / REPORT]:
             print(f"{'':<20}{line}")
     if found:
         print(f"index    {Path(settings.out) / 'index.html'}")

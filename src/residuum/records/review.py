@@ -103,6 +103,8 @@ class Finding(Record, frozen=True, kw_only=True):
     score: float
     """What the findings of a kind are ordered by: the lower, the surer."""
     reason: str
+    named: tuple[tuple[Count, Count], ...] = ()
+    """Where in `reason` names of classes begin and end, in order; of findings of 0.1.0 it is not known."""
     pictures: tuple[Shown, ...]
     suggested: str | None = None
     """The likeliest class, of a wrong label."""

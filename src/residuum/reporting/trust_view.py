@@ -1,7 +1,5 @@
 """What the page says of a run's pictures, and of what its head does not know."""
 
-import re
-
 from msgspec.structs import replace
 
 from residuum.records.review import Finding, FindingKind, HeadFit, Review
@@ -38,11 +36,11 @@ def groups(review: Review | None) -> list[tuple[str, str, list[Finding]]]:
 
 def _in_words(finding: Finding) -> Finding:
     """Set the classes in a finding's reason apart, which are somebody's names in a sentence of ours."""
-    names = {*finding.classes, *(one.label for one in finding.pictures), finding.suggested or ""} - {""}
-    longest_first = "|".join(re.escape(shown(name)) for name in sorted(names, key=len, reverse=True))
-    named = rf"(?:(?<=under )|(?<=and )|(?<=of )|(?<=: )|(?<=, ))(?:{longest_first})(?=[ ,;]|$)"
-    reason = shown(finding.reason)
-    return replace(finding, reason=re.sub(named, lambda name: isolated(name[0]), reason) if names else reason)
+    said, behind = "", 0
+    for start, end in finding.named:
+        said += finding.reason[behind:start] + isolated(finding.reason[start:end])
+        behind = end
+    return replace(finding, reason=said + shown(finding.reason[behind:]) if behind < len(finding.reason) else said)
 
 
 def doubt_chart(head: HeadFit) -> list[Picture]:

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -170,14 +171,9 @@ def _findings(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Fin
     classes = pictures.classes
     for one in alike_classes(answered[1], pictures.labels[answered[0]]):
         names = classes[one.first], classes[one.second]
-        yield Finding(
-            kind="classes",
-            score=one.right,
-            reason=f"of {one.pictures} pictures of {' and '.join(names)} {one.right:.0%} are told right, the mean of "
-            "both classes, where only these two may be chosen; chance gives half",
-            pictures=(),
-            classes=names,
-        )
+        right = f" {one.right:.0%} are told right, the mean of both classes, where only these two may be chosen"
+        told = _told(f"of {one.pictures} pictures of ", names[0], " and ", names[1], f"{right}; chance gives half")
+        yield Finding(kind="classes", score=one.right, **told, pictures=(), classes=names)
 
 
 def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:
@@ -187,11 +183,12 @@ def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Findi
     for place, one in enumerate(doubted):
         label, suggested = pictures.classes[pictures.labels[one.row]], pictures.classes[one.suggested]
         agreeing = int((pictures.labels[near.rows[one.row]] == pictures.labels[one.row]).sum())
+        own = f", which was given {one.own:.1%}, and "
+        rest = f" {given[one.row][one.suggested]:.1%}; {agreeing} of its {near.rows.shape[1]} nearest stand under "
         yield Finding(
             kind="label",
             score=one.score,
-            reason=f"stands under {label}, which was given {one.own:.1%}, and {suggested} "
-            f"{given[one.row][one.suggested]:.1%}; {agreeing} of its {near.rows.shape[1]} nearest stand under {label}",
+            **_told("stands under ", label, own, suggested, rest, label),
             pictures=(pictures.shown(one.row, pictured=place < PICTURED),),
             suggested=suggested,
         )
@@ -209,12 +206,20 @@ def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
             pictures.shown(row, pictured=place < PICTURED and i < OF_A_GROUP) for i, row in enumerate(group.rows)
         )
         names, splits = dict.fromkeys(one.label for one in shown), dict.fromkeys(one.split for one in shown)
-        reason = "the same file" if group.score == 0 else "the same picture, or nearly"
+        parts = ["the same file" if group.score == 0 else "the same picture, or nearly"]
         if len(names) > 1:
-            reason += f"; under different classes: {', '.join(names)}"
+            parts[0] += "; under different classes: "
+            parts += [part for name in names for part in (name, ", ")]
+            parts[-1] = ""
         if len(splits) > 1:
-            reason += f"; in {' and '.join(splits)}: figures look too good"
-        yield Finding(kind="copies", score=group.score, reason=reason, pictures=shown)
+            parts[-1] += f"; in {' and '.join(splits)}: figures look too good"
+        yield Finding(kind="copies", score=group.score, **_told(*parts), pictures=shown)
+
+
+def _told(*parts: str) -> dict[str, Any]:
+    """Return a finding's reason, of whose parts every second is the name of a class, and where those names stand."""
+    places = [0, *accumulate(map(len, parts))]
+    return {"reason": "".join(parts), "named": tuple(zip(places[1::2], places[2::2], strict=False))}
 
 
 def _greys(loader: Loader, rows: range) -> NDArray[np.float32]:
