@@ -144,7 +144,7 @@ def test_what_python_is_told_wrong_is_one_error_that_says_what(call: Callable[[]
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_what_has_no_end_of_its_own(number: int, becomes: type[BaseException] | None) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match="^stopped$") as stop, stopped_by_signals():
+    with pytest.raises(Stopped, match=r"^stopped$") as stop, stopped_by_signals():  # noqa: PT012 - all of it may raise
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt:

@@ -311,7 +311,7 @@ def trim(settings: TrimSettings) -> Path:
 def models(settings: ModelsSettings) -> list[dict[str, Any]] | dict[str, list[str]]:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 
-    Examples: residuum models    residuum models resnet50 plain50 vgg16    residuum models resnet20 --plan
+    Examples: residuum models    residuum models resnet50 --stride-in 1x1    residuum models resnet20 --plan
     """
     if settings.plan:
         from residuum.models.plan import plans
