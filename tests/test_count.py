@@ -339,7 +339,7 @@ def test_another_number_of_classes_changes_the_last_layer_alone(name: str, class
 
 
 def test_a_changed_net_is_counted_anew() -> None:
-    """He et al. 2015, Table 1: 3.8e9 with the stride in the 1×1; torchvision's resnet50, its stride in the 3×3, 4.09."""
+    """He et al. 2015, Table 1: 3.8e9 with the stride in the 1×1; 4.09 in the 3×3, as torchvision's."""
     (usual,), (paper,) = (table(ModelsSettings(stride_in=where), ["resnet50"]) for where in (None, "1x1"))
     assert paper["parameters"] == usual["parameters"] == 25_557_032  # torchvision's metadata
     assert (round(paper["multiply_adds"] / 1e9, 3), round(usual["multiply_adds"] / 1e9, 2)) == (3.858, 4.09)
