@@ -338,6 +338,48 @@ def test_another_number_of_classes_changes_the_last_layer_alone(name: str, class
     assert {key: row[key] for key in counted} == counted
 
 
+def test_a_changed_net_is_counted_anew() -> None:
+    """He et al. 2015, Table 1: 3.8e9 with the stride in the 1×1; 4.09 in the 3×3, as torchvision's."""
+    (usual,), (paper,) = (table(ModelsSettings(stride_in=where), ["resnet50"]) for where in (None, "1x1"))
+    assert paper["parameters"] == usual["parameters"] == 25_557_032  # torchvision's metadata
+    assert (round(paper["multiply_adds"] / 1e9, 3), round(usual["multiply_adds"] / 1e9, 2)) == (3.858, 4.09)
+    assert usual["published"]
+    assert paper["published"] == []
+    (same,) = table(ModelsSettings(stride_in="3x3"), ["resnet50"])
+    assert same == usual
+
+
+@pytest.mark.parametrize(
+    ("shortcut", "more"),
+    [
+        ("B", 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64),  # two projections, each with BN
+        ("C", 9 * (16 * 16 + 2 * 16) + 16 * 32 + 8 * 32 * 32 + 9 * 2 * 32 + 32 * 64 + 8 * 64 * 64 + 9 * 2 * 64),
+    ],
+)
+def test_the_options_of_shortcuts_add_their_projections(shortcut: Any, more: int) -> None:
+    """He et al. 2015, sec. 3.3: A has no parameters, B projects where the width changes, C everywhere."""
+    (row,) = table(ModelsSettings(shortcut=shortcut), ["resnet56"])
+    assert row["parameters"] == 853_018 + more
+    assert row["shortcut"] == shortcut
+
+
+def test_choices_go_with_classes_size_and_stem() -> None:
+    asked = ModelsSettings(classes=100, blocks=(2, 2, 2), stem="deep")
+    (row,) = table(asked, ["resnet20"])
+    assert (row["depth"], row["blocks"], row["classes"], row["image_size"]) == (16, [2, 2, 2], 100, 224)
+    spec = named("resnet20", 100, blocks=(2, 2, 2), stem="deep")
+    assert row["parameters"] == parameters(ResNet(spec))
+
+
+def test_choices_need_a_name_of_the_family() -> None:
+    with pytest.raises(UserError, match="which net is changed"):
+        table(ModelsSettings(stride_in="1x1"))
+    with pytest.raises(UserError, match="vgg16 cannot be changed, but --shortcut was given"):
+        table(ModelsSettings(shortcut="C"), ["resnet56", "vgg16"])
+    with pytest.raises(UserError, match="cannot stride in a 1×1"):
+        table(ModelsSettings(stride_in="1x1"), ["resnet20"])
+
+
 def test_the_table_is_there_without_torch() -> None:
     asked = "from residuum.cli import app; app(['models']); import sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)

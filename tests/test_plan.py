@@ -75,6 +75,12 @@ def test_without_kernels_torch_computes_all() -> None:
         assert " torch " in line
 
 
+def test_the_plan_of_a_changed_net_has_its_layers() -> None:
+    (found,) = plan.plans(plan.ModelsSettings(("resnet20",), shortcut="B", blocks=(1, 1, 1), plan=True)).values()
+    assert "shortcut.conv" in "\n".join(found)
+    assert "block2" not in "\n".join(found)
+
+
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["residuum", "models", "resnet20", "--plan"])
     with suppress(SystemExit):

@@ -1,7 +1,11 @@
 """The server's connections: real sockets, to a server in a thread."""
 
 import contextlib
+import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -120,3 +124,62 @@ def test_what_comes_on_an_open_connection_while_the_server_ends_is_answered(plac
                 while more := one.recv(65_536):
                     answered += more
                 assert b"connection: close" in answered
+
+
+# --- signals to a process -----------------------------------------------------------------------
+
+NEVER_LOADED = """
+import time
+from residuum.cli import main
+from residuum.serving import service
+service.open_served = lambda *_: time.sleep(600)
+main()
+"""
+
+
+@contextlib.contextmanager
+def command(*words: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said_until(process: subprocess.Popen[str], wanted: str) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(wanted):
+            return line
+    raise AssertionError(f"{wanted} was not said")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("verb", [("serve",), ("show", "--no-browser")])
+def test_a_signal_while_models_are_loaded_ends_it_calmly(verb: tuple[str, ...], number: int, place: Path) -> None:
+    with command("-c", NEVER_LOADED, *verb, str(place), "--port", "0") as process:
+        said_until(process, "loading ")
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == ("", "stopped\n")
+        assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)])
+def test_a_second_signal_ends_a_request_under_way_without_a_fault(first: int, second: int, place: Path) -> None:
+    with command("-m", "residuum", "serve", str(place), "--port", "0", "--threads", "1") as process:
+        port = int(said_until(process, "listening ").rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(HEAD + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+            assert connection.recv(12) == b"HTTP/1.1 100"  # the request is being read
+            assert process.stdout is not None
+            process.send_signal(first)
+            while json.loads(line := process.stdout.readline())["event"] != "ending":
+                pass
+            process.send_signal(second)
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (128 + first, "stopped\n")
+        events = [json.loads(line) for line in out.splitlines()]
+        assert [one["event"] for one in events] == ["ending", "request", "stopped"], (line, events)
+        assert events[1]["status"] == 499

@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -22,7 +23,7 @@ from PIL import Image
 import residuum
 from residuum import setting_parts, version
 from residuum.cli import VERBS, _settings_of, main
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings, ServeSettings
 from residuum.plain_data import Range, as_json, asked, by_place, check_known, explicit, flag, read_off
@@ -38,7 +39,7 @@ from residuum.settings import (
     StudySettings,
     TrainSettings,
 )
-from residuum.verb import Verb
+from residuum.verb import Verb, stopped_by_signals
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "residuum"
@@ -137,6 +138,27 @@ def test_what_python_is_told_wrong_is_one_error_that_says_what(call: Callable[[]
     with pytest.raises(UserError) as error:
         call()
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("becomes", [KeyboardInterrupt, ImportError, None])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_what_has_no_end_of_its_own(number: int, becomes: type[BaseException] | None) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped, match=r"^stopped$") as stop, stopped_by_signals():  # noqa: PT012 - all of it may raise
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:
+            if becomes is not None:  # else swallowed, as some packages do while they are imported
+                raise becomes from None
+    assert stop.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_what_ends_by_itself_says_so_itself() -> None:
+    with pytest.raises(Stopped, match="all answered"), stopped_by_signals():
+        raise Stopped("all answered", 143)
+    with pytest.raises(ZeroDivisionError), stopped_by_signals():
+        print(1 / 0)
 
 
 # --- a training setting -------------------------------------------------------------------------

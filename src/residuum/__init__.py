@@ -332,10 +332,31 @@ def study(
 
 @for_people
 def model_table(
-    names: Sequence[str] = (), *, classes: int | None = None, image_size: int | None = None
+    names: Sequence[str] = (),
+    *,
+    classes: int | None = None,
+    image_size: int | None = None,
+    shortcut: Shortcut | None = None,
+    order: Order | None = None,
+    activation: Activation | None = None,
+    stride_in: StrideIn | None = None,
+    stem: Stem | None = None,
+    blocks: Sequence[int] | None = None,
+    widths: Sequence[int] | None = None,
+    groups: int | None = None,
+    squeeze: int | None = None,
+    projection_pool: bool | None = None,
+    dropout: float | None = None,
+    stochastic_depth: float | None = None,
+    zero_init: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Return depth, parameters and multiply-adds of the named nets, by default of all."""
-    rows = verbs.models.run(ModelsSettings(tuple(names), classes=classes, image_size=image_size))
+    """Return depth, parameters and multiply-adds of the named nets, by default of all, with what is given changed."""
+    rows = verbs.models.run(ModelsSettings(
+        tuple(names), classes=classes, image_size=image_size, shortcut=shortcut, order=order, activation=activation,
+        stride_in=stride_in, stem=stem, blocks=None if blocks is None else tuple(blocks),
+        widths=None if widths is None else tuple(widths), groups=groups, squeeze=squeeze,
+        projection_pool=projection_pool, dropout=dropout, stochastic_depth=stochastic_depth, zero_init=zero_init,
+    ))  # fmt: skip
     assert isinstance(rows, list)
     return rows
 

@@ -287,8 +287,8 @@ class NetSettings(NetChoices):
 
 
 @dataclass(frozen=True)
-class ModelsSettings(Settings):
-    """What `residuum models` can be told."""
+class ModelsSettings(NetChoices):
+    """What `residuum models` can be told: which nets, and what is changed of them."""
 
     names: tuple[str, ...] = ()
     """The nets to list. By default all."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
-from residuum.errors import UserError, nearest
+from residuum.errors import Stopped, UserError, nearest
 from residuum.version import installing
 
 P = ParamSpec("P")
@@ -81,6 +83,32 @@ def packages_of(name: str) -> Iterator[None]:
         if (error.name or "").startswith("residuum"):
             raise
         raise UserError(f"{name} needs the package {error.name}", "", installing("serve")) from error
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and Ctrl-C end what is begun here (Stopped, 143 or 130), even where an import swallows that or makes
+    another error of it."""
+    heard = list[int]()
+
+    def stop(number: int, _frame: object) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except BaseException as error:
+        if not heard or isinstance(error, Stopped):
+            raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if heard:
+        raise Stopped("stopped", 128 + heard[0])
 
 
 def refuse_taken(out: str | Path | None) -> None:

@@ -43,7 +43,7 @@ from residuum.settings import (
     TrainSettings,
     TrimSettings,
 )
-from residuum.verb import packages_of, refuse_existing, refuse_taken, verb
+from residuum.verb import packages_of, refuse_existing, refuse_taken, stopped_by_signals, verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -134,10 +134,10 @@ def serve(settings: ServeSettings) -> None:
 
     Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
     """
-    with packages_of("serve"):
-        from residuum.serving.run import serve as serve_models
-
-    serve_models(settings)
+    with stopped_by_signals():
+        with packages_of("serve"):
+            from residuum.serving.run import serve as serve_models
+        serve_models(settings)
 
 
 @verb(ShowSettings, lambda _settings, _result, _json: None, announced=True)
@@ -146,10 +146,10 @@ def show(settings: ShowSettings) -> None:
 
     Examples: residuum show RUN    residuum show model.safetensors --port 0
     """
-    with packages_of("show"):
-        from residuum.serving.show import show as show_model
-
-    show_model(settings)
+    with stopped_by_signals():
+        with packages_of("show"):
+            from residuum.serving.show import show as show_model
+        show_model(settings)
 
 
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))
@@ -311,7 +311,7 @@ def trim(settings: TrimSettings) -> Path:
 def models(settings: ModelsSettings) -> list[dict[str, Any]] | dict[str, list[str]]:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 
-    Examples: residuum models    residuum models resnet50 plain50 vgg16    residuum models resnet20 --plan
+    Examples: residuum models    residuum models resnet50 --stride-in 1x1    residuum models resnet20 --plan
     """
     if settings.plan:
         from residuum.models.plan import plans

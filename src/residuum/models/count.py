@@ -105,17 +105,19 @@ def activation_bytes(spec: NetSpec, image_size: int, batch: int) -> int:
     return _figures(spec, image_size, batch)[2]
 
 
-def costs(name: str, classes: int, image_size: int, batch: int) -> dict[str, int]:
+def costs(name: str, classes: int, image_size: int, batch: int, **choices: Any) -> dict[str, int]:
     """Count parameters, multiply-adds of one picture and activation bytes of a training step of a net by its name.
 
+    `choices` change a net of residuum's.
+
     Raises:
-        UserError: no net has this name, or it is torchvision's, which is not installed.
+        UserError: no net has this name, its choices contradict, or it is torchvision's, which is not installed.
     """
     if name in COMPARISON_NETS:
         images = torch.empty(batch, 3, image_size, image_size, device="meta")
         totals: tuple[int, ...] = _of_one_step(comparison_net(name, classes), images)
     else:
-        totals = _figures(named(name, classes), image_size, batch)
+        totals = _figures(named(name, classes, **choices), image_size, batch)
     return dict(zip(("parameters", "multiply_adds", "activation_bytes"), totals, strict=True))
 
 

@@ -22,6 +22,8 @@ from residuum.models.named import named
 from residuum.models.operations import OPERATIONS, TORCH, Operation
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.plain_data import asked
+from residuum.setting_parts import NetChoices
 from residuum.settings import ModelsSettings
 
 Forward = Callable[[Tensor], Tensor]
@@ -236,12 +238,13 @@ def plans(settings: ModelsSettings) -> dict[str, list[str]]:
     """Return the lines of each net that is named, as it would train on this machine.
 
     Raises:
-        UserError: none is named, or a name is unknown.
+        UserError: none is named, a name is unknown, or choices contradict.
     """
     if not settings.names:
         raise UserError("whose plan?", "", "residuum models resnet20 --plan")
-    compute, image_size = choose_compute(), settings.image_size
-    return {name: lines(named(name, settings.classes), compute, image_size) for name in settings.names}
+    compute, image_size, choices = choose_compute(), settings.image_size, asked(NetChoices, settings)
+    specs = {name: named(name, settings.classes, **choices) for name in settings.names}
+    return {name: lines(spec, compute, image_size) for name, spec in specs.items()}
 
 
 def lines(spec: NetSpec, compute: Compute, image_size: int | None = None) -> list[str]:

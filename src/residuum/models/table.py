@@ -16,6 +16,8 @@ from residuum.errors import UserError
 from residuum.models.comparison import COMPARISON_NETS, SMALLEST, installed
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.published import PUBLISHED
+from residuum.plain_data import asked, flag
+from residuum.setting_parts import NetChoices
 from residuum.settings import ModelsSettings
 
 COSTS = Path(__file__).with_name("costs.json")
@@ -28,9 +30,14 @@ def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str,
     `batch` pictures (128, or 32 large ones), and `published`, a list (see `Published`). `library` says whose net was
     counted: residuum's, or torchvision's.
 
+    Nets with choices are counted anew, and nothing was published of them.
+
     Raises:
-        UserError: a name is unknown, or a net of comparison cannot be built or see pictures so small.
+        UserError: a name is unknown; choices contradict, or no net is named for them; or a net of comparison has
+            choices, cannot be built, or cannot see pictures so small.
     """
+    if asked(NetChoices, settings) and not names:
+        raise UserError("which net is changed?", "", "residuum models resnet50 --stride-in 1x1")
     image_size = settings.image_size or 224  # there the costs of the nets of comparison are known
     comparable = image_size == 224 or (image_size >= SMALLEST and installed())
     everything = [*NAMED_NETS, *(COMPARISON_NETS if comparable else ())]
@@ -38,7 +45,8 @@ def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str,
 
 
 def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
-    row = _what_it_is(name)
+    choices = _changed(name, settings)
+    row = _what_it_is(name, choices)
     usual = row["classes"], row["image_size"]
     classes, image_size = settings.classes or usual[0], settings.image_size or usual[1]
     if name in COMPARISON_NETS and image_size < SMALLEST:
@@ -47,24 +55,36 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
             "its pooling leaves nothing of them",
             f"ask for --image-size {SMALLEST} or more",
         )
-    if image_size == usual[1]:
+    if image_size == usual[1] and not choices:
         costs = _with_classes(_written()[name], _features(name), classes - usual[0], row["batch"])
     else:
         from residuum.models.count import costs as count  # imports torch, which takes longer than all else
 
-        costs = count(name, classes, image_size, row["batch"])
-    published = [asdict(one) for one in PUBLISHED.get(name, ())]
+        costs = count(name, classes, image_size, row["batch"], **choices)
+    published = [] if choices else [asdict(one) for one in PUBLISHED.get(name, ())]
     return {**row, "classes": classes, "image_size": image_size, **costs, "published": published}
 
 
-def _what_it_is(name: str) -> dict[str, Any]:
+def _changed(name: str, settings: ModelsSettings) -> dict[str, Any]:
+    """Return the choices that make another net of this one (UserError: it has none)."""
+    choices = asked(NetChoices, settings)
+    if choices and name in COMPARISON_NETS:
+        raise UserError(
+            f"{name} cannot be changed, but {', '.join(map(flag, choices))} was given",
+            "nets of comparison are counted as they were published",
+            "name residual or plain nets alone",
+        )
+    return choices if choices and named(name, **choices) != NAMED_NETS[name] else {}
+
+
+def _what_it_is(name: str, choices: dict[str, Any]) -> dict[str, Any]:
     """Return a row without costs, at the usual number of classes, size of picture and batch."""
     large, small = (224, 32), (32, 128)
     row: tuple[Any, ...]
     if name in COMPARISON_NETS:
         row = ("torchvision", "none", None, [], COMPARISON_NETS[name].depth, 1000, *large)
     else:
-        spec = named(name)
+        spec = named(name, **choices)
         size = small if spec.stem in {"cifar", "whitening"} else large
         row = ("residuum", spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes, *size)
     keys = ("library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
@@ -97,7 +117,7 @@ def count_all() -> dict[str, dict[str, int]]:
     """Count every named net, and those of comparison, with its usual classes, size of picture and batch."""
     from residuum.models.count import costs
 
-    rows = map(_what_it_is, (*NAMED_NETS, *COMPARISON_NETS))
+    rows = [_what_it_is(name, {}) for name in (*NAMED_NETS, *COMPARISON_NETS)]
     return {row["model"]: costs(*(row[key] for key in ("model", "classes", "image_size", "batch"))) for row in rows}
 
 

@@ -56,7 +56,8 @@ def serve(settings: ServeSettings, ready: Callable[[str], None] = lambda address
     server = _Server(service, lambda: _say_ready(service, address, ready))
     server.run(sockets=[listening])
     log("stopped", signal=server.ended_by)
-    raise Stopped("stopped; every request that had come was answered", 128 + server.ended_by)
+    answered = "" if server.force_exit else "; every request that had come was answered"
+    raise Stopped(f"stopped{answered}", 128 + server.ended_by)
 
 
 def _say_ready(service: Service, address: str, ready: Callable[[str], None]) -> None:
@@ -125,6 +126,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.ready()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End; uvicorn leaves the app's own end out where it is asked a second time, and is then told of a fault."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Heed signals until the server has ended."""
@@ -153,7 +160,8 @@ class _Server(uvicorn.Server):
         """Take no more connections, answer what has come, and return; when asked a second time, at once."""
         log("ending", signal=number, waiting=len(self.service.desk.taken))
         self.force_exit = self.should_exit
-        self.ended_by, self.service.draining, self.should_exit = number, True, True
+        self.ended_by = self.ended_by or number
+        self.service.draining, self.should_exit = True, True
 
 
 class _Bounded(HttpToolsProtocol):
@@ -251,4 +259,5 @@ class _Log(logging.Handler):
     """What uvicorn has to say, as lines of our log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        log("server", level=record.levelname.lower(), message=record.getMessage())
+        if record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError):  # ended: a 499
+            log("server", level=record.levelname.lower(), message=record.getMessage())
