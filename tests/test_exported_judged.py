@@ -179,3 +179,8 @@ def test_a_run_that_holds_an_export_too_is_judged_by_its_net(
     assert residuum.evaluate(tmp_path, "digits", views=("single",), threads=1).engine is None
     with pytest.raises(UserError, match="is an export"):  # it cannot be averaged with a net
         residuum.evaluate(tmp_path, "digits", with_=(exports["onnx"],))
+
+
+def test_the_precision_that_was_asked_for_is_told(exports: dict[ExportTarget, Path]) -> None:
+    found = residuum.evaluate(exports["openvino"], "digits", threads=1, precision="bfloat16")
+    assert (found.engine, found.precision) == ("openvino", "bfloat16")
