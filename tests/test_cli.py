@@ -188,7 +188,7 @@ def test_progress_is_said_now_and_then_and_its_end_once(monkeypatch: pytest.Monk
     tell = show_progress("reading")
     for done in (20, 30, 40, 50, 100, 100):
         tell(done, 100)
-    assert said == ["reading: 20%", "reading: 40%, ETA 0:30", "reading: 100%, took 0:40"]
+    assert said == ["reading: 20%", "reading: 40%, ETA 30 s", "reading: 100%, took 40 s"]
 
 
 def test_debug_shows_where_it_happened(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

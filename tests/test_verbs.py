@@ -349,6 +349,8 @@ strict = true
 follow_imports = silent
 [mypy-torch.*,numpy.*,pyarrow.*,sklearn.*,PIL.*,simplejpeg.*,timm.*,torchvision.*,transformers.*]
 follow_imports = skip
+[mypy-sklearn.*]
+ignore_missing_imports = true
 """
 
 
