@@ -25,6 +25,7 @@ from residuum.data.class_names import natural_key
 from residuum.data.decode import decode
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
+from residuum.data.hub import SHORT_NAMES
 from residuum.data.open import open_data
 from residuum.data.parquet import open_parquet
 from residuum.errors import UserError
@@ -472,3 +473,11 @@ def test_what_is_not_there_is_said_to_be_not_there(tmp_path, monkeypatch, source
     make(tmp_path, "pets/cat/1.png")
     with pytest.raises(UserError, match=message):
         open_data(source)
+
+
+def test_a_folder_that_is_not_there_is_first_looked_for_by_its_path() -> None:
+    with pytest.raises(UserError) as refusal:
+        open_data("photographs")
+    assert refusal.value.mend == "check the folder's path; of data sets, choose from: " + ", ".join(
+        ["digits", *SHORT_NAMES]
+    )

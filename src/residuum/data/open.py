@@ -50,7 +50,8 @@ def open_data(
         existing_folder(source)  # a path to nothing: it says what is there instead
     if wanted is None:
         known = nearest(source, ["digits", *SHORT_NAMES])
-        raise UserError(f"there is no folder or data set {source!r}", f"seen from {Path.cwd()}", known)
+        mend = f"check the folder's path; of data sets, {known}"
+        raise UserError(f"there is no folder or data set {source!r}", f"seen from {Path.cwd()}", mend)
     folder = fetched_folder(source)
     if folder is None:
         _refuse_fetch(source, wanted, fetch_allowed)
