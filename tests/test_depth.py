@@ -784,6 +784,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "data": DATA_SHAPE,
         "protocol": "str",
         "latency_protocol": "str",
+        "share_waited": "float",
         "asked": {"keep": "float"},
         "curve": [point],
         "random": [{"draw": "int", "accuracy": ["float"], "accuracy_recalibrated": ["float"]}],

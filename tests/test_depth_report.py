@@ -385,7 +385,14 @@ def test_a_trim_that_was_interrupted(tmp_path: Path, reached: int) -> None:
     assert "has not chosen a net" in found.plain
     assert f"{reached} net" in found.plain
     assert "The nets were not timed." in found.plain
+
     assert len([row for row in found.rows(9) if row[0].isdigit()]) == reached
+
+
+@pytest.mark.parametrize(("share", "is_said"), [(0.66, True), (0.05, False), (None, False)])
+def test_a_trim_timed_while_others_computed_says_so(tmp_path: Path, share: float | None, is_said: bool) -> None:
+    found = page(tmp_path, fake_trim() | {"share_waited": share})
+    assert ("threads waited 66% of the time: times, and how many times as fast, may mislead" in found.plain) == is_said
 
 
 # --- names are text, damage is survived ---------------------------------------------------------

@@ -174,9 +174,10 @@ def _device(wanted: Device) -> Device:
     return wanted
 
 
-def say_if_busy(verb: str, began: float, waited: float) -> None:
-    """Say that times measured since then may mislead, where others computed meanwhile (see `machine.share_waited`)."""
+def say_if_busy(verb: str, began: float, waited: float) -> float:
+    """Say that times measured since then may mislead, where others computed; return `machine.share_waited`."""
     share = machine.share_waited(began, waited)
     if share > machine.BUSY:
         say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
         say(f"them the choice; call {verb} again when the machine is quiet")
+    return share

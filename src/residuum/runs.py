@@ -187,11 +187,8 @@ def model_path(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.exists():
-        raise UserError(
-            f"there is no run or model at {path}",
-            f"seen from {Path.cwd()}",
-            "check the path; weights that have a name: residuum weights list",
-        )
+        mend = "check the path; weights that have a name: residuum weights list"
+        raise UserError(f"there is no run or model at {path}", f"seen from {Path.cwd()}", mend)
     if (path / MODEL).exists():
         raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):

@@ -147,11 +147,13 @@ class Repaired(Record, frozen=True, kw_only=True):
     """The whole net's."""
 
 
-class Trim(Measured, frozen=True, kw_only=True, tag="trim"):
+class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
     """trim.json: accuracy against depth. One that was interrupted has no `chosen`."""
 
     latency_protocol: str
     """How the passes were timed; empty until they are."""
+    share_waited: float | None = None
+    """Share of the timing that threads waited for a core, as others computed; absent until timed and in older files."""
     asked: Target
     curve: tuple[Point, ...]
     """The whole net, then one block less each time."""

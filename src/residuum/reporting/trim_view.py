@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import mean
 
+from residuum.machine import BUSY
 from residuum.records.depth import Point, Repaired, Trim
 from residuum.reporting.depth_charts import random_at, random_means, trim_charts
 from residuum.reporting.depth_view import (
@@ -168,3 +169,9 @@ def _notes(found: Trim) -> Iterator[str]:
         )
     if not found.batches:
         yield "The nets were not timed."
+    if (found.share_waited or 0) > BUSY:
+        yield (
+            "While the nets were timed, others were computing and threads waited "
+            f"{found.share_waited:.0%} of the time: times, and how many times as fast, may mislead. "
+            "Call trim again when the machine is quiet."
+        )
