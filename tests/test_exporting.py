@@ -1,4 +1,4 @@
-"""Exports: what other programs compute from whole pictures is what the run answers; and which engine is fastest."""
+"""Exports: what other programs compute from whole pictures is what the run answers."""
 
 import ast
 import contextlib
@@ -22,7 +22,6 @@ import numpy as np
 import pytest
 import torch
 from browser import Tab
-from msgspec import structs
 from numpy.typing import NDArray
 from page_reading import in_browser
 from PIL import ExifTags, Image
@@ -37,17 +36,14 @@ from residuum.data.preprocess import Preprocessing
 from residuum.engines import with_openvino
 from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY
-from residuum.engines.kept import keep_choice
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
-from residuum.exporting import bench as benching
 from residuum.exporting import export as exporting
-from residuum.exporting.bench import bench
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
 from residuum.models.resnet import ResNet
-from residuum.outward_printing import print_bench, print_export
-from residuum.outward_settings import BenchSettings, ExportSettings
+from residuum.outward_printing import print_export
+from residuum.outward_settings import ExportSettings
 from residuum.records.codec import from_json, read_record
 from residuum.records.engines import Exported, Parity
 from residuum.records.model import Provenance
@@ -386,65 +382,7 @@ def test_agreement_is_bounded_by_answers_and_by_accuracy() -> None:
     assert refused(agreement("float32", own[:10], with_changed(1, 10), labels[:10])) is None  # one of few may go
 
 
-# --- the fastest ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benching, "SECONDS", 0.0)
-    monkeypatch.setattr(benching, "TIMES", 1)
-    installed = benching.versions()
-    monkeypatch.setattr(benching, "versions", lambda: {k: v for k, v in installed.items() if k != "nncf"})
-
-
-@pytest.mark.usefixtures("quick")
-def test_the_fastest_that_agrees_is_remembered(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
-    assert open_engine(model).engine.name == "torch"
-    times = iter([8, 8, 7, 7, 3, 3, 2, 2, 1, 1])
-    monkeypatch.setattr(benching, "_milliseconds", lambda *_: float(next(times)))
-    monkeypatch.setattr(benching, "refused", lambda found: "no" if found.precision == "bfloat16" else None)
-    found = bench(BenchSettings(model, data=pictures, threads=1))
-    assert [(one.engine, one.precision) for one in found.timings] == list(reversed([
-        ("torch", "float32"), ("torch", "bfloat16"), ("onnxruntime", "float32"), ("openvino", "float32"),
-        ("openvino", "bfloat16"),
-    ]))  # fmt: skip
-    assert (found.engine, found.precision) == ("openvino", "float32")
-    opened = open_engine(model)
-    assert (opened.engine.name, opened.engine.precision) == ("openvino", "float32")
-    assert open_engine(model, "torch").engine.name == "torch"
-    assert open_engine(model, precision="bfloat16").engine.name == "torch"  # that was not found to be the fastest
-    graph = next(tmp_path.glob("engines/*/float32.onnx"))
-    content = graph.read_bytes()
-    graph.write_bytes(content[:-100] + bytes(100))  # weights of 0 would answer, and wrongly
-    assert open_engine(model).engine.name == "openvino"
-    assert graph.read_bytes() == content
-    keep_choice(structs.replace(found, precision="int8"))  # of which nothing is kept
-    assert open_engine(model).engine.name == "torch"
-    next(tmp_path.glob("engines/*/choice-*.json")).write_text("{")
-    assert open_engine(model).engine.name == "torch"
-
-
-@pytest.mark.usefixtures("quick")
-def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
-    model: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
-    monkeypatch.setattr(benching, "_possible", lambda *_: [("torch", "float32"), ("torch", "bfloat16")])
-    monkeypatch.setattr(benching, "_milliseconds", lambda engine, *_: 9.0 if engine.precision == "float32" else 1.0)
-    for allowed, chosen, last in (
-        ((), "float32", f"to use   residuum bench {model} --allow bfloat16"),
-        (("bfloat16",), "bfloat16", f"to undo  residuum bench {model}"),
-        ((), "float32", f"to use   residuum bench {model} --allow bfloat16"),
-    ):
-        settings = BenchSettings(model, data=pictures, threads=1, allow=allowed)
-        print_bench(settings, found := bench(settings), False)
-        assert found.precision == chosen == open_engine(model).engine.precision
-        said = capsys.readouterr().out.splitlines()
-        assert said[-1] == last
-        assert "bound    answers that must stay: 98.0% in bfloat16; 0.5% of accuracy may go" in said
+# --- what is said of an export ---------------------------------------------------------------------
 
 
 def test_an_export_is_recognised_where_the_net_is_needed(exported: dict[str, ExportedModel]) -> None:
@@ -465,15 +403,6 @@ def test_what_uses_an_export_is_said(exported: dict[str, ExportedModel], capsys:
     said = capsys.readouterr().out
     assert f"next     python {folder / 'use_onnx.py'} PICTURE\n" in said
     assert f"residuum serve {folder}\n" in said
-
-
-@pytest.mark.usefixtures("quick")
-def test_without_pictures_only_float32_is_chosen_from(model: Path) -> None:
-    found = bench(BenchSettings(model, threads=1))
-    assert found.pictures == "noise"
-    assert {one.precision for one in found.timings if one.refused is None} == {"float32"}
-    assert found.precision == "float32"
-    assert all(one.agreement.same == 1.0 for one in found.timings if one.agreement)
 
 
 @pytest.mark.slow
