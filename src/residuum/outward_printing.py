@@ -114,7 +114,9 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
-    print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+    print(f"bound    {found.parity.least_same:.1%} of the likeliest classes must stay, on {found.parity.pictures}:")
+    print("         each whole picture resized by the file, held against the run's own answer to the view it cuts")
+    print(f"folder   {found.path}")
     folder = shlex.quote(str(found.path))
     print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
     if settings.to != "torch":  # whose files residuum does not open
