@@ -59,7 +59,9 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
         print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
         again = replace(settings, out=str(imported.path), classes="NAMES.txt")
         return print(f"next     {command_line('import', again)}")
-    return print(f"next     residuum evaluate {imported.path} DATA")
+    print(f"next     residuum evaluate {imported.path} DATA")
+    model = shlex.quote(str(imported.path))  # it knows no pictures of its own
+    return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")
 
 
 def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:

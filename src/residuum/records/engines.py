@@ -3,8 +3,6 @@
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-import msgspec
-
 from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
@@ -84,7 +82,7 @@ class EngineTiming(Record, frozen=True, kw_only=True):
     """None for torch in float32, which the others are held against, and for what was too slow to be asked."""
     refused: str | None
     """Why it is not chosen, however fast; None: it may be, where its precision is allowed."""
-    rounds: dict[Count, tuple[Milliseconds, ...]] = msgspec.field(default_factory=dict)
+    rounds: dict[Count, tuple[Milliseconds, ...]] = {}
     """The least time of a batch in each round, all engines in turn; fewer where it soon fell behind, none where it was
     refused."""
 
