@@ -82,7 +82,7 @@ class EngineTiming(Record, frozen=True, kw_only=True):
     """None for torch in float32, which the others are held against, and for what was too slow to be asked."""
     refused: str | None
     """Why it is not chosen, however fast; None: it may be, where its precision is allowed."""
-    rounds: dict[Count, tuple[Milliseconds, ...]] = {}
+    rounds: dict[Count, tuple[Milliseconds, ...]] = {}  # noqa: RUF012 - a record copies it
     """The least time of a batch in each round, all engines in turn; fewer where it soon fell behind, none where it was
     refused."""
 
