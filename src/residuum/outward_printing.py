@@ -172,9 +172,9 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     if (found.waited or 0) > BUSY:
         yield f"busy     others were computing, threads waited {found.waited:.0%} of the time: try anew when quiet"
     faster = next((one for one in able if one.precision not in allowed and 2 * one.won([used]) > rounds), None)
-    if faster:
-        won = f"in {faster.won([used])} of {rounds} rounds"
-        yield f"faster   {_way(faster)}, {won}, which changes answers by more than rounding"
+    if faster and faster.precision != "float32":
+        often = f"in {faster.won([used])} of {rounds} rounds"
+        yield f"faster   {_way(faster)}, {often}, which changes answers by more than rounding"
         yield f"to use   {command_line('bench', replace(settings, allow=(*settings.allow, faster.precision)))}"
     elif found.precision != "float32":
         yield f"to undo  {command_line('bench', replace(settings, allow=()))}"

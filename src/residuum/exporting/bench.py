@@ -138,8 +138,8 @@ def _tried(
         if why := _no_use(one, list(found.values()), real):
             found[name, precision] = replace(one, refused=why)
             continue
-        tell = partial(progress, total=total)
-        theirs = answers(_batches(views, number * len(views), tell), partial(_probabilities, engine))
+        batches = _batches(views, number * len(views), total, progress)
+        theirs = answers(batches, partial(_probabilities, engine))
         own = own if found else theirs
         found[name, precision] = _held(one, own, theirs, real) if found else one
     progress(total, total)
@@ -166,10 +166,12 @@ def _no_use(one: Tried, before: list[Tried], real: RealPictures | None) -> str |
     return None
 
 
-def _batches(views: NDArray[np.uint8], before: int, tell: Callable[[int], None]) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views in batches, and tell how many have been answered, those before them too."""
+def _batches(
+    views: NDArray[np.uint8], before: int, total: int, progress: Callable[[int, int], None]
+) -> Iterator[NDArray[np.uint8]]:
+    """Yield the views in batches, and tell how many of all have been answered, those before them too."""
     for start in range(0, len(views), BATCHES[-1]):
-        tell(before + start)
+        progress(before + start, total)
         yield views[start : start + BATCHES[-1]]
 
 

@@ -116,5 +116,4 @@ def decoded(pictures: Pictures, view: View) -> Iterator[list[Pixels]]:
 
 
 def _most(picture: Pixels) -> int:
-    height, width = picture.shape[:2]
-    return max(1, min(BATCH, PIXELS // (height * width)))
+    return max(1, min(BATCH, PIXELS * 3 // picture.size))
