@@ -24,6 +24,7 @@ def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
     if json:
         return print_json(found)
     print("\n".join(lines(found)))
+    print("trim     may begin with another block: it goes by the loss, BN working with each batch's statistics")
     print(f"report   {folder / REPORT}")
     return print(f"next     residuum trim {_named(settings.model, settings.data)}")
 
@@ -44,6 +45,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     if found.repaired and found.repaired.validation_accuracy is not None:
         accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
+    print(f"shown    {found.protocol}")
+    print("after    recalibrated: BN's statistics measured anew on training pictures, nothing trained")
     random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
     if random:
         print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
