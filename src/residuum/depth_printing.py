@@ -33,6 +33,7 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     """Print what was taken out and what that cost, from a trim's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Trim
+    from residuum.reporting.wording import counted
     from residuum.runs import MODEL, REPORT, TRIM
 
     found = read_record(folder / TRIM, Trim)
@@ -49,7 +50,7 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     print("after    recalibrated: BN's statistics measured anew on training pictures, nothing trained")
     random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
     if random:
-        print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
+        print(f"random   {sum(random) / len(random):.2%} on average of {counted(len(random), 'random choice')}")
     for size in found.batches[-1:]:
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
