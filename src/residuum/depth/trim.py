@@ -129,8 +129,11 @@ def _curve(work: Work) -> Iterator[Point]:
     ((name, value),) = asked(work.settings).items()
     say(
         f"measuring the whole curve, 1 to {most} of {sum(spec.blocks)} blocks out, the least harmful first; "
-        f"--{name.replace('_', '-')} {value:g} then chooses on it. Least harmful: by the loss, BN working with each "
-        "batch's statistics; recalibrated: with those measured anew on training pictures"
+        f"--{name.replace('_', '-')} {value:g} then chooses on it"
+    )
+    say(
+        "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
+        "anew on training pictures"
     )
     for cut in least_harmful_first(work.net, work.validation, compute, work.views):
         gone += [cut.deleted] if cut.deleted else []
