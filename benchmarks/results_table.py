@@ -29,7 +29,8 @@ def tables(page: str) -> str:
 
 def _front(words: dict[str, str]) -> str:
     """Return the short table: a figure of each kind."""
-    accuracy, (fast,), (few,) = _read("accuracy-*"), _read("fast"), _read("ants-bees-head")
+    accuracy, (fast,) = _read("accuracy-*"), _read("fast")
+    (few,), starter = _read("ants-bees-head"), _read("ants-bees-starter")[0]["summary"]["starter"]
     (speed,), (serve,) = _read("train-speed-resnet20"), _read("serve")
     (gpu,), (paper,) = _read("gpu-speed-resnet20"), _read("gpu-paper")
     share = serve["of_the_engine"]
@@ -44,6 +45,7 @@ def _front(words: dict[str, str]) -> str:
             fast["summary"]["accuracy"] | {"n": fast["summary"]["n"]},
             fast["summary"]["seconds"],
         ),
+        _front_row("ants_bees_starter.py", words["starter"], starter["accuracy"], starter["seconds"]),
         _front_row("ants_bees_head.py", words["head alone"], few["summary"]["accuracy"], few["summary"]["seconds"]),
         _row("train_speed.py", words["speed"].format(**speed), _ratio(speed["ratio"]), str(speed["rounds"]), "–"),
         _row(

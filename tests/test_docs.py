@@ -174,6 +174,13 @@ def known_flags() -> set[str]:
     return {name for one in commands for argument in one.assemble_argument_collection() for name in argument.names}
 
 
+@pytest.mark.parametrize("page", [*READMES, *PAGES])
+def test_a_page_whose_commands_want_a_picture_says_what_stands_there(page: str) -> None:
+    fenced = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    if "PICTURE" in "".join(fenced.findall(text_of(page))):
+        assert "PICTURE" in fenced.sub("", text_of(page))
+
+
 @pytest.mark.parametrize("page", [*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", *PAGES])
 def test_links_and_named_files_exist(page: str) -> None:
     text = text_of(page)

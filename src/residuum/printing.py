@@ -323,7 +323,7 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         answer = f"what was found in {study.examined}" if study.examined else study.answer
         on = f", {study.pictures}" if study.pictures else ""
         print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
-        why = [study.verdict.why] if study.verdict and study.verdict.telling else []
+        why = [study.why] if study.lacking else []
         for line in [study.measured.en, *why, folder / REPORT]:
             print(f"{'':<20}{line}")
     if found:

@@ -212,9 +212,9 @@ def _names(nets: Sequence[NetWithData], settings: EvaluateSettings) -> tuple[str
 
 
 def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str) -> Evaluation:
-    """Return the figures of a net on a split that goes by this name."""
-    answers = probabilities(net, loader, compute)
-    how = protocol(loader.preprocessing)
+    """Return the figures of a net, asked by its own views, on a split that goes by this name."""
+    views = loader.preprocessing.views
+    answers, how = probabilities(net, loader, compute, views), protocol(loader.preprocessing, views)
     return judge(answers, loader.split.labels, classes, split=split, protocol=how)
 
 
