@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.plain_data import command_line
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
@@ -53,9 +51,10 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     if not imported.spec.num_classes:
         return None
     if imported.unnamed:
-        print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
-        again = replace(settings, out=str(imported.path), classes="NAMES.txt")
-        return print(f"next     {command_line('import', again)}")
+        from residuum.loading import how_to_name
+
+        print("classes  have numbers for names: put their names into NAMES.txt, one a line, in this order")
+        return print(f"next     {how_to_name(imported.path)}")
     return print(f"next     residuum evaluate {imported.path} DATA")
 
 

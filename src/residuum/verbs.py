@@ -194,6 +194,7 @@ def import_weights(settings: ImportSettings) -> Imported:
 
     Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
     """
+    refuse_existing(settings.out, "a model is never written over another")
     from residuum.exchange.import_weights import import_weights as import_file
 
     return import_file(settings)
