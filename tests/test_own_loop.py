@@ -98,6 +98,8 @@ def test_a_net_of_ones_own_loop_is_judged_asked_taken_apart_and_exported() -> No
     assert [one.best for one in answered] == [DIGITS[int(row.argmax())] for row in wanted]
     exported = residuum.export(path, to="torch", data="digits", pictures=20, threads=1, out="exported")
     assert exported.parity.agreements[0].same == 1.0
+    card = residuum.card(path).read_text(encoding="utf-8")
+    assert "It was trained in a loop of its maker's own" in card
     assert residuum.lesion(path, "digits", images=20, threads=1, out="lesion").is_dir()
 
 

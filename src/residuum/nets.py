@@ -121,6 +121,6 @@ def save(
     from residuum.exchange.saving import save_net
 
     return save_net(net, SaveSettings(
-        path, classes=tuple(classes), mean=tuple(mean), std=tuple(std), image_size=image_size, resize_to=resize_to,
-        interpolation=interpolation,
-    ))  # type: ignore[arg-type]  # fmt: skip
+        path, classes=tuple(classes), mean=tuple(mean), std=tuple(std),  # type: ignore[arg-type] # checked as it is built
+        image_size=image_size, resize_to=resize_to, interpolation=interpolation,
+    ))  # fmt: skip

@@ -201,12 +201,13 @@ def print_models(settings: ModelsSettings, found: Sequence[dict[str, Any]] | dic
         )
     print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
     print("too, resnet…d one of the stem's three layers. Errors are of exactly these nets: the paper's ResNet-50 to")
-    print("152 and the authors' SE nets stride in the 1×1 (--stride-in 1x1). --json: all that was published of each")
+    print("152 and the authors' SE nets stride in the 1×1 (--stride-in 1x1). --json: protocol and source of each")
     return _print_published(found) if settings.names else None
 
 
 def _print_published(found: Sequence[dict[str, Any]]) -> None:
     """Print every published error of the nets, with what it is of and where it stands."""
+    print("" if any(row["published"] for row in found) else "\nNothing was published of exactly these nets.")
     for row in found:
         for one in row["published"]:
             top5 = "" if one["top5_error"] is None else f", top-5 {one['top5_error']:g} %"

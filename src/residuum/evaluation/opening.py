@@ -106,7 +106,7 @@ def open_with_data(
     if place is None:
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
-            "it was not trained here, so it has no data of its own",
+            "it was not trained by residuum here, so it names none of its own",
             f"name a data set, as in: residuum {call.format(classifier.file)}",
         )
     own = ColumnNames.of(classifier.about.settings)

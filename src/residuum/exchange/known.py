@@ -135,8 +135,8 @@ def _guess_of_own(spec: NetSpec) -> Guess:
     built = "as residuum.net builds such nets"
     why = {"mean": pictures, "std": pictures, "image_size": pictures, "resize_to": pictures, "interpolation": pictures}
     why |= {"stride_in": built, "zero_channels": built, "classes": _called(spec.num_classes)}
-    own = {"stride_in": spec.stride_in, "zero_channels": spec.zero_channels, "classes": numbered(spec.num_classes)}
-    return Guess(Known(**{**colours, **view, **own}), why)
+    own: dict[str, Any] = {**colours, **view, "stride_in": spec.stride_in, "zero_channels": spec.zero_channels}
+    return Guess(Known(**{**own, "classes": numbered(spec.num_classes)}), why)
 
 
 def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Known, list[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Published:
     data: str
     protocol: str
     source: str
-    choices: Mapping[str, str] = field(default_factory=dict)
+    choices: Mapping[str, Any] = field(default_factory=dict)
     """What of the named net the published one has otherwise."""
 
 
@@ -39,7 +40,7 @@ def _cifar(error: float, *, protocol: str, source: str, classes: int = 10) -> Pu
 
 
 def _imagenet(
-    top1: float, top5: float | None, *, protocol: str, source: str, choices: Mapping[str, str] = MappingProxyType({})
+    top1: float, top5: float | None, *, protocol: str, source: str, choices: Mapping[str, Any] = MappingProxyType({})
 ) -> Published:
     return Published(top1, top5, "ImageNet, validation", protocol, source, choices)
 
