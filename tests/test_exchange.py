@@ -1368,10 +1368,11 @@ def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.Ca
     Path("names.txt").write_text("x\ny\nz\n", encoding="utf-8")
     again = "residuum import ours.safetensors --out ours-named.safetensors --classes NAMES.txt"
     assert told(dict(net.state_dict())).endswith(f"next     {again}\n")
-    assert told(dict(filled(akamaster).state_dict())).endswith("evaluate ours.safetensors DATA\n")  # CIFAR-10's names
-    assert told(dict(net.state_dict()), classes="names.txt").endswith(
-        "next     residuum evaluate ours.safetensors DATA\n"
-    )
+    next_lines = "next     residuum evaluate ours.safetensors DATA\n"
+    next_lines += "         residuum bench ours.safetensors --data DATA\n"
+    next_lines += "         residuum export ours.safetensors --to onnx --data DATA\n"
+    assert told(dict(filled(akamaster).state_dict())).endswith(next_lines)  # CIFAR-10's names
+    assert told(dict(net.state_dict()), classes="names.txt").endswith(next_lines)
     assert told(headless(net)).endswith("next     residuum train DATA --start ours.safetensors\n")
 
 

@@ -183,9 +183,10 @@ def export(settings: ExportSettings) -> ExportedModel:
     Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
     """
     refuse_taken(settings.out)
-    from residuum.exporting.export import export as export_model
+    with stopped_by_signals():  # so that nothing half written is left
+        from residuum.exporting.export import export as export_model
 
-    return export_model(settings)
+        return export_model(settings)
 
 
 @verb(ImportSettings, outward_printing.print_imported, name="import")
@@ -194,7 +195,6 @@ def import_weights(settings: ImportSettings) -> Imported:
 
     Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
     """
-    refuse_existing(settings.out, "a model is never written over another")
     from residuum.exchange.import_weights import import_weights as import_file
 
     return import_file(settings)
