@@ -487,7 +487,7 @@ def test_weights_come_in_and_go_out(
     code, out, err = command(["import", source, "--out", model], capsys, monkeypatch)
     assert code == 0
     assert err.count("assumed: ") >= 2
-    assert f"residuum import {source} --out {model} --classes NAMES.txt" in out
+    assert f"residuum import {model} --out ours-named.safetensors --classes NAMES.txt" in out
     code, out, _ = command(["export-weights", model, "--layout", "torchvision", "--out", back], capsys, monkeypatch)
     assert code == 0
     assert str(back) in out

@@ -56,9 +56,10 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     if not imported.spec.num_classes:
         return None
     if imported.unnamed:
-        print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
-        again = replace(settings, out=str(imported.path), classes="NAMES.txt")
-        return print(f"next     {command_line('import', again)}")
+        from residuum.loading import how_to_name
+
+        print("classes  have numbers for names: put their names into NAMES.txt, one a line, in this order")
+        return print(f"next     {how_to_name(imported.path)}")
     print(f"next     residuum evaluate {imported.path} DATA")
     model = shlex.quote(str(imported.path))  # it knows no pictures of its own
     return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings, SweepSettings
+    from residuum.settings import (
+        EvaluateSettings,
+        ModelsSettings,
+        PredictSettings,
+        ReviewSettings,
+        StudySettings,
+        SweepSettings,
+    )
 
 
 def print_json(content: Any) -> None:
@@ -174,7 +181,7 @@ def _of(count: int | None, words: str) -> str:
     return f" ({_bytes(count)} {words})" if count else ""
 
 
-def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
+def print_models(settings: ModelsSettings, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
     """Print a line for each net: for one picture, and what its activations take in a training step; or its plan."""
     if json:
         return print_json(found)
@@ -193,7 +200,19 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {published}"
         )
     print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
-    return print("too, resnet…d one of the stem's three layers. --json: protocol and source of each published error")
+    print("too, resnet…d one of the stem's three layers. Errors are of exactly these nets: the paper's ResNet-50 to")
+    print("152 and the authors' SE nets stride in the 1×1 (--stride-in 1x1). --json: protocol and source of each")
+    return _print_published(found) if settings.names else None
+
+
+def _print_published(found: Sequence[dict[str, Any]]) -> None:
+    """Print every published error of the nets, with what it is of and where it stands."""
+    print("" if any(row["published"] for row in found) else "\nNothing was published of exactly these nets.")
+    for row in found:
+        for one in row["published"]:
+            top5 = "" if one["top5_error"] is None else f", top-5 {one['top5_error']:g} %"
+            words = f"top-1 {one['top1_error']:g} %{top5}, {one['data']}, {one['protocol']}"
+            print(f"{row['model']:<22}{words}; {one['source']}")
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------

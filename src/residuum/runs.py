@@ -360,7 +360,7 @@ def _made(path: Path) -> bool:
 
 
 def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
-    """Return where a new model file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
+    """Return where a new file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
 
     Raises:
         UserError: it exists, or lies below `pictures`.
