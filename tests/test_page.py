@@ -197,6 +197,7 @@ def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
     tab.wait("document.querySelectorAll('#split i').length === 4")
     assert "decoding" in tab.js("document.getElementById('split').ariaLabel")
     assert tab.js("document.getElementById('heat').naturalWidth") > 0
+    assert "never says that it is unsure" in tab.js("document.querySelector('#unsure.note:not([hidden])').textContent")
     assert HOSTILE in tab.js("document.getElementById('evidence').textContent")
     assert tab.js("document.getElementById('engine').textContent") == "torch, float32"
     monkeypatch.setattr(TorchEngine, "precision", "bfloat16")

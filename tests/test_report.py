@@ -583,6 +583,15 @@ def test_a_file_name_is_broken_at_its_parts(tmp_path: Path) -> None:
     assert "<bdi>val/<wbr>&lt;b&gt;/<wbr>25_<wbr>dcb.jpg</bdi>" in report(run).html
 
 
+def test_a_net_that_is_never_unsure_is_said_to_be(page: Page, tmp_path: Path) -> None:
+    said = "This net never says “unsure”"
+    assert said in page.text
+    assert "What does it not know?" in page.text
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    (run / "evaluation.json").unlink()
+    assert said not in Page(write_report([run]).read_text(encoding="utf-8")).text  # it may come yet
+
+
 def test_settings_and_data_are_listed(page: Page) -> None:
     rows = {row[0]: row[1] for row in page.cells if len(row) == 2}
     assert rows["recipe"] == "quick"

@@ -102,6 +102,7 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     )
     assert (reply["model"], reply["engine"], reply["precision"]) == ("small", "torch", "float32")
     assert set(reply["milliseconds"]) == {"decoding", "net", "rest"}
+    assert (reply["unsure"], reply["reason"]) == (None, "")  # it does not know what it was trained on
 
 
 def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:

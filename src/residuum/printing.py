@@ -265,7 +265,7 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
         else:
             if not answered:
                 top = len(one.classes)
-                say(f"computed by {one.engine} in {one.precision}")
+                say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
             answered += 1
             text = line(one, form, top)
         if printed:
@@ -275,6 +275,11 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     if len(bad) == 1 and not answered:
         raise bad[0].error
     _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+
+
+def _never_unsure(one: Answer) -> str:
+    known = one.unsure is not None
+    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
 def _say_unread(unread: Sequence[str], done: int) -> None:

@@ -26,8 +26,6 @@ export const look = guarded(async (blob, name, live = false, example = 0) => {
   const { found, milliseconds } = await ask("/v1/predict", { ...model(), top: most() }, blob, fault);
   if (!still()) return;
   state.predicted = found;
-  the("unsure").hidden = !found.unsure;
-  the("unsure").textContent = found.unsure ? t("unsure", { reason: found.reason }) : "";
   if (!state.names.includes(found.answers[0].class)) state.names = [found.answers[0].class];
   show();
   showTimes(milliseconds);

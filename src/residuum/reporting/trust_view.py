@@ -71,6 +71,17 @@ def doubt_words(head: HeadFit) -> list[str]:
     ]
 
 
+def no_doubt(record: RunRecord) -> str:
+    """Say why the net of a finished run never says "unsure", and how to get one that does; "" if it does."""
+    if record.head is not None or record.evaluation is None:
+        return ""
+    return (
+        "This net never says “unsure”: it names one of its classes whatever a picture shows, and does not know which "
+        "pictures are unlike those it was trained on. A net that begins with trained weights and is fitted to few "
+        "pictures does: residuum train DATA --start WEIGHTS --tune head."
+    )
+
+
 def review_words(record: RunRecord) -> str:
     """Say what was looked at, or how to."""
     if record.review is None:
