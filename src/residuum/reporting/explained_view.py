@@ -81,11 +81,11 @@ def _disagreement(heat: Sequence[Heat]) -> str:
 
 
 def _height(heat: Heat, other: Heat) -> float:
-    """Return how high a map is where another is highest, its own highest value being 1."""
-    values = heat.values or ((1.0,),)  # a map without its values is not held against another
-    return values[min(int(other.y * len(values)), len(values) - 1)][
-        min(int(other.x * len(values[0])), len(values[0]) - 1)
-    ]
+    """Return how high a map is where another is highest, its own highest value being 1; 1, too, where its values are not kept."""
+    if not heat.values:
+        return 1.0
+    row, column = (int(at * len(values)) for at, values in ((other.y, heat.values), (other.x, heat.values[0])))
+    return heat.values[min(row, len(heat.values) - 1)][min(column, len(heat.values[0]) - 1)]
 
 
 def _chart(one: ExplainedPicture, found: Explained, labels: list[str]) -> Markup:
