@@ -81,7 +81,7 @@ def _disagreement(heat: Sequence[Heat]) -> str:
 
 
 def _height(heat: Heat, other: Heat) -> float:
-    """Return how high a map is where another is highest, its own highest value being 1; 1, too, where its values are not kept."""
+    """Return how high a map is where another is highest, the map's highest value being 1; 1 where none are kept."""
     if not heat.values:
         return 1.0
     row, column = (int(at * len(values)) for at, values in ((other.y, heat.values), (other.x, heat.values[0])))
