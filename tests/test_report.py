@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.reporting import wording
+from residuum.reporting import comparison, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words
 
@@ -770,6 +770,22 @@ def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path)
         "depth": ["20", "20", "56"],
         "net.counts": ["3, 3, 3", "3, 3, 3", "9, 9, 9"],
     }
+
+
+def test_what_all_runs_share_stands_once(three: list[Path], tmp_path: Path) -> None:
+    found = report(*three, out=tmp_path / "all.html")
+    rows = [tuple(row) for row in found.cells if len(row) == 2]
+    alone = [tuple(row) for row in report(three[0], out=tmp_path / "one.html").cells if len(row) == 2]
+    assert rows.count(("lr", "0.1")) == alone.count(("lr", "0.1")) == 1
+    assert sum(row[0] == "fingerprint" for row in rows) == 1
+    assert {row for row in rows if row[0] == "depth"} == {("depth", "20"), ("depth", "56")}
+    assert len(rows) < 2 * len(alone)
+
+
+def test_what_one_run_alone_knows_is_not_shared() -> None:
+    found = comparison.part("made up", [{"lr": 0.1, "seed": 0}, {"lr": 0.1, "seed": 1, "ema": 0.9}, {"lr": 0.1}])
+    assert found.shared == {"lr": 0.1}
+    assert found.own == [{"seed": 0}, {"seed": 1, "ema": 0.9}, {}]
 
 
 def test_a_net_begun_with_says_its_own_shortcut(three: list[Path], tmp_path: Path) -> None:
