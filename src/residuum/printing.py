@@ -84,7 +84,7 @@ def print_packed(settings: object, packed: Packed, json: bool) -> None:
 
 
 REVIEWED = {
-    "label": "likely under the wrong class",
+    "label": "perhaps under the wrong class",
     "copies": "the same picture, or nearly",
     "unlike": "like no other picture",
     "classes": "classes that cannot be told apart",
@@ -100,13 +100,21 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
     for kind, words in REVIEWED.items():
         those = [one for one in found.findings if one.kind == kind]
-        print(f"\n{words}: {len(those):,}")
+        print(f"\n{words}: {len(those):,}{_to_look_at(found) if kind == 'label' and those else ''}")
         for one in those[:25]:
             print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
         if len(those) > 25:
             print(f"  {len(those) - 25:,} more in the table")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
     return print(f"next     residuum report {settings.run}")
+
+
+def _to_look_at(found: Review) -> str:
+    """Say what the number of doubted labels is, and is not."""
+    said = " to look at, the most doubtful first"
+    if found.by_luck is None:
+        return said
+    return f"{said}; by the net's own doubt about {found.by_luck:,.0f} would be, were every label right"
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:

@@ -30,6 +30,8 @@ LATE = 1.0
 """For how many seconds a server that ends still takes a request on a connection it had before."""
 UNREAD = 30_000
 """Milliseconds that a client may leave what it was sent unread (Linux)."""
+BACKLOG = 2048
+"""Connections that may wait to be taken, as uvicorn has it."""
 RESERVED = 100
 """Files that are not connections."""
 
@@ -133,10 +135,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen (UserError where another did while the models were loaded)."""
         try:
-            await super().startup(sockets)
+            for one in sockets or ():
+                one.listen(BACKLOG)  # here, for uvloop says nothing of what it cannot listen on
         except OSError as error:
-            await self.lifespan.shutdown()
             raise _taken(f"{self.service.settings.host}:{self.service.settings.port}", error) from error
+        await super().startup(sockets)
         self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
