@@ -23,6 +23,7 @@ MEANT = {
     "it, and its answers are averaged.",
     "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
     "sees the square in the middle.",
+    "bfloat16": "Bfloat16 and float32 are numbers of 16 and of 32 bits: the first are quicker and a little less exact.",
     "folds": "Folds: the training pictures are dealt into as many parts, and each part is answered by a model fitted "
     "on the others.",
 }

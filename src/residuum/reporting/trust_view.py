@@ -18,7 +18,11 @@ KINDS: dict[FindingKind, tuple[str, str]] = {
         "The same picture, or nearly",
         "Copies in two splits make figures look too good; copies under two classes cannot both be right.",
     ),
-    "unlike": ("Like no other picture", "The loneliest first. They may be rare and right, or here by mistake."),
+    "unlike": (
+        "Like no other picture",
+        "The loneliest first. They may be rare and right, or here by mistake. The distance is 0 to the same picture, "
+        "and 1 where the net sees nothing in common.",
+    ),
     "classes": ("Classes that cannot be told apart", "Of these two the answers know no better than chance."),
 }
 
