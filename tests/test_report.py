@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.reporting import comparison, wording
+from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words
 
@@ -581,6 +581,31 @@ def test_a_file_name_is_broken_at_its_parts(tmp_path: Path) -> None:
     mistakes = json.loads((run / "mistakes.json").read_text())
     (run / "mistakes.json").write_text(json.dumps([{**mistakes[0], "name": "val/<b>/25_dcb.jpg"}]))
     assert "<bdi>val/<wbr>&lt;b&gt;/<wbr>25_<wbr>dcb.jpg</bdi>" in report(run).html
+
+
+def test_names_at_the_ends_of_lines_leave_room_for_chinese() -> None:
+    """A Chinese character is as high as the letters are large, 11.5 on a phone (style.css)."""
+    lines = [
+        charts.Series(name, [(0.0, 0.2), (1.0, 0.5)], i, name) for i, name in enumerate(("training", "validation"))
+    ]
+    drawn = charts.curves(lines, charts.LOSS)
+    heights = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*class="end', drawn)]
+    assert len(heights) == 2
+    assert abs(heights[0] - heights[1]) >= 1.2 * 11.5
+
+
+def test_a_long_name_of_a_setting_is_broken_at_its_parts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    assert "<bdi>multiply_<wbr>adds</bdi>" in write_report([run]).read_text(encoding="utf-8")
+
+
+def test_terms_of_how_pictures_were_shown_are_explained(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    change(run / "evaluation.json", protocol="picture, also at half its side, shorter side 110, central 96×96")
+    text = report(run).text
+    assert "Also at half its side: the net is asked" in text
+    assert "sees the square in the middle" in text
+    assert "Folds:" not in text
 
 
 def test_a_net_that_is_never_unsure_is_said_to_be(page: Page, tmp_path: Path) -> None:
