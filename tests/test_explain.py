@@ -34,7 +34,7 @@ from residuum.models.resnet import ResNet
 from residuum.printing import print_explained
 from residuum.records.explained import Heat
 from residuum.records.model import Provenance
-from residuum.reporting.explained_view import _disagreement
+from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
@@ -294,10 +294,10 @@ def peaked(row: int, column: int, rest: float = 0.0) -> Heat:
 
 
 def test_maps_that_speak_against_each_other_are_said_to() -> None:
-    assert _disagreement([peaked(0, 0), peaked(3, 2)]).startswith("The two maps disagree")
-    assert _disagreement([peaked(1, 2), peaked(1, 2)]) == ""
-    assert _disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) == ""  # one is high where the other is highest
-    assert _disagreement([peaked(0, 0)]) == ""
+    assert disagreement([peaked(0, 0), peaked(3, 2)]).startswith("The two maps disagree")
+    assert disagreement([peaked(1, 2), peaked(1, 2)]) == ""
+    assert disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) == ""  # one is high where the other is highest
+    assert disagreement([peaked(0, 0)]) == ""
 
 
 def test_a_page_of_a_hostile_file_holds_no_script(run: Path, photographs: Path, tmp_path: Path) -> None:

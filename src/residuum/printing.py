@@ -306,6 +306,7 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
 
 
 def _print_explained(explanation: Explanation) -> None:
+    from residuum.reporting.explained_view import disagreement
     from residuum.reporting.wording import where
     from residuum.runs import REPORT
 
@@ -313,6 +314,8 @@ def _print_explained(explanation: Explanation) -> None:
         print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         for heat in one.heat:
             print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
+        if disagreement(one.heat):
+            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")

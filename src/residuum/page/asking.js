@@ -2,7 +2,6 @@ import { bytesOf } from "./link.js";
 import { ask, latest } from "./server.js";
 import { show, showHeat, showPicture, showTimes } from "./shown.js";
 import { colour, fault, guarded, state, the } from "./state.js";
-import { t } from "./words.js";
 
 // --- asking ---
 export const model = () => ({ model: state.model.name });

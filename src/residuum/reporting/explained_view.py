@@ -54,7 +54,7 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
         found=one,
         verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
         settled=_settled(one),
-        disagreement=_disagreement(one.heat),
+        disagreement=disagreement(one.heat),
         chart=_chart(one, found, labels),
         legend=legend if len(legend) > 1 else [],
     )
@@ -70,7 +70,7 @@ def _settled(one: ExplainedPicture) -> str:
     return f"From {isolated(one.settled)} on, block {place} of {len(names)}, it would answer {name}."
 
 
-def _disagreement(heat: Sequence[Heat]) -> str:
+def disagreement(heat: Sequence[Heat]) -> str:
     """Say that each of two maps is low where the other is highest, and what follows from that."""
     if len(heat) != 2 or max(_height(heat[0], heat[1]), _height(heat[1], heat[0])) >= HALF:
         return ""
