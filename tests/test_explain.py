@@ -296,7 +296,8 @@ def peaked(row: int, column: int, rest: float = 0.0) -> Heat:
 def test_maps_that_speak_against_each_other_are_said_to() -> None:
     assert disagreement([peaked(0, 0), peaked(3, 2)]).startswith("The two maps disagree")
     assert disagreement([peaked(1, 2), peaked(1, 2)]) == ""
-    assert disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) == ""  # one is high where the other is highest
+    assert disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) != ""  # the second denies the first's peak
+    assert disagreement([peaked(0, 0, rest=0.6), peaked(3, 2, rest=0.6)]) == ""
     assert disagreement([peaked(0, 0)]) == ""
 
 

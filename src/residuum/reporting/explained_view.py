@@ -71,8 +71,8 @@ def _settled(one: ExplainedPicture) -> str:
 
 
 def disagreement(heat: Sequence[Heat]) -> str:
-    """Say that each of two maps is low where the other is highest, and what follows from that."""
-    if len(heat) != 2 or max(_height(heat[0], heat[1]), _height(heat[1], heat[0])) >= HALF:
+    """Say that one of two maps is low where the other is highest, and what follows from that."""
+    if len(heat) != 2 or min(_height(heat[0], heat[1]), _height(heat[1], heat[0])) >= HALF:
         return ""
     return (
         "The two maps disagree about this picture: where one is strongest, the other is not half as strong as at its "
