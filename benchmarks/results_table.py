@@ -93,7 +93,7 @@ def _all(words: dict[str, Any]) -> str:
         lines += [words["trust"].format(**found, **shares), ""]
     lines += _answering(words)
     for parity in _read("parity-*"):
-        lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
+        lines += _table(words["parity"].format(**parity), [_parity_row(parity, words["kept_to"])])
     lines += _table(words["order"], [_order_row(one, words) for one in _read("epoch-order-*")])
     for price in _read("depth-price"):
         lines += _table(words["depth"], [_depth_row(name, net) for name, net in price["steps"].items()])
@@ -177,9 +177,10 @@ def _paper_row(model: str, runs: list[dict[str, Any]]) -> str:
     return _row("gpu.py", model, error, f"{_percent(papers)} %" if papers else "–", str(len(errors)))
 
 
-def _parity_row(result: dict[str, Any]) -> str:
+def _parity_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:
     ways = [result["summary"][way] for way in ("fast", "plain")]
-    return _row("parity.py", result["model"], *map(_mean, ways), str(ways[0]["n"]))
+    name = ", ".join([result["model"], *[kept_to[one] for one in [result.get("instructions")] if one]])
+    return _row("parity.py", name, *map(_mean, ways), str(ways[0]["n"]))
 
 
 def _order_row(result: dict[str, Any], words: dict[str, Any]) -> str:

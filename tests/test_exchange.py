@@ -1365,10 +1365,11 @@ def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.Ca
     given = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
     again = "--out ours.safetensors --classes NAMES.txt --mean 0.5 0.5 0.5 --std 1.0 1.0 1.0"
     assert told(dict(net.state_dict()), **given).endswith(f"next     residuum import theirs.pth {again}\n")
-    assert told(dict(filled(akamaster).state_dict())).endswith("evaluate ours.safetensors DATA\n")  # CIFAR-10's names
-    assert told(dict(net.state_dict()), classes="names.txt").endswith(
-        "next     residuum evaluate ours.safetensors DATA\n"
-    )
+    next_lines = "next     residuum evaluate ours.safetensors DATA\n"
+    next_lines += "         residuum bench ours.safetensors --data DATA\n"
+    next_lines += "         residuum export ours.safetensors --to onnx --data DATA\n"
+    assert told(dict(filled(akamaster).state_dict())).endswith(next_lines)  # CIFAR-10's names
+    assert told(dict(net.state_dict()), classes="names.txt").endswith(next_lines)
     assert told(headless(net)).endswith("next     residuum train DATA --start ours.safetensors\n")
 
 

@@ -214,6 +214,7 @@ def test_a_signal_while_models_are_loaded_ends_it_calmly(verb: tuple[str, ...], 
         assert process.returncode == 128 + number
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)])
 def test_a_second_signal_ends_a_request_under_way_without_a_fault(first: int, second: int, place: Path) -> None:
     with command("-m", "residuum", "serve", str(place), "--port", "0", "--threads", "1") as process:

@@ -112,7 +112,8 @@ class ExportSettings(Settings):
     int8: bool = False
     """In whole numbers of 8 bits, their ranges measured on training pictures: smaller and faster."""
     data: DataPlace | None = None
-    """The pictures that answers are compared on. By default those that the model was trained with."""
+    """The pictures that answers are compared on, and int8's ranges measured. By default those that the model was
+    trained with; one that was imported has none."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
     least_same: Annotated[float | None, Range(0.0, 1.0, "it is a share: 0.99 for 99 %")] = None
@@ -133,7 +134,8 @@ class BenchSettings(Settings):
     """A run folder or a model file."""
     _: KW_ONLY
     data: DataPlace | None = None
-    """The pictures that answers are compared on. By default those that the model was trained with."""
+    """The pictures that answers are compared on, and int8's ranges measured. By default those that the model was
+    trained with; one that was imported has none."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
     allow: tuple[Coarser, ...] = ()
