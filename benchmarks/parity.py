@@ -4,7 +4,7 @@
 - plain: float32, torch's own operations.
 
     python benchmarks/parity.py ../shared/data/cifar10 --model resnet20 --epochs 3 --seeds 1 2 3
-    python benchmarks/parity.py ../shared/data/cifar10 --avx2        both in float32, as on AVX2: convolutions of our own
+    python benchmarks/parity.py ../shared/data/cifar10 --avx2                 both in float32, as on AVX2
 
 Writes results/parity-MODEL.json (parity-MODEL-avx2.json) after every run; a run that stands there already is not run
 again. Speed is not measured here, so other work may go on beside it.

@@ -91,7 +91,7 @@ def print_packed(settings: object, packed: Packed, json: bool) -> None:
 
 
 REVIEWED = {
-    "label": "likely under the wrong class",
+    "label": "perhaps under the wrong class",
     "copies": "the same picture, or nearly",
     "unlike": "like no other picture",
     "classes": "classes that cannot be told apart",
@@ -107,13 +107,21 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
     for kind, words in REVIEWED.items():
         those = [one for one in found.findings if one.kind == kind]
-        print(f"\n{words}: {len(those):,}")
+        print(f"\n{words}: {len(those):,}{_to_look_at(found) if kind == 'label' and those else ''}")
         for one in those[:25]:
             print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
         if len(those) > 25:
             print(f"  {len(those) - 25:,} more in the table")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
     return print(f"next     residuum report {settings.run}")
+
+
+def _to_look_at(found: Review) -> str:
+    """Say what the number of doubted labels is, and is not."""
+    said = " to look at, the most doubtful first"
+    if found.by_luck is None:
+        return said
+    return f"{said}; by the net's own doubt about {found.by_luck:,.0f} would be, were every label right"
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:
@@ -284,7 +292,7 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
         else:
             if not answered:
                 top = len(one.classes)
-                say(f"computed by {one.engine} in {one.precision}")
+                say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
             answered += 1
             text = line(one, form, top)
         if printed:
@@ -294,6 +302,11 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     if len(bad) == 1 and not answered:
         raise bad[0].error
     _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+
+
+def _never_unsure(one: Answer) -> str:
+    known = one.unsure is not None
+    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
 def _say_unread(unread: Sequence[str], done: int) -> None:
@@ -312,6 +325,7 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
 
 
 def _print_explained(explanation: Explanation) -> None:
+    from residuum.reporting.explained_view import disagreement
     from residuum.reporting.wording import where
     from residuum.runs import REPORT
 
@@ -319,6 +333,8 @@ def _print_explained(explanation: Explanation) -> None:
         print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         for heat in one.heat:
             print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
+        if disagreement(one.heat):
+            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -44,7 +44,8 @@ def _environment() -> Environment:
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
-    made.filters["file_name"] = _file_name
+    made.filters["file_name"] = partial(_broken_behind, "/_-")
+    made.filters["setting_name"] = partial(_broken_behind, "._")
     made.filters |= {name: getattr(study_wording, name) for name in STUDY_WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
@@ -59,9 +60,9 @@ def _environment() -> Environment:
     return made
 
 
-def _file_name(name: object) -> Markup:
-    """Show a file's name so that it is broken behind "/", "_" and "-" before it is within its ending."""
-    return Markup(re.sub(r"(?<=[/_-])", "<wbr>", escape(wording.shown(name))))
+def _broken_behind(marks: str, name: object) -> Markup:
+    """Show a name so that it is broken behind these marks before it is within a word."""
+    return Markup(re.sub(f"(?<=[{re.escape(marks)}])", "<wbr>", escape(wording.shown(name))))
 
 
 def _part(name: str) -> str:
