@@ -136,7 +136,7 @@ class Chosen(Record, frozen=True, kw_only=True):
     why: str
 
 
-class Repaired(Record, frozen=True, kw_only=True):
+class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The chosen net after training on; a figure is None where there are no such pictures."""
 
     epochs: Count
@@ -146,7 +146,7 @@ class Repaired(Record, frozen=True, kw_only=True):
     original_test_accuracy: Share | None
     """The whole net's."""
     protocol: str | None = None
-    """How the test pictures were shown to it; None also in older files."""
+    """How the test pictures were shown to it; absent also in older files."""
 
 
 class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
