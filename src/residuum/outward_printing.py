@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.console import say
-from residuum.machine import BUSY
 from residuum.plain_data import command_line
 from residuum.printing import print_json
 
@@ -159,6 +158,8 @@ def _with_range(one: EngineTiming, size: int) -> str:
 
 def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     """Say how sure the choice is, what it replaces, and how to choose otherwise."""
+    from residuum.machine import BUSY
+
     used, allowed = found.used, {"float32", *settings.allow}
     able = [one for one in found.timings if one.refused is None]
     rounds = max(len(times) for one in able for times in one.rounds.values())
