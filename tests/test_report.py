@@ -534,7 +534,7 @@ def test_a_net_that_learnt_nothing_is_said_to_have(six: Path, tmp_path: Path, hi
     per_class[0]["images"], per_class[1]["images"] = 10, 4
     change(run / "evaluation.json", per_class=per_class, top1=wilson(hits, 14), images=14)
     counts = {"train": 132, "validation": 0, "test": 14}
-    change(run / "data.json", counts=counts)
+    change(run / "data.json", counts=counts, image_size=128, source=str(tmp_path / "photos"))
     found = report(run).plain
     lazy = "Always answering 猫, the most frequent class, would be right 71.4 % of the time"
     assert lazy in found
@@ -547,7 +547,16 @@ def test_a_net_that_learnt_nothing_is_said_to_have(six: Path, tmp_path: Path, hi
     record = runs.read_run(run)
     assert use in lazy_words(record)
     assert "residuum weights fetch" in lazy_words(record)
+    for other in ({"image_size": 8}, {"source": "digits"}):  # of these `train` starts from no weights
+        kept = {name: json.loads((run / "data.json").read_text())[name] for name in other}
+        change(run / "data.json", **other)
+        assert "few for a net" not in report(run).plain
+        assert "Begun with trained weights" not in lazy_words(runs.read_run(run))
+        change(run / "data.json", **kept)
     resolved = json.loads((run / "settings.json").read_text())["resolved"]
+    change(run / "settings.json", resolved=resolved | {"shortcut": "none"})  # a plain net has a cause of its own
+    assert lazy in report(run).plain
+    assert use not in report(run).plain
     change(run / "settings.json", resolved=resolved | {"start": "half-resnet50"})  # it did not begin with nothing
     assert use not in report(run).plain
     change(run / "data.json", counts=counts | {"train": 5000})

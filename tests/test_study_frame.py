@@ -33,9 +33,10 @@ from residuum.settings import StudySettings, TrainSettings
 from residuum.studies import catalogue, degradation
 from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
+from residuum.studies.examined import runs_of
 from residuum.studies.frame import Findings, Setup, Study, quantity
 from residuum.studies.run import chosen, record, rounded, run_studies
-from residuum.studies.trained import loss_curve, net_settings, trained
+from residuum.studies.trained import common, in_small, loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
 
@@ -168,15 +169,59 @@ def test_degradation_measures_what_its_runs_say(studies: Path) -> None:
     run = trained(setup, [net_settings(setup, "plain20", 1, blocks=(1, 1, 1))])[0]
     assert run.evaluation is not None
     error = 100 * (1 - run.evaluation.top1.value)
-    assert found.quantities["plain20-test"].values[1] == pytest.approx(error)
-    assert len(found.quantities["resnet32-train"].values) == 2
+    assert found.quantities["plain8-test"].values[1] == pytest.approx(error)
+    assert len(found.quantities["resnet20-train"].values) == 2
     by_pass = next(chart for chart in found.charts if chart.title == "Error by pass, plain")
     assert [line.label for line in by_pass.lines] == [
-        f"plain{depth}, {words}" for depth in (20, 32) for words in ("training", "held out")
+        f"plain{depth}, {words}" for depth in (8, 20) for words in ("training", "held out")
     ]
     held_out = [line.validation_accuracy for line in run.epochs]
     assert by_pass.lines[1].seeds[1] == ((1.0, pytest.approx(100 * (1 - held_out[0]))),)
     assert found.tables == ()  # the paper's figures are of its own recipe: scale full has them beside
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_small_nets_are_called_as_deep_as_they_are(studies: Path) -> None:
+    setup = Setup("tiny", (0, 1), studies, threads=1)
+    found = degradation.measure(setup)
+    nets = [(kind, depth) for kind in degradation.KINDS for depth in degradation.DEPTHS["tiny"]]
+    used = [run for records in runs_of(setup, nets).values() for run in records]
+    assert [run.settings.summary.depth for run in used[::2]] == [depth for _, depth in nets]
+    assert all(f"{kind}{depth}-train" in found.quantities for kind, depth in nets)
+    assert [x for x, _ in found.charts[0].lines[0].points] == [8, 20]
+    assert "from 8 to 20 layers" in found.measured.en
+    assert {name: common(used)[name] for name in ("blocks", "widths")} == {
+        "blocks": ["1 1 1", "3 3 3"],
+        "widths": "4 8 16",
+    }
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_net_smaller_than_its_name_is_said_to_be(studies: Path) -> None:
+    setup = Setup("tiny", (0,), studies, threads=1)
+    (small,) = trained(setup, [net_settings(setup, "resnet56", 0, blocks=(2, 2, 2))])
+    (note,) = in_small([small, small])
+    assert note == "Not as deep as its name says, resnet56 has 14 layers here (blocks 2 2 2, widths 4 8 16)."
+    assert left_in_english((note,)) == set()
+    assert in_small(trained(setup, [net_settings(setup, "resnet20", 0, blocks=(3, 3, 3))])) == ()
+
+
+@pytest.mark.parametrize("name", ["propagation", "shattering", "identity"])
+def test_what_is_wanted_comes_before_what_takes_long(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(_source: str) -> None:
+        raise UserError("no such pictures")
+
+    def untimely(*_given: object, **_more: object) -> None:
+        raise AssertionError("computed before the pictures were looked for")
+
+    monkeypatch.setattr("residuum.studies.trained.open_pictures_of", nowhere)
+    for step in ("propagation.gradient_norms", "propagation.identity_errors", "shattering.slopes"):
+        monkeypatch.setattr(f"residuum.studies.{step}", untimely)
+    monkeypatch.setattr("residuum.studies.identity.train_shallow", untimely)
+    with pytest.raises(UserError, match="no such pictures"):
+        open_study(name).measure(Setup("quick", (0,), tmp_path, threads=1))
 
 
 def test_the_papers_error_is_reached_within_two_standard_deviations() -> None:
@@ -439,7 +484,7 @@ def test_the_command_lists_and_runs(
     assert (tmp_path / "studies" / "degradation-tiny" / "report.html").is_file()
     assert (tmp_path / "studies" / "index.html").is_file()
     assert "undecided at scale tiny" in out  # one seed says nothing of the spread
-    one_seed = "One seed has no spread, so nothing is decided of these: training error, plain32"
+    one_seed = "One seed has no spread, so nothing is decided of these: training error, plain20"
     assert f"Holds: 0 of the claim's 2 parts. {one_seed}" in out
     assert one_seed in err
     assert re.search(r"\d+ training pictures of digits, \d+ px", out)

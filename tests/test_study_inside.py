@@ -115,7 +115,7 @@ def seeds(found: Findings, title: str) -> dict[str, tuple[Points, ...]]:
 def models(studies: Path) -> dict[str, Path]:
     """A residual run and a plain one, to be given."""
     setup = Setup("tiny", SEEDS, studies, threads=1)
-    found = examined.runs_of(setup, [("resnet", 32), ("plain", 32)])
+    found = examined.runs_of(setup, [("resnet", 20), ("plain", 20)])
     return {kind: records[0].path for (kind, _), records in found.items()}
 
 
@@ -193,17 +193,17 @@ def test_responses_of_every_layer_of_every_net(studies: Path) -> None:
     found = tiny(open_study("responses"), studies)
     curves = lines(found, "Responses, layer by layer")
     assert {label: len(points) for label, points in curves.items()} == {
-        "plain20": 7,
-        "plain32": 19,
-        "resnet20": 7,
-        "resnet32": 19,
+        "plain8": 7,
+        "plain20": 19,
+        "resnet8": 7,
+        "resnet20": 19,
     }
     by_size = lines(found, "Responses, by size")
     assert all(list(points.values()) == sorted(points.values(), reverse=True) for points in by_size.values())
     q = found.quantities
-    assert q["deep"].mean == pytest.approx(statistics.fmean(curves["resnet32"].values()))
+    assert q["deep"].mean == pytest.approx(statistics.fmean(curves["resnet20"].values()))
     assert all(one.mean > 0 for one in q.values())
-    assert lines(found, "The branch")["resnet32"].keys() == set(range(1, 10))
+    assert lines(found, "The branch")["resnet20"].keys() == set(range(1, 10))
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -291,7 +291,7 @@ def test_propagation_at_every_depth(studies: Path) -> None:
     assert q["residual, without BN, fully connected, 56"].mean == pytest.approx(26 * math.log10(2) / 2, abs=1)
     assert set(lines(found, "First block over last, fully")) == set(propagation.FULLY_CONNECTED)
     assert all(len(points) == 27 for points in lines(found, "Block by block, conv").values())
-    assert set(lines(found, "Block by block, trained")) == {"plain32", "resnet32"}
+    assert set(lines(found, "Block by block, trained")) == {"plain20", "resnet20"}
 
 
 # --- shattering ---------------------------------------------------------------------------------
@@ -457,17 +457,17 @@ def test_lesions_of_both_kinds(studies: Path) -> None:
     found = tiny(open_study("lesions"), studies)
     q = found.quantities
     singles = lines(found, "Error without one")
-    assert singles["resnet32"].keys() == set(range(1, 10))
-    assert singles["plain32"].keys() == set(range(1, 10)) - {4, 7}  # where the shape changes
+    assert singles["resnet20"].keys() == set(range(1, 10))
+    assert singles["plain20"].keys() == set(range(1, 10)) - {4, 7}  # where the shape changes
     for kind in ("resnet", "plain"):
-        deleted = lines(found, "Error against the number of blocks")[f"{kind}32"]
+        deleted = lines(found, "Error against the number of blocks")[f"{kind}20"]
         assert list(deleted) == [0, 1, 2, 3, 5]
         assert deleted[0] == pytest.approx(q[f"{kind}-intact"].mean)
         assert deleted[3] - deleted[0] == pytest.approx(q[f"{kind}-3"].mean)
         rises = [
             statistics.median(error - whole for place, error in points if place not in (4, 7))
             for points, whole in zip(
-                seeds(found, "Error without one")[f"{kind}32"], q[f"{kind}-intact"].values, strict=True
+                seeds(found, "Error without one")[f"{kind}20"], q[f"{kind}-intact"].values, strict=True
             )
         ]
         assert q[f"{kind}-single"].values == pytest.approx(rises)

@@ -295,8 +295,8 @@ def test_refinement_in_small(studies):
 
 @pytest.mark.usefixtures("few_digits")
 def test_refinement_of_a_given_net(studies):
-    found = runs_of(tiny(studies), [("resnet", 32), ("plain", 32)])
-    residual, plain = (found[kind, 32][0].path for kind in ("resnet", "plain"))
+    found = runs_of(tiny(studies), [("resnet", 20), ("plain", 20)])
+    residual, plain = (found[kind, 20][0].path for kind in ("resnet", "plain"))
     findings = refinement.measure(tiny(studies, str(residual)))
     assert left_in_english(findings) == set()
     ofs = {name: (one.of, one.n) for name, one in findings.quantities.items()}
@@ -449,7 +449,7 @@ def test_landscape_in_small(studies):
 
 @pytest.mark.usefixtures("few_digits")
 def test_landscape_of_a_given_net(studies):
-    path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
+    path = runs_of(tiny(studies), [("resnet", 20)])["resnet", 20][0].path
     findings = landscape.measure(tiny(studies, str(path)))
     assert left_in_english(findings) == set()
     assert findings.quantities["centre"].sd == 0  # the centre is the net itself, whatever the direction
@@ -461,7 +461,7 @@ def test_landscape_of_a_given_net(studies):
 
 
 def test_training_pictures_are_spread_over_all(studies):
-    path = runs_of(tiny(studies), [("resnet", 32)])["resnet", 32][0].path
+    path = runs_of(tiny(studies), [("resnet", 20)])["resnet", 20][0].path
     run = opened(path, tiny(studies))
     some, every = training_batches(run, 130), training_batches(run, 5000)
     assert [len(one.labels) for one in some] == [125, 5]

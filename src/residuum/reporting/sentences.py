@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 
 from residuum.recipe import FEW
 from residuum.records.evaluation import Evaluation
@@ -9,6 +10,7 @@ from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
 from residuum.runs import RunRecord
 
+SMALL = 64  # side in pixels up to which pictures are no photographs: training starts from no weights unasked
 FEW_IMAGES = 30  # pictures of a class below which its figures are wide
 SPLITS = {
     "test": "it never saw",
@@ -102,10 +104,12 @@ def scale(found: Evaluation | None) -> str:
 
 
 def too_few(record: RunRecord) -> str:
-    """Say why a new net learnt nothing from few pictures, and what would."""
+    """Say why a new net learnt nothing from few photographs, and what would; of others the cause is not known."""
     found, data = record.evaluation, record.data
     few = data.counts.train if data else 0
-    if not found or not data or not few or few >= FEW or not found.is_lazy or is_begun(record):
+    if not found or not data or not 0 < few < FEW or not found.is_lazy or is_begun(record):
+        return ""
+    if not Path(data.source).is_absolute() or data.image_size <= SMALL or _is_plain(record):
         return ""
     return (
         f"The net learnt nothing that would be of use: {counted(few, 'training picture')} are few for a net that "
@@ -113,6 +117,11 @@ def too_few(record: RunRecord) -> str:
         "with nothing said of the net, starts from the best that this machine has (residuum weights fetch resnet50 "
         "gets better ones)."
     )
+
+
+def _is_plain(record: RunRecord) -> bool:
+    """Say whether the net has no shortcuts, which may be cause enough."""
+    return record.settings.resolved.get("shortcut") == "none"
 
 
 def lazy(record: RunRecord) -> str:

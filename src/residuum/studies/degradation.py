@@ -11,7 +11,7 @@ from residuum.studies.variants import Found, Variant, errors
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
 KINDS = ("plain", "resnet")
-DEPTHS = {"tiny": (20, 32), "quick": (20, 32, 44, 56), "full": (20, 32, 44, 56, 110)}
+DEPTHS = {"tiny": (8, 20), "quick": (20, 32, 44, 56), "full": (20, 32, 44, 56, 110)}
 
 RULE = Rule(
     (above("plain-deep", "plain-shallow"), not_above("resnet-deep", "resnet-shallow")),

@@ -74,7 +74,11 @@ def measure(setup: Setup) -> Findings:
         _charts(q),
         tables=(_protocols(q),),
         notes=_notes(pictures),
-        settings={"depths": list(DEPTHS), "pictures": pictures, "factors": [1.0, *FACTORS]},
+        settings={
+            "depths": [of_seeds[0].settings.summary.depth for of_seeds in runs.values()],
+            "pictures": pictures,
+            "factors": [1.0, *FACTORS],
+        },
     )
 
 

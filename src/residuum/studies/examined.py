@@ -112,15 +112,16 @@ def notes_on_pictures(setup: Setup) -> tuple[str, ...]:
 # --- the nets of the degradation study, which other studies examine -----------------------------
 
 
-DEPTHS: dict[Scale, tuple[int, ...]] = {"tiny": (20, 32), "quick": (20, 56), "full": (20, 32, 44, 56)}
+DEPTHS: dict[Scale, tuple[int, ...]] = {"tiny": (8, 20), "quick": (20, 56), "full": (20, 32, 44, 56)}
 """What plain and residual nets are compared at; quick has fewer, to stay within minutes."""
 
 
 def of_depth(setup: Setup, kind: str, depth: int, seed: int, **choices: Any) -> TrainSettings:
-    """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; tiny ones have fewer blocks."""
-    n = (depth - 14) // 6
-    size = {"blocks": (n, n, n)} if setup.scale == "tiny" else {}
-    return net_settings(setup, f"{kind}{depth}", seed, **size, **choices)
+    """Return how a net of 6n + 2 layers is trained, kind "plain" or "resnet"; some tiny ones have no name."""
+    if setup.scale == "tiny":
+        n = (depth - 2) // 6
+        return net_settings(setup, f"{kind}20", seed, blocks=(n, n, n), **choices)
+    return net_settings(setup, f"{kind}{depth}", seed, **choices)
 
 
 def runs_of(setup: Setup, nets: Sequence[tuple[str, int]]) -> dict[tuple[str, int], list[RunRecord]]:

@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from residuum.compute import choose_compute
 from residuum.data.contract import Split
+from residuum.console import show_progress
 from residuum.data.digits import digits
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Bars, Lines, Points, Quantity, Words
@@ -68,14 +69,18 @@ def measure(setup: Setup) -> Findings:
     """Add blocks of both kinds to a shallow net, with every seed; then blocks to convolutional nets."""
     device = choose_compute(setup.device, threads=setup.threads).device
     added, steps = ((2,), 40) if setup.scale == "tiny" else ((2, 4, 8), 400)
+    convolutional = measure_insertion(setup)  # first, for it may lack its pictures
     x, y = flat(digits().train, device)
+    progress = show_progress("adding blocks to fully connected nets")
     found: dict[tuple[str, int], list[Added]] = {(kind, many): [] for kind in KINDS for many in added}
     shallow = []
-    for seed in setup.seeds:
+    for place, seed in enumerate(setup.seeds):
+        progress(place, len(setup.seeds))
         shallow.append(train_shallow(x, y, seed, steps))
         for (kind, many), of_seeds in found.items():
             of_seeds.append(add(shallow[-1], kind, many, seed, steps))
-    q = _quantities(shallow, found) | measure_insertion(setup)
+    progress(len(setup.seeds), len(setup.seeds))
+    q = _quantities(shallow, found) | convolutional
     depth = _depth(added[0])
     return Findings(
         q,

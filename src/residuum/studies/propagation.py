@@ -4,13 +4,15 @@ Letters: x_l is the input of block l, E a number made of the net's output, L the
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
+from residuum.console import show_progress
 from residuum.data.cache import decoded
 from residuum.data.split import drawn
 from residuum.dispatch.job import open_pictures_of
@@ -181,8 +183,8 @@ def measure(setup: Setup) -> Findings:
     """Check the equations, then follow gradients through new nets of growing depth and through trained ones."""
     size = SIZES[setup.scale]
     images = _pictures(setup, size.pictures)
-    norms = _new(setup, size, images)
     depth, of_trained = _trained(setup)
+    norms = _new(setup, size, images)
     q = _identities(setup, size, images) | _small_weights(setup, size, images)
     for (name, layers), nets in norms.items():
         q[f"{name}, {layers}"] = _quantity(f"new {name}, {layers} layers", nets)
@@ -233,18 +235,23 @@ def _quantity(of: str, nets: Sequence[Sequence[float]]) -> Quantity:
 
 def _new(setup: Setup, size: Size, images: Tensor) -> dict[tuple[str, int], list[list[float]]]:
     """Return the gradient norms, block by block, of new nets of each kind and depth, one a seed."""
-    norms = {}
+    nets: dict[tuple[str, int], Callable[[int], ResNet | MLP]] = {}
     for depth in size.depths:
         for name, kind in FULLY_CONNECTED.items():
-            norms[f"{name}, fully connected", depth] = [
-                gradient_norms(fully_connected(kind, depth, size.units, seed), images, seed) for seed in setup.seeds
-            ]
+            nets[f"{name}, fully connected", depth] = partial(fully_connected, kind, depth, size.units)
         for name, net in CONVOLUTIONAL.items():
-            spec = convolutional(net, depth, size.channels)
-            norms[f"{name}, convolutional", depth] = [
-                gradient_norms(untrained(spec, seed).double(), images, seed) for seed in setup.seeds
-            ]
+            nets[f"{name}, convolutional", depth] = partial(_untrained, convolutional(net, depth, size.channels))
+    progress = show_progress("following gradients through new nets")
+    norms = {}
+    for place, (key, new) in enumerate(nets.items()):
+        progress(place, len(nets))
+        norms[key] = [gradient_norms(new(seed), images, seed) for seed in setup.seeds]
+    progress(len(nets), len(nets))
     return norms
+
+
+def _untrained(spec: NetSpec, seed: int) -> ResNet:
+    return untrained(spec, seed).double()
 
 
 def _trained(setup: Setup) -> tuple[int, dict[str, list[list[float]]]]:

@@ -1,13 +1,14 @@
 """Shattering: how soon the gradient forgets itself along a line of inputs, and from pixel to pixel of a picture."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from residuum.console import show_progress
 from residuum.data.batches import Batch
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Lines, Quantity, Words
@@ -163,11 +164,8 @@ RULE = Rule(
 def measure(setup: Setup) -> Findings:
     """Measure fully connected nets of one input along a line, and the nets of the degradation study on pictures."""
     size = SIZES[setup.scale]
-    found = {
-        (name, layers): [_of_nets(kind, layers, size, seed) for seed in setup.seeds]
-        for name, kind in KINDS.items()
-        for layers in size.layers
-    }
+    pictures, chart = _on_pictures(setup)  # first, for it may lack its pictures
+    found = _along_a_line(size, setup.seeds)
     q = {
         f"{name}, {layers}": quantity(
             f"autocorrelation of the gradient at lag {LAG}, {name}, {layers} layers",
@@ -178,7 +176,6 @@ def measure(setup: Setup) -> Findings:
     shallow, deep = size.layers[0], size.layers[-1]
     q |= {"plain-shallow": q[f"plain, {shallow}"], "plain-deep": q[f"plain, {deep}"]}
     q |= {"residual-deep": q[f"residual, {deep}"]}
-    pictures, chart = _on_pictures(setup)
     bare = q[f"plain, not centred, {deep}"]
     return Findings(
         q | pictures,
@@ -199,6 +196,18 @@ def measure(setup: Setup) -> Findings:
         ),
         settings={"units": size.units, "nets of each kind a seed": size.nets, "points": POINTS},
     )
+
+
+def _along_a_line(size: Size, seeds: Sequence[int]) -> dict[tuple[str, int], list[list[float]]]:
+    """Return the mean autocorrelation of each seed's nets, at each lag, by kind and layers."""
+    progress = show_progress("following gradients along a line of inputs")
+    wanted = [(name, layers, seed) for name in KINDS for layers in size.layers for seed in seeds]
+    found: dict[tuple[str, int], list[list[float]]] = {}
+    for place, (name, layers, seed) in enumerate(wanted):
+        progress(place, len(wanted))
+        found.setdefault((name, layers), []).append(_of_nets(KINDS[name], layers, size, seed))
+    progress(len(wanted), len(wanted))
+    return found
 
 
 def _on_pictures(setup: Setup) -> tuple[dict[str, Quantity], Lines]:

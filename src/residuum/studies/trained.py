@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from residuum import runs
 from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
+from residuum.models.named import NAMED_NETS
 from residuum.records.study import Points
 from residuum.settings import TrainSettings
 from residuum.studies.frame import Setup
@@ -95,9 +96,26 @@ COMMON = ("image_size", "recipe", "epochs", "batch_size", "lr", "weight_decay", 
 
 
 def common(used: Sequence[runs.RunRecord]) -> dict[str, Any]:
-    """Return how the nets were trained: of each setting its value, or all that occur."""
+    """Return of what shape the nets were and how they were trained: of each setting its value, or all that occur."""
     found = {name: list(dict.fromkeys(run.settings.resolved.get(name) for run in used)) for name in COMMON}
+    found |= {name: list(dict.fromkeys(shape(run, name) for run in used)) for name in ("blocks", "widths")}
     return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
+
+
+def shape(run: runs.RunRecord, name: str) -> str:
+    """Write the run's blocks or widths, stage by stage, as flags take them: "3 3 3"."""
+    return " ".join(map(str, run.settings.resolved["net"][name]))
+
+
+def in_small(used: Sequence[runs.RunRecord]) -> tuple[str, ...]:
+    """Say, where nets are smaller than their names, how deep they are."""
+    notes = []
+    for run in used:
+        name, depth = run.settings.resolved.get("model"), run.settings.summary.depth
+        if name in NAMED_NETS and NAMED_NETS[name].depth != depth:
+            size = f"{depth} layers here (blocks {shape(run, 'blocks')}, widths {shape(run, 'widths')})"
+            notes.append(f"Not as deep as its name says, {name} has {size}.")
+    return tuple(dict.fromkeys(notes))
 
 
 def trained_on(used: Sequence[runs.RunRecord]) -> str:
