@@ -654,6 +654,21 @@ def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
         signal.signal(signal.SIGINT, before)
 
 
+def test_ctrl_c_in_a_study_that_computes_says_that_it_stopped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def computing(_study: object, _setup: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("residuum.studies.run._run", computing)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        code, _, err = command(["study", "waveform", "--out", str(tmp_path)], capsys, monkeypatch)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, err.splitlines()[-1]) == (130, "stopped")
+
+
 def test_other_programs_keep_their_ctrl_c(tmp_path: Path) -> None:
     theirs = tmp_path / "theirs"
     theirs.mkdir()

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made_up_records as made
@@ -28,7 +29,7 @@ from residuum.depth import repair as repair_module
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import net_name
 from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
-from residuum.depth.latency import latencies
+from residuum.depth.latency import in_turn, latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
 from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
 from residuum.depth.recalibrate import recalibrate
@@ -504,6 +505,22 @@ def test_latencies_are_there_for_every_net_and_batch() -> None:
     assert all(set(row) == {1, 32} and min(row.values()) > 0 for row in figures)
     assert "median of 5" in protocol
     assert "cpu, float32, channels-last, 1 threads" in protocol
+
+
+@pytest.mark.parametrize("waits", [2, 3, 5])
+def test_a_thread_that_waits_now_and_then_makes_no_net_slow(monkeypatch: pytest.MonkeyPatch, waits: int) -> None:
+    """Two nets alike, of 1 ms; every so many passes the thread waits 12 ms for a core."""
+    clock, calls = 0.0, 0
+
+    def walk(_images: Tensor) -> None:
+        nonlocal clock, calls
+        calls += 1
+        clock += 0.001 + (0.012 if calls % waits == 1 else 0.0)
+
+    monkeypatch.setattr("residuum.depth.latency.time", SimpleNamespace(perf_counter=lambda: clock))
+    turns = in_turn([walk, walk], [torch.zeros(1)], torch.device("cpu"), 0.02)
+    rounds = np.stack([next(turns) for _ in range(5)])
+    assert rounds == pytest.approx(0.001)
 
 
 # --- searching ----------------------------------------------------------------------------------

@@ -307,7 +307,8 @@ def _escape_what_cannot_be_shown() -> None:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """End quietly with 130 on Ctrl-C while no verb looks out for it, even where an import makes another error of it."""
+    """Say that it stopped, and end with 130, on Ctrl-C while no verb looks out for it, even where an import makes
+    another error of it, or cyclopts an end without a word."""
     pressed = list[int]()
 
     def stop(number: int, _frame: object) -> None:
@@ -318,7 +319,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not pressed or isinstance(error, SystemExit):
+        if not pressed or (isinstance(error, SystemExit) and error.code != 130):
             raise
         _fail("stopped", 130)
     finally:

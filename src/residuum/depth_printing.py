@@ -52,6 +52,9 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     if random:
         print(f"random   {sum(random) / len(random):.2%} on average of {counted(len(random), 'random choice')}")
     for size in found.batches[-1:]:
+        if not found.speeds_say_something:
+            print(f"speed    not told: others were computing, threads waited {found.share_waited:.0%} of the time")
+            continue
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
     print(f"next     residuum evaluate {_named(folder / MODEL, settings.data)}")

@@ -16,6 +16,8 @@ from residuum.models.resnet import ResNet
 
 BATCHES = (1, 32)
 LEAST_ROUNDS, MOST_ROUNDS = 5, 100
+TURN = 0.02
+"""Seconds that a batch goes through a net again and again in a turn, and once at the least."""
 
 
 @torch.inference_mode()
@@ -24,7 +26,8 @@ def latencies(
 ) -> tuple[list[dict[int, float]], str]:
     """Return the milliseconds of one pass without the first k blocks `deleted`, k from 0, and how they were measured.
 
-    Each is the median over rounds, of which there are 100, or fewer (5 at least) once `seconds` are over.
+    Each is the median over rounds, of which there are 100, or fewer (5 at least) once `seconds` are over, of the least
+    of a turn: a thread that waits for a core once makes a short pass ten times as long.
     """
     net.eval()
 
@@ -34,7 +37,7 @@ def latencies(
 
     passes = [partial(walk, blocks_left(net, deleted[:k])) for k in range(len(deleted) + 1)]
     shape = (net.spec.in_channels, image_size, image_size)
-    turns = in_turn(passes, [compute.lay_out(torch.rand(size, *shape)) for size in BATCHES], compute.device)
+    turns = in_turn(passes, [compute.lay_out(torch.rand(size, *shape)) for size in BATCHES], compute.device, TURN)
     next(turns)
     rounds: list[NDArray[np.float64]] = []
     began = time.monotonic()
@@ -43,22 +46,34 @@ def latencies(
     median = np.median(np.stack(rounds), axis=0)
     figures = [dict(zip(BATCHES, row, strict=True)) for row in median.tolist()]
     where = f"{compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads"
-    return figures, f"forward pass of a batch in memory, median of {len(rounds)}, all nets in turn; {where}"
+    turn = f"in each the least of {1000 * TURN:g} ms"
+    return (
+        figures,
+        f"forward pass of a batch in memory, median of {len(rounds)} rounds, {turn}, all nets in turn; {where}",
+    )
 
 
 def in_turn(
-    passes: Sequence[Callable[[Tensor], object]], batches: Sequence[Tensor], device: torch.device
+    passes: Sequence[Callable[[Tensor], object]], batches: Sequence[Tensor], device: torch.device, turn: float = 0.0
 ) -> Iterator[NDArray[np.float64]]:
     """Yield round by round the seconds of each pass (row) over each batch (column); the first round prepares them.
 
+    They are the least of as many times as `turn` seconds allow, one at the least.
     The order is drawn anew each time, so that a machine that slows down, or is busy now and then, slows all alike.
     """
     turns = np.random.default_rng(0)
     while True:
         times = np.empty((len(passes), len(batches)))
         for k in turns.permutation(len(passes)):
-            times[k] = [_seconds(passes[k], images, device) for images in batches]
+            times[k] = [_least(passes[k], images, device, turn) for images in batches]
         yield times
+
+
+def _least(walk: Callable[[Tensor], object], images: Tensor, device: torch.device, turn: float) -> float:
+    times = [_seconds(walk, images, device)]
+    while sum(times) < turn:
+        times.append(_seconds(walk, images, device))
+    return min(times)
 
 
 def _seconds(walk: Callable[[Tensor], object], images: Tensor, device: torch.device) -> float:

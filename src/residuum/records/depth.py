@@ -149,6 +149,10 @@ class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How the test pictures were shown to it; absent also in older files."""
 
 
+DROWNED = 0.25
+"""Of the cores' time, the share that threads waited above which speeds say nothing of the nets."""
+
+
 class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
     """trim.json: accuracy against depth. One that was interrupted has no `chosen`."""
 
@@ -176,6 +180,11 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
             raise ValueError("`chosen` is not on `curve`")
         if self.repaired and not self.chosen:
             raise ValueError("`repaired` without `chosen`")
+
+    @property
+    def speeds_say_something(self) -> bool:
+        """Return whether threads had their cores most of the time that nets were timed, as far as that is known."""
+        return (self.share_waited or 0.0) <= DROWNED
 
     def speed(self, point: Point, size: int) -> float:
         """Return how many times as fast as the whole net it is with `size` pictures at once (KeyError if not timed)."""

@@ -56,7 +56,10 @@ def _verdict(found: Trim) -> str:
         return f"This trim has not chosen a net: it was stopped, or is still going. {done} measured so far."
     chosen = found.curve[found.chosen.removed]
     parts = [_accuracy_words(found, chosen)]
-    if found.batches:
+    if found.batches and not found.speeds_say_something:
+        waited = f"threads waited {found.share_waited:.0%} of the time"
+        parts.append(f"how fast it is cannot be said, for others were computing while the nets were timed ({waited})")
+    elif found.batches:
         each = [f"{found.speed(chosen, size):.2f} times as fast {_at_once(size)}" for size in found.batches]
         parts.append(f"it is {' and '.join(each)}")
     if chosen.removed and (values := random_at(found, chosen.removed)):
@@ -103,7 +106,7 @@ def _tiles(found: Trim) -> Iterator[Tile]:
     if after.removed and (values := random_at(found, after.removed)):
         spread = f"mean, recalibrated; {_extremes(values)} over {counted(len(values), 'draw')}"
         yield "Random blocks instead", percent(mean(values)), spread
-    for size in found.batches:
+    for size in found.batches if found.speeds_say_something else ():
         now, then = (milliseconds((point.latency_ms or {})[size]) for point in (after, before))
         name = "One picture" if size == 1 else f"{size} pictures at once"
         yield name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {then}"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from residuum.compute import choose_compute
-from residuum.data.contract import Split
 from residuum.console import show_progress
+from residuum.data.contract import Split
 from residuum.data.digits import digits
 from residuum.models.mlp import MLP, MLPSpec
 from residuum.records.study import Bars, Lines, Points, Quantity, Words
