@@ -18,8 +18,11 @@ from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusa
 from test_chinese import left_in_english
 
 from residuum.errors import UserError
+from residuum.records.codec import from_json
+from residuum.records.depth import Lesion
 from residuum.reporting import wording
 from residuum.reporting.depth_page import write_depth_report
+from residuum.reporting.lesion_view import lines
 from residuum.reporting.page import write_report
 
 Json = dict[str, Any]
@@ -427,6 +430,24 @@ def test_a_trim_timed_while_others_computed_says_so(tmp_path: Path, share: float
     assert ("as fast: " in found.plain) != is_said
     told = "how fast it is cannot be said, for others were computing while the nets were timed"
     assert (told in found.plain) == is_said
+
+
+def test_the_terminal_shows_the_loss_where_accuracy_ranks_nothing() -> None:
+    content = fake_lesion()
+    said = "\n".join(lines(from_json(content, Lesion, "made up")))
+    assert "loss" not in said  # no two blocks leave the same accuracy
+    content["blocks"][3]["accuracy"] = content["blocks"][4]["accuracy"]
+    said = "\n".join(lines(from_json(content, Lesion, "made up")))
+    assert all(f"loss {row['loss']:.4g}" in said for row in content["blocks"])
+    assert f"loss     {content['intact']['loss']:.4g}" in said
+
+
+@pytest.mark.parametrize(("shortcut", "on_the_line"), [("A", False), ("none", True)])
+def test_the_marks_that_a_lesion_draws_are_explained(tmp_path: Path, shortcut: str, on_the_line: bool) -> None:
+    found = page(tmp_path, fake_lesion(shortcut=shortcut))
+    assert ("A mark on the line: what its block leaves has another shape" in found.plain) == on_the_line
+    assert ("A mark above a bar: its block cannot be taken out." in found.plain) != on_the_line
+    assert ("changes the shape, so it stays" in found.plain) != on_the_line  # no bar has that colour there
 
 
 # --- names are text, damage is survived ---------------------------------------------------------

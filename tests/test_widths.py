@@ -1,5 +1,6 @@
 """Every kind of page at the widths of a phone, a tablet and a computer, in a real Chromium: nothing is cut."""
 
+import html
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from browser import Tab
 from made_up_studies import STUDIES, leave
 from page_reading import Page, in_browser
+from test_chinese import left_in_english
 from test_depth_report import fake_lesion, fake_trim
 from test_report import NAMES, change, picture, write_run
 
@@ -114,8 +116,18 @@ def left(folder: Path, name: str, content: Json) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """One page of every kind, with names as long as people's are."""
-    top = tmp_path_factory.mktemp("widths")
+    return made(tmp_path_factory.mktemp("widths"))
+
+
+@pytest.fixture(scope="module")
+def chinese_pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RESIDUUM_LANG", "zh")
+        return made(tmp_path_factory.mktemp("chinese"))
+
+
+def made(top: Path) -> list[Path]:
+    """Leave one page of every kind, with names as long as people's are."""
     names = [*NAMES[:-1], LONG]
     runs = [write_run(top / f"photographs-half-resnet50-s{seed}", names, seed=seed, epochs=12) for seed in range(4)]
     (runs[3] / "evaluation.json").unlink()
@@ -155,6 +167,42 @@ def test_runs_judged_on_different_pictures_have_no_best(pages: list[Path]) -> No
     said = Page(next(page for page in pages if page.name == "compared.html").read_text(encoding="utf-8")).plain
     assert "judged on different pictures, so none of them can be called the best" in said
     assert "names the most pictures correctly" not in said
+
+
+def labels_of(page: str) -> list[tuple[str, set[str]]]:
+    """Return what stands above each cell where the window is narrow, and the heads of its table."""
+    found = []
+    for table in re.findall(r"<table.*?</table>", page, re.DOTALL):
+        heads = {
+            html.unescape(re.sub("<[^>]*>", "", head)).strip() for head in re.findall("<th scope=.col.*?</th>", table)
+        }
+        found += [(html.unescape(one), heads) for one in re.findall('data-head="([^"]+)"', table)]
+    return found
+
+
+def test_narrow_windows_label_cells_as_wide_ones_head_columns(pages: list[Path], chinese_pages: list[Path]) -> None:
+    for page in (*pages, *chinese_pages):
+        for label, heads in labels_of(page.read_text(encoding="utf-8")):
+            assert label in heads | {"fault", "原因"}, page
+
+
+OTHERS = re.compile(
+    "\u2068[^\u2069]*\u2069|share of the path|logarithm of the loss|share of the blocks|a head that had not seen|LONG"
+    "|number . ?|The residual net with projections in every shortcut|twice as long as the plain one|because of [a-z]+"
+    "|made up|direction|column|row|quick|plain[0-9]*|resnet[0-9]*|stage[0-9.a-z]*|recipe_details|net|ECE"
+    "|--keep|residuum train DATA --start WEIGHTS --tune head|residuum|csv|Grad-CAM|explain".replace("LONG", LONG)
+)
+"""Names, and what stands for somebody's own words in what was made up."""
+
+
+def test_chinese_pages_leave_nothing_in_english(chinese_pages: list[Path]) -> None:
+    for page in chinese_pages:
+        left = {
+            text
+            for text in left_in_english(page.read_text(encoding="utf-8"))
+            if re.search("[A-Za-z]{3}", OTHERS.sub("", text))
+        }
+        assert left == set(), page
 
 
 def cut(tab: Tab, width: int) -> list[str]:

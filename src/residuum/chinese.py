@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 
 PARTS = re.compile(r"(<[^>]*>)")
-SPOKEN = re.compile(r'\b(title|aria-label|alt|placeholder|data-title|data-note)="([^"]*)"')
+SPOKEN = re.compile(r'\b(title|aria-label|alt|placeholder|data-title|data-note|data-head)="([^"]*)"')
 KEPT = ("bdi", "code", "pre", "script", "style")
 """Elements whose text is a person's, or a program's."""
 LETTERS = re.compile("[A-Za-z]{2}")

@@ -33,7 +33,7 @@ def view_lesion(found: Lesion) -> DepthView:
         notes=list(_notes(found)),
         title="What each block is worth",
         lead=f"Measured on {pictures(found)}. Point at a bar to read it. A bar below the line is a gain."
-        + (" A mark above a bar: its block cannot be taken out." if len(_kinds(found)) > 1 else ""),
+        + _marks(found),
         charts=lesion_charts(found),
         kinds=_kinds(found),
         table=Table(
@@ -51,6 +51,8 @@ def lines(found: Lesion) -> Iterator[str]:
     """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
     yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
     yield f"shown    {found.protocol}"
+    if _ranks_nothing(found):
+        yield f"loss     {found.intact.loss:.4g}; beside each block, as accuracy does not tell all of them apart"
     yield "blocks   in the net's order, each left out alone, BN as trained; a negative figure is a gain"
     yield from (f"{row.name:<20}{_without(found, row)}" for row in found.blocks)
 
@@ -60,7 +62,15 @@ def _without(found: Lesion, row: LesionRow) -> str:
         return f"{NONE:>8}  changes the shape, and nothing can stand in its place"
     right = _right(found, row)
     said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
+    if _ranks_nothing(found) and row.loss is not None:
+        said += f", loss {row.loss:.4g}"
     return said + ("; changes the shape, so it stays" if row.changes_shape else "")
+
+
+def _ranks_nothing(found: Lesion) -> bool:
+    """Say whether accuracy has fewer steps than there are blocks to rank by it: then the loss tells them apart."""
+    measured = [row.accuracy for row in found.blocks if row.accuracy is not None]
+    return len(set(measured)) < len(measured)
 
 
 def _right(found: Lesion, row: LesionRow) -> int | None:
@@ -106,13 +116,22 @@ def _those(measured: Sequence[tuple[float, LesionRow]], value: float) -> str:
 
 def _kinds(found: Lesion) -> list[tuple[int, str]]:
     """Say what the bars' colours mean, of those that occur."""
-    staying = [row for row in found.blocks if not row.removable]
+    staying = [row for row in found.blocks if not row.removable and row.accuracy is not None]
     kinds = [
         (0, "can be taken out", any(row.removable for row in found.blocks)),
         (1, "changes the shape, so it stays", any(row.changes_shape for row in staying)),
         (3, "stays for another reason", any(not row.changes_shape for row in staying)),
     ]
     return [(style, words) for style, words, occurs in kinds if occurs]
+
+
+def _marks(found: Lesion) -> str:
+    """Say what the marks on the chart mean, of those that occur."""
+    above = any(not row.removable and row.accuracy is not None for row in found.blocks)
+    on_the_line = any(row.accuracy is None for row in found.blocks)
+    said = " A mark above a bar: its block cannot be taken out." if above and len(_kinds(found)) > 1 else ""
+    none = " A mark on the line: what its block leaves has another shape, so there is no figure."
+    return said + (none if on_the_line else "")
 
 
 def _notes(found: Lesion) -> Iterator[str]:
