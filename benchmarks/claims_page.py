@@ -8,6 +8,7 @@ Nothing is typed by hand: a test fails when a page and the files differ.
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "studies"
 SCALES = {"quick": "", "full": "-full"}  # what a result's file name ends with
 
-WORDS = {
+WORDS: dict[str, dict[Any, str]] = {
     "claims.md": {
         "language": "en",
         "results": "../results/studies",
@@ -29,7 +30,7 @@ WORDS = {
         "is about, and answers by a rule that was written before the measuring: *supported* where every part of the "
         "claim holds beyond two standard errors, *contradicted* where one fails by as much, *undecided* where the "
         "figures do not say. The answer is one about the scale named, which is smaller than the papers' own where it "
-        "is `quick`. Studies without a result yet are not listed.",
+        "is `quick`. Of several seeds ± is the standard deviation. Studies without a result yet are not listed.",
         "written": "Every figure on this page is written by `python benchmarks/claims_page.py` from the files in "
         "`results/studies/`. [中文](zh/claims.md)",
         "none": "There are no results yet. `residuum study --list` shows the studies; `residuum study all` runs them.",
@@ -39,6 +40,13 @@ WORDS = {
         "supported": "supported",
         "contradicted": "contradicted",
         "undecided": "undecided",
+        True: "holds",
+        False: "fails",
+        None: "the figures do not say",
+        "all": "each of the claim's parts holds, {} in all",
+        "colon": ": ",
+        "part": " – ",
+        "between": "; ",
         "where": "## Where they were measured",
         "environment": "- {dates}: {processor}, {cores} cores, {system}; residuum {residuum}, torch {torch}, numpy "
         "{numpy}, Python {python}",
@@ -48,18 +56,25 @@ WORDS = {
     "zh/claims.md": {
         "language": "zh",
         "results": "../../results/studies",
-        "title": "# 检验论文中的结论",
-        "introduction": "residuum 的每项研究取残差网络论文中的一个结论，测量与之相关的量，并按测量之前写定的规则"
-        "作出判断：结论的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“不支持”；数据说明不了，"
-        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。还没有结果的研究不在表中。",
+        "title": "# 检验论文中的论断",
+        "introduction": "residuum 的每项研究取残差网络论文中的一个论断，测量与之相关的量，并按测量之前写定的规则"
+        "作出判断：论断的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“与论断相反”；数据说明不了，"
+        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。± 是各种子间的标准差。还没有结果的研究不在表中。",
         "written": "本页的所有数字都由 `python benchmarks/claims_page.py` 根据 "
         "`results/studies/` 中的文件写出。[English](../claims.md)",
         "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",
-        "counts": "{supported} 项支持，{contradicted} 项不支持，{undecided} 项尚不能判断。",
-        "head": "| 研究与问题 | 结论与出处 | 测量结果 | 判断 | 规模 | 种子数 | 训练，单核分钟 | 测量，分钟 |",
+        "counts": "{supported} 项支持，{contradicted} 项与论断相反，{undecided} 项尚不能判断。",
+        "head": "| 研究与问题 | 论断与出处 | 测量结果 | 判断 | 规模 | 种子数 | 训练，单核分钟 | 测量，分钟 |",
         "supported": "支持",
-        "contradicted": "不支持",
+        "contradicted": "与论断相反",
         "undecided": "尚不能判断",
+        True: "成立",
+        False: "不成立",
+        None: "数据说明不了",
+        "all": "论断的每一部分都成立，共 {} 部分",
+        "colon": "：",
+        "part": "——",
+        "between": "；",
         "where": "## 测量环境",
         "environment": "- {dates}：{processor}，{cores} 核，{system}；residuum {residuum}，torch {torch}，numpy "
         "{numpy}，Python {python}",
@@ -67,6 +82,9 @@ WORDS = {
         "until": "{} 至 {}",
     },
 }
+FIGURES = re.compile(r" \([^()]*\)|（[^（）]*）")
+BETWEEN = re.compile("(?<=[\u4e00-\u9fff]) (?=[\u4e00-\u9fff])")
+"""A blank within Chinese."""
 ANSWERS = get_args(Answer)
 
 
@@ -92,20 +110,30 @@ def page(name: str, results: Sequence[StudyRecord]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _row(result: StudyRecord, words: dict[str, Any]) -> str:
+def _row(result: StudyRecord, words: dict[Any, str]) -> str:
     told = in_chinese(result) if words["language"] == "zh" else result
     question, claim, measured = (_cell(text.en) for text in (told.question, told.claim, told.measured))
     cells = [
         f"[{result.name}]({words['results']}/{_file_name(result)}) {question}",
-        f"{claim} {_cell(result.source)}",
+        f"{claim}{'' if words['language'] == 'zh' else ' '}{_cell(result.source)}",
         measured,
-        f"**{words[result.answer]}**",
+        _verdict(told, words),
         result.scale,
         str(len(result.seeds)),
         _minutes(sum(result.runs.values())),
         _minutes(result.seconds),
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _verdict(result: StudyRecord, words: dict[Any, str]) -> str:
+    """Write the answer, and of each part of the claim whether it holds; its figures stand under what was measured."""
+    assert result.verdict is not None
+    if all(part.holds for part in result.verdict.parts):
+        return f"**{words[result.answer]}**{words['colon']}{words['all'].format(len(result.verdict.parts))}"
+    bare = [BETWEEN.sub("", _cell(FIGURES.sub(" ", part.said))) for part in result.verdict.parts]
+    parts = [f"{one}{words['part']}{words[part.holds]}" for one, part in zip(bare, result.verdict.parts, strict=True)]
+    return f"**{words[result.answer]}**{words['colon']}{words['between'].join(parts)}"
 
 
 def _file_name(result: StudyRecord) -> str:
@@ -123,7 +151,7 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.1f}" if seconds < 600 else f"{seconds / 60:.0f}"
 
 
-def _environments(results: Sequence[StudyRecord], words: dict[str, Any]) -> list[str]:
+def _environments(results: Sequence[StudyRecord], words: dict[Any, str]) -> list[str]:
     """Name each environment once, with the first and the last day it was used."""
     days: dict[str, list[str]] = {}
     for result in results:

@@ -86,7 +86,7 @@ def three() -> list[StudyRecord]:
             ("contradicted", "supported", "undecided"),
             "1 supported, 1 contradicted, 1 undecided.",
         ),
-        ("zh/claims.md", ("不支持", "支持", "尚不能判断"), "1 项支持，1 项不支持，1 项尚不能判断。"),
+        ("zh/claims.md", ("与论断相反", "支持", "尚不能判断"), "1 项支持，1 项与论断相反，1 项尚不能判断。"),
     ],
 )
 def test_each_result_has_its_row(
@@ -96,7 +96,9 @@ def test_each_result_has_its_row(
     page = script.page(name, three)
     assert counts in page
     found = rows(page)
-    assert [row[3] for row in found] == [f"**{verdict}**" for verdict in verdicts]
+    assert [row[3].partition("**" + ("：" if language == "zh" else ": "))[0] for row in found] == [
+        f"**{verdict}" for verdict in verdicts
+    ]
     for row, result in zip(found, three, strict=True):
         for cell, texts in zip(row, ("question", "claim", "measured"), strict=False):
             assert getattr(getattr(result, texts), language).strip() in cell
@@ -108,6 +110,21 @@ def test_each_result_has_its_row(
         ["full", "3", "0.0", "121"],
     ]
     assert three[0].environment.torch in page
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_verdict_names_the_parts_that_decided(script: ModuleType, three: list[StudyRecord], name: str) -> None:
+    page = script.page(name, three)
+    holds = {True: ("holds", "成立"), False: ("fails", "不成立"), None: ("the figures do not say", "数据说明不了")}
+    for row, result in zip(rows(page), three, strict=True):
+        assert result.verdict is not None
+        parts = result.verdict.parts
+        if all(part.holds for part in parts):
+            assert str(len(parts)) in row[3]
+        else:
+            assert [one.rpartition("–" if "–" in one else "——")[2].strip() for one in re.split("; |；", row[3])] == [
+                holds[part.holds]["zh" in name] for part in parts
+            ]
 
 
 @pytest.mark.parametrize("name", PAGES)

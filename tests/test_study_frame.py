@@ -113,6 +113,10 @@ def test_a_part_names_both_figures() -> None:
     (number,), (figures,) = above("a", 0.5, by=0.25).parts(q), not_above("a", "b").parts(q)
     assert number.words == "it (2 ± 1 %) above 0.5 by more than 0.25"
     assert figures.words == "it (2 ± 1 %) not above it (5 ± 1 %)"
+    (by,) = not_above("a", "b", by=0.5).parts(q)
+    assert number.said == number.words
+    assert figures.said == "it (2 ± 1 %) at most it (5 ± 1 %)"  # "the figures do not say: not above" says it twice
+    assert by.said == "it (2 ± 1 %) at most 0.5 above it (5 ± 1 %)"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """study.json: what a study asked, measured and answered, with the charts and tables that show it."""
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
@@ -15,6 +16,9 @@ LACKS = {"contradicted": "Fails", "undecided": "The figures do not say"}
 """What is said of the parts of a claim for which it is not supported."""
 ONE_SEED = "One seed has no spread, so nothing is decided of these"
 """The same where nets were trained with one seed alone."""
+NOT_ABOVE = re.compile(r"(.+\)) not above (.+?)(?: by more than (\S+))?")
+"""A part of a claim as the file has it."""
+SPREAD = "± is the standard deviation over the seeds."
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
 
@@ -70,6 +74,15 @@ class Part(Record, frozen=True):
     words: str
     holds: bool | None
 
+    @property
+    def said(self) -> str:
+        """Write it without a "not", which would stand within another where it fails, or where figures do not say."""
+        found = NOT_ABOVE.fullmatch(self.words)
+        if not found:
+            return self.words
+        one, other, by = found.groups()
+        return f"{one} at most {by} above {other}" if by else f"{one} at most {other}"
+
 
 class Verdict(Record, frozen=True):
     """The answer, and the parts that led to it."""
@@ -81,7 +94,7 @@ class Verdict(Record, frozen=True):
     def telling(self) -> tuple[str, ...]:
         """Return the parts for which it is not supported: those that fail, or where none does that say nothing."""
         return tuple(
-            part.words for part in self.parts if part.holds is (False if self.answer == "contradicted" else None)
+            part.said for part in self.parts if part.holds is (False if self.answer == "contradicted" else None)
         )
 
     @property
@@ -226,4 +239,5 @@ class StudyRecord(Record, frozen=True, kw_only=True):
         if self.verdict is None or self.answer is None:
             return ""
         telling = self.verdict.telling
-        return self.verdict.holding + (f" {self.lacking}: {'; '.join(telling)}." if telling else "")
+        said = self.verdict.holding + (f" {self.lacking}: {'; '.join(telling)}." if telling else "")
+        return f"{said} {SPREAD}" if "±" in said else said

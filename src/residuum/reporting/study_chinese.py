@@ -14,7 +14,7 @@ from residuum.records.study import Bars, Chart, Lines, Part, Quantity, StudyReco
 
 COMPARED = re.compile(r"(.+) \(([^()]+)\) (not above|above|below) (.+?)(?: \(([^()]+)\))?(?: by more than (\S+))?")
 """A part of a claim as studies/verdict.py writes it: one figure, a relation, another figure or a number, how much."""
-RELATIONS = {"above": "高于", "below": "低于", "not above": "不高于"}
+RELATIONS = {"above": "高于", "below": "低于", "not above": "至多为"}
 
 
 def in_chinese(study: StudyRecord) -> StudyRecord:
@@ -62,7 +62,7 @@ def _compared(words: str) -> str:
     one, figure, relation, other, others, by = found.groups()
     space = " " if said(other)[0].isascii() else ""
     against = space + said(other) + (f"（{said(others)}）" if others else space)
-    limit = f"{'不' if relation == 'not above' else ''}超过 {by}" if by else ""
+    limit = f"{'至多 ' if relation == 'not above' else '超过 '}{by}" if by else ""
     named = RELATIONS[relation.removeprefix("not ") if by else relation]
     return f"{said(one)}（{said(figure)}）{named}{against}{limit}".rstrip()
 

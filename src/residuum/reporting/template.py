@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from residuum import chinese
 from residuum.files import write_whole
+from residuum.records.study import SPREAD
 from residuum.reporting import charts, study_wording, wording
 from residuum.reporting.one_run import flat, is_picture, is_small
 
@@ -56,7 +57,7 @@ def _environment() -> Environment:
         "is_small": is_small,
     }
     made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
-    made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS}
+    made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS, "spread": SPREAD}
     return made
 
 
