@@ -59,7 +59,8 @@ WORDS: dict[str, dict[Any, str]] = {
         "title": "# 检验论文中的论断",
         "introduction": "residuum 的每项研究取残差网络论文中的一个论断，测量与之相关的量，并按测量之前写定的规则"
         "作出判断：论断的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“与论断相反”；数据说明不了，"
-        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。± 是各种子间的标准差。还没有结果的研究不在表中。",
+        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。± 是各种子间的标准差。"
+        "还没有结果的研究不在表中。",
         "written": "本页的所有数字都由 `python benchmarks/claims_page.py` 根据 "
         "`results/studies/` 中的文件写出。[English](../claims.md)",
         "none": "还没有结果。`residuum study --list` 列出各项研究；`residuum study all` 全部运行。",

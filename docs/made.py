@@ -13,6 +13,7 @@ from typing import Any
 
 import claims_page
 import sphinx.search as sphinx_search
+from docutils import nodes
 
 import residuum
 from residuum import chinese
@@ -74,6 +75,36 @@ def _navigation(index: str) -> Iterator[str]:
             yield "\n".join([f"```{{toctree}}\n:caption: {caption}\n:hidden:\n", *inside, "```"])
 
 
+CHINESE = re.compile("[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef]")
+THEME = {
+    "Next": "下一页",
+    "Previous": "上一页",
+    "Home": "首页",
+    "On this page": "本页内容",
+    "Back to top": "回到顶部",
+    "Skip to content": "跳到正文",
+    "Copyright &#169; %(copyright)s": "版权所有 &#169; %(copyright)s",
+    "Made with ": "制作工具：",
+}
+"""What the theme says around a page, which has no Chinese of its own."""
+
+
+def _theme(sphinx: Any) -> None:
+    """Let the theme speak Chinese on Chinese pages."""
+    if Path(sphinx.srcdir) != DOCS:
+        sphinx.translator._catalog |= THEME
+
+
+def _joined(sphinx: Any, doctree: Any) -> None:
+    """Take away the ends of a source's lines within Chinese, which a browser would show as blanks."""
+    if Path(sphinx.srcdir) != DOCS:
+        for end in [text for text in doctree.findall(nodes.Text) if text == "\n"]:
+            place = end.parent.index(end)
+            before, after = (one.astext() for one in (end.parent[place - 1], end.parent[(place + 1) % len(end.parent)]))
+            if CHINESE.match(before[-1:]) and CHINESE.match(after[:1]):
+                end.parent.remove(end)
+
+
 def _style(sphinx: Any, error: Exception | None) -> None:
     """Give the figures the style that they have on the pages of studies, within their own part of the site."""
     if error is None:
@@ -116,6 +147,8 @@ function splitQuery(query) {
 def setup(sphinx: Any) -> dict[str, bool]:
     """Tell Sphinx."""
     sphinx_search.languages["zh"] = ChineseSearch  # its own one finds Chinese words only where another package is
+    sphinx.connect("builder-inited", _theme)
     sphinx.connect("source-read", _read)
+    sphinx.connect("doctree-read", _joined)
     sphinx.connect("build-finished", _style)
     return {"parallel_read_safe": True}

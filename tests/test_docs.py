@@ -9,10 +9,12 @@ import shlex
 import tomllib
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
 from residuum.cli import VERBS, _settings_of, app
+from residuum.records.study import Answer
 
 ROOT = Path(__file__).parent.parent
 READMES = ("README.md", "README.zh.md")
@@ -123,8 +125,13 @@ def test_the_translation_has_the_same_parts_code_and_figures(english: str, chine
 
 
 def test_the_chinese_pages_keep_to_the_list_of_terms() -> None:
-    terms = [text_of(page).split("|\n", 2)[2] for page in ("docs/terms.md", "docs/zh/terms.md")]
-    assert terms[0] == terms[1]
+    tables = [text_of(page).split("|\n", 2)[2].splitlines() for page in ("docs/terms.md", "docs/zh/terms.md")]
+    english, explained = ([line.split("|")[1:4] for line in table if line.startswith("|")] for table in tables)
+    assert [row[:2] for row in english] == [row[:2] for row in explained]
+    assert all(re.search("[\u4e00-\u9fff]", row[2]) or "h(x) = x" in row[2] for row in explained)
+    said = {row[0].strip(): row[1].strip() for row in english}
+    words = json.loads((ROOT / "src/residuum/chinese.json").read_text(encoding="utf-8"))
+    assert {one: said[one] for one in get_args(Answer)} == {one: words[one] for one in get_args(Answer)}
     for page in ["README.zh.md", *(chinese for _, chinese in TRANSLATED[1:])]:
         others = re.findall("训练文件夹|捷径|激活检查点|梯度检查点|互不相干|唯一的回路", text_of(page))
         assert not others, page

@@ -71,6 +71,15 @@ def test_what_was_to_be_made_is_made(site: Path) -> None:
         assert "<!-- made:" not in page.read_text(encoding="utf-8")
 
 
+def test_chinese_pages_say_nothing_around_them_in_english_and_have_no_blanks_in_words(site: Path) -> None:
+    for page in pages(site / "zh"):
+        html = page.read_text(encoding="utf-8")
+        assert not re.search(r">\s*(Next|Previous|Home|On this page|Copyright &#169;.*|Made with)\s*<", html), page
+        if page.parent.name == "tutorials":
+            text = re.sub(r"<(pre|script|style)\b.*?</\1>", "", html, flags=re.DOTALL)
+            assert not re.search("[\u4e00-\u9fff，。]\n[\u4e00-\u9fff]", text), page
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [375, 1200])
 @pytest.mark.parametrize(
@@ -102,6 +111,7 @@ def test_a_page_fits_and_asks_nobody(site: Path, tab: "Tab", name: str, width: i
         ("search.html", "checkpointing", "how-to/train.html"),
         ("zh/search.html", "快捷连接", "tutorials/depth.html"),
         ("zh/search.html", "运行目录", "how-to/data.html"),
+        ("zh/search.html", "退化", "tutorials/depth.html"),
     ],
 )
 def test_the_search_works_from_files(site: Path, tab: "Tab", page: str, words: str, found: str) -> None:

@@ -35,7 +35,7 @@ from residuum.studies.catalogue import open_study, texts
 from residuum.studies.charts import mean_line
 from residuum.studies.examined import runs_of
 from residuum.studies.frame import Findings, Setup, Study, quantity
-from residuum.studies.run import chosen, record, rounded, run_studies
+from residuum.studies.run import chosen, listed, record, rounded, run_studies
 from residuum.studies.trained import common, in_small, loss_curve, net_settings, trained
 from residuum.studies.verdict import Comparison, Rule, above, below, decide, not_above
 from residuum.training.resolve import resolve
@@ -462,6 +462,12 @@ def test_names_are_checked_before_anything_is_trained() -> None:
     examining = chosen(StudySettings(("all",), model="run"))
     assert examining
     assert all(texts()[name].examines for name in examining)
+
+
+def test_studies_are_listed_in_the_language_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    for language in ("en", "zh"):
+        monkeypatch.setenv("RESIDUUM_LANG", language)
+        assert [row["question"] for row in listed()] == [getattr(told.question, language) for told in texts().values()]
 
 
 @pytest.mark.usefixtures("few_digits")

@@ -9,6 +9,7 @@ from typing import Any
 
 from residuum import machine, runs
 from residuum.apart import refuse_below
+from residuum.chinese import is_wanted
 from residuum.console import say
 from residuum.dispatch.job import Planned
 from residuum.errors import UserError, nearest
@@ -151,8 +152,10 @@ def command(name: str, setup: Setup) -> str:
 
 
 def listed() -> list[Json]:
-    """Return name, question and source of each study, without torch."""
+    """Return name, question (in Chinese where that is asked for) and source of each study, without torch."""
+    found = texts().items()
+    questions = [told.question.zh if is_wanted() else told.question.en for _, told in found]
     return [
-        {"name": name, "question": told.question.en, "source": told.source, "examines": told.examines}
-        for name, told in texts().items()
+        {"name": name, "question": question, "source": told.source, "examines": told.examines}
+        for (name, told), question in zip(found, questions, strict=True)
     ]
