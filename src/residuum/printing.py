@@ -14,7 +14,6 @@ from residuum.console import put as print  # noqa: A004 - names may hold what st
 from residuum.errors import PartlyDone, UserError, listed
 
 if TYPE_CHECKING:
-    from residuum.explanation.explain import Explanation
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.forecast import Forecast
@@ -44,14 +43,15 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     if figures is None:
         return
     print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
-    if unseen := [one.name for one in figures.per_class if not one.images]:
-        every = len(figures.per_class)
-        print(f"classes  {every - len(unseen)} of {every}: no picture of {listed(unseen, 5)}")
+    if figures.unasked:
+        how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
+        print(f"classes  {how}")
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
-            luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
-            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{luck})")
+            note = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
+            note = f"; over {figures.asked}" if label == "macro F1" and figures.asked else note
+            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{note})")
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -301,7 +301,7 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
         print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
     if len(bad) == 1 and not answered:
         raise bad[0].error
-    _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+    say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
 
 
 def _never_unsure(one: Answer) -> str:
@@ -309,36 +309,13 @@ def _never_unsure(one: Answer) -> str:
     return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
-def _say_unread(unread: Sequence[str], done: int) -> None:
+def say_unread(unread: Sequence[str], done: int) -> None:
+    """Say why pictures cannot be read; raise PartlyDone if others can, UserError if none can."""
     for text in unread:
         say(text)
     if unread:
         total = len(unread) + done
         raise (PartlyDone if done else UserError)(f"{len(unread):,} of {total:,} pictures could not be read")
-
-
-def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
-    """Print, for each picture, the answers, where what speaks for them lies, from which block on, and what is alike;
-    raise PartlyDone if some cannot be read."""
-    print_json(explanation.as_json()) if json else _print_explained(explanation)
-    _say_unread([f"not explained: {error}" for error in explanation.unread], len(explanation.pictures))
-
-
-def _print_explained(explanation: Explanation) -> None:
-    from residuum.reporting.explained_view import disagreement
-    from residuum.reporting.wording import where
-    from residuum.runs import REPORT
-
-    for one in explanation.pictures:
-        print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
-        for heat in one.heat:
-            print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
-        if disagreement(one.heat):
-            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
-        print(f"  {'blocks':<10} the answer stands from {one.settled} on")
-        for near in one.nearest:
-            print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")
-    print(f"report   {explanation.path / REPORT}")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

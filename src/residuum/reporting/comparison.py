@@ -66,7 +66,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
     labels = [run.letter for run in runs]
-    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
+    lowest = min((one.recall.low for _, found in rows for one in found if one and one.images), default=0.0)
     floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
         verdict=_verdict(runs),
@@ -222,5 +222,5 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 
 
 def _spread(found: Sequence[ClassFigures | None]) -> float:
-    values = [one.recall.value for one in found if one]
+    values = [one.recall.value for one in found if one and one.images]
     return max(values) - min(values) if values else 0.0
