@@ -525,6 +525,22 @@ def test_a_bar_is_the_value_and_a_whisker_its_interval(six: Path, tmp_path: Path
     assert "Bar: the value; whisker: its 95 % interval." in plain_text(found)
 
 
+def test_a_class_of_which_no_picture_was_judged_is_said_to_be(six: Path, tmp_path: Path) -> None:
+    """As files of 0.1.0 have it, too: an F1 of 0 where another's picture was called so."""
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    zero = {"value": 0.0, "low": 0.0, "high": 0.3}
+    per_class[2] |= {"images": 0, "recall": {**zero, "high": 1.0}, "precision": {**zero, "high": 1.0}, "f1": zero}
+    change(run / "evaluation.json", per_class=per_class)
+    found, name = report(run), per_class[2]["name"]
+    row = next(line for line in found.rows(6) if line[1] == name)
+    assert row[2:] == ["0", "–", "–", "–"]
+    assert f"Not asked, as none of them shows it: {name}." in found.plain
+    assert f"each class counting the same, over 5 of {len(per_class)} classes" in found.plain
+    compared = Page(write_report([run, six], tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert compared.html.count('class="whisker c0"') == compared.html.count('class="whisker c1"') - 1
+
+
 @pytest.mark.parametrize("hits", [6, 10, 12])
 def test_a_net_that_learnt_nothing_is_said_to_have(six: Path, tmp_path: Path, hits: int) -> None:
     run = Path(shutil.copytree(six, tmp_path / "run"))
