@@ -649,6 +649,9 @@ def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     try:
         assert command(["models"], capsys, monkeypatch) == (130, "", "stopped\n")
+        monkeypatch.setitem(sys.modules, "residuum.training.run", None)  # as while it is imported
+        code, _, said = command(["train"], capsys, monkeypatch)
+        assert (code, "nothing was kept" in said) == (130, True)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)

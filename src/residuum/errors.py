@@ -36,6 +36,9 @@ class PartlyDone(UserError):  # noqa: N818 - the rest is done
     exit_code = 3
 
 
+BEFORE_THE_RUN = "stopped before the run had begun: nothing was kept, and the same command begins it again"
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
     """Training ended early on Ctrl-C, SIGTERM or SIGHUP, after saving; `exit_code` is 130, 143 or 129."""
 
