@@ -449,6 +449,12 @@ def test_maps_leave_the_net_as_it_is(run: Path, tmp_path: Path) -> None:
     assert all(torch.equal(start[name], after[name]) for name in start if not name.startswith("fc."))
 
 
+def test_runs_whose_last_layer_alone_was_fitted_have_no_curves_and_are_said_why(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "again", ignore=shutil.ignore_patterns("explain"))
+    page = Page(write_report([run, tmp_path / "again"], tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "No curves: in each of these runs the last layer alone was fitted, which takes no steps." in page.plain
+
+
 def test_a_run_of_an_older_version_shows_its_mistakes_without_maps(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("explain"))
     mistakes = read_json(run / runs.MISTAKES)

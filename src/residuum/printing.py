@@ -5,6 +5,7 @@ so that help is instant.
 from __future__ import annotations
 
 import json as json_format
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     if figures is None:
         return
     print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    for meant in _meant(figures.protocol):
+        print(f"shown    {meant}")
     if figures.unasked:
         how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
         print(f"classes  {how}")
@@ -52,6 +55,14 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
             note = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
             note = f"; over {figures.asked}" if label == "macro F1" and figures.asked else note
             print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{note})")
+
+
+def _meant(protocol: str) -> list[str]:
+    """Say in plain words what is averaged, where a picture is shown in several ways."""
+    from residuum.reporting.sentences import MEANT
+
+    said = (words.partition(": ")[2] for term, words in MEANT.items() if term in protocol)
+    return [words.rstrip(".") for words in said if "averaged" in words]
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -121,7 +132,7 @@ def _to_look_at(found: Review) -> str:
     said = " to look at, the most doubtful first"
     if found.by_luck is None:
         return said
-    return f"{said}; by the net's own doubt about {found.by_luck:,.0f} would be, were every label right"
+    return f"{said}; about {found.by_luck:,.0f} would be listed even if every label were right: the net is unsure there"
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:
@@ -284,24 +295,37 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
 
     printed = settings.out is None
     form = "jsonl" if json and printed else format_of(settings.out, settings.format)
-    top, answered, bad = settings.top, 0, list[Unanswered]()
+    top, named, bad = settings.top, Counter[str](), list[Unanswered]()
     for one in answers:
         if isinstance(one, Unanswered):
             bad.append(one)
             text = line(one, form, top) if form != "text" else ""
         else:
-            if not answered:
+            if not named:
                 top = len(one.classes)
                 say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
-            answered += 1
+            named["unsure" if one.unsure else one.best] += 1
             text = line(one, form, top)
         if printed:
-            print((heading(form, top) if answered + len(bad) == 1 else "") + text, end="")
+            print((heading(form, top) if named.total() + len(bad) == 1 else "") + text, end="")
     if not printed:
-        print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
-    if len(bad) == 1 and not answered:
+        where = {"answers": str(settings.out), "answered": named.total()}
+        print_json(where) if json else print(f"answers  {settings.out}, of {_counted(named, len(bad))}")
+    if settings.sort_into and named:
+        say(f"copied   into {settings.sort_into}: {_folders(named)}")
+    if len(bad) == 1 and not named:
         raise bad[0].error
-    say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+    say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], named.total())
+
+
+def _counted(named: Counter[str], bad: int) -> str:
+    return f"{named.total():,} of {named.total() + bad:,} pictures" if bad else f"{named.total():,} pictures"
+
+
+def _folders(named: Counter[str]) -> str:
+    """Say how many pictures were given each answer, the commonest ten."""
+    some = ", ".join(f"{count:,} {one_line(name)}" for name, count in named.most_common(10))
+    return some + (f", and {len(named) - 10:,} answers more" if len(named) > 10 else "")
 
 
 def _never_unsure(one: Answer) -> str:

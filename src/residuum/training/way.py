@@ -31,6 +31,7 @@ NOTHING = 1e12
 UNEVEN = 3
 """From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 BETTER = "better, as a rule: residuum weights fetch resnet50, then this command again with --start resnet50"
+BY_FILE = "; without network, --start FILE takes weights that you have (others' once residuum import has read them)"
 HARDLY = (
     "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
     "(name weights with --start, or say nothing of the net and its training)"
@@ -80,7 +81,8 @@ def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
     """
     few = f"{len(data.train):,} photographs are few"
     undo = "--from-nothing begins with a new net"
-    better = BETTER + " and another --out" * (settings.out is not None)  # a run never writes over another
+    again = " and another --out" * (settings.out is not None)  # a run never writes over another
+    better = BETTER + again + BY_FILE
     name = _of_fetched(sum(map(len, data.splits().values())), settings)
     if name is not None:
         say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
