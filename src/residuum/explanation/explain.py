@@ -21,7 +21,7 @@ from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, printable, read_picture
-from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.preprocess import Preprocessing, normalise, whole
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
@@ -168,8 +168,9 @@ def explained(
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
+    shown = whole(seen.images, views)
     with compute.autocast() if compute else nullcontext():
-        maps = {name: method(net, seen.images, wanted).float() for name, method in methods.items()}
+        maps = {name: method(net, shown, wanted).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]
