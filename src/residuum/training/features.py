@@ -67,7 +67,7 @@ def features(
         for kind, each in computed.items():
             _keep(places[kind], each)
             found[kind] = each.numpy()
-    return found["single"] if len(kinds) == 1 else (found["single"] + found[views]) * np.float32(0.5)
+    return (found["single"] + found[views]) * np.float32(0.5) if views in BESIDE else found[views]
 
 
 def _place(content: tuple[Any, ...]) -> Path:
