@@ -16,8 +16,6 @@ from residuum.recipe import Recipe
 
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-SIZES: frozenset[Views] = frozenset({"halved", "middle"})
-"""Views of several sizes. At which a net sees well lies in its weights: a head fitted to it is asked by them, too."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Time      see results/ants-bees-head.json
 Score     see results/ants-bees-head.json
 """
 
-from residuum.data.preprocess import SIZES
+from residuum.choices import SIZES
 from residuum.recipe import Augmentation, OneCycle, Recipe, Task
 
 

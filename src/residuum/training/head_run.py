@@ -11,11 +11,10 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum import machine, runs
-from residuum.choices import Views
+from residuum.choices import SIZES, Views
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
-from residuum.data.preprocess import SIZES
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.metrics import Probabilities, judge
