@@ -2,6 +2,7 @@
 
     python benchmarks/engines.py resnet50.safetensors --photographs imagenet-sample
     python benchmarks/engines.py half-resnet50.safetensors --photographs imagenet-sample --parts parity cold
+    python benchmarks/engines.py half-resnet50.safetensors --photographs imagenet-sample --parts resizing
     python benchmarks/engines.py resnet20.safetensors --photographs cifar10 --parts parity --pictures 10000
 
 The model is a model file, such as `residuum import` writes; photographs are a folder of pictures, or a data set of its
@@ -11,6 +12,8 @@ are normalised already; `ours` is what `open_engine` gives, on uint8 views. Rati
 onnxruntime and OpenVINO, in float32 and int8, see a processor without AVX-512 and matrix units (as_avx2.c).
 cold: processor seconds of `residuum predict` of one photograph, a process each time, with an exported model.
 parity: what `residuum export` reports for each target and precision.
+resizing: how far any probability of a whole picture, which the exported graph resizes itself, is from the run's own
+answer to the view that Pillow cuts, bilinear and bicubic; and how far the engine is from it on that same view.
 Writes results/engines-PART-MODEL.json.
 """
 
@@ -19,13 +22,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from figures import Figures, asked, ratios, seconds_of, spread, write
+from msgspec import structs
 
-from residuum.compute import choose_compute
+from residuum.choices import Interpolation
+from residuum.compute import Compute, choose_compute
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.described import of_model_file
@@ -35,14 +41,24 @@ from residuum.engines.with_openvino import compiled_how, core
 from residuum.errors import UserError
 from residuum.evaluation.exported import views_of
 from residuum.exporting.bench import WAYS, _int8, _possible
-from residuum.exporting.export import export
+from residuum.exporting.export import (
+    ENGINES,
+    _both,
+    _write_onnx,
+    _write_openvino,
+    _write_program,
+    described,
+    export,
+)
 from residuum.exporting.quantise import CALIBRATION
-from residuum.exporting.real_pictures import open_pictures
-from residuum.loading import load
+from residuum.exporting.real_pictures import RealPictures, by_size, open_pictures
+from residuum.loading import Classifier, load
 from residuum.outward_settings import ExportSettings
 from residuum.records.codec import to_json
+from residuum.runs import EXPORTED
 
 BATCHES = (1, 16)
+INTERPOLATIONS: tuple[Interpolation, ...] = ("bilinear", "bicubic")
 NUMBERS = np.random.default_rng(0)
 
 
@@ -82,13 +98,13 @@ def alone(file: Path, engine: str, precision: str, batch: int, side: int, thread
 def speed(model: Path, photographs: str, rounds: int, threads: int, avx2: bool) -> Figures:
     classifier = load(model)
     side = classifier.preprocessing.image_size
-    real = open_pictures(classifier, choose_compute("cpu", "float32"), photographs, 1, CALIBRATION)
+    real = open_pictures(classifier, choose_compute("cpu", "float32"), photographs, 1, CALIBRATION, "bench")
     calls: dict[tuple[str, int], Callable[[], object]] = {}
-    for engine, precision in _possible(classifier, real):
+    for engine, precision in _possible(real):
         if avx2 and (engine == "torch" or precision == "bfloat16"):
             continue
         if precision == "int8":
-            _int8(classifier, engine, views_of(real.calibration, classifier.about.preprocessing))
+            _int8(classifier, engine, real)
         opened = open_engine(model, engine, precision, "cpu", threads).engine
         for batch in BATCHES:
             views = NUMBERS.integers(0, 256, (batch, side, side, 3), np.uint8)
@@ -144,6 +160,56 @@ def exports(model: Path, photographs: str, pictures: int, threads: int, out: Pat
     return found
 
 
+def resizing(model: Path, photographs: str, pictures: int, threads: int, out: Path) -> Figures:
+    """Compare N whole pictures, and their views, by each target and precision, with the run's own answers."""
+    classifier, compute = load(model), choose_compute("cpu", "float32", threads=threads)
+    real = by_size(open_pictures(classifier, compute, photographs, pictures, 0, "export"))
+    compute.place(classifier.net)
+    found: Figures = {"pictures": real.where}
+    for how in INTERPOLATIONS:
+        shown = replace(
+            classifier,
+            preprocessing=replace(classifier.preprocessing, interpolation=how),
+            about=structs.replace(
+                classifier.about, preprocessing=structs.replace(classifier.about.preprocessing, interpolation=how)
+            ),
+        )
+        found[how] = _resized(shown, compute, real, threads, out / how)
+    return found
+
+
+def _resized(classifier: Classifier, compute: Compute, real: RealPictures, threads: int, out: Path) -> Figures:
+    out.mkdir(parents=True)
+    view, none = classifier.about.preprocessing, np.zeros((0, 1, 1, 3), np.uint8)
+    asked, opened = {}, {}
+    for to, written in {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}.items():
+        file = out / EXPORTED[ENGINES[to]]  # type: ignore[index]
+        about = described(classifier, ExportSettings(classifier.file, to=to))  # type: ignore[arg-type]
+        ways = written(file, classifier, about, none, threads)
+        asked |= {f"{to} {precision}": answering for precision, answering in ways.items()}
+        if to != "torch":
+            opened |= {f"{to} {one}": open_engine(file, "auto", one, "cpu", threads).engine for one in ways}
+    own, theirs = _both(classifier, compute, real, asked)  # type: ignore[arg-type]
+    views = views_of(real.judged, view)
+    some = [views[start : start + BATCHES[-1]] for start in range(0, len(views), BATCHES[-1])]
+    alike = {name: np.concatenate([engine(batch).probabilities for batch in some]) for name, engine in opened.items()}
+    return {
+        name: {
+            "same": float((own.argmax(1) == answers.argmax(1)).mean()),
+            "whole pictures": _apart(own, answers),
+            **({"views": _apart(own, alike[name])} if name in alike else {}),
+        }
+        for name, answers in theirs.items()  # type: ignore[attr-defined]
+    }
+
+
+def _apart(own: np.ndarray[Any, Any], answers: np.ndarray[Any, Any]) -> Figures:
+    """Sum up the largest difference of any of the K probabilities, of N pictures."""
+    largest = np.abs(own - answers).max(1)
+    points = {"median": 0.5, "95 % within": 0.95, "max": 1.0}
+    return {name: float(f"{np.quantile(largest, point):.3g}") for name, point in points.items()}
+
+
 def cold(folders: dict[str, Path], photograph: Path, rounds: int, threads: int) -> Figures:
     """Return processor seconds of `residuum predict`, the model in the disk's cache."""
     found: dict[str, list[float]] = {name: [] for name in folders}
@@ -196,6 +262,10 @@ def main(
         if "parity" in parts:
             said = f"{command} --parts parity --pictures {pictures}{how}"
             write(f"engines-parity-{name}{end}", said, {**about, **reported})
+        if "resizing" in parts:
+            said = f"{command} --parts resizing --pictures {pictures}"
+            found = resizing(Path(model), photographs, pictures, threads, Path(folder) / "resized")
+            write(f"engines-resizing-{name}", said, {**about, **found})
         if "cold" in parts:
             photograph = next(path for path in sorted(Path(photographs).rglob("*")) if path.is_file())
             opened = {to: out / to for to in reported if to != "torch" and (out / to).is_dir()}

@@ -4,14 +4,17 @@
 - plain: float32, torch's own operations.
 
     python benchmarks/parity.py ../shared/data/cifar10 --model resnet20 --epochs 3 --seeds 1 2 3
+    python benchmarks/parity.py ../shared/data/cifar10 --avx2                 both in float32, as on AVX2
 
-Writes results/parity-MODEL.json after every run; a run that stands there already is not run again. Speed is not
-measured here, so other work may go on beside it.
+Writes results/parity-MODEL.json (parity-MODEL-avx2.json) after every run; a run that stands there already is not run
+again. Speed is not measured here, so other work may go on beside it.
 """
 
 import json
 import math
+import os
 
+from ants_bees_head import AVX2
 from figures import Figures, add_runs, asked, flags, mean_and_sd, trained
 
 from residuum.records.codec import to_json
@@ -55,12 +58,17 @@ def main(
     epochs: int = 3,
     threads: int | None = None,
     seeds: tuple[int, ...] = (1, 2, 3),
+    avx2: bool = False,
 ) -> None:
     words = flags(model=model, epochs=epochs, threads=threads)
-    command = " ".join(["python benchmarks/parity.py DATA", *words])
-    about = {"command": command, "model": model, "epochs": epochs}
+    command = " ".join(["python benchmarks/parity.py DATA", *words, *flags(avx2=avx2)])
+    about = {"command": command, "model": model, "epochs": epochs, **({"instructions": "AVX2"} if avx2 else {})}
+    if avx2:
+        os.environ.update(AVX2)
+        WAYS["fast"][0].extend(flags(precision="float32"))
     cases = [{"way": way, "seed": seed} for seed in seeds for way in WAYS]
-    done = add_runs(f"parity-{model}", about, cases, lambda way, seed: one_run(data, words, way, seed), summary)
+    name = f"parity-{model}{'-avx2' if avx2 else ''}"
+    done = add_runs(name, about, cases, lambda way, seed: one_run(data, words, way, seed), summary)
     print(json.dumps(summary(done), indent=1))
 
 

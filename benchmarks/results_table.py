@@ -29,7 +29,8 @@ def tables(page: str) -> str:
 
 def _front(words: dict[str, str]) -> str:
     """Return the short table: a figure of each kind."""
-    accuracy, (fast,), (few,) = _read("accuracy-*"), _read("fast"), _read("ants-bees-head")
+    accuracy, (fast,) = _read("accuracy-*"), _read("fast")
+    (few,), starter = _read("ants-bees-head"), _read("ants-bees-starter")[0]["summary"]["starter"]
     (speed,), (serve,) = _read("train-speed-resnet20"), _read("serve")
     (gpu,), (paper,) = _read("gpu-speed-resnet20"), _read("gpu-paper")
     share = serve["of_the_engine"]
@@ -44,6 +45,7 @@ def _front(words: dict[str, str]) -> str:
             fast["summary"]["accuracy"] | {"n": fast["summary"]["n"]},
             fast["summary"]["seconds"],
         ),
+        _front_row("ants_bees_starter.py", words["starter"], starter["accuracy"], starter["seconds"]),
         _front_row("ants_bees_head.py", words["head alone"], few["summary"]["accuracy"], few["summary"]["seconds"]),
         _row("train_speed.py", words["speed"].format(**speed), _ratio(speed["ratio"]), str(speed["rounds"]), "–"),
         _row(
@@ -93,7 +95,7 @@ def _all(words: dict[str, Any]) -> str:
         lines += [words["trust"].format(**found, **shares), ""]
     lines += _answering(words)
     for parity in _read("parity-*"):
-        lines += _table(words["parity"].format(**parity), [_parity_row(parity)])
+        lines += _table(words["parity"].format(**parity), [_parity_row(parity, words["kept_to"])])
     lines += _table(words["order"], [_order_row(one, words) for one in _read("epoch-order-*")])
     for price in _read("depth-price"):
         lines += _table(words["depth"], [_depth_row(name, net) for name, net in price["steps"].items()])
@@ -177,9 +179,10 @@ def _paper_row(model: str, runs: list[dict[str, Any]]) -> str:
     return _row("gpu.py", model, error, f"{_percent(papers)} %" if papers else "–", str(len(errors)))
 
 
-def _parity_row(result: dict[str, Any]) -> str:
+def _parity_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:
     ways = [result["summary"][way] for way in ("fast", "plain")]
-    return _row("parity.py", result["model"], *map(_mean, ways), str(ways[0]["n"]))
+    name = ", ".join([result["model"], *[kept_to[one] for one in [result.get("instructions")] if one]])
+    return _row("parity.py", name, *map(_mean, ways), str(ways[0]["n"]))
 
 
 def _order_row(result: dict[str, Any], words: dict[str, Any]) -> str:

@@ -7,7 +7,10 @@ FRONT: dict[str, dict[str, str]] = {
         "head": "| what was done | figure | runs | whole command | written by |",
         "accuracy": "{data}, {model}, recipe {recipe}, {epochs} passes: test accuracy",
         "fast": "cifar10, recipe fast: test accuracy",
-        "head alone": "243 photographs of ants and bees, from half-resnet50, on AVX2: validation accuracy",
+        "starter": "243 photographs of ants and bees, with the package alone (from its starter), as on AVX2: "
+        "validation accuracy",
+        "head alone": "the same with weights of your own, here those of a half-resnet50 read by `residuum import`: "
+        "validation accuracy",
         "speed": "training {model}: times the images/s of the usual PyTorch loop",
         "gpu": "training {model} on {device[name]}: times the images/s of the usual PyTorch loop",
         "paper": "cifar10, resnet20, the paper's recipe in full, on {device[name]}: test accuracy (paper: {papers} %)",
@@ -19,7 +22,8 @@ FRONT: dict[str, dict[str, str]] = {
         "head": "| 做了什么 | 数字 | 次数 | 整条命令 | 由谁写出 |",
         "accuracy": "{data}，{model}，配方 {recipe}，{epochs} 轮：测试准确率",
         "fast": "cifar10，配方 fast：测试准确率",
-        "head alone": "243 张蚂蚁与蜜蜂的照片，从 half-resnet50 开始，AVX2：验证准确率",
+        "starter": "243 张蚂蚁与蜜蜂的照片，只用软件包（从自带的 starter 开始），如同只有 AVX2：验证准确率",
+        "head alone": "同样的照片，用你自己的权重，这里是由 `residuum import` 读入的 half-resnet50：验证准确率",
         "speed": "训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "gpu": "在 {device[name]} 上训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "paper": "cifar10，resnet20，完整的论文配方，在 {device[name]} 上：测试准确率（论文：{papers} %）",

@@ -343,8 +343,13 @@ def test_a_changed_net_is_counted_anew() -> None:
     (usual,), (paper,) = (table(ModelsSettings(stride_in=where), ["resnet50"]) for where in (None, "1x1"))
     assert paper["parameters"] == usual["parameters"] == 25_557_032  # torchvision's metadata
     assert (round(paper["multiply_adds"] / 1e9, 3), round(usual["multiply_adds"] / 1e9, 2)) == (3.858, 4.09)
-    assert usual["published"]
-    assert paper["published"] == []
+    assert sorted(one["top1_error"] for one in paper["published"]) == [22.85, 24.7]
+    assert {one["source"].partition(",")[0] for one in paper["published"]} == {
+        "He et al. 2015 (arXiv 1512.03385)",
+        "KaimingHe/deep-residual-networks",
+    }
+    theirs = {24.01, 22.24, 23.87, 19.142}  # fb.resnet.torch's and torchvision's
+    assert {one["top1_error"] for one in usual["published"]} == theirs
     (same,) = table(ModelsSettings(stride_in="3x3"), ["resnet50"])
     assert same == usual
 
@@ -361,6 +366,23 @@ def test_the_options_of_shortcuts_add_their_projections(shortcut: Any, more: int
     (row,) = table(ModelsSettings(shortcut=shortcut), ["resnet56"])
     assert row["parameters"] == 853_018 + more
     assert row["shortcut"] == shortcut
+
+
+def test_published_errors_stand_at_the_net_they_are_of() -> None:
+    """He et al. 2015, Tables 2 and 3: ResNet-18 A 27.88, ResNet-34 A 25.03, B 24.52, C 24.19 % top-1."""
+
+    def errors(name: str, **choices: Any) -> set[float]:
+        (row,) = table(ModelsSettings(**choices), [name])
+        return {one["top1_error"] for one in row["published"] if one["source"].startswith("He et al. 2015")}
+
+    assert [errors("resnet34", shortcut=one) for one in "ABC"] == [{25.03}, {24.52}, {24.19}]
+    assert [errors("resnet18", shortcut=one) for one in "AB"] == [{27.88}, set()]
+    assert errors("resnet50") == errors("resnet50", stride_in="1x1", order="preactivation") == set()
+    assert errors("resnet101", stride_in="1x1", classes=10) == {21.75}
+    everything = [one for figures in PUBLISHED.values() for one in figures]
+    nets = [*NAMED_NETS, *COMPARISON_NETS]
+    shown = sum(len(row["published"]) for row in table(ModelsSettings(), nets))
+    assert shown + sum(bool(one.choices) for one in everything) == len(everything)
 
 
 def test_choices_go_with_classes_size_and_stem() -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from residuum import runs
+from residuum.choices import Views
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch, Loader, open_loader, pixels_if_small
+from residuum.data.cache import fingerprint
 from residuum.data.digits import digits
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
 from residuum.data.share import one_pass
@@ -28,7 +30,7 @@ from residuum.depth.described import net_name
 from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
 from residuum.depth.latency import latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
-from residuum.depth.measure import batch_statistics, identity, score, scores_without
+from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import most_removable, still_removable, without
 from residuum.depth.search import accuracies, least_harmful_first, random_order
@@ -51,6 +53,10 @@ from residuum.settings import EvaluateSettings, GrowSettings, LesionSettings, Tr
 SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 CPU = choose_compute("cpu", "float32", threads=1)
 ORDERS = ["original", "bn-after-addition", "relu-before-addition", "relu-only-preactivation", "preactivation"]
+VIEWS: dict[Views, Callable[[Tensor], list[Tensor]]] = {
+    "mirrored": lambda x: [x, x.flip(3)],
+    "halved": lambda x: [x, x.unflatten(2, (-1, 2)).unflatten(4, (-1, 2)).mean((3, 5))],
+}
 GROWABLE: list[dict[str, object]] = [
     *[{"order": order} for order in ("original", "relu-only-preactivation", "preactivation")],
     *[{"order": order, "activation": "gelu"} for order in ("relu-before-addition", *ORDERS[3:])],
@@ -412,6 +418,27 @@ def test_shared_walks_give_what_each_smaller_net_gives(choices: dict[str, object
         assert (scores[name].loss, scores[name].accuracy) == pytest.approx((loss, accuracy), abs=1e-6)
 
 
+@pytest.mark.parametrize("views", VIEWS)
+def test_answers_are_the_mean_logits_of_a_models_views(views: Views) -> None:
+    net, served = lived_in(tiny((3, 2))), batches()
+    whole, scores = scores_without(net, (), {"stage1.block2": identity}, served, CPU, views)
+    for found, smaller in ((whole, net), (scores["stage1.block2"], without(net, ["stage1.block2"]))):
+        with torch.no_grad():
+            seen = [VIEWS[views](batch.images) for batch in served]
+            logits = torch.cat([torch.stack([smaller(view) for view in both]).mean(0) for both in seen])
+        labels = torch.cat([batch.labels for batch in served])
+        assert found.loss == pytest.approx(float(cross_entropy(logits, labels)), abs=1e-6)
+        assert found.accuracy == float((logits.argmax(1) == labels).double().mean())
+
+
+def test_statistics_are_measured_on_the_views_that_a_model_is_asked_by() -> None:
+    net, served = lived_in(tiny((2, 2))), batches()
+    ours, by_hand = recalibrated(net, ["stage1.block2"], served, CPU, "halved"), without(net, ["stage1.block2"])
+    recalibrate(by_hand, [view for batch in served for view in VIEWS["halved"](batch.images)])
+    for name, tensor in by_hand.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], tensor)
+
+
 def test_a_loss_stays_finite() -> None:
     net = lived_in(tiny())
     nn.init.constant_(net.fc.bias, float("nan"))
@@ -625,10 +652,10 @@ def learn_last_layer(net: ResNet) -> None:
     optimizer.step(loss)
 
 
-def save(path: Path, net: ResNet, **about: Any) -> None:
+def save(path: Path, net: ResNet, shown: Preprocessing = SHOWN, **about: Any) -> None:
     step = Imported(date="2026-01-01", from_="0" * 16, source="a.pth", layout="timm")
     said = Provenance(metrics=made.evaluation().figures(), lineage=(step,), **about)
-    save_classifier(path, net, net.spec, tuple(str(digit) for digit in range(10)), SHOWN, said)
+    save_classifier(path, net, net.spec, tuple(str(digit) for digit in range(10)), shown, said)
 
 
 def sha(path: Path) -> str:
@@ -717,6 +744,32 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
     assert (by_name["stage2.block1"]["removable"], by_name["stage2.block1"]["left"]) == (False, "shortcut")
     with pytest.raises(UserError, match="not an empty folder"):
         lesion(LesionSettings(str(model), out=str(tmp_path / "out")))
+
+
+def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is asked by several views has one accuracy on the same pictures, whoever asks."""
+    monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    model, own = tmp_path / "halved.safetensors", made.data("digits", fingerprint(digits()))
+    net = lived_in(tiny((2, 2), widths=(8, 16)))
+    learn_last_layer(net)
+    save(model, net, replace(SHOWN, views="halved"), data=own, settings={"validation": 0.1, "seed": 0})
+    asked = EvaluateSettings(str(model), split="validation", device="cpu", threads=1)
+    expected, alone = evaluate(asked), evaluate(replace(asked, views=("single",)))
+    assert expected.loss != alone.loss
+    how: dict[str, Any] = {"device": "cpu", "threads": 1, "precision": "float32"}
+    out = lesion(LesionSettings(str(model), out=str(tmp_path / "lesion"), **how))
+    lesioned = json.loads((out / "lesion.json").read_text())
+    out = trim(TrimSettings(str(model), out=str(tmp_path / "trim"), random=1, keep=1.0, **how))
+    trimmed = json.loads((out / "trim.json").read_text())
+    for found, whole in ((lesioned, lesioned["intact"]), (trimmed, trimmed["curve"][0])):
+        assert found["protocol"] == expected.protocol == "picture, also at half its side, 8×8"
+        assert found["data"]["images"] == expected.images
+        assert whole["accuracy"] == expected.top1.value
+        assert whole["loss"] == pytest.approx(expected.loss, abs=1e-6)
+    told = load(out).about.metrics
+    assert told is not None
+    assert (told.protocol, told.top1) == (expected.protocol, expected.top1)
 
 
 def test_a_plain_nets_lesions(tmp_path: Path) -> None:
@@ -869,6 +922,7 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
     assert found.pop("original_test_accuracy") == pytest.approx(
         float((answers(model, digits().test).argmax(1) == digits().test.labels).mean())  # type: ignore[union-attr]
     )
+    assert found.pop("protocol") == "single view, 8×8"
     assert found == {"epochs": 2, "validation_accuracy": 0.75, "test_accuracy": 0.7, "test_images": 360}
     (settings,) = told
     assert (settings.data, settings.epochs, settings.recipe) == ("digits", 2, "fine_tune")
@@ -899,7 +953,6 @@ def answers(model: Path, split: object) -> np.ndarray:  # type: ignore[type-arg]
 
 
 def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: Path) -> None:
-    from residuum.data.cache import fingerprint
 
     own = made.data("digits", fingerprint(digits()))
     train = digits().train
@@ -934,7 +987,6 @@ def test_pictures_are_those_kept_aside_in_training_and_never_the_same(tmp_path: 
 
 
 def test_the_rows_that_a_run_kept_aside_go_before_all(tmp_path: Path) -> None:
-    from residuum.data.cache import fingerprint
 
     own = made.data("digits", fingerprint(digits()))
     save(tmp_path / runs.MODEL, lived_in(tiny((1, 1))), data=own, settings={"validation": 0.1, "seed": 0})

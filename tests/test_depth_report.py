@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_records import environment_json
 from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusal
+from test_chinese import left_in_english
 
 from residuum.errors import UserError
 from residuum.reporting import wording
@@ -375,6 +376,35 @@ def test_nothing_taken_out(tmp_path: Path) -> None:
     found = page(tmp_path, fake_trim(removed=0, repaired=False)).plain
     assert "With 0 blocks of 27 taken out" in found
     assert "drawn at random" not in found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_how_pictures_were_shown_stands_above(tmp_path: Path, kind: str) -> None:
+    content = KINDS[kind]() | {"protocol": "picture, also at half its side, 96×96"}
+    plain = page(tmp_path, content).plain
+    assert "Shown to the net: picture, also at half its side, 96×96." in plain
+
+
+@pytest.mark.parametrize(
+    ("protocol", "is_said"),
+    [(None, False), ("single view, 32×32, computed in bfloat16", False), ("picture and mirror image, 32×32", True)],
+)
+def test_a_repaired_net_that_is_asked_otherwise_says_so(tmp_path: Path, protocol: str | None, is_said: bool) -> None:
+    content = fake_trim()
+    content["repaired"]["protocol"] = protocol
+    assert ("shown to the net otherwise" in page(tmp_path, content).plain) is is_said
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_has_its_words_in_chinese(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    content = KINDS[kind]() | {"protocol": "picture, also at half its side, 32×32"}
+    if kind == "trim":
+        content["repaired"]["protocol"] = "single view, 32×32"
+    written = write_depth_report(leave(tmp_path, content)).read_text(encoding="utf-8")
+    names = re.compile("\u2068[^\u2069]*\u2069")
+    left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", names.sub("", text))}
+    assert left <= {"A processor", "Linux x86_64"}
 
 
 @pytest.mark.parametrize("reached", [0, 1, 2, 25])

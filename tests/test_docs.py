@@ -3,6 +3,7 @@
 import functools
 import importlib
 import json
+import math
 import re
 import shlex
 import tomllib
@@ -45,6 +46,24 @@ def test_a_changed_figure_would_be_noticed(results_table: ModuleType) -> None:
     changed = re.sub(r"\d\d\.\d\d ± ", "99.99 ± ", page, count=1)
     assert changed != page
     assert results_table.with_tables("README.md", changed) == page
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/engines.md", "docs/zh/how-to/engines.md"])
+def test_the_bounds_on_exports_are_those_that_were_measured(page: str) -> None:
+    """Rounded up: what the page says is nowhere exceeded."""
+    result = json.loads(text_of("results/engines-resizing-half-resnet50.json"))
+    found = [result["bilinear"], result["bicubic"]]
+
+    def most(name: str, of: str, figure: str = "max", digits: int = 4) -> str:
+        return f"{math.ceil(max(one[name][of][figure] for one in found) * 10**digits) / 10**digits:.{digits}f}"
+
+    exact, whole, rough = ["onnx float32", "openvino float32", "torch float32"], "whole pictures", "openvino bfloat16"
+    bounds = [most(name, whole) for name in exact]
+    bounds += [max(most(name, whole, "95 % within") for name in exact)]
+    bounds += [max(most(name, "views", digits=6) for name in exact[:2])]
+    bounds += [most(rough, whole, digits=3), most(rough, "views", digits=3)]
+    assert re.findall(r"0\.\d+", text_of(page).partition("224 px")[2].partition("parity.json")[0]) == bounds
+    assert all(one["same"] == 1 for each in found for one in each.values())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.json")), ids=lambda path: path.name)
@@ -153,6 +172,13 @@ def test_every_flag_named_exists(page: str) -> None:
 def known_flags() -> set[str]:
     commands = [functools.reduce(lambda command, word: command[word], verb.name.split(), app) for verb in VERBS]
     return {name for one in commands for argument in one.assemble_argument_collection() for name in argument.names}
+
+
+@pytest.mark.parametrize("page", [*READMES, *PAGES])
+def test_a_page_whose_commands_want_a_picture_says_what_stands_there(page: str) -> None:
+    fenced = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+    if "PICTURE" in "".join(fenced.findall(text_of(page))):
+        assert "PICTURE" in fenced.sub("", text_of(page))
 
 
 @pytest.mark.parametrize("page", [*READMES, "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", *PAGES])

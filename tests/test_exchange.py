@@ -33,6 +33,7 @@ from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from residuum import compute
+from residuum.cli import app
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
@@ -173,6 +174,7 @@ def saved(net: nn.Module, path: Path = Path("theirs.pth")) -> Path:
 
 def imported(tensors: Any, **flags: Any) -> Imported:
     torch.save(tensors, "theirs.pth")
+    Path("ours.safetensors").unlink(missing_ok=True)
     return import_weights(ImportSettings("theirs.pth", out="ours.safetensors", **flags))
 
 
@@ -389,7 +391,7 @@ def test_a_folder_of_transformers(name: str, file: str) -> None:
         Path("folder/model.safetensors").unlink()
         torch.save(net.state_dict(), "folder/pytorch_model.bin")
     done = import_weights(ImportSettings("folder"))
-    assert done.path == Path("folder.safetensors")
+    assert done.path == Path("folder-residuum.safetensors")
     assert done.layout == "transformers"
     assert done.assumptions == ()  # config and processor say all of it
     assert done.spec.stride_in == ("1x1" if name == "paper" else "3x3")
@@ -791,7 +793,7 @@ def test_inert_types_beside_weights_are_passed_over() -> None:
     net = filled(akamaster)
     for legacy in (False, True):
         torch.save({**beside, "model": net.state_dict()}, "theirs.pth", _use_new_zipfile_serialization=not legacy)
-        done = import_weights(ImportSettings("theirs.pth", out="ours.safetensors"))
+        done = import_weights(ImportSettings("theirs.pth", out=f"legacy-{legacy}.safetensors"))
         assert done.left_out == tuple(beside)
     assert_same_answers(net, load(done.path).net, 16)
 
@@ -812,9 +814,11 @@ def test_weights_in_parts_are_one(suffix: str) -> None:
     net = filled(akamaster)
     index = in_parts(net, suffix)
     part = next(Path().glob(f"*-00002-of-00002.{suffix}"))
-    found = {import_weights(ImportSettings(str(given))).path for given in (index, part)}
-    assert found == {Path(f"{index.name.partition('.')[0]}.safetensors")}
-    assert_same_answers(net, load(*found).net, 16)
+    for given in (index, part):
+        found = import_weights(ImportSettings(str(given))).path
+        assert found == Path(f"{index.name.partition('.')[0]}-residuum.safetensors")
+        assert_same_answers(net.float(), load(found).net, 16)
+        found.unlink()
     index.unlink()
     assert import_weights(ImportSettings(str(part), out="o.safetensors")).left_out == ()
     next(Path().glob(f"*-00001-of-00002.{suffix}")).unlink()
@@ -884,7 +888,7 @@ def test_flags_override_what_is_known_and_are_no_assumptions() -> None:
         "image_size": 40,
         "resize_to": 48,
     }
-    flags |= {"interpolation": "bicubic", "zero_channels": "end", "classes": "names.txt"}
+    flags |= {"interpolation": "bicubic", "shortcut": "A", "zero_channels": "end", "classes": "names.txt"}
     done = imported(net.state_dict(), **flags)
     assert "--" not in "\n".join(done.assumptions)
     classifier = load(done.path)
@@ -1105,21 +1109,18 @@ def test_files_of_other_kinds_are_refused() -> None:
         import_weights(ImportSettings())
 
 
-def test_nothing_but_a_model_of_ours_is_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_over() -> None:
     save_file(filled(akamaster).state_dict(), "net.safetensors")
     before = Path("net.safetensors").read_bytes()
     assert import_weights(ImportSettings("net.safetensors")).path == Path("net-residuum.safetensors")
-    saved(akamaster(), Path("net.pth"))
-    for source, out in (("net.pth", None), ("net.safetensors", "net.safetensors")):
-        with pytest.raises(UserError, match="not a residuum model"):
-            import_weights(ImportSettings(source, out=out))
+    for source, out in (("net.safetensors", None), ("net.safetensors", "net.safetensors")):
+        with pytest.raises(UserError, match="exists") as refusal:
+            import_weights(ImportSettings(source, out=out, image_size=48))
+        assert refusal.value.mend == "choose another --out"
     assert Path("net.safetensors").read_bytes() == before
-    ours = import_weights(ImportSettings("net.safetensors", out="ours.safetensors")).path
-    import_weights(ImportSettings("net.safetensors", out="ours.safetensors", image_size=48))
-    assert "ours.safetensors is there already: the model in it is replaced" in capsys.readouterr().err
-    assert load(ours).preprocessing.image_size == 48
+    assert load("net-residuum.safetensors").preprocessing.image_size == 32
     with pytest.raises(UserError, match="residuum model already"):
-        import_weights(ImportSettings("ours.safetensors", out="other.safetensors"))
+        import_weights(ImportSettings("net-residuum.safetensors", out="other.safetensors"))
 
 
 @pytest.mark.parametrize("length", [0x80, 0x180, 0x4B50])
@@ -1146,7 +1147,7 @@ def test_a_name_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(VISION._api.WeightsEnum, "get_state_dict", fetch)
     done = import_weights(ImportSettings("torchvision:resnet18"))
-    assert done.path == Path("resnet18.safetensors")
+    assert done.path == Path("resnet18-residuum.safetensors")
     assert done.assumptions == ()
     assert asked["weights_only"] is True
     assert asked["check_hash"] is True
@@ -1200,7 +1201,7 @@ def test_a_name_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(timm, "create_model", fetch)
     done = import_weights(ImportSettings("timm:resnet18.a1_in1k"))
-    assert done.path == Path("resnet18.a1_in1k.safetensors")
+    assert done.path == Path("resnet18.a1_in1k-residuum.safetensors")
     how = load(done.path).preprocessing
     assert (how.image_size, how.resize_to, how.interpolation) == (224, 235, "bicubic")
     assert [said for said in done.assumptions if "--classes" not in said] == []
@@ -1231,7 +1232,7 @@ def test_a_name_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("residuum.exchange.sources.fetch_model", fetch)
     done = import_weights(ImportSettings("hf:owner/tiny-resnet"))
-    assert done.path == Path("tiny-resnet.safetensors")
+    assert done.path == Path("tiny-resnet-residuum.safetensors")
     assert_same_answers(net, load(done.path).net)
 
 
@@ -1311,8 +1312,11 @@ def test_an_export_never_writes_over_the_model() -> None:
         export_weights(ExportWeightsSettings(str(done.path)))
     save_file(filled(lambda: VISION.resnet18(num_classes=2)).state_dict(), "net.safetensors")
     path = import_weights(ImportSettings("net.safetensors", out="m.safetensors")).path
-    with pytest.raises(UserError, match="the model itself"):
-        export_weights(ExportWeightsSettings(str(path), out=str(path)))
+    before = path.read_bytes()
+    for out in (str(path), "net.safetensors"):
+        with pytest.raises(UserError, match="exists"):
+            export_weights(ExportWeightsSettings(str(path), out=out))
+    assert path.read_bytes() == before
     with pytest.raises(UserError, match="which model"):
         export_weights(ExportWeightsSettings())
 
@@ -1362,21 +1366,48 @@ def test_what_to_do_next_names_classes_where_they_were_guessed(capsys: pytest.Ca
 
     net = filled(partial(akamaster, classes=3))
     Path("names.txt").write_text("x\ny\nz\n", encoding="utf-8")
-    given = {"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}
-    again = "--out ours.safetensors --classes NAMES.txt --mean 0.5 0.5 0.5 --std 1.0 1.0 1.0"
-    assert told(dict(net.state_dict()), **given).endswith(f"next     residuum import theirs.pth {again}\n")
-    assert told(dict(filled(akamaster).state_dict())).endswith("evaluate ours.safetensors DATA\n")  # CIFAR-10's names
-    assert told(dict(net.state_dict()), classes="names.txt").endswith(
-        "next     residuum evaluate ours.safetensors DATA\n"
-    )
+    again = "residuum import ours.safetensors --out ours-named.safetensors --classes NAMES.txt"
+    assert told(dict(net.state_dict())).endswith(f"next     {again}\n")
+    next_lines = "next     residuum evaluate ours.safetensors DATA\n"
+    next_lines += "         residuum bench ours.safetensors --data DATA\n"
+    next_lines += "         residuum export ours.safetensors --to onnx --data DATA\n"
+    assert told(dict(filled(akamaster).state_dict())).endswith(next_lines)  # CIFAR-10's names
+    assert told(dict(net.state_dict()), classes="names.txt").endswith(next_lines)
     assert told(headless(net)).endswith("next     residuum train DATA --start ours.safetensors\n")
 
 
 def test_a_class_that_an_imported_net_does_not_know_leads_to_its_names() -> None:
-    path = imported(filled(akamaster).state_dict()).path  # CIFAR-10's names, for digits
+    """What is printed is given as it stands: the same net with the same preprocessing, and nothing is written over."""
+    told: dict[str, Any] = {"mean": (0.1, 0.2, 0.3), "std": (1.0, 1.0, 1.0), "image_size": 8, "zero_channels": "end"}
+    path = imported(filled(akamaster).state_dict(), **told).path  # CIFAR-10's names, for digits
+    before = path.read_bytes()
     with pytest.raises(UserError, match="does not know all classes of digits") as refusal:
         evaluate(EvaluateSettings(str(path), "digits", threads=1))
-    assert "residuum import theirs.pth --classes NAMES.txt" in refusal.value.mend
+    assert "in the order of 'airplane', 'automobile', 'bird', …" in refusal.value.mend
+    Path("NAMES.txt").write_text("\n".join("0123456789"), encoding="utf-8")
+    Path("theirs.pth").unlink()  # where it lay is not known
+    command = refusal.value.mend.partition("; then residuum import ")[2].split()
+    app(["import", *command], exit_on_error=False)
+    first, second = load(path), load("ours-named.safetensors")
+    assert path.read_bytes() == before
+    assert second.classes == tuple("0123456789")
+    assert evaluate(EvaluateSettings("ours-named.safetensors", "digits", threads=1)).images
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(first(x), second(x))
+    for name in ("mean", "std"):
+        np.testing.assert_array_equal(getattr(first.preprocessing, name), getattr(second.preprocessing, name))
+    assert replace(first.preprocessing, mean=0, std=0) == replace(second.preprocessing, mean=0, std=0)  # type: ignore[arg-type]
+    assert second.spec == first.spec
+    assert second.about.lineage == first.about.lineage
+    guessed = ["--classes" in str(one.about.import_) for one in (first, second)]
+    assert guessed == [True, False]
+    with pytest.raises(UserError, match=r"--out ours-named-2\.safetensors"):
+        evaluate(EvaluateSettings(str(path), "digits", threads=1))
+    Path("NAMES.txt").write_text("a\nb", encoding="utf-8")
+    with pytest.raises(UserError, match="2 class names"):
+        import_weights(ImportSettings(path, classes="NAMES.txt"))
+    with pytest.raises(UserError, match="says itself what --mean would tell"):
+        import_weights(ImportSettings(path, classes="NAMES.txt", mean=(0.5, 0.5, 0.5)))
 
 
 def test_evaluation_is_in_float32_unless_told(digits_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -1434,7 +1465,7 @@ def public_weights() -> Path:
 
 def test_public_weights_need_only_their_path(public_weights: Path) -> None:
     done = import_weights(ImportSettings(str(public_weights)))
-    assert done.path == Path("resnet20-12fca82f.safetensors")
+    assert done.path == Path("resnet20-12fca82f-residuum.safetensors")
     assert done.spec == named("resnet20", zero_channels="both")
     assert "akamaster" in done.layout
     assert done.left_out == ("best_prec1",)

@@ -32,7 +32,9 @@ from residuum.loading import load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.printing import print_explained
+from residuum.records.explained import Heat
 from residuum.records.model import Provenance
+from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
@@ -283,6 +285,20 @@ def test_the_page_shows_it_all_and_loads_nothing(run: Path, photographs: Path, t
         b.said.name for one in found.pictures for b in one.blocks
     ]
     assert write_report([found.path], tmp_path / "again.html").read_text(encoding="utf-8") == page.html
+
+
+def peaked(row: int, column: int, rest: float = 0.0) -> Heat:
+    values = [[rest] * 4 for _ in range(4)]
+    values[row][column] = 1.0
+    return Heat(method="made up", picture="", x=(column + 0.5) / 4, y=(row + 0.5) / 4, values=tuple(map(tuple, values)))
+
+
+def test_maps_that_speak_against_each_other_are_said_to() -> None:
+    assert disagreement([peaked(0, 0), peaked(3, 2)]).startswith("The two maps disagree")
+    assert disagreement([peaked(1, 2), peaked(1, 2)]) == ""
+    assert disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) != ""  # the second denies the first's peak
+    assert disagreement([peaked(0, 0, rest=0.6), peaked(3, 2, rest=0.6)]) == ""
+    assert disagreement([peaked(0, 0)]) == ""
 
 
 def test_a_page_of_a_hostile_file_holds_no_script(run: Path, photographs: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`evaluate` of an export: its engine's answers score what the net's own do, and what needs the net is refused."""
 
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -91,6 +92,7 @@ def test_an_export_scores_what_its_net_scores(
     print_evaluation(EvaluateSettings(exports[to], "digits"), found, False)
     said = capsys.readouterr()
     assert f"computed by {ENGINES[to]} in float32" in said.out + said.err
+    assert re.search(rf"judging {own.images} pictures by {own.models[0]}, .*: 0%\n(.*\n)*.*: 100%, took", said.err)
     assert f"top-1    {own.top1.value:.2%}" in said.out
 
 

@@ -105,11 +105,12 @@ LADDER = {
     "printing": ALL,  # for the types of what it prints
     "depth_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
-    "verb": {"errors", "runs", "version"},
+    "verb": {"errors", "plain_data", "runs", "version"},
+    "nets": ALL | {"verb"},
     "verbs": ALL | {"printing", "depth_printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verb", "verbs"},  # the package top, which nobody imports
+    "__init__": ALL | {"verb", "verbs", "nets"},  # the package top, which nobody imports
 }
 
 PRINTING = {"console.py", "printing.py", "depth_printing.py", "outward_printing.py", "serving/service.py"}

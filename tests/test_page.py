@@ -43,7 +43,7 @@ from residuum.records.model import Provenance
 from residuum.records.run import Data
 from residuum.serving import run
 from residuum.serving import show as showing
-from residuum.serving.run import _listen, _Server
+from residuum.serving.run import _bound, _Server
 from residuum.serving.service import Service, open_service
 
 PAGE = Path(showing.__file__).parents[1] / "page"
@@ -117,7 +117,7 @@ def classifier(model: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def served(model: Path) -> Iterator[tuple[Service, str]]:
     settings = ServeSettings((model,), port=0, threads=1)
-    service, ready, listening = open_service(settings), threading.Event(), _listen(settings)
+    service, ready, listening = open_service(settings), threading.Event(), _bound(settings)
     server = _Server(service, ready.set)
     thread = threading.Thread(target=server.run, args=([listening],))
     thread.start()
@@ -197,6 +197,7 @@ def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
     tab.wait("document.querySelectorAll('#split i').length === 4")
     assert "decoding" in tab.js("document.getElementById('split').ariaLabel")
     assert tab.js("document.getElementById('heat').naturalWidth") > 0
+    assert "never says that it is unsure" in tab.js("document.querySelector('#unsure.note:not([hidden])').textContent")
     assert HOSTILE in tab.js("document.getElementById('evidence').textContent")
     assert tab.js("document.getElementById('engine').textContent") == "torch, float32"
     monkeypatch.setattr(TorchEngine, "precision", "bfloat16")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch.nn.functional import conv2d, pad
 from torchvision import transforms as oracle
 
 from residuum import runs
+from residuum.choices import EvaluationViews
 from residuum.cli import app
 from residuum.compute import choose_compute
 from residuum.data.preprocess import Preprocessing
@@ -159,13 +161,38 @@ def test_a_net_that_sees_whole_pictures_is_shown_crops_of_a_frame(public: Path, 
     compute = choose_compute("cpu", "float32", threads=1)
     opened = open_with_data(load(public), compute, photographs)
     loader = opened.loader(opened.data.train)
-    found = mean_over_views(opened.classifier.net, loader, compute, "ten-crop")
+    told = list[tuple[int, int]]()
+    found = mean_over_views(opened.classifier.net, loader, compute, "ten-crop", lambda *far: told.append(far))
+    assert (told[0], told[-1]) == ((0, len(loader.split)), (len(loader.split), len(loader.split)))
     images = torch.cat([batch.images for batch in loader])
     crops = oracle.TenCrop(32)(pad(images, (4, 4, 4, 4)))
     with torch.inference_mode():
         expected = torch.stack([torch.softmax(opened.classifier.net(crop), 1) for crop in crops]).mean(0)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     assert "from a frame of 4 px" in protocol(loader.preprocessing, "ten-crop")
+
+
+@pytest.mark.parametrize("views", ["single", "ten-crop", "multi-scale"])
+def test_judging_says_how_far_it_is(
+    views: EvaluationViews, shown_at_36: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every picture is told once, whatever the views of it."""
+    told = dict[str, list[tuple[int, int]]]()
+
+    def show(doing: str) -> Callable[[int, int], None]:
+        return lambda *far: told.setdefault(doing, []).append(far)
+
+    monkeypatch.setattr(evaluate_file, "show_progress", show)
+    monkeypatch.setattr("residuum.evaluation.many_views.STEP", 4)
+    settings = EvaluateSettings(str(shown_at_36), str(photographs), views=(views,), batch_size=7, threads=1)
+    found = evaluate(settings)
+    ((doing, far),) = told.items()
+    assert doing == f"judging {found.images:,} pictures by at-36, {found.protocol}"
+    done = [one for one, _ in far]
+    assert (done[0], done[-1]) == (0, found.images)
+    assert len(done) > 2
+    assert done == sorted(set(done))
+    assert {total for _, total in far} == {found.images}
 
 
 # --- refused, with the reason --------------------------------------------------------------------

@@ -179,7 +179,7 @@ def test_what_is_published_comes_back_with_the_same_answers(hub, run, tmp_path, 
     assert {file.path for file in sent.files} == {"README.md", "model.safetensors", "evaluation.json"}
     assert (sent.public, hub.repositories[NAME].private) == (False, True)
     back = residuum.import_weights(f"hf:{NAME}")
-    assert back.path == Path("ants-bees.safetensors")
+    assert back.path == Path("ants-bees-residuum.safetensors")
     assert back.path.read_bytes() == contents(hub)["model.safetensors"]
     mine, theirs = load(run), load(back.path)
     views = torch.rand(2, 3, 16, 16)

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.errors import UserError
-from residuum.reporting import wording
+from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words
 
@@ -583,6 +583,40 @@ def test_a_file_name_is_broken_at_its_parts(tmp_path: Path) -> None:
     assert "<bdi>val/<wbr>&lt;b&gt;/<wbr>25_<wbr>dcb.jpg</bdi>" in report(run).html
 
 
+def test_names_at_the_ends_of_lines_leave_room_for_chinese() -> None:
+    """A Chinese character is as high as the letters are large, 11.5 on a phone (style.css)."""
+    lines = [
+        charts.Series(name, [(0.0, 0.2), (1.0, 0.5)], i, name) for i, name in enumerate(("training", "validation"))
+    ]
+    drawn = charts.curves(lines, charts.LOSS)
+    heights = [float(y) for y in re.findall(r'<text[^>]* y="([\d.]+)"[^>]*class="end', drawn)]
+    assert len(heights) == 2
+    assert abs(heights[0] - heights[1]) >= 1.2 * 11.5
+
+
+def test_a_long_name_of_a_setting_is_broken_at_its_parts(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    assert "<bdi>multiply_<wbr>adds</bdi>" in write_report([run]).read_text(encoding="utf-8")
+
+
+def test_terms_of_how_pictures_were_shown_are_explained(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    change(run / "evaluation.json", protocol="picture, also at half its side, shorter side 110, central 96×96")
+    text = report(run).text
+    assert "Also at half its side: the net is asked" in text
+    assert "sees the square in the middle" in text
+    assert "Folds:" not in text
+
+
+def test_a_net_that_is_never_unsure_is_said_to_be(page: Page, tmp_path: Path) -> None:
+    said = "This net never says “unsure”"
+    assert said in page.text
+    assert "What does it not know?" in page.text
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    (run / "evaluation.json").unlink()
+    assert said not in Page(write_report([run]).read_text(encoding="utf-8")).text  # it may come yet
+
+
 def test_settings_and_data_are_listed(page: Page) -> None:
     rows = {row[0]: row[1] for row in page.cells if len(row) == 2}
     assert rows["recipe"] == "quick"
@@ -761,6 +795,22 @@ def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path)
         "depth": ["20", "20", "56"],
         "net.counts": ["3, 3, 3", "3, 3, 3", "9, 9, 9"],
     }
+
+
+def test_what_all_runs_share_stands_once(three: list[Path], tmp_path: Path) -> None:
+    found = report(*three, out=tmp_path / "all.html")
+    rows = [tuple(row) for row in found.cells if len(row) == 2]
+    alone = [tuple(row) for row in report(three[0], out=tmp_path / "one.html").cells if len(row) == 2]
+    assert rows.count(("lr", "0.1")) == alone.count(("lr", "0.1")) == 1
+    assert sum(row[0] == "fingerprint" for row in rows) == 1
+    assert {row for row in rows if row[0] == "depth"} == {("depth", "20"), ("depth", "56")}
+    assert len(rows) < 2 * len(alone)
+
+
+def test_what_one_run_alone_knows_is_not_shared() -> None:
+    found = comparison.part("made up", [{"lr": 0.1, "seed": 0}, {"lr": 0.1, "seed": 1, "ema": 0.9}, {"lr": 0.1}])
+    assert found.shared == {"lr": 0.1}
+    assert found.own == [{"seed": 0}, {"seed": 1, "ema": 0.9}, {}]
 
 
 def test_a_net_begun_with_says_its_own_shortcut(three: list[Path], tmp_path: Path) -> None:

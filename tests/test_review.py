@@ -37,6 +37,7 @@ from residuum.evaluation.opening import open_with_data
 from residuum.evaluation.review import (
     alike_classes,
     copies,
+    doubted_by_luck,
     doubted_labels,
     nearest_others,
     small_grey,
@@ -101,6 +102,47 @@ def test_the_only_picture_of_its_class_is_not_doubted() -> None:
     answers[0] = [0.1, 0.9]
     doubted = doubted_labels(answers, labels, nearest_others(x), np.arange(6), labels)
     assert 5 not in {one.row for one in doubted}
+
+
+def test_a_label_that_the_answer_gives_is_not_doubted() -> None:
+    """Whatever stands near: nothing is suggested in its place."""
+    luck = np.random.default_rng(0)
+    x, labels = directions(luck.standard_normal((12, 4))), np.repeat([0, 1], [2, 10])
+    for own in (0.6, 0.5, 0.4):
+        answers = np.tile([0.1, 0.9], (12, 1))
+        answers[0] = [own, 1 - own]
+        alone = nearest_others(x)._replace(rows=np.tile(np.arange(2, 12), (12, 1)))  # all of the other class
+        doubted = {one.row for one in doubted_labels(answers, labels, alone, np.arange(12), labels)}
+        assert (0 in doubted) is (own < 0.5)
+
+
+def test_by_luck_is_what_each_picture_adds_under_each_class() -> None:
+    """By its definition: one picture's label is changed at a time, and the rest left alone."""
+    luck = np.random.default_rng(0)
+    x, labels = directions(luck.standard_normal((30, 3))), luck.integers(0, 3, 30)
+    asked, near = np.arange(0, 30, 2), nearest_others(x)
+    answers = softmax(1.5 * luck.standard_normal((15, 3)))
+    expected = 0.0
+    for i, row in enumerate(asked.tolist()):
+        for k in range(3):
+            changed = labels.copy()
+            changed[row] = k
+            found = doubted_labels(answers, changed[asked], near, asked, changed)
+            expected += answers[i, k] * (row in {one.row for one in found})
+    assert doubted_by_luck(answers, labels[asked], near, asked, labels) == pytest.approx(expected)
+    assert 1 < expected < 14
+
+
+def test_of_answers_as_right_as_they_are_sure_as_many_are_doubted_as_by_luck() -> None:
+    luck, every = np.random.default_rng(0), np.arange(60)
+    near = nearest_others(directions(luck.standard_normal((60, 3))))
+    answers, over = softmax(1.5 * luck.standard_normal((60, 3))), list[float]()
+    for _ in range(300):
+        labels = (luck.random((60, 1)) > answers.cumsum(1)).sum(1)
+        found = len(doubted_labels(answers, labels, near, every, labels))
+        over.append(found - doubted_by_luck(answers, labels, near, every, labels))
+    assert abs(np.mean(over)) < 4 * np.std(over) / np.sqrt(300)
+    assert np.std(over) < 6
 
 
 def test_classes_that_look_alike_are_found_and_others_are_not() -> None:
@@ -308,13 +350,16 @@ def test_the_table_holds_every_finding_and_json_the_record(
     verbs.review.show(ReviewSettings(str(run.path)), run.review, False)
     printed = capsys.readouterr().out
     assert "the same picture, or nearly: 2" in printed
+    assert re.search(
+        r"perhaps under the wrong class: \d+ to look at, .*about \d+ would be, were every label right", printed
+    )
     assert "classes that cannot be told apart" in printed
 
 
 def test_the_page_shows_the_review_and_what_unsure_costs(run: runs.RunRecord, tmp_path: Path) -> None:
     page = write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8")
-    for words in ("Is it the pictures?", "Likely under the wrong class", "the same file", "What does it not know?",
-                  "a class is left out of training", "calibration error"):  # fmt: skip
+    for words in ("Is it the pictures?", "Perhaps under the wrong class", "would stand here were every",
+                  "the same file", "What does it not know?", "a class is left out", "calibration error"):  # fmt: skip
         assert words in page
     before = replace(run, review=None)
     shutil.copytree(run.path, tmp_path / "run")
@@ -346,7 +391,7 @@ def test_all_findings_of_a_kind_are_on_the_page_or_counted() -> None:
         found = trust_view.groups(Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(one,)))
         assert found[0][2][0].reason == "under \u2068under red\u2069"
         parts = template._environment().get_template("trust.html")
-        told = {"record": SimpleNamespace(review=True, head=None), "key": "r", "review_words": ""}
+        told = {"record": SimpleNamespace(review=True, head=None), "key": "r", "review_words": "", "no_doubt": ""}
         return parts.render(run={**told, "findings": [("Title", "", count * found[0][2])]}, level=2)
 
     assert page_of(28).count('<span class="truth">') == 28
@@ -369,9 +414,11 @@ def test_a_review_of_0_1_0_holds_whole_sentences_and_is_shown(run: runs.RunRecor
     content = json.loads((run.path / runs.REVIEW).read_text(encoding="utf-8"))
     for one in content["findings"]:
         del one["named"]
+    del content["by_luck"]
     (tmp_path / "run" / runs.REVIEW).write_text(json.dumps(content), encoding="utf-8")
     page = write_report([tmp_path / "run"]).read_text(encoding="utf-8")
     assert "stands under blue, which was given" in page
+    assert "would stand here were every" not in page
     assert "stands under \u2068blue\u2069, which was given" in write_report(
         [run.path], tmp_path / "new.html"
     ).read_text(encoding="utf-8")
@@ -406,9 +453,11 @@ def test_a_picture_unlike_those_trained_on_is_unsure_with_its_reason(
     assert stranger.as_json()["unsure"] is True
     assert "unlike the training pictures" in stranger.as_json()["reason"]
     verbs.predict.show(PredictSettings(), iter([known, stranger]), False)
-    assert ["unsure (" in line for line in capsys.readouterr().out.splitlines()] == [False, True]
+    shown = capsys.readouterr()
+    assert ["unsure (" in line for line in shown.out.splitlines()] == [False, True]
+    assert "never says" not in shown.err
     (before,) = predict(PredictSettings(str(start), (str(asked[1]),)))  # a model that does not know what it has seen
-    assert not before.unsure
+    assert before.unsure is None
     assert set(before.as_json()) == {"picture", "answers", "engine", "precision"}
 
 

@@ -34,7 +34,7 @@ from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
 from residuum.serving.examples import examples_of
 from residuum.serving.refusals import Refusal
-from residuum.serving.run import _listen, _token
+from residuum.serving.run import _bound, _token
 from residuum.serving.service import Service, open_service
 
 CLASSES = ("red", "green", "blue")
@@ -102,6 +102,7 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     )
     assert (reply["model"], reply["engine"], reply["precision"]) == ("small", "torch", "float32")
     assert set(reply["milliseconds"]) == {"decoding", "net", "rest"}
+    assert (reply["unsure"], reply["reason"]) == (None, "")  # it does not know what it was trained on
 
 
 def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:
@@ -291,8 +292,10 @@ def test_an_address_that_others_reach_needs_a_token(tmp_path: Path, monkeypatch:
 
 
 def test_a_port_that_is_taken_is_said() -> None:
-    with _listen(ServeSettings(port=0)) as taken, pytest.raises(UserError, match="cannot listen"):
-        _listen(ServeSettings(port=taken.getsockname()[1]))
+    with _bound(ServeSettings(port=0)) as taken:
+        taken.listen()
+        with pytest.raises(UserError, match="cannot listen"):
+            _bound(ServeSettings(port=taken.getsockname()[1]))
 
 
 # --- what watches over it -----------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -18,9 +19,10 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
     pytest.importorskip(package, reason="needs the extra serve")
 
 # ruff: noqa: E402
+from residuum.errors import Stopped, UserError
 from residuum.outward_settings import ServeSettings
 from residuum.serving import run
-from residuum.serving.service import open_service
+from residuum.serving.service import Service, open_service
 
 HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
 
@@ -29,7 +31,7 @@ HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png
 def serving(place: Path) -> Iterator[tuple[run._Server, int]]:
     settings = ServeSettings((place,), port=0, receive=0.2, threads=1)
     ready = threading.Event()
-    with pytest.MonkeyPatch.context() as patch, run._listen(settings) as listening:
+    with pytest.MonkeyPatch.context() as patch, run._bound(settings) as listening:
         patch.setattr(run, "MARGIN", 0.1)
         patch.setattr(run, "LATE", 0.3)
         server = run._Server(open_service(settings), ready.set)
@@ -126,6 +128,52 @@ def test_what_comes_on_an_open_connection_while_the_server_ends_is_answered(plac
                 assert b"connection: close" in answered
 
 
+# --- while models are loaded --------------------------------------------------------------------
+
+
+@pytest.fixture
+def free_port() -> int:
+    with run._bound(ServeSettings(port=0)) as port:
+        return int(port.getsockname()[1])
+
+
+def test_the_port_is_closed_until_the_models_are_open(
+    place: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A balancer or a probe takes an open port for a server that answers."""
+
+    def opening(settings: ServeSettings, token: str | None) -> Service:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", free_port), timeout=5)
+        return open_service(settings, token)
+
+    def answers(address: str) -> None:
+        assert address == f"http://127.0.0.1:{free_port}"
+        socket.create_connection(("127.0.0.1", free_port), timeout=5).close()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(run, "open_service", opening)
+    monkeypatch.setattr(run, "LATE", 0.0)
+    with pytest.raises(Stopped):
+        run.serve(ServeSettings((place,), port=free_port, threads=1), answers)
+
+
+def test_a_port_that_another_takes_while_models_are_loaded_is_said(
+    place: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+        def opening(settings: ServeSettings, token: str | None) -> Service:
+            other.bind(("127.0.0.1", free_port))
+            other.listen()
+            return open_service(settings, token)
+
+        monkeypatch.setattr(run, "open_service", opening)
+        with pytest.raises(UserError, match="cannot listen"):
+            run.serve(ServeSettings((place,), port=free_port, threads=1))
+
+
 # --- signals to a process -----------------------------------------------------------------------
 
 NEVER_LOADED = """
@@ -166,10 +214,11 @@ def test_a_signal_while_models_are_loaded_ends_it_calmly(verb: tuple[str, ...], 
         assert process.returncode == 128 + number
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGTERM)])
 def test_a_second_signal_ends_a_request_under_way_without_a_fault(first: int, second: int, place: Path) -> None:
     with command("-m", "residuum", "serve", str(place), "--port", "0", "--threads", "1") as process:
-        port = int(said_until(process, "listening ").rsplit(":", 1)[1])
+        port = int(said_until(process, "ready: listening on ").rsplit(":", 1)[1])
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
             connection.sendall(HEAD + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
             assert connection.recv(12) == b"HTTP/1.1 100"  # the request is being read

@@ -303,6 +303,34 @@ def test_stored_figures_are_judged_as_they_were(path: Path) -> None:
     assert open_study(stored.name).rule.judge(stored.quantities) == stored.verdict
 
 
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_of_one_seed_only_what_leaves_nothing_to_chance_is_decided(path: Path) -> None:
+    """Every study's figures, cut to the first seed, give the verdict that they give without any value."""
+    stored = read_record(path, StudyRecord)
+    cut, unknown = (
+        {key: one if one.exact else quantity(one.label, values, one.unit) for key, one in stored.quantities.items()}
+        for values in ((1.0,), (math.nan,))
+    )
+    judge = open_study(stored.name).rule.judge
+    assert [part.holds for part in judge(cut).parts] == [part.holds for part in judge(unknown).parts]
+
+
+def test_one_seed_says_that_it_has_no_spread(tmp_path: Path) -> None:
+    def told(seeds: int, **figures: Quantity) -> StudyRecord:
+        study = Study("lesions", texts()["lesions"], lambda _: found, Rule((above("a", 0.0),), {"a": "it"}))
+        found = Findings(figures, Words("", ""))
+        return record(study, Setup("quick", tuple(range(seeds)), tmp_path), found, 0.0)
+
+    one, three = told(1, a=quantity("it", (9.0,))), told(3, a=quantity("it", (9.0, -9.0, 1.0)))
+    assert one.answer == three.answer == "undecided"
+    assert one.why == (
+        "Holds: 0 of the claim's 1 parts. One seed has no spread, so nothing is decided of these: it (9) above 0."
+    )
+    assert "The figures do not say: it (0.3333" in three.why
+    assert told(1, a=quantity("it", (9.0,), exact=True)).why == "Holds: 1 of the claim's 1 parts."
+    assert told(1, a=quantity("it", (-9.0,), exact=True)).lacking == "Fails"
+
+
 def test_the_words_of_a_rule_are_those_of_its_comparisons() -> None:
     rule = Rule(
         (above("a", ("b", "c")), not_above(("b", "c"), "a", by=2.0, unit="points"), below("a", 1e-5)),
@@ -411,7 +439,9 @@ def test_the_command_lists_and_runs(
     assert (tmp_path / "studies" / "degradation-tiny" / "report.html").is_file()
     assert (tmp_path / "studies" / "index.html").is_file()
     assert "undecided at scale tiny" in out  # one seed says nothing of the spread
-    assert "Holds: 0 of the claim's 2 parts. The figures do not say: training error, plain32" in out
+    one_seed = "One seed has no spread, so nothing is decided of these: training error, plain32"
+    assert f"Holds: 0 of the claim's 2 parts. {one_seed}" in out
+    assert one_seed in err
     assert re.search(r"\d+ training pictures of digits, \d+ px", out)
     code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "2", "--dry-run", "--out", "planned")
     assert code == 0, err

@@ -142,6 +142,17 @@ def test_of_one_given_net_the_page_says_what_was_found_and_seals_nothing(tmp_pat
     assert "one net on 145 validation pictures of digits" in page(tmp_path / "given", maps()).plain
 
 
+def test_the_page_of_one_seed_says_that_it_has_no_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = eight_series() | {"seeds": [0]}
+    content["verdict"] = {"answer": "undecided", "parts": [{"words": "deeper is worse", "holds": None}]}
+    said = "One seed has no spread, so nothing is decided of these: deeper is worse"
+    assert said in page(tmp_path / "one", content).plain
+    write_study_index(tmp_path)
+    assert said in Page((tmp_path / "index.html").read_text(encoding="utf-8")).plain
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert "只有一个种子，没有离散度，以下都无从判定：" in page(tmp_path / "one", content).plain
+
+
 def test_every_part_says_whether_it_holds(tmp_path: Path) -> None:
     content = eight_series()
     content["verdict"]["parts"].append({"words": "a third part", "holds": None})

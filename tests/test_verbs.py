@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ from residuum.recipe import Recipe, Task
 from residuum.recipes.quick import quick
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import (
+    EvaluateSettings,
     ExplainSettings,
     ModelsSettings,
     NetSettings,
@@ -39,7 +41,7 @@ from residuum.settings import (
     StudySettings,
     TrainSettings,
 )
-from residuum.verb import Verb, stopped_by_signals
+from residuum.verb import Verb, refuse_swapped, stopped_by_signals
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "residuum"
@@ -382,3 +384,53 @@ def test_the_type_checker_knows_every_keyword_and_what_comes_back(tmp_path: Path
     assert [line for line in said if not line.startswith("wrong.py")] == [], done.stdout
     lines = {int(line.split(":")[1]) for line in said}
     assert lines == set(range(2, 2 + len(WRONG.splitlines()))), done.stdout
+
+
+# --- a model and what it is used on, the wrong way round ------------------------------------------
+
+
+@pytest.fixture
+def swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder, a model file and an export by their names alone; a picture, and a folder of pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("RUN/settings.json", "EXPORT/model.onnx", "net.safetensors", "my photos/a/cat.png", "dog.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("predict dog.png RUN", "predict RUN dog.png"),
+        ("predict dog.png 'my photos' EXPORT --top 2", "predict EXPORT 'my photos' dog.png --top 2"),
+        ("explain 'my photos/a/cat.png' net.safetensors", "explain net.safetensors 'my photos/a/cat.png'"),
+        ("evaluate digits RUN --split test", "evaluate RUN digits --split test"),
+        ("evaluate 'my photos' EXPORT", "evaluate EXPORT 'my photos'"),
+        ("lesion 'my photos' RUN", "lesion RUN 'my photos'"),
+        ("trim cifar10 net.safetensors --keep 0.75", "trim net.safetensors cifar10 --keep 0.75"),
+        ("data review 'my photos' RUN", "data review RUN 'my photos'"),
+        ("publish OWNER/NAME RUN --dry-run", "publish RUN OWNER/NAME --dry-run"),
+    ],
+)
+def test_a_model_behind_its_pictures_leads_to_the_command_that_was_meant(
+    given: str, meant: str, swapped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["residuum", *shlex.split(given)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert "is a model, and stands where" in said
+    assert said.rstrip().endswith(f"mend: the other way round: residuum {meant}")
+
+
+def test_the_command_that_was_meant_is_not_refused(swapped: Path) -> None:
+    refuse_swapped("predict", PredictSettings("RUN", ("dog.png", "my photos")))
+    refuse_swapped("predict", PredictSettings("nowhere", ("dog.png", "x\0y", "a" * 5000)))
+    refuse_swapped("evaluate", EvaluateSettings("RUN", "EXPORT"))  # data that are none: another error
+    refuse_swapped("evaluate", EvaluateSettings("digits"))
+    refuse_swapped("train", TrainSettings("RUN"))
+    with pytest.raises(UserError, match="the other way round: residuum predict net"):
+        residuum.predict("dog.png", "net.safetensors")

@@ -14,7 +14,7 @@ import sys
 if sys.orig_argv[1:3] == ["-m", "residuum"] or "".join(sys.argv[:1]).endswith(("/residuum", "\\residuum.exe")):
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the command begins: Ctrl-C ends it, until cli.py sees to it
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from residuum import verbs
@@ -30,14 +30,13 @@ from residuum.choices import (
     Stem,
     StrideIn,
     TrainedOn,
-    ZeroChannels,
 )
 from residuum.errors import Stopped, UserError
-from residuum.outward_settings import ImportSettings, ServeSettings
+from residuum.nets import net, net_of, save
+from residuum.outward_settings import ServeSettings
 from residuum.settings import (
     ExplainSettings,
     ModelsSettings,
-    NetSettings,
     PredictSettings,
     ReportSettings,
     StudySettings,
@@ -49,14 +48,11 @@ from residuum.version import VERSION
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torch import Tensor
-
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
     from residuum.exporting.export import ExportedModel
     from residuum.loading import Classifier
-    from residuum.models.resnet import ResNet
     from residuum.plain_data import DataPlace, Place
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.prediction.predictor import Predictor
@@ -99,6 +95,7 @@ __all__ = [
     "publish",
     "report",
     "review",
+    "save",
     "serve",
     "show",
     "study",
@@ -152,71 +149,6 @@ def load(
     from residuum.prediction.predictor import load as load_predictor
 
     return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads)
-
-
-# --- nets, without a file ------------------------------------------------------------------------
-
-
-@for_people
-def net(
-    model: str,
-    *,
-    classes: int | None = None,
-    shortcut: Shortcut | None = None,
-    order: Order | None = None,
-    activation: Activation | None = None,
-    stride_in: StrideIn | None = None,
-    stem: Stem | None = None,
-    blocks: Sequence[int] | None = None,
-    widths: Sequence[int] | None = None,
-    groups: int | None = None,
-    squeeze: int | None = None,
-    projection_pool: bool | None = None,
-    dropout: float | None = None,
-    stochastic_depth: float | None = None,
-    zero_init: bool | None = None,
-) -> ResNet:
-    """Build an untrained net by its name in `model_table`, with what is given changed of it: a torch module.
-
-    It takes (N, 3, H, W) pictures, normalised floats, to (N, K) logits, K being `classes`: by default 10 for the CIFAR
-    nets and 1000 for the ImageNet nets; with 0, a backbone, `features` gives what the last layer would read, (N, D).
-    Its `spec` says what it is. It begins in training mode, on torch's default device, with weights drawn as He et al.
-    do (2015, arXiv 1502.01852, eq. 14) from torch's generator: `torch.manual_seed` repeats them.
-
-    Raises:
-        UserError: there is no net of this name, a choice is none, or the choices do not go together.
-    """
-    from residuum.models.named import named
-    from residuum.models.resnet import ResNet
-    from residuum.plain_data import read_off
-    from residuum.setting_parts import NetChoices
-
-    told = NetSettings(
-        model, classes=classes, shortcut=shortcut, order=order, activation=activation, stride_in=stride_in, stem=stem,
-        blocks=None if blocks is None else tuple(blocks), widths=None if widths is None else tuple(widths),
-        groups=groups, squeeze=squeeze, projection_pool=projection_pool, dropout=dropout,
-        stochastic_depth=stochastic_depth, zero_init=zero_init,
-    )  # fmt: skip
-    return ResNet(named(told.model, told.classes, **read_off(NetChoices, told)))
-
-
-@for_people
-def net_of(
-    tensors: Mapping[str, Tensor], *, stride_in: StrideIn | None = None, zero_channels: ZeroChannels | None = None
-) -> ResNet:
-    """Return the net that a state dict in memory belongs to, with copies of its weights, in evaluation mode.
-
-    Layouts are those of `import_weights`: torchvision, timm, transformers, the usual CIFAR nets. What the names cannot
-    tell is as that layout's own nets have it, unless it is given, and is said: where bottlenecks stride, and where
-    option A puts its zero channels. Pictures must be normalised as those that the net was trained on.
-
-    Raises:
-        UserError: the layout is not known, or the tensors are not exactly a net's; nothing is loaded then.
-    """
-    from residuum.exchange.import_weights import net_of_tensors
-
-    told = ImportSettings(stride_in=stride_in, zero_channels=zero_channels)
-    return net_of_tensors(tensors, told.stride_in, told.zero_channels)
 
 
 # --- verbs that take any number of things, one after another ------------------------------------

@@ -267,6 +267,8 @@ def main() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch's C++ says of sockets, nobody can use
     _escape_what_cannot_be_shown()
     _refuse_no_folder()
+    if sys.argv[1:] in ([], ["--help"], ["-h"]):
+        app.help_format = "plaintext"  # the list of verbs has no more, and to load what reads markdown takes a while
     try:
         with _interruptible():
             app.meta(sys.argv[1:])

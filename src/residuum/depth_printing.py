@@ -24,6 +24,7 @@ def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
     if json:
         return print_json(found)
     print("\n".join(lines(found)))
+    print("trim     may begin with another block: it goes by the loss, BN working with each batch's statistics")
     print(f"report   {folder / REPORT}")
     return print(f"next     residuum trim {_named(settings.model, settings.data)}")
 
@@ -32,6 +33,7 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     """Print what was taken out and what that cost, from a trim's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Trim
+    from residuum.reporting.wording import counted
     from residuum.runs import MODEL, REPORT, TRIM
 
     found = read_record(folder / TRIM, Trim)
@@ -44,9 +46,11 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     if found.repaired and found.repaired.validation_accuracy is not None:
         accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
+    print(f"shown    {found.protocol}")
+    print("after    recalibrated: BN's statistics measured anew on training pictures, nothing trained")
     random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
     if random:
-        print(f"random   {sum(random) / len(random):.2%} on average of {len(random)} random choices")
+        print(f"random   {sum(random) / len(random):.2%} on average of {counted(len(random), 'random choice')}")
     for size in found.batches[-1:]:
         print(f"speed    {found.speed(chosen, size):.2f} times as fast in batches of {size}")
     print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")

@@ -30,6 +30,11 @@ LARGEST_JSON = 2**28
 _DAY = 86_400
 
 
+def is_unfinished(path: Path) -> bool:
+    """Say whether the name is of what is being written, or was when its writer was killed."""
+    return path.name.startswith(UNFINISHED)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` so that `path` holds the old file or the new one, never a part of either.
 

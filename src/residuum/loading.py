@@ -1,6 +1,6 @@
 """The one way back in: a run folder or model file becomes a net with its classes and preprocessing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from residuum.files import short_digest
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.outward_settings import ImportSettings
+from residuum.plain_data import command_line
 from residuum.records.model import About, Provenance, View, need_classes
 
 
@@ -122,3 +124,23 @@ def save_classifier(
     tensors = {name: torch.from_numpy(getattr(preprocessing, name)) for name in ("mean", "std")}
     likeness = {} if kept is None else {"kept": torch.from_numpy(kept.astype(np.float16))}
     write_model(path, ModelFile(dict(net.state_dict()), tensors, about, likeness))
+
+
+# --- what the classes are called ------------------------------------------------------------------
+
+
+def named_anew(model: ModelFile, classes: tuple[str, ...]) -> ModelFile:
+    """Return the model with its classes called otherwise, by class number; nothing else of it changes."""
+    about = structs.replace(model.about, classes=classes)
+    if about.import_ is not UNSET:
+        told = tuple(one for one in about.import_.assumptions if "--classes tells otherwise" not in one)
+        about = structs.replace(about, import_=structs.replace(about.import_, assumptions=told))
+    return replace(model, about=about)
+
+
+def how_to_name(file: Path) -> str:
+    """Return the command that calls a model's classes otherwise: it needs the model alone, and writes a new one."""
+    name = f"{runs.model_name(file)}-named"
+    ends = ("", *(f"-{i}" for i in range(2, 100)))
+    out = next((path for end in ends if not (path := Path(f"{name}{end}.safetensors")).exists()), "NEW.safetensors")
+    return command_line("import", ImportSettings(file, out=out, classes="NAMES.txt"))

@@ -12,12 +12,14 @@ from residuum.plain_data import command_line
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.exporting.export import ExportedModel
     from residuum.outward_settings import BenchSettings, ExportSettings, ImportSettings
     from residuum.publishing.publish import Published
-    from residuum.records.engines import Agreement, EngineChoice
+    from residuum.records.engines import Agreement, EngineChoice, EngineTiming
     from residuum.records.weights import Fetched
 
 
@@ -53,10 +55,13 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     if not imported.spec.num_classes:
         return None
     if imported.unnamed:
-        print("classes  have numbers for names: put their names into NAMES.txt, one a line, and import anew")
-        again = replace(settings, out=str(imported.path), classes="NAMES.txt")
-        return print(f"next     {command_line('import', again)}")
-    return print(f"next     residuum evaluate {imported.path} DATA")
+        from residuum.loading import how_to_name
+
+        print("classes  have numbers for names: put their names into NAMES.txt, one a line, in this order")
+        return print(f"next     {how_to_name(imported.path)}")
+    print(f"next     residuum evaluate {imported.path} DATA")
+    model = shlex.quote(str(imported.path))  # it knows no pictures of its own
+    return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")
 
 
 def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:
@@ -111,7 +116,9 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
-    print(f"bound    {found.parity.least_same:.1%} must stay, on {found.parity.pictures}\nfolder   {found.path}")
+    print(f"bound    {found.parity.least_same:.1%} of the likeliest classes must stay, on {found.parity.pictures}:")
+    print("         each whole picture resized by the file, held against the run's own answer to the view it cuts")
+    print(f"folder   {found.path}")
     folder = shlex.quote(str(found.path))
     print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
     if settings.to != "torch":  # whose files residuum does not open
@@ -120,16 +127,17 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
 
 
 def print_bench(settings: BenchSettings, found: EngineChoice, json: bool) -> None:
-    """Print how fast each engine is, how well it agrees and must, which is used, and how to choose otherwise."""
+    """Print how fast each engine is, how well it agrees and must, which is used, how sure that is, and how to choose
+    otherwise."""
     if json:
         return print_json(found)
     from residuum.exporting.parity import LEAST_SAME, MOST_LOST
 
     sizes = sorted(found.timings[0].ms)
-    heads = "".join(f"{f'batch {size}, ms':>14}{'images/s':>10}" for size in sizes)
+    heads = "".join(f"{f'batch {size}, ms (range)':>26}{'images/s':>10}" for size in sizes)
     print(f"{'engine':<13}{'precision':<10}{heads}  answers to {found.pictures}")
     for one in found.timings:
-        speeds = "".join(f"{one.ms[size]:>14.1f}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
+        speeds = "".join(f"{_with_range(one, size):>26}{1000 * size / one.ms[size]:>10.0f}" for size in sizes)
         words = one.refused or (_agreement(one.agreement) if one.agreement else "the run's own")
         print(f"{one.engine:<13}{one.precision:<10}{speeds}  {words}")
     met = {one.precision for one in found.timings if one.agreement}
@@ -137,11 +145,42 @@ def print_bench(settings: BenchSettings, found: EngineChoice, json: bool) -> Non
     if bounds:
         print(f"bound    answers that must stay: {bounds}; {MOST_LOST:.1%} of accuracy may go")
     print(f"used     {found.engine} in {found.precision}, {found.threads} threads")
-    model = shlex.quote(str(settings.model))
-    fastest = next(one for one in found.timings if one.refused is None)
-    if (fastest.engine, fastest.precision) != (found.engine, found.precision):
-        print(f"faster   {fastest.engine} in {fastest.precision}, which changes answers by more than rounding")
-        return print(f"to use   residuum bench {model} --allow {fastest.precision}")
-    if found.precision != "float32":
-        return print(f"to undo  residuum bench {model}")
+    for line in _how_sure(settings, found):
+        print(line)
     return None
+
+
+def _with_range(one: EngineTiming, size: int) -> str:
+    """Return the median ms of a batch, and the range over the rounds where there were several."""
+    rounds = one.rounds.get(size, ())
+    return f"{one.ms[size]:.1f}" + (f" ({min(rounds):.1f}–{max(rounds):.1f})" if len(rounds) > 1 else "")
+
+
+def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
+    """Say how sure the choice is, what it replaces, and how to choose otherwise."""
+    from residuum.machine import BUSY
+
+    used, allowed = found.used, {"float32", *settings.allow}
+    able = [one for one in found.timings if one.refused is None]
+    rounds = max(len(times) for one in able for times in one.rounds.values())
+    if rivals := [one for one in able if one.precision in allowed and one is not used]:
+        won = used.won(rivals)
+        sure = "" if won == rounds else f"; {_way(rivals[0])} comes near, another time it may be the fastest"
+        yield f"sure     the fastest of {len(rivals) + 1} in {won} of {rounds} rounds{sure}"
+    if found.stays:
+        yield f"stays    {_way(used)}, as before: {found.stays}"
+    if found.before and found.before != used.way:
+        yield f"before   {' in '.join(found.before)}"
+    if (found.waited or 0) > BUSY:
+        yield f"busy     others were computing, threads waited {found.waited:.0%} of the time: try anew when quiet"
+    faster = next((one for one in able if one.precision not in allowed and 2 * one.won([used]) > rounds), None)
+    if faster and faster.precision != "float32":
+        often = f"in {faster.won([used])} of {rounds} rounds"
+        yield f"faster   {_way(faster)}, {often}, which changes answers by more than rounding"
+        yield f"to use   {command_line('bench', replace(settings, allow=(*settings.allow, faster.precision)))}"
+    elif found.precision != "float32":
+        yield f"to undo  {command_line('bench', replace(settings, allow=()))}"
+
+
+def _way(one: EngineTiming) -> str:
+    return f"{one.engine} in {one.precision}"

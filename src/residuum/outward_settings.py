@@ -3,7 +3,17 @@
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import Coarser, ExportTarget, Interpolation, StrideIn, WeightLayout, ZeroChannels
+from residuum.choices import (
+    Activation,
+    Coarser,
+    ExportTarget,
+    Interpolation,
+    Order,
+    Shortcut,
+    StrideIn,
+    WeightLayout,
+    ZeroChannels,
+)
 from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import ByEngine
 
@@ -66,7 +76,7 @@ class ImportSettings(Settings):
     """A weights file, a folder that transformers saved, or torchvision:NAME, timm:NAME, hf:OWNER/NAME."""
     _: KW_ONLY
     out: Place | None = None
-    """The model file to write. By default NAME.safetensors here."""
+    """The model file to write, a new one. By default NAME-residuum.safetensors here."""
     prefix: str | None = None
     """Which net, where a file holds several: what its keys begin with."""
     classes: Place | None = None
@@ -85,6 +95,38 @@ class ImportSettings(Settings):
     """Which convolution of a bottleneck strides."""
     zero_channels: ZeroChannels | None = None
     """Where option A puts its zero channels: at the end, or half on both sides."""
+    model: str | None = None
+    """The net of `residuum models` that the weights are of, under residuum's own names: what these leave open is as it
+    has it."""
+    shortcut: Shortcut | None = None
+    """The shortcut, where names cannot tell: none is the plain net, whose names are option A's."""
+    order: Order | None = None
+    """Where ReLU stands, which has no name; where BN does, names tell."""
+    activation: Activation | None = None
+    """relu, or gelu in every ReLU's place."""
+    projection_pool: bool | None = None
+    """Whether projections average before they stride (ResNet-D)."""
+
+
+@dataclass(frozen=True)
+class SaveSettings(Settings):
+    """What `residuum.save` can be told."""
+
+    path: Place
+    """The model file to write, a new one."""
+    _: KW_ONLY
+    classes: tuple[str, ...]
+    """The classes' names, in the order of the outputs."""
+    mean: Annotated[tuple[float, float, float], Range(0.0, 1.0, _COLOURS)]
+    """Mean of red, green and blue that was subtracted, where colours go from 0 to 1."""
+    std: Annotated[tuple[float, float, float], Range(1e-3, 1.0, _COLOURS)]
+    """Spread of red, green and blue that was divided by, where colours go from 0 to 1."""
+    image_size: Annotated[int, Range(8, 2048)]
+    """Side of the square the net sees, in pixels."""
+    resize_to: Annotated[int | None, Range(8, 4096)] = None
+    """What the shorter side is resized to before the central square is cut out, in pixels."""
+    interpolation: Interpolation = "bilinear"
+    """How pictures are resized."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +154,8 @@ class ExportSettings(Settings):
     int8: bool = False
     """In whole numbers of 8 bits, their ranges measured on training pictures: smaller and faster."""
     data: DataPlace | None = None
-    """The pictures that answers are compared on. By default those that the model was trained with."""
+    """The pictures that answers are compared on, and int8's ranges measured. By default those that the model was
+    trained with; one that was imported has none."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
     least_same: Annotated[float | None, Range(0.0, 1.0, "it is a share: 0.99 for 99 %")] = None
@@ -133,7 +176,8 @@ class BenchSettings(Settings):
     """A run folder or a model file."""
     _: KW_ONLY
     data: DataPlace | None = None
-    """The pictures that answers are compared on. By default those that the model was trained with."""
+    """The pictures that answers are compared on, and int8's ranges measured. By default those that the model was
+    trained with; one that was imported has none."""
     pictures: Annotated[int, Range(1, 10_000_000)] = 200
     """On how many of them, at the most."""
     allow: tuple[Coarser, ...] = ()

@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from residuum.records.pack import Packed
     from residuum.records.review import Review
     from residuum.runs import RunRecord
-    from residuum.settings import EvaluateSettings, PredictSettings, ReviewSettings, StudySettings, SweepSettings
+    from residuum.settings import (
+        EvaluateSettings,
+        ModelsSettings,
+        PredictSettings,
+        ReviewSettings,
+        StudySettings,
+        SweepSettings,
+    )
 
 
 def print_json(content: Any) -> None:
@@ -84,7 +91,7 @@ def print_packed(settings: object, packed: Packed, json: bool) -> None:
 
 
 REVIEWED = {
-    "label": "likely under the wrong class",
+    "label": "perhaps under the wrong class",
     "copies": "the same picture, or nearly",
     "unlike": "like no other picture",
     "classes": "classes that cannot be told apart",
@@ -100,13 +107,21 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
     for kind, words in REVIEWED.items():
         those = [one for one in found.findings if one.kind == kind]
-        print(f"\n{words}: {len(those):,}")
+        print(f"\n{words}: {len(those):,}{_to_look_at(found) if kind == 'label' and those else ''}")
         for one in those[:25]:
             print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
         if len(those) > 25:
             print(f"  {len(those) - 25:,} more in the table")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
     return print(f"next     residuum report {settings.run}")
+
+
+def _to_look_at(found: Review) -> str:
+    """Say what the number of doubted labels is, and is not."""
+    said = " to look at, the most doubtful first"
+    if found.by_luck is None:
+        return said
+    return f"{said}; by the net's own doubt about {found.by_luck:,.0f} would be, were every label right"
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:
@@ -174,7 +189,7 @@ def _of(count: int | None, words: str) -> str:
     return f" ({_bytes(count)} {words})" if count else ""
 
 
-def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
+def print_models(settings: ModelsSettings, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
     """Print a line for each net: for one picture, and what its activations take in a training step; or its plan."""
     if json:
         return print_json(found)
@@ -193,7 +208,19 @@ def print_models(settings: object, found: Sequence[dict[str, Any]] | dict[str, l
             f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {published}"
         )
     print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
-    return print("too, resnet…d one of the stem's three layers. --json: protocol and source of each published error")
+    print("too, resnet…d one of the stem's three layers. Errors are of exactly these nets: the paper's ResNet-50 to")
+    print("152 and the authors' SE nets stride in the 1×1 (--stride-in 1x1). --json: protocol and source of each")
+    return _print_published(found) if settings.names else None
+
+
+def _print_published(found: Sequence[dict[str, Any]]) -> None:
+    """Print every published error of the nets, with what it is of and where it stands."""
+    print("" if any(row["published"] for row in found) else "\nNothing was published of exactly these nets.")
+    for row in found:
+        for one in row["published"]:
+            top5 = "" if one["top5_error"] is None else f", top-5 {one['top5_error']:g} %"
+            words = f"top-1 {one['top1_error']:g} %{top5}, {one['data']}, {one['protocol']}"
+            print(f"{row['model']:<22}{words}; {one['source']}")
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------
@@ -265,7 +292,7 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
         else:
             if not answered:
                 top = len(one.classes)
-                say(f"computed by {one.engine} in {one.precision}")
+                say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
             answered += 1
             text = line(one, form, top)
         if printed:
@@ -275,6 +302,11 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     if len(bad) == 1 and not answered:
         raise bad[0].error
     _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+
+
+def _never_unsure(one: Answer) -> str:
+    known = one.unsure is not None
+    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
 def _say_unread(unread: Sequence[str], done: int) -> None:
@@ -293,6 +325,7 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
 
 
 def _print_explained(explanation: Explanation) -> None:
+    from residuum.reporting.explained_view import disagreement
     from residuum.reporting.wording import where
     from residuum.runs import REPORT
 
@@ -300,6 +333,8 @@ def _print_explained(explanation: Explanation) -> None:
         print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         for heat in one.heat:
             print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
+        if disagreement(one.heat):
+            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
         print(f"  {'blocks':<10} the answer stands from {one.settled} on")
         for near in one.nearest:
             print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")
@@ -323,7 +358,7 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         answer = f"what was found in {study.examined}" if study.examined else study.answer
         on = f", {study.pictures}" if study.pictures else ""
         print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
-        why = [study.verdict.why] if study.verdict and study.verdict.telling else []
+        why = [study.why] if study.lacking else []
         for line in [study.measured.en, *why, folder / REPORT]:
             print(f"{'':<20}{line}")
     if found:

@@ -32,7 +32,7 @@ from typing import TypeVar
 from residuum.apart import apart_from, refuse_below
 from residuum.choices import EngineName
 from residuum.errors import UserError
-from residuum.files import UNFINISHED, cannot_write, read_whole, remove_unfinished, write_whole
+from residuum.files import UNFINISHED, cannot_write, is_unfinished, read_whole, remove_unfinished, write_whole
 from residuum.lock import only_holder
 from residuum.records.codec import line as as_line
 from residuum.records.codec import parse_line, read_record
@@ -54,6 +54,7 @@ START = "start.safetensors"
 MODEL = "model.safetensors"
 EXPORTED: dict[EngineName, str] = {"onnxruntime": "model.onnx", "openvino": "model.xml", "torch": "model.pt2"}
 """The file in an exported folder, by what opens it."""
+UNFINISHED_EXPORT = f"{UNFINISHED}export"  # folder of what is not yet known to agree
 EVALUATION = "evaluation.json"
 MISTAKES = "mistakes.json"
 HEAD = "head.json"
@@ -165,7 +166,9 @@ def model_name(file: Path) -> str:
 
 
 def exported_file(path: Path) -> tuple[EngineName, Path] | None:
-    """Return the exported file that `path`, a file or folder, stands for, and what opens it; None if it is no such."""
+    """Return the exported file that `path`, a file or folder, stands for, and what opens it; None if it is none."""
+    if UNFINISHED_EXPORT in {path.name, path.parent.name}:
+        return None
     for engine, name in EXPORTED.items():
         if path.is_file() and path.suffix == Path(name).suffix:
             return engine, path
@@ -184,6 +187,10 @@ def model_path(path: Path) -> Path:
             "an export holds what an engine computes: predict, serve, evaluate and residuum.load take it",
             "give the run or model file that it was exported from",
         )
+    if UNFINISHED_EXPORT in {path.name, path.parent.name} or (path / UNFINISHED_EXPORT).is_dir():
+        why = "it is being written, or was stopped: nothing says whether its answers agree"
+        mend = "wait for it, or export the model again; with the same --out what is left there goes"
+        raise UserError(f"the export in {path} is not finished", why, mend)
     if path.is_file():
         return path
     if not path.exists():
@@ -192,11 +199,8 @@ def model_path(path: Path) -> Path:
     if (path / MODEL).exists():
         raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):
-        raise UserError(
-            f"the run in {path} has not finished, so it has no model yet",
-            "",
-            f"residuum train --resume {path}",
-        )
+        mend = f"residuum train --resume {path}"
+        raise UserError(f"the run in {path} has not finished, so it has no model yet", "", mend)
     raise UserError(
         f"{path} is neither a run folder nor a model file",
         f"it holds no {MODEL}",
@@ -294,7 +298,7 @@ def refuse_taken_by_run(wanted: str | Path) -> None:
 def is_only_begun(path: Path) -> bool:
     """Say whether a folder holds nothing but what a run leaves that was killed before it was one."""
     with suppress(OSError):
-        names = {file.name for file in path.iterdir() if not file.name.startswith(UNFINISHED)}
+        names = {file.name for file in path.iterdir() if not is_unfinished(file)}
         return LOCK in names <= BEGUN
     return False
 
@@ -311,14 +315,10 @@ def refuse_taken(
     """Refuse a folder that holds anything but what a killed process left (UserError), before anything is computed."""
     path = Path(wanted or "")
     try:
-        if wanted and path.exists() and not (path.is_dir() and all(map(_is_unfinished, path.iterdir()))):
+        if wanted and path.exists() and not (path.is_dir() and all(map(is_unfinished, path.iterdir()))):
             raise UserError(f"{path} exists and is not an empty folder", why, mend)
     except OSError as error:
         raise cannot_write(path, 0, error) from error
-
-
-def _is_unfinished(file: Path) -> bool:
-    return file.name.startswith(UNFINISHED)
 
 
 def folder_of_results(wanted: str | Path | None, model: str | Path, name: str, pictures: str) -> Path:
@@ -360,7 +360,7 @@ def _made(path: Path) -> bool:
 
 
 def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
-    """Return where a new model file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
+    """Return where a new file is to be written: where wanted, or NAME here, or beside the folder of `pictures`.
 
     Raises:
         UserError: it exists, or lies below `pictures`.

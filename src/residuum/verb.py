@@ -6,13 +6,14 @@ import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import update_wrapper
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
 from residuum.errors import Stopped, UserError, nearest
+from residuum.plain_data import by_place, command_line
 from residuum.version import installing
 
 P = ParamSpec("P")
@@ -71,7 +72,52 @@ def verb(
     settings: Callable[P, S], show: Callable[[S, R, bool], None], *, name: str | None = None, announced: bool = False
 ) -> Callable[[Callable[[S], R]], Verb[P, S, R]]:
     """Declare a verb by the function below, whose docstring is the help."""
-    return lambda run: Verb(name or run.__name__.replace("_", "-"), settings, run, show, announced)
+
+    def declared(run: Callable[[S], R]) -> Verb[P, S, R]:
+        called = name or run.__name__.replace("_", "-")
+
+        def checked(given: S) -> R:
+            refuse_swapped(called, given)
+            return run(given)
+
+        return Verb(called, settings, update_wrapper(checked, run), show, announced)
+
+    return declared
+
+
+MODEL_FIRST = {"data": "pictures go", "images": "pictures go", "repository": "OWNER/NAME goes"}
+"""What stands behind the model, by the name of its place, in the words of a message."""
+
+
+def refuse_swapped(verb: str, settings: object) -> None:
+    """Refuse a model that stands behind what it is to be used on (UserError with the command that was meant)."""
+    first, second = [*(field.name for field in by_place(settings) if not field.kw_only), "", ""][:2]
+    if first not in {"run", "model"} or second not in MODEL_FIRST:
+        return
+    model, other = getattr(settings, first), getattr(settings, second)
+    behind = list(other if isinstance(other, tuple) else [other])
+    models = [one for one in behind if _is_model(one)]
+    if model is None or len(models) != 1 or _is_model(model):
+        return
+    behind[behind.index(models[0])] = model
+    rest = tuple(behind) if isinstance(other, tuple) else behind[0]
+    meant = replace(settings, **{first: models[0], second: rest})  # type: ignore[type-var]
+    raise UserError(
+        f"{models[0]} is a model, and stands where {MODEL_FIRST[second]}",
+        f"{verb} takes the model first, and {model} is none",
+        f"the other way round: {command_line(verb, meant)}",
+    )
+
+
+def _is_model(place: object) -> bool:
+    """Say whether a run folder, a model file or an export lies there, by its names alone."""
+    from residuum import runs
+
+    path = Path(str(place))
+    with suppress(OSError, ValueError):  # a name that no file can have
+        is_file = path.suffix == ".safetensors" and path.is_file()
+        return place is not None and (is_file or runs.is_run(path) or bool(runs.exported_file(path)))
+    return False
 
 
 @contextmanager

@@ -183,9 +183,10 @@ def export(settings: ExportSettings) -> ExportedModel:
     Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
     """
     refuse_taken(settings.out)
-    from residuum.exporting.export import export as export_model
+    with stopped_by_signals():  # so that nothing half written is left
+        from residuum.exporting.export import export as export_model
 
-    return export_model(settings)
+        return export_model(settings)
 
 
 @verb(ImportSettings, outward_printing.print_imported, name="import")

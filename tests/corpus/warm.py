@@ -194,6 +194,8 @@ def _python(asked: dict[str, Any], handles: list[int]) -> NoReturn:
         os.setsid()
         for place, handle in enumerate(handles):
             os.dup2(handle, place)
+        sys.stdin, sys.stdout, sys.stderr = (open(place, how) for place, how in enumerate("rww"))  # noqa: PTH123, SIM115
+        sys.stderr.reconfigure(line_buffering=True)
         os.environ.clear()
         os.environ.update(asked["environment"])
         os.chdir(asked["folder"])

@@ -7,6 +7,7 @@ from residuum.files import Json
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.spec import NetSpec
+from residuum.training.head_run import computed_in
 
 
 def measured_on(opened: NetWithData, images: int) -> Json:
@@ -22,7 +23,7 @@ def measured_on(opened: NetWithData, images: int) -> Json:
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
         },
-        "protocol": protocol(how),
+        "protocol": computed_in(protocol(how, how.views), opened.compute.precision),
         "environment": machine.environment(),
     }
 

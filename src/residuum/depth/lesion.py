@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 
 from residuum import runs
+from residuum.choices import Views
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import Batch
@@ -45,7 +46,7 @@ def lesion(settings: LesionSettings) -> Path:
     loader = opened.validation_loader(settings.images)
     images = len(loader.split)
     say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")
-    intact, scores = lesions(net, loader.held(), compute)
+    intact, scores = lesions(net, loader.held(), compute, classifier.preprocessing.views)
     found = Lesion(
         **measured_on(opened, images),
         intact=intact,
@@ -55,13 +56,15 @@ def lesion(settings: LesionSettings) -> Path:
     return out
 
 
-def lesions(net: ResNet, batches: Iterable[Batch], compute: Compute) -> tuple[Score, dict[str, Score]]:
+def lesions(
+    net: ResNet, batches: Iterable[Batch], compute: Compute, views: Views = "single"
+) -> tuple[Score, dict[str, Score]]:
     """Score the whole net, and the net with one block at a time lesioned; blocks that cannot be are left out."""
     spec = net.spec
     names = [name for name, _ in net.blocks() if what_is_left(spec, name) is not None]
     stand_in: StandIn = identity if spec.shortcut == "none" else shortcut_alone
     net.eval()
-    return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute)
+    return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute, views)
 
 
 def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | None:

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Batch
+from residuum.data.preprocess import weighted
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
@@ -27,6 +29,8 @@ StandIn = Callable[[ResidualBlock, Tensor], Tensor]
 """What a block's input (N, C_in, H, W) becomes when something else stands in the block's place."""
 Tally = tuple[Tensor, Tensor]
 """A batch's summed losses and its hits, left on the device until all batches are done."""
+WHOLE = ""
+"""The name of nothing replaced, among those of replaced blocks."""
 
 
 def identity(block: ResidualBlock, x: Tensor) -> Tensor:
@@ -51,29 +55,44 @@ def scores_without(
     stand_ins: Mapping[str, StandIn],
     batches: Iterable[Batch],
     compute: Compute,
+    views: Views = "single",
 ) -> tuple[Score, dict[str, Score]]:
     """Score the net less the blocks that are `gone`; and then with each stand-in, alone, in its block's place.
 
-    The net is in the mode it comes in: evaluation, for figures. At each block the walk goes on to the end with its
-    stand-in, then takes the block itself: about n²/2 blocks a batch, where n + 1 whole nets would cost n².
+    An answer is the mean logits of each picture's `views`. The net is in the mode it comes in: evaluation, for figures.
     """
     blocks = blocks_left(net, gone)
-    count, intact, tallies = 0, list[Tally](), {name: list[Tally]() for name in stand_ins}
+    count, tallies = 0, {name: list[Tally]() for name in (WHOLE, *stand_ins)}
     for batch in batches:
         with compute.autocast():
-            x = net.stem(batch.images)
-            for place, (name, block) in enumerate(blocks):
-                if name in stand_ins:
-                    logits = finish(net, blocks[place + 1 :], stand_ins[name](block, x))
-                    tallies[name].append(_tally(logits, batch.labels))
-                x = block(x)
-            intact.append(_tally(net.head(x), batch.labels))
+            answers = [
+                (weight, _walked(net, blocks, stand_ins, view)) for weight, view in weighted(batch.images, views)
+            ]
+            for name, tally in tallies.items():
+                logits = torch.stack([weight * found[name].float() for weight, found in answers]).sum(0)
+                tally.append(_tally(logits, batch.labels))
         count += len(batch.labels)
-    return _score(intact, count), {name: _score(tally, count) for name, tally in tallies.items()}
+    found = {name: _score(tally, count) for name, tally in tallies.items()}
+    return found.pop(WHOLE), found
+
+
+def _walked(
+    net: ResNet, blocks: Sequence[tuple[str, ResidualBlock]], stand_ins: Mapping[str, StandIn], images: Tensor
+) -> dict[str, Tensor]:
+    """Return (B, K) logits of one view, of the net and with each block replaced.
+
+    At each block the walk goes on to the end with its stand-in, then takes the block itself: about n²/2 blocks, where
+    n + 1 whole nets would cost n².
+    """
+    logits, x = dict[str, Tensor](), net.stem(images)
+    for place, (name, block) in enumerate(blocks):
+        if name in stand_ins:
+            logits[name] = finish(net, blocks[place + 1 :], stand_ins[name](block, x))
+        x = block(x)
+    return logits | {WHOLE: net.head(x)}
 
 
 def _tally(logits: Tensor, labels: Tensor) -> Tally:
-    logits = logits.float()
     losses = cross_entropy(logits, labels, reduction="none")
     return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), (logits.argmax(1) == labels).sum()
 
@@ -97,17 +116,21 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
             norm.training, norm.track_running_stats = False, True
 
 
-def score(net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collection[str] = ()) -> Score:
+def score(
+    net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collection[str] = (), views: Views = "single"
+) -> Score:
     """Score the net less the blocks that are `gone`."""
     net.eval()
-    return scores_without(net, gone, {}, batches, compute)[0]
+    return scores_without(net, gone, {}, batches, compute, views)[0]
 
 
-def recalibrated(net: ResNet, gone: Collection[str], training: Iterable[Batch], compute: Compute) -> ResNet:
-    """Return the net without those blocks, its BN statistics measured anew on training pictures."""
+def recalibrated(
+    net: ResNet, gone: Collection[str], training: Iterable[Batch], compute: Compute, views: Views = "single"
+) -> ResNet:
+    """Return the net without those blocks, its BN statistics measured anew on the `views` of training pictures."""
     smaller = without(net, gone)
     with compute.autocast():
-        recalibrate(smaller, (batch.images for batch in training))
+        recalibrate(smaller, (view for batch in training for _, view in weighted(batch.images, views)))
     return smaller
 
 

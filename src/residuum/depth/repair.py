@@ -30,6 +30,7 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test
         test_accuracy=test.top1.value if test else None,
         test_images=test.images if test else None,
         original_test_accuracy=original_test_accuracy,
+        protocol=test.protocol if test else None,
     )
 
 

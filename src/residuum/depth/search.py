@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Batch
 from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
@@ -27,7 +28,9 @@ class Cut:
     score: Score
 
 
-def least_harmful_first(net: ResNet, validation: Iterable[Batch], compute: Compute) -> Iterator[Cut]:
+def least_harmful_first(
+    net: ResNet, validation: Iterable[Batch], compute: Compute, views: Views = "single"
+) -> Iterator[Cut]:
     """Yield the whole net, then each next block to go; the pictures are walked again and again.
 
     In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
@@ -39,17 +42,17 @@ def least_harmful_first(net: ResNet, validation: Iterable[Batch], compute: Compu
         """Return the loss less the blocks that are gone, and then less each candidate too."""
         several = (batch for batch in validation if len(batch.labels) > 1)  # one picture has no statistics
         with batch_statistics(net):
-            intact, scores = scores_without(net, gone, dict.fromkeys(candidates, identity), several, compute)
+            intact, scores = scores_without(net, gone, dict.fromkeys(candidates, identity), several, compute, views)
         return intact.loss, {name: found.loss for name, found in scores.items()}
 
     gone: list[str] = []
     whole, _ = searched(())
-    yield Cut(None, whole, score(net, validation, compute))
+    yield Cut(None, whole, score(net, validation, compute, (), views))
     while candidates := still_removable(net.spec, gone):
         _, losses = searched(candidates)
         least = min(candidates, key=lambda name: losses[name])
         gone.append(least)
-        yield Cut(least, losses[least], score(net, validation, compute, gone))
+        yield Cut(least, losses[least], score(net, validation, compute, gone, views))
 
 
 def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
@@ -61,10 +64,15 @@ def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
 
 
 def accuracies(
-    net: ResNet, order: Sequence[str], validation: Iterable[Batch], training: Iterable[Batch], compute: Compute
+    net: ResNet,
+    order: Sequence[str],
+    validation: Iterable[Batch],
+    training: Iterable[Batch],
+    compute: Compute,
+    views: Views = "single",
 ) -> tuple[list[float], list[float]]:
     """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated."""
     firsts = [order[:k] for k in range(1, len(order) + 1)]
-    as_trained = [score(net, validation, compute, gone).accuracy for gone in firsts]
-    again = (recalibrated(net, gone, training, compute) for gone in firsts)
-    return as_trained, [score(smaller, validation, compute).accuracy for smaller in again]
+    as_trained = [score(net, validation, compute, gone, views).accuracy for gone in firsts]
+    again = (recalibrated(net, gone, training, compute, views) for gone in firsts)
+    return as_trained, [score(smaller, validation, compute, (), views).accuracy for smaller in again]

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import structs
 
 from residuum import machine, runs
+from residuum.choices import Views
 from residuum.compute import Compute, choose_compute, say_if_busy
 from residuum.console import say
 from residuum.data.batches import Batch, Loader
@@ -48,13 +49,18 @@ class Work(NamedTuple):
         return self.opened.classifier.net
 
     @property
+    def views(self) -> Views:
+        """Return by which views of a picture the model is asked, here as elsewhere."""
+        return self.opened.classifier.preprocessing.views
+
+    @property
     def image_size(self) -> int:
         """Return the side of a picture in pixels."""
         return self.opened.classifier.preprocessing.image_size
 
     def recalibrated(self, gone: Sequence[str]) -> ResNet:
         """Return the net without those blocks, its BN statistics measured anew."""
-        return recalibrated(self.net, gone, self.training, self.opened.compute)
+        return recalibrated(self.net, gone, self.training, self.opened.compute, self.views)
 
 
 def trim(settings: TrimSettings) -> Path:
@@ -125,9 +131,13 @@ def _curve(work: Work) -> Iterator[Point]:
         f"measuring the whole curve, 1 to {most} of {sum(spec.blocks)} blocks out, the least harmful first; "
         f"--{name.replace('_', '-')} {value:g} then chooses on it"
     )
-    for cut in least_harmful_first(work.net, work.validation, compute):
+    say(
+        "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
+        "anew on training pictures"
+    )
+    for cut in least_harmful_first(work.net, work.validation, compute, work.views):
         gone += [cut.deleted] if cut.deleted else []
-        accuracy = score(work.recalibrated(gone), work.validation, compute).accuracy
+        accuracy = score(work.recalibrated(gone), work.validation, compute, (), work.views).accuracy
         if cut.deleted:
             say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}")
         smaller = spec_without(spec, gone)
@@ -150,7 +160,8 @@ def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
     for draw in range(work.settings.random):
         say(f"random deletion, draw {draw + 1} of {work.settings.random}")
         order = random_order(work.net.spec, generator)
-        as_trained, again = accuracies(work.net, order, work.validation, work.training, work.opened.compute)
+        pictures = work.validation, work.training
+        as_trained, again = accuracies(work.net, order, *pictures, work.opened.compute, work.views)
         yield Draw(
             draw=draw,
             accuracy=(whole.accuracy, *as_trained),
@@ -162,9 +173,10 @@ def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
 
 
 def _write_model(work: Work, gone: Sequence[str]) -> None:
-    """Write the net without the blocks `gone`, recalibrated, judged on validation pictures as `evaluate` would."""
+    """Write the net without the blocks `gone`, recalibrated, judged on the same pictures as `evaluate` would."""
     classifier, net = work.opened.classifier, work.recalibrated(gone) if gone else work.net
-    found = judged(net, work.loader, exactly(work.opened.compute), classifier.classes, "validation")
+    split = work.opened.validation_split
+    found = judged(net, work.loader, exactly(work.opened.compute), classifier.classes, split)
     now = machine.environment()
     step = Trimmed(
         date=now.date,
@@ -184,7 +196,7 @@ def _original_test_accuracy(work: Work) -> float | None:
     test = work.opened.data.test
     if test is None:
         return None
-    answers = probabilities(work.net, work.opened.loader(test), exactly(work.opened.compute))
+    answers = probabilities(work.net, work.opened.loader(test), exactly(work.opened.compute), work.views)
     return scores(answers, test.labels)["validation_accuracy"]
 
 

@@ -126,6 +126,6 @@ def _int8(file: Path, digest: str, engine: EngineName) -> Path:
         raise UserError(
             f"there is no int8 form of {file} for {engine} yet, or it is damaged",
             "its ranges are measured on pictures",
-            f"residuum bench {file}",
+            f"residuum bench {file} --data PICTURES",
         )
     return graph

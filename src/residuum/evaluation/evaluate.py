@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from residuum import machine, ranks, runs
 from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
+from residuum.console import show_progress
 from residuum.data.batches import Batch, Loader
+from residuum.data.cache import Progress
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
@@ -37,16 +39,31 @@ def probabilities(
     compute: Compute,
     views: Views = "single",
     forward: Callable[[Tensor], Tensor] | None = None,
+    progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Return (N, K) probabilities of the net, put into evaluation mode, for all pictures served.
 
     They come from the mean logits of each picture's views. `forward` computes net(x) in the net's place (its plan).
+    `progress` hears of pictures done, and of all, of a loader's.
     Processes that train together deal a loader's batches among them: each picture counts once, in the same batch.
     """
     if ranks.ranks() > 1 and isinstance(batches, Loader):
-        own = list(_answers(net, batches.of_rank(ranks.rank(), ranks.ranks()), compute, views, forward))
+        dealt = batches.of_rank(ranks.rank(), ranks.ranks())
+        own = list(_answers(net, _told(dealt, len(batches.split), progress), compute, views, forward))
         return ranks.gathered(torch.cat([torch.zeros(0), *map(torch.flatten, own)]), len(batches.split)).numpy()
+    if isinstance(batches, Loader):
+        batches = _told(batches, len(batches.split), progress)
     return torch.cat(list(_answers(net, batches, compute, views, forward))).numpy()
+
+
+def _told(batches: Iterable[Batch], pictures: int, progress: Progress | None) -> Iterator[Batch]:
+    """Hand the batches on, and tell how many pictures are done whenever the next is asked for."""
+    tell, done = progress or (lambda _done, _total: None), 0
+    tell(done, pictures)
+    for batch in batches:
+        yield batch
+        done += len(batch.images) * ranks.ranks()
+        tell(min(done, pictures), pictures)
 
 
 def _answers(
@@ -176,9 +193,11 @@ def _by_protocol(
             loader = net.loader(split, settings.batch_size, settings.workers)
             views = asked or loader.preprocessing.views
             refuse_what_means_nothing(views, loader, mirrors=_mirrors(net))
-            theirs = answers_by(net, loader, views)
+            how = protocol(loader.preprocessing, views)
+            progress = show_progress(f"judging {len(split):,} pictures by {net.classifier.name}, {how}")
+            theirs = answers_by(net, loader, views, progress)
             answers.append(theirs[:, [net.classifier.classes.index(one) for one in classes]])
-            said.append(protocol(loader.preprocessing, views))
+            said.append(how)
         if len(nets) > 1:
             how = f"{len(nets)} nets averaged, {'; '.join(dict.fromkeys(said))}"
             together = np.stack(answers).mean(axis=0)
@@ -188,13 +207,15 @@ def _by_protocol(
     return found
 
 
-def answers_by(net: NetWithData, loader: Loader, views: EvaluationViews) -> NDArray[np.float32]:
+def answers_by(
+    net: NetWithData, loader: Loader, views: EvaluationViews, progress: Progress | None = None
+) -> NDArray[np.float32]:
     """Return the (N, K) probabilities of a net for all pictures served, by a protocol."""
     match views:
         case "ten-crop" | "multi-scale":
-            return mean_over_views(net.classifier.net, loader, net.compute, views)
+            return mean_over_views(net.classifier.net, loader, net.compute, views, progress)
         case _:
-            return probabilities(net.classifier.net, loader, net.compute, views)
+            return probabilities(net.classifier.net, loader, net.compute, views, progress=progress)
 
 
 def _mirrors(net: NetWithData) -> bool:
@@ -212,9 +233,9 @@ def _names(nets: Sequence[NetWithData], settings: EvaluateSettings) -> tuple[str
 
 
 def judged(net: nn.Module, loader: Loader, compute: Compute, classes: Sequence[str], split: str) -> Evaluation:
-    """Return the figures of a net on a split that goes by this name."""
-    answers = probabilities(net, loader, compute)
-    how = protocol(loader.preprocessing)
+    """Return the figures of a net, asked by its own views, on a split that goes by this name."""
+    views = loader.preprocessing.views
+    answers, how = probabilities(net, loader, compute, views), protocol(loader.preprocessing, views)
     return judge(answers, loader.split.labels, classes, split=split, protocol=how)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from residuum import ranks
 from residuum.console import say, show_progress
-from residuum.data.cache import fingerprint
+from residuum.data.cache import Progress, fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Pictures, Subset
 from residuum.data.decode import Pixels, decode, evaluation_view
@@ -53,9 +53,10 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     if name == "train":
         say("an export does not say which pictures it was trained on: they may be among these")
     view = opened.model.view
-    batches = _views(split.pictures, view, settings.batch_size)
-    answers = np.concatenate([opened.engine(views).probabilities for views in batches])
     how = protocol(view, view.views)
+    progress = show_progress(f"judging {len(split):,} pictures by {opened.model.name}, {how}")
+    batches = _views(split.pictures, view, settings.batch_size, progress)
+    answers = np.concatenate([opened.engine(views).probabilities for views in batches])
     return DataEvaluation(
         **structs.asdict(judge(answers, split.labels, opened.model.classes, split=name, protocol=how)),
         data=str(settings.data),
@@ -99,11 +100,13 @@ def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[Im
 # --- what an engine is shown ----------------------------------------------------------------------
 
 
-def _views(pictures: Pictures, view: View, batch_size: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield the views of so many pictures at a time, in order."""
+def _views(pictures: Pictures, view: View, batch_size: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    """Yield the views of so many pictures at a time, in order; tell how many are done when the next are asked for."""
     for start in range(0, len(pictures), batch_size):
+        progress(start, len(pictures))
         rows = np.arange(start, min(start + batch_size, len(pictures)))
         yield views_of(Subset(pictures, rows), view)
+    progress(len(pictures), len(pictures))
 
 
 def views_of(pictures: Pictures, view: View) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from residuum.choices import EvaluationViews, Interpolation
 from residuum.compute import Compute
 from residuum.data.batches import Loader, natural_size
+from residuum.data.cache import Progress
 from residuum.data.cuts import CutView, cut_views
 from residuum.data.decode import Pixels, resized
 from residuum.data.preprocess import Preprocessing, normalise
@@ -74,14 +75,21 @@ def refuse_what_means_nothing(views: EvaluationViews, loader: Loader, *, mirrors
 
 
 @torch.inference_mode()
-def mean_over_views(net: nn.Module, loader: Loader, compute: Compute, views: EvaluationViews) -> NDArray[np.float32]:
+def mean_over_views(
+    net: nn.Module, loader: Loader, compute: Compute, views: EvaluationViews, progress: Progress | None = None
+) -> NDArray[np.float32]:
     """Return (N, K): the mean of the probabilities of each picture's ten crops, or scales.
 
     `net` is in evaluation mode. A forward pass takes no more pixels than `loader.batch_size` pictures of S×S have.
+    `progress` hears of pictures done, and of all.
     """
-    if views == "ten-crop" and is_framed(loader.preprocessing):
-        return np.concatenate([_framed(net, batch.images, compute, loader.preprocessing) for batch in loader])
-    how, found = loader.preprocessing, list[NDArray[np.float32]]()
+    tell, how, found = progress or (lambda _done, _total: None), loader.preprocessing, list[NDArray[np.float32]]()
+    tell(0, len(loader.split))
+    if views == "ten-crop" and is_framed(how):
+        for batch in loader:
+            found.append(_framed(net, batch.images, compute, how))
+            tell(sum(map(len, found)), len(loader.split))
+        return np.concatenate(found)
     cut = partial(_scaled, sides=sides(how), interpolation=how.interpolation)
     if views == "ten-crop":
         cut = partial(_five, shown=how)
@@ -96,6 +104,7 @@ def mean_over_views(net: nn.Module, loader: Loader, compute: Compute, views: Eva
                 total.index_add_(0, rows, _softmax(net, each, compute))
                 count.index_add_(0, rows, torch.ones(len(rows), 1))
         found.append((total / count).numpy())
+        tell(step[-1].row + 1, len(loader.split))
     return np.concatenate(found)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import UNSET
 
 from residuum import runs
 from residuum.choices import SplitName
@@ -22,7 +21,7 @@ from residuum.data.open import open_data
 from residuum.data.split import KEPT_ASIDE, ValidationCut, cut_validation, drawn, kept_aside, training_and_validation
 from residuum.errors import UserError, listed
 from residuum.files import Json
-from residuum.loading import Classifier
+from residuum.loading import Classifier, how_to_name
 
 BATCH = 125
 """Pictures in one step of lesion, trim and the studies; on a CPU as fast as any."""
@@ -107,7 +106,7 @@ def open_with_data(
     if place is None:
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
-            "it was not trained here, so it has no data of its own",
+            "it was not trained by residuum here, so it names none of its own",
             f"name a data set, as in: residuum {call.format(classifier.file)}",
         )
     own = ColumnNames.of(classifier.about.settings)
@@ -144,14 +143,18 @@ def _with_own_columns(
 
 
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
-    """Number the classes as the net does (UserError if it knows one not; an import's names may be guessed)."""
+    """Number the classes as the net does (UserError if it knows one not; where it was not trained here, names may have
+    been guessed)."""
     try:
         return numbered_as(data, classifier.classes)
     except UserError as error:
-        story = classifier.about.import_
-        if story is UNSET:
+        if classifier.about.data is not None:
             raise
-        mend = f"name its classes as the folders are: residuum import {story.source} --classes NAMES.txt, one a line"
+        order = listed(classifier.classes[:3]) + (", …" if len(classifier.classes) > 3 else "")
+        mend = (
+            f"if these are its classes under other names, call them as the folders are: names in the order of {order}, "
+            f"one a line, into NAMES.txt; then {how_to_name(classifier.file)}"
+        )
         raise UserError(error.what, error.why, mend) from error
 
 

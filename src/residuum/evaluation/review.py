@@ -62,7 +62,7 @@ def nearest_others(x: NDArray[np.float32], count: int = VOTERS) -> Nearest:
 
 
 class Doubted(NamedTuple):
-    """A label that is likely wrong."""
+    """A label that may be wrong."""
 
     row: int
     score: float
@@ -79,9 +79,10 @@ def doubted_labels(
 ) -> list[Doubted]:
     """Return the labels that answers and nearest pictures speak against, the likeliest wrong first.
 
-    (N, K) `answers` and (N,) `labels` are of the pictures at `asked` among all that are near; no answer has seen its
-    picture. The probability of the given label is self-confidence of Northcutt et al. 2021, "Confident learning"
-    (arXiv 1911.00068), sec. 3. The only picture of its class is left out: nothing is known of that class without it.
+    Each answer names another class, and the nearest pictures do not outweigh it. (N, K) `answers` and (N,) `labels` are
+    of the pictures at `asked` among all that are near; no answer has seen its picture. The probability of the given
+    label is self-confidence of Northcutt et al. 2021, "Confident learning" (arXiv 1911.00068), sec. 3. The only picture
+    of its class is left out: nothing is known of that class without it.
     """
     rows = np.arange(len(labels))
     own = answers[rows, labels]
@@ -96,8 +97,30 @@ def doubted_labels(
     return [
         Doubted(int(asked[i]), float(score[i]), float(own[i]), float(agreeing[i]), int(suggested[i]))
         for i in order.tolist()
-        if score[i] < 0.5 and others[i] > 0
+        if score[i] < 0.5 and others[i] > 0 and own[i] < rest[i, suggested[i]]
     ]
+
+
+def doubted_by_luck(answers: Probabilities, labels: Ints, nearest: Nearest, asked: Ints, all_labels: Ints) -> float:
+    """Return how many labels would be expected among the doubted were none wrong, for what `doubted_labels` is told.
+
+    It takes the answers to be as right as they are sure: a picture is of each class with the probability answered, and
+    counts by the probability of those classes under which it would be doubted. Labels that are wrong make a net less
+    sure, and this larger.
+    """
+    count = np.bincount(all_labels, minlength=answers.shape[1])
+    total = 0.0
+    for start in range(0, len(labels), ROWS):
+        p, its = answers[start : start + ROWS], labels[start : start + ROWS]
+        rows = np.arange(len(p))
+        votes = np.zeros(p.shape, np.int64)
+        np.add.at(votes, (rows[:, None], all_labels[nearest.rows[asked[start : start + ROWS]]]), 1)
+        others = np.tile(count, (len(p), 1))
+        others[rows, its] -= 1
+        agreeing = np.minimum(votes / np.clip(others, 1, nearest.rows.shape[1]), 1)
+        is_doubted = ((p + agreeing) / 2 < 0.5) & (others > 0) & (p < p.max(axis=1, keepdims=True))
+        total += float(p[is_doubted].sum())
+    return total
 
 
 # --- copies -------------------------------------------------------------------------------------

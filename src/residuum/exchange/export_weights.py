@@ -17,7 +17,7 @@ from residuum.files import write_whole
 from residuum.loading import load
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ExportWeightsSettings
-from residuum.runs import model_path
+from residuum.runs import model_path, new_file
 
 _STAGES = (64, 128, 256, 512)
 
@@ -43,9 +43,7 @@ def export_weights(settings: ExportWeightsSettings) -> Exported:
     spec = classifier.spec
     build = how_torchvision_builds(spec) if settings.layout == "torchvision" else how_timm_builds(spec)
     name = model.parent.resolve().name if Path(settings.model).is_dir() else model.stem
-    path = Path(settings.out) if settings.out else Path(f"{name}-{settings.layout}.safetensors")
-    if path.exists() and path.samefile(model):
-        raise UserError(f"{path} is the model itself", "it is not written over", "choose another --out")
+    path = new_file(settings.out, f"{name}-{settings.layout}.safetensors")
     tensors = theirs(dict(classifier.net.state_dict()), layout_for(spec, settings.layout))
     write_whole(path, save(tensors, metadata={"format": "pt"}))
     load_it = f"from safetensors.torch import load_file; {build}; net.load_state_dict(load_file({str(path)!r}))"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from residuum.choices import Shortcut, Stem
 from residuum.errors import UserError
 from residuum.exchange.groups import Group
-from residuum.exchange.layouts import Layout, to_ours, to_theirs
+from residuum.exchange.layouts import RESIDUUM, Layout, to_ours, to_theirs
 from residuum.models.file import EPSILON, all_finite
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
@@ -113,7 +113,10 @@ def _first(stage: int) -> str:
 def _stem(found: Renamed) -> Stem:
     if "stem.conv1.weight" in found.tensors:
         return "deep"
-    return "imagenet" if found.weight("stem.conv")[-1] > 3 else "cifar"
+    if found.weight("stem.conv")[-1] > 3:
+        return "imagenet"
+    bare = found.layout.name == RESIDUUM and found.layout.first_activation == "stem"
+    return "whitening" if bare and "stem.bn.weight" not in found.tensors else "cifar"
 
 
 def _blocks(found: Renamed) -> tuple[int, ...]:
@@ -132,7 +135,13 @@ def _squeeze(found: Renamed) -> int:
 
 
 def _shortcut(found: Renamed, counts: tuple[int, ...], channels: list[int]) -> Shortcut:
-    """Option B projects where the shape changes, C everywhere, A nowhere; `channels` stand between the stages."""
+    """Option B projects where the shape changes, C everywhere, A nowhere; `channels` stand between the stages. Under
+    residuum's own names there may be a gate, or a bare convolution.
+    """
+    if f"{_first(1)}.add.gate.weight" in found.tensors:
+        return "exclusive-gating"
+    if f"{_first(1)}.shortcut.weight" in found.tensors:
+        return "1x1"
     places = [(stage, block) for stage, count in enumerate(counts, start=1) for block in range(1, count + 1)]
     changing = {p for p in places if p[1] == 1 and (p[0] > 1 or channels[0] != channels[1])}
     projecting = {p for p in places if f"{_BLOCK.format(*p)}.shortcut.conv.weight" in found.tensors}

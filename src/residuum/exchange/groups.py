@@ -17,10 +17,16 @@ _WITHIN = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrap
 """Names that torch.compile, FSDP, checkpointing and DeepSpeed put anywhere in a key."""
 _ANCHOR = re.compile(
     r"(?P<before>(?:.+\.)?)(?:layer1\.0\.conv1|stages\.0\.blocks\.0\.conv1|[34]\.0\.conv1|"
+    r"stages\.stage1\.block1\.branch\.conv1|"
     r"(?<!resnet\.)(?:resnet\.)?embedder\.embedder\.convolution)\.weight"
 )
 """A tensor that every net of a known layout has, and what stands before it."""
-_OWN = ("layer1.0.conv1", "stages.0.blocks.0.conv1", "embedder.embedder.convolution")
+_OWN = (
+    "layer1.0.conv1",
+    "stages.0.blocks.0.conv1",
+    "embedder.embedder.convolution",
+    "stages.stage1.block1.branch.conv1",
+)
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged|swa|teacher)(?:[._\d]|$)")
 _LATE = re.compile(r"momentum|encoder_k|(?:^|[._])(?:target|key)(?:[._]|$)")
 """Copies that a self-supervised net lags behind itself with."""

@@ -4,31 +4,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from residuum import machine
-from residuum.choices import StrideIn, ZeroChannels
 from residuum.console import say
-from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
-from residuum.exchange.known import Guess, Known, guess, numbered, settle
-from residuum.exchange.layouts import TIMM, TIMM_V2, TORCHVISION, with_head
+from residuum.exchange.known import Guess, Known, guess, numbered, preprocessing, settle
+from residuum.exchange.layouts import RESIDUUM, TIMM, TIMM_V2, TORCHVISION, with_head
 from residuum.exchange.opening import unwrapped
+from residuum.exchange.own import NetTold, completed
 from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
-from residuum.loading import save_classifier
+from residuum.loading import named_anew, save_classifier
 from residuum.models.count import parameters
-from residuum.models.file import read_model
+from residuum.models.file import read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
 from residuum.plain_data import flag, read_off
 from residuum.records import model as records
+from residuum.runs import new_file
 
 
 @dataclass(frozen=True)
@@ -62,37 +61,40 @@ def import_weights(settings: ImportSettings) -> Imported:
     source = open_source(str(settings.source))
     if source.own is not None:
         return _taken(source.own, source, settings, told)
-    net, found, facts, said = _net_of(source, settings.prefix, Known(**told))  # type: ignore[arg-type]
+    where = _destination(settings, source)
+    told_net = NetTold(**read_off(NetTold, settings))
+    net, found, facts, said = _net_of(source, settings.prefix, Known(**told), told_net)  # type: ignore[arg-type]
     spec, group = net.spec, found.group
     if source.net is not None:
         check_same(net, source.net, source.name)
-    classes, preprocessing = _classes(facts, spec, source.name), _preprocessing(facts)
-    where = _destination(settings, source)
+    classes, shown = _classes(facts, spec, source.name), preprocessing(facts)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
-    size = preprocessing.image_size
-    imported = Imported(where, spec, found.layout.name, said, group.left_out, size, unnamed, parameters(net))
-    save_classifier(imported.path, net, spec, classes, preprocessing, _provenance(imported, source))
+    left_out, size = group.left_out, shown.image_size
+    imported = Imported(where, spec, found.layout.name, said, left_out, size, unnamed, parameters(net))
+    save_classifier(imported.path, net, spec, classes, shown, _provenance(imported, source))
     return imported
 
 
-def net_of_tensors(
-    tensors: Mapping[str, Tensor], stride_in: StrideIn | None, zero_channels: ZeroChannels | None
-) -> ResNet:
+def net_of_tensors(tensors: Mapping[str, Tensor], told: ImportSettings) -> ResNet:
     """Return the net that has these tensors, and say what was assumed of it (UserError as `import_weights`)."""
     name = "the state dict"
     source = Source(name, "", unwrapped(tensors, Path(name)), "")
-    net, _, _, said = _net_of(source, None, Known(stride_in=stride_in, zero_channels=zero_channels))
+    net, _, _, said = _net_of(
+        source, None, Known(**read_off(Known, replace(told, classes=None))), NetTold(**read_off(NetTold, told))
+    )
     for sentence in said:
         say(f"assumed: {sentence}")
     return net
 
 
-def _net_of(source: Source, prefix: str | None, told: Known) -> tuple[ResNet, Renamed, Known, tuple[str, ...]]:
+def _net_of(
+    source: Source, prefix: str | None, told: Known, told_net: NetTold
+) -> tuple[ResNet, Renamed, Known, tuple[str, ...]]:
     """The net that holds the source's weights, whose they are, what is known of its use, and all that was assumed."""
     found, heads = _found(source, prefix)
-    spec, facts, guessed = _settled(found, source, told)
+    spec, facts, guessed = _settled(found, source, told, told_net)
     net, notes = fitted(spec, found)
-    group, structure = found.group, _structure(spec, source, found.layout.name)
+    group, structure = found.group, _structure(spec, source, found.layout.name, told_net)
     return net, found, facts, (*group.said, *_ignored(group.left_out), *heads, *notes, *structure, *guessed)
 
 
@@ -102,6 +104,8 @@ def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
     layout, head = recognise(group, source.name)
     if head.names and not head.module:
         group = without_head(group, head, "what follows the net is no single linear layer")
+    elif head.module and not group.tensors[f"{head.module}.weight"].shape[0]:  # a backbone of our own
+        group = replace(group, tensors={name: one for name, one in group.tensors.items() if name not in head.names})
     elif head.module and is_projection(group):
         group = without_head(group, head, "its last layer gives no classes, but what pictures are compared in")
     found = renamed(group, layout, source.name)
@@ -113,11 +117,20 @@ def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
 
 
 def _taken(own: Path, source: Source, settings: ImportSettings, told: dict[str, object]) -> Imported:
-    """Take a model file of residuum's as it is, to the byte: it says all of itself, its lineage too."""
-    if given := [flag(name) for name, value in told.items() if value is not None]:
+    """Take a model file of residuum's as it is, to the byte: it says all of itself, its lineage too. Its classes alone
+    may be called otherwise.
+    """
+    if given := [flag(name) for name, value in told.items() if value is not None and name != "classes"]:
         raise UserError(f"{source.name} is a residuum model", f"it says itself what {', '.join(given)} would tell")
+    names = told["classes"]
+    if names is None and Path(str(settings.source)).is_file():
+        mend = "use it as it is, wherever a run may be given; --classes NAMES.txt gives its classes other names"
+        raise UserError(f"{own} is a residuum model already", "", mend)
     model, where = read_model(own), _destination(settings, source)
-    write_whole(where, own.read_bytes())
+    if names is not None:
+        write_model(where, named_anew(model, _classes(Known(classes=names), model.spec, source.name)))  # type: ignore[arg-type]
+    else:
+        write_whole(where, own.read_bytes())
     return Imported(where, model.spec, "residuum", (), (), model.about.preprocessing.image_size)
 
 
@@ -137,27 +150,16 @@ def _read_names(path: Path) -> tuple[str, ...]:
 
 
 def _destination(settings: ImportSettings, source: Source) -> Path:
-    """Where to write: never over the source, nor over anything else that is not a model of ours."""
-    path = Path(settings.out or f"{source.stem}.safetensors")
-    given = Path(str(settings.source))
-    if settings.out is None and path.exists() and given.exists() and path.samefile(given):
-        path = Path(f"{source.stem}-residuum.safetensors")
-    if path.exists():
-        try:
-            read_model(path)
-        except UserError as error:
-            what = f"{path} is there already and is not a residuum model"
-            raise UserError(what, "it is not written over", "choose --out") from error
-        say(f"{path} is there already: the model in it is replaced")
-    return path
+    """Where to write: a new file, by default of another name than the source and what stands beside it."""
+    return new_file(settings.out, f"{source.stem}-residuum.safetensors")
 
 
 # --- what is settled ----------------------------------------------------------------------------
 
 
-def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Known, list[str]]:
+def _settled(found: Renamed, source: Source, told: Known, told_net: NetTold) -> tuple[NetSpec, Known, list[str]]:
     """The net, all facts about its use, and a sentence for each that was guessed."""
-    spec = infer(found)
+    spec, open_ = completed(infer(found), found.layout.name, told_net)
     if spec.in_channels != 3:
         what = f"the net of {source.name} takes {spec.in_channels} channels"
         raise UserError(what, "pictures are shown in red, green and blue")
@@ -166,7 +168,7 @@ def _settled(found: Renamed, source: Source, told: Known) -> tuple[NetSpec, Know
         said = replace(said, mean=colours[0], std=colours[1])
     guessed = guess(found.layout.name, spec)
     facts, sentences = settle(*_in_proportion(told, said, guessed), spec)
-    return _with_facts(spec, facts, told), facts, sentences
+    return _with_facts(spec, facts, told), facts, [*open_, *sentences]
 
 
 def _in_proportion(told: Known, said: Known, guessed: Guess) -> tuple[Known, Known, Guess]:
@@ -203,16 +205,6 @@ def _classes(facts: Known, spec: NetSpec, origin: str) -> tuple[str, ...]:
     return classes
 
 
-def _preprocessing(facts: Known) -> Preprocessing:
-    image_size, resize_to = facts.image_size or 224, facts.resize_to or 224
-    if resize_to < image_size:
-        what = f"pictures of {resize_to} px have no central square of {image_size} px"
-        raise UserError(what, "", f"--resize-to must be at least --image-size, {image_size}")
-    mean, std = (np.array(colour, np.float64) * 255 for colour in (facts.mean, facts.std))
-    colours = mean.astype(np.float32), std.astype(np.float32)
-    return Preprocessing(image_size, resize_to, *colours, facts.interpolation or "bilinear")
-
-
 # --- what is said of it -------------------------------------------------------------------------
 
 
@@ -223,15 +215,15 @@ def _ignored(names: tuple[str, ...]) -> list[str]:
     return [f"left out of what the file holds: {', '.join(names[:5])}{more}"]
 
 
-def _structure(spec: NetSpec, source: Source, layout: str) -> list[str]:
+def _structure(spec: NetSpec, source: Source, layout: str, told: NetTold) -> list[str]:
     """What the keys leave open about the net itself; a net that was compared with the library's own leaves nothing."""
     said = [] if spec.num_classes else ["it has no last layer: a backbone, which gives features and knows no classes"]
-    if source.net is not None:
+    if source.net is not None or layout == RESIDUUM:
         return said
     if spec.stem == "cifar":
         said.append("the first convolution, 3×3, has stride 1, and no pooling follows it")
-    if spec.shortcut == "A":
-        said.append("no block projects: shortcuts are option A (a plain net has the same keys)")
+    if spec.shortcut == "A" and not told.shortcut:
+        said.append("no block projects: shortcuts are option A (a plain net has the same keys: --shortcut none)")
     if layout == TIMM_V2 and spec.projection_pool:
         said.append("projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first")
     if layout in {TORCHVISION, TIMM}:

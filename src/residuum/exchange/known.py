@@ -7,8 +7,12 @@ from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from residuum.choices import Interpolation, StrideIn, ZeroChannels
-from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
+from residuum.data.preprocess import Preprocessing
+from residuum.errors import UserError
+from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, RESIDUUM, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
 from residuum.models.spec import NetSpec
 from residuum.plain_data import flag
 
@@ -111,6 +115,8 @@ _LABELS = {
 
 def guess(layout: str, spec: NetSpec) -> Guess:
     """Return what is known of a layout's nets."""
+    if layout == RESIDUUM:
+        return _guess_of_own(spec)
     facts, reasons = _GUESSES[layout]
     facts, why = {"zero_channels": "end", **facts}, dict(reasons)
     if spec.stem == "cifar" and spec.num_classes == 100:
@@ -119,6 +125,18 @@ def guess(layout: str, spec: NetSpec) -> Guess:
     why["std"] = why["mean"]
     facts["classes"], why["classes"] = _class_names(spec)
     return Guess(Known(**facts), why)
+
+
+def _guess_of_own(spec: NetSpec) -> Guess:
+    """Return what nets of one's own loop are shown most often; strides and zero channels are as the net has them."""
+    small = spec.stem in {"cifar", "whitening"}
+    colours, view = (_CIFAR10, _SMALL) if small else (_IMAGENET, _V1)
+    pictures = f"{'CIFAR-10' if small else 'ImageNet'}'s: nothing tells what your loop took"
+    built = "as residuum.net builds such nets"
+    why = {"mean": pictures, "std": pictures, "image_size": pictures, "resize_to": pictures, "interpolation": pictures}
+    why |= {"stride_in": built, "zero_channels": built, "classes": _called(spec.num_classes)}
+    own: dict[str, Any] = {**colours, **view, "stride_in": spec.stride_in, "zero_channels": spec.zero_channels}
+    return Guess(Known(**{**own, "classes": numbered(spec.num_classes)}), why)
 
 
 def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Known, list[str]]:
@@ -145,6 +163,17 @@ def _sentence(name: str, value: Any, why: str) -> str:
     return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag(name)} tells otherwise)"
 
 
+def preprocessing(facts: Known) -> Preprocessing:
+    """Return how pictures are shown (UserError where they have no such central square)."""
+    image_size, resize_to = facts.image_size or 224, facts.resize_to or 224
+    if resize_to < image_size:
+        what = f"pictures of {resize_to} px have no central square of {image_size} px"
+        raise UserError(what, "", f"--resize-to must be at least --image-size, {image_size}")
+    mean, std = (np.array(colour, np.float64) * 255 for colour in (facts.mean, facts.std))
+    colours = mean.astype(np.float32), std.astype(np.float32)
+    return Preprocessing(image_size, resize_to, *colours, facts.interpolation or "bilinear")
+
+
 # --- class names --------------------------------------------------------------------------------
 
 
@@ -155,7 +184,11 @@ def _class_names(spec: NetSpec) -> tuple[tuple[str, ...], str]:
     if spec.stem != "cifar" and spec.num_classes == 1000 and (names := _imagenet_names()):
         return names, "ImageNet's, as torchvision lists them"
     missing = "; ImageNet's need torchvision" if spec.stem != "cifar" and spec.num_classes == 1000 else ""
-    return numbered(spec.num_classes), f"class 0 to class {spec.num_classes - 1}, as the keys name none{missing}"
+    return numbered(spec.num_classes), _called(spec.num_classes) + missing
+
+
+def _called(count: int) -> str:
+    return f"class 0 to class {count - 1}, as the keys name none"
 
 
 def numbered(count: int) -> tuple[str, ...]:

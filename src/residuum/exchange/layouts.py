@@ -15,6 +15,7 @@ from residuum.choices import Order
 Rows = tuple[tuple[str, str], ...]
 
 TORCHVISION, TIMM, TIMM_V2, TRANSFORMERS = "torchvision", "timm", "timm's resnetv2", "transformers"
+RESIDUUM = "residuum"
 AKAMASTER, KUANGLIU, CIFAR = "akamaster's CIFAR nets", "kuangliu's CIFAR nets", "the usual CIFAR nets"
 
 
@@ -86,6 +87,18 @@ def transformers(own: str = "resnet.", *, head: str = "classifier.1") -> Layout:
         ("fc", head),
     )
     return Layout(TRANSFORMERS, rows)
+
+
+def own(*, head: str = "fc") -> Layout:
+    """Names as residuum's nets have them; its order of BN and ReLU is read off them."""
+    block = "stages.stage{S}.block{B}"
+    inside = ("before.bn", "branch.conv{I}", "branch.bn{I}", "branch.squeeze.fc{I}", "shortcut.conv", "shortcut.bn")
+    modules = (
+        *("stem.conv", "stem.bn", "stem.conv{I}", "stem.bn{I}"),
+        *(f"{block}.{one}" for one in (*inside, "shortcut", "add.gate", "after.bn")),
+        "end.bn",
+    )
+    return Layout(RESIDUUM, (*((one, one) for one in modules), ("fc", head)))
 
 
 def with_head(layout: Layout, head: str) -> Layout:

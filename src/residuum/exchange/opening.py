@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from residuum.errors import UserError
@@ -67,7 +68,14 @@ def open_file(path: Path) -> Opened:
 def is_own(path: Path) -> bool:
     """Say whether a weights file is a model file of residuum's (UserError if it is damaged)."""
     check_kind(path)
-    return not from_torch_save(path) and "residuum" in read_tensors(path)[1]
+    if not is_safetensors(path):
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "residuum" in (file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        what = f"{path} cannot be read as a safetensors file"
+        raise UserError(what, f"it is damaged or of another kind ({error})", "fetch it again") from error
 
 
 def from_torch_save(path: Path) -> bool:

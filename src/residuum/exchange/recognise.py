@@ -1,6 +1,7 @@
 """Which layout a group of tensors belongs to."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -14,12 +15,13 @@ from residuum.exchange.layouts import (
     TIMM,
     TORCHVISION,
     Layout,
+    own,
     timm_v2,
     torchvision_like,
     transformers,
 )
 
-KNOWN = "known are torchvision, timm's resnet and resnetv2, transformers' ResNet and the usual CIFAR nets"
+KNOWN = "known are residuum's, torchvision's, timm's two, transformers' ResNet and the usual CIFAR nets"
 
 
 def recognise(group: Group, origin: str) -> tuple[Layout, Head]:
@@ -42,16 +44,37 @@ def recognise(group: Group, origin: str) -> tuple[Layout, Head]:
 
 def _layout(group: Group, head: Head, origin: str) -> Layout:
     names = group.tensors.keys()
-    for own in ("resnet.", ""):
-        if f"{own}embedder.embedder.convolution.weight" in names:
-            return transformers(own, head=head.module or "classifier.1")
+    for before in ("resnet.", ""):
+        if f"{before}embedder.embedder.convolution.weight" in names:
+            return transformers(before, head=head.module or "classifier.1")
     if any(name.startswith("stages.0.blocks.0.") for name in names) and any("stem." in name for name in names):
         deep = "stem.conv1.weight" in names
         return timm_v2(deep=deep, pooled=deep, head=head.module or "head.fc")  # as all of timm's own with that stem
+    if "stages.stage1.block1.branch.conv1.weight" in names:
+        return _own(names, head.module or "fc")
     if "layer1.0.conv1.weight" in names and ("conv1.weight" in names or "conv1.0.weight" in names):
         return _torchvision_like(group, head, origin)
     some = ", ".join(sorted(map(group.spelled, names))[:3])
-    raise UserError(f"{origin} has a layout that residuum does not know", f"its keys: {some}, …; {KNOWN}")
+    raise UserError(
+        f"{origin} has a layout that residuum does not know",
+        f"its keys: {some}, …; {KNOWN}",
+        "residuum models lists the nets there are. If it is one of them under names of its own, load its weights into "
+        "residuum.net(NAME) in your own Python: residuum.save writes that as a model file",
+    )
+
+
+def _own(names: Collection[str], head: str) -> Layout:
+    """residuum's own names, with the order that BN stands in; ReLU leaves no trace."""
+    block, layout = "stages.stage1.block1", own(head=head)
+    if "end.bn.weight" in names:
+        first = "block" if f"{block}.before.bn.weight" in names else "stem"
+        return replace(layout, order="preactivation", first_activation=first)  # type: ignore[arg-type]
+    if f"{block}.after.bn.weight" in names:
+        return replace(layout, order="bn-after-addition")
+    projects, normalises = (
+        any(name.endswith(f".shortcut.{module}.weight") for name in names) for module in ("conv", "bn")
+    )
+    return replace(layout, order="relu-only-preactivation") if projects and not normalises else layout
 
 
 def _torchvision_like(group: Group, head: Head, origin: str) -> Layout:

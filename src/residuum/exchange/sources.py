@@ -17,6 +17,7 @@ from residuum import runs
 from residuum.console import show_progress
 from residuum.data.hub import fetch_model
 from residuum.errors import UserError
+from residuum.exchange.kinds import is_safetensors
 from residuum.exchange.known import Known
 from residuum.exchange.opening import Opened, flat, is_own
 from residuum.exchange.saved_settings import folder_facts, timm_facts, transforms_facts
@@ -66,6 +67,8 @@ def open_source(given: str) -> Source:
     library, _, name = given.partition(":")
     if library in FETCHERS and name and not path.exists():
         return FETCHERS[library](name)
+    if path.is_file() and is_safetensors(path) and is_own(path):
+        return Source(path.name, path.stem, flat({}), short_digest(path), own=path)
     return _of_files(path, path.name, _PART.sub("", path.stem))
 
 

@@ -5,7 +5,6 @@ Letters: B pictures, H and W their sides in pixels, K classes.
 
 import io
 import json
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress, visible
+from residuum.data.decode import Pixels
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
 from residuum.engines.names import PROBABILITIES
@@ -30,15 +30,16 @@ from residuum.errors import UserError
 from residuum.evaluation.exported import cut, views_of
 from residuum.evaluation.metrics import Probabilities
 from residuum.exporting import pictures_onnx, pictures_openvino
-from residuum.exporting.parity import LEAST_SAME, Answering, agreement, answers, refused, together
+from residuum.exporting.parity import LEAST_SAME, Answering, agreement, refused
+from residuum.exporting.place import place_for
 from residuum.exporting.quantise import CALIBRATION, quantised
-from residuum.exporting.real_pictures import RealPictures, decoded, open_pictures
-from residuum.files import UNFINISHED, write_json, write_whole
+from residuum.exporting.real_pictures import BATCH, RealPictures, by_size, decoded, open_pictures
+from residuum.files import write_json, write_whole
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import ExportSettings
 from residuum.records.codec import with_version
 from residuum.records.engines import Exported, Parity
-from residuum.runs import EXPORTED, new_folder
+from residuum.runs import EXPORTED
 from residuum.weights.fetched import STARTER_FILE, fetched, model_file
 
 ENGINES: dict[ExportTarget, EngineName] = {"onnx": "onnxruntime", "openvino": "openvino", "torch": "torch"}
@@ -75,31 +76,29 @@ def export(settings: ExportSettings) -> ExportedModel:
     compute = choose_compute("cpu", "float32", threads=settings.threads)
     calibrating = CALIBRATION if settings.int8 else 0
     pictures = open_pictures(classifier, compute, settings.data, settings.pictures, calibrating, "export")
+    if settings.int8 and not len(pictures.calibration):
+        raise UserError("a single picture leaves none to measure int8's ranges on", "", "--data with more pictures")
     compute.place(classifier.net)
-    out = new_folder(
-        settings.out, f"{classifier.name}-{settings.to}{'-int8' * settings.int8}", pictures=classifier.source
-    )
-    whole = out / f"{UNFINISHED}export"  # so that what is killed on the way is never taken for a model that agrees
-    try:
-        whole.mkdir()
-        write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
-        file = whole / EXPORTED[ENGINES[settings.to]]
-        about = described(classifier, settings)
-        say(
-            f"writing the net for {settings.to}"
-            + (f" in int8, on {len(pictures.calibration)} pictures" * settings.int8)
-        )
-        answering = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
-        parity = _compared(classifier, compute, pictures, answering, settings)
-        write_json(whole / PARITY, with_version(parity))
-        _write_beside(whole, classifier, settings.to)
-        for one in sorted(whole.iterdir(), key=lambda one: one == file):  # the model last
-            one.replace(out / one.name)
-        whole.rmdir()
-    except BaseException:
-        shutil.rmtree(out)
-        raise
-    return ExportedModel(out, parity)
+    file = EXPORTED[ENGINES[settings.to]]
+    name = f"{classifier.name}-{settings.to}{'-int8' * settings.int8}"
+    with place_for(settings.out, name, file, classifier.source) as place:
+        parity = _written(place / file, classifier, compute, pictures, settings)
+    return ExportedModel(place.parent, parity)
+
+
+def _written(
+    file: Path, classifier: Classifier, compute: Compute, pictures: RealPictures, settings: ExportSettings
+) -> Parity:
+    """Write the model, ask it, write what lies beside it; return how well its answers agree (UserError as above)."""
+    assert settings.to is not None
+    write = {"onnx": _write_onnx, "openvino": _write_openvino, "torch": _write_program}[settings.to]
+    about = described(classifier, settings)
+    say(f"writing the net for {settings.to}" + (f" in int8, on {len(pictures.calibration)} pictures" * settings.int8))
+    asked = write(file, classifier, about, views_of(pictures.calibration, about.view), compute.threads)
+    parity = _compared(classifier, compute, pictures, asked, settings)
+    write_json(file.with_name(PARITY), with_version(parity))
+    _write_beside(file.parent, classifier, settings.to)
+    return parity
 
 
 def described(classifier: Classifier, settings: ExportSettings) -> Exported:
@@ -208,10 +207,29 @@ def _write_beside(out: Path, classifier: Classifier, to: ExportTarget) -> None:
 # --- comparing -----------------------------------------------------------------------------------
 
 
-def own_answers(classifier: Classifier, compute: Compute, batches: Iterable[Views]) -> NDArray[np.float32]:
-    """Return the run's own answers, (N, K), to views in batches."""
-    engine = TorchEngine(classifier, compute)
-    return answers(batches, lambda views: engine(views).probabilities)
+def _both(
+    classifier: Classifier, compute: Compute, real: RealPictures, asked: Answers
+) -> tuple[Probabilities, dict[EnginePrecision, Probabilities]]:
+    """Return the run's own answers (N, K) and those of what was written, in each precision, to N pictures.
+
+    Both are asked about many at a time: the run, which sees views, whatever the pictures' sizes.
+    """
+    progress = show_progress(f"asking what was written, and the net, about {real.where}")
+    view, engine = classifier.about.preprocessing, TorchEngine(classifier, compute)
+    own, waiting = list[Probabilities](), list[Pixels]()
+    found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
+    for some in decoded(real.judged, view):
+        progress(len(own) * BATCH, len(real.judged))
+        for precision, answering in asked.items():
+            found[precision].append(answering(np.stack(some)))
+        waiting += [cut(picture, view) for picture in some]
+        while len(waiting) >= BATCH:
+            own.append(engine(np.stack(waiting[:BATCH])).probabilities)
+            del waiting[:BATCH]
+    if waiting:
+        own.append(engine(np.stack(waiting)).probabilities)
+    progress(len(real.judged), len(real.judged))
+    return np.concatenate(own), {precision: np.concatenate(theirs) for precision, theirs in found.items()}
 
 
 def _compared(
@@ -222,18 +240,9 @@ def _compared(
     Raises:
         UserError: too many answers differ, or too much accuracy is lost.
     """
-    progress = show_progress(f"asking what was written, and the net, about {real.where}")
-    view = classifier.about.preprocessing
-    own: list[Probabilities] = []
-    found: dict[EnginePrecision, list[Probabilities]] = {precision: [] for precision in asked}
-    for some in decoded(real.judged, view):
-        views = np.stack([cut(picture, view) for picture in some])
-        own.append(own_answers(classifier, compute, [views]))
-        for precision, answering in asked.items():
-            found[precision].append(answers(together([some]), answering))
-        progress(sum(map(len, own)), len(real.judged))
-    mine = np.concatenate(own)
-    agreements = [agreement(each, mine, np.concatenate(theirs), real.labels) for each, theirs in found.items()]
+    ordered = by_size(real)
+    own, found = _both(classifier, compute, ordered, asked)
+    agreements = [agreement(each, own, theirs, ordered.labels) for each, theirs in found.items()]
     first = agreements[0]  # what was exported; bfloat16 is a way to compute it that may be left
     least = settings.least_same or LEAST_SAME[first.precision]
     if why := refused(first, least):

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import EnginePrecision
-from residuum.data.decode import Pixels
 from residuum.evaluation.metrics import Probabilities, proportion
 from residuum.records.engines import Agreement
 from residuum.records.evaluation import Measure
@@ -26,11 +25,6 @@ MOST_LOST = 0.005
 def answers(batches: Iterable[NDArray[np.uint8]], answering: Answering) -> NDArray[np.float32]:
     """Return (N, K) probabilities of pictures that come in batches (B, H, W, 3)."""
     return np.concatenate([answering(batch) for batch in batches]).astype(np.float32)
-
-
-def together(pictures: Iterable[list[Pixels]]) -> Iterable[NDArray[np.uint8]]:
-    """Yield lists of pictures of one size as batches (B, H, W, 3)."""
-    return (np.stack(some) for some in pictures)
 
 
 def agreement(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.compute import Compute
-from residuum.data.contract import Pictures, Split
-from residuum.data.decode import Pixels, decode
+from residuum.data.contract import Pictures, Split, Subset
+from residuum.data.decode import Pixels, decode, header
 from residuum.data.folder import FolderPictures
 from residuum.data.picture_files import pictures_below
 from residuum.data.split import drawn
@@ -22,8 +22,10 @@ from residuum.evaluation.opening import open_with_data
 from residuum.loading import Classifier
 from residuum.records.model import View
 
-BATCH = 32
-"""At most so many pictures of one size are answered for at once."""
+BATCH = 16
+"""At most so many pictures are answered for at once,"""
+PIXELS = 16_000_000
+"""and at most so many pixels, but for a picture alone."""
 
 
 class RealPictures(NamedTuple):
@@ -88,8 +90,16 @@ def _parted(split: Split, first: int) -> tuple[Split, Split]:
     return split.take(rows[::2][:first]), split.take(np.setdiff1d(rows, rows[::2][:first]))
 
 
+def by_size(real: RealPictures) -> RealPictures:
+    """Return the same pictures, those judged ordered by their sides: an exported graph, which takes whole ones, can be
+    asked about many of one size at a time, and engines take time for each new size (BrokenPicture if one is none)."""
+    headers = [header(real.judged.encoded(row), real.judged.name(row)) for row in range(len(real.judged))]
+    order = np.array(sorted(range(len(headers)), key=lambda row: (headers[row].height, headers[row].width)), np.int64)
+    return real._replace(judged=Subset(real.judged, order), labels=None if real.labels is None else real.labels[order])
+
+
 def decoded(pictures: Pictures, view: View) -> Iterator[list[Pixels]]:
-    """Yield the pictures in order, those that follow each other and are of one size together, at most 32."""
+    """Yield the pictures in order, those that follow each other and are of one size together, at most BATCH."""
 
     def some(rows: range) -> list[Pixels]:
         return [decode(pictures.encoded(row), pictures.name(row), span=view.greys) for row in rows]
@@ -97,9 +107,13 @@ def decoded(pictures: Pictures, view: View) -> Iterator[list[Pixels]]:
     waiting: list[Pixels] = []
     for chunk in in_threads(len(pictures), some):
         for picture in chunk:
-            if waiting and (picture.shape != waiting[0].shape or len(waiting) == BATCH):
+            if waiting and (picture.shape != waiting[0].shape or len(waiting) == _most(picture)):
                 yield waiting
                 waiting = []
             waiting.append(picture)
     if waiting:
         yield waiting
+
+
+def _most(picture: Pixels) -> int:
+    return max(1, min(BATCH, PIXELS * 3 // picture.size))

@@ -7,6 +7,7 @@ JSON text, "residuum": records/model.py says what is in it. Nothing is ever unpi
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -200,16 +201,19 @@ def build_net(model: ModelFile, path: Path) -> ResNet:
     """
     with torch.device("meta"):
         net = ResNet(model.spec)
-    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in model.weights.items()}
-    if expected != found:
-        wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
-        raise UserError(
-            f"{path} does not hold the weights its specification asks for",
-            f"{len(wrong)} tensors are missing, extra or of another shape: {', '.join(sorted(wrong)[:5])}",
-        )
+    if wrong := misfits(net, model.weights):
+        raise UserError(f"{path} does not hold the weights its specification asks for", wrong)
     net.load_state_dict(model.weights, assign=True)
     return net
+
+
+def misfits(net: ResNet, weights: Mapping[str, Tensor]) -> str:
+    """Say which weights are not exactly the net's; "" where all are."""
+    expected = {name: tuple(tensor.shape) for name, tensor in net.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
+    said = f"{len(wrong)} tensors are missing, extra or of another shape: {', '.join(sorted(wrong)[:5])}"
+    return said if wrong else ""
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 """What was published of the named nets: error, on what, how it was measured, and where it stands.
 
 Only figures that were checked against their source. They were got in different ways: compare like with like.
-A net's row may differ from the published net in its details; `protocol` says so where it does.
+Where the published net is the named one with a choice changed, `choices` says which: the figure stands at that net.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class Published:
     data: str
     protocol: str
     source: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+    """What of the named net the published one has otherwise."""
 
 
 HE_2015 = "He et al. 2015 (arXiv 1512.03385)"
@@ -26,15 +31,18 @@ TORCH7 = "facebookarchive/fb.resnet.torch, README"
 TORCHVISION = "torchvision, weights' metadata"
 
 MEDIAN_OF_5 = "single view, median of 5 runs"
-V1 = "stride in the 1×1, "
+V1 = MappingProxyType({"stride_in": "1x1"})
+"""The paper's bottlenecks, and Caffe's."""
 
 
 def _cifar(error: float, *, protocol: str, source: str, classes: int = 10) -> Published:
     return Published(error, None, f"CIFAR-{classes}, test", protocol, source)
 
 
-def _imagenet(top1: float, top5: float | None, *, protocol: str, source: str) -> Published:
-    return Published(top1, top5, "ImageNet, validation", protocol, source)
+def _imagenet(
+    top1: float, top5: float | None, *, protocol: str, source: str, choices: Mapping[str, Any] = MappingProxyType({})
+) -> Published:
+    return Published(top1, top5, "ImageNet, validation", protocol, source, choices)
 
 
 def _torchvision(top1: float, top5: float | None, version: int) -> Published:
@@ -52,13 +60,16 @@ def _torch7(crop: tuple[float, float], crops: tuple[float, float]) -> tuple[Publ
 _table_2 = partial(_imagenet, protocol="10 crops of 224 px", source=f"{HE_2015}, Table 2")
 _table_3 = partial(_imagenet, protocol="10 crops of 224 px", source=f"{HE_2015}, Table 3")
 _table_6 = partial(_cifar, protocol="single view", source=f"{HE_2015}, Table 6")
-_caffe = partial(_imagenet, protocol=V1 + "one crop", source="KaimingHe/deep-residual-networks, README")
+_caffe = partial(_imagenet, protocol="one crop", source="KaimingHe/deep-residual-networks, README")
 _identity = partial(_cifar, protocol=MEDIAN_OF_5, source=f"{HE_2016}, Table 3")
 _table_5 = partial(_imagenet, protocol="one crop of 320 px", source=f"{HE_2016}, Table 5")
 _wide = partial(_cifar, protocol=MEDIAN_OF_5, source=WIDE)
 _quoted = partial(_wide, source="Wide Residual Networks, as gahaalt's ResNets in TensorFlow 2 quotes it")
-_squeezed = partial(
-    _imagenet, protocol="one crop, trained again after the paper", source="Hu et al., SENet, the authors' README"
+_squeezed = partial(  # Caffe's: so Cadene's pretrained-models.pytorch, senet.py, which converts them, says
+    _imagenet,
+    protocol="one crop, trained again after the paper",
+    source="Hu et al., SENet, the authors' README",
+    choices=V1,
 )
 _kuangliu = partial(_cifar, protocol="single view", source="kuangliu/pytorch-cifar, README")
 _mmpretrain = partial(_cifar, protocol="single view", source="mmpretrain, README")
@@ -93,29 +104,35 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
     "cifar-resnet101": (_kuangliu(6.25), _mmpretrain(4.42)),
     "cifar-resnet152": (_mmpretrain(4.24),),
     "resnet18": (
-        _table_2(27.88, None, protocol="10 crops of 224 px, option A"),
+        _table_2(27.88, None, choices={"shortcut": "A"}),
         *_torch7((30.43, 10.76), (28.22, 9.42)),
         _torchvision(30.242, 10.922, 1),
     ),
-    "resnet34": (_table_3(24.52, 7.46), *_torch7((26.73, 8.74), (24.76, 7.35)), _torchvision(26.686, 8.580, 1)),
+    "resnet34": (
+        _table_3(25.03, 7.76, choices={"shortcut": "A"}),
+        _table_3(24.52, 7.46),
+        _table_3(24.19, 7.40, choices={"shortcut": "C"}),
+        *_torch7((26.73, 8.74), (24.76, 7.35)),
+        _torchvision(26.686, 8.580, 1),
+    ),
     "resnet50": (
-        _table_3(22.85, 6.71, protocol=V1 + "10 crops of 224 px"),
-        _caffe(24.7, 7.8),
+        _table_3(22.85, 6.71, choices=V1),
+        _caffe(24.7, 7.8, choices=V1),
         *_torch7((24.01, 7.02), (22.24, 6.08)),
         _torchvision(23.870, 7.138, 1),
         _torchvision(19.142, 4.566, 2),
     ),
     "resnet101": (
-        _table_3(21.75, 6.05, protocol=V1 + "10 crops of 224 px"),
-        _caffe(23.6, 7.1),
+        _table_3(21.75, 6.05, choices=V1),
+        _caffe(23.6, 7.1, choices=V1),
         *_torch7((22.44, 6.21), (21.08, 5.35)),
         _torchvision(22.626, 6.454, 1),
         _torchvision(18.114, 4.220, 2),
     ),
     "resnet152": (
-        _table_3(21.43, 5.71, protocol=V1 + "10 crops of 224 px"),
-        _caffe(23.0, 6.7),
-        _table_5(21.3, 5.5, protocol=V1 + "one crop of 320 px"),
+        _table_3(21.43, 5.71, choices=V1),
+        _caffe(23.0, 6.7, choices=V1),
+        _table_5(21.3, 5.5, choices=V1),
         *_torch7((22.16, 6.16), (20.69, 5.21)),
         _torchvision(21.688, 5.954, 1),
         _torchvision(17.716, 3.998, 2),
@@ -141,7 +158,7 @@ PUBLISHED: dict[str, tuple[Published, ...]] = {
         _imagenet(21.9, 5.79, protocol="as the authors give it", source=WIDE),
         _torchvision(18.398, None, 2),
     ),
-    "vgg16": (_table_3(28.07, 9.33), _caffe(28.5, 9.9, protocol="one crop"), _torchvision(28.408, 9.618, 1)),
+    "vgg16": (_table_3(28.07, 9.33), _caffe(28.5, 9.9), _torchvision(28.408, 9.618, 1)),
     "vgg19": (_torchvision(27.624, 9.124, 1),),
     "googlenet": (_torchvision(30.222, 10.470, 1),),
 }

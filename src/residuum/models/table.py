@@ -7,7 +7,7 @@ number of classes changes the last layer alone; at another size of picture the n
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str,
     `batch` pictures (128, or 32 large ones), and `published`, a list (see `Published`). `library` says whose net was
     counted: residuum's, or torchvision's.
 
-    Nets with choices are counted anew, and nothing was published of them.
+    Nets with choices are counted anew. What was published stands at the net that it is of: of ResNet-50 with the stride
+    in the 1×1, what the paper says of its own.
 
     Raises:
         UserError: a name is unknown; choices contradict, or no net is named for them; or a net of comparison has
@@ -61,8 +62,16 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
         from residuum.models.count import costs as count  # imports torch, which takes longer than all else
 
         costs = count(name, classes, image_size, row["batch"], **choices)
-    published = [] if choices else [asdict(one) for one in PUBLISHED.get(name, ())]
-    return {**row, "classes": classes, "image_size": image_size, **costs, "published": published}
+    return {**row, "classes": classes, "image_size": image_size, **costs, "published": _published(name, choices)}
+
+
+def _published(name: str, choices: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what was published of exactly this net."""
+    if name in COMPARISON_NETS:
+        same = PUBLISHED.get(name, ())
+    else:
+        same = tuple(one for one in PUBLISHED.get(name, ()) if named(name, **one.choices) == named(name, **choices))
+    return [{key: value for key, value in asdict(replace(one, choices={})).items() if key != "choices"} for one in same]
 
 
 def _changed(name: str, settings: ModelsSettings) -> dict[str, Any]:

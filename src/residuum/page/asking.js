@@ -2,7 +2,6 @@ import { bytesOf } from "./link.js";
 import { ask, latest } from "./server.js";
 import { show, showHeat, showPicture, showTimes } from "./shown.js";
 import { colour, fault, guarded, state, the } from "./state.js";
-import { t } from "./words.js";
 
 // --- asking ---
 export const model = () => ({ model: state.model.name });
@@ -26,8 +25,6 @@ export const look = guarded(async (blob, name, live = false, example = 0) => {
   const { found, milliseconds } = await ask("/v1/predict", { ...model(), top: most() }, blob, fault);
   if (!still()) return;
   state.predicted = found;
-  the("unsure").hidden = !found.unsure;
-  the("unsure").textContent = found.unsure ? t("unsure", { reason: found.reason }) : "";
   if (!state.names.includes(found.answers[0].class)) state.names = [found.answers[0].class];
   show();
   showTimes(milliseconds);

@@ -26,6 +26,7 @@ export const show = () => {
     showBars(answers?.slice(0, state.top) ?? [], state.off.size ? whole : null);
     the("sentence").textContent = sentence();
   }
+  showDoubt(predicted);
   showDepth();
   showHeat();
   drawing.show({
@@ -75,6 +76,15 @@ const showBars = (answers, whole) => {
   the("bars").replaceChildren(...rows);
   the("waiting").hidden = rows.length > 0;
   the("choices").hidden = !rows.length;
+};
+
+/** What a net that does not know which pictures it was trained on never says is said, too. */
+const showDoubt = (predicted) => {
+  const known = predicted?.unsure ?? null,
+    part = the("unsure");
+  part.hidden = !predicted || known === false;
+  part.className = known ? "warn" : "note";
+  part.textContent = t(known ? "unsure" : "neverUnsure", { reason: predicted?.reason });
 };
 
 const showDepth = () => {

@@ -29,9 +29,13 @@ class Answer:
         return self.classes[0]
 
     @property
-    def unsure(self) -> bool:
-        """Say whether the picture is unlike those trained on, so that its answer means little."""
-        return self.distance is not None and self.threshold is not None and self.distance > self.threshold
+    def unsure(self) -> bool | None:
+        """Say whether the picture is unlike those trained on, so that its answer means little; None where the model
+        does not know those: it never says "unsure".
+        """
+        if self.distance is None or self.threshold is None:
+            return None
+        return self.distance > self.threshold
 
     @property
     def reason(self) -> str:
@@ -41,8 +45,8 @@ class Answer:
         return f"unlike the training pictures: {self.distance:.3f} from the nearest, {self.threshold:.3f} is the limit"
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}, and where the model
-        knows it {"unsure", "reason", "distance", "threshold"}.
+        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}, and {"unsure", "reason",
+        "distance", "threshold"}, which are absent where the model does not know the pictures it was trained on.
         """
         pairs = zip(self.classes, self.probabilities, strict=True)
         found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}

@@ -179,6 +179,8 @@ def _per_class(of: Subject) -> Sequence[ClassFigures]:
 
 def _data(of: Subject) -> str:
     data = of.about.data
+    if data is None and not of.about.lineage:
+        return "It was trained in a loop of its maker's own: the file does not say on what."
     if data is None:
         return "It was not trained here: what it was trained on, its lineage names as far as it is known."
     name = of.data_name

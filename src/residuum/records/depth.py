@@ -40,7 +40,7 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
     model: MeasuredNet
     data: MeasuredData
     protocol: str
-    """How each picture was shown to the net."""
+    """How each picture was shown to the net: as the model is asked; before 0.2 always by itself."""
     environment: Environment
 
     @property
@@ -136,7 +136,7 @@ class Chosen(Record, frozen=True, kw_only=True):
     why: str
 
 
-class Repaired(Record, frozen=True, kw_only=True):
+class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The chosen net after training on; a figure is None where there are no such pictures."""
 
     epochs: Count
@@ -145,6 +145,8 @@ class Repaired(Record, frozen=True, kw_only=True):
     test_images: Count | None
     original_test_accuracy: Share | None
     """The whole net's."""
+    protocol: str | None = None
+    """How the test pictures were shown to it; absent also in older files."""
 
 
 class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):

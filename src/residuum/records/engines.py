@@ -1,5 +1,8 @@
 """What an exported model says of itself, how well it agrees with the run's own answers, and which engine is fastest."""
 
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
 from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
@@ -63,6 +66,11 @@ class Parity(Record, frozen=True, kw_only=True):
     """Of the engines."""
 
 
+def per_round(turns: Mapping[int, Sequence[float]]) -> list[float]:
+    """Return each round's ms, the geometric mean over the batches."""
+    return [statistics.geometric_mean(times) for times in zip(*turns.values(), strict=True)]
+
+
 class EngineTiming(Record, frozen=True, kw_only=True):
     """How fast one engine is in one precision."""
 
@@ -71,9 +79,22 @@ class EngineTiming(Record, frozen=True, kw_only=True):
     ms: dict[Count, Milliseconds]
     """The median time of a batch, by how many views it has."""
     agreement: Agreement | None
-    """None for torch in float32, which the others are held against."""
+    """None for torch in float32, which the others are held against, and for what was too slow to be asked."""
     refused: str | None
     """Why it is not chosen, however fast; None: it may be, where its precision is allowed."""
+    rounds: dict[Count, tuple[Milliseconds, ...]] = {}  # noqa: RUF012 - a record copies it
+    """The least time of a batch in each round, all engines in turn; fewer where it soon fell behind, none where it was
+    refused."""
+
+    @property
+    def way(self) -> tuple[EngineName, EnginePrecision]:
+        """Return what computes, and in what numbers."""
+        return self.engine, self.precision
+
+    def won(self, others: Iterable["EngineTiming"]) -> int:
+        """Count the rounds in which it was faster than each of the others; who had fallen behind has lost."""
+        own, theirs = per_round(self.rounds), [per_round(one.rounds) for one in others]
+        return sum(all(ms < their[i] for their in theirs if i < len(their)) for i, ms in enumerate(own))
 
 
 class EngineChoice(Record, frozen=True, kw_only=True):
@@ -82,6 +103,7 @@ class EngineChoice(Record, frozen=True, kw_only=True):
     model: str
     digest: str
     pictures: str
+    """What answers were compared on; noise, where no pictures are known."""
     timings: tuple[EngineTiming, ...]
     """The fastest first."""
     engine: EngineName
@@ -91,3 +113,14 @@ class EngineChoice(Record, frozen=True, kw_only=True):
     environment: Environment
     versions: dict[str, str]
     """Of the engines."""
+    waited: Share | None = None
+    """The part of the cores' time, in the rounds, for which threads waited for one: others were computing."""
+    before: tuple[EngineName, EnginePrecision] | None = None
+    """What had been chosen before, if anything was."""
+    stays: str | None = None
+    """Why what answered before still does, though another was faster now."""
+
+    @property
+    def used(self) -> EngineTiming:
+        """Return what was found of the engine that answers."""
+        return next(one for one in self.timings if one.way == (self.engine, self.precision))

@@ -98,7 +98,7 @@ class Finding(Record, frozen=True, kw_only=True):
     """Something to look at."""
 
     kind: FindingKind
-    """label: likely under the wrong class. copies: the same picture, or nearly. unlike: like no other picture.
+    """label: perhaps under the wrong class. copies: the same picture, or nearly. unlike: like no other picture.
     classes: two classes that the answers cannot tell apart."""
     score: float
     """What the findings of a kind are ordered by: the lower, the surer."""
@@ -107,7 +107,7 @@ class Finding(Record, frozen=True, kw_only=True):
     """Where in `reason` names of classes begin and end, in order; of findings of 0.1.0 it is not known."""
     pictures: tuple[Shown, ...]
     suggested: str | None = None
-    """The likeliest class, of a wrong label."""
+    """The likeliest class, where the label may be wrong."""
     classes: tuple[str, ...] = ()
     """The two that cannot be told apart."""
 
@@ -124,6 +124,9 @@ class Review(Record, frozen=True, kw_only=True):
     """Whose answers the labels were held against, in a sentence."""
     answered: Count
     """How many pictures these were."""
+    by_luck: Amount | None = None
+    """How many labels would be expected among the findings were none wrong and the answers as right as they are sure;
+    those that are wrong make it larger. None where no label was held against an answer, and in reviews of 0.1.0."""
     findings: tuple[Finding, ...]
 
     def of_kind(self, kind: FindingKind) -> list[Finding]:

@@ -13,6 +13,8 @@ Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Answer = Literal["supported", "contradicted", "undecided"]
 LACKS = {"contradicted": "Fails", "undecided": "The figures do not say"}
 """What is said of the parts of a claim for which it is not supported."""
+ONE_SEED = "One seed has no spread, so nothing is decided of these"
+"""The same where nets were trained with one seed alone."""
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
 
@@ -86,11 +88,6 @@ class Verdict(Record, frozen=True):
     def holding(self) -> str:
         """Write "Holds: 1 of the claim's 2 parts."."""
         return f"Holds: {sum(part.holds is True for part in self.parts)} of the claim's {len(self.parts)} parts."
-
-    @property
-    def why(self) -> str:
-        """Write how many parts hold, and those for which it is not supported."""
-        return self.holding + (f" {LACKS[self.answer]}: {'; '.join(self.telling)}." if self.telling else "")
 
 
 # --- what is shown ------------------------------------------------------------------------------
@@ -215,3 +212,18 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     def answer(self) -> Answer | None:
         """Return the verdict's, where the study's own nets were put to the test."""
         return self.verdict.answer if self.verdict and self.examined is None else None
+
+    @property
+    def lacking(self) -> str:
+        """Return what is said of the parts for which the claim is not supported; "" where all hold."""
+        if self.answer == "undecided" and len(self.seeds) == 1:
+            return ONE_SEED
+        return LACKS.get(self.answer or "", "")
+
+    @property
+    def why(self) -> str:
+        """Write how many parts hold, and those for which it is not supported; "" of a given model."""
+        if self.verdict is None or self.answer is None:
+            return ""
+        telling = self.verdict.telling
+        return self.verdict.holding + (f" {self.lacking}: {'; '.join(telling)}." if telling else "")

@@ -166,7 +166,7 @@ def _end_labels(frame: Frame, ends: list[tuple[Series, float]]) -> list[Markup]:
     ends.sort(key=lambda end: end[1])
     heights = [y for _, y in ends]
     for i, (above, below) in enumerate(pairwise(heights)):
-        heights[i + 1] = max(below, max(above, heights[i]) + 11.5)
+        heights[i + 1] = max(below, max(above, heights[i]) + 14)
     excess = max(0.0, heights[-1] - frame.bottom) if heights else 0.0
     return [
         svg.text(frame.right + 7, y - excess + 3.5, one.short, class_=f"end t{one.style % svg.STYLES}")

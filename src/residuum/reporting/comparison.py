@@ -30,6 +30,15 @@ class Repeats:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Settings, data or environment: what all runs have alike, and what each has of its own, by name."""
+
+    title: str
+    shared: dict[str, object]
+    own: list[dict[str, object]]
+
+
+@dataclass(frozen=True)
 class Comparison:
     """All that the page shows of several runs together."""
 
@@ -38,6 +47,9 @@ class Comparison:
     cautions: list[str]
     charts: list[Picture]
     differing: list[tuple[str, list[str]]]
+    parts: list[Part]
+    asked: set[str]
+    """Settings that were asked for in every run."""
     repeats: list[Repeats]
     recall: list[Picture]
     recall_note: str
@@ -62,6 +74,12 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
         cautions=_cautions(runs),
         charts=_charts(runs),
         differing=differing_settings(runs),
+        parts=[
+            part("Settings", [flat(run.decided) for run in runs]),
+            part("Data", [dict(run.data_rows) if run.record.data else {} for run in runs]),
+            part("Environment", [flat(run.record.environment) if run.record.environment else {} for run in runs]),
+        ],
+        asked=set.intersection(*(set(run.record.settings.asked) for run in runs)),
         repeats=repeats(runs),
         recall=[Picture("", recall_chart.recall_plot(panel, labels, floor)) for panel in panels],
         recall_note=note,
@@ -150,6 +168,15 @@ def differing_settings(runs: Sequence[OneRun]) -> list[tuple[str, list[str]]]:
     keys = dict.fromkeys(key for settings in each for key in settings)
     rows = [(key, [settings.get(key, "–") for settings in each]) for key in keys]
     return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def part(title: str, each: Sequence[dict[str, object]]) -> Part:
+    """Take apart what all runs have alike and what each has of its own, so that nothing has to be read twice."""
+    written = [{key: plain(value) for key, value in one.items()} for one in each]
+    first, *others = written
+    alike = {key for key, value in first.items() if all(other.get(key) == value for other in others)}
+    own = [{key: value for key, value in one.items() if key not in alike} for one in each]
+    return Part(title, {key: value for key, value in each[0].items() if key in alike}, own)
 
 
 def repeats(runs: Sequence[OneRun]) -> list[Repeats]:

@@ -67,6 +67,11 @@ def trained_on(measured: Measured) -> Iterator[str]:
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
+def shown(measured: Measured) -> str:
+    """Say how pictures were shown to the net."""
+    return f"Shown to the net: {measured.protocol}. Accuracies by another protocol may differ."
+
+
 def uncertainty(measured: Measured, accuracy: float) -> str:
     """Say how sure an accuracy on so many pictures is."""
     images = measured.data.images

@@ -1,15 +1,17 @@
 """What the page about explained pictures says of each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from residuum.records.explained import Explained, ExplainedPicture
+from residuum.records.explained import Explained, ExplainedPicture, Heat
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.wording import clipped, counted, isolated, percent, shown
 
+HALF = 0.5
+"""Of its highest value: below it a map speaks against another's peak."""
 SHARE = YAxis("probability", svg.percent_tick, percent, is_share=True)
 
 
@@ -21,6 +23,8 @@ class PictureView:
     found: ExplainedPicture
     verdict: str
     settled: str
+    disagreement: str
+    """Of the maps; "" where they agree."""
     chart: Markup
     legend: list[Series]
 
@@ -50,6 +54,7 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
         found=one,
         verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
         settled=_settled(one),
+        disagreement=disagreement(one.heat),
         chart=_chart(one, found, labels),
         legend=legend if len(legend) > 1 else [],
     )
@@ -63,6 +68,24 @@ def _settled(one: ExplainedPicture) -> str:
     if place == len(names):
         return f"Only the last block, {isolated(names[-1])}, makes it answer {name}."
     return f"From {isolated(one.settled)} on, block {place} of {len(names)}, it would answer {name}."
+
+
+def disagreement(heat: Sequence[Heat]) -> str:
+    """Say that one of two maps is low where the other is highest, and what follows from that."""
+    if len(heat) != 2 or min(_height(heat[0], heat[1]), _height(heat[1], heat[0])) >= HALF:
+        return ""
+    return (
+        "The two maps disagree about this picture: where one is strongest, the other is not half as strong as at its "
+        "own peak. Trust neither alone: paint over each place in a copy of the picture and ask again."
+    )
+
+
+def _height(heat: Heat, other: Heat) -> float:
+    """Return how high a map is where another is highest, the map's highest value being 1; 1 where none are kept."""
+    if not heat.values:
+        return 1.0
+    row, column = (int(at * len(values)) for at, values in ((other.y, heat.values), (other.x, heat.values[0])))
+    return heat.values[min(row, len(heat.values) - 1)][min(column, len(heat.values[0]) - 1)]
 
 
 def _chart(one: ExplainedPicture, found: Explained, labels: list[str]) -> Markup:
@@ -83,6 +106,13 @@ def _notes(found: Explained) -> Iterator[str]:
         "A map shows where what speaks for the class lies, not why it speaks for it. It has far fewer places than the "
         "picture has pixels, and is drawn smooth."
     )
+    if any(len(one.heat) > 1 for one in found.pictures):
+        yield (
+            "RISE hides parts of the picture by chance and asks again, a hundred times: orange is where to be seen "
+            "makes the class likelier. Grad-CAM asks once and reads within the net: orange is what its last layer adds "
+            "up for the class. Where both are orange the evidence most likely lies; where one alone is, it may be the "
+            "map's own doing."
+        )
     if found.shortcut == "none":
         yield (
             "After a block: the blocks behind it are left out, and the net's last layer reads what is there. Without "

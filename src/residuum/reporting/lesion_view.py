@@ -5,7 +5,17 @@ from statistics import median
 
 from residuum.records.depth import Lesion, LesionRow
 from residuum.reporting.depth_charts import lesion_charts
-from residuum.reporting.depth_view import DepthView, Table, TableRow, cell, pictures, points, trained_on, uncertainty
+from residuum.reporting.depth_view import (
+    DepthView,
+    Table,
+    TableRow,
+    cell,
+    pictures,
+    points,
+    shown,
+    trained_on,
+    uncertainty,
+)
 from residuum.reporting.wording import NONE, count, counted, isolated, percent, short
 
 HEADS = ["#", "block", "points lost", "accuracy", "right of {}", "loss", "kind", "in its place", "parameters"]
@@ -40,7 +50,8 @@ def view_lesion(found: Lesion) -> DepthView:
 def lines(found: Lesion) -> Iterator[str]:
     """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
     yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
-    yield "blocks   in the net's order, each left out alone; a negative figure is a gain"
+    yield f"shown    {found.protocol}"
+    yield "blocks   in the net's order, each left out alone, BN as trained; a negative figure is a gain"
     yield from (f"{row.name:<20}{_without(found, row)}" for row in found.blocks)
 
 
@@ -106,6 +117,7 @@ def _kinds(found: Lesion) -> list[tuple[int, str]]:
 
 def _notes(found: Lesion) -> Iterator[str]:
     yield from trained_on(found)
+    yield shown(found)
     if found.data.images:
         yield uncertainty(found, found.intact.accuracy)
     if found.model.shortcut == "none":
@@ -116,6 +128,10 @@ def _notes(found: Lesion) -> Iterator[str]:
             "addition stays. Nothing is trained or recalibrated."
         )
     yield "A negative figure is a gain. Losses of two blocks do not add up to the loss of both."
+    yield (
+        "Trim may take another block out first than the one that costs least here: it goes by the loss, and lets BN "
+        "work with the statistics of each batch; here BN works as trained."
+    )
     if any(row.changes_shape and row.accuracy is not None for row in found.blocks):
         yield (
             "Where the shape changes, what remains is a shortcut that changes it too; such a block cannot be taken "

@@ -128,7 +128,8 @@ class OneRun:
     def trust_sections(self) -> list[tuple[str, str]]:
         """Return the ids and names of the sections on the pictures and on what the net does not know."""
         reviewed, fitted = self.record.review is not None, self.record.head is not None
-        sections = (("pictures", "Pictures", reviewed or fitted), ("doubt", "What it does not know", fitted))
+        said = fitted or bool(self.no_doubt)
+        sections = (("pictures", "Pictures", reviewed or fitted), ("doubt", "What it does not know", said))
         return [(key, words) for key, words, there in sections if there]
 
     @property
@@ -140,6 +141,11 @@ class OneRun:
     def review_words(self) -> str:
         """Return what was looked at, or how to."""
         return trust_view.review_words(self.record)
+
+    @property
+    def no_doubt(self) -> str:
+        """Return why the net never says "unsure", where it does not."""
+        return trust_view.no_doubt(self.record)
 
     @property
     def doubt_chart(self) -> list[Picture]:

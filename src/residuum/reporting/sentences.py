@@ -16,6 +16,18 @@ SPLITS = {
     "train": "it was trained on",
     "out-of-fold": "for training, each answered by a model fitted without it",
 }
+MEANT = {
+    "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
+    "half as wide and high, and its two answers are averaged.",
+    "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
+    "it, and its answers are averaged.",
+    "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
+    "sees the square in the middle.",
+    "bfloat16": "Bfloat16 and float32 are numbers of 16 and of 32 bits: the first are quicker and a little less exact.",
+    "folds": "Folds: the training pictures are dealt into as many parts, and each part is answered by a model fitted "
+    "on the others.",
+}
+"""What terms in a protocol mean; the protocol itself says to the word whether two runs were judged alike."""
 
 
 def pictures_of(images: int, split: str) -> str:
@@ -188,7 +200,8 @@ def _notes_on_figures(found: Evaluation) -> Iterator[str]:
         some = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5:,} more" if len(unseen) > 5 else "")
         yield f"The pictures judged show no {some}: nothing is known of how the model names those."
     classes = counted(len(found.per_class), "class", "classes")
-    yield f"How the pictures were shown to the model: {shown(found.protocol)}."
+    meant = [words for term, words in MEANT.items() if term in found.protocol]
+    yield " ".join([f"How the pictures were shown to the model: {shown(found.protocol)}.", *meant])
     yield (
         "The intervals say how far the figures could differ had other pictures of the same kind been drawn. They do "
         "not cover training again with another seed."

@@ -5,7 +5,7 @@ import hashlib
 import json
 import math
 import re
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from markupsafe import Markup, escape
 
 from residuum import chinese
 from residuum.files import write_whole
-from residuum.records.study import LACKS
 from residuum.reporting import charts, study_wording, wording
 from residuum.reporting.one_run import flat, is_picture, is_small
 
@@ -45,7 +44,8 @@ def _environment() -> Environment:
         loader=FunctionLoader(_part), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     made.filters |= {name: getattr(wording, name) for name in WORDING}
-    made.filters["file_name"] = _file_name
+    made.filters["file_name"] = partial(_broken_behind, "/_-")
+    made.filters["setting_name"] = partial(_broken_behind, "._")
     made.filters |= {name: getattr(study_wording, name) for name in STUDY_WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",
@@ -56,13 +56,13 @@ def _environment() -> Environment:
         "is_small": is_small,
     }
     made.globals |= {"level_limits": charts.LEVELS, "few": charts.FEW}
-    made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS, "lacks": LACKS}
+    made.globals |= {"marks": study_wording.MARKS, "holds": study_wording.HOLDS}
     return made
 
 
-def _file_name(name: object) -> Markup:
-    """Show a file's name so that it is broken behind "/", "_" and "-" before it is within its ending."""
-    return Markup(re.sub(r"(?<=[/_-])", "<wbr>", escape(wording.shown(name))))
+def _broken_behind(marks: str, name: object) -> Markup:
+    """Show a name so that it is broken behind these marks before it is within a word."""
+    return Markup(re.sub(f"(?<=[{re.escape(marks)}])", "<wbr>", escape(wording.shown(name))))
 
 
 def _part(name: str) -> str:

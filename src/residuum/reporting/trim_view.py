@@ -14,6 +14,7 @@ from residuum.reporting.depth_view import (
     cell,
     milliseconds,
     pictures,
+    shown,
     trained_on,
     uncertainty,
 )
@@ -152,6 +153,9 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 
 def _notes(found: Trim) -> Iterator[str]:
     yield from trained_on(found)
+    yield shown(found)
+    if found.repaired and (how := found.repaired.protocol) and _views(how) != _views(found.protocol):
+        yield f"After repair, which trains with one view, shown to the net otherwise: {how}."
     yield (
         "The same pictures decided which blocks went and how many, so these figures flatter the smaller "
         "net a little: expect somewhat less on new pictures."
@@ -160,7 +164,8 @@ def _notes(found: Trim) -> Iterator[str]:
         yield uncertainty(found, found.curve[0].accuracy)
     yield (
         "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
-        "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained."
+        "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained. A lesion leaves BN as "
+        "trained and shows accuracy first: the block that costs least there may be another."
     )
     if found.random:
         yield (
@@ -175,3 +180,8 @@ def _notes(found: Trim) -> Iterator[str]:
             f"{found.share_waited:.0%} of the time: times, and how many times as fast, may mislead. "
             "Call trim again when the machine is quiet."
         )
+
+
+def _views(protocol: str) -> str:
+    """Return how pictures are shown, whatever it is computed in."""
+    return protocol.partition(", computed in ")[0]

@@ -10,15 +10,19 @@ from residuum.runs import RunRecord
 
 KINDS: dict[FindingKind, tuple[str, str]] = {
     "label": (
-        "Likely under the wrong class",
-        "The surest first: the answer of a net that has not seen the picture, and the pictures nearest to it, speak "
-        "against its class. Hard pictures are among them, too.",
+        "Perhaps under the wrong class",
+        "To look at, the most doubtful first: a net that has not seen the picture names another class, and the "
+        "pictures nearest to it do not outweigh that. Many may be right, and hard.",
     ),
     "copies": (
         "The same picture, or nearly",
         "Copies in two splits make figures look too good; copies under two classes cannot both be right.",
     ),
-    "unlike": ("Like no other picture", "The loneliest first. They may be rare and right, or here by mistake."),
+    "unlike": (
+        "Like no other picture",
+        "The loneliest first. They may be rare and right, or here by mistake. The distance is 0 to the same picture, "
+        "and 1 where the net sees nothing in common.",
+    ),
     "classes": ("Classes that cannot be told apart", "Of these two the answers know no better than chance."),
 }
 
@@ -30,8 +34,17 @@ KNOWN = XAxis(
 
 def groups(review: Review | None) -> list[tuple[str, str, list[Finding]]]:
     """Return title, what it means, and findings of each kind that has any."""
-    found = [(*KINDS[kind], list(map(_in_words, review.of_kind(kind)))) for kind in KINDS] if review else []
+    if review is None:
+        return []
+    luck = "" if review.by_luck is None else f" {_by_luck(review.by_luck)}"
+    said = {kind: (title, meaning + luck * (kind == "label")) for kind, (title, meaning) in KINDS.items()}
+    found = [(*said[kind], list(map(_in_words, review.of_kind(kind)))) for kind in KINDS]
     return [group for group in found if group[2]]
+
+
+def _by_luck(expected: float) -> str:
+    doubt = f"By the net's own doubt about {expected:,.0f} would stand here were every label right"
+    return f"{doubt}; labels that are wrong make that number larger, too."
 
 
 def _in_words(finding: Finding) -> Finding:
@@ -59,16 +72,31 @@ def doubt_words(head: HeadFit) -> list[str]:
     rest = f" Of the rest {with_interval(doubt.sure)} are answered right." if doubt.sure else ""
     passing = " Most pass as known." if doubt.strangers < 0.5 else ""
     return [
-        f"An answer is called unsure where the picture is unlike those trained on: its features lie more than "
-        f"{likeness.threshold:.3g} (mean cosine distance) from the {likeness.neighbours} nearest of theirs.",
-        f"What it costs: {percent(likeness.known)} of the training pictures, each compared with those of other folds, "
-        f"are called unsure.{rest}",
+        f"An answer is called unsure where the picture is unlike those trained on: what the net sees in it lies "
+        f"further than {likeness.threshold:.3g} from what it sees in the {likeness.neighbours} training pictures most "
+        "like it. "
+        "That is the mean cosine distance of features: 0 of the same picture, 1 where two have nothing in common.",
+        f"What it costs: {percent(likeness.known)} of the training pictures, each compared with others "
+        f"alone, are called unsure.{rest}",
         f"What it gains: when a class is left out of training, {percent(doubt.strangers)} of its pictures are called "
         f"unsure.{passing} As a rule something quite different is noticed more often than a class so like the others.",
-        f"How sure it is: logits divided by {head.temperature:.2f} (the temperature, fitted out of fold) make the "
-        f"calibration error {percent(head.ece_after.value)} instead of {percent(head.ece_before.value)}, and the loss "
+        "How sure it is: one number, the temperature, makes all answers bolder (below 1) or more cautious (above 1) "
+        "and leaves the likeliest class as it is: the scores behind the probabilities are divided by it. Fitted to "
+        f"pictures that were not seen it is {head.temperature:.2f}: the calibration error is then "
+        f"{percent(head.ece_after.value)} instead of {percent(head.ece_before.value)}, and the loss "
         f"{head.loss_after:.3f} instead of {head.loss_before:.3f}{NBSP}nats. {used}",
     ]
+
+
+def no_doubt(record: RunRecord) -> str:
+    """Say why the net of a finished run never says "unsure", and how to get one that does; "" if it does."""
+    if record.head is not None or record.evaluation is None:
+        return ""
+    return (
+        "This net never says “unsure”: it names one of its classes whatever a picture shows, and does not know which "
+        "pictures are unlike those it was trained on. A net that begins with trained weights and is fitted to few "
+        "pictures does: residuum train DATA --start WEIGHTS --tune head."
+    )
 
 
 def review_words(record: RunRecord) -> str:

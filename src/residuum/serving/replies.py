@@ -35,9 +35,11 @@ class Predicted(Reply, frozen=True, kw_only=True):
 
     model: str
     answers: list[Said]
-    unsure: bool
-    """Whether the picture is unlike those trained on, so that the answers mean little."""
+    unsure: bool | None
+    """Whether the picture is unlike those trained on, so that the answers mean little; null where the model does not
+    know those, and cannot say."""
     reason: str
+    """Why it is unsure; "" where it is not."""
     engine: str
     precision: str
     batch: int

@@ -30,6 +30,8 @@ LATE = 1.0
 """For how many seconds a server that ends still takes a request on a connection it had before."""
 UNREAD = 30_000
 """Milliseconds that a client may leave what it was sent unread (Linux)."""
+BACKLOG = 2048
+"""Connections that may wait to be taken, as uvicorn has it."""
 RESERVED = 100
 """Files that are not connections."""
 
@@ -37,7 +39,8 @@ RESERVED = 100
 def serve(settings: ServeSettings, ready: Callable[[str], None] = lambda address: None) -> None:
     """Serve until SIGTERM or Ctrl-C; what had come by then is answered first. SIGHUP opens the models anew.
 
-    `ready` is told the address once requests are taken.
+    The port is taken at once but opened only when the models are: who asks before is refused by the system, not kept
+    waiting. `ready` is told the address once requests are taken.
 
     Raises:
         UserError: no model is given, one cannot be opened, the port is taken, or an address that others reach has no
@@ -45,16 +48,11 @@ def serve(settings: ServeSettings, ready: Callable[[str], None] = lambda address
         Stopped: a signal ended it, 130 or 143.
     """
     token = _token(settings)
-    listening = _listen(settings)
-    try:
+    with _bound(settings) as port:
         service = open_service(settings, token)
-    except BaseException:
-        listening.close()
-        raise
-    host, port = listening.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    server = _Server(service, lambda: _say_ready(service, address, ready))
-    server.run(sockets=[listening])
+        address = _address(port)
+        server = _Server(service, lambda: _say_ready(service, address, ready))
+        server.run(sockets=[port])
     log("stopped", signal=server.ended_by)
     answered = "" if server.force_exit else "; every request that had come was answered"
     raise Stopped(f"stopped{answered}", 128 + server.ended_by)
@@ -66,7 +64,7 @@ def _say_ready(service: Service, address: str, ready: Callable[[str], None]) -> 
         how = {"engine": engine.name, "precision": engine.precision}
         log("model", model=one.name, digest=digest, milliseconds=round(1000 * one.predict.seconds, 2), **how)
     log("listening", address=address)
-    say(f"listening on {address}")
+    say(f"ready: listening on {address}")
     ready(address)
 
 
@@ -87,15 +85,28 @@ def _token(settings: ServeSettings) -> str | None:
     return token or None
 
 
-def _listen(settings: ServeSettings) -> socket.socket:
-    kind = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _bound(settings: ServeSettings) -> socket.socket:
+    """Return a socket that holds the port and does not listen yet (UserError where it is taken)."""
+    port = socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET)
     try:
-        return socket.create_server((settings.host, settings.port), family=kind, backlog=2048)
+        if port.family == socket.AF_INET6:
+            port.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if os.name == "posix":  # what the last server left behind does not bar the next; on Windows it never does
+            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        port.bind((settings.host, settings.port))
     except OSError as error:
-        why = error.strerror or str(error)
-        raise UserError(
-            f"cannot listen on {settings.host}:{settings.port}", why, "--port 0 takes a free one"
-        ) from error
+        port.close()
+        raise _taken(f"{settings.host}:{settings.port}", error) from error
+    return port
+
+
+def _address(port: socket.socket) -> str:
+    host, number = port.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{number}"
+
+
+def _taken(where: str, error: OSError) -> UserError:
+    return UserError(f"cannot listen on {where}", error.strerror or str(error), "--port 0 takes a free one")
 
 
 class _Server(uvicorn.Server):
@@ -122,7 +133,12 @@ class _Server(uvicorn.Server):
         self.service, self.ready, self.ended_by = service, ready, 0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to listen."""
+        """Begin to listen (UserError where another did while the models were loaded)."""
+        try:
+            for one in sockets or ():
+                one.listen(BACKLOG)  # here, for uvloop says nothing of what it cannot listen on
+        except OSError as error:
+            raise _taken(f"{self.service.settings.host}:{self.service.settings.port}", error) from error
         await super().startup(sockets)
         self.ready()
 

@@ -93,8 +93,8 @@ def _run(study: Study, setup: Setup) -> Path:
     folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
     write_record(folder / runs.STUDY, found)
     say(f"{study.name}: {f'{found.answer} at this scale. ' if found.answer else ''}{findings.measured.en}")
-    if found.answer and found.verdict:
-        say(found.verdict.why)
+    if found.why:
+        say(found.why)
     return folder
 
 

@@ -206,6 +206,6 @@ def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:
     note(
         run,
         f"each of the {len(labels)} training pictures was answered by a last layer that had not seen it: "
-        f"{right / len(labels):.2%} right (95 % interval {low:.2%} to {high:.2%}; "
-        f"regularised with scikit-learn's C = {head.strength:.3g}, loss {head.loss:.3f})",
+        f"{right / len(labels):.2%} right (95 % interval {low:.2%} to {high:.2%}; loss {head.loss:.3f}; by "
+        f"that was chosen scikit-learn's C = {head.strength:.3g}, the less, the less closely it follows the pictures)",
     )

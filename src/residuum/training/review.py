@@ -31,6 +31,7 @@ from residuum.evaluation.review import (
     Nearest,
     alike_classes,
     copies,
+    doubted_by_luck,
     doubted_labels,
     nearest_others,
     small_grey,
@@ -108,6 +109,7 @@ def review(settings: ReviewSettings) -> Review:
         pictures=len(labels),
         answers=answered[2],
         answered=len(answered[0]),
+        by_luck=_by_luck(labels, near, answered),
         findings=tuple(_findings(pictures, near, answered)),
     )
     try:
@@ -174,6 +176,11 @@ def _findings(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Fin
         right = f" {one.right:.0%} are told right, the mean of both classes, where only these two may be chosen"
         told = _told(f"of {one.pictures} pictures of ", names[0], " and ", names[1], f"{right}; chance gives half")
         yield Finding(kind="classes", score=one.right, **told, pictures=(), classes=names)
+
+
+def _by_luck(labels: NDArray[np.int64], near: Nearest, answered: Answered) -> float | None:
+    rows, answers, _ = answered
+    return doubted_by_luck(answers, labels[rows], near, rows, labels) if len(rows) else None
 
 
 def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:

@@ -1,0 +1,75 @@
+"""Engines timed in turns, round by round: what slows the machine for a while slows them all.
+
+Letters: B views in a batch, S the side of a view in pixels.
+"""
+
+import time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from residuum.choices import EngineName, EnginePrecision
+from residuum.console import show_progress
+from residuum.engines.contract import Engine
+from residuum.records.engines import per_round
+
+Way = tuple[EngineName, EnginePrecision]
+Turns = dict[int, list[float]]
+"""Milliseconds, one for each round, by how many views a batch has."""
+BATCHES = (1, 16)
+ROUNDS = 5
+"""Of two that are equally fast, one is the faster in all of them by chance once in 2⁵ = 32 times."""
+TURN = 0.2
+"""Seconds that a batch is answered for again and again in a turn, and once at the least."""
+BEHIND = 2
+"""A way whose fastest round takes so many times as long as the slowest of the leader's is out of the race."""
+
+
+def turn(engine: Engine, views: NDArray[np.uint8]) -> float:
+    """Return the least ms that the batch (B, S, S, 3) took: others can but slow it, as caches full of another's do."""
+    times = [_once(engine, views)]
+    while sum(times) < 1000 * TURN:
+        times.append(_once(engine, views))
+    return min(times)
+
+
+def warmed_up(engine: Engine, views: NDArray[np.uint8]) -> dict[int, float]:
+    """Return the ms of the second time each batch is answered for; at the first an engine may compile."""
+    found = {}
+    for batch in BATCHES:
+        some = batch_of(views, batch)
+        _once(engine, some)
+        found[batch] = _once(engine, some)
+    return found
+
+
+def batch_of(views: NDArray[np.uint8], batch: int) -> NDArray[np.uint8]:
+    """Return so many of the views (N, S, S, 3), from the first again where they are too few."""
+    return np.resize(views, (batch, *views.shape[1:]))
+
+
+def race(engines: dict[Way, Engine], views: NDArray[np.uint8], may_lead: set[Way]) -> dict[Way, Turns]:
+    """Time every engine in every round, but for those that are far behind the fastest of `may_lead`."""
+    progress = show_progress(f"timing {len(engines)} ways to compute, in {ROUNDS} rounds")
+    batches = {batch: batch_of(views, batch) for batch in BATCHES}
+    turns: dict[Way, Turns] = {way: {batch: [] for batch in BATCHES} for way in engines}
+    running = list(engines)
+    for number in range(ROUNDS):
+        for place, way in enumerate(running):
+            progress(number * len(engines) + place, ROUNDS * len(engines))
+            for batch, some in batches.items():
+                turns[way][batch].append(turn(engines[way], some))
+        running = _not_behind(running, {way: per_round(turns[way]) for way in running}, may_lead)
+    progress(ROUNDS * len(engines), ROUNDS * len(engines))
+    return turns
+
+
+def _not_behind(running: list[Way], rounds: dict[Way, list[float]], may_lead: set[Way]) -> list[Way]:
+    leading = min(max(rounds[way]) for way in running if way in may_lead)
+    return [way for way in running if min(rounds[way]) <= BEHIND * leading]
+
+
+def _once(engine: Engine, views: NDArray[np.uint8]) -> float:
+    began = time.perf_counter()
+    engine(views)
+    return 1000 * (time.perf_counter() - began)
