@@ -312,8 +312,28 @@ def test_the_answers_views_are_named_and_of_which_the_maps_are(
     print_explained(asked, found, json=False)
     assert "maps     of the first of these views alone, 16×16" in capsys.readouterr().out
     page = Page(write_report([found.path]).read_text(encoding="utf-8"))
-    assert "its maps and nearest training pictures are of the first view alone" in page.plain
+    assert "its maps are of the first view alone" in page.plain
     assert "the first of these views alone, 16×16" in page.plain
+
+
+def test_the_nearest_are_near_by_the_views_that_the_answers_are_of(photographs: Path, tmp_path: Path) -> None:
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
+    model, net = tmp_path / "m.safetensors", small()
+    save_classifier(model, net, net.spec, ("blue 蓝", "red", "c", "d"), how, Provenance())
+    one = photographs / "red/2.png"
+    how_many = {"data": photographs, "nearest": 18, "threads": 1, "out": tmp_path / "x"}
+    (found,) = residuum.explain(model, one, **how_many).pictures
+    assert not found.trained_on  # it is among these, and nobody says that the net learnt from them
+
+    def features(name: str) -> Tensor:
+        images = normalise(torch.from_numpy(np.array(Image.open(photographs / name))[None]), how)
+        views = images, nn.functional.avg_pool2d(images, 2)
+        with torch.no_grad():
+            return sum(net.pool(net.end(net.stages(net.stem(view)))).flatten(1) / 2 for view in views)
+
+    expected = [cosine_similarity(features("red/2.png"), features(near.name)).item() for near in found.nearest]
+    assert len(expected) == 18
+    assert [near.similarity for near in found.nearest] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_picture_that_the_net_was_trained_on_is_said_to_be(run: Path, photographs: Path, tmp_path: Path) -> None:

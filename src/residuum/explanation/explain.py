@@ -21,7 +21,7 @@ from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, printable, read_picture
-from residuum.data.preprocess import Preprocessing, normalise, weighted
+from residuum.data.preprocess import Preprocessing, normalise, whole
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
@@ -55,7 +55,7 @@ class Explanation:
     protocol: str = ""
     """How each was shown to the net for its answers."""
     maps: str = ""
-    """Which of those views the maps and the nearest training pictures are of."""
+    """Which of those views the maps are of."""
     unseen: bool = False
     """Whether the run keeps answers to its training pictures of nets that had not seen them."""
 
@@ -109,7 +109,7 @@ def _mapped(images: Tensor, how: Preprocessing) -> str:
     """Say which of the views the maps of (B, 3, S, S) pictures are of."""
     if how.views == "single":
         return "the same view"
-    side = weighted(images[:1], how.views)[0][1].shape[2]
+    side = whole(images[:1], how.views).shape[2]
     return f"the first of these views alone, {side}×{side}"
 
 
@@ -185,8 +185,9 @@ def explained(
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
+    shown = whole(seen.images, views)
     with compute.autocast() if compute else nullcontext():
-        maps = {name: method(net, seen.images, wanted).float() for name, method in methods.items()}
+        maps = {name: method(net, shown, wanted).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]

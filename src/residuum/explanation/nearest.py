@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
+from residuum.data.preprocess import weighted
 from residuum.evaluation.mistakes import thumbnail
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Neighbour
@@ -25,7 +27,7 @@ def nearest(
     count: int,
     classes: tuple[str, ...],
 ) -> list[tuple[Neighbour, ...]]:
-    """Return for each of B pictures the `count` nearest training pictures, nearest first.
+    """Return for each of B pictures the `count` nearest training pictures, nearest first, by the net's own views.
 
     `shown`: what the net is given of them, (B, 3, S, S), and the same as pixels, (B, S, S, 3), by which a picture that
     the net was trained on is known again; None where the pictures looked through are not those it was trained on.
@@ -34,10 +36,12 @@ def nearest(
         Stopped: a signal came before the training pictures' features were there.
     """
     images, pixels = shown
+    views: Views = "single" if training.preprocessing.views == "shifted" else training.preprocessing.views
     with stop_requests() as asked_to_stop:
-        known = features(net, training, compute, asked_to_stop)
+        known = features(net, training, compute, asked_to_stop, views)
     with torch.inference_mode():
-        seen = net.pool(net.end(net.stages(net.stem(images)))).flatten(1).cpu().numpy()
+        parts = [weight * net.pool(net.end(net.stages(net.stem(view)))) for weight, view in weighted(images, views)]
+        seen = torch.stack(parts).sum(0).flatten(1).cpu().numpy()
     similar = cosines(seen, known)
     found = np.argsort(-similar, axis=1, kind="stable")[:, :count]
     split = training.split

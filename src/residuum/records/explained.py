@@ -96,7 +96,7 @@ class Explained(Record, frozen=True, kw_only=True):
     protocol: str
     """How each picture was shown to the net for its answers; files of 0.1.0 name a single view where several were."""
     maps: str = ""
-    """Which of those views the maps and the nearest training pictures are of; files of 0.1.0 do not say."""
+    """Which of those views the maps are of; files of 0.1.0 do not say."""
     unseen: bool = False
     """Whether the run keeps answers to its training pictures of nets that had not seen them."""
     searched: str

@@ -118,10 +118,7 @@ def _notes(found: Explained) -> Iterator[str]:
         "picture has pixels, and is drawn smooth."
     )
     if found.maps.startswith("the first"):
-        yield (
-            "The answers are means over several views of a picture; its maps and nearest training pictures are of the "
-            "first view alone."
-        )
+        yield ("The answers are means over several views of a picture; its maps are of the first view alone.")
     if any(len(one.heat) > 1 for one in found.pictures):
         yield (
             "RISE hides parts of the picture by chance and asks again, a hundred times: orange is where to be seen "

@@ -230,7 +230,7 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
         return None
     answers, how = _answers(resolved, loaders, job)
     assert isinstance(job.net, ResNet)
-    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how)
+    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how, resolved.recipe.views)
 
 
 def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:
