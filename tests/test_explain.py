@@ -345,7 +345,7 @@ def test_a_picture_that_the_net_was_trained_on_is_said_to_be(run: Path, photogra
     assert [one.trained_on for one in found.pictures] == [True, False]
     page = Page((found.path / runs.REPORT).read_text(encoding="utf-8"))
     assert page.plain.count("The net was trained on this very picture") == 1
-    assert ("by a net that had not seen it" in page.plain) is (run / runs.OUT_OF_FOLD).is_file() is True
+    assert ("a net answers it that had not seen it" in page.plain) is (run / runs.OUT_OF_FOLD).is_file() is True
 
 
 def peaked(row: int, column: int, rest: float = 0.0) -> Heat:

@@ -531,14 +531,14 @@ def test_the_terminal_says_what_was_asked_and_how(capsys: pytest.CaptureFixture[
     found = evaluation()
     print_figures(found)
     said = capsys.readouterr().out
-    assert "shown " not in said
+    assert "meaning " not in said
     assert "classes" not in said
     halved = structs.replace(found, protocol="picture, also at half its side, 96×96")
     print_figures(
         structs.replace(halved, per_class=(found.per_class[0], structs.replace(found.per_class[1], images=0)))
     )
     said = capsys.readouterr().out
-    assert "shown    the net is asked about the picture and again about the same made half as wide and high" in said
+    assert "meaning  the net is asked about the picture and again about the same made half as wide and high" in said
     assert "classes  1 of 2 classes were asked: no picture of 'b', of which nothing is known" in said
     assert re.search(r"macro F1 70.00%  .*; over 1 of 2 classes\)", said)
 

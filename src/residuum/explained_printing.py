@@ -25,7 +25,7 @@ def _print_explained(explanation: Explanation) -> None:
     from residuum.runs import REPORT
 
     if explanation.maps.startswith("the first"):
-        print(f"answers  of {explanation.protocol}\nmaps     of {explanation.maps}")
+        print(f"shown    {explanation.protocol}\nmaps     of {explanation.maps}")
     for one in explanation.pictures:
         print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
         if known := trained_on(one, unseen=explanation.unseen):

@@ -45,7 +45,7 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
         return
     print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
     for meant in _meant(figures.protocol):
-        print(f"shown    {meant}")
+        print(f"meaning  {meant}")
     if figures.unasked:
         how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
         print(f"classes  {how}")

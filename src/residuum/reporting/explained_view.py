@@ -78,7 +78,7 @@ def trained_on(one: ExplainedPicture, *, unseen: bool) -> str:
     if not one.trained_on:
         return ""
     known = "The net was trained on this very picture, so that it answers so says little."
-    return f"{known} residuum data review answers it by a net that had not seen it." if unseen else known
+    return f"{known} By residuum data review a net answers it that had not seen it." if unseen else known
 
 
 def disagreement(heat: Sequence[Heat]) -> str:

@@ -19,6 +19,8 @@ SPLITS = {
 MEANT = {
     "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
     "half as wide and high, and its two answers are averaged.",
+    "at two thirds of its side": "At two thirds of its side, its middle: the net is asked about the whole picture made "
+    "smaller, about its middle, and about both at half of that, and its four answers are averaged.",
     "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
     "it, and its answers are averaged.",
     "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
