@@ -53,8 +53,8 @@ def seal_graph(graph: Path) -> None:
 
 
 def _parts(graph: Path) -> list[Path]:
-    """Return the graph's file and, where its weights lie in another, that."""
-    return [file for file in (graph, graph.with_suffix(".bin")) if file.is_file()]
+    """Return the graph's file and, of OpenVINO's, that of its weights; ONNX's hold their own, whatever lies beside."""
+    return [graph, graph.with_suffix(".bin")] if graph.suffix == ".xml" else [graph]
 
 
 def choice(digest: str) -> EngineChoice | None:
