@@ -112,7 +112,8 @@ def save(
     The net is one of `net`, `net_of` or `load`, compiled or in a wrapper or not; its last layer may have been replaced
     by another `nn.Linear`. `classes` are in the order of its outputs. Pictures have colours from 0 to 1; their shorter
     side is resized to `resize_to` px (by default `image_size`), the central square of `image_size` cut out, `mean` of
-    red, green and blue subtracted, `std` divided by. `load(path).net` answers to the bit as the net in evaluation mode.
+    red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in evaluation mode does, to the bit
+    where both lie alike in memory (`load` puts channels last where that is faster), elsewhere to rounding.
 
     Raises:
         UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says; it holds
