@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-
 MOST_LISTED = 40
 """Names to choose from, where none is near what was given; of more, a message would be a wall."""
 

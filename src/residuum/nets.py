@@ -80,9 +80,10 @@ def net_of(
     """Return the net that a state dict in memory belongs to, with copies of its weights, in evaluation mode.
 
     Layouts are those of `import_weights`: residuum's own, torchvision, timm, transformers, the usual CIFAR nets. What
-    the names cannot tell is as that layout's own nets have it, unless it is given, and is said: where bottlenecks
-    stride, and where option A puts its zero channels; `model` names the net whose weights have residuum's own names.
-    Pictures must be normalised as those that the net was trained on.
+    the names cannot tell is as that layout's own nets have it, unless it is given: where bottlenecks stride, and where
+    option A puts its zero channels; `model` names the net whose weights have residuum's own names. The net's
+    `assumptions` are a sentence for each thing that was assumed. Pictures must be normalised as those that the
+    net was trained on.
 
     Raises:
         UserError: the layout is not known, or the tensors are not exactly a net's; nothing is loaded then.
@@ -112,8 +113,9 @@ def save(
     The net is one of `net`, `net_of` or `load`, compiled or in a wrapper or not; its last layer may have been replaced
     by another `nn.Linear`. `classes` are in the order of its outputs. Pictures have colours from 0 to 1; their shorter
     side is resized to `resize_to` px (by default `image_size`), the central square of `image_size` cut out, `mean` of
-    red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in evaluation mode does, to the bit
-    where both lie alike in memory (`load` puts channels last where that is faster), elsewhere to rounding.
+    red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in
+    evaluation mode does, to the bit where both lie alike in memory (`load` puts channels last where that is faster),
+    elsewhere to rounding.
 
     Raises:
         UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says; it holds

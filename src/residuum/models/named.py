@@ -117,7 +117,8 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
     """Return the named net, with those choices changed that are given (None leaves one alone).
 
     Raises:
-        UserError: no net has this name, or one of comparison, which are counted only; a plain net was asked for with a shortcut; or the choices contradict.
+        UserError: no net has this name, or one that is counted for comparison only; a plain net was asked for with a
+            shortcut; or the choices contradict.
     """
     if name not in NAMED_NETS:
         raise _unknown(name)
@@ -134,6 +135,7 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
 
 def _unknown(name: str) -> UserError:
     if name in COMPARISON_NETS:
-        why = "it stands in the table for comparison alone: torchvision's is counted; residuum builds residual and plain nets"
-        return UserError(f"residuum does not build {name}", why, "choose another of those that residuum models lists")
+        why = "it stands in the table for comparison alone, counted as torchvision has it"
+        mend = "name a residual or plain net: residuum models lists them all"
+        return UserError(f"residuum does not build {name}", why, mend)
     return UserError(f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all")
