@@ -185,6 +185,8 @@ class BenchSettings(Settings):
     rounding; the others are timed, and change some."""
     threads: Annotated[int | None, Range(1, 65_536)] = None
     """Processor threads. By default all cores."""
+    forget: bool = False
+    """Time nothing, and forget what was chosen for the model here: torch answers in float32, as before any choice."""
 
 
 @dataclass(frozen=True)
