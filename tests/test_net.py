@@ -132,6 +132,16 @@ def test_what_was_assumed_stands_in_the_net() -> None:
     assert residuum.net_of(ours.state_dict(), model="resnet20", zero_channels="end").assumptions == ()
 
 
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_every_tensor_that_is_missing_is_named(name: str) -> None:
+    state = getattr(VISION, name)(num_classes=3).state_dict()
+    gone = ["conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight", "layer2.0.conv1.weight"]
+    for key in [*gone, "layer2.0.downsample.1.bias"]:
+        with pytest.raises(residuum.UserError) as refusal:
+            residuum.net_of({one: tensor for one, tensor in state.items() if one != key})
+        assert key in refusal.value.why
+
+
 def test_tensors_that_are_no_net_are_refused() -> None:
     state = small().state_dict()
     del state["layer2.0.conv2.weight"]
