@@ -103,6 +103,12 @@ def test_a_net_of_ones_own_loop_is_judged_asked_taken_apart_and_exported() -> No
     assert residuum.lesion(path, "digits", images=20, threads=1, out="lesion").is_dir()
 
 
+def test_a_model_file_has_the_name_that_is_given() -> None:
+    path = saved(residuum.net("resnet20", **SMALL), "mine")
+    assert (path, path.is_file()) == (Path("mine"), True)
+    assert residuum.load("mine", threads=1).classes == residuum.load(path, threads=1).classes == DIGITS
+
+
 def test_load_lays_a_net_out_as_is_fastest_and_answers_as_it_to_the_bit_in_that_layout() -> None:
     net = trained(residuum.net("resnet20", **SMALL))
     held = residuum.load(saved(net), engine="torch", device="cpu", threads=1)

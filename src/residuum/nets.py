@@ -108,7 +108,8 @@ def save(
     resize_to: int | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> Path:
-    """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path.
+    """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path, which is as it
+    was given: nothing adds `.safetensors`, here as for every `out`.
 
     The net is one of `net`, `net_of` or `load`, compiled or in a wrapper or not; its last layer may have been replaced
     by another `nn.Linear`. `classes` are in the order of its outputs. Pictures have colours from 0 to 1; their shorter

@@ -113,7 +113,7 @@ class SaveSettings(Settings):
     """What `residuum.save` can be told."""
 
     path: Place
-    """The model file to write, a new one."""
+    """The model file to write, a new one, under exactly this name: MODEL.safetensors, as `out` of other verbs."""
     _: KW_ONLY
     classes: tuple[str, ...]
     """The classes' names, in the order of the outputs."""
