@@ -1014,7 +1014,10 @@ def test_a_long_list_is_cut_and_counted() -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (lambda: faulty(bn1__weight=None), "pre-activation"),
+        (lambda: {n: t for n, t in faulty().items() if not n.startswith("bn1.")}, "pre-activation"),
+        (lambda: faulty(bn1__weight=None), "1 missing (bn1.weight)"),
+        (lambda: faulty(layer1__0__conv1__weight=None), "1 missing (layer1.0.conv1.weight)"),
+        (lambda: faulty(conv1__weight=None), "the net needs conv1.weight"),
         (lambda: {n: t for n, t in faulty().items() if "running" not in n}, "without batch normalisation"),
         (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), torch.nan)), "not finite"),
         (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64)), "not finite"),

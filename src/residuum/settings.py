@@ -291,7 +291,7 @@ class ModelsSettings(NetChoices):
     """What `residuum models` can be told: which nets, and what is changed of them."""
 
     names: tuple[str, ...] = ()
-    """The nets to list. By default all."""
+    """The nets to list. By default all; VGG-16, VGG-19 and GoogLeNet are there for comparison: no verb builds them."""
     _: KW_ONLY
     classes: Annotated[int | None, Range(2, 1_000_000)] = None
     """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""
