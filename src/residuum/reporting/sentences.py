@@ -203,7 +203,7 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
 
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:
-    few = sum(one.images < FEW_IMAGES for one in found.per_class)
+    few = sum(0 < one.images < FEW_IMAGES for one in found.per_class)
     if found.unasked:
         yield f"The pictures judged show no {_names(found.unasked)}: nothing is known of how the model names those."
     classes = counted(len(found.per_class), "class", "classes")
