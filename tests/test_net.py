@@ -116,16 +116,15 @@ def test_its_weights_are_copies() -> None:
 def test_what_was_assumed_stands_in_the_net() -> None:
     """In the words of Python, and of the net alone: net_of has no --mean, as it shows no pictures."""
     assumed = residuum.net_of(small().state_dict()).assumptions
-    assert [one for one in assumed if "stride_in tells otherwise" in one] == [
-        "convolution of a bottleneck that strides: 3x3, as torchvision and timm (stride_in tells otherwise)"
-    ]
+    (strides,) = [one for one in assumed if "stride_in tells otherwise" in one]
+    assert strides.startswith("convolution of a bottleneck that strides: 3x3, as torchvision and timm (")
     told = residuum.net_of(small().state_dict(), stride_in="1x1").assumptions
     assert set(assumed) - set(told) == {one for one in assumed if "stride_in" in one}
     ours = residuum.net("resnet20", classes=10)
     assert ours.assumptions == ()
     assumed += residuum.net_of(ours.state_dict()).assumptions
     assert not any(re.search("--|mean|class names|pixels", one) for one in assumed)
-    named = re.findall(r"\(([\w, ]+) tells? otherwise\)", " ".join(assumed))
+    named = re.findall(r"\(([\w, ]+) tells? otherwise[;)]", " ".join(assumed))
     known = inspect.signature(residuum.net_of).parameters
     assert len(named) == 3
     assert all(name in known for names in named for name in names.split(", "))
