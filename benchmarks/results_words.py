@@ -9,7 +9,8 @@ FRONT: dict[str, dict[str, str]] = {
         "fast": "cifar10, recipe fast: test accuracy",
         "starter": "243 photographs of ants and bees, with the package alone (from its starter), as on AVX2: "
         "validation accuracy",
-        "head alone": "the same with weights of your own, here those of a half-resnet50 read by `residuum import`: "
+        "head alone": "the same with weights of your own, here those of a half-resnet50 read by `residuum import FILE "
+        "--stride-in 1x1 --mean 0.482 0.459 0.408 --std 1 1 1`: "
         "validation accuracy",
         "speed": "training {model}: times the images/s of the usual PyTorch loop",
         "gpu": "training {model} on {device[name]}: times the images/s of the usual PyTorch loop",
@@ -23,7 +24,8 @@ FRONT: dict[str, dict[str, str]] = {
         "accuracy": "{data}，{model}，配方 {recipe}，{epochs} 轮：测试准确率",
         "fast": "cifar10，配方 fast：测试准确率",
         "starter": "243 张蚂蚁与蜜蜂的照片，只用软件包（从自带的 starter 开始），如同只有 AVX2：验证准确率",
-        "head alone": "同样的照片，用你自己的权重，这里是由 `residuum import` 读入的 half-resnet50：验证准确率",
+        "head alone": "同样的照片，用你自己的权重，这里是由 `residuum import FILE --stride-in 1x1 --mean 0.482 0.459 "
+        "0.408 --std 1 1 1` 读入的 half-resnet50：验证准确率",
         "speed": "训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "gpu": "在 {device[name]} 上训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "paper": "cifar10，resnet20，完整的论文配方，在 {device[name]} 上：测试准确率（论文：{papers} %）",
@@ -63,7 +65,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "few": "| 243 photographs of ants and bees, as on AVX2 | validation accuracy, mean ± sd (n = 153) "
         "| whole command, s (range) | seeds | written by |",
         "few_ways": {
-            "head": "from half-resnet50, the last layer alone",
+            "head": "from half-resnet50, read with `--stride-in 1x1 --mean 0.482 0.459 0.408 --std 1 1 1`, "
+            "the last layer alone",
             "last": "from half-resnet50, the last stage tuned",
             "all": "from half-resnet50, the last half tuned",
             "starter": "from the starter that comes with the package",
@@ -126,7 +129,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "few": "| 243 张蚂蚁与蜜蜂的照片，如同只有 AVX2 | 验证准确率，均值 ± 标准差（n = 153） "
         "| 整条命令，秒（范围） | 种子数 | 由谁写出 |",
         "few_ways": {
-            "head": "从 half-resnet50 开始，只拟合最后一层",
+            "head": "从 half-resnet50（以 `--stride-in 1x1 --mean 0.482 0.459 0.408 --std 1 1 1` 导入）开始，"
+            "只拟合最后一层",
             "last": "从 half-resnet50 开始，微调最后一个阶段",
             "all": "从 half-resnet50 开始，微调后一半",
             "starter": "从软件包自带的 starter 开始",

@@ -41,8 +41,8 @@ LEFT_OUT = "bee"
 NAME = "thumbnails"
 PIXELS = 32
 """The thumbnails' side."""
-SIDE = 96
-"""Pixels at which photographs are shown by default, and at half of it: chosen out of fold (docs/log.md)."""
+SIDE = 144
+"""Pixels at which photographs are seen by default, the whole at two thirds: chosen out of fold (docs/log.md)."""
 
 
 def without(data: Path, name: str, out: Path) -> None:
@@ -86,7 +86,7 @@ def starter(net: ResNet, data: ImageData) -> ModelFile:
         versions=machine.environment(),
         lineage=(made,),
         classes=data.classes,
-        preprocessing=View(image_size=SIDE, resize_to=SIDE, views="halved"),
+        preprocessing=View(image_size=SIDE, resize_to=SIDE, views="middle"),
         net=net.spec.as_json(),
     )
     shown = {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)}

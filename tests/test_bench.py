@@ -15,8 +15,10 @@ from msgspec import structs
 from PIL import Image
 from small_start import SPEC
 
+import residuum
 from residuum import loading, machine
 from residuum.choices import EnginePrecision
+from residuum.cli import app
 from residuum.data.preprocess import Preprocessing
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
@@ -160,7 +162,7 @@ def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
     asked = shlex.join(["residuum", "bench", str(model), "--data", str(pictures), "--pictures", "5"])
     for allowed, chosen, last in (
         ((), "float32", f"to use   {asked} --allow bfloat16 --threads 1"),
-        (("bfloat16",), "bfloat16", f"to undo  {asked} --threads 1"),
+        (("bfloat16",), "bfloat16", f"to undo  {shlex.join(['residuum', 'bench', str(model), '--forget'])}"),
         ((), "float32", f"to use   {asked} --allow bfloat16 --threads 1"),
     ):
         settings = BenchSettings(model, data=pictures, pictures=5, threads=1, allow=allowed)
@@ -170,6 +172,25 @@ def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
         assert said[-1] == last
         assert "bound    answers that must stay: 98.0% in bfloat16; 0.5% of accuracy may go" in said
     assert "before   torch in bfloat16" in said
+
+
+def test_what_was_chosen_is_forgotten(
+    speeds: dict[Way, Any], model: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speeds["onnxruntime", "float32"] = always(7.0)
+    settings = BenchSettings(model, data=pictures, threads=1)
+    print_bench(settings, bench(settings), False)
+    command = capsys.readouterr().out.splitlines()[-1].removeprefix("to undo  ")
+    assert open_engine(model).engine.name == "onnxruntime"
+    app.meta(shlex.split(command)[1:])
+    assert capsys.readouterr().out.splitlines() == ["forgot   onnxruntime in float32"]
+    assert open_engine(model).engine.name == "torch"
+    assert bench(settings).before is None
+    residuum.bench(model, forget=True)
+    with pytest.raises(UserError, match="to forget"):
+        residuum.bench(model, forget=True)
+    with pytest.raises(UserError, match="--data cannot be heeded"):
+        residuum.bench(model, forget=True, data=pictures)
 
 
 def test_without_pictures_only_float32_is_chosen_from(speeds: dict[Way, Any], model: Path) -> None:

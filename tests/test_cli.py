@@ -171,6 +171,8 @@ def test_a_fault_is_one_message_and_exit_code_2(
 def test_the_nearest_of_names_that_end_in_a_number_have_the_nearest_numbers() -> None:
     assert nearest("resnet9", ["resnet50", "resnet18", "resnet20", "plain9"]).startswith("did you mean resnet18 or")
     assert nearest("resnet5O", ["resnet50", "vgg16"]) == "did you mean resnet50?"
+    assert nearest("r", ["resnet50", "vgg16"]) == "choose from: resnet50, vgg16"
+    assert nearest("r", [f"net {number}" for number in range(100)]) == "none of the 100 names is like it"
 
 
 def test_progress_that_was_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -649,6 +651,9 @@ def test_ctrl_c_before_a_verb_looks_out_for_it_ends_quietly(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     try:
         assert command(["models"], capsys, monkeypatch) == (130, "", "stopped\n")
+        monkeypatch.setitem(sys.modules, "residuum.training.run", None)  # as while it is imported
+        code, _, said = command(["train"], capsys, monkeypatch)
+        assert (code, "nothing was kept" in said) == (130, True)
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)

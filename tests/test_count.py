@@ -1,6 +1,7 @@
 """Costs to the last digit: published and independently counted tables, and the count by blocks against whole nets."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+import residuum
 from residuum.errors import UserError
 from residuum.models import comparison
 from residuum.models.comparison import COMPARISON_NETS, comparison_net
@@ -328,6 +330,19 @@ def test_pictures_too_small_for_them() -> None:
 def test_the_written_costs_are_those_of_the_nets() -> None:
     """If not: python -m residuum.models.table."""
     assert json.loads(COSTS.read_text(encoding="utf-8")) == count_all()
+
+
+@pytest.mark.parametrize("name", COMPARISON_NETS)
+def test_what_is_counted_for_comparison_is_said_to_be_no_net_to_build(name: str) -> None:
+    with pytest.raises(UserError, match=f"does not build {name}") as refusal:
+        residuum.net(name)
+    assert "for comparison alone" in refusal.value.why
+
+
+def test_a_name_is_no_list_of_names() -> None:
+    """It was taken letter by letter: there is no model 'r'."""
+    with pytest.raises(UserError, match=re.escape("residuum.model_table(['resnet50'])")):
+        residuum.model_table("resnet50")
 
 
 @pytest.mark.parametrize("name", ["resnet20", "resnet50", "fast-resnet10", "vgg16", "googlenet"])

@@ -14,6 +14,7 @@ from typing import get_args
 import pytest
 
 from residuum.cli import VERBS, _settings_of, app
+from residuum.exporting.export import SNIPPETS
 from residuum.records.study import Answer
 
 ROOT = Path(__file__).parent.parent
@@ -35,6 +36,14 @@ def text_of(page: str) -> str:
 def results_table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     return importlib.import_module("results_table")
+
+
+@pytest.mark.parametrize("page", ["docs/tutorials/page.md", "docs/zh/tutorials/page.md"])
+def test_an_export_holds_code_in_the_languages_that_the_tutorial_names(page: str) -> None:
+    (told,) = re.findall(r"`exported`[^`]*`parity\.json`", text_of(page))
+    languages = {".py": "Python", ".mjs": "JavaScript", ".cpp": "C++"}
+    there = [languages[Path(name).suffix] for to in ("onnx", "openvino") for name in SNIPPETS[to]]  # type: ignore[index]
+    assert re.findall(r"Python|JavaScript|C\+\+", told) == there
 
 
 @pytest.mark.parametrize("page", [*READMES, "docs/results.md", "docs/zh/results.md"])

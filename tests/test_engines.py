@@ -19,11 +19,12 @@ from small_start import small_model
 from residuum.choices import EngineName, Order, Shortcut
 from residuum.compute import choose_compute
 from residuum.data.preprocess import Preprocessing, normalise
+from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.graph import net_graph
 from residuum.engines.names import FEATURES, PROBABILITIES, VIEWS
 from residuum.engines.versions import versions
-from residuum.engines.with_openvino import compiled_how, core
+from residuum.engines.with_openvino import compiled_how, core, save_openvino
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.loading import load
@@ -179,6 +180,29 @@ def test_what_an_engine_cannot_do_is_said(model: Path, tmp_path: Path) -> None:
         open_engine(tmp_path / "other.onnx")
     with pytest.raises(UserError, match="no run or model"):
         open_engine(tmp_path / "nothing")
+
+
+@pytest.mark.skipif(CORE is None, reason="needs OpenVINO")
+def test_the_int8_forms_of_both_engines_lie_side_by_side(
+    model: Path, views: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seal of ONNX's was written before OpenVINO's weights lay beside it, and held against both from then on."""
+    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path))
+    assert CORE is not None
+    digest = load(model).digest
+    graph, forms = kept.graph(model, digest), {name: kept.folder(digest) / kept.INT8[name] for name in kept.INT8}
+    forms["onnxruntime"].write_bytes(graph.read_bytes())  # in place of int8: NNCF takes long
+    kept.seal_graph(forms["onnxruntime"])
+    save_openvino(CORE.read_model(str(graph)), forms["openvino"])
+    kept.seal_graph(forms["openvino"])
+    for engine in ("onnxruntime", "openvino"):
+        opened = open_engine(model, engine, "int8", threads=1).engine  # type: ignore[arg-type]
+        assert (opened.name, opened.precision, len(opened(views).features)) == (engine, "int8", 5)
+    weights = forms["openvino"].with_suffix(".bin")
+    weights.write_bytes(weights.read_bytes()[:-100] + bytes(100))
+    open_engine(model, "onnxruntime", "int8", threads=1)
+    with pytest.raises(UserError, match="no int8 form"):
+        open_engine(model, "openvino", "int8", threads=1)
 
 
 class SignalStack(ctypes.Structure):

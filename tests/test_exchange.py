@@ -9,6 +9,7 @@ import datetime
 import functools
 import json
 import os
+import re
 import sys
 import types
 import uuid
@@ -413,6 +414,20 @@ def test_a_single_file_of_transformers_needs_more_assumptions() -> None:
     assert "--stride-in" not in "\n".join(done.assumptions)
     assert "--mean" in "\n".join(done.assumptions)
     assert "--stride-in" in "\n".join(imported(net.state_dict()).assumptions)
+
+
+def test_what_a_wrong_guess_costs_is_said_where_something_was_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    net = filled(lambda: VISION.resnet18(num_classes=4))
+    guessed = imported(net.state_dict())
+    print_imported(ImportSettings("theirs.pth"), guessed, json=False)
+    told = capsys.readouterr().err
+    assert len(re.findall("--(?:mean|std) tells otherwise; a wrong guess can cost tens of points", told)) == 2
+    assert told.count("tens of points") == 2  # of sizes it costs less; a basic block strides nowhere else
+    assert "judge it on some" in told
+    Path("ours.safetensors").unlink()
+    given = imported(net.state_dict(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    print_imported(ImportSettings("theirs.pth"), given, json=False)
+    assert "judge it" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -999,7 +1014,10 @@ def test_a_long_list_is_cut_and_counted() -> None:
 @pytest.mark.parametrize(
     ("state", "said"),
     [
-        (lambda: faulty(bn1__weight=None), "pre-activation"),
+        (lambda: {n: t for n, t in faulty().items() if not n.startswith("bn1.")}, "pre-activation"),
+        (lambda: faulty(bn1__weight=None), "1 missing (bn1.weight)"),
+        (lambda: faulty(layer1__0__conv1__weight=None), "1 missing (layer1.0.conv1.weight)"),
+        (lambda: faulty(conv1__weight=None), "the net needs conv1.weight"),
         (lambda: {n: t for n, t in faulty().items() if "running" not in n}, "without batch normalisation"),
         (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), torch.nan)), "not finite"),
         (lambda: faulty(conv1__weight=torch.full((4, 3, 3, 3), 1e300, dtype=torch.float64)), "not finite"),

@@ -24,6 +24,7 @@ from residuum import runs
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import PartlyDone, UserError
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
+from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.explain import explain
 from residuum.explanation.nearest import cosines
@@ -31,7 +32,6 @@ from residuum.files import read_json, write_json
 from residuum.loading import load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
-from residuum.printing import print_explained
 from residuum.records.explained import Heat
 from residuum.records.model import Provenance
 from residuum.reporting.explained_view import disagreement
@@ -260,6 +260,7 @@ def test_a_training_picture_is_its_own_nearest(
     assert [[(a.name, a.probability) for a in each.answers] for each in found.pictures] == [
         list(zip(each.classes, each.probabilities, strict=True)) for each in said
     ]
+    assert all(each.trained_on for each in found.pictures)
     assert [each.blocks[-1].said for each in found.pictures] == [each.answers[0] for each in found.pictures]
     assert [heat.method for heat in found.pictures[0].heat] == list(METHODS)
     written = json.dumps(found.as_json(), ensure_ascii=False)
@@ -285,6 +286,66 @@ def test_the_page_shows_it_all_and_loads_nothing(run: Path, photographs: Path, t
         b.said.name for one in found.pictures for b in one.blocks
     ]
     assert write_report([found.path], tmp_path / "again.html").read_text(encoding="utf-8") == page.html
+
+
+def test_the_answers_views_are_named_and_of_which_the_maps_are(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The maps are those of the papers for the picture at its whole side, which the other view's would not be."""
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
+    model, net = tmp_path / "m.safetensors", small()
+    save_classifier(model, net, net.spec, ("a", "b", "c", "d"), how, Provenance())
+    one = photographs / "red/2.png"
+    asked = ExplainSettings(model, (one,), nearest=0, threads=1, out=tmp_path / "x")
+    found = explain(asked)
+    content = read_json(found.path / runs.EXPLAINED)
+    assert content["protocol"] == "picture, also at half its side, 16×16"
+    assert content["maps"] == "the first of these views alone, 16×16"
+    pixels = np.array(Image.open(one))
+    images = normalise(torch.from_numpy(pixels[None]), how)
+    with torch.no_grad():
+        mean = (net(images) + net(nn.functional.avg_pool2d(images, 2))) / 2
+    answers = mean.softmax(1)[0].topk(len(found.pictures[0].answers))
+    assert [said.probability for said in found.pictures[0].answers] == pytest.approx(answers.values.tolist(), abs=1e-6)
+    expected = drawn_over(pixels, grad_cam(net, images, answers.indices[:1])[0], "Grad-CAM", 224, values=True)
+    assert found.pictures[0].heat[-1] == expected
+    print_explained(asked, found, json=False)
+    assert "maps     of the first of these views alone, 16×16" in capsys.readouterr().out
+    page = Page(write_report([found.path]).read_text(encoding="utf-8"))
+    assert "its maps are of the first view alone" in page.plain
+    assert "the first of these views alone, 16×16" in page.plain
+
+
+def test_the_nearest_are_near_by_the_views_that_the_answers_are_of(photographs: Path, tmp_path: Path) -> None:
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
+    model, net = tmp_path / "m.safetensors", small()
+    save_classifier(model, net, net.spec, ("blue 蓝", "red", "c", "d"), how, Provenance())
+    one = photographs / "red/2.png"
+    how_many = {"data": photographs, "nearest": 18, "threads": 1, "out": tmp_path / "x"}
+    (found,) = residuum.explain(model, one, **how_many).pictures
+    assert not found.trained_on  # it is among these, and nobody says that the net learnt from them
+
+    def features(name: str) -> Tensor:
+        images = normalise(torch.from_numpy(np.array(Image.open(photographs / name))[None]), how)
+        views = images, nn.functional.avg_pool2d(images, 2)
+        with torch.no_grad():
+            return sum(net.pool(net.end(net.stages(net.stem(view)))).flatten(1) / 2 for view in views)
+
+    expected = [cosine_similarity(features("red/2.png"), features(near.name)).item() for near in found.nearest]
+    assert len(expected) == 18
+    assert [near.similarity for near in found.nearest] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_picture_that_the_net_was_trained_on_is_said_to_be(run: Path, photographs: Path, tmp_path: Path) -> None:
+    known, new = photographs / "red/3.png", tmp_path / "new.png"
+    pixels = np.array(Image.open(known))
+    pixels[0, 0] ^= 1  # as near as can be, and another
+    Image.fromarray(pixels).save(new)
+    found = residuum.explain(run, known, new, nearest=2, threads=1, out=tmp_path / "x")
+    assert [one.trained_on for one in found.pictures] == [True, False]
+    page = Page((found.path / runs.REPORT).read_text(encoding="utf-8"))
+    assert page.plain.count("The net was trained on this very picture") == 1
+    assert ("a net answers it that had not seen it" in page.plain) is (run / runs.OUT_OF_FOLD).is_file() is True
 
 
 def peaked(row: int, column: int, rest: float = 0.0) -> Heat:
@@ -343,6 +404,7 @@ def test_what_is_missing_is_said_and_the_rest_shown(
         since.setattr("residuum.explanation.explain.nearest", broken)
         assert residuum.explain(run, one, threads=1, out=tmp_path / "z").pictures[0].nearest == ()
     assert "no training pictures are shown: 1 of 18" in capsys.readouterr().err
+    assert "trained on this very picture" not in page.plain  # nobody looked
     few = residuum.explain(run, one, nearest=50, among=5, threads=1, out=tmp_path / "y")
     assert len(few.pictures[0].nearest) == 5
     assert "5 of the 18 training pictures" in (few.path / runs.REPORT).read_text(encoding="utf-8")
@@ -405,6 +467,12 @@ def test_maps_leave_the_net_as_it_is(run: Path, tmp_path: Path) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
     start = load(run.parent / "start.safetensors").net.state_dict()
     assert all(torch.equal(start[name], after[name]) for name in start if not name.startswith("fc."))
+
+
+def test_runs_whose_last_layer_alone_was_fitted_have_no_curves_and_are_said_why(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "again", ignore=shutil.ignore_patterns("explain"))
+    page = Page(write_report([run, tmp_path / "again"], tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "No curves: in each of these runs the last layer alone was fitted, which takes no steps." in page.plain
 
 
 def test_a_run_of_an_older_version_shows_its_mistakes_without_maps(run: Path, tmp_path: Path) -> None:

@@ -35,11 +35,11 @@ DIGITS = tuple("0123456789")
 ENGINES: Mapping[ExportTarget, str] = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A net for digits, its last layer fitted by least squares: it sees a part of each, also at half its side."""
+@pytest.fixture(scope="module", params=["halved", "middle"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A net for digits, its last layer fitted by least squares: it sees a part of each, and that at several sizes."""
     torch.manual_seed(0)
-    how = Preprocessing(16, 18, np.full(3, 80, np.float32), np.full(3, 90, np.float32), "bicubic", "halved")
+    how = Preprocessing(16, 18, np.full(3, 80, np.float32), np.full(3, 90, np.float32), "bicubic", request.param)
     net = ResNet(replace(SPEC, num_classes=10)).eval()
     fit(net, how)
     path = tmp_path_factory.mktemp("run") / "ten.safetensors"

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from small_start import coloured_noise, small_model
 from test_report import change
+from torch.nn.functional import interpolate
 
 from residuum import chinese, machine, runs
 from residuum.choices import Views
@@ -320,6 +321,45 @@ def test_features_are_computed_once_for_the_same_pictures_weights_and_view(
         path.unlink()
     assert np.array_equal(features_file.features(net, loader, compute, lambda: None, "halved"), halved)
     assert len(computed) == 7
+
+
+def test_features_of_a_picture_and_its_middle_are_the_mean_of_four_and_kept(
+    finished: runs.RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, loader = load(finished.path).net, loader_of(finished)
+    compute = Compute(torch.device("cpu"), "float32", "contiguous", 1)
+    found = features_file.features(net, loader, compute, lambda: None, "middle")
+    with torch.inference_mode():
+        shown = [torch.cat(each) for each in zip(*(_four(batch.images) for batch in loader), strict=True)]
+        expected = torch.stack([net.features(each) for each in shown]).mean(0)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(features_file, "_computed", lambda *given: pytest.fail("they were kept"))
+    assert np.array_equal(features_file.features(net, loader, compute, lambda: None, "middle"), found)
+
+
+def _four(images: torch.Tensor) -> list[torch.Tensor]:
+    """The views by torch's own resizing: area where pixels are taken four times, and a half."""
+    side = images.shape[2] * 2 // 3
+    start = (images.shape[2] - side) // 2
+    fine = images.repeat_interleave(2, 2).repeat_interleave(2, 3)[:, :, : 3 * side, : 3 * side]
+    both = interpolate(fine, (side, side), mode="area"), images[:, :, start : start + side, start : start + side]
+    return [
+        *both,
+        *(interpolate(each[:, :, : side // 2 * 2, : side // 2 * 2], scale_factor=0.5, mode="area") for each in both),
+    ]
+
+
+def test_a_head_takes_the_views_of_its_start_and_steps_see_the_whole_picture_as_large_as_that_does(
+    finished: runs.RunRecord, tmp_path: Path
+) -> None:
+    start, middle = load(finished.path), tmp_path / "middle.safetensors"
+    how = replace(start.preprocessing, image_size=36, resize_to=45, views="middle")
+    save_classifier(middle, start.net, start.spec, start.classes, how, Provenance())
+    data = pictures(tmp_path / "data", 6)
+    head, steps = (resolve(TrainSettings(str(data), start=str(middle), tune=tune)) for tune in ("head", "last"))
+    assert (head.recipe.views, head.image_size, head.resize_to) == ("middle", 36, 45)
+    assert steps.recipe.views != "middle"
+    assert (steps.image_size, steps.resize_to) == (24, 30)
 
 
 def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(

@@ -104,16 +104,24 @@ LADDER = {
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "depth_printing": ALL | {"printing"},
+    "explained_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
     "verb": {"errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
-    "verbs": ALL | {"printing", "depth_printing", "outward_printing", "verb"},
+    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
     "__main__": {"cli"},
     "__init__": ALL | {"verb", "verbs", "nets"},  # the package top, which nobody imports
 }
 
-PRINTING = {"console.py", "printing.py", "depth_printing.py", "outward_printing.py", "serving/service.py"}
+PRINTING = {
+    "console.py",
+    "printing.py",
+    "depth_printing.py",
+    "explained_printing.py",
+    "outward_printing.py",
+    "serving/service.py",
+}
 PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}
 """The command, the server's log, and the programs that an export brings along."""
 LONGEST_FILE = 400

@@ -65,7 +65,7 @@ def test_confusion_and_classes_agree_with_scikit_learn(N, K, reference):
     ours = judged(probabilities, labels)
     assert ours["confusion"] == reference.confusion_matrix(labels, predicted, labels=every).tolist()
     theirs = reference.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
-    for name, column in zip(("precision", "recall", "f1"), theirs[:3], strict=True):
+    for name, column in zip(("precision", "recall", "f1"), theirs[:3], strict=True):  # of nothing both say 0
         assert [row[name]["value"] for row in ours["per_class"]] == pytest.approx(column, abs=1e-9)
     assert [row["images"] for row in ours["per_class"]] == theirs[3].tolist()
 
@@ -75,7 +75,7 @@ def test_the_whole_agrees_with_scikit_learn(N, K, reference):
     probabilities, labels = answers(N, K)
     predicted, every = probabilities.argmax(axis=1), list(range(K))
     ours = judged(probabilities, labels)
-    macro = reference.f1_score(labels, predicted, average="macro", zero_division=0)
+    macro = reference.f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
     assert ours["top1"]["value"] == pytest.approx(reference.accuracy_score(labels, predicted), abs=1e-9)
     assert ours["macro_f1"]["value"] == pytest.approx(macro, abs=1e-9)
     assert ours["loss"] == pytest.approx(reference.log_loss(labels, probabilities, labels=every), abs=1e-9)
@@ -90,7 +90,8 @@ def test_classes_that_never_occur_do_not_lower_the_macro_mean(reference):
     probabilities, labels = answers(12, 40)
     predicted = probabilities.argmax(axis=1)
     assert len(set(labels) | set(predicted)) < 40
-    theirs = reference.f1_score(labels, predicted, average="macro", zero_division=0)
+    assert set(predicted) - set(labels), "else nothing is told apart"
+    theirs = reference.f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
     assert judged(probabilities, labels)["macro_f1"]["value"] == pytest.approx(theirs, abs=1e-9)
 
 
@@ -255,6 +256,33 @@ def test_a_class_of_which_nothing_is_known():
         "recall": unknown,
         "f1": unknown,
     }
+
+
+def test_a_class_without_images_that_was_called_is_not_known_to_fail():
+    wrong = judge(np.array([[0.1, 0.2, 0.7], [0.3, 0.7, 0.0]]), np.array([0, 1]), list("abc"), split="t", protocol="")
+    assert (wrong.unasked, wrong.asked) == (("c",), "2 of 3 classes")
+    a, b, c = wrong.per_class
+    assert (c.known("recall"), c.known("f1")) == (None, None)
+    assert c.known("precision") == c.precision  # the one picture called so is none: that is known
+    assert a.known("precision") is None
+    assert a.known("f1") == a.f1
+    assert a.f1.value == 0
+    assert b.known("f1").value == 1
+    assert wrong.macro_f1.value == 0.5
+
+
+@rough
+def test_the_macro_f1_interval_over_the_classes_asked_holds_the_truth():
+    """Two classes are asked, and a third is answered now and then: F1 is 2 · 0.8 / (1 + 0.8 + 0.1) for both."""
+    random = np.random.Generator(np.random.Philox(11))
+    found = []
+    for i in range(60):
+        labels = random.integers(2, size=150)
+        luck = random.random(150)
+        predicted = np.where(luck < 0.8, labels, np.where(luck < 0.9, 1 - labels, 2))
+        found.append(judged(np.eye(3)[predicted], labels, seed=i)["macro_f1"])
+    assert coverage(1.6 / 1.9, [(each["low"], each["high"]) for each in found]) > 0.88
+    assert np.mean([each["high"] - each["low"] for each in found]) < 0.16
 
 
 def test_impossible_by_the_model_yet_true_costs_much_but_not_infinity():

@@ -1,5 +1,7 @@
 """residuum.net and residuum.net_of, against torchvision's own nets."""
 
+import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -111,19 +113,32 @@ def test_its_weights_are_copies() -> None:
     assert theirs.fc.weight.any()  # type: ignore[union-attr, operator]
 
 
-def test_what_was_assumed_is_said() -> None:
-    from residuum.console import LOGGER
+def test_what_was_assumed_stands_in_the_net() -> None:
+    """In the words of Python, and of the net alone: net_of has no --mean, as it shows no pictures."""
+    assumed = residuum.net_of(small().state_dict()).assumptions
+    (strides,) = [one for one in assumed if "stride_in tells otherwise" in one]
+    assert strides.startswith("convolution of a bottleneck that strides: 3x3, as torchvision and timm (")
+    told = residuum.net_of(small().state_dict(), stride_in="1x1").assumptions
+    assert set(assumed) - set(told) == {one for one in assumed if "stride_in" in one}
+    ours = residuum.net("resnet20", classes=10)
+    assert ours.assumptions == ()
+    assumed += residuum.net_of(ours.state_dict()).assumptions
+    assert not any(re.search("--|mean|class names|pixels", one) for one in assumed)
+    named = re.findall(r"\(([\w, ]+) tells? otherwise[;)]", " ".join(assumed))
+    known = inspect.signature(residuum.net_of).parameters
+    assert len(named) == 3
+    assert all(name in known for names in named for name in names.split(", "))
+    assert residuum.net_of(ours.state_dict(), model="resnet20", zero_channels="end").assumptions == ()
 
-    said = list[str]()
-    LOGGER.addFilter(keep := lambda record: said.append(record.getMessage()) or True)
-    level = LOGGER.level
-    LOGGER.setLevel("INFO")
-    try:
-        residuum.net_of(small().state_dict())
-    finally:
-        LOGGER.removeFilter(keep)
-        LOGGER.setLevel(level)
-    assert any("convolution of a bottleneck that strides" in one for one in said)
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_every_tensor_that_is_missing_is_named(name: str) -> None:
+    state = getattr(VISION, name)(num_classes=3).state_dict()
+    gone = ["conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "layer1.0.conv2.weight", "layer2.0.conv1.weight"]
+    for key in [*gone, "layer2.0.downsample.1.bias"]:
+        with pytest.raises(residuum.UserError) as refusal:
+            residuum.net_of({one: tensor for one, tensor in state.items() if one != key})
+        assert key in refusal.value.why
 
 
 def test_tensors_that_are_no_net_are_refused() -> None:

@@ -103,6 +103,21 @@ def test_a_net_of_ones_own_loop_is_judged_asked_taken_apart_and_exported() -> No
     assert residuum.lesion(path, "digits", images=20, threads=1, out="lesion").is_dir()
 
 
+def test_a_model_file_has_the_name_that_is_given() -> None:
+    path = saved(residuum.net("resnet20", **SMALL), "mine")
+    assert (path, path.is_file()) == (Path("mine"), True)
+    assert residuum.load("mine", threads=1).classes == residuum.load(path, threads=1).classes == DIGITS
+
+
+def test_load_lays_a_net_out_as_is_fastest_and_answers_as_it_to_the_bit_in_that_layout() -> None:
+    net = trained(residuum.net("resnet20", **SMALL))
+    held = residuum.load(saved(net), engine="torch", device="cpu", threads=1)
+    there = held.net.state_dict()
+    assert all(torch.equal(tensor, there[name]) for name, tensor in net.state_dict().items())
+    torch.testing.assert_close(answers(held.net), answers(net), rtol=1e-4, atol=1e-5)
+    assert torch.equal(answers(held.net), answers(held.engine.compute.place(net)))  # type: ignore[attr-defined]
+
+
 def test_a_net_that_is_compiled_wrapped_averaged_or_coarser_is_the_net_inside() -> None:
     net = trained(residuum.net("resnet20", **SMALL))
     before = answers(net)

@@ -219,6 +219,38 @@ def test_a_dropped_picture_is_answered_and_nobody_else_is_asked(
 
 
 @in_browser
+def test_a_file_that_is_no_picture_leaves_no_answer_of_the_one_before(tab: Tab, picture: Path, tmp_path: Path) -> None:
+    dropped(tab, picture)
+    (tmp_path / "notes.png").write_bytes(b"no picture")
+    tab.drop(tmp_path / "notes.png")
+    tab.wait("!document.getElementById('fault').hidden && document.querySelector('main').ariaBusy === 'false'")
+    assert re.match("[A-Z].*[.]$", tab.js("document.getElementById('fault').textContent"))
+    assert tab.js(BARS) == []
+    assert tab.js("document.getElementById('sentence').textContent") == ""
+    assert tab.js("""['looks', 'times', 'unsure', 'choices'].filter(id => !document.getElementById(id).hidden)""") == []
+    assert tab.js("[...document.querySelectorAll('.block')].every(b => b.ariaLabel.includes('no answer yet'))")
+    dropped(tab, picture)
+    assert tab.js("document.getElementById('fault').hidden")
+
+
+@in_browser
+def test_a_map_that_takes_too_long_is_left_out_and_asked_for_again(
+    tab: Tab, served: tuple[Service, str], picture: Path
+) -> None:
+    model = served[0].models["colours"]
+    heat, predict = model.heat["Grad-CAM"], model.predict
+    measured = heat.seconds, predict.seconds
+    heat.seconds, model.answers["Grad-CAM"] = 1e6, (times := model.answers["Grad-CAM"]) * 1e9
+    dropped(tab, picture)
+    heat.seconds, predict.seconds = measured
+    model.answers["Grad-CAM"] = times
+    assert "takes too long here" in tab.js("document.getElementById('heat-note').textContent")
+    assert tab.js("document.getElementById('heat').hidden && document.getElementById('fault').hidden")
+    tab.js("document.getElementById('evidence').dispatchEvent(new Event('change'))")
+    tab.wait("!document.getElementById('heat').hidden")
+
+
+@in_browser
 def test_a_block_switched_off_changes_the_answer_and_a_link_brings_it_back(
     tab: Tab, classifier: Classifier, picture: Path
 ) -> None:

@@ -77,7 +77,7 @@ def test_bad_pictures_are_listed_at_the_end_and_the_rest_is_answered(command: An
 def test_a_table_has_a_row_for_each_picture(command: Any, model: Path, folder: Path, tmp_path: Path):
     out = tmp_path / "new" / "answers.csv"
     code, printed, _ = command(model, folder, "--out", out, "--top", 2)
-    assert (code, printed) == (3, f"answers  {out}\n")
+    assert (code, printed) == (3, f"answers  {out}, of 6 of 9 pictures\n")
     rows = list(csv.DictReader(io.StringIO(out.read_text(encoding="utf-8"))))
     answers = [one for one in residuum.load(model).answers(folder, top=2) if isinstance(one, Answer)]
     safe = {"=1+1": "'=1+1"}  # no spreadsheet shall compute it
@@ -130,7 +130,12 @@ def test_copies_lie_in_their_class_and_nothing_is_written_over(command: Any, mod
     names = {"red": "red", "=1+1": "=1+1", "蓝/..": "蓝_"}
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for _ in range(2):  # the second time all of them are there
-        assert command(model, folder, "--sort-into", into)[0] == 3
+        code, _, err = command(model, folder, "--sort-into", into)
+        assert code == 3
+        copies = {one.name: len(list(one.iterdir())) for one in into.iterdir()}
+        told = re.search(f"copied   into {re.escape(str(into))}: (.*)", err)
+        assert told is not None
+        assert sorted(int(count.split()[0]) for count in told[1].split(", ")) == sorted(copies.values())
         copies = [path for path in into.rglob("*") if path.is_file()]
         assert sorted(path.read_bytes() for path in copies) == sorted(before[Path(one.picture)] for one in answers)
     for one in answers:

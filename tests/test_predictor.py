@@ -53,6 +53,16 @@ def assert_same(found: Sequence[Answer], expected: Sequence[Answer]) -> None:
     assert np.allclose([one.probabilities for one in found], [one.probabilities for one in expected], atol=1e-6)
 
 
+def test_what_is_held_is_shown_in_a_line(model: Path) -> None:
+    """A console shows it whole: the net has eighty modules, ImageNet a thousand classes."""
+    held = residuum.load(model, engine="torch", threads=1)
+    for one in (held, held.engine, held.classifier):
+        assert len(repr(one)) < 900
+        assert "\n" not in repr(one)
+    assert "float32" in repr(held.engine)
+    assert str(model) in repr(held)
+
+
 def test_every_form_of_a_picture_has_the_answer_of_the_net_itself(predictor: Predictor, model: Path, folder: Path):
     file = folder / "red/0.png"
     opened = Image.open(file)

@@ -6,10 +6,12 @@ import re
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 
 import residuum
+from residuum.choices import Stem
 from residuum.cli import VERBS, app
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +70,13 @@ def test_the_settings_that_help_once_left_out_are_there() -> None:
     serve = text.partition("## residuum serve\n")[2].partition("\n## ")[0]
     assert {"`--port`", "`--queue`", "`--batch`", "`--examples`"} <= set(re.findall("`--[a-z-]+`", serve))
     assert "| `--port` | a whole number, 0 – 65535 | `8000` |" in serve
+
+
+@pytest.mark.parametrize("page", [PAGES[0], PAGES[3]])
+def test_each_stem_that_can_be_chosen_is_explained(page: str) -> None:
+    meanings = re.findall(r"^\| `--stem` \|.*\| ([^|]+) \|$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(meanings) == 4
+    assert all(stem in meaning for stem in get_args(Stem) for meaning in meanings)
 
 
 @pytest.mark.parametrize("page", [PAGES[1], PAGES[4]])

@@ -17,12 +17,14 @@ import pytest
 from conftest import Browse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_up_records import environment_json, settings_json
+from made_up_records import environment_json, evaluation, settings_json
+from msgspec import structs
 from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusal
 from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.errors import UserError
+from residuum.printing import print_figures
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words
@@ -523,6 +525,38 @@ def test_a_bar_is_the_value_and_a_whisker_its_interval(six: Path, tmp_path: Path
     found = report(run)
     assert "--v:0.0%;--l:0.0%;--h:79.3%" in found.values("style")
     assert "Bar: the value; whisker: its 95 % interval." in plain_text(found)
+
+
+def test_the_terminal_says_what_was_asked_and_how(capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluation()
+    print_figures(found)
+    said = capsys.readouterr().out
+    assert "meaning " not in said
+    assert "classes" not in said
+    halved = structs.replace(found, protocol="picture, also at half its side, 96×96")
+    print_figures(
+        structs.replace(halved, per_class=(found.per_class[0], structs.replace(found.per_class[1], images=0)))
+    )
+    said = capsys.readouterr().out
+    assert "meaning  the net is asked about the picture and again about the same made half as wide and high" in said
+    assert "classes  1 of 2 classes were asked: no picture of 'b', of which nothing is known" in said
+    assert re.search(r"macro F1 70.00%  .*; over 1 of 2 classes\)", said)
+
+
+def test_a_class_of_which_no_picture_was_judged_is_said_to_be(six: Path, tmp_path: Path) -> None:
+    """As files of 0.1.0 have it, too: an F1 of 0 where another's picture was called so."""
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    zero = {"value": 0.0, "low": 0.0, "high": 0.3}
+    per_class[2] |= {"images": 0, "recall": {**zero, "high": 1.0}, "precision": {**zero, "high": 1.0}, "f1": zero}
+    change(run / "evaluation.json", per_class=per_class)
+    found, name = report(run), per_class[2]["name"]
+    row = next(line for line in found.rows(6) if line[1] == name)
+    assert row[2:] == ["0", "–", "–", "–"]
+    assert f"Not asked, as none of them shows it: {name}." in found.plain
+    assert f"each class counting the same, over 5 of {len(per_class)} classes" in found.plain
+    compared = Page(write_report([run, six], tmp_path / "both.html").read_text(encoding="utf-8"))
+    assert compared.html.count('class="whisker c0"') == compared.html.count('class="whisker c1"') - 1
 
 
 @pytest.mark.parametrize("hits", [6, 10, 12])

@@ -351,7 +351,8 @@ def test_the_table_holds_every_finding_and_json_the_record(
     printed = capsys.readouterr().out
     assert "the same picture, or nearly: 2" in printed
     assert re.search(
-        r"perhaps under the wrong class: \d+ to look at, .*about \d+ would be, were every label right", printed
+        r"perhaps under the wrong class: \d+ to look at, .*about \d+ would be listed even if every label were right",
+        printed,
     )
     assert "classes that cannot be told apart" in printed
 

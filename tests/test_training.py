@@ -752,3 +752,21 @@ def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> Non
             assert asked() == 129
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_stopped_before_the_run_has_begun_it_says_that_nothing_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        assert list(Path("runs").iterdir()), "its folder is there, and empty"
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("residuum.training.run.open_loaders", interrupted)
+    with pytest.raises(Stopped, match="nothing was kept, and the same command begins it again") as stopped:
+        train(TrainSettings("digits", threads=1))
+    assert stopped.value.exit_code == 130
+    assert list(Path("runs").iterdir()) == []
+    with pytest.raises(UserError) as refusal:
+        train(TrainSettings(resume="runs/never-printed"))
+    assert "where it printed none, nothing was kept" in refusal.value.mend

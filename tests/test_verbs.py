@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
@@ -91,6 +92,27 @@ def test_every_verb_takes_a_config_file_and_completion_knows_it(
 
 PRINTED = {"plan"}
 """What changes only what the command prints: a plan is lines for people, no table."""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: residuum.net("resnet20", stride_in="5x5"),  # type: ignore[arg-type]
+        lambda: residuum.load("damaged.safetensors"),
+        lambda: residuum.bench("damaged.safetensors"),
+        lambda: residuum.load(engine="torch"),  # type: ignore[call-arg]
+    ],
+)
+def test_what_is_wrong_is_shown_once_without_the_errors_it_was_made_of(
+    call: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("damaged.safetensors").write_bytes(b"nothing")
+    with pytest.raises(UserError) as refusal:
+        call()
+    shown = "".join(traceback.format_exception(refusal.value))
+    assert shown.count("Traceback (most recent call last)") == 1
+    assert shown.count(refusal.value.what) == 1
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,12 @@ def model_table(
     stochastic_depth: float | None = None,
     zero_init: bool | None = None,
 ) -> list[dict[str, Any]]:
-    """Return depth, parameters and multiply-adds of the named nets, by default of all, with what is given changed."""
+    """Return depth, parameters and multiply-adds of the named nets, by default of all, with what is given changed.
+
+    VGG-16, VGG-19 and GoogLeNet stand there for comparison: they are counted only, and `net` builds none of them.
+    """
+    if isinstance(names, str):
+        raise UserError(f"model_table takes a list of names, not {names!r}", "", f"residuum.model_table([{names!r}])")
     rows = verbs.models.run(ModelsSettings(
         tuple(names), classes=classes, image_size=image_size, shortcut=shortcut, order=order, activation=activation,
         stride_in=stride_in, stem=stem, blocks=None if blocks is None else tuple(blocks),

@@ -42,5 +42,7 @@ Shuffle = Literal["whole", "windows", "as-0.1"]
 SplitName = Literal["train", "validation", "test"]
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 Scale = Literal["tiny", "quick", "full"]
-Views = Literal["single", "mirrored", "shifted", "halved"]
-EvaluationViews = Literal["single", "mirrored", "shifted", "halved", "ten-crop", "multi-scale"]
+Views = Literal["single", "mirrored", "shifted", "halved", "middle"]
+SIZES: frozenset[Views] = frozenset({"halved", "middle"})
+"""Views of several sizes. At which a net sees well lies in its weights: a head fitted to it is asked by them, too."""
+EvaluationViews = Literal["single", "mirrored", "shifted", "halved", "middle", "ten-crop", "multi-scale"]

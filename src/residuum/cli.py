@@ -24,7 +24,7 @@ from cyclopts.exceptions import CoercionError, MissingArgumentError
 
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
-from residuum.errors import Stopped, UserError
+from residuum.errors import BEFORE_THE_RUN, Stopped, UserError
 from residuum.plain_data import Range, as_json, by_place, command_line, flag, group_of
 from residuum.printing import print_json
 from residuum.verb import Verb
@@ -321,7 +321,8 @@ def _interruptible() -> Iterator[None]:
     except BaseException as error:
         if not pressed or (isinstance(error, SystemExit) and error.code != 130):
             raise
-        _fail("stopped", 130)
+        is_loading = sys.argv[1:2] == ["train"] and not hasattr(sys.modules.get("residuum.training.run"), "train")
+        _fail(BEFORE_THE_RUN if is_loading else "stopped", 130)
     finally:
         if before is not None:
             signal.signal(signal.SIGINT, before)

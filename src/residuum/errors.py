@@ -3,6 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
+MOST_LISTED = 40
+"""Names to choose from, where none is near what was given; of more, a message would be a wall."""
+
 
 class UserError(Exception):
     """A fault in what we were given, not in residuum: the command prints it and exits with 2.
@@ -36,6 +39,9 @@ class PartlyDone(UserError):  # noqa: N818 - the rest is done
     exit_code = 3
 
 
+BEFORE_THE_RUN = "stopped before the run had begun: nothing was kept, and the same command begins it again"
+
+
 class Stopped(Exception):  # noqa: N818 - not an error: the user asked for it
     """Training ended early on Ctrl-C, SIGTERM or SIGHUP, after saving; `exit_code` is 130, 143 or 129."""
 
@@ -58,7 +64,7 @@ def _number_at_the_end(name: str) -> tuple[str, int | None]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "did you mean …?" with the closest known names, or the list of them all."""
+    """Return "did you mean …?" with the closest known names, or the list of them all; of a long one, how many."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     stem, number = _number_at_the_end(name)
@@ -70,4 +76,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
             if s == stem and theirs is not None
         ]
         close = [one for _, one in sorted(numbered)[:3]] or close
-    return f"did you mean {' or '.join(close)}?" if close else "choose from: " + ", ".join(known)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    if len(known) > MOST_LISTED:
+        return f"none of the {len(known)} names is like it"
+    return "choose from: " + ", ".join(known)

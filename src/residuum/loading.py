@@ -1,6 +1,6 @@
 """The one way back in: a run folder or model file becomes a net with its classes and preprocessing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,13 @@ class Classifier:
     not trained here: its about.data is None, and `about.import_` says where it is from.
     """
 
-    net: ResNet
+    net: ResNet = field(repr=False)
     spec: NetSpec
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = field(repr=False)
     preprocessing: Preprocessing
-    about: About
+    about: About = field(repr=False)
     file: Path
-    kept: NDArray[np.float32] | None = None
+    kept: NDArray[np.float32] | None = field(default=None, repr=False)
     """(M, D) directions of the features of pictures trained on, where about.likeness says what they are for."""
 
     @property

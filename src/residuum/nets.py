@@ -80,9 +80,10 @@ def net_of(
     """Return the net that a state dict in memory belongs to, with copies of its weights, in evaluation mode.
 
     Layouts are those of `import_weights`: residuum's own, torchvision, timm, transformers, the usual CIFAR nets. What
-    the names cannot tell is as that layout's own nets have it, unless it is given, and is said: where bottlenecks
-    stride, and where option A puts its zero channels; `model` names the net whose weights have residuum's own names.
-    Pictures must be normalised as those that the net was trained on.
+    the names cannot tell is as that layout's own nets have it, unless it is given: where bottlenecks stride, and where
+    option A puts its zero channels; `model` names the net whose weights have residuum's own names. The net's
+    `assumptions` are a sentence for each thing that was assumed. Pictures must be normalised as those that the
+    net was trained on.
 
     Raises:
         UserError: the layout is not known, or the tensors are not exactly a net's; nothing is loaded then.
@@ -107,12 +108,15 @@ def save(
     resize_to: int | None = None,
     interpolation: Interpolation = "bilinear",
 ) -> Path:
-    """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path.
+    """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path, which is as it
+    was given: nothing adds `.safetensors`, here as for every `out`.
 
     The net is one of `net`, `net_of` or `load`, compiled or in a wrapper or not; its last layer may have been replaced
     by another `nn.Linear`. `classes` are in the order of its outputs. Pictures have colours from 0 to 1; their shorter
     side is resized to `resize_to` px (by default `image_size`), the central square of `image_size` cut out, `mean` of
-    red, green and blue subtracted, `std` divided by. `load(path).net` answers to the bit as the net in evaluation mode.
+    red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in
+    evaluation mode does, to the bit where both lie alike in memory (`load` puts channels last where that is faster),
+    elsewhere to rounding.
 
     Raises:
         UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says; it holds

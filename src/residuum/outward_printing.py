@@ -41,8 +41,12 @@ def print_published(settings: object, found: Published, json: bool) -> None:
 
 def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
     """Say what had to be assumed, and print where the model is."""
+    from residuum.exchange.known import COSTLY
+
     for assumption in imported.assumptions:
         say(f"assumed: {assumption}")
+    if any(COSTLY in one for one in imported.assumptions):
+        say("a wrong guess shows on pictures whose answers are known alone: judge it on some before you use it")
     if json:
         about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
@@ -129,6 +133,9 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
 def print_bench(settings: BenchSettings, found: EngineChoice, json: bool) -> None:
     """Print how fast each engine is, how well it agrees and must, which is used, how sure that is, and how to choose
     otherwise."""
+    if settings.forget:
+        way = {"engine": found.engine, "precision": found.precision}
+        return print_json({"forgotten": way}) if json else print(f"forgot   {' in '.join(way.values())}")
     if json:
         return print_json(found)
     from residuum.exporting.parity import LEAST_SAME, MOST_LOST
@@ -158,6 +165,7 @@ def _with_range(one: EngineTiming, size: int) -> str:
 
 def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     """Say how sure the choice is, what it replaces, and how to choose otherwise."""
+    from residuum.exporting.deciding import AT_FIRST
     from residuum.machine import BUSY
 
     used, allowed = found.used, {"float32", *settings.allow}
@@ -178,8 +186,8 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
         often = f"in {faster.won([used])} of {rounds} rounds"
         yield f"faster   {_way(faster)}, {often}, which changes answers by more than rounding"
         yield f"to use   {command_line('bench', replace(settings, allow=(*settings.allow, faster.precision)))}"
-    elif found.precision != "float32":
-        yield f"to undo  {command_line('bench', replace(settings, allow=()))}"
+    elif (found.engine, found.precision) != AT_FIRST:
+        yield f"to undo  {command_line('bench', type(settings)(settings.model, forget=True))}"
 
 
 def _way(one: EngineTiming) -> str:

@@ -113,7 +113,7 @@ class SaveSettings(Settings):
     """What `residuum.save` can be told."""
 
     path: Place
-    """The model file to write, a new one."""
+    """The model file to write, a new one, under exactly this name: MODEL.safetensors, as `out` of other verbs."""
     _: KW_ONLY
     classes: tuple[str, ...]
     """The classes' names, in the order of the outputs."""
@@ -185,6 +185,8 @@ class BenchSettings(Settings):
     rounding; the others are timed, and change some."""
     threads: Annotated[int | None, Range(1, 65_536)] = None
     """Processor threads. By default all cores."""
+    forget: bool = False
+    """Time nothing, and forget what was chosen for the model here: torch answers in float32, as before any choice."""
 
 
 @dataclass(frozen=True)

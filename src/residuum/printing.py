@@ -5,6 +5,7 @@ so that help is instant.
 from __future__ import annotations
 
 import json as json_format
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from residuum.console import put as print  # noqa: A004 - names may hold what st
 from residuum.errors import PartlyDone, UserError, listed
 
 if TYPE_CHECKING:
-    from residuum.explanation.explain import Explanation
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.evaluation import DataEvaluation, Evaluation, Together
     from residuum.records.forecast import Forecast
@@ -45,14 +45,25 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     if figures is None:
         return
     print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
-    if unseen := [one.name for one in figures.per_class if not one.images]:
-        every = len(figures.per_class)
-        print(f"classes  {every - len(unseen)} of {every}: no picture of {listed(unseen, 5)}")
+    for meant in _meant(figures.protocol):
+        print(f"meaning  {meant}")
+    if figures.unasked:
+        how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
+        print(f"classes  {how}")
     labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
     for label, one in labelled.items():
         if one is not None:
-            luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
-            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{luck})")
+            note = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
+            note = f"; over {figures.asked}" if label == "macro F1" and figures.asked else note
+            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{note})")
+
+
+def _meant(protocol: str) -> list[str]:
+    """Say in plain words what is averaged, where a picture is shown in several ways."""
+    from residuum.reporting.sentences import MEANT
+
+    said = (words.partition(": ")[2] for term, words in MEANT.items() if term in protocol)
+    return [words.rstrip(".") for words in said if "averaged" in words]
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
@@ -122,7 +133,7 @@ def _to_look_at(found: Review) -> str:
     said = " to look at, the most doubtful first"
     if found.by_luck is None:
         return said
-    return f"{said}; by the net's own doubt about {found.by_luck:,.0f} would be, were every label right"
+    return f"{said}; about {found.by_luck:,.0f} would be listed even if every label were right: the net is unsure there"
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:
@@ -285,24 +296,37 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
 
     printed = settings.out is None
     form = "jsonl" if json and printed else format_of(settings.out, settings.format)
-    top, answered, bad = settings.top, 0, list[Unanswered]()
+    top, named, bad = settings.top, Counter[str](), list[Unanswered]()
     for one in answers:
         if isinstance(one, Unanswered):
             bad.append(one)
             text = line(one, form, top) if form != "text" else ""
         else:
-            if not answered:
+            if not named:
                 top = len(one.classes)
                 say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
-            answered += 1
+            named["unsure" if one.unsure else one.best] += 1
             text = line(one, form, top)
         if printed:
-            print((heading(form, top) if answered + len(bad) == 1 else "") + text, end="")
+            print((heading(form, top) if named.total() + len(bad) == 1 else "") + text, end="")
     if not printed:
-        print_json({"answers": str(settings.out)}) if json else print(f"answers  {settings.out}")
-    if len(bad) == 1 and not answered:
+        where = {"answers": str(settings.out), "answered": named.total()}
+        print_json(where) if json else print(f"answers  {settings.out}, of {_counted(named, len(bad))}")
+    if settings.sort_into and named:
+        say(f"copied   into {settings.sort_into}: {_folders(named)}")
+    if len(bad) == 1 and not named:
         raise bad[0].error
-    _say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], answered)
+    say_unread([f"not answered: {one.picture}: {one.why}" for one in bad], named.total())
+
+
+def _counted(named: Counter[str], bad: int) -> str:
+    return f"{named.total():,} of {named.total() + bad:,} pictures" if bad else f"{named.total():,} pictures"
+
+
+def _folders(named: Counter[str]) -> str:
+    """Say how many pictures were given each answer, the commonest ten."""
+    some = ", ".join(f"{count:,} {one_line(name)}" for name, count in named.most_common(10))
+    return some + (f", and {len(named) - 10:,} answers more" if len(named) > 10 else "")
 
 
 def _never_unsure(one: Answer) -> str:
@@ -310,36 +334,13 @@ def _never_unsure(one: Answer) -> str:
     return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
-def _say_unread(unread: Sequence[str], done: int) -> None:
+def say_unread(unread: Sequence[str], done: int) -> None:
+    """Say why pictures cannot be read; raise PartlyDone if others can, UserError if none can."""
     for text in unread:
         say(text)
     if unread:
         total = len(unread) + done
         raise (PartlyDone if done else UserError)(f"{len(unread):,} of {total:,} pictures could not be read")
-
-
-def print_explained(settings: object, explanation: Explanation, json: bool) -> None:
-    """Print, for each picture, the answers, where what speaks for them lies, from which block on, and what is alike;
-    raise PartlyDone if some cannot be read."""
-    print_json(explanation.as_json()) if json else _print_explained(explanation)
-    _say_unread([f"not explained: {error}" for error in explanation.unread], len(explanation.pictures))
-
-
-def _print_explained(explanation: Explanation) -> None:
-    from residuum.reporting.explained_view import disagreement
-    from residuum.reporting.wording import where
-    from residuum.runs import REPORT
-
-    for one in explanation.pictures:
-        print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
-        for heat in one.heat:
-            print(f"  {heat.method:<10} what speaks for {one_line(one.heat_of)} is strongest {where(heat)}")
-        if disagreement(one.heat):
-            print(f"  {'maps':<10} they disagree: trust neither alone; the report says more")
-        print(f"  {'blocks':<10} the answer stands from {one.settled} on")
-        for near in one.nearest:
-            print(f"  like {near.similarity:<5.3f} {one_line(f'{near.name} ({near.truth})')}")
-    print(f"report   {explanation.path / REPORT}")
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

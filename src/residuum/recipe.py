@@ -235,8 +235,8 @@ class Task:
     """Stages of the net."""
     folded: bool = False
     """Whether the starting net's BN statistics are folded into its convolutions: each is mean 0 and variance 1."""
-    halved: bool = False
-    """Whether the starting net is shown each picture at half its side, too."""
+    views: Views = "single"
+    """What the starting net is asked by."""
 
     def batch(self, default: int) -> int:
         """Return the batch size asked for or `default`, never more than there are pictures."""

@@ -248,7 +248,7 @@ def read_begun(path: Path) -> RunRecord:
         raise UserError(
             f"{path} is not a run folder",
             _why_no_run(path),
-            "give the folder that `residuum train` printed",
+            "give the folder that `residuum train` printed; where it printed none, nothing was kept: begin without it",
         )
 
     return RunRecord(

@@ -151,7 +151,8 @@ class NetChoices(Settings, group="Net"):
     stride_in: StrideIn | None = None
     """Which convolution of a bottleneck strides: 1x1 (the paper) or 3x3 (v1.5)."""
     stem: Stem | None = None
-    """First layers: cifar (3×3), imagenet (7×7 and pooling), deep (three 3×3 and pooling)."""
+    """First layers: cifar (3×3), imagenet (7×7 and pooling), deep (three 3×3 and pooling), whitening (3×3 without BN,
+    its filters computed from the training pictures, as in recipe fast)."""
     blocks: tuple[int, ...] | None = None
     """Blocks in each stage. By default the net's own."""
     widths: tuple[int, ...] | None = None

@@ -57,9 +57,9 @@ class EvaluateSettings(OfTable, WithWorkers):
     _: KW_ONLY
     views: tuple[EvaluationViews, ...] = ()
     """How each picture is shown: single, mirrored (with its mirror image), shifted (these moved by a pixel too),
-    halved (also at half its side), ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640
-    for a net of 224 px); several stand side by side. By default as the model is asked: single, or mirrored or halved
-    where it was found to answer better so."""
+    halved (also at half its side), middle (at two thirds of its side and its middle as large, both also halved),
+    ten-crop, multi-scale (whole photographs, shorter sides 224, 256, 384, 480 and 640 for a net of 224 px); several
+    stand side by side. By default as the model is asked: single, or what it was found to answer better by."""
     with_: tuple[Place, ...] = ()
     """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
@@ -291,7 +291,7 @@ class ModelsSettings(NetChoices):
     """What `residuum models` can be told: which nets, and what is changed of them."""
 
     names: tuple[str, ...] = ()
-    """The nets to list. By default all."""
+    """The nets to list. By default all; VGG-16, VGG-19 and GoogLeNet are there for comparison: no verb builds them."""
     _: KW_ONLY
     classes: Annotated[int | None, Range(2, 1_000_000)] = None
     """Number of classes. By default 10 for the CIFAR nets and 1000 for the ImageNet nets."""

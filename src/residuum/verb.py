@@ -50,7 +50,7 @@ class Verb(Generic[P, S, R]):
 
 
 def for_people(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a wrong name or number of arguments a UserError, which says what was meant."""
+    """Make a wrong name or number of arguments a UserError, which says what was meant; and let one stand alone."""
     signature = inspect.signature(function)
 
     def call(*given: P.args, **named: P.kwargs) -> R:
@@ -62,8 +62,11 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
         try:
             signature.bind(*given, **named)
         except TypeError as error:
-            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from error
-        return function(*given, **named)
+            raise UserError(f"{function.__name__}: {error}", "", f"help(residuum.{function.__name__})") from None
+        try:
+            return function(*given, **named)
+        except UserError as error:
+            raise error from None  # it says why: what it was made of would show its words twice
 
     return update_wrapper(call, function)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import depth_printing, outward_printing, printing
+from residuum import depth_printing, explained_printing, outward_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.outward_settings import (
@@ -112,7 +112,7 @@ def predict(settings: PredictSettings) -> Iterator[Answer | Unanswered]:
     return predict_pictures(settings)
 
 
-@verb(ExplainSettings, printing.print_explained)
+@verb(ExplainSettings, explained_printing.print_explained)
 def explain(settings: ExplainSettings) -> Explanation:
     """Show why pictures are answered so: where the evidence lies, the answer after each block, the nearest training
     pictures. Writes one HTML page; it opens offline.

@@ -246,7 +246,7 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         those = "".join(f"\n  {one['name']}: {one['reason']}" for one in broken)
         yield f"{_pictures(len(broken))} of {name} cannot be read:{those}"
     if split["empty_classes"]:
-        yield f"{name} holds no picture of {listed(split['empty_classes'])}"
+        yield f"{name} holds no picture of {listed(split['empty_classes'])}: {_of_no_picture(name)}"
     if unknown := [label for label in split["per_class"] if label not in classes]:
         yield f"{name} has labels that no class has: {listed(unknown)}"
     if split["imbalance"] >= UNBALANCED:
@@ -256,6 +256,16 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         yield f"{name} has greys of 16 bits that lie within {least} to {most}: training scales them by {span}"
     if repeats := split["repeats"]:
         yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel"
+
+
+def _of_no_picture(split: str) -> str:
+    """Say what follows where a split lacks a class, and what helps."""
+    if split == "train":
+        return "nothing can be learnt of that; put pictures there"
+    mend = "move some there, one in five say"
+    if split == "validation":
+        mend += ", or take the whole split back into train, of which a tenth is then kept aside"
+    return f"how a net names that stays unknown; {mend}"
 
 
 def _pictures(count: int) -> str:

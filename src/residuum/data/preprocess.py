@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, pad
+from torch.nn.functional import avg_pool2d, interpolate, pad
 
 from residuum.choices import Interpolation, Views
 from residuum.recipe import Recipe
@@ -55,10 +55,14 @@ def weighted(images: Tensor, views: Views) -> list[tuple[float, Tensor]]:
 
     "shifted": the picture counts half, and a quarter each that moved up and left and that moved down and right by a
     pixel, their borders reflected; then all three mirrored (Jordan 2024, arXiv 2404.00498, sec. 3.4). "halved": the
-    picture, and its means of 2×2 pixels.
+    picture, and its means of 2×2 pixels. "middle": the picture at two thirds of its side, and the square of that side
+    in its middle; then both halved. The first view shows the whole picture.
     """
     if views == "halved":
         return [(0.5, images), (0.5, avg_pool2d(images, 2))]
+    if views == "middle":
+        both = whole(images, views), middle(images)
+        return [(0.25, view) for view in (*both, *(avg_pool2d(each, 2) for each in both))]
     plain = [(1.0, images)]
     if views == "shifted":
         wide = pad(images, (1, 1, 1, 1), mode="reflect")
@@ -66,6 +70,29 @@ def weighted(images: Tensor, views: Views) -> list[tuple[float, Tensor]]:
     if views == "single":
         return plain
     return [(weight / 2, view) for weight, each in plain for view in (each, each.flip(3))]
+
+
+def whole(images: Tensor, views: Views) -> Tensor:
+    """Return the first view of (B, C, S, S), which shows all of each picture: what heat maps are of."""
+    return two_thirds(images) if views == "middle" else images
+
+
+def whole_side(shown: Preprocessing) -> int:
+    """Return at which side, in pixels, the first of a picture's views shows it."""
+    return 2 * shown.image_size // 3 if shown.views == "middle" else shown.image_size
+
+
+def two_thirds(images: Tensor) -> Tensor:
+    """(B, C, S, S) to (B, C, 2S/3, 2S/3), each the mean of what it covers: 1½×1½ pixels."""
+    return avg_pool2d(interpolate(images, scale_factor=2, mode="nearest"), 3)
+
+
+def middle(images: Tensor) -> Tensor:
+    """Cut the middle, (B, C, 2S/3, 2S/3), out of (B, C, S, S)."""
+    whole = images.shape[2]
+    side = 2 * whole // 3
+    start = (whole - side) // 2
+    return images[:, :, start : start + side, start : start + side]
 
 
 def measure(images: NDArray[np.uint8] | None, image_size: int, resize_to: int, recipe: Recipe) -> Preprocessing:

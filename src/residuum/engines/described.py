@@ -5,7 +5,7 @@ Letters: D features, M pictures kept to compare with.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,11 @@ class Described:
     """A model but for its weights."""
 
     name: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = field(repr=False)
     view: View
     likeness: Likeness | None
     """From where on a picture is unlike those trained on."""
-    kept: NDArray[np.float32] | None
+    kept: NDArray[np.float32] | None = field(repr=False)
     """(M, D) directions of the features of pictures trained on; None if and only if `likeness` is."""
     digest: str
     """What a lineage calls the model file, here and wherever it was exported from."""

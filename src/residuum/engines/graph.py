@@ -82,6 +82,8 @@ def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     if how.views == "mirrored":
         pairs = nodes.add("Reshape", found, nodes.constant([2, -1, net.fc.in_features]))
         nodes.add("ReduceMean", pairs, nodes.constant([0]), gives=FEATURES, keepdims=0)
+    elif how.views == "middle":
+        _mean_of_middle(nodes, net, x, how.image_size)
     elif how.views == "halved":
         halved = _pooled(nodes, net, nodes.add("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2]))
         both = nodes.add("Add", nodes.add("Flatten", found), nodes.add("Flatten", halved))
@@ -90,6 +92,22 @@ def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
         nodes.add("Flatten", found, gives=FEATURES)
     logits = nodes.add("Gemm", FEATURES, nodes.constant(net.fc.weight), nodes.constant(net.fc.bias), transB=1)
     nodes.add("Softmax", logits, gives=PROBABILITIES, axis=1)
+
+
+def _mean_of_middle(nodes: Nodes, net: ResNet, x: str, side: int) -> None:
+    """Append what takes (B, 3, S, S) to the mean features of four views, as `weighted` cuts them."""
+    less = 2 * side // 3
+    start = (side - less) // 2
+    corners = ([start] * 2, [start + less] * 2, [2, 3])
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    twice = nodes.add("Resize", x, "", nodes.constant(np.array([1, 1, 2, 2], np.float32)), **how)
+    whole = nodes.add("AveragePool", twice, kernel_shape=[3, 3], strides=[3, 3])
+    both = nodes.add("Concat", whole, nodes.add("Slice", x, *map(nodes.constant, corners)), axis=0)
+    halved = nodes.add("AveragePool", both, kernel_shape=[2, 2], strides=[2, 2])
+    found = [nodes.add("Flatten", _pooled(nodes, net, each)) for each in (both, halved)]
+    pairs = nodes.add("Reshape", nodes.add("Add", *found), nodes.constant([2, -1, net.fc.in_features]))
+    mean = nodes.add("ReduceMean", pairs, nodes.constant([0]), keepdims=0)
+    nodes.add("Mul", mean, nodes.constant(np.array(0.5, np.float32)), gives=FEATURES)
 
 
 def _pooled(nodes: Nodes, net: ResNet, x: str) -> str:

@@ -8,7 +8,7 @@ from residuum import machine
 from residuum.choices import EngineName
 from residuum.engines.versions import versions
 from residuum.errors import UserError
-from residuum.files import IN_THE_CACHE, CannotWrite, is_intact, seal, write_whole
+from residuum.files import IN_THE_CACHE, CannotWrite, cannot_write, is_intact, seal, write_whole
 from residuum.records.codec import read_record, write_record
 from residuum.records.engines import EngineChoice
 from residuum.version import VERSION
@@ -53,8 +53,8 @@ def seal_graph(graph: Path) -> None:
 
 
 def _parts(graph: Path) -> list[Path]:
-    """Return the graph's file and, where its weights lie in another, that."""
-    return [file for file in (graph, graph.with_suffix(".bin")) if file.is_file()]
+    """Return the graph's file and, of OpenVINO's, that of its weights; ONNX's hold their own, whatever lies beside."""
+    return [graph, graph.with_suffix(".bin")] if graph.suffix == ".xml" else [graph]
 
 
 def choice(digest: str) -> EngineChoice | None:
@@ -67,6 +67,16 @@ def choice(digest: str) -> EngineChoice | None:
 def keep_choice(found: EngineChoice) -> None:
     """Remember what is fastest (UserError if the cache cannot be written)."""
     write_record(_choice(found.digest), found)
+
+
+def forget_choice(digest: str) -> EngineChoice | None:
+    """Forget what is fastest, and return what was found (None if nothing was; UserError if it cannot be removed)."""
+    found = choice(digest)
+    try:
+        _choice(digest).unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(_choice(digest), 0, error, IN_THE_CACHE) from error
+    return found
 
 
 def _choice(digest: str) -> Path:

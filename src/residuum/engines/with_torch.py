@@ -1,6 +1,6 @@
 """A net answered for by torch: always there, on any device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ from residuum.loading import Classifier
 class TorchEngine:
     """A net in evaluation mode that was placed where `compute` says."""
 
-    classifier: Classifier
+    classifier: Classifier = field(repr=False)  # a whole net
     compute: Compute
 
     name: Literal["torch"] = "torch"

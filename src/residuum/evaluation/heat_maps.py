@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, relu
 
+from residuum.choices import Views
 from residuum.data.batches import Loader
-from residuum.data.preprocess import normalise
+from residuum.data.preprocess import normalise, whole
 from residuum.evaluation.mistakes import LONG_SIDE, as_uri
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Heat
@@ -99,19 +100,21 @@ METHODS: dict[str, Method] = {"RISE": rise, "Grad-CAM": grad_cam}
 """The more faithful one first (results/explain-faithfulness-resnet20.json)."""
 
 
-def heat_beside(net: ResNet, loader: Loader, rows: Sequence[int], classes: NDArray[np.int64]) -> list[Heat | None]:
+def heat_beside(
+    net: ResNet, loader: Loader, views: Views, rows: Sequence[int], classes: NDArray[np.int64]
+) -> list[Heat | None]:
     """Return maps of the loader's pictures in `rows` for as many class numbers; of those past the first 24, None.
 
-    The net is put into evaluation mode.
+    They are of the first of the `views` that the net is asked by. The net is put into evaluation mode.
     """
     net.eval()  # else BN's statistics would move
     found: list[Heat | None] = []
     for start in range(0, min(len(rows), WITH_HEAT), BATCH):
         few = rows[start : start + BATCH]
-        views = np.stack([loader.seen(row) for row in few])
-        images = normalise(torch.from_numpy(views).to(loader.device), loader.preprocessing)
-        maps = grad_cam(net, images, torch.from_numpy(classes[start : start + BATCH]))
-        found += [drawn_over(*one, "Grad-CAM", LONG_SIDE) for one in zip(views, maps, strict=True)]
+        seen = np.stack([loader.seen(row) for row in few])
+        images = normalise(torch.from_numpy(seen).to(loader.device), loader.preprocessing)
+        maps = grad_cam(net, whole(images, views), torch.from_numpy(classes[start : start + BATCH]))
+        found += [drawn_over(*one, "Grad-CAM", LONG_SIDE) for one in zip(seen, maps, strict=True)]
     return found + [None] * (len(rows) - len(found))
 
 

@@ -62,8 +62,8 @@ def judge(
 
     - top-k: a hit if fewer than k classes are strictly likelier than the label, or as likely with a lower
       number. So a predictor that calls all classes equal gains nothing by it. top5 is None when K <= 5.
-    - macro_f1: the mean over the classes that occur or are predicted, as in scikit-learn.
-    - A precision, recall or F1 of nothing (never predicted, no images) is 0, within 0 to 1.
+    - macro_f1: the mean over the classes that have images, as scikit-learn's with those as `labels`.
+    - A precision of a class never predicted, and recall and F1 of one without images, are 0, within 0 to 1: unknown.
     - loss: mean negative log-likelihood in nats; a probability below 1.2e-38 counts as that, so an image
       costs at most 87.3 and the loss stays finite.
     - confusion: rows are the truth, columns the prediction. calibration: 15 bins of the confidence.
@@ -182,7 +182,8 @@ def proportion(successes: Any, trials: int) -> Measure:
 
 def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
     hits, images, called = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
-    J = proportion(hits, images + called - hits)  # of the images that are of the class or are called so
+    either = images + called - hits if images else 0  # of the class or called so; that nobody asked is no miss
+    J = proportion(hits, either)
     f1, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
     return ClassFigures(
         name=name,
@@ -196,16 +197,13 @@ def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigure
 def _macro_f1(
     labels: NDArray[np.int64], predicted: NDArray[np.int64], hit: NDArray[np.int64], K: int
 ) -> NDArray[np.float64]:
-    """Average F1 over the classes that occur or are predicted; `hit` is the class of a hit, K of a miss.
+    """Average F1 over the classes that occur; `hit` is the class of a hit, K of a miss.
 
     All are (R, N), R resamples of N images; returned is (R,).
     """
-    both = _counted(labels, K) + _counted(predicted, K)
-    hits = _counted(hit, K + 1)[:, :K]
-    seen = both > 0
-    found: NDArray[np.float64] = (2 * hits / np.maximum(both, 1)).mean(1)
-    for i in np.flatnonzero(~seen.all(1)):
-        found[i] = (2 * hits[i, seen[i]] / both[i, seen[i]]).mean()
+    images, hits = _counted(labels, K), _counted(hit, K + 1)[:, :K]
+    both = images + _counted(predicted, K)
+    found: NDArray[np.float64] = (2 * hits / np.maximum(both, 1)).sum(1) / np.count_nonzero(images, axis=1)
     return found
 
 

@@ -111,7 +111,7 @@ def _first(stage: int) -> str:
 
 
 def _stem(found: Renamed) -> Stem:
-    if "stem.conv1.weight" in found.tensors:
+    if {"stem.conv1.weight", "stem.conv2.weight"} & found.tensors.keys():
         return "deep"
     if found.weight("stem.conv")[-1] > 3:
         return "imagenet"

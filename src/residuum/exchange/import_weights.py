@@ -1,13 +1,13 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from residuum import machine
-from residuum.console import say
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
@@ -76,15 +76,24 @@ def import_weights(settings: ImportSettings) -> Imported:
 
 
 def net_of_tensors(tensors: Mapping[str, Tensor], told: ImportSettings) -> ResNet:
-    """Return the net that has these tensors, and say what was assumed of it (UserError as `import_weights`)."""
+    """Return the net that has these tensors, with what was assumed of it (UserError as `import_weights`)."""
     name = "the state dict"
     source = Source(name, "", unwrapped(tensors, Path(name)), "")
     net, _, _, said = _net_of(
         source, None, Known(**read_off(Known, replace(told, classes=None))), NetTold(**read_off(NetTold, told))
     )
-    for sentence in said:
-        say(f"assumed: {sentence}")
+    net.assumptions = tuple(_in_python(sentence) for sentence in said if set(_FLAG.findall(sentence)) <= _OF_THE_NET)
     return net
+
+
+_FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
+_OF_THE_NET = {flag(field.name) for field in fields(NetTold)} | {"--stride-in", "--zero-channels"}
+"""What tells otherwise of a net itself, not of the pictures that it is shown."""
+
+
+def _in_python(sentence: str) -> str:
+    """Name flags as parameters: --stride-in is stride_in."""
+    return _FLAG.sub(lambda found: found[0][2:].replace("-", "_"), sentence)
 
 
 def _net_of(

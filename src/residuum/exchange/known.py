@@ -113,6 +113,10 @@ _LABELS = {
 }
 
 
+COSTLY = "; a wrong guess can cost tens of points, and the publisher's code or card has it"
+"""How much hangs on colours and strides: see the log, "New users, a third time"."""
+
+
 def guess(layout: str, spec: NetSpec) -> Guess:
     """Return what is known of a layout's nets."""
     if layout == RESIDUUM:
@@ -160,7 +164,8 @@ def _sentence(name: str, value: Any, why: str) -> str:
     if name == "classes":
         return f"{_LABELS[name]}: {why} (--classes tells otherwise)"
     written = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag(name)} tells otherwise)"
+    costly = COSTLY if name in {"mean", "std", "stride_in"} else ""
+    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag(name)} tells otherwise{costly})"
 
 
 def preprocessing(facts: Known) -> Preprocessing:

@@ -24,6 +24,11 @@ from residuum.exchange.layouts import (
 KNOWN = "known are residuum's, torchvision's, timm's two, transformers' ResNet and the usual CIFAR nets"
 
 
+_BLOCKS = {"layer1.0.conv1.weight", "layer1.0.conv2.weight", "layer2.0.conv1.weight"}
+_STEMS = {"conv1.weight", "conv1.0.weight", "bn1.weight"}
+"""What torchvision's nets have, and others that are named as they are; one may be missing, which is said later."""
+
+
 def recognise(group: Group, origin: str) -> tuple[Layout, Head]:
     """Return the layout that the names belong to, and the last layer; a backbone has none.
 
@@ -52,7 +57,7 @@ def _layout(group: Group, head: Head, origin: str) -> Layout:
         return timm_v2(deep=deep, pooled=deep, head=head.module or "head.fc")  # as all of timm's own with that stem
     if "stages.stage1.block1.branch.conv1.weight" in names:
         return _own(names, head.module or "fc")
-    if "layer1.0.conv1.weight" in names and ("conv1.weight" in names or "conv1.0.weight" in names):
+    if len(_BLOCKS & names) > 1 and _STEMS & names:
         return _torchvision_like(group, head, origin)
     some = ", ".join(sorted(map(group.spelled, names))[:3])
     raise UserError(
@@ -80,7 +85,7 @@ def _own(names: Collection[str], head: str) -> Layout:
 def _torchvision_like(group: Group, head: Head, origin: str) -> Layout:
     tensors = group.tensors
     names = tensors.keys()
-    if "bn1.weight" not in names:
+    if not any(name.startswith("bn1.") for name in names):
         raise UserError(
             f"{origin} is a pre-activation net of a kind that residuum does not have",
             "no BN follows its first convolution; such nets end without BN and ReLU, or project what has not been "
@@ -88,9 +93,9 @@ def _torchvision_like(group: Group, head: Head, origin: str) -> Layout:
             "of pre-activation nets, timm's resnetv2 can be imported",
         )
     shortcut = "shortcut" if any(".shortcut." in name for name in names) else "downsample"
-    deep = "conv1.0.weight" in names
+    deep = "conv1.0.weight" in names or "conv1.3.weight" in names
     pooled = any(name.endswith(f".{shortcut}.2.weight") for name in names)
-    small = not deep and tensors["conv1.weight"].shape[2:] == (3, 3)
+    small = "conv1.weight" in names and tensors["conv1.weight"].shape[2:] == (3, 3)
     return torchvision_like(
         _name(names, head.module, timm=deep or pooled or any(".se." in name for name in names), small=small),
         head=head.module or "fc",

@@ -21,7 +21,7 @@ from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, printable, read_picture
-from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.preprocess import Preprocessing, normalise, whole
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
@@ -52,11 +52,18 @@ class Explanation:
     pictures: tuple[ExplainedPicture, ...]
     unread: tuple[UserError, ...] = ()
     """Why others cannot be read."""
+    protocol: str = ""
+    """How each was shown to the net for its answers."""
+    maps: str = ""
+    """Which of those views the maps are of."""
+    unseen: bool = False
+    """Whether the run keeps answers to its training pictures of nets that had not seen them."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"folder", "pictures": […], "unread": […]}, without what is drawn."""
+        """Return {"folder", "protocol", "maps", "pictures": […], "unread": […]}, without what is drawn."""
         pictures = [_less_drawings(to_json(one)) for one in self.pictures]
-        return {"folder": str(self.path), "pictures": pictures, "unread": [str(one) for one in self.unread]}
+        how = {"folder": str(self.path), "protocol": self.protocol, "maps": self.maps}
+        return {**how, "pictures": pictures, "unread": [str(one) for one in self.unread]}
 
 
 def explain(settings: ExplainSettings) -> Explanation:
@@ -76,7 +83,7 @@ def explain(settings: ExplainSettings) -> Explanation:
     compute.place(classifier.net)
     images = normalise(torch.from_numpy(views).to(compute.device), how)
     out = _new_folder(settings, Path(settings.run), classifier, files[0].stem)
-    like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images)
+    like, searched = _nearest(settings, classifier, _as_trained(classifier, compute), images, views)
     pictures, progress = list[ExplainedPicture](), show_progress("pictures explained")
     for start in range(0, len(files), BATCH):
         stop = start + BATCH
@@ -87,13 +94,23 @@ def explain(settings: ExplainSettings) -> Explanation:
         model=classifier.name,
         shortcut=classifier.spec.shortcut,
         last_stage=classifier.spec.blocks[-1],
-        protocol=protocol(how),
+        protocol=protocol(how, how.views),
+        maps=_mapped(images, how),
+        unseen=(Path(settings.run) / runs.OUT_OF_FOLD).is_file(),
         searched=searched,
         pictures=tuple(pictures),
         environment=machine.environment(),
     )
     write_record(out / runs.EXPLAINED, found)
-    return Explanation(out, found.pictures, unread)
+    return Explanation(out, found.pictures, unread, found.protocol, found.maps, found.unseen)
+
+
+def _mapped(images: Tensor, how: Preprocessing) -> str:
+    """Say which of the views the maps of (B, 3, S, S) pictures are of."""
+    if how.views == "single":
+        return "the same view"
+    side = whole(images[:1], how.views).shape[2]
+    return f"the first of these views alone, {side}×{side}"
 
 
 def _views(files: list[Path], how: Preprocessing) -> tuple[list[Path], NDArray[np.uint8], tuple[UserError, ...]]:
@@ -168,8 +185,9 @@ def explained(
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
     best = steps[-1][1].topk(min(top, len(classes)))
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
+    shown = whole(seen.images, views)
     with compute.autocast() if compute else nullcontext():
-        maps = {name: method(net, seen.images, wanted).float() for name, method in methods.items()}
+        maps = {name: method(net, shown, wanted).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
         numbers = best.indices[i]
@@ -206,14 +224,14 @@ def _new_folder(settings: ExplainSettings, run: Path, classifier: Classifier, na
 
 
 def _nearest(
-    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
+    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor, views: NDArray[np.uint8]
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     """Return the nearest training pictures of each picture, and among which they were looked for, or why none was."""
     none: list[tuple[Neighbour, ...]] = [()] * len(images)
     if not settings.nearest:
         return none, "they were not asked for"
     try:
-        return _looked_through(settings, classifier, compute, images)
+        return _looked_through(settings, classifier, compute, images, views)
     except UserError as error:  # they are gone, or some cannot be read any more
         if settings.data is not None:
             raise
@@ -222,7 +240,7 @@ def _nearest(
 
 
 def _looked_through(
-    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor
+    settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor, views: NDArray[np.uint8]
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = open_with_data(classifier, compute, settings.data, columns, call="explain {} PICTURE --data DATA")
@@ -230,7 +248,8 @@ def _looked_through(
         say("note: the data have changed since the run was trained")
     whole = opened.training
     training = opened.loader(drawn(whole, settings.among) if settings.among < len(whole) else whole)
-    found = nearest(classifier.net, images, training, opened.compute, settings.nearest, classifier.classes)
+    shown = (images, views if opened.same else None)
+    found = nearest(classifier.net, shown, training, opened.compute, settings.nearest, classifier.classes)
     are_all = len(training.split) == len(whole)
     of = f"all {len(whole):,}" if are_all else f"{len(training.split):,} of the {len(whole):,}"
     return found, f"{of} training pictures of {opened.data.name}"

@@ -1,6 +1,6 @@
 """The training pictures that are nearest to a picture, by the features that the last layer reads.
 
-Letters: B pictures, N training pictures, D features.
+Letters: B pictures, S the side of a square view, N training pictures, D features.
 """
 
 import numpy as np
@@ -8,8 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
+from residuum.data.preprocess import weighted
 from residuum.evaluation.mistakes import thumbnail
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Neighbour
@@ -18,17 +20,28 @@ from residuum.training.signals import stop_requests
 
 
 def nearest(
-    net: ResNet, images: Tensor, training: Loader, compute: Compute, count: int, classes: tuple[str, ...]
+    net: ResNet,
+    shown: tuple[Tensor, NDArray[np.uint8] | None],
+    training: Loader,
+    compute: Compute,
+    count: int,
+    classes: tuple[str, ...],
 ) -> list[tuple[Neighbour, ...]]:
-    """Return for each of (B, 3, S, S) pictures the `count` nearest training pictures, nearest first.
+    """Return for each of B pictures the `count` nearest training pictures, nearest first, by the net's own views.
+
+    `shown`: what the net is given of them, (B, 3, S, S), and the same as pixels, (B, S, S, 3), by which a picture that
+    the net was trained on is known again; None where the pictures looked through are not those it was trained on.
 
     Raises:
         Stopped: a signal came before the training pictures' features were there.
     """
+    images, pixels = shown
+    views: Views = "single" if training.preprocessing.views == "shifted" else training.preprocessing.views
     with stop_requests() as asked_to_stop:
-        known = features(net, training, compute, asked_to_stop)
+        known = features(net, training, compute, asked_to_stop, views)
     with torch.inference_mode():
-        seen = net.pool(net.end(net.stages(net.stem(images)))).flatten(1).cpu().numpy()
+        parts = [weight * net.pool(net.end(net.stages(net.stem(view)))) for weight, view in weighted(images, views)]
+        seen = torch.stack(parts).sum(0).flatten(1).cpu().numpy()
     similar = cosines(seen, known)
     found = np.argsort(-similar, axis=1, kind="stable")[:, :count]
     split = training.split
@@ -38,11 +51,13 @@ def nearest(
                 name=split.pictures.name(row),
                 truth=classes[split.labels[row]],
                 similarity=float(of_picture[row]),
-                thumbnail=thumbnail(training.seen(row)),
+                thumbnail=thumbnail(view),
+                same=pixels is not None and np.array_equal(pixels[place], view),
             )
             for row in rows
+            for view in [training.seen(row)]
         )
-        for of_picture, rows in zip(similar, found.tolist(), strict=True)
+        for place, (of_picture, rows) in enumerate(zip(similar, found.tolist(), strict=True))
     ]
 
 

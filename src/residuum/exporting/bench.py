@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +28,12 @@ from residuum.exporting.parity import agreement, answers, refused
 from residuum.exporting.quantise import CALIBRATION, write_int8
 from residuum.exporting.race import BATCHES, Turns, Way, race, warmed_up
 from residuum.exporting.real_pictures import RealPictures, open_pictures
-from residuum.files import CannotWrite
+from residuum.files import CannotWrite, short_digest
 from residuum.loading import Classifier, load_for
 from residuum.outward_settings import BenchSettings
-from residuum.plain_data import command_line
+from residuum.plain_data import command_line, explicit, flag
 from residuum.records.engines import Agreement, EngineChoice, EngineTiming
+from residuum.runs import model_path
 from residuum.version import installing
 
 WAYS: tuple[Way, ...] = (
@@ -62,11 +64,15 @@ class Tried:
 def bench(settings: BenchSettings) -> EngineChoice:
     """Time every engine that is installed, and remember the fastest whose answers agree with the run's own: to
     rounding, in float32, or as far as their bound asks in the numbers that are allowed besides. What answered before
-    stays where nothing was faster in every round, or where it was chosen on better grounds.
+    stays where nothing was faster in every round, or where it was chosen on better grounds. With `forget` nothing is
+    timed; what is forgotten is returned.
 
     Raises:
-        UserError: there is no such model, a picture cannot be read, or what is allowed cannot be tried.
+        UserError: there is no such model, a picture cannot be read, or what is allowed cannot be tried; or nothing was
+            chosen that could be forgotten.
     """
+    if settings.forget:
+        return _forgotten(settings)
     classifier = load_for("bench", settings.model)
     real = _pictures(classifier, settings)
     ways = _possible(real)
@@ -82,6 +88,18 @@ def bench(settings: BenchSettings) -> EngineChoice:
     timings = [_timing(way, one, rounds.get(way, {})) for way, one in tried.items()]
     timings.sort(key=lambda one: _mean(one.ms))
     return _chosen(classifier, real, timings, threads, allowed, share)
+
+
+def _forgotten(settings: BenchSettings) -> EngineChoice:
+    if others := [flag(name) for name in explicit(settings) if name not in {"model", "forget"}]:
+        raise UserError(f"--forget times nothing, so {', '.join(others)} cannot be heeded", "", "leave one of them out")
+    if settings.model is None:
+        raise UserError("which model?", "", "residuum bench MODEL --forget")
+    found = kept.forget_choice(short_digest(model_path(Path(settings.model))))
+    if found is None:
+        why = "bench has chosen nothing on this machine with these versions: torch answers in float32"
+        raise UserError(f"nothing is kept of {settings.model} to forget", why)
+    return found
 
 
 def _pictures(classifier: Classifier, settings: BenchSettings) -> RealPictures | None:

@@ -82,7 +82,7 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     resolved, source = work.resolved, work.source
     steps = sum(phase.steps * phase.seconds for phase in net.phases) * resolved.recipe.batch_size + net.first
     if not net.phases:  # a head: each picture once, with its mirror image twice
-        shown = {"mirrored": 2.0, "halved": 1.25}.get(resolved.recipe.views, 1.0)
+        shown = {"mirrored": 2.0, "halved": 1.25, "middle": 10 / 9}.get(resolved.recipe.views, 1.0)
         steps = net.validating * shown * (resolved.num_training + work.judged)
     saves = _saves(resolved, steps + work.validated * net.validating)
     judging = 0.0

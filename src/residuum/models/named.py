@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from residuum.errors import UserError, nearest
+from residuum.models.comparison import COMPARISON_NETS
 from residuum.models.spec import NetSpec
 
 
@@ -116,10 +117,11 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
     """Return the named net, with those choices changed that are given (None leaves one alone).
 
     Raises:
-        UserError: no net has this name; a plain net was asked for with a shortcut; or the choices contradict.
+        UserError: no net has this name, or one that is counted for comparison only; a plain net was asked for with a
+            shortcut; or the choices contradict.
     """
     if name not in NAMED_NETS:
-        raise UserError(f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all")
+        raise _unknown(name)
     if name in PLAIN_TWINS and choices.get("shortcut") not in {None, "none"}:
         residual = next(other for other in RESIDUAL_NETS if plain_name(other) == name)
         raise UserError(
@@ -129,3 +131,11 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
         )
     given = {choice: value for choice, value in {**choices, "num_classes": num_classes}.items() if value is not None}
     return replace(NAMED_NETS[name], **given)
+
+
+def _unknown(name: str) -> UserError:
+    if name in COMPARISON_NETS:
+        why = "it stands in the table for comparison alone, counted as torchvision has it"
+        mend = "name a residual or plain net: residuum models lists them all"
+        return UserError(f"residuum does not build {name}", why, mend)
+    return UserError(f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all")

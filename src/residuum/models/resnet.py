@@ -18,6 +18,9 @@ from residuum.models.spec import NetSpec
 class ResNet(nn.Module):
     """(N, C_in, H, W) pictures to (N, K) logits; `spec` says all about it. plan.py has a faster way through it."""
 
+    assumptions: tuple[str, ...] = ()
+    """Of a net that was told by its tensors' names: a sentence for each thing that they did not say."""
+
     def __init__(self, spec: NetSpec) -> None:
         super().__init__()
         self.spec = spec

@@ -13,6 +13,20 @@ const viewed = () => {
   state.picture.view ??= bytesOf(state.whole.seen);
   return state.picture.view;
 };
+/** The answer to a picture; where there is none, that of the picture before goes. */
+const answered = async (blob, still) => {
+  try {
+    return await ask("/v1/predict", { ...model(), top: most() }, blob, fault);
+  } catch (error) {
+    if (still()) {
+      Object.assign(state, { predicted: null, whole: null, now: null, heat: null });
+      the("times").hidden = true;
+      show();
+    }
+    throw error;
+  }
+};
+
 export const look = guarded(async (blob, name, live = false, example = 0) => {
   const mine = ++state.asked;
   const still = () => mine === state.asked;
@@ -22,7 +36,7 @@ export const look = guarded(async (blob, name, live = false, example = 0) => {
   state.picture = { blob, name, example, live, url: URL.createObjectURL(blob) };
   if (!live) Object.assign(state, { predicted: null, whole: null, now: null, heat: null });
   showPicture();
-  const { found, milliseconds } = await ask("/v1/predict", { ...model(), top: most() }, blob, fault);
+  const { found, milliseconds } = await answered(blob, still);
   if (!still()) return;
   state.predicted = found;
   if (!state.names.includes(found.answers[0].class)) state.names = [found.answers[0].class];
@@ -56,9 +70,18 @@ export const answer = latest(
   }),
 );
 
+/** The map, or why this server gives none; the next picture asks again. */
+const mapped = async () => {
+  try {
+    return (await ask("/v1/explain", { ...model(), of: state.of, ...asView() }, viewed())).found;
+  } catch (error) {
+    if (error.status !== 422) throw error;
+    return { refused: error.message };
+  }
+};
 export const explain = guarded(async () => {
   const mine = state.asked;
-  const { found } = await ask("/v1/explain", { ...model(), of: state.of, ...asView() }, viewed());
+  const found = await mapped();
   if (mine !== state.asked) return;
   state.heat = found;
   showHeat();

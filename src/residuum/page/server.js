@@ -17,11 +17,12 @@ export const useToken = (given) => {
 };
 export const hasToken = () => token !== "";
 
-/** What the server refused: `wants` is "token" where it wants one. */
+/** What the server refused, by HTTP's number: `wants` is "token" where it wants one. */
 export class Refused extends Error {
-  constructor(message, wants = "") {
+  constructor(message, status = 0) {
     super(message);
-    this.wants = wants;
+    this.status = status;
+    this.wants = status === 401 ? "token" : "";
   }
 }
 
@@ -61,6 +62,10 @@ export const askForPicture = async (path) => {
   return reply.blob();
 };
 
+/** The sentence with a capital, unless it begins with a name or a command. */
+const begun = (words) =>
+  /^(?!residuum\b)[a-z]+[ ,]/.test(words) ? words[0].toUpperCase() + words.slice(1) : words;
+
 const refusal = async (reply) => {
   let said = {};
   try {
@@ -69,8 +74,8 @@ const refusal = async (reply) => {
     // no JSON: the status has to do
   }
   const { what, why, mend } = said.error ?? said;
-  const words = [what, why, mend].filter(Boolean).join(". ") || `${reply.status} ${reply.statusText}`;
-  return new Refused(words, reply.status === 401 ? "token" : "");
+  const words = [what, why, mend].filter(Boolean).map(begun).join(". ");
+  return new Refused(words ? `${words}.` : `${reply.status} ${reply.statusText}`, reply.status);
 };
 
 /** One question at a time: while one is asked, only the newest of those that come waits. */

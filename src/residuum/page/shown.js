@@ -154,6 +154,10 @@ export const showHeat = () => {
   the("looks").hidden = !heat;
   if (!heat) return;
   the("heat").hidden = !heat.heat;
+  if (heat.refused) {
+    the("heat-note").textContent = t("heatRefused", { why: heat.refused });
+    return;
+  }
   if (heat.heat) the("heat").src = heat.heat;
   the("heat").alt = t("heatAlt", { name });
   const note = t(heat.heat ? "heatNote" : "heatNone", { name });

@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from msgspec import UNSET
 
 from residuum.console import visible
-from residuum.errors import UserError
+from residuum.errors import UserError, listed
 from residuum.files import write_whole
 from residuum.models.count import cost
 from residuum.outward_settings import CardSettings
@@ -155,10 +155,11 @@ def _use(of: Subject, repository: str) -> list[str]:
 
 
 def _measures(figures: Figures) -> list[tuple[str, Measure]]:
+    over = f", over {figures.asked}" if isinstance(figures, Evaluation) and figures.asked else ""
     named = {
         "top-1 accuracy": figures.top1,
         "top-5 accuracy": figures.top5,
-        "macro F1": figures.macro_f1,
+        f"macro F1{over}": figures.macro_f1,
         "expected calibration error": figures.ece,
     }
     return [(name, one) for name, one in named.items() if one is not None]
@@ -243,8 +244,11 @@ def _limits_of_figures(of: Subject) -> list[str]:
         said.append("These were its training pictures, each answered by a last layer fitted without it.")
     elif judged.split != "test":
         said.append(f"These were {judged.split} pictures: none was kept for a test until the end.")
-    if isinstance(judged, Evaluation) and judged.per_class:
-        weakest = min(judged.per_class, key=lambda one: one.recall.value)
+    asked = [one for one in judged.per_class if one.images] if isinstance(judged, Evaluation) else []
+    if isinstance(judged, Evaluation) and judged.unasked:
+        said.append(f"None of them shows {listed(judged.unasked, 5)}: nothing is known of how it names those.")
+    if asked:
+        weakest = min(asked, key=lambda one: one.recall.value)
         found = f"{weakest.recall.value:.1%} of {weakest.images:,}"
         said.append(f"The class it finds least often is {weakest.name}: {found} pictures.")
     return said

@@ -6,6 +6,7 @@ Time      see results/ants-bees-head.json
 Score     see results/ants-bees-head.json
 """
 
+from residuum.choices import SIZES
 from residuum.recipe import Augmentation, OneCycle, Recipe, Task
 
 
@@ -18,5 +19,5 @@ def head(task: Task) -> Recipe:
         schedule=OneCycle(peak=0.0, climb=0.0),
         augmentation=Augmentation(flip=False),
         frozen_statistics=True,
-        views="halved" if task.halved else "single",
+        views=task.views if task.views in SIZES else "single",
     )

@@ -1,7 +1,7 @@
 """How good a classifier is: evaluation.json, evaluations/*.json and mistakes.json."""
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
@@ -17,6 +17,11 @@ class Measure(Record, frozen=True, kw_only=True):
     low: Share
     high: Share
 
+    @property
+    def is_known(self) -> bool:
+        """Say whether anything was tried: the interval of nothing is 0 to 1."""
+        return (self.low, self.high) != (0.0, 1.0)
+
 
 class ClassFigures(Record, frozen=True, kw_only=True):
     """How one class of so many images fared."""
@@ -24,8 +29,15 @@ class ClassFigures(Record, frozen=True, kw_only=True):
     name: str
     images: Count
     precision: Measure
+    """0, within 0 to 1, where no picture was called so."""
     recall: Measure
+    """0, within 0 to 1, where there are no pictures; so is F1."""
     f1: Measure
+
+    def known(self, name: Literal["precision", "recall", "f1"]) -> Measure | None:
+        """Return a figure, None where the pictures tell nothing of it; of files of 0.1.0 too."""
+        found: Measure = getattr(self, name)
+        return found if found.is_known and (self.images or name == "precision") else None
 
 
 class Bin(Record, frozen=True, kw_only=True):
@@ -72,6 +84,7 @@ class Figures(Record, frozen=True, kw_only=True):
     top5: Measure | None
     """The share whose class is among the five likeliest; None for up to five classes."""
     macro_f1: Measure
+    """The mean over the classes that have pictures; in files of 0.1.0 also over those that were only answered."""
     ece: Measure
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
     loss: Amount
@@ -99,6 +112,17 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         total = sum(one.images for one in self.per_class)
         most = max(self.per_class, key=lambda one: one.images, default=None)
         return (most.name, most.images / total) if most and total else None
+
+    @property
+    def unasked(self) -> tuple[str, ...]:
+        """Return the classes of which no picture was judged."""
+        return tuple(one.name for one in self.per_class if not one.images)
+
+    @property
+    def asked(self) -> str:
+        """Say over how many classes means are: "2 of 3 classes"; "" where over all."""
+        every = len(self.per_class)
+        return f"{every - len(self.unasked)} of {every} classes" if self.unasked else ""
 
     @property
     def ece_by_chance(self) -> float:

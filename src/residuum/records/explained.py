@@ -52,6 +52,9 @@ class Neighbour(Record, frozen=True, kw_only=True):
     """The cosine of the two pictures' features."""
     thumbnail: str
     """As a PNG data URI."""
+    same: bool = False
+    """Whether it is the very picture explained, to the pixel, so that the net was trained on that; in files of 0.1.0
+    never."""
 
 
 class ExplainedPicture(Record, frozen=True, kw_only=True):
@@ -71,6 +74,11 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
     """Nearest first."""
 
     @property
+    def trained_on(self) -> bool:
+        """Say whether the picture is known to be one of those that the net was trained on."""
+        return any(one.same for one in self.nearest)
+
+    @property
     def settled(self) -> str:
         """Return the block from which on the net would give its answer."""
         others = [i for i, one in enumerate(self.blocks) if one.said.name != self.answers[0].name]
@@ -86,7 +94,11 @@ class Explained(Record, frozen=True, kw_only=True):
     last_stage: Count
     """How many blocks the net's last stage has."""
     protocol: str
-    """How each picture was shown to the net."""
+    """How each picture was shown to the net for its answers; files of 0.1.0 name a single view where several were."""
+    maps: str = ""
+    """Which of those views the maps are of; files of 0.1.0 do not say."""
+    unseen: bool = False
+    """Whether the run keeps answers to its training pictures of nets that had not seen them."""
     searched: str
     """Among which training pictures the nearest were looked for, or why none was."""
     pictures: tuple[ExplainedPicture, ...]

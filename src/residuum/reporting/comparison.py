@@ -12,7 +12,7 @@ from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.one_run import OneRun, flat
 from residuum.reporting.points import last, points
-from residuum.reporting.sentences import pictures_of
+from residuum.reporting.sentences import head_alone, pictures_of
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
 
 NOT_A_DIFFERENCE = {"seed", "out", "resume"}  # what may differ between runs that repeat each other
@@ -53,6 +53,8 @@ class Comparison:
     repeats: list[Repeats]
     recall: list[Picture]
     recall_note: str
+    no_curves: str
+    """Why there are none, where there are none."""
 
 
 def letters(place: int) -> str:
@@ -66,7 +68,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
     labels = [run.letter for run in runs]
-    lowest = min((one.recall.low for _, found in rows for one in found if one), default=0.0)
+    lowest = min((one.recall.low for _, found in rows for one in found if one and one.images), default=0.0)
     floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
         verdict=_verdict(runs),
@@ -83,6 +85,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
         repeats=repeats(runs),
         recall=[Picture("", recall_chart.recall_plot(panel, labels, floor)) for panel in panels],
         recall_note=note,
+        no_curves=_no_curves(runs),
     )
 
 
@@ -138,6 +141,17 @@ def _cautions(runs: Sequence[OneRun]) -> list[str]:
         for what, values in aspects.items()
         if len(set(values.values())) > 1
     ]
+
+
+def _no_curves(runs: Sequence[OneRun]) -> str:
+    """Say why there are none, where there are none."""
+    alone = [run.letter for run in runs if head_alone(run.record)]
+    if len(alone) == len(runs):
+        return "No curves: in each of these runs the last layer alone was fitted, which takes no steps."
+    if alone:
+        steps = f"of {', '.join(alone)} the last layer alone was fitted, which takes no steps"
+        return f"No curves: {steps}; the others hold no metrics yet."
+    return "No curves: none of the run folders holds metrics yet."
 
 
 # --- curves -------------------------------------------------------------------------------------
@@ -222,5 +236,5 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 
 
 def _spread(found: Sequence[ClassFigures | None]) -> float:
-    values = [one.recall.value for one in found if one]
+    values = [one.recall.value for one in found if one and one.images]
     return max(values) - min(values) if values else 0.0

@@ -22,6 +22,8 @@ class PictureView:
     id: str
     found: ExplainedPicture
     verdict: str
+    known: str
+    """That the net was trained on the picture; "" where that is not known."""
     settled: str
     disagreement: str
     """Of the maps; "" where they agree."""
@@ -53,6 +55,7 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
         id=key,
         found=one,
         verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
+        known=trained_on(one, unseen=found.unseen),
         settled=_settled(one),
         disagreement=disagreement(one.heat),
         chart=_chart(one, found, labels),
@@ -68,6 +71,14 @@ def _settled(one: ExplainedPicture) -> str:
     if place == len(names):
         return f"Only the last block, {isolated(names[-1])}, makes it answer {name}."
     return f"From {isolated(one.settled)} on, block {place} of {len(names)}, it would answer {name}."
+
+
+def trained_on(one: ExplainedPicture, *, unseen: bool) -> str:
+    """Say that the net was trained on this very picture, and whose answer tells more; "" where it is not known."""
+    if not one.trained_on:
+        return ""
+    known = "The net was trained on this very picture, so that it answers so says little."
+    return f"{known} By residuum data review a net answers it that had not seen it." if unseen else known
 
 
 def disagreement(heat: Sequence[Heat]) -> str:
@@ -106,6 +117,8 @@ def _notes(found: Explained) -> Iterator[str]:
         "A map shows where what speaks for the class lies, not why it speaks for it. It has far fewer places than the "
         "picture has pixels, and is drawn smooth."
     )
+    if found.maps.startswith("the first"):
+        yield ("The answers are means over several views of a picture; its maps are of the first view alone.")
     if any(len(one.heat) > 1 for one in found.pictures):
         yield (
             "RISE hides parts of the picture by chance and asks again, a hundred times: orange is where to be seen "

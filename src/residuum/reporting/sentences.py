@@ -1,7 +1,7 @@
 """The sentences: what the figures say, and what someone should know before quoting them."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from residuum.recipe import FEW
@@ -21,6 +21,8 @@ SPLITS = {
 MEANT = {
     "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
     "half as wide and high, and its two answers are averaged.",
+    "at two thirds of its side": "At two thirds of its side, its middle: the net is asked about the whole picture made "
+    "smaller, about its middle, and about both at half of that, and its four answers are averaged.",
     "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
     "it, and its answers are averaged.",
     "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
@@ -43,7 +45,13 @@ def verdict(found: Evaluation) -> str:
     """Say top-1 in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
     tail = f"(95{NBSP}% interval {interval(found.top1)})"
-    return f"Of {counted(found.images, 'picture')} {which}, it names {percent(found.top1.value)} correctly {tail}."
+    named = f"Of {counted(found.images, 'picture')} {which}, it names {percent(found.top1.value)} correctly {tail}."
+    return f"{named} Not asked, as none of them shows it: {_names(found.unasked)}." if found.unasked else named
+
+
+def _names(classes: Sequence[str]) -> str:
+    more = f" and {len(classes) - 5:,} more" if len(classes) > 5 else ""
+    return ", ".join(map(isolated, classes[:5])) + more
 
 
 def unfinished(record: RunRecord) -> str:
@@ -204,10 +212,9 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
 
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:
-    few = sum(one.images < FEW_IMAGES for one in found.per_class)
-    if unseen := [isolated(one.name) for one in found.per_class if not one.images]:
-        some = ", ".join(unseen[:5]) + (f" and {len(unseen) - 5:,} more" if len(unseen) > 5 else "")
-        yield f"The pictures judged show no {some}: nothing is known of how the model names those."
+    few = sum(0 < one.images < FEW_IMAGES for one in found.per_class)
+    if found.unasked:
+        yield f"The pictures judged show no {_names(found.unasked)}: nothing is known of how the model names those."
     classes = counted(len(found.per_class), "class", "classes")
     meant = [words for term, words in MEANT.items() if term in found.protocol]
     yield " ".join([f"How the pictures were shown to the model: {shown(found.protocol)}.", *meant])

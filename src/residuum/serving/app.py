@@ -168,9 +168,10 @@ async def _explain(request: Request) -> Response:
     if method not in HEAT_MAPS:
         raise Refusal(422, f"there is no map {method!r}", "", f"choose from: {', '.join(HEAT_MAPS)}")
     work, longest = _net_of(served, served.heat.get(method)), _service(request).settings.longest_wait
-    if work.seconds > longest:  # every other request would wait for it
-        why = f"it takes about {work.seconds:.0f} s with {served.name}, and an answer may take {longest:g} s"
-        raise Refusal(422, f"{method} takes too long here", why, "ask for another map, or use residuum explain")
+    if (seconds := served.expected(method)) > longest:  # every other request would wait for it
+        why = f"it takes about {seconds:.1f} s with {served.name} now, and an answer may take {longest:g} s"
+        mend = "ask again when the machine is less busy, serve with a larger --longest-wait, or use residuum explain"
+        raise Refusal(422, f"{method} takes too long here", why, mend)
     taken = await _take(request, served, work, lambda view: (view, of, top))
     found: ExplainedPicture = taken.result
     heat = found.heat[0] if found.heat else None

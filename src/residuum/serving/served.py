@@ -6,7 +6,7 @@ Letters: B pictures, S the side of a square view.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 MOST_SCANS = 100
 """A JPEG of more passes is refused: each may go over the whole picture, for minutes in all."""
+LONGEST_TRIED = 1.0
+"""Seconds after which what is timed is not tried again."""
 HEAT_MAPS = {"Grad-CAM": 1, "RISE": 100}
 """Heat maps by name, and how many passes of the net each takes; the first is drawn where none is named."""
 
@@ -56,6 +58,8 @@ class Served:
     pixels: int
     predict: Work
     heat: dict[str, Work] = field(default_factory=dict)
+    answers: dict[str, float] = field(default_factory=dict)
+    """How many answers' time each map took when the model was opened."""
     switch: Work | None = None
     net: Net = field(default_factory=Net)
     examples: tuple[Picture, ...] = ()
@@ -64,6 +68,13 @@ class Served:
     def classes(self) -> tuple[str, ...]:
         """Return the class names, by class number."""
         return self.predictor.classes
+
+    def expected(self, kind: str) -> float:
+        """Return how many seconds a map is expected to take: by its own last times, or by what answers take now.
+
+        The less: a map that was timed while others computed, and refused since, is not timed again.
+        """
+        return min(self.heat[kind].seconds, self.answers[kind] * self.predict.seconds)
 
     def view(self, encoded: bytes, *, is_cut: bool = False) -> NDArray[np.uint8]:
         """Return the square (S, S, 3) that the net sees of an encoded picture; `is_cut`: the picture is that square.
@@ -123,8 +134,11 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     _time(heat["Grad-CAM"], (blank, None, 1))
     _time(switch, {"view": blank})
     heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
+    answers = {kind: work.seconds / predict.seconds for kind, work in heat.items()}
     examples = examples_of(predictor, settings.examples)
-    return replace(served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, switch=switch)
+    return replace(
+        served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, answers=answers, switch=switch
+    )
 
 
 def _called(place: Path, predictor: Predictor) -> str:
@@ -141,9 +155,18 @@ def _time(work: Work, payload: Any) -> None:
     """Have the work done before it is asked for: its time is known, and the first request waits for no preparation."""
     for pictures in sorted({1, work.most}):
         work.run([payload] * pictures)
+        work.seconds = min(_tried(partial(work.run, [payload] * pictures))) / pictures
+
+
+def _tried(work: Callable[[], object]) -> Iterator[float]:
+    """Yield the seconds of up to three tries, of which no busy moment spoils all; of slow work, of fewer."""
+    until = time.perf_counter() + LONGEST_TRIED
+    for _ in range(3):
         began = time.perf_counter()
-        work.run([payload] * pictures)
-        work.seconds = (time.perf_counter() - began) / pictures
+        work()
+        yield (now := time.perf_counter()) - began
+        if now > until:
+            return
 
 
 def _predicted(predictor: Predictor, asked: Sequence[tuple[NDArray[np.uint8], int]]) -> list[Answer]:

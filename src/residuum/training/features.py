@@ -32,7 +32,9 @@ from residuum.models.resnet import ResNet
 BATCH = 32
 """Pictures in one step: few enough for a stop to be heeded soon."""
 
-SHOWN: dict[Views, str] = {"single": "", "mirrored": ", mirrored", "halved": ", at half the side"}
+SHOWN: dict[Views, str] = {"single": "", "mirrored": ", mirrored", "halved": ", at half the side", "middle": ""}
+BESIDE: frozenset[Views] = frozenset({"mirrored", "halved"})
+"""Views of two parts, of which the picture itself is one: the other, the last, is kept by itself."""
 _NAME = "features"
 
 
@@ -55,7 +57,7 @@ def features(
     """
     assert views != "shifted"
     content = _key(net, loader, compute)
-    kinds: list[Views] = ["single"] if views == "single" else ["single", views]
+    kinds: list[Views] = ["single", views] if views in BESIDE else [views]
     places = {kind: _place((*content, *([kind] if kind != "single" else []))) for kind in kinds}
     shape = len(loader.split), net.fc.in_features
     found = {kind: kept for kind, place in places.items() if (kept := _kept(place, shape)) is not None}
@@ -65,7 +67,7 @@ def features(
         for kind, each in computed.items():
             _keep(places[kind], each)
             found[kind] = each.numpy()
-    return found["single"] if len(kinds) == 1 else (found["single"] + found[views]) * np.float32(0.5)
+    return (found["single"] + found[views]) * np.float32(0.5) if views in BESIDE else found[views]
 
 
 def _place(content: tuple[Any, ...]) -> Path:
@@ -109,16 +111,17 @@ def _computed(
     named: str,
     kinds: Sequence[Views],
 ) -> dict[Views, Tensor]:
-    """Let the net compute, its last layer out of the way: (N, D) of the last view of each kind, that is the pictures,
-    their mirror images, or the pictures halved. Each picture is read once."""
+    """Let the net compute, its last layer out of the way: (N, D) of each kind. Each picture is read once."""
     forward, done = make_forward(net.eval(), compute), 0
     parts: dict[Views, list[Tensor]] = {kind: [] for kind in kinds}
     progress = show_progress(named)
     with without_last_layer(net):
         for batch in loader:
             for kind in kinds:
+                shown = [(1.0, weighted(batch.images, kind)[-1][1])] if kind in BESIDE else weighted(batch.images, kind)
                 with compute.autocast():
-                    parts[kind].append(forward(weighted(batch.images, kind)[-1][1]).float().cpu())
+                    found = [weight * forward(view).float() for weight, view in shown]
+                parts[kind].append(torch.stack(found).sum(0).cpu())
             done += len(batch.rows)
             progress(done, len(loader.split))
             if (code := asked_to_stop()) is not None:

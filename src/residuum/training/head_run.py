@@ -11,7 +11,7 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum import machine, runs
-from residuum.choices import Views
+from residuum.choices import SIZES, Views
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
@@ -83,7 +83,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     net = make_net(resolved)
     resolved.compute.place(net)
     try:
-        views: Views = "halved" if resolved.recipe.views == "halved" else "single"
+        views: Views = resolved.recipe.views if resolved.recipe.views in SIZES else "single"
         fitted = _fitted(net, resolved, loaders, views, asked_to_stop)
         _tell(run, fitted.found.head, loaders["train"].split.labels)
         if resolved.recipe.views == "mirrored" and loaders["train"].preprocessing.mean.ndim == 1:
@@ -152,12 +152,12 @@ def judge_by_folds(
 
     Where there are both, the latter lie in the run's evaluations.
     """
-    final, classes = final_split(loaders), resolved.data.classes
+    final, classes, views = final_split(loaders), resolved.data.classes, resolved.recipe.views
     if final is None or own is None:
-        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1])
+        return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views)
     by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
     _keep(run, resolved, by_folds)
-    return record_judged(run, net, own[0], loaders[final], classes, final, own[1])
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views)
 
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from residuum import machine, runs
+from residuum.choices import Views
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
 from residuum.data.split import training_and_validation
@@ -76,17 +77,24 @@ def record_data(run: Path, resolved: Resolved) -> None:
 
 
 def record_judged(
-    run: Path, net: ResNet, answers: Probabilities, loader: Loader, classes: Sequence[str], split: str, protocol: str
+    run: Path,
+    net: ResNet,
+    answers: Probabilities,
+    loader: Loader,
+    classes: Sequence[str],
+    split: str,
+    protocol: str,
+    views: Views = "single",
 ) -> Evaluation:
     """Write the final figures of (N, K) `answers` for the loader's pictures, with the worst mistakes, and return them.
 
-    Figures and pictures go by the name `split`; `protocol` says how each was shown. The heat maps are of the finished
-    `net`, which is put into evaluation mode.
+    Figures and pictures go by the name `split`; `protocol` says how each was shown, by which `views`. The heat maps are
+    of the finished `net`, which is put into evaluation mode.
     """
     labels = loader.split.labels
     judged = judge(answers, labels, classes, split=split, protocol=protocol)
     write_record(run / runs.EVALUATION, judged)
-    heat_of = partial(heat_beside, net, loader)
+    heat_of = partial(heat_beside, net, loader, views)
     mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen, heat_of)
     write_json(run / runs.MISTAKES, to_json(mistakes))
     return judged

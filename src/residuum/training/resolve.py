@@ -12,7 +12,7 @@ from residuum import runs
 from residuum.choices import Device, Interpolation, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
-from residuum.data.batches import SMALL, natural_size
+from residuum.data.batches import SMALL
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import is_looked_at, readable
@@ -38,6 +38,7 @@ from residuum.training.way import (
     fewer_passes,
     is_balanced,
     is_few_photographs,
+    own_side,
     refuse_lone_pictures,
     say_if_long,
 )
@@ -114,7 +115,7 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     is_cut = data.validation is None and settings.validation != 0
     cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
     num_training = len(cut.training if cut else data.train)
-    image_size = settings.image_size or (start.preprocessing.image_size if start else _natural(data))
+    image_size = settings.image_size or own_side(start, named_recipe, data)
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
     spec = _net(settings, start, model, len(data.classes))
     task = _task(settings, start, data, spec, num_training, image_size)
@@ -273,7 +274,7 @@ def _task(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         folded=start is not None and is_folded(start.net),
-        halved=start is not None and start.preprocessing.views == "halved",
+        views=start.preprocessing.views if start else "single",
     )
 
 
@@ -282,12 +283,6 @@ def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int
     if start is not None:
         return round(image_size * start.preprocessing.resize_to / start.preprocessing.image_size)
     return image_size if image_size <= SMALL else round(image_size / recipe.test_crop)
-
-
-def _natural(data: ImageData) -> int:
-    """Small pictures keep their size; large ones are seen at 128 px, which any computer can train on."""
-    size = natural_size(data.train)
-    return max(8, size) if size <= SMALL else 128
 
 
 def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:

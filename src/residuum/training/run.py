@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from residuum import machine, ranks, runs
 from residuum.choices import TrackerName
 from residuum.console import say, warn
 from residuum.data.batches import Loader
-from residuum.errors import UserError, listed
+from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, listed
 from residuum.evaluation.evaluate import probabilities, protocol, scores
 from residuum.evaluation.metrics import Probabilities
 from residuum.evaluation.unseen import read_unseen
@@ -71,11 +71,7 @@ def _train(settings: TrainSettings) -> runs.RunRecord:
     if (begun := begun_before(settings)) is not None and (begun / runs.MODEL).exists():
         return tell_the_end(begun, at_once=True)
     asked, settings = settings, settings if begun is None else TrainSettings(resume=begun)
-    resolved = shared(resolve(settings) if settings.resume is None else reopen(settings), settings)
-    run = Path(settings.resume) if settings.resume else _new_run(settings, resolved)
-    trackers = _trackers(resolved.settings)
-    say(describe(run, resolved))
-    loaders = open_loaders(resolved)  # before anything is written: a broken picture leaves an empty folder
+    run, resolved, trackers, loaders = _opened(settings)
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is not None:
             refuse_finished(run)  # by another process, meanwhile
@@ -91,6 +87,24 @@ def _train(settings: TrainSettings) -> runs.RunRecord:
             if judged is not None and trackers:
                 track(final_figures(judged), taken.recipe.iterations)
             return tell_the_end(folder.folder())
+
+
+def _opened(settings: TrainSettings) -> tuple[Path, Resolved, tuple[TrackerName, ...], Loaders]:
+    """Open all that is needed, before anything is written: a broken picture leaves an empty folder (Stopped)."""
+    run = Path(settings.resume) if settings.resume else None
+    try:
+        resolved = shared(resolve(settings) if run is None else reopen(settings), settings)
+        run = run or _new_run(settings, resolved)
+        trackers = _trackers(resolved.settings)
+        say(describe(run, resolved))
+        return run, resolved, trackers, open_loaders(resolved)
+    except KeyboardInterrupt:
+        if settings.resume:
+            raise Stopped(f"stopped\nto go on: residuum train --resume {run}", 130) from None
+        if run is not None and settings.out is None:
+            with suppress(OSError):  # only where it is empty
+                run.rmdir()
+        raise Stopped(BEFORE_THE_RUN, 130) from None
 
 
 def _train_beside() -> runs.RunRecord:
@@ -216,7 +230,7 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
         return None
     answers, how = _answers(resolved, loaders, job)
     assert isinstance(job.net, ResNet)
-    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how)
+    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how, resolved.recipe.views)
 
 
 def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:

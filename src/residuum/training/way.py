@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import SMALL, natural_size
 from residuum.data.contract import ImageData
+from residuum.data.preprocess import whole_side
 from residuum.errors import UserError, listed
 from residuum.fastest import multiply_adds_per_s
+from residuum.loading import Classifier
 from residuum.models.count import cost
 from residuum.models.spec import NetSpec
 from residuum.recipe import FEW, Recipe, Task
@@ -31,10 +34,21 @@ NOTHING = 1e12
 UNEVEN = 3
 """From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
 BETTER = "better, as a rule: residuum weights fetch resnet50, then this command again with --start resnet50"
+BY_FILE = "; without network, --start FILE takes weights that you have (others' once residuum import has read them)"
 HARDLY = (
     "it learns far less from them than one that starts from trained weights, and of a few hundred hardly anything "
     "(name weights with --start, or say nothing of the net and its training)"
 )
+
+
+def own_side(start: Classifier | None, recipe: RecipeName, data: ImageData) -> int:
+    """Return at which side, in pixels, pictures are seen: that of the starting model, of whose views steps are shown
+    the first alone. For a new net small ones keep their size, and large ones take 128 px, for any computer.
+    """
+    if start is not None:
+        return start.preprocessing.image_size if recipe == "head" else whole_side(start.preprocessing)
+    size = natural_size(data.train)
+    return max(8, size) if size <= SMALL else 128
 
 
 def refuse_lone_pictures(data: ImageData) -> None:
@@ -80,7 +94,8 @@ def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
     """
     few = f"{len(data.train):,} photographs are few"
     undo = "--from-nothing begins with a new net"
-    better = BETTER + " and another --out" * (settings.out is not None)  # a run never writes over another
+    again = " and another --out" * (settings.out is not None)  # a run never writes over another
+    better = BETTER + again + BY_FILE
     name = _of_fetched(sum(map(len, data.splits().values())), settings)
     if name is not None:
         say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
