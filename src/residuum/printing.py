@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum.chinese import said
+from residuum import chinese
 from residuum.console import one_line, say
 from residuum.console import put as print  # noqa: A004 - names may hold what steers a terminal
 from residuum.errors import PartlyDone, UserError, listed
@@ -354,14 +354,13 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
     if settings.list:
         for row in found:  # a star where a study can examine a given model
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
-        return print(f"\n{said('* takes --model, a run or model file of your own')}")
+        return print(f"\n{chinese.said('* takes --model, a run or model file of your own')}")
     for folder in (Path(study["folder"]) for study in found):
         study = read_record(folder / STUDY, StudyRecord)
         answer = f"what was found in {study.examined}" if study.examined else study.answer
         on = f", {study.pictures}" if study.pictures else ""
         print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
-        why = [study.why] if study.lacking else []
-        for line in [study.measured.en, *why, folder / REPORT]:
+        for line in filter(None, [study.measured.en, study.lacking and study.why, folder / REPORT]):
             print(f"{'':<20}{line}")
     if found:
         print(f"index    {Path(settings.out) / 'index.html'}")
