@@ -62,7 +62,8 @@ def command(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
         line = re.sub(long, short, line)
     words = shlex.split(line)[1:]
     small = [] if OWN.intersection(words) else SMALL.get(words[0], [])
-    words += small[:2] if words[0] == "study" and "--model" in words else small  # a model that is given has no seeds
+    small = small[:2] if words[0] == "study" and "--model" in words else small  # a model that is given has no seeds
+    words += small[2:] if "--scale" in words else small
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     called = [sys.executable, "-m", "residuum", *words]
     return subprocess.run(called, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600)
