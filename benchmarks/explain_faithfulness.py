@@ -27,7 +27,7 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 
 from residuum.choices import Precision
 from residuum.compute import choose_compute
-from residuum.data.batches import SMALL, Batch, open_loader
+from residuum.data.batches import Batch, open_loader
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.open import open_data
 from residuum.data.split import drawn
@@ -35,6 +35,7 @@ from residuum.evaluation.heat_maps import grad_cam, rise
 from residuum.files import read_json
 from residuum.loading import load
 from residuum.models.resnet import ResNet
+from residuum.recipe import SMALL
 
 STEPS = 12
 Method = Callable[[ResNet, Tensor, Tensor], Tensor]

@@ -89,9 +89,12 @@ def _all(words: dict[str, Any]) -> str:
     lines += _on_a_gpu(words)
     lines += _table(words["few"], _few_rows(words["few_ways"]))
     for trust, starter in zip(_read("ants-bees-review"), _read("starter-strangers"), strict=True):
-        found, unsure, small = trust["flipped"], trust["unsure"], starter["unsure"]["strangers_unsure"]
-        shares = {"strangers": 100 * unsure["strangers_unsure"], "known": 100 * unsure["known_unsure_out_of_fold"]}
-        shares["small"] = 100 * small
+        found, unsure = trust["flipped"], trust["unsure"]
+        shares = {
+            "strangers": 100 * unsure["strangers_unsure"],
+            "known": 100 * unsure["known_unsure_out_of_fold"],
+            "small": 100 * starter["unsure"]["strangers_unsure"],
+        }
         lines += [words["trust"].format(**found, **shares), ""]
     lines += _answering(words)
     for parity in _read("parity-*"):

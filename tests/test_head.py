@@ -24,7 +24,7 @@ from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
 from residuum.errors import Stopped, UserError
-from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.evaluate import computed_in, evaluate
 from residuum.evaluation.views import SAID
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
@@ -227,7 +227,7 @@ def test_a_report_of_a_head_is_chinese_throughout(
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     run = tmp_path / "run"
     shutil.copytree(finished.path, run)
-    said = head_run.computed_in("single view, shorter side 36, central 32×32", "bfloat16")
+    said = computed_in("single view, shorter side 36, central 32×32", "bfloat16")
     change(run / runs.EVALUATION, split="validation", protocol=said)
     change(run / runs.DATA, validation_from="the data's own validation split", counts=dict.fromkeys(SPLITS, 24))
     own = re.compile("<(style|script|bdi|code|pre)\\b.*?</\\1>|\u2068.*?\u2069", re.DOTALL)

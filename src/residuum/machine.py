@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -55,6 +56,15 @@ def seconds_waited() -> float:
         with suppress(OSError):  # a thread that has just ended
             waited += int(account.read_text(encoding="utf-8").split()[1])
     return waited / 1e9
+
+
+def least(once: Callable[[], float], together: float) -> float:
+    """Return the least of the times that `once` gives again and again until they come to so much together, and once at
+    the least: others that compute can but make one longer."""
+    times = [once()]
+    while sum(times) < together:
+        times.append(once())
+    return min(times)
 
 
 def share_waited(began: float, waited: float) -> float:

@@ -167,16 +167,17 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     """Say how sure the choice is, what it replaces, and how to choose otherwise."""
     from residuum.exporting.deciding import AT_FIRST
     from residuum.machine import BUSY
+    from residuum.records.engines import most_rounds
 
     used, allowed = found.used, {"float32", *settings.allow}
     able = [one for one in found.timings if one.refused is None]
-    rounds = max(len(times) for one in able for times in one.rounds.values())
+    rounds = most_rounds(able)
     if rivals := [one for one in able if one.precision in allowed and one is not used]:
         won = used.won(rivals)
-        sure = "" if won == rounds else f"; {_way(rivals[0])} comes near, another time it may be the fastest"
+        sure = "" if won == rounds else f"; {rivals[0].called} comes near, another time it may be the fastest"
         yield f"sure     the fastest of {len(rivals) + 1} in {won} of {rounds} rounds{sure}"
     if found.stays:
-        yield f"stays    {_way(used)}, as before: {found.stays}"
+        yield f"stays    {used.called}, as before: {found.stays}"
     if found.before and found.before != used.way:
         yield f"before   {' in '.join(found.before)}"
     if (found.waited or 0) > BUSY:
@@ -184,11 +185,7 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     faster = next((one for one in able if one.precision not in allowed and 2 * one.won([used]) > rounds), None)
     if faster and faster.precision != "float32":
         often = f"in {faster.won([used])} of {rounds} rounds"
-        yield f"faster   {_way(faster)}, {often}, which changes answers by more than rounding"
+        yield f"faster   {faster.called}, {often}, which changes answers by more than rounding"
         yield f"to use   {command_line('bench', replace(settings, allow=(*settings.allow, faster.precision)))}"
     elif (found.engine, found.precision) != AT_FIRST:
         yield f"to undo  {command_line('bench', type(settings)(settings.model, forget=True))}"
-
-
-def _way(one: EngineTiming) -> str:
-    return f"{one.engine} in {one.precision}"

@@ -60,10 +60,9 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
 
 def _meant(protocol: str) -> list[str]:
     """Say in plain words what is averaged, where a picture is shown in several ways."""
-    from residuum.reporting.sentences import MEANT
+    from residuum.reporting.sentences import AVERAGED
 
-    said = (words.partition(": ")[2] for term, words in MEANT.items() if term in protocol)
-    return [words.rstrip(".") for words in said if "averaged" in words]
+    return [words.partition(": ")[2].rstrip(".") for term, words in AVERAGED.items() if term in protocol]
 
 
 def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:

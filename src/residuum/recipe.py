@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from residuum.choices import Views
 
+SMALL = 64
+"""Pictures up to this side, in pixels, are decoded once and kept, and are no photographs; larger ones are streamed."""
 FEW = 3000
 """Below so many training pictures trained weights are begun with, and used by a head, unless told otherwise."""
 

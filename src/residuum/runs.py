@@ -371,10 +371,12 @@ def new_file(wanted: str | Path | None, name: str, pictures: str = "") -> Path:
     return path
 
 
-def refuse_existing(wanted: str | Path | None, why: str = "a model is never written over another") -> None:
+def refuse_existing(
+    wanted: str | Path | None, why: str = "a model is never written over another", mend: str = "choose another --out"
+) -> None:
     """Refuse a file that exists (UserError), before anything is computed."""
     if wanted and os.path.lexists(wanted):
-        raise UserError(f"{wanted} exists", why, "choose another --out")
+        raise UserError(f"{wanted} exists", why, mend)
 
 
 @contextmanager

@@ -98,9 +98,11 @@ def refuse_swapped(verb: str, settings: object) -> None:
     if first not in {"run", "model"} or second not in MODEL_FIRST:
         return
     model, other = getattr(settings, first), getattr(settings, second)
+    if model is None or _is_model(model):
+        return
     behind = list(other if isinstance(other, tuple) else [other])
     models = [one for one in behind if _is_model(one)]
-    if model is None or len(models) != 1 or _is_model(model):
+    if len(models) != 1:
         return
     behind[behind.index(models[0])] = model
     rest = tuple(behind) if isinstance(other, tuple) else behind[0]

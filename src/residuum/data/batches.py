@@ -29,10 +29,8 @@ from residuum.data.share import EpochOrder, Plan, TrainingPlan, distinct, one_pa
 from residuum.data.windows import Windows
 from residuum.data.workers import made_by_workers
 from residuum.errors import UserError
-from residuum.recipe import Augmentation, Recipe
+from residuum.recipe import SMALL, Augmentation, Recipe
 
-SMALL = 64
-"""Pictures up to this side, in pixels, are decoded once and kept; larger ones are streamed."""
 HELD_BYTES = 2 * 1024**3
 """Pictures that need more than this as normalised float32 are served anew, and perhaps decoded anew, each time."""
 

@@ -1,13 +1,12 @@
 """What lesion and trim say of a net, of the pictures it was measured on, and of how these were shown."""
 
 from residuum import machine
-from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.evaluate import computed_in, protocol
 from residuum.evaluation.opening import NetWithData
 from residuum.files import Json
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.spec import NetSpec
-from residuum.training.head_run import computed_in
 
 
 def measured_on(opened: NetWithData, images: int) -> Json:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residuum import machine
 from residuum.compute import Compute
 from residuum.depth.measure import blocks_left, finish
 from residuum.models.block import ResidualBlock
@@ -65,15 +66,8 @@ def in_turn(
     while True:
         times = np.empty((len(passes), len(batches)))
         for k in turns.permutation(len(passes)):
-            times[k] = [_least(passes[k], images, device, turn) for images in batches]
+            times[k] = [machine.least(partial(_seconds, passes[k], images, device), turn) for images in batches]
         yield times
-
-
-def _least(walk: Callable[[Tensor], object], images: Tensor, device: torch.device, turn: float) -> float:
-    times = [_seconds(walk, images, device)]
-    while sum(times) < turn:
-        times.append(_seconds(walk, images, device))
-    return min(times)
 
 
 def _seconds(walk: Callable[[Tensor], object], images: Tensor, device: torch.device) -> float:

@@ -77,16 +77,15 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
             "an export does not say where pictures of its classes lie",
             f"name a data set, as in: residuum evaluate {export} DATA",
         )
-    asked = {"--with": settings.with_, "--views": settings.views, "--workers": settings.workers is not None}
-    whys = {
-        "--with": "an export is judged alone",
-        "--views": "an export holds how each picture is shown",
-        "--workers": "pictures for an export are decoded in threads",
+    asked = {
+        "--with": (settings.with_, "an export is judged alone"),
+        "--views": (settings.views, "an export holds how each picture is shown"),
+        "--workers": (settings.workers is not None, "pictures for an export are decoded in threads"),
     }
-    for flag, told in asked.items():
+    for flag, (told, why) in asked.items():
         if told:
             mend = f"leave it out, or give the run or model file that {export} was exported from"
-            raise UserError(f"{flag} needs the net", whys[flag], mend)
+            raise UserError(f"{flag} needs the net", why, mend)
 
 
 def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[ImageData, str]:

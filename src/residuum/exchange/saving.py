@@ -16,13 +16,13 @@ from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import SaveSettings
 from residuum.records.model import Provenance
+from residuum.runs import refuse_existing
 
 
 def save_net(net: nn.Module, settings: SaveSettings) -> Path:
     """Write the net with its classes and preprocessing (UserError as `residuum.save` says)."""
     path = Path(settings.path)
-    if path.exists() or path.is_symlink():
-        raise UserError(f"{path} exists", "a model is never written over another", "name another file, or remove it")
+    refuse_existing(path, mend="name another file, or remove it")
     copy = _copied(_own(net))
     _check_classes(settings.classes, copy.spec)
     provenance = Provenance(versions=machine.environment())

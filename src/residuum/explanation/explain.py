@@ -21,7 +21,7 @@ from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.picture_files import picture_files, printable, read_picture
-from residuum.data.preprocess import Preprocessing, normalise, whole
+from residuum.data.preprocess import Preprocessing, normalise, whole, whole_side
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
@@ -32,7 +32,7 @@ from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.nearest import nearest
 from residuum.loading import Classifier, load
 from residuum.records.codec import to_json, write_record
-from residuum.records.explained import Explained, ExplainedPicture, Neighbour, Reading, Said
+from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture, Neighbour, Reading, Said
 from residuum.settings import ExplainSettings, TrainSettings
 
 BATCH = 8
@@ -95,7 +95,7 @@ def explain(settings: ExplainSettings) -> Explanation:
         shortcut=classifier.spec.shortcut,
         last_stage=classifier.spec.blocks[-1],
         protocol=protocol(how, how.views),
-        maps=_mapped(images, how),
+        maps=_mapped(how),
         unseen=(Path(settings.run) / runs.OUT_OF_FOLD).is_file(),
         searched=searched,
         pictures=tuple(pictures),
@@ -105,12 +105,12 @@ def explain(settings: ExplainSettings) -> Explanation:
     return Explanation(out, found.pictures, unread, found.protocol, found.maps, found.unseen)
 
 
-def _mapped(images: Tensor, how: Preprocessing) -> str:
-    """Say which of the views the maps of (B, 3, S, S) pictures are of."""
+def _mapped(how: Preprocessing) -> str:
+    """Say which of the views the maps are of."""
     if how.views == "single":
         return "the same view"
-    side = whole(images[:1], how.views).shape[2]
-    return f"the first of these views alone, {side}×{side}"
+    side = whole_side(how)
+    return f"{FIRST_ALONE}, {side}×{side}"
 
 
 def _views(files: list[Path], how: Preprocessing) -> tuple[list[Path], NDArray[np.uint8], tuple[UserError, ...]]:

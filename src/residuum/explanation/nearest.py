@@ -40,8 +40,8 @@ def nearest(
     with stop_requests() as asked_to_stop:
         known = features(net, training, compute, asked_to_stop, views)
     with torch.inference_mode():
-        parts = [weight * net.pool(net.end(net.stages(net.stem(view)))) for weight, view in weighted(images, views)]
-        seen = torch.stack(parts).sum(0).flatten(1).cpu().numpy()
+        parts = [weight * net.features(view) for weight, view in weighted(images, views)]
+        seen = torch.stack(parts).sum(0).cpu().numpy()
     similar = cosines(seen, known)
     found = np.argsort(-similar, axis=1, kind="stable")[:, :count]
     split = training.split

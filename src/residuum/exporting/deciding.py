@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from residuum import machine
 from residuum.choices import EngineName, EnginePrecision
-from residuum.records.engines import EngineChoice, EngineTiming
+from residuum.records.engines import EngineChoice, EngineTiming, most_rounds
 
 NOISE = "noise"
 """What answers are compared on where no pictures are known."""
@@ -36,7 +36,7 @@ def decided(
     rivals = able[: able.index(now)]
     if ground:  # it says nothing of numbers that were not allowed then
         rivals = [one for one in rivals if one.precision not in {"float32", now.precision}]
-    rounds = max(len(one) for timing in able for one in timing.rounds.values())
+    rounds = most_rounds(able)
     sure = [one for one in rivals if one.won([now]) == rounds]
     if sure:
         return sure[0], None
@@ -46,7 +46,7 @@ def decided(
 
 
 def _unsure(rival: EngineTiming, now: EngineTiming, rounds: int) -> str:
-    return f"{rival.engine} in {rival.precision} was faster in {rival.won([now])} of {rounds} rounds: not in all"
+    return f"{rival.called} was faster in {rival.won([now])} of {rounds} rounds: not in all"
 
 
 def better_founded(before: EngineChoice | None, pictures: str, waited: float) -> str | None:

@@ -4,10 +4,12 @@ Letters: B views in a batch, S the side of a view in pixels.
 """
 
 import time
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum import machine
 from residuum.choices import EngineName, EnginePrecision
 from residuum.console import show_progress
 from residuum.engines.contract import Engine
@@ -27,10 +29,7 @@ BEHIND = 2
 
 def turn(engine: Engine, views: NDArray[np.uint8]) -> float:
     """Return the least ms that the batch (B, S, S, 3) took: others can but slow it, as caches full of another's do."""
-    times = [_once(engine, views)]
-    while sum(times) < 1000 * TURN:
-        times.append(_once(engine, views))
-    return min(times)
+    return machine.least(partial(_once, engine, views), 1000 * TURN)
 
 
 def warmed_up(engine: Engine, views: NDArray[np.uint8]) -> dict[int, float]:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from residuum import machine
-from residuum.data.batches import SMALL
 from residuum.data.cache import are_digests_kept, decoded_file
 from residuum.data.contract import ImageData, Split
 from residuum.data.look import is_looked_at
@@ -20,6 +19,7 @@ from residuum.forecast.memory import memory_there
 from residuum.forecast.source import Source
 from residuum.models.count import cost, saved_bytes
 from residuum.models.resnet import ResNet
+from residuum.recipe import SMALL
 from residuum.records.forecast import Disk, Forecast, Part, Profile, Seconds
 from residuum.training.features import BATCH
 from residuum.training.resolve import Resolved

@@ -8,13 +8,13 @@ from msgspec import structs
 
 from residuum import machine
 from residuum.console import is_told_on_stderr, say
-from residuum.data.batches import SMALL
 from residuum.data.contract import Split
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.forecast.cost import Work, forecast_here, forecast_on, profile_here
 from residuum.forecast.measure import batch_of, net_of, refuse_folds
 from residuum.forecast.source import LEAST, loader_of, sample, source_of
+from residuum.recipe import SMALL
 from residuum.records.codec import read_record, write_record
 from residuum.records.forecast import Forecast, Profile
 from residuum.runs import new_file

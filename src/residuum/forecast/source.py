@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.batches import SMALL, Loader, Served, training_plan
+from residuum.data.batches import Loader, Served, training_plan
 from residuum.data.contract import Split
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.preprocess import measure as mean_and_spread
 from residuum.data.share import TrainingPlan
 from residuum.data.split import training_and_validation
-from residuum.recipe import Recipe
+from residuum.recipe import SMALL, Recipe
 from residuum.training.resolve import Resolved
 
 T = TypeVar("T")

@@ -7,7 +7,6 @@ number of classes changes the last layer alone; at another size of picture the n
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ def _published(name: str, choices: dict[str, Any]) -> list[dict[str, Any]]:
         same = PUBLISHED.get(name, ())
     else:
         same = tuple(one for one in PUBLISHED.get(name, ()) if named(name, **one.choices) == named(name, **choices))
-    return [{key: value for key, value in asdict(replace(one, choices={})).items() if key != "choices"} for one in same]
+    return [{key: value for key, value in vars(one).items() if key != "choices"} for one in same]
 
 
 def _changed(name: str, settings: ModelsSettings) -> dict[str, Any]:

@@ -91,10 +91,20 @@ class EngineTiming(Record, frozen=True, kw_only=True):
         """Return what computes, and in what numbers."""
         return self.engine, self.precision
 
+    @property
+    def called(self) -> str:
+        """Write "torch in float32"."""
+        return " in ".join(self.way)
+
     def won(self, others: Iterable["EngineTiming"]) -> int:
         """Count the rounds in which it was faster than each of the others; who had fallen behind has lost."""
         own, theirs = per_round(self.rounds), [per_round(one.rounds) for one in others]
         return sum(all(ms < their[i] for their in theirs if i < len(their)) for i, ms in enumerate(own))
+
+
+def most_rounds(timings: Iterable[EngineTiming]) -> int:
+    """Return how many rounds there were: so many has who did not fall behind."""
+    return max(len(times) for one in timings for times in one.rounds.values())
 
 
 class EngineChoice(Record, frozen=True, kw_only=True):

@@ -8,6 +8,8 @@ from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.numbers import Amount, Count, Share
 
+FIRST_ALONE = "the first of these views alone"
+"""What maps are of where answers are means over several views."""
 Cosine = Annotated[float, Meta(ge=-1.001, le=1.001)]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from residuum.records.explained import Explained, ExplainedPicture, Heat
+from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture, Heat
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.wording import clipped, counted, isolated, percent, shown
@@ -117,7 +117,7 @@ def _notes(found: Explained) -> Iterator[str]:
         "A map shows where what speaks for the class lies, not why it speaks for it. It has far fewer places than the "
         "picture has pixels, and is drawn smooth."
     )
-    if found.maps.startswith("the first"):
+    if found.maps.startswith(FIRST_ALONE):
         yield ("The answers are means over several views of a picture; its maps are of the first view alone.")
     if any(len(one.heat) > 1 for one in found.pictures):
         yield (

@@ -4,13 +4,12 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from residuum.recipe import FEW
+from residuum.recipe import FEW, SMALL
 from residuum.records.evaluation import Evaluation
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
 from residuum.runs import RunRecord
 
-SMALL = 64  # side in pixels up to which pictures are no photographs: training starts from no weights unasked
 FEW_IMAGES = 30  # pictures of a class below which its figures are wide
 SPLITS = {
     "test": "it never saw",
@@ -18,13 +17,17 @@ SPLITS = {
     "train": "it was trained on",
     "out-of-fold": "for training, each answered by a model fitted without it",
 }
-MEANT = {
+AVERAGED = {
     "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
     "half as wide and high, and its two answers are averaged.",
     "at two thirds of its side": "At two thirds of its side, its middle: the net is asked about the whole picture made "
     "smaller, about its middle, and about both at half of that, and its four answers are averaged.",
     "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
     "it, and its answers are averaged.",
+}
+"""What views are, by their terms in a protocol."""
+MEANT = {
+    **AVERAGED,
     "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
     "sees the square in the middle.",
     "bfloat16": "Bfloat16 and float32 are numbers of 16 and of 32 bits: the first are quicker and a little less exact.",

@@ -153,9 +153,8 @@ def command(name: str, setup: Setup) -> str:
 
 def listed() -> list[Json]:
     """Return name, question (in Chinese where that is asked for) and source of each study, without torch."""
-    found = texts().items()
-    questions = [told.question.zh if is_wanted() else told.question.en for _, told in found]
+    language = "zh" if is_wanted() else "en"
     return [
-        {"name": name, "question": question, "source": told.source, "examines": told.examines}
-        for (name, told), question in zip(found, questions, strict=True)
+        {"name": name, "question": getattr(told.question, language), "source": told.source, "examines": told.examines}
+        for name, told in texts().items()
     ]

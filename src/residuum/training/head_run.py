@@ -16,7 +16,7 @@ from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
 from residuum.errors import Stopped
-from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.evaluate import computed_in, protocol
 from residuum.evaluation.metrics import Probabilities, judge
 from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json
@@ -163,11 +163,6 @@ def judge_by_folds(
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:
     """Say how pictures are shown, and in what they are computed where that is not float32."""
     return computed_in(protocol(loaders["train"].preprocessing, resolved.recipe.views), resolved.compute.precision)
-
-
-def computed_in(how: str, precision: str) -> str:
-    """Add to how pictures are shown what they are judged in, where what answers later computes in another."""
-    return how if precision == "float32" else f"{how}, computed in {precision} (predict answers in float32 by default)"
 
 
 @torch.no_grad()

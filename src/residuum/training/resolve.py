@@ -12,7 +12,6 @@ from residuum import runs
 from residuum.choices import Device, Interpolation, RecipeName, Tune
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
-from residuum.data.batches import SMALL
 from residuum.data.cache import fingerprint
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import is_looked_at, readable
@@ -25,7 +24,7 @@ from residuum.models.named import named
 from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, explicit, flag, read_off
-from residuum.recipe import FEW, Recipe, Task
+from residuum.recipe import FEW, SMALL, Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES, recipe_name
 from residuum.records.codec import read_record, write_record
 from residuum.records.run import Data, SplitRows

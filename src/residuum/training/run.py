@@ -16,7 +16,7 @@ from residuum.choices import TrackerName
 from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, listed
-from residuum.evaluation.evaluate import probabilities, protocol, scores
+from residuum.evaluation.evaluate import computed_in, probabilities, protocol, scores
 from residuum.evaluation.metrics import Probabilities
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
@@ -32,7 +32,7 @@ from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
 from residuum.training.average import average_of
-from residuum.training.head_run import computed_in, train_head
+from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
 from residuum.training.optimizer import make_optimizer

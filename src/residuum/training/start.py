@@ -9,7 +9,7 @@ from torch import nn
 from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
-from residuum.data.batches import SMALL, Loader, open_loader, pixels_if_small
+from residuum.data.batches import Loader, open_loader, pixels_if_small
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
@@ -19,6 +19,7 @@ from residuum.files import short_digest
 from residuum.loading import Classifier
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
+from residuum.recipe import SMALL
 from residuum.records.model import Lineage, Trained
 from residuum.training.optimizer import frozen_part
 from residuum.training.resolve import Resolved

@@ -10,7 +10,7 @@ import numpy as np
 from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
-from residuum.data.batches import SMALL, natural_size
+from residuum.data.batches import natural_size
 from residuum.data.contract import ImageData
 from residuum.data.preprocess import whole_side
 from residuum.errors import UserError, listed
@@ -18,7 +18,7 @@ from residuum.fastest import multiply_adds_per_s
 from residuum.loading import Classifier
 from residuum.models.count import cost
 from residuum.models.spec import NetSpec
-from residuum.recipe import FEW, Recipe, Task
+from residuum.recipe import FEW, SMALL, Recipe, Task
 from residuum.settings import TrainSettings
 from residuum.weights.catalogue import find
 from residuum.weights.fetched import STARTER, fetched, starter
