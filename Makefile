@@ -15,6 +15,7 @@ torch-asked = $(if $(findstring /,$(TORCH)),$(TORCH),$(torch-named))
 TEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal --durations 15
 NETS := $(wildcard $(patsubst %,tests/test_%.py,kernels plan models shortcuts other_nets pooling winograd frozen_stem))
 TRAINING := $(wildcard $(patsubst %,tests/test_%.py,training recipes_and_optimizer study_nets study_inside study_learning))
+ENGINES := tests/test_bench.py tests/test_engines.py
 
 .PHONY: help demo docs setup test test-avx2 test-plain test-slow lint clean
 
@@ -65,8 +66,8 @@ endif
 test: .venv/installed-dev  ## run the tests
 	$(TEST)
 
-test-avx2: .venv/installed-dev  ## those of nets, kernels, training and studies as on a processor with AVX2
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(TEST) $(NETS) $(TRAINING)
+test-avx2: .venv/installed-dev  ## those of nets, kernels, training, studies and engines as on a processor with AVX2
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(TEST) $(NETS) $(TRAINING) $(ENGINES)
 
 test-plain: .venv/installed-dev  ## those of nets and training without kernels, and without a compiler
 	RESIDUUM_KERNELS=off $(TEST) $(NETS) $(TRAINING)

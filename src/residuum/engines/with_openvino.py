@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum import machine
 from residuum.choices import EnginePrecision, PrecisionWanted
 from residuum.engines.contract import Output
 from residuum.engines.described import KEY, precision_of
@@ -102,9 +103,13 @@ def save_openvino(model: Any, to: Path) -> None:
 
 
 def compiled_how(precision: EnginePrecision, threads: int) -> dict[str, Any]:
-    """Return what OpenVINO is told: one batch after the other, each by all threads."""
+    """Return what OpenVINO is told: one batch after the other, each by all threads.
+
+    Where its oneDNN is kept to AVX2, it still sees a processor with bfloat16 and ends in a fault: it is told float32.
+    """
+    kept = precision == "bfloat16" and machine.is_kept_to_avx2()
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": HINTS["float32" if kept else precision],
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
     }
