@@ -41,11 +41,9 @@ def print_published(settings: object, found: Published, json: bool) -> None:
 
 def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> None:
     """Say what had to be assumed, and print where the model is."""
-    from residuum.exchange.known import COSTLY
-
-    for assumption in imported.assumptions:
-        say(f"assumed: {assumption}")
-    if any(COSTLY in one for one in imported.assumptions):
+    for sentence in imported.assumptions:
+        say(f"assumed: {sentence}")
+    if any(one.at_risk for one in imported.assumed):
         say("a wrong guess shows on pictures whose answers are known alone: judge it on some before you use it")
     if json:
         about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}

@@ -1,6 +1,5 @@
 """The verb `import`: other people's weights become a model file with the right preprocessing and class names."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from residuum import machine
 from residuum.errors import UserError
+from residuum.exchange.assumption import Assumption
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
@@ -32,12 +32,13 @@ from residuum.runs import new_file
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written and what it rests on: a sentence for each thing that the weights did not say."""
+    """What was written and what it rests on: all that the weights did not say."""
 
     path: Path
     spec: NetSpec
     layout: str
-    assumptions: tuple[str, ...]
+    assumed: tuple[Assumption, ...]
+    """Each with the settings that tell otherwise."""
     left_out: tuple[str, ...]
     image_size: int
     """Side of the square that the net sees, in pixels."""
@@ -45,6 +46,11 @@ class Imported:
     """Whether nobody named the classes, the user, the weights or their number: they are called class 0, class 1, …"""
     parameters: int = 0
     """How many the net has; 0 of a residuum model, which is taken as it is."""
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """A sentence for each thing that is assumed, as the command says it."""
+        return tuple(one.by_flags() for one in self.assumed)
 
 
 def import_weights(settings: ImportSettings) -> Imported:
@@ -63,14 +69,14 @@ def import_weights(settings: ImportSettings) -> Imported:
         return _taken(source.own, source, settings, told)
     where = _destination(settings, source)
     told_net = NetTold(**read_off(NetTold, settings))
-    net, found, facts, said = _net_of(source, settings.prefix, Known(**told), told_net)  # type: ignore[arg-type]
+    net, found, facts, assumed = _net_of(source, settings.prefix, Known(**told), told_net)  # type: ignore[arg-type]
     spec, group = net.spec, found.group
     if source.net is not None:
         check_same(net, source.net, source.name)
     classes, shown = _classes(facts, spec, source.name), preprocessing(facts)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
     left_out, size = group.left_out, shown.image_size
-    imported = Imported(where, spec, found.layout.name, said, left_out, size, unnamed, parameters(net))
+    imported = Imported(where, spec, found.layout.name, assumed, left_out, size, unnamed, parameters(net))
     save_classifier(imported.path, net, spec, classes, shown, _provenance(imported, source))
     return imported
 
@@ -79,32 +85,27 @@ def net_of_tensors(tensors: Mapping[str, Tensor], told: ImportSettings) -> ResNe
     """Return the net that has these tensors, with what was assumed of it (UserError as `import_weights`)."""
     name = "the state dict"
     source = Source(name, "", unwrapped(tensors, Path(name)), "")
-    net, _, _, said = _net_of(
+    net, _, _, assumed = _net_of(
         source, None, Known(**read_off(Known, replace(told, classes=None))), NetTold(**read_off(NetTold, told))
     )
-    net.assumptions = tuple(_in_python(sentence) for sentence in said if set(_FLAG.findall(sentence)) <= _OF_THE_NET)
+    net.assumptions = tuple(one.in_python() for one in assumed if _OF_THE_NET.issuperset(one.settings))
     return net
 
 
-_FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
-_OF_THE_NET = {flag(field.name) for field in fields(NetTold)} | {"--stride-in", "--zero-channels"}
+_OF_THE_NET = {field.name for field in fields(NetTold)} | {"stride_in", "zero_channels"}
 """What tells otherwise of a net itself, not of the pictures that it is shown."""
-
-
-def _in_python(sentence: str) -> str:
-    """Name flags as parameters: --stride-in is stride_in."""
-    return _FLAG.sub(lambda found: found[0][2:].replace("-", "_"), sentence)
 
 
 def _net_of(
     source: Source, prefix: str | None, told: Known, told_net: NetTold
-) -> tuple[ResNet, Renamed, Known, tuple[str, ...]]:
+) -> tuple[ResNet, Renamed, Known, tuple[Assumption, ...]]:
     """The net that holds the source's weights, whose they are, what is known of its use, and all that was assumed."""
     found, heads = _found(source, prefix)
     spec, facts, guessed = _settled(found, source, told, told_net)
     net, notes = fitted(spec, found)
     group, structure = found.group, _structure(spec, source, found.layout.name, told_net)
-    return net, found, facts, (*group.said, *_ignored(group.left_out), *heads, *notes, *structure, *guessed)
+    notes = [*group.said, *_ignored(group.left_out), *heads, *notes]
+    return net, found, facts, (*map(Assumption, notes), *structure, *guessed)
 
 
 def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
@@ -166,8 +167,8 @@ def _destination(settings: ImportSettings, source: Source) -> Path:
 # --- what is settled ----------------------------------------------------------------------------
 
 
-def _settled(found: Renamed, source: Source, told: Known, told_net: NetTold) -> tuple[NetSpec, Known, list[str]]:
-    """The net, all facts about its use, and a sentence for each that was guessed."""
+def _settled(found: Renamed, source: Source, told: Known, told_net: NetTold) -> tuple[NetSpec, Known, list[Assumption]]:
+    """The net, all facts about its use, and all that was guessed of it."""
     spec, open_ = completed(infer(found), found.layout.name, told_net)
     if spec.in_channels != 3:
         what = f"the net of {source.name} takes {spec.in_channels} channels"
@@ -175,9 +176,9 @@ def _settled(found: Renamed, source: Source, told: Known, told_net: NetTold) -> 
     said = source.said if spec.num_classes else replace(source.said, classes=None)
     if said.mean is None and (colours := inner_colours(found.group)):
         said = replace(said, mean=colours[0], std=colours[1])
-    guessed = guess(found.layout.name, spec)
-    facts, sentences = settle(*_in_proportion(told, said, guessed), spec)
-    return _with_facts(spec, facts, told), facts, [*open_, *sentences]
+    layouts = guess(found.layout.name, spec)
+    facts, guessed = settle(*_in_proportion(told, said, layouts), spec)
+    return _with_facts(spec, facts, told), facts, [*open_, *guessed]
 
 
 def _in_proportion(told: Known, said: Known, guessed: Guess) -> tuple[Known, Known, Guess]:
@@ -224,19 +225,22 @@ def _ignored(names: tuple[str, ...]) -> list[str]:
     return [f"left out of what the file holds: {', '.join(names[:5])}{more}"]
 
 
-def _structure(spec: NetSpec, source: Source, layout: str, told: NetTold) -> list[str]:
+def _structure(spec: NetSpec, source: Source, layout: str, told: NetTold) -> list[Assumption]:
     """What the keys leave open about the net itself; a net that was compared with the library's own leaves nothing."""
-    said = [] if spec.num_classes else ["it has no last layer: a backbone, which gives features and knows no classes"]
+    backbone = Assumption("it has no last layer: a backbone, which gives features and knows no classes")
+    said = [] if spec.num_classes else [backbone]
     if source.net is not None or layout == RESIDUUM:
         return said
     if spec.stem == "cifar":
-        said.append("the first convolution, 3×3, has stride 1, and no pooling follows it")
+        said.append(Assumption("the first convolution, 3×3, has stride 1, and no pooling follows it"))
     if spec.shortcut == "A" and not told.shortcut:
-        said.append("no block projects: shortcuts are option A (a plain net has the same keys: --shortcut none)")
+        option = "no block projects: shortcuts are option A; a plain net, shortcut none, has the same keys"
+        said.append(Assumption(option, ("shortcut",)))
     if layout == TIMM_V2 and spec.projection_pool:
-        said.append("projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first")
+        averaged = "projections average 2×2 pixels, as in timm's resnetv2 nets with three convolutions first"
+        said.append(Assumption(averaged))
     if layout in {TORCHVISION, TIMM}:
-        said.append("nothing is blurred or dilated: such nets have the same keys")
+        said.append(Assumption("nothing is blurred or dilated: such nets have the same keys"))
     return said
 
 

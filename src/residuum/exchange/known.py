@@ -12,9 +12,9 @@ import numpy as np
 from residuum.choices import Interpolation, StrideIn, ZeroChannels
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
+from residuum.exchange.assumption import Assumption
 from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, RESIDUUM, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
 from residuum.models.spec import NetSpec
-from residuum.plain_data import flag
 
 Colour = tuple[float, float, float]
 
@@ -113,7 +113,7 @@ _LABELS = {
 }
 
 
-COSTLY = "; a wrong guess can cost tens of points, and the publisher's code or card has it"
+_COSTLY = "a wrong guess can cost tens of points, and the publisher's code or card has it"
 """How much hangs on colours and strides: see the log, "New users, a third time"."""
 
 
@@ -143,29 +143,29 @@ def _guess_of_own(spec: NetSpec) -> Guess:
     return Guess(Known(**{**own, "classes": numbered(spec.num_classes)}), why)
 
 
-def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Known, list[str]]:
+def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Known, list[Assumption]]:
     """Take each fact from the first that knows it: the user, the weights themselves, their layout.
 
-    Returns the facts, and a sentence for each that was only guessed and makes a difference for this net.
+    Returns the facts, and an assumption for each that was only guessed and makes a difference for this net.
     """
     facts: dict[str, Any] = {}
-    sentences = []
+    guesses = []
     idle = {"stride_in": spec.block == "basic", "zero_channels": spec.shortcut != "A", "classes": not spec.num_classes}
     for field in fields(Known):
         name = field.name
         sure = next((getattr(k, name) for k in (told, said) if getattr(k, name) is not None), None)
         facts[name] = getattr(guessed.facts, name) if sure is None else sure
         if sure is None and not idle.get(name):
-            sentences.append(_sentence(name, facts[name], guessed.why.get(name, "")))
-    return Known(**facts), sentences
+            guesses.append(_assumption(name, facts[name], guessed.why.get(name, "")))
+    return Known(**facts), guesses
 
 
-def _sentence(name: str, value: Any, why: str) -> str:
+def _assumption(name: str, value: Any, why: str) -> Assumption:
     if name == "classes":
-        return f"{_LABELS[name]}: {why} (--classes tells otherwise)"
+        return Assumption(f"{_LABELS[name]}: {why}", ("classes",))
     written = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    costly = COSTLY if name in {"mean", "std", "stride_in"} else ""
-    return f"{_LABELS[name]}: {written}{why and ', '}{why} ({flag(name)} tells otherwise{costly})"
+    at_risk = _COSTLY if name in {"mean", "std", "stride_in"} else ""
+    return Assumption(f"{_LABELS[name]}: {written}{why and ', '}{why}", (name,), at_risk)
 
 
 def preprocessing(facts: Known) -> Preprocessing:

@@ -8,10 +8,10 @@ from typing import Any
 
 from residuum.choices import Activation, Order, Shortcut
 from residuum.errors import UserError
+from residuum.exchange.assumption import Assumption
 from residuum.exchange.layouts import RESIDUUM
 from residuum.models.named import RESIDUAL_NETS, named
 from residuum.models.spec import NetSpec
-from residuum.plain_data import flag
 
 _OPEN = ("activation", "stride_in", "projection_pool", "halving", "first_stage_halves", "pooling", "zero_channels")
 """What leaves no trace in names and shapes, and changes answers."""
@@ -30,7 +30,7 @@ class NetTold:
     projection_pool: bool | None = None
 
 
-def completed(spec: NetSpec, layout: str, told: NetTold) -> tuple[NetSpec, list[str]]:
+def completed(spec: NetSpec, layout: str, told: NetTold) -> tuple[NetSpec, list[Assumption]]:
     """Return the net that was read off names and shapes with what they leave open, and what is assumed of that.
 
     Raises:
@@ -49,8 +49,7 @@ def completed(spec: NetSpec, layout: str, told: NetTold) -> tuple[NetSpec, list[
     left = [one for one in ("shortcut", "order", "activation", "projection_pool") if one not in given]
     as_built = f"as residuum.net builds {name}" if name else "as is usual"
     facts = ", ".join(f"{one.replace('_', ' ')} {_written(getattr(whole, one))}" for one in left)
-    flags = ", ".join(map(flag, ("model", *left)))
-    return whole, [f"what names and shapes leave open is {as_built}: {facts} ({flags} tell otherwise)"]
+    return whole, [Assumption(f"what names and shapes leave open is {as_built}: {facts}", ("model", *left))]
 
 
 def _written(value: object) -> object:
