@@ -69,6 +69,21 @@ def test_every_setting_stands_in_its_verbs_help() -> None:
         assert left_out(verb.settings, shown.getvalue()) == [], verb.name
 
 
+@pytest.mark.parametrize("heading", ["Examples:", "示例："])
+def test_each_example_of_a_help_has_its_line(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if heading != "Examples:":
+        monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
+    counts = {}
+    for verb in VERBS:
+        app.help_print(verb.name.split(), console=Console(file=(shown := io.StringIO()), width=100))
+        _, found, rest = shown.getvalue().partition(heading)
+        examples = [line.rstrip() for line in rest.partition("╭")[0].splitlines() if line.strip()]
+        assert all(re.fullmatch(rf"residuum {verb.name}( .*)?", one) for one in examples), examples
+        counts[verb.name] = len(examples) if found else 0
+    assert counts["models"] == 3
+    assert sum(counts.values()) == sum(len(re.findall(" residuum ", verb.run.__doc__ or "")) for verb in VERBS)
+
+
 def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[str]()
     monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
