@@ -8,7 +8,6 @@ from torch import Tensor
 
 from residuum import machine
 from residuum.errors import UserError
-from residuum.exchange.assumption import Assumption
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
@@ -27,6 +26,7 @@ from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
 from residuum.plain_data import flag, read_off
 from residuum.records import model as records
+from residuum.records.assumption import Assumption
 from residuum.runs import new_file
 
 
