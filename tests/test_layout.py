@@ -73,7 +73,7 @@ LADDER = {
     "recipe": {"choices"},
     "files": {"errors"},
     "machine": {"records", "version"},
-    "records": {"errors", "files", "choices", "plain_data", "settings", "recipe", "version"},
+    "records": {"errors", "files", "choices", "settings", "recipe", "version"},
     "lock": {"errors", "files", "records"},
     "apart": {"errors"},
     "runs": {"apart", "choices", "errors", "files", "lock", "records"},

@@ -14,12 +14,12 @@ from residuum import runs
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.files import short_digest
+from residuum.models.assumption import is_of
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
 from residuum.plain_data import command_line
-from residuum.records.assumption import is_of
 from residuum.records.model import About, Provenance, View, need_classes
 
 

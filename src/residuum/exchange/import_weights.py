@@ -19,6 +19,7 @@ from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
 from residuum.loading import named_anew, save_classifier
+from residuum.models.assumption import Assumption
 from residuum.models.count import parameters
 from residuum.models.file import read_model, write_model
 from residuum.models.resnet import ResNet
@@ -26,7 +27,6 @@ from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
 from residuum.plain_data import flag, read_off
 from residuum.records import model as records
-from residuum.records.assumption import Assumption
 from residuum.runs import new_file
 
 

@@ -13,8 +13,8 @@ from residuum.choices import Interpolation, StrideIn, ZeroChannels
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, RESIDUUM, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
+from residuum.models.assumption import Assumption
 from residuum.models.spec import NetSpec
-from residuum.records.assumption import Assumption
 
 Colour = tuple[float, float, float]
 

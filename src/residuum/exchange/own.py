@@ -9,9 +9,9 @@ from typing import Any
 from residuum.choices import Activation, Order, Shortcut
 from residuum.errors import UserError
 from residuum.exchange.layouts import RESIDUUM
+from residuum.models.assumption import Assumption
 from residuum.models.named import RESIDUAL_NETS, named
 from residuum.models.spec import NetSpec
-from residuum.records.assumption import Assumption
 
 _OPEN = ("activation", "stride_in", "projection_pool", "halving", "first_stage_halves", "pooling", "zero_channels")
 """What leaves no trace in names and shapes, and changes answers."""
