@@ -144,6 +144,10 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["import", "x.pth", "--std", "0.2,-0.2,0.2"], "why:  it must lie from 0.001 to 1\n  mend: three numbers"),
         (["import", "x.pth", "--mean", "0.4", "0.5"], "--mean takes 3 values, but was given 2"),
         (["import", "x.pth", "--mean", "0.4,0.5"], "--mean takes 3 values, but was given 2"),
+        (["import", "x", "--std", "1", "1", "1", "--mean", "0.4", "0.5", "0.4", "0.1"], "--mean takes fewer numbers"),
+        (["import", "x.pth", "--mean=0.4,0.5,0.4,0.1"], "0.1 is one word too many"),
+        (["lesion", "run", "data", "more"], "more is one word too many"),
+        (["predict", "run", "-"], "standard input is not read"),
         (["import", "x.pth", "--mean", "0.4", "0.5", "b"], "--mean cannot be 'b'"),
     ],
 )
