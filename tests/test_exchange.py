@@ -9,6 +9,7 @@ import datetime
 import functools
 import json
 import os
+import pickle
 import re
 import sys
 import types
@@ -33,6 +34,7 @@ from torch.nn.functional import pad
 from torchvision.models._meta import _IMAGENET_CATEGORIES
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+import residuum
 from residuum import compute
 from residuum.cli import app
 from residuum.data.open import open_data
@@ -428,6 +430,17 @@ def test_what_a_wrong_guess_costs_is_said_where_something_was_guessed(capsys: py
     given = imported(net.state_dict(), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     print_imported(ImportSettings("theirs.pth"), given, json=False)
     assert "judge it" not in capsys.readouterr().err
+    print_imported(ImportSettings("theirs.pth"), given, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert found["preprocessing"] == {
+        "image_size": 224,
+        "resize_to": 256,
+        "interpolation": "bilinear",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+    }
+    assert {"resize_to", "interpolation"} <= {*found["assumed"]}
+    assert not {"mean", "std"} & {*found["assumed"]}
 
 
 @pytest.mark.parametrize(
@@ -862,9 +875,12 @@ def test_an_index_that_cannot_be_followed_is_refused(content: Any, said: str) ->
 
 def test_averaged_weights_are_taken_and_said_so() -> None:
     raw, averaged = filled(akamaster, 0), filled(akamaster, 1)
-    done = imported({"state_dict": raw.state_dict(), "state_dict_ema": averaged.state_dict()})
+    both = {"state_dict": raw.state_dict(), "state_dict_ema": averaged.state_dict()}
+    done = imported(both)
     assert_same_answers(averaged, load(done.path).net, 16)
-    assert "state_dict_ema is taken" in done.assumptions[0]
+    assert "state_dict_ema is taken (--prefix tells otherwise)" in done.assumptions[0]
+    net = residuum.net_of({f"{name}.{key}": one for name, of in both.items() for key, one in of.items()})
+    assert net.assumptions[0].endswith("state_dict_ema is taken")
 
 
 def test_what_torch_averages_itself_is_read() -> None:
@@ -980,6 +996,32 @@ def test_a_trap_is_not_sprung() -> None:
         import_weights(ImportSettings("theirs.pth"))
     assert "builtins.getattr" in refusal.value.why
     assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("content", [{"fc.weight": [1, 2]}, {"fc.weight": Sprung()}])
+def test_a_pickle_that_torch_did_not_write_is_called_that(content: Any) -> None:
+    Path("theirs.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match="is a pickle, and not one") as refusal:
+        import_weights(ImportSettings("theirs.pkl"))
+    assert "save_file(" in refusal.value.mend
+    assert not Path("sprung").exists()
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_what_is_cut_short_is_to_be_fetched_again(legacy: bool) -> None:
+    torch.save(akamaster().state_dict(), "theirs.th", _use_new_zipfile_serialization=not legacy)
+    whole = Path("theirs.th").read_bytes()
+    Path("theirs.th").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cannot be read as a checkpoint") as refusal:
+        import_weights(ImportSettings("theirs.th"))
+    assert "fetch it again" in refusal.value.mend
+    assert "weights_only" not in str(refusal.value)
+
+
+def test_loading_a_checkpoint_names_what_brings_it_in() -> None:
+    torch.save(akamaster().state_dict(), "theirs.pt")
+    with pytest.raises(UserError, match=re.escape("residuum import theirs.pt")):
+        residuum.load("theirs.pt")
 
 
 def faulty(**changes: Tensor | None) -> dict[str, Tensor]:

@@ -85,11 +85,14 @@ def load(path: str | Path, *, backbone: bool = False) -> Classifier:
     model = read_model(file)
     if not backbone:
         need_classes(model.about, str(file))
-    about, tensors = model.about, model.preprocessing
-    mean, std = (tensors[name].numpy() for name in ("mean", "std"))
-    preprocessing = Preprocessing(**structs.asdict(about.preprocessing), mean=mean, std=std)
-    net = build_net(model, file).eval()
-    return Classifier(net, model.spec, about.classes, preprocessing, about, file, _kept(model, net, file))
+    net, about = build_net(model, file).eval(), model.about
+    return Classifier(net, model.spec, about.classes, shown_by(model), about, file, _kept(model, net, file))
+
+
+def shown_by(model: ModelFile) -> Preprocessing:
+    """Return how a model shows pictures to its net."""
+    mean, std = (model.preprocessing[name].numpy() for name in ("mean", "std"))
+    return Preprocessing(**structs.asdict(model.about.preprocessing), mean=mean, std=std)
 
 
 def _kept(model: ModelFile, net: ResNet, file: Path) -> NDArray[np.float32] | None:

@@ -14,6 +14,7 @@ from residuum.printing import print_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from residuum.data.preprocess import Preprocessing
     from residuum.exchange.export_weights import Exported
     from residuum.exchange.import_weights import Imported
     from residuum.exporting.export import ExportedModel
@@ -46,11 +47,15 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     if any(one.at_risk for one in imported.assumed):
         say("a wrong guess shows on pictures whose answers are known alone: judge it on some before you use it")
     if json:
-        about = {"layout": imported.layout, "assumptions": list(imported.assumptions)}
+        assumed = {
+            "assumptions": imported.assumptions,
+            "assumed": [name for one in imported.assumed for name in one.settings],
+        }
+        about = {"layout": imported.layout, **assumed, "preprocessing": _shown(imported.preprocessing)}
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     widths = ", ".join(map(str, imported.spec.out_channels))
-    size = f"{imported.spec.depth} layers, stages {widths} wide"
+    size = f"{imported.spec.depth} layers, stages that give {widths} channels"
     size += f", {imported.parameters:,} parameters" * bool(imported.parameters)
     print(f"net      {size}, from the layout of {imported.layout}")
     print(f"next     residuum train DATA --start {imported.path}")
@@ -64,6 +69,13 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
     print(f"next     residuum evaluate {imported.path} DATA")
     model = shlex.quote(str(imported.path))  # it knows no pictures of its own
     return print(f"         residuum bench {model} --data DATA\n         residuum export {model} --to onnx --data DATA")
+
+
+def _shown(pictures: Preprocessing) -> dict[str, Any]:
+    """Return how pictures are shown, in the terms of import's flags; no mean where it is a whole picture."""
+    mean, std = ([round(float(one) / 255, 6) for one in colour.reshape(-1)] for colour in (pictures.mean, pictures.std))
+    sizes = {"image_size": pictures.image_size, "resize_to": pictures.resize_to}
+    return {**sizes, "interpolation": pictures.interpolation, "mean": mean if len(mean) == 3 else None, "std": std}
 
 
 def print_weights(settings: object, found: list[dict[str, Any]], json: bool) -> None:

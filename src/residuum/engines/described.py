@@ -51,8 +51,8 @@ def of_model_file(file: Path) -> Described:
             named = f"likeness/{KEPT}"
             kept = opened.get_tensor(named) if named in opened.keys() else None  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        why = f"it is cut short, damaged, or no safetensors file ({error})"
-        mend = "give a run folder, or a whole copy of the file"
+        why = f"it is no safetensors file, cut short or damaged ({error})"
+        mend = f"give a run folder, or a whole copy; other people's weights come in with: residuum import {file}"
         raise UserError(f"{file} cannot be read as a model file", why, mend) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(

@@ -214,7 +214,8 @@ def _check_numbers(source: Renamed) -> None:
         if kind := _unusable(tensor, counts=name.endswith(COUNTER)):
             raise UserError(f"{source.origin}: {theirs} is {kind}", "weights are dense floating-point numbers")
         if not all_finite(tensor.float()):
-            raise UserError(f"{source.origin}: {theirs} holds numbers that are not finite", "its net gives NaN")
+            what = f"{source.origin}: {theirs} holds numbers that are not finite"
+            raise UserError(what, "its net gives NaN", "give a checkpoint from before its training went wrong")
         if name.endswith("running_var") and (tensor <= -EPSILON).any():
             raise UserError(f"{source.origin}: {theirs} holds a variance below zero", "its net gives NaN")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from residuum.errors import UserError, listed
 from residuum.exchange.opening import Opened, Place
+from residuum.models.assumption import Assumption
 
 _WITHIN = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
 """Names that torch.compile, FSDP, checkpointing and DeepSpeed put anywhere in a key."""
@@ -53,7 +54,7 @@ class Group:
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     """The file's other tensors, by the file's keys."""
     left_out: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    said: tuple[Assumption, ...] = ()
 
     def spelled(self, name: str) -> str:
         """Return the file's own key for a name of the layout, or what it would be."""
@@ -114,7 +115,7 @@ def is_projection(group: Group) -> bool:
     return bool(_PROJECTING.search(group.before)) or any(re.search(r"(?:^|\.)queue$", name) for name in group.beside)
 
 
-def _unpruned(opened: Opened) -> tuple[Opened, tuple[str, ...]]:
+def _unpruned(opened: Opened) -> tuple[Opened, tuple[Assumption, ...]]:
     """Put in place of torch.nn.utils.prune's pairs what they stand for: weight_orig times weight_mask."""
     tensors = dict(opened.tensors)
     for place in opened.tensors:
@@ -126,7 +127,7 @@ def _unpruned(opened: Opened) -> tuple[Opened, tuple[str, ...]]:
         return opened, ()
     gone = opened.tensors.keys() - tensors.keys()
     places = (*(place for place in opened.places if place not in gone), *(tensors.keys() - opened.tensors.keys()))
-    return Opened(tensors, places), ("pruned weights are taken with their masks, zeros where these are",)
+    return Opened(tensors, places), (Assumption("pruned weights are taken with their masks, zeros where these are"),)
 
 
 def _cleaned(place: Place) -> str:
@@ -160,7 +161,7 @@ def _is_numbered(before: str, names: Container[str]) -> bool:
 
 def _chosen(
     befores: list[str], places: Mapping[str, Place], opened: Opened, origin: str, wanted: str | None
-) -> tuple[str, tuple[str, ...]]:
+) -> tuple[str, tuple[Assumption, ...]]:
     """Return what stands before the net to take, and what is to be said of the choice."""
     if wanted is not None:
         begins = {one.rstrip("."): one for one in befores}
@@ -180,7 +181,8 @@ def _chosen(
     if len(different) == 1:
         return left[0], ()
     shown = ", ".join(one.rstrip(".") or "no beginning" for one in different)
-    return left[0], (f"of the sets of weights in it ({shown}), {left[0].rstrip('.') or 'the first'} is taken",)
+    taken = f"of the sets of weights in it ({shown}), {left[0].rstrip('.') or 'the first'} is taken"
+    return left[0], (Assumption(taken, ("prefix",)),)
 
 
 def _rank(before: str) -> tuple[int, int]:

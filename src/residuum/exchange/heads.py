@@ -12,6 +12,7 @@ from torch import Tensor
 
 from residuum.exchange.fit import Renamed
 from residuum.exchange.groups import Group
+from residuum.models.assumption import Assumption
 
 HEADS = ("fc", "linear", "classifier", "head", "heads", "last_linear", "output", "out", "logits", "cls")
 """What a last layer is called, itself or the nn.Sequential that holds it."""
@@ -54,7 +55,7 @@ def without_head(group: Group, head: Head, why: str) -> Group:
     """Leave a head out that gives no classes, and say why."""
     kept = {name: tensor for name, tensor in group.tensors.items() if name not in head.names}
     keys = tuple(group.spelled(name) for name in head.names)
-    return replace(group, tensors=kept, left_out=(*keys, *group.left_out), said=(*group.said, why))
+    return replace(group, tensors=kept, left_out=(*keys, *group.left_out), said=(*group.said, Assumption(why)))
 
 
 def with_head_beside(group: Group, features: int) -> Group:
@@ -81,7 +82,7 @@ def with_head_beside(group: Group, features: int) -> Group:
         tensors={**group.tensors, **{name: group.beside[key] for name, key in names.items()}},
         keys={**group.keys, **names},
         left_out=tuple(one for one in group.left_out if not _stands_for(one, names.values())),
-        said=(*group.said, f"its last layer is {module}, which stands beside the net"),
+        said=(*group.said, Assumption(f"its last layer is {module}, which stands beside the net")),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from residuum import machine
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
@@ -18,7 +19,7 @@ from residuum.exchange.own import NetTold, completed
 from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
-from residuum.loading import named_anew, save_classifier
+from residuum.loading import named_anew, save_classifier, shown_by
 from residuum.models.assumption import Assumption
 from residuum.models.count import parameters
 from residuum.models.file import read_model, write_model
@@ -40,8 +41,8 @@ class Imported:
     assumed: tuple[Assumption, ...]
     """Each with the settings that tell otherwise."""
     left_out: tuple[str, ...]
-    image_size: int
-    """Side of the square that the net sees, in pixels."""
+    preprocessing: Preprocessing
+    """How pictures must be shown to the net."""
     unnamed: bool = False
     """Whether nobody named the classes, the user, the weights or their number: they are called class 0, class 1, …"""
     parameters: int = 0
@@ -75,8 +76,7 @@ def import_weights(settings: ImportSettings) -> Imported:
         check_same(net, source.net, source.name)
     classes, shown = _classes(facts, spec, source.name), preprocessing(facts)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
-    left_out, size = group.left_out, shown.image_size
-    imported = Imported(where, spec, found.layout.name, assumed, left_out, size, unnamed, parameters(net))
+    imported = Imported(where, spec, found.layout.name, assumed, group.left_out, shown, unnamed, parameters(net))
     save_classifier(imported.path, net, spec, classes, shown, _provenance(imported, source))
     return imported
 
@@ -88,7 +88,8 @@ def net_of_tensors(tensors: Mapping[str, Tensor], told: ImportSettings) -> ResNe
     net, _, _, assumed = _net_of(
         source, None, Known(**read_off(Known, replace(told, classes=None))), NetTold(**read_off(NetTold, told))
     )
-    net.assumptions = tuple(one.in_python() for one in assumed if _OF_THE_NET.issuperset(one.settings))
+    plain = (Assumption(one.what) if one.settings == ("prefix",) else one for one in assumed)  # no parameter there
+    net.assumptions = tuple(one.in_python() for one in plain if _OF_THE_NET.issuperset(one.settings))
     return net
 
 
@@ -104,8 +105,8 @@ def _net_of(
     spec, facts, guessed = _settled(found, source, told, told_net)
     net, notes = fitted(spec, found)
     group, structure = found.group, _structure(spec, source, found.layout.name, told_net)
-    notes = [*group.said, *_ignored(group.left_out), *heads, *notes]
-    return net, found, facts, (*map(Assumption, notes), *structure, *guessed)
+    notes = [*_ignored(group.left_out), *heads, *notes]
+    return net, found, facts, (*group.said, *map(Assumption, notes), *structure, *guessed)
 
 
 def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
@@ -141,7 +142,7 @@ def _taken(own: Path, source: Source, settings: ImportSettings, told: dict[str, 
         write_model(where, named_anew(model, _classes(Known(classes=names), model.spec, source.name)))  # type: ignore[arg-type]
     else:
         write_whole(where, own.read_bytes())
-    return Imported(where, model.spec, "residuum", (), (), model.about.preprocessing.image_size)
+    return Imported(where, model.spec, "residuum", (), (), shown_by(model))
 
 
 # --- what the user says -------------------------------------------------------------------------
@@ -151,7 +152,8 @@ def _read_names(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--classes {path} cannot be read", str(error)) from error
+        mend = "give a text file with one name a line, in the order of the classes"
+        raise UserError(f"--classes {path} cannot be read", str(error), mend) from error
     names = tuple(line.strip() for line in lines if line.strip())
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})

@@ -24,6 +24,11 @@ DEEPEST = 8
 MOST_TYPES = 100
 """Types that a refused file is asked for, one after another."""
 
+MAGIC = b"\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"
+"""What torch.save began files with before they were archives."""
+_SAVED = 'safetensors.torch.save_file({}, "weights.safetensors")'
+_AGAIN = "fetch it again, or give another file"
+
 Place = tuple[str, ...]
 """The keys of the tables that lead to something, outermost first."""
 
@@ -55,7 +60,7 @@ def open_file(path: Path) -> Opened:
         return unwrapped(_load(path), path)
     if not is_safetensors(path):
         why = "it is neither safetensors nor written by torch.save, or it is cut short"
-        raise UserError(f"{path} cannot be read as weights", why, "fetch it again, or give another file")
+        raise UserError(f"{path} cannot be read as weights", why, _AGAIN)
     try:
         tensors, metadata = read_tensors(path)
     except UserError as error:
@@ -100,12 +105,28 @@ def _load(path: Path) -> Any:
                 f"{path} asks to run code when it is opened",
                 "it is a pickle that wants " + ", ".join(wanted),
                 "only tensors and plain data are read. Where you trust it, load it yourself and save the tensors "
-                f'alone: safetensors.torch.save_file({_in_python(content)}, "weights.safetensors")',
+                f"alone: {_SAVED.format(_in_python(content))}",
             ) from error
-        cause = str(error).strip().split("\n")[0][:200] or type(error).__name__
+        if (start := _start(path)).startswith(b"\x80") and MAGIC not in start:
+            raise UserError(
+                f"{path} is a pickle, and not one that torch.save wrote",
+                "it could run code when it is opened, so it is not read",
+                f"where you trust it, load it yourself and save the tensors alone: {_SAVED.format('TENSORS')}",
+            ) from error
         raise UserError(
-            f"{path} cannot be read as a checkpoint", f"it is damaged or of another kind ({cause})"
+            f"{path} cannot be read as a checkpoint", f"it is damaged or of another kind ({_cause(error)})", _AGAIN
         ) from error
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _cause(error: Exception) -> str:
+    """Return the first sentence of what torch found, without its advice to read the file unsafely."""
+    found = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0].partition(". ")[0]
+    return found[:200] or type(error).__name__
 
 
 def _read(path: Path, *more: str) -> Any:
