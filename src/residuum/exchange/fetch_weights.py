@@ -80,7 +80,7 @@ def _kept(wanted: Weights, got: _Got) -> Fetched:
             sha256=got.sha256,
             checked=got.checked,
             licence=got.licence,
-            multiply_adds=cost(imported.spec, imported.preprocessing.image_size)["multiply_adds"],
+            multiply_adds=cost(imported.spec, imported.image_size)["multiply_adds"],
             date=machine.environment().date,
         )
         unfinished.replace(target)

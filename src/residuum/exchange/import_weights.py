@@ -49,6 +49,11 @@ class Imported:
     """How many the net has; 0 of a residuum model, which is taken as it is."""
 
     @property
+    def image_size(self) -> int:
+        """Side of the square that the net sees, in pixels."""
+        return self.preprocessing.image_size
+
+    @property
     def assumptions(self) -> tuple[str, ...]:
         """A sentence for each thing that is assumed, as the command says it."""
         return tuple(one.by_flags() for one in self.assumed)
