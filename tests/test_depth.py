@@ -64,6 +64,14 @@ GROWABLE: list[dict[str, object]] = [
 ]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _each_net_is_timed_once_a_turn() -> Iterator[None]:
+    """No test here judges a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.depth.latency.TURN", 0.0)
+        yield
+
+
 def tiny(blocks: tuple[int, ...] = (2, 2), **choices: object) -> NetSpec:
     net = {
         "stem": "cifar",
