@@ -76,10 +76,10 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
     libraries = "import cyclopts, rich.console, rich.table"  # what a command line of this kind costs anyway
     seconds: dict[str, list[float]] = {code: [], libraries: []}
     for _ in range(3):
-        for program in seconds:
+        for program, cost in seconds.items():
             before = processor_seconds()
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-            seconds[program].append(processor_seconds() - before)
+            cost.append(processor_seconds() - before)
             assert done.returncode == 0, "a heavy package was imported for --help"
             assert program != code or "train" in done.stdout
         if min(seconds[code]) < 2 * min(seconds[libraries]):  # half of what is allowed: no need to look again
