@@ -187,6 +187,7 @@ def every_sixth_digit() -> Iterator[None]:
         patch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
         patch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
         patch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
+        patch.setattr("residuum.evaluation.heat_maps.BATCH", 2)
         for function in remembered:
             function.cache_clear()
         yield

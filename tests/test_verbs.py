@@ -328,6 +328,7 @@ def snippet(page: str) -> str:
     return str(code)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_comments = [re.sub(" *#.*", "", snippet(page)) for page in ("README.md", "README.zh.md")]
     assert without_comments[0] == without_comments[1]
