@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -511,6 +513,13 @@ def test_blocks_cost_what_the_net_costs_more_with_them() -> None:
         more, less = cost(spec, 9), cost(replace(spec, blocks=fewer), 9)
         assert costs[name] == {key: more[key] - less[key] for key in ("parameters", "multiply_adds")}
     assert list(costs) == [name for name, _ in ResNet(spec).blocks()]
+
+
+@pytest.mark.usefixtures("warm_python")
+def test_what_blocks_cost_is_counted_without_torchs_compiler() -> None:
+    code = "import sys\nfrom residuum.depth.lesion import block_costs\nfrom residuum.models.named import named\n"
+    code += "block_costs(named('resnet20'), 32)\nassert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_latencies_are_there_for_every_net_and_batch() -> None:
