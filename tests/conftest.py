@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -165,8 +166,15 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of the built-in digits every sixth, for studies that are asked only for what holds of any pictures.
+def few_digits() -> Iterator[None]:
+    """Of the built-in digits every sixth, for studies that are asked only for what holds of any pictures."""
+    with every_sixth_digit():
+        yield
+
+
+@contextmanager
+def every_sixth_digit() -> Iterator[None]:
+    """As few_digits, for fixtures of a whole file.
 
     Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
     """
@@ -174,12 +182,14 @@ def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from residuum.dispatch import job
 
     remembered = job.open_pictures_of, job._fingerprint
-    monkeypatch.setattr(digits, "_rows", digits._rows()[::6].copy)
-    monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
-    monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
-    monkeypatch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
-    for function in remembered:
-        function.cache_clear()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_rows", digits._rows()[::6].copy)
+        patch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
+        patch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+        patch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
+        patch.setattr("residuum.evaluation.heat_maps.BATCH", 2)
+        for function in remembered:
+            function.cache_clear()
+        yield
     for function in remembered:
         function.cache_clear()

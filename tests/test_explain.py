@@ -5,7 +5,7 @@ import copy
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,18 @@ from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
+from residuum.training.head import STRENGTHS
 
 ORDERS = ["original", "preactivation", "relu-before-addition"]
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _heads_are_fitted_at_few_strengths() -> Iterator[None]:
+    """What a head is worth is not asked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.training.head.STRENGTHS", STRENGTHS[::4])
+        yield
 
 
 def small(**choices: Any) -> ResNet:
