@@ -213,7 +213,7 @@ LIBRARY_NETS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "resnet50": (VISION.resnet50, "torchvision"),
     "resnext50_32x4d": (VISION.resnext50_32x4d, "torchvision"),
     "wide_resnet50_2": (VISION.wide_resnet50_2, "torchvision"),
-    "width_per_group 80": (lambda: VISION.ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=80), "torchvision"),
+    "width_per_group 24": (lambda: VISION.ResNet(Bottleneck, [3, 4, 6, 3], width_per_group=24), "torchvision"),
     "resnet50d": (partial(timm_net, "resnet50d"), "timm"),
     "seresnet50": (partial(timm_net, "seresnet50"), "timm"),
     "resnetv2_50": (partial(timm_net, "resnetv2_50"), "timm's resnetv2"),
@@ -226,7 +226,7 @@ SHORT_NETS: dict[str, Callable[[], nn.Module]] = {
     "resnet18": lambda: VISION.ResNet(BasicBlock, SHORT),
     "resnet50": lambda: VISION.ResNet(Bottleneck, SHORT),
     "resnext50_32x4d": lambda: VISION.ResNet(Bottleneck, SHORT, groups=32, width_per_group=4),
-    "width_per_group 80": lambda: VISION.ResNet(Bottleneck, SHORT, width_per_group=80),
+    "width_per_group 24": lambda: VISION.ResNet(Bottleneck, SHORT, width_per_group=24),
     **{
         name: partial(timm_net, name, layers=SHORT, **narrow)
         for name, narrow in {
@@ -417,7 +417,7 @@ def test_a_single_file_of_transformers_needs_more_assumptions() -> None:
 
 
 def test_what_a_wrong_guess_costs_is_said_where_something_was_guessed(capsys: pytest.CaptureFixture[str]) -> None:
-    net = filled(lambda: VISION.resnet18(num_classes=4))
+    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4))
     guessed = imported(net.state_dict())
     print_imported(ImportSettings("theirs.pth"), guessed, json=False)
     told = capsys.readouterr().err
@@ -1328,7 +1328,7 @@ def test_an_export_never_writes_over_the_model() -> None:
     done = imported(filled(akamaster).state_dict())
     with pytest.raises(UserError, match="no such net"):
         export_weights(ExportWeightsSettings(str(done.path)))
-    save_file(filled(lambda: VISION.resnet18(num_classes=2)).state_dict(), "net.safetensors")
+    save_file(filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=2)).state_dict(), "net.safetensors")
     path = import_weights(ImportSettings("net.safetensors", out="m.safetensors")).path
     before = path.read_bytes()
     for out in (str(path), "net.safetensors"):

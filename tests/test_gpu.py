@@ -199,7 +199,7 @@ def test_the_papers_warm_up_ends_at_the_same_step(tmp_path: Path) -> None:
     recipe = replace(recipe, schedule=replace(recipe.schedule, warm_until_error=0.93))
 
     def rates(steps: Steps, *, reading: bool) -> list[float]:
-        job = job_of(tmp_path, given=recipe)
+        job = job_of(tmp_path, given=recipe, widths=(4, 8, 8))
         plan = TrainingPlan(3, len(job.loader.split), recipe.batch_size, 0, 56)
         return [rate for rate, read in steps(job, State(), plan) if not reading or read() > 0]
 
