@@ -224,9 +224,9 @@ LIBRARY_NETS: dict[str, tuple[Callable[..., nn.Module], str]] = {
 }
 SHORT_NETS: dict[str, Callable[[], nn.Module]] = {
     "resnet18": lambda: VISION.ResNet(BasicBlock, SHORT),
-    "resnet50": lambda: VISION.ResNet(Bottleneck, SHORT),
-    "resnext50_32x4d": lambda: VISION.ResNet(Bottleneck, SHORT, groups=32, width_per_group=4),
-    "width_per_group 24": lambda: VISION.ResNet(Bottleneck, SHORT, width_per_group=24),
+    "resnet50": lambda: VISION.ResNet(Bottleneck, SHORT, 11),
+    "resnext50_32x4d": lambda: VISION.ResNet(Bottleneck, SHORT, 11, groups=32, width_per_group=4),
+    "width_per_group 24": lambda: VISION.ResNet(Bottleneck, SHORT, 11, width_per_group=24),
     **{
         name: partial(timm_net, name, layers=SHORT, **narrow)
         for name, narrow in {
@@ -339,7 +339,8 @@ def open_imagenet_preprocessing() -> Any:
 
 
 def test_what_is_known_of_torchvision_and_timm(exchange: Exchange) -> None:
-    how = load(exchange.imported.path).preprocessing
+    classifier = load(exchange.imported.path)
+    how = classifier.preprocessing
     second = exchange.name.startswith("resnetv2")
     mean, std = ((0.5,) * 3, (0.5,) * 3) if second else (IMAGENET_MEAN, IMAGENET_STD)
     np.testing.assert_allclose(how.mean, np.array(mean) * 255, rtol=1e-6)
@@ -353,7 +354,7 @@ def test_what_is_known_of_torchvision_and_timm(exchange: Exchange) -> None:
     assert "--zero-channels" not in said
     if exchange.name == "resnet18":
         assert "V2 weights take 232" in said
-        assert load(exchange.imported.path).classes == tuple(_IMAGENET_CATEGORIES)
+        assert classifier.classes == tuple(_IMAGENET_CATEGORIES)
 
 
 # --- transformers -------------------------------------------------------------------------------

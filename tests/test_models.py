@@ -88,9 +88,11 @@ def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
     # the two deepest with branches of a quarter of the width: blocks, strides and names are the same, weights fewer
-    is_deepest = depth > 50
-    narrow = {"width_per_group": 16} if is_deepest else {}
-    narrower: dict[str, Any] = {"widths": (16, 32, 64, 128), "bottleneck_factor": 16} if is_deepest else {}
+    narrow: dict[str, Any] = {}
+    narrower: dict[str, Any] = {}
+    if depth > 50:
+        narrow = {"width_per_group": 16}
+        narrower = {"widths": (16, 32, 64, 128), "bottleneck_factor": 16, "stem_width": 64}
     with torch.device("meta"):  # nothing need be initialised twice
         theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7, **narrow).double().eval()
         ours = ResNet(replace(named(f"resnet{depth}", 7), **narrower)).double().eval()
