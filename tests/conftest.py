@@ -168,15 +168,17 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Of the built-in digits every sixth, for studies that are asked only for what holds of any pictures.
 
-    Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
+    Intervals are from a tenth of the resamples, and few mistakes are kept and have heat maps: no study reads them.
     """
     from residuum.data import digits
     from residuum.dispatch import job
+    from residuum.evaluation.mistakes import most_confident_mistakes
 
     remembered = job.open_pictures_of, job._fingerprint
     monkeypatch.setattr(digits, "_rows", digits._rows()[::6].copy)
     monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
     monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+    monkeypatch.setitem(most_confident_mistakes.__kwdefaults__, "limit", 3)
     monkeypatch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
     for function in remembered:
         function.cache_clear()

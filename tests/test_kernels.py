@@ -367,6 +367,18 @@ def test_it_is_compiled_once(run_with: RunWith, tmp_path: Path, monkeypatch: pyt
 
 
 @compiled
+def test_the_compiler_is_asked_once_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever chooses how to compute asks whether all is compiled: a process was started each time."""
+    assert build.is_compiled()
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("subprocess.run", started)
+    assert build.is_compiled()
+
+
+@compiled
 def test_one_pool_of_threads_is_shared_with_torch() -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():
