@@ -2,8 +2,10 @@
 
 import atexit
 import gc
+import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +27,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
 
 gc.disable()  # while the tests are collected: what is imported stays
+NUMBERS = itertools.count()
 KERNELS = machine.cache_folder() / "kernels"  # this user's own, kept from one run of the tests to the next
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -87,6 +90,15 @@ def _no_stack_is_noted_for_cards_that_are_not_here(patch: pytest.MonkeyPatch) ->
     for kind in (torch.cuda, torch.xpu):
         if not kind.is_available():
             patch.setattr(kind, "manual_seed_all", lambda _seed: None)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytest's own looks among thousands for a free number, and turns a link to the newest: a millisecond and more."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}-{next(NUMBERS)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture(autouse=True)

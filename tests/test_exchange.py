@@ -1212,7 +1212,7 @@ def test_a_network_fault_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_name_of_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     timm = pytest.importorskip("timm")
     create = timm.create_model
-    net = filled(lambda: create("resnet18.a1_in1k"))
+    net = filled(lambda: create("resnet18.a1_in1k", channels=(16, 32, 64, 128)))
 
     def fetch(name: str, *, pretrained: bool) -> nn.Module:
         assert (name, pretrained) == ("resnet18.a1_in1k", True)
@@ -1231,7 +1231,7 @@ def test_a_net_that_blurs_before_it_strides_is_found_out(monkeypatch: pytest.Mon
     """Its keys are those of a net without blur: only its answers tell."""
     timm = pytest.importorskip("timm")
     create = timm.create_model
-    net = filled(lambda: create("resnet18", aa_layer=nn.AvgPool2d))
+    net = filled(lambda: create("resnet18", aa_layer=nn.AvgPool2d, channels=(16, 32, 64, 128)))
     monkeypatch.setattr(timm, "create_model", lambda *_args, **_options: net)
     with pytest.raises(UserError, match="computes something else"):
         import_weights(ImportSettings("timm:resnet18.blurred"))
