@@ -77,7 +77,9 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Build a net and give every tensor a value that shows: nothing stays at 0 or 1."""
-    with torch.device("meta"):
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        for name in ("kaiming_normal_", "kaiming_uniform_"):  # there is nothing to draw into, and to call it takes long
+            patch.setattr(torch.nn.init, name, lambda weight, *_, **__: weight)
         net = build()
     net.to_empty(device="cpu")
     uniforms = torch.Generator().manual_seed(seed)
@@ -270,6 +272,7 @@ def test_a_whole_library_net_computes_here_what_it_computes_there(name: str, tmp
     assert_same_answers(exchange.theirs, classifier.net)
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", LIKE_OURS)
 def test_a_library_net_is_known_by_its_keys_and_shapes(name: str) -> None:
     with torch.device("meta"):
@@ -1270,6 +1273,7 @@ VARIANTS: dict[str, NetSpec] = {
 }
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 @pytest.mark.parametrize("name", [*IMAGENET_LIKE, *VARIANTS])
 def test_every_net_is_built_by_the_library_or_refused_with_the_reason(name: str, library: str) -> None:
