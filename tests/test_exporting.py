@@ -40,6 +40,7 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import Stopped, UserError
+from residuum.evaluation.likeness import directions
 from residuum.exporting import export as exporting
 from residuum.exporting import real_pictures
 from residuum.exporting.export import ExportedModel, export
@@ -71,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic", "mirrored")
     net = ResNet(replace(SPEC, num_classes=3)).eval()
     like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
-    rows = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
+    rows = directions(np.random.default_rng(0).normal(size=(7, 32)))
     loading.save_classifier(path, net, net.spec, CLASSES, how, like, rows)
     return path
 
@@ -214,6 +215,32 @@ def test_the_python_beside_an_export_uses_it(
     mine = own(model, pictures / "2.png")[0]
     assert first.endswith(f"%  {CLASSES[int(mine.argmax())]}")
     assert abs(float(first.split("%")[0]) - 100 * mine.max()) < 0.6
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_python_beside_an_export_is_as_unsure_as_the_run(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    picture, script = str(pictures / "2.png"), exported[to].path / f"use_{to}.py"
+    (answer,) = residuum.load(model, engine="torch", threads=1).predict([picture])
+    assert answer.distance is not None
+    monkeypatch.setattr(sys, "argv", ["use", picture])
+    told = json.loads
+    for limit, unsure in ((answer.distance * 0.9, True), (answer.distance * 1.1, False)):
+        likeness = {"likeness": {"neighbours": 2, "threshold": limit}}
+        monkeypatch.setattr(json, "loads", lambda text, likeness=likeness: {**told(text), **likeness})
+        runpy.run_path(str(script))
+        assert ("unsure" in capfd.readouterr().out) is unsure
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_python_beside_an_export_says_what_it_wants(to: ExportTarget, exported: dict[str, ExportedModel]) -> None:
+    script = [sys.executable, exported[to].path / f"use_{to}.py"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"python use_{to}.py PICTURE" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_code_on_the_page_uses_an_export(
