@@ -209,7 +209,32 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(case: str, client: T
 
 def test_another_method_is_refused_with_those_that_go(client: TestClient) -> None:
     response = client.get("/v1/predict")
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["allow"], response.json()["why"]) == (405, "POST", "it takes POST")
+
+
+def as_curl_sends(content: bytes) -> bytes:
+    """What `curl -d @FILE` makes of a file: no line breaks, and of each line what is before a zero."""
+    return b"".join(line.partition(b"\0")[0].replace(b"\r", b"") for line in content.split(b"\n"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_what_curl_made_of_a_picture_is_told_from_one_that_is_broken(kind: str, client: TestClient) -> None:
+    file, luck = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(luck.integers(0, 256, (64, 64, 3), np.uint8)).save(file, kind)
+    whole = file.getvalue()
+    for content, named in ((as_curl_sends(whole), True), (whole[:60], False), (b"<html>", False), (b"", False)):
+        response = client.post("/v1/predict", **png(content))
+        assert response.status_code == 422
+        assert ("leaves out line breaks" in response.json()["mend"]) is named
+
+
+def test_who_asks_in_the_wrong_place_or_way_is_told_how(client: TestClient) -> None:
+    """As `curl -d` does without a header, and a browser."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    refused = client.post("/v1/predict", content=b"x", headers=form)
+    assert (refused.status_code, "--data-binary @FILE" in refused.json()["mend"]) == (415, True)
+    lost = client.get("/predict").json()
+    assert (lost["what"], "POST /v1/predict" in lost["why"]) == ("there is no /predict here", True)
 
 
 async def ask(service: Service, pause: float, **headers: str) -> list[dict[str, Any]]:
