@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from small_start import coloured_noise, small_model
 
+from residuum.choices import Interpolation
+from residuum.data.decode import decode, evaluation_view
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.outward_settings import ServeSettings
+from residuum.records.model import View
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "jsonschema_rs"):
     pytest.importorskip(package, reason="needs the extra serve, and schemathesis")
@@ -123,16 +126,39 @@ def test_blocks_are_switched_off_and_what_the_net_saw_can_be_sent_again(client: 
     assert [one["name"] for one in model["blocks"]] == [one["block"] for one in whole["after"]]
 
 
+def with_data(source: str, classes: Sequence[str], view: View) -> Any:
+    about = SimpleNamespace(data=SimpleNamespace(source=source), settings=None)
+    return SimpleNamespace(about=about, classes=tuple(classes), model=SimpleNamespace(view=view))
+
+
 def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone() -> None:
     def model(source: str) -> Any:
-        about = SimpleNamespace(data=SimpleNamespace(source=source), settings=None)
-        view = SimpleNamespace(greys=None)
-        return SimpleNamespace(about=about, classes=tuple("0123456789"), model=SimpleNamespace(view=view))
+        return with_data(source, "0123456789", View(image_size=8, resize_to=8))
 
     found = examples_of(model("digits"), 8)
     assert [one.name for one in found] == list("01234567")
     assert all(Image.open(io.BytesIO(one.content)).size == (8, 8) for one in found)
     assert examples_of(model("/nowhere"), 8) == ()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_net_sees_of_an_example_what_it_sees_of_the_file(interpolation: Interpolation, tmp_path: Path) -> None:
+    """Of a photograph: large, no square, upright by its note alone."""
+    luck, turned = np.random.default_rng(5), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        noise = Image.fromarray(luck.integers(0, 256, (61, 83, 3), np.uint8)).resize((830, 610))
+        noise.save(tmp_path / name / "0.jpg", exif=turned)
+    view = View(image_size=21, resize_to=24, interpolation=interpolation)
+    found = examples_of(with_data(str(tmp_path), CLASSES, view), 3)
+    assert [one.name for one in found] == list(CLASSES)
+    for one in found:
+        seen, file = (
+            evaluation_view(decode(content, ""), 21, 24, interpolation)
+            for content in (one.content, (tmp_path / one.name / "0.jpg").read_bytes())
+        )
+        np.testing.assert_array_equal(seen, file)
 
 
 def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, service: Service, picture: bytes) -> None:

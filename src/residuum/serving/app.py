@@ -234,8 +234,7 @@ async def _example(request: Request) -> Response:
     number = request.path_params["number"]
     if number >= len(served.examples):
         raise Refusal(404, "there is no such example", f"there are {len(served.examples)}", "GET /v1/models")
-    one = served.examples[number]
-    return Response(one.content, media_type=one.kind)
+    return Response(served.examples[number].content, media_type="image/png")
 
 
 async def _healthy(_: Request) -> Response:
