@@ -45,7 +45,7 @@ from residuum.exporting import export as exporting
 from residuum.exporting import real_pictures
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
-from residuum.exporting.real_pictures import RealPictures, by_size, decoded
+from residuum.exporting.real_pictures import RealPictures, by_size, decoded, open_pictures
 from residuum.lock import only_holder
 from residuum.models.resnet import ResNet
 from residuum.outward_printing import print_export
@@ -355,6 +355,33 @@ def served_folder(folder: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["folders of other classes", "no folders"])
+def test_pictures_that_no_class_of_the_model_has_are_compared_without_accuracy(
+    kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly from all of them: the first would be of one class alone."""
+    luck = np.random.default_rng(2)
+    for name, shade in (("cat", 0), ("dog", 200)):
+        for number in range(6):
+            file = tmp_path / "photos" / (f"{name}/{number}.png" if "of other" in kind else f"{name}{number}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(luck.integers(shade, shade + 50, (30, 30, 3), np.uint8)).save(file)
+    told, compute = list[str](), choose_compute("cpu", "float32", threads=1)
+    monkeypatch.setattr(real_pictures, "say", told.append)
+    found = open_pictures(loading.load(model), compute, tmp_path / "photos", 4, 4, "export")
+    assert ["no accuracy is told" in one for one in told] == [True] * ("of other" in kind)
+    assert (found.where, found.labels) == ("4 pictures in photos", None)
+    names = [[part.name(row)[-9:] for row in range(4)] for part in (found.judged, found.calibration)]
+    assert not set(names[0]) & set(names[1])
+    assert [sum("dog" in name for name in some) for some in names] == [2, 2]
+
+
+def test_data_that_lie_in_no_folder_want_classes_of_the_model(model: Path) -> None:
+    compute = choose_compute("cpu", "float32", threads=1)
+    with pytest.raises(UserError, match="does not know all classes of digits"):
+        open_pictures(loading.load(model), compute, "digits", 4, 0, "export")
 
 
 # --- what is refused ------------------------------------------------------------------------------
