@@ -276,6 +276,8 @@ def test_who_asks_in_the_wrong_place_or_way_is_told_how(client: TestClient) -> N
     form = {"content-type": "application/x-www-form-urlencoded"}
     refused = client.post("/v1/predict", content=b"x", headers=form)
     assert (refused.status_code, "--data-binary @FILE" in refused.json()["mend"]) == (415, True)
+    two = client.post("/v1/predict", files=[("picture", b"x"), ("picture", b"y")])
+    assert (two.status_code, "one picture a request" in two.json()["mend"]) == (422, True)
     lost = client.get("/predict").json()
     assert (lost["what"], "POST /v1/predict" in lost["why"]) == ("there is no /predict here", True)
 

@@ -20,8 +20,8 @@ HELD = 256 * MEGABYTE
 LOST = frozenset(b"\0\r\n")
 """Bytes that `curl -d` leaves out; every picture has some."""
 _HOW = (
-    "send the picture itself as image/jpeg or image/png (curl -H 'Content-Type: image/jpeg' --data-binary @FILE), or a "
-    f"form with a file {FIELD!r} (curl -F {FIELD}=@FILE)"
+    "send one picture a request: itself as image/jpeg or image/png (curl -H 'Content-Type: image/jpeg' --data-binary "
+    f"@FILE), or in a form as the file {FIELD!r} (curl -F {FIELD}=@FILE)"
 )
 
 
