@@ -181,7 +181,7 @@ def test_numbers_that_change_answers_are_chosen_only_where_they_are_allowed(
         said = capsys.readouterr().out.splitlines()
         assert said[-1] == last
         assert "bound    answers that must stay: 98.0% in bfloat16; 0.5% of accuracy may go" in said
-    assert "before   torch in bfloat16" in said
+    assert "before   torch in bfloat16, taken back without --allow bfloat16" in said
 
 
 def test_what_was_chosen_is_forgotten(

@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from residuum.choices import Order, Shortcut
+from residuum.choices import Order, Shortcut, Stem
 from residuum.compute import Compute
 from residuum.errors import UserError
 from residuum.kernels import build
@@ -25,7 +25,9 @@ from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
 from residuum.records.model import About, View
-from residuum.settings import ModelsSettings
+from residuum.settings import ModelsSettings, TrainSettings
+from residuum.training import way as chosen_way
+from residuum.training.resolve import resolve
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
@@ -675,3 +677,20 @@ def test_the_whitening_stem_makes_neighbouring_pixels_independent() -> None:
     assert (variances < 1.01).all()
     torch.testing.assert_close(conv.weight[kept : 2 * kept], -conv.weight[:kept])
     assert not conv.weight[2 * kept :].any()
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "stem", "little"),
+    [
+        ("resnet18", 8, None, True), ("resnet50d", 30, None, True), ("preresnet18", 32, None, True),
+        ("resnet18", 64, None, False), ("resnet20", 8, None, False), ("resnet18", 8, "cifar", False),
+    ],
+)  # fmt: skip
+def test_a_stem_that_leaves_little_of_small_pictures_is_said(
+    model: str, side: int, stem: Stem | None, little: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    monkeypatch.setattr(chosen_way, "say", told.append)
+    spec = resolve(TrainSettings("digits", model=model, image_size=side, stem=stem), looking=False).spec
+    left = ResNet(spec).stem(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
+    assert [f"of pictures of {side} px it leaves {left}×{left} places" in one for one in told] == [True] * little

@@ -177,7 +177,8 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     if found.stays:
         yield f"stays    {used.called}, as before: {found.stays}"
     if found.before and found.before != used.way:
-        yield f"before   {' in '.join(found.before)}"
+        taken_back = f", taken back without --allow {found.before[1]}" * (found.before[1] not in allowed)
+        yield f"before   {' in '.join(found.before)}{taken_back}"
     if (found.waited or 0) > BUSY:
         yield f"busy     others were computing, threads waited {found.waited:.0%} of the time: try anew when quiet"
     faster = next((one for one in able if one.precision not in allowed and 2 * one.won([used]) > rounds), None)

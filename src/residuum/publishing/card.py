@@ -25,6 +25,7 @@ from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
 from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure
 from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
+from residuum.version import NAME
 
 CARD = "README.md"
 MOST_CLASSES = 50
@@ -84,6 +85,7 @@ def card(of: Subject, licence: str | None = None, repository: str = "") -> str:
         name=of.name,
         summary=_summary(of),
         facts=_facts(of),
+        package=NAME,
         use=_use(of, repository),
         judged=judgements(of),
         measures=_measures,

@@ -39,6 +39,7 @@ from residuum.training.way import (
     is_few_photographs,
     own_side,
     refuse_lone_pictures,
+    say_if_little_is_left,
     say_if_long,
 )
 from residuum.weights.fetched import start_file
@@ -124,6 +125,8 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
         spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
+    if start is None:
+        say_if_little_is_left(spec, image_size)
     say_if_long(task, spec, recipe, compute)
     return Resolved(
         settings=replace(
