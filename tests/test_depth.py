@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from made_up_machine import measured_as
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -764,7 +765,9 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
 
 
 def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is asked by several views has one accuracy on the same pictures, whoever asks."""
+    """A model that is asked by several views has one accuracy on the same pictures, whoever asks, in whatever numbers
+    this machine is fastest."""
+    monkeypatch.setattr("residuum.compute.fastest", lambda **_: measured_as(1, bfloat16=0.1))
     monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
     monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
     model, own = tmp_path / "halved.safetensors", made.data("digits", fingerprint(digits()))
@@ -774,7 +777,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
     asked = EvaluateSettings(str(model), split="validation", device="cpu", threads=1)
     expected, alone = evaluate(asked), evaluate(replace(asked, views=("single",)))
     assert expected.loss != alone.loss
-    how: dict[str, Any] = {"device": "cpu", "threads": 1, "precision": "float32"}
+    how: dict[str, Any] = {"device": "cpu", "threads": 1}
     out = lesion(LesionSettings(str(model), out=str(tmp_path / "lesion"), **how))
     lesioned = json.loads((out / "lesion.json").read_text())
     out = trim(TrimSettings(str(model), out=str(tmp_path / "trim"), random=1, keep=1.0, **how))
@@ -784,6 +787,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
         assert found["data"]["images"] == expected.images
         assert whole["accuracy"] == expected.top1.value
         assert whole["loss"] == pytest.approx(expected.loss, abs=1e-6)
+    assert "cpu, bfloat16, " in trimmed["latency_protocol"]
     told = load(out).about.metrics
     assert told is not None
     assert (told.protocol, told.top1) == (expected.protocol, expected.top1)
