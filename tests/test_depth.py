@@ -921,6 +921,23 @@ def test_what_was_measured_outlives_an_interruption(
     assert found["curve"][1]["latency_ms"] is None
 
 
+@pytest.mark.parametrize(("target", "decides"), [({"keep": 0.75}, False), ({"speedup": 1.0}, True)])
+def test_times_are_said_to_decide_only_where_they_do(
+    model: Path,
+    tmp_path: Path,
+    target: dict[str, float],
+    decides: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.machine.share_waited", lambda *_: 0.3)
+    trim(trim_settings(model, tmp_path / "out", random=0, images=10, **target))
+    said = capsys.readouterr().err
+    assert "these times may mislead" in said
+    assert ("the choice" in said) == decides
+
+
 def test_repair_trains_the_cut_net_on_the_other_pictures(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

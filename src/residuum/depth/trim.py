@@ -99,7 +99,7 @@ def trim(settings: TrimSettings) -> Path:
     say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} to {MOST_ROUNDS} rounds, as 30 s allow")
     began, waited = time.perf_counter(), machine.seconds_waited()
     figures, how = latencies(work.net, deleted, work.image_size, work.searching)
-    share = say_if_busy("trim", began, waited)
+    share = say_if_busy("trim", began, waited, deciding="speedup" in target)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how, share_waited=share)
     removed, why = choose(target, record.curve)
