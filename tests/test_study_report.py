@@ -629,6 +629,40 @@ def whiskers(tree: ElementTree.Element) -> list[ElementTree.Element]:
     return [part for part in tree.iter() if part.get("class") == "whisker c0"]
 
 
+# --- charts side by side ------------------------------------------------------------------------
+
+
+def y_ticks(drawing: ElementTree.Element) -> list[str]:
+    return [part.text or "" for part in of_class(drawing, "tick") if part.get("text-anchor") == "end"]
+
+
+def rising(title: str, low: float, high: float, y: str = "error, %") -> Lines:
+    return Lines(title, "passes", y, (Line("net", ((1.0, low), (2.0, high))),))
+
+
+def test_charts_of_one_quantity_share_an_axis_where_each_keeps_a_third_of_it() -> None:
+    plain, residual, narrow = rising("plain", 50, 86), rising("residual", 43, 66), rising("narrow", 50, 51)
+
+    def ticks(chart: Lines, *beside: Lines) -> list[str]:
+        return y_ticks(ElementTree.fromstring(picture(chart, beside).drawing))
+
+    assert ticks(plain) != ticks(residual)
+    assert ticks(plain, residual) == ticks(residual, plain)
+    assert ticks(plain, narrow) == ticks(plain)
+    assert ticks(plain, rising("loss", 43, 66, "loss, nats")) == ticks(plain)
+
+
+def test_single_points_are_no_lines() -> None:
+    once = Lines("it", "passes", "error, %", (Line("net", ((1.0, 5.0),), (((1.0, 4.0),), ((1.0, 6.0),))),))
+    assert picture(once).note == ""
+    assert "faint ones" in picture(lines_with_two_passes()).note
+
+
+def lines_with_two_passes() -> Lines:
+    seeds = (((1.0, 4.0), (2.0, 3.0)), ((1.0, 6.0), (2.0, 5.0)))
+    return Lines("it", "passes", "error, %", (Line("net", ((1.0, 5.0), (2.0, 4.0)), seeds),))
+
+
 # --- in Chinese ---------------------------------------------------------------------------------
 
 
