@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from made_up_machine import measured_as
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -788,7 +789,9 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
 
 
 def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is asked by several views has one accuracy on the same pictures, whoever asks."""
+    """A model that is asked by several views has one accuracy on the same pictures, whoever asks, in whatever numbers
+    this machine is fastest."""
+    monkeypatch.setattr("residuum.compute.fastest", lambda **_: measured_as(1, bfloat16=0.1))
     quickly(monkeypatch)
     model, own = tmp_path / "halved.safetensors", made.data("digits", fingerprint(digits()))
     net = lived_in(tiny((2, 2), widths=(8, 16)))
@@ -797,7 +800,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
     asked = EvaluateSettings(str(model), split="validation", device="cpu", threads=1)
     expected, alone = evaluate(asked), evaluate(replace(asked, views=("single",)))
     assert expected.loss != alone.loss
-    how: dict[str, Any] = {"device": "cpu", "threads": 1, "precision": "float32"}
+    how: dict[str, Any] = {"device": "cpu", "threads": 1}
     out = lesion(LesionSettings(str(model), out=str(tmp_path / "lesion"), **how))
     lesioned = json.loads((out / "lesion.json").read_text())
     out = trim(TrimSettings(str(model), out=str(tmp_path / "trim"), random=1, keep=1.0, **how))
@@ -807,6 +810,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
         assert found["data"]["images"] == expected.images
         assert whole["accuracy"] == expected.top1.value
         assert whole["loss"] == pytest.approx(expected.loss, abs=1e-6)
+    assert "cpu, bfloat16, " in trimmed["latency_protocol"]
     told = load(out).about.metrics
     assert told is not None
     assert (told.protocol, told.top1) == (expected.protocol, expected.top1)
@@ -938,6 +942,23 @@ def test_what_was_measured_outlives_an_interruption(
     assert len(found["random"]) == 1
     assert found["chosen"] is None
     assert found["curve"][1]["latency_ms"] is None
+
+
+@pytest.mark.parametrize(("target", "decides"), [({"keep": 0.75}, False), ({"speedup": 1.0}, True)])
+def test_times_are_said_to_decide_only_where_they_do(
+    model: Path,
+    tmp_path: Path,
+    target: dict[str, float],
+    decides: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.machine.share_waited", lambda *_: 0.3)
+    trim(trim_settings(model, tmp_path / "out", random=0, images=10, **target))
+    said = capsys.readouterr().err
+    assert "these times may mislead" in said
+    assert ("the choice" in said) == decides
 
 
 def test_repair_trains_the_cut_net_on_the_other_pictures(

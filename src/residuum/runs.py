@@ -199,7 +199,7 @@ def model_path(path: Path) -> Path:
     if (path / MODEL).exists():
         raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):
-        mend = f"residuum train --resume {path}"
+        mend = "wait: it is being trained" if is_held(path) else f"residuum train --resume {path}"
         raise UserError(f"the run in {path} has not finished, so it has no model yet", "", mend)
     raise UserError(
         f"{path} is neither a run folder nor a model file",

@@ -13,13 +13,14 @@ import torch
 
 from residuum import runs
 from residuum.choices import Views
-from residuum.compute import Compute, choose_compute
+from residuum.compute import Compute
 from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.data.contract import ColumnNames
 from residuum.depth.described import measured_on
 from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
 from residuum.depth.remove import keeps_shape, still_removable
+from residuum.evaluation.evaluate import to_judge
 from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.loading import load_for
 from residuum.models.count import multiply_adds, parameters, undrawn
@@ -39,7 +40,7 @@ def lesion(settings: LesionSettings) -> Path:
     """
     classifier = load_for("lesion", settings.model)
     net = classifier.net
-    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    compute = to_judge(settings)
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="lesion {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
