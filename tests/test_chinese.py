@@ -72,6 +72,21 @@ def test_every_setting_stands_in_its_verbs_help() -> None:
         assert left_out(verb.settings, shown.getvalue()) == [], verb.name
 
 
+@pytest.mark.parametrize("heading", ["Examples:", "示例："])
+def test_each_example_of_a_help_has_its_line(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if heading != "Examples:":
+        monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
+    counts = {}
+    for verb in VERBS:
+        app.help_print(verb.name.split(), console=Console(file=(shown := io.StringIO()), width=100))
+        _, found, rest = shown.getvalue().partition(heading)
+        examples = [line.rstrip() for line in rest.partition("╭")[0].splitlines() if line.strip()]
+        assert all(re.fullmatch(rf"residuum {verb.name}( .*)?", one) for one in examples), examples
+        counts[verb.name] = len(examples) if found else 0
+    assert counts["models"] == 3
+    assert sum(counts.values()) == sum(len(re.findall(" residuum ", verb.run.__doc__ or "")) for verb in VERBS)
+
+
 def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = list[str]()
     monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
@@ -118,3 +133,24 @@ def test_a_name_within_a_sentence_is_not_translated(asked: None) -> None:
     assert "\u2068training loss\u2069" in said
     assert CHINESE.search(said)
     assert chinese.said("A sentence that nobody has written.") == "A sentence that nobody has written."
+
+
+@pytest.mark.parametrize(
+    ("english", "told"),
+    [
+        ("Measured on 145 pictures.", "在 145 张图片上测量。"),
+        ("Measured on validation.", "在验证上测量。"),
+        ("Measured on \u2068scans\u2069.", "在 \u2068scans\u2069 上测量。"),
+        (
+            "Every figure on this page was read from the study.json of each study.",
+            "本页的每个数字都读自每项研究的 study.json。",
+        ),
+    ],
+)
+def test_blanks_stand_between_chinese_and_other_letters_alone(english: str, told: str) -> None:
+    assert chinese.said(english) == told
+
+
+def test_a_mark_of_chinese_brings_its_own_blank() -> None:
+    written = "<td><bdi>一句。</bdi> The figures do not say: <bdi>误差。 猫</bdi></td>"
+    assert chinese.page(written) == "<td><bdi>一句。</bdi>数字说明不了：<bdi>误差。 猫</bdi></td>"

@@ -22,6 +22,7 @@ from residuum.models.published import PUBLISHED
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.models.table import COSTS, count_all, table
+from residuum.models_printing import print_models
 from residuum.settings import ModelsSettings
 
 Row = dict[str, Any]
@@ -484,3 +485,36 @@ def test_torchvisions_figures_are_those_of_its_weights() -> None:
                 assert f"from {resized} px" in one.protocol
                 found += 1
     assert found == 13
+
+
+# --- what is printed ----------------------------------------------------------------------------
+
+
+def printed(capsys: pytest.CaptureFixture[str], *names: str, **choices: Any) -> list[list[str]]:
+    """The rows of the table, by their columns."""
+    settings = ModelsSettings(names, **choices)
+    print_models(settings, table(settings, names), json=False)
+    lines = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    return [re.split(" {2,}", line) for line in lines]
+
+
+def test_every_row_has_its_columns_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    head, *rows = printed(capsys)
+    assert len(rows) == len(NAMED_NETS) + len(COMPARISON_NETS)
+    assert {len(row) for row in rows} == {len(head), len(head) - 1}  # of some nothing was published
+    head, row = printed(capsys, "resnet20", shortcut="exclusive-gating")
+    assert row[:4] == ["resnet20 --shortcut exclusive-gating", "20", "exclusive-gating", "283,626"]
+
+
+def test_a_changed_net_does_not_look_like_the_usual_one(capsys: pytest.CaptureFixture[str]) -> None:
+    _, *rows = printed(capsys, "resnet20", "preresnet20", order="preactivation", zero_init=False)
+    assert [row[0] for row in rows] == [
+        "resnet20 --order preactivation --no-zero-init",
+        "preresnet20",  # which has both anyway
+    ]
+
+
+@pytest.mark.parametrize("net", ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"])
+def test_errors_that_stand_together_were_measured_alike(net: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, *rows = printed(capsys, net, "plain18", "plain34", "vgg16")
+    assert {row[-1].partition(" %, ")[2] for row in rows} == {"ImageNet, 10 crops of 224 px"}

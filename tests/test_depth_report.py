@@ -408,6 +408,7 @@ def test_the_page_has_its_words_in_chinese(tmp_path: Path, kind: str, monkeypatc
     names = re.compile("\u2068[^\u2069]*\u2069")
     left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", names.sub("", text))}
     assert left <= {"A processor", "Linux x86_64"}
+    assert "<td>训练时留出的</td>" in written
 
 
 @pytest.mark.parametrize("reached", [0, 1, 2, 25])

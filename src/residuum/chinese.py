@@ -9,7 +9,7 @@ import html
 import json
 import os
 import re
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 
 PARTS = re.compile(r"(<[^>]*>)")
@@ -33,6 +33,13 @@ HOLES = {
     ": {}": r": ((?:(?![.?!] [A-Z]).)+)",
 }
 """What may stand in a hole: a number; part of a sentence; behind a colon at the end, all that follows."""
+ISOLATES = "\u2068\u2069"
+HOLE = re.compile(r"({\d*})")
+HAN, WORD = re.compile("[\u4e00-\u9fff]"), re.compile("[A-Za-z0-9]")
+FULL_WIDTH = "，。；：？！、（）"
+"""Marks that bring their own blank."""
+BLANK = re.compile(rf"(?<=[{FULL_WIDTH}])((?:</?(?:bdi|b|a|code|span)\b[^>]*>)+) +")
+"""A blank behind such a mark, with the ends of elements between them."""
 NAME = re.compile("\u2068[^\u2069]*\u2069")
 """What was put into a sentence and is somebody's own."""
 
@@ -50,7 +57,9 @@ def said(text: str, words: str = PAGES) -> str:
         return text
     before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
     found = _apart(plain, BREAKS if words == STUDIES else BREAKS[:2], words)
-    return text if found == plain else before + found + after
+    if found == plain:
+        return text
+    return ("" if found[0] in FULL_WIDTH else before) + found + ("" if found[-1] in FULL_WIDTH else after)
 
 
 def _apart(text: str, breaks: tuple[re.Pattern[str], ...], words: str) -> str:
@@ -62,7 +71,7 @@ def _apart(text: str, breaks: tuple[re.Pattern[str], ...], words: str) -> str:
     if mark:
         return _apart(text[:-1], breaks, words) + mark
     parts = [_apart(part, breaks[1:], words) for part in breaks[0].split(text)]
-    return re.sub(r"(?<=[\u3002\uff1b\uff1a\uff1f\uff0c]) ", "", " ".join(parts))
+    return re.sub(f"(?<=[{FULL_WIDTH}]) ", "", " ".join(parts))
 
 
 def page(written: str) -> str:
@@ -76,7 +85,7 @@ def page(written: str) -> str:
         if name and name[1] in KEPT:
             within = within[:-1] if part.startswith("</") else [*within, name[1]]
         parts.append(SPOKEN.sub(lambda found: f'{found[1]}="{_text(found[2])}"', part))
-    return "".join(parts)
+    return BLANK.sub(r"\1", "".join(parts))
 
 
 def _text(escaped: str) -> str:
@@ -92,8 +101,27 @@ def _known(text: str, words: str) -> str | None:
         return whole[text]
     for pattern, chinese in with_holes:
         if found := pattern.fullmatch(text):
-            return chinese.format(*(one if NAME.fullmatch(one) else said(one, words) for one in found.groups()))
+            return _filled(chinese, [one if NAME.fullmatch(one) else said(one, words) for one in found.groups()])
     return None
+
+
+def _filled(template: str, values: list[str]) -> str:
+    """Return a text with its holes filled, and blanks between Chinese and other letters, whichever the values are."""
+    holes = iter(range(len(values)))
+    parts = [values[int(part[1:-1] or next(holes))] if HOLE.fullmatch(part) else part for part in HOLE.split(template)]
+    return reduce(_joined, filter(None, parts))
+
+
+def _joined(before: str, after: str) -> str:
+    last, first = before.rstrip(ISOLATES + " ")[-1:], after.lstrip(ISOLATES + " ")[:1]
+    if not (last and first):
+        return before + after
+    sides = bool(HAN.match(last)), bool(HAN.match(first))
+    if all(sides) or last in FULL_WIDTH or first in FULL_WIDTH:
+        return before.rstrip() + after.lstrip()
+    if any(sides) and WORD.search(last + first):
+        return f"{before.rstrip()} {after.lstrip()}"
+    return before + after
 
 
 @cache

@@ -27,8 +27,9 @@ class ChineseHelp(DefaultFormatter):
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Show what a verb does."""
-        paragraphs = [said(" ".join(one.split())) for one in _plain(description, console).split("\n\n")]
-        super().render_description(console, options, "\n\n".join(paragraphs) + "\n")
+        lines = _plain(description, console).splitlines()
+        told = (line if line.startswith("residuum ") else said(line) for line in lines)
+        super().render_description(console, options, "\n".join(told) + "\n")
 
 
 def _said(entry: HelpEntry, console: Console) -> HelpEntry:

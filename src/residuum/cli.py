@@ -5,6 +5,7 @@ Figures go to stdout, everything else to stderr. Exit codes: 0 done, 2 a fault i
 """
 
 import codecs
+import inspect
 import json as json_format
 import os
 import re
@@ -34,6 +35,9 @@ Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, f
 TOGETHER = {"train", "evaluate"}
 """Verbs that several processes do together, under torchrun."""
 VERBS: list[Verb[..., Any, Any]] = [one for one in vars(verbs).values() if isinstance(one, Verb)]
+
+EXAMPLE = re.compile(r"(?<=^Examples:) | {4}(?=residuum )", re.MULTILINE)
+"""What stands before each example of a docstring; the help has a line for each."""
 
 _assembled: dict[tuple[object, ...], ArgumentCollection] = {}
 
@@ -98,7 +102,7 @@ def _command(verb: Verb[..., Any, Any]) -> Callable[..., None]:
         if ranks.is_first_launched():
             verb.show(given, found, json)
 
-    command.__doc__ = verb.run.__doc__
+    command.__doc__ = EXAMPLE.sub(r"\\\n", inspect.getdoc(verb.run) or "")
     named_alone = Parameter(name="*", consume_multiple=True)  # --epochs, not --settings.epochs; --blocks 3 5 9
     command.__annotations__ = {"settings": Annotated[grouped, named_alone], "json": Json}
     return command

@@ -147,11 +147,15 @@ def command_line(verb: str, settings: Any) -> str:
     words, given = list[str](), explicit(settings)
     for field in by_place(settings):
         if field.name in given:
-            value = given[field.name]
-            named = "--no-" + flag(field.name)[2:] if value is False else flag(field.name)
-            words += [named] if field.kw_only else []
-            words += [] if isinstance(value, bool) else map(str, value if isinstance(value, tuple) else [value])
+            words += option(field.name, given[field.name])[0 if field.kw_only else 1 :]
     return " ".join(["residuum", verb, *map(shlex.quote, words)])
+
+
+def option(name: str, value: Any) -> list[str]:
+    """Return a setting in the words of a command."""
+    if isinstance(value, bool):
+        return [flag(name) if value else "--no-" + flag(name)[2:]]
+    return [flag(name), *map(str, value if isinstance(value, tuple) else [value])]
 
 
 def asked(part: type, settings: Any) -> dict[str, Any]:

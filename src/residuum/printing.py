@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from residuum.runs import RunRecord
     from residuum.settings import (
         EvaluateSettings,
-        ModelsSettings,
         PredictSettings,
         ReviewSettings,
         StudySettings,
@@ -198,40 +197,6 @@ def _bytes(count: int) -> str:
 
 def _of(count: int | None, words: str) -> str:
     return f" ({_bytes(count)} {words})" if count else ""
-
-
-def print_models(settings: ModelsSettings, found: Sequence[dict[str, Any]] | dict[str, list[str]], json: bool) -> None:
-    """Print a line for each net: for one picture, and what its activations take in a training step; or its plan."""
-    if json:
-        return print_json(found)
-    if isinstance(found, dict):
-        return print("\n".join("\n".join([name, *lines]) for name, lines in found.items()))
-    print(
-        f"{'model':<22}{'depth':>6}{'shortcut':>9}{'parameters':>13}{'multiply-adds':>16}{'px':>5}{'classes':>8}"
-        f"{'activations, batch':>21}   published top-1 error"
-    )
-    for row in found:
-        memory = row["activation_bytes"]
-        held = "" if memory is None else f"{memory / 2**30:,.2f} GiB, {row['batch']}"
-        published = " ".join(f"{one['top1_error']:g} %, {one['data']}" for one in row["published"][:1])
-        print(
-            f"{row['model']:<22}{row['depth']:>6}{row['shortcut']:>9}{row['parameters']:>13,}"
-            f"{row['multiply_adds']:>16,}{row['image_size']:>5}{row['classes']:>8}{held:>21}   {published}"
-        )
-    print("\ndepth: layers with weights on the longest path. The names of wide-resnet16, 28 and 40 count projections,")
-    print("too, resnet…d one of the stem's three layers. Errors are of exactly these nets: the paper's ResNet-50 to")
-    print("152 and the authors' SE nets stride in the 1×1 (--stride-in 1x1). --json: protocol and source of each")
-    return _print_published(found) if settings.names else None
-
-
-def _print_published(found: Sequence[dict[str, Any]]) -> None:
-    """Print every published error of the nets, with what it is of and where it stands."""
-    print("" if any(row["published"] for row in found) else "\nNothing was published of exactly these nets.")
-    for row in found:
-        for one in row["published"]:
-            top5 = "" if one["top5_error"] is None else f", top-5 {one['top5_error']:g} %"
-            words = f"top-1 {one['top1_error']:g} %{top5}, {one['data']}, {one['protocol']}"
-            print(f"{row['model']:<22}{words}; {one['source']}")
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import depth_printing, explained_printing, outward_printing, printing
+from residuum import depth_printing, explained_printing, models_printing, outward_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.outward_settings import (
@@ -308,7 +308,7 @@ def trim(settings: TrimSettings) -> Path:
 # --- nets and pictures --------------------------------------------------------------------------
 
 
-@verb(ModelsSettings, printing.print_models)
+@verb(ModelsSettings, models_printing.print_models)
 def models(settings: ModelsSettings) -> list[dict[str, Any]] | dict[str, list[str]]:
     """List the named nets: depth, parameters, multiply-adds, memory, published accuracy.
 

@@ -11,7 +11,8 @@ h is the shortcut: the identity wherever it can be. He et al. 2015 (arXiv 1512.0
 
 Shapes: x is (N, C_in, H, W); F, h and y are (N, C_out, ⌈H/stride⌉, ⌈W/stride⌉).
 Nothing is done in place and each module is used once, so that anything may be watched from outside: `branch` gives F,
-`shortcut` gives h, `add` gives what enters `after`, and the block gives y. `layers.py` has the layers.
+`shortcut` gives h, `add` gives what enters `after`, and the block gives y; a plain net's has neither h nor a call of
+`add`. `layers.py` has the layers.
 """
 
 from collections import OrderedDict

@@ -27,7 +27,7 @@ def table(settings: ModelsSettings, names: Sequence[str] = ()) -> list[dict[str,
 
     Depth, parameters, multiply-adds of one picture of `image_size` px, `activation_bytes` of a training step of
     `batch` pictures (128, or 32 large ones), and `published`, a list (see `Published`). `library` says whose net was
-    counted: residuum's, or torchvision's.
+    counted: residuum's, or torchvision's; `choices` what was changed of the net.
 
     Nets with choices are counted anew. What was published stands at the net that it is of: of ResNet-50 with the stride
     in the 1×1, what the paper says of its own.
@@ -61,7 +61,8 @@ def _row(name: str, settings: ModelsSettings) -> dict[str, Any]:
         from residuum.models.count import costs as count  # imports torch, which takes longer than all else
 
         costs = count(name, classes, image_size, row["batch"], **choices)
-    return {**row, "classes": classes, "image_size": image_size, **costs, "published": _published(name, choices)}
+    asked_for = {"classes": classes, "image_size": image_size, "choices": choices}
+    return {**row, **asked_for, **costs, "published": _published(name, choices)}
 
 
 def _published(name: str, choices: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from residuum.records.study import Bars, Chart, Lines, Part, Quantity, StudyReco
 
 COMPARED = re.compile(r"(.+) \(([^()]+)\) (not above|above|below) (.+?)(?: \(([^()]+)\))?(?: by more than (\S+))?")
 """A part of a claim as studies/verdict.py writes it: one figure, a relation, another figure or a number, how much."""
+OLDER = {"捷径连接": "快捷连接", "捷径": "快捷连接", "支路": "分支", "分类层": "最后一层"}
 RELATIONS = {"above": "高于", "below": "低于", "not above": "至多为"}
 UNSPACED = re.compile("(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9-])|(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])")
 """Where Chinese and Latin letters meet: a space belongs there."""
@@ -45,7 +46,9 @@ def said(text: str) -> str:
 
 def _own(words: Words) -> Words:
     """Return the Chinese of both, in the terms of docs/zh/terms.md, which are younger than some records."""
-    text = words.zh.replace("捷径连接", "快捷连接").replace("捷径", "快捷连接")
+    text = words.zh
+    for older, term in OLDER.items():
+        text = text.replace(older, term)
     text = re.sub(r"(?<=\d) (points|nats)\b", lambda unit: f" {said(unit[1])}", text)
     return Words(text, text)
 

@@ -222,7 +222,7 @@ def _measured(q: Quantities, n: int) -> Words:
         f"Each further branch on a path of {n} blocks multiplies its gradient by {math.exp(q['slope'].mean):.2g}; the "
         f"mean path the gradient takes has length {q['length']} (all paths: {q['typical']}), and {q['share']} of the "
         "paths carry 95 % of it.",
-        f"{n} 个块的路径上，每多经过一条支路，梯度乘以 {math.exp(q['slope'].mean):.2g}；按梯度加权的平均路径长度为 "
+        f"{n} 个块的路径上，每多经过一条分支，梯度乘以 {math.exp(q['slope'].mean):.2g}；按梯度加权的平均路径长度为 "
         f"{q['length']}（全部路径：{q['typical']}），{q['share']} 的路径承载 95 % 的梯度。",
     )
 

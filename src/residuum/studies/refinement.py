@@ -92,7 +92,7 @@ def measure(setup: Setup) -> Findings:
             f"F and the negative gradient of the loss have a cosine of {cosines_by_stage}, stage by stage. "
             f"The net's own head is right on {q['own-start']} of the pictures behind the last stage's first block and "
             f"on {q['own-end']} behind its last.",
-            f"F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}。网络自身的分类层接在最后阶段第一个残差块之后，"
+            f"F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}。网络自身的最后一层接在最后阶段第一个残差块之后，"
             f"准确率为 {q['own-start']}，接在最后一个残差块之后为 {q['own-end']}。",
         ),
         _charts(kinds),
@@ -122,7 +122,7 @@ def _of_model(setup: Setup, model: str) -> Findings:
             f"stage (mean ± sd of the blocks). Its own head is right on {shares[0]} of them behind the last stage's "
             f"first block and on {shares[1]} behind its last.",
             f"在 {seen.images} 张图片上，F 与负损失梯度的余弦，逐阶段为 {cosines_by_stage}（各块的均值 ± 标准差）。"
-            f"网络自身的分类层接在最后阶段第一个残差块之后，准确率为 {shares[0]}，"
+            f"网络自身的最后一层接在最后阶段第一个残差块之后，准确率为 {shares[0]}，"
             f"接在最后一个残差块之后为 {shares[1]}。",
         ),
         _charts({name: [seen]}),

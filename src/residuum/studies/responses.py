@@ -117,7 +117,7 @@ def measure(setup: Setup) -> Findings:
             f"{q['shallow']}. The median branch of {deep} is {q[f'{deep}-ratio']} times its shortcut, of {shallow} "
             f"{q[f'{shallow}-ratio']}.",
             f"各层响应标准差的均值：{plain} {q['plain']}，{same} {q['same']}，{shallow} {q['shallow']}。"
-            f"残差支路与快捷连接之比的中位数：{deep} {q[f'{deep}-ratio']}，{shallow} {q[f'{shallow}-ratio']}。",
+            f"残差分支与快捷连接之比的中位数：{deep} {q[f'{deep}-ratio']}，{shallow} {q[f'{shallow}-ratio']}。",
         ),
         _charts(found, q, of),
         notes=(
@@ -175,13 +175,13 @@ def _of_model(setup: Setup, model: str) -> Findings:
     response = f"standard deviation of a layer's response, {seen.name}"
     q = {"model-response": quantity(response, one.layers, of="layer")}
     charts = [_layers(found)]
-    english, chinese = "It has no shortcut to compare its branches with.", "它没有快捷连接，支路无从比较。"
+    english, chinese = "It has no shortcut to compare its branches with.", "它没有快捷连接，分支无从比较。"
     if one.ratios:
         q["model-ratio"] = quantity(f"sd(F) / sd(h), {seen.name}", one.ratios, of="block")
         charts.append(_ratios(found))
         middle, low, high = (f"{at(one.ratios):.3g}" for at in (statistics.median, min, max))
         english = f"Of its {len(one.ratios)} blocks the median branch is {middle} times its shortcut ({low} to {high})."
-        chinese = f"{len(one.ratios)} 个块中，支路与快捷连接之比的中位数为 {middle}（{low} 至 {high}）。"
+        chinese = f"{len(one.ratios)} 个块中，分支与快捷连接之比的中位数为 {middle}（{low} 至 {high}）。"
     return Findings(
         q,
         Words(
