@@ -94,7 +94,7 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
 
 def computed_in(how: str, precision: str) -> str:
     """Add to how pictures are shown what they are judged in, where what answers later computes in another."""
-    return how if precision == "float32" else f"{how}, computed in {precision} (predict answers in float32 by default)"
+    return how if precision == "float32" else f"{how}, computed in {precision}"
 
 
 def protocol(shown: Preprocessing | View, views: EvaluationViews = "single") -> str:

@@ -18,19 +18,21 @@ SPLITS = {
     "out-of-fold": "for training, each answered by a model fitted without it",
 }
 AVERAGED = {
-    "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
-    "half as wide and high, and its two answers are averaged.",
-    "at two thirds of its side": "At two thirds of its side, its middle: the net is asked about the whole picture made "
-    "smaller, about its middle, and about both at half of that, and its four answers are averaged.",
-    "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
-    "it, and its answers are averaged.",
+    "also at half its side": "Also at half its side: the net is asked about the square in the middle of a picture and "
+    "again about the same made half as wide and high, and its two answers are averaged.",
+    "four views": "Four views: the net is asked about the square in the middle of a picture made smaller, about the "
+    "middle of that square, and about both at half of that, and its four answers are averaged.",
+    "and mirror image": "And mirror image: the net is asked about the square in the middle of a picture and about what "
+    "a mirror would show of it, and its answers are averaged.",
 }
 """What views are, by their terms in a protocol."""
 MEANT = {
     **AVERAGED,
-    "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
-    "sees the square in the middle.",
-    "bfloat16": "Bfloat16 and float32 are numbers of 16 and of 32 bits: the first are quicker and a little less exact.",
+    "single view": "Single view: the net is asked once, about the square in the middle of a picture.",
+    "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the square "
+    "is cut out of that.",
+    "bfloat16": "Bfloat16: numbers that are quicker and a little less exact than float32, in which predict answers by "
+    "default.",
     "folds": "Folds: the training pictures are dealt into as many parts, and each part is answered by a model fitted "
     "on the others.",
 }
