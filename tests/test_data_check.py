@@ -202,7 +202,7 @@ def test_missing_classes_unknown_labels_and_imbalance() -> None:
     assert "test holds no picture of 'cat': how a net names that stays unknown; move some there, one in five" in said
     (lacking,) = check(data(train, validation=split((encode(picture(90)), 1))))["problems"][1:]
     assert "validation holds no picture of 'cat'" in lacking
-    assert "of which a tenth is then kept aside" in lacking
+    assert "back into train: none is needed" in lacking
     assert "unknown class 7" in said
 
 

@@ -262,6 +262,7 @@ def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     record = train(TrainSettings(str(tmp_path / "data"), start=str(start), precision="float32", out=str(out)))
     assert record.evaluation is not None
     assert doing[:2] == ["features of the training pictures", "features of the validation pictures"]
+    assert record.settings.resolved["validation"] == 0, "nothing is cut from the training pictures"
     assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
     (kept,) = [read_record(path, KeptEvaluation) for path in (out / runs.EVALUATIONS).iterdir()]
     assert (kept.split, kept.images, kept.same_data_as_training) == ("out-of-fold", 16, True)

@@ -264,7 +264,7 @@ def _of_no_picture(split: str) -> str:
         return "nothing can be learnt of that; put pictures there"
     mend = "move some there, one in five say"
     if split == "validation":
-        mend += ", or take the whole split back into train, of which a tenth is then kept aside"
+        mend += ", or take the whole split back into train: none is needed"
     return f"how a net names that stays unknown; {mend}"
 
 
