@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from page_reading import Page
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +20,7 @@ from small_start import coloured_noise, small_model
 from test_report import change
 from torch.nn.functional import interpolate
 
+import residuum
 from residuum import chinese, machine, runs
 from residuum.choices import Views
 from residuum.compute import Compute
@@ -31,10 +33,11 @@ from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
+from residuum.printing import print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
-from residuum.records.evaluation import KeptEvaluation
+from residuum.records.evaluation import KeptEvaluation, which_to_quote
 from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
@@ -252,7 +255,7 @@ def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
 
 
 def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
-    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doing = list[str]()
     monkeypatch.setattr(features_file, "show_progress", lambda what: doing.append(what) or (lambda done, total: None))
@@ -269,6 +272,12 @@ def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     assert kept.top1.value == pytest.approx(
         float(record.events[0].message.split(": ")[1].split("%")[0]) / 100, abs=1e-4
     )
+    assert record.out_of_fold == kept
+    quoted = which_to_quote(record.evaluation, kept)
+    assert quoted in Page(write_report([out]).read_text(encoding="utf-8")).plain.replace("\u00a0", " ")
+    assert quoted in residuum.card(out).read_text(encoding="utf-8")
+    print_run(None, record, json=False)
+    assert f"note     {quoted}" in capsys.readouterr().out
     found = evaluate(EvaluateSettings(str(out)))
     assert found.top1 == record.evaluation.top1
     assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)

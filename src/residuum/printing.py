@@ -247,8 +247,8 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
-    if lazy := sentences.lazy(record):
-        print(f"note     {lazy}")
+    for said in filter(None, (sentences.lazy(record), sentences.which_to_quote(record))):
+        print(f"note     {said}")
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     if record.head is not None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from residuum.recipe import FEW, SMALL
+from residuum.records import evaluation
 from residuum.records.evaluation import Evaluation
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
@@ -145,6 +146,12 @@ def lazy(record: RunRecord) -> str:
     return said.replace(NBSP, " ").replace("\u2068", "").replace("\u2069", "")
 
 
+def which_to_quote(record: RunRecord) -> str:
+    """Say which accuracy to quote where training pictures were answered out of fold, too."""
+    both = record.evaluation and record.out_of_fold
+    return evaluation.which_to_quote(record.evaluation, record.out_of_fold) if both else ""
+
+
 def is_begun(record: RunRecord) -> bool:
     """Say whether training began with trained weights."""
     return record.settings.resolved.get("start") is not None
@@ -212,6 +219,7 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     if split == "validation":
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         yield f"The final figures are for the validation pictures. {why} {guided}"
+    yield from filter(None, [which_to_quote(record)])
     if split == "train":
         yield f"The final figures are for the training pictures. {why} They say nothing about new ones."
 
