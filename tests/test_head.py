@@ -252,6 +252,22 @@ def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
     assert all(torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(UserError, match="has finished"):
         train(TrainSettings(resume=str(finished.path)))
+    with pytest.raises(UserError) as refused:
+        runs.refuse_taken_by_run(finished.path)
+    assert refused.value.mend == "choose another --out"
+
+
+def test_copies_are_told_of_and_stay_in_one_fold(start: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data", 8)
+    one, other = sorted(folder for folder in data.iterdir() if folder.is_dir())
+    first = min(one.iterdir())
+    shutil.copy(first, one / "again.png")
+    shutil.copy(first, other / "again.png")
+    record = train(TrainSettings(str(data), start=str(start), precision="float32", out=str(tmp_path / "run")))
+    (said,) = [event.message for event in record.events if "repeat" in event.message]
+    assert said.startswith("2 of the training pictures repeat another, 1 of them under another class")
+    assert re.search("[\u4e00-\u9fff]", chinese.said(said))
+    assert not re.search("[a-z]{3,} [a-z]{3,}", chinese.said(said).replace("data check", ""))
 
 
 def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(

@@ -239,8 +239,6 @@ def read_run(path: Path) -> RunRecord:
         head=_optional(path / HEAD, HeadFit),
         review=_optional(path / REVIEW, Review),
         out_of_fold=read_record(folds, KeptEvaluation) if folds else None,
-            (read_record(one, KeptEvaluation) for one in (path / EVALUATIONS).glob("out-of-fold-*")), None
-        ),
     )
 
 
@@ -289,7 +287,8 @@ def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> 
 def refuse_taken_by_run(wanted: str | Path) -> None:
     """Refuse a folder in which no run may begin (UserError as `refuse_taken`), before anything is computed."""
     if not is_only_begun(Path(wanted)):
-        resume = f"go on with it (residuum train --resume {wanted}) or " if is_run(Path(wanted)) else ""
+        goes_on = is_run(Path(wanted)) and not (Path(wanted) / MODEL).exists()
+        resume = f"go on with it (residuum train --resume {wanted}) or " if goes_on else ""
         refuse_taken(wanted, "a run never writes over another", f"{resume}choose another --out")
 
 

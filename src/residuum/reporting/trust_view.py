@@ -21,7 +21,7 @@ KINDS: dict[FindingKind, tuple[str, str]] = {
     "unlike": (
         "Like no other picture",
         "The loneliest first. They may be rare and right, or here by mistake. The distance is 0 to the same picture, "
-        "and 1 where the net sees nothing in common.",
+        "and 1 where the net sees nothing in common. The limit is of all these pictures; “unsure” has its own.",
     ),
     "classes": ("Classes that cannot be told apart", "Of these two the answers know no better than chance."),
 }
