@@ -148,8 +148,8 @@ def lazy(record: RunRecord) -> str:
 
 def which_to_quote(record: RunRecord) -> str:
     """Say which accuracy to quote where training pictures were answered out of fold, too."""
-    both = record.evaluation and record.out_of_fold
-    return evaluation.which_to_quote(record.evaluation, record.out_of_fold) if both else ""
+    found, folds = record.evaluation, record.out_of_fold
+    return evaluation.which_to_quote(found, folds) if found and folds else ""
 
 
 def is_begun(record: RunRecord) -> bool:
