@@ -33,7 +33,7 @@ from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
-from residuum.printing import print_run
+from residuum.printing import print_figures, print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
@@ -290,6 +290,8 @@ def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     )
     assert record.out_of_fold == kept
     quoted = which_to_quote(record.evaluation, kept)
+    print_figures(kept)
+    assert "judged   16 training pictures, single view" in capsys.readouterr().out
     assert quoted in Page(write_report([out]).read_text(encoding="utf-8")).plain.replace("\u00a0", " ")
     assert quoted in residuum.card(out).read_text(encoding="utf-8")
     print_run(None, record, json=False)

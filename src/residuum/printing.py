@@ -44,7 +44,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    kind = "training" if figures.split == "out-of-fold" else figures.split
+    print(f"judged   {figures.images:,} {which or f'{kind} pictures'}, {figures.protocol}")
     for meant in _meant(figures.protocol):
         print(f"meaning  {meant}")
     if figures.unasked:
