@@ -5,8 +5,9 @@ import copy
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ import residuum
 from residuum import runs
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import PartlyDone, UserError
+from residuum.evaluation import heat_maps
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
 from residuum.evaluation.likeness import directions
 from residuum.explained_printing import print_explained
@@ -40,9 +42,18 @@ from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
+from residuum.training.head import STRENGTHS
 
 ORDERS = ["original", "preactivation", "relu-before-addition"]
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _heads_are_fitted_at_few_strengths() -> Iterator[None]:
+    """What a head is worth is not asked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.training.head.STRENGTHS", STRENGTHS[::4])
+        yield
 
 
 def small(**choices: Any) -> ResNet:
@@ -477,6 +488,18 @@ def test_a_mistake_has_a_map_of_what_was_said_beside_it(run: Path, photographs: 
     page.assert_usable_without_sight()
     assert len(page.all("img")) == sum(1 + (one.heat is not None) for one in record.mistakes) > len(record.mistakes)
     assert "for what was said (Grad-CAM)" in page.plain
+
+
+def test_no_more_mistakes_have_maps_than_the_page_shows_unfolded(
+    run: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number was rounded up to the next batch."""
+    monkeypatch.setattr(heat_maps, "WITH_HEAT", 3)
+    model, mistake = load(run), runs.read_run(run).mistakes[0]
+    pixels, of = np.array(Image.open(photographs / mistake.name)), model.classes.index(mistake.predicted)
+    loader: Any = SimpleNamespace(seen=lambda _: pixels, device="cpu", preprocessing=model.preprocessing)
+    found = heat_maps.heat_beside(model.net, loader, "single", range(5), np.full(5, of))
+    assert [one is None for one in found] == [False] * 3 + [True] * 2
 
 
 def test_maps_leave_the_net_as_it_is(run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -89,10 +89,14 @@ def seen(picture: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(picture))
 
 
+@cache
+def run_engine(model: Path) -> TorchEngine:
+    return TorchEngine(loading.load(model), choose_compute("cpu", "float32", threads=1))
+
+
 def own(model: Path, picture: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the run answers to a picture, and its features."""
-    engine = TorchEngine(loading.load(model), choose_compute("cpu", "float32", threads=1))
-    found = engine(evaluation_view(seen(picture), 21, 24, "bicubic")[None])
+    found = run_engine(model)(evaluation_view(seen(picture), 21, 24, "bicubic")[None])
     return found.probabilities[0], found.features[0]
 
 

@@ -145,6 +145,14 @@ def test_the_same_picture_twice_is_never_both_learnt_and_asked() -> None:
 
 # --- whole runs ----------------------------------------------------------------------------------
 
+FEW = STRENGTHS[::4]
+
+
+@pytest.fixture
+def few_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that are not asked which strength is best."""
+    monkeypatch.setattr("residuum.training.head.STRENGTHS", FEW)
+
 
 def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
     """Noise of two colours."""
@@ -165,7 +173,9 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(start: Path, flat: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
     out = tmp_path_factory.mktemp("head") / "run"
-    return train(TrainSettings(str(flat), start=str(start), precision="float32", out=str(out)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.training.head.STRENGTHS", FEW)
+        return train(TrainSettings(str(flat), start=str(start), precision="float32", out=str(out)))
 
 
 def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: runs.RunRecord, start: Path) -> None:
@@ -187,6 +197,7 @@ def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: r
     assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_head_on_a_backbone_is_the_one_on_the_whole_net(
     finished: runs.RunRecord, start: Path, flat: Path, tmp_path: Path
 ) -> None:
@@ -244,6 +255,7 @@ def test_a_report_of_a_head_is_chinese_throughout(
     assert [one for one in shown if re.search("[A-Za-z]{2}", one.replace("bicubic", ""))] == []
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
     finished: runs.RunRecord, tmp_path: Path
 ) -> None:
@@ -270,6 +282,7 @@ def test_copies_are_told_of_and_stay_in_one_fold(start: Path, tmp_path: Path) ->
     assert not re.search("[a-z]{3,} [a-z]{3,}", chinese.said(said).replace("data check", ""))
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -390,6 +403,7 @@ def test_a_head_takes_the_views_of_its_start_and_steps_see_the_whole_picture_as_
     assert (steps.image_size, steps.resize_to) == (24, 30)
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(
     finished: runs.RunRecord, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -449,6 +463,7 @@ def test_what_a_head_has_no_use_for_is_refused(start: Path, flat: Path, given: d
 # --- batch statistics that stay ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_folded_statistics_are_known_and_stay_in_training(start: Path, flat: Path, tmp_path: Path) -> None:
     before = load(start)
     assert is_folded(before.net)

@@ -175,7 +175,12 @@ def origin(node: ast.ImportFrom, path: str) -> str:
     return ".".join(home[: len(home) - node.level + 1] + ([node.module] if node.module else []))
 
 
-def imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
+@functools.cache
+def imports(tree: ast.Module, path: str) -> tuple[tuple[str, str, int], ...]:
+    return tuple(found_imports(tree, path))
+
+
+def found_imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
     """Yield all that is imported anywhere in the module, functions included.
 
     Each is (module, module.thing, line), as `thing` may be a module too; without a thing, the module twice.
@@ -326,6 +331,13 @@ def unmapped(files: Files, text: str) -> list[str]:
     return sorted(name for name in names if not re.search(rf"(?<!\w){re.escape(name)}", text))
 
 
+def out_of_order(files: Files, text: str) -> list[str]:
+    """Find imports of rooms that the map names further down than the one that imports."""
+    places = {room: place for place, room in enumerate(re.findall(r"^\| `(\w+)(?:\.py|/)`", text, re.MULTILINE))}
+    pairs = {(room_of(path), room_named(module)) for path, module, _ in inner_imports(files)}
+    return [f"{a} imports {b}" for a, b in sorted(pairs) if places.get(a, len(places)) < places.get(b, 0)]
+
+
 CHECKS = [
     climbing,
     circles,
@@ -364,6 +376,17 @@ def test_no_room_has_the_name_of_a_public_function():
 
 def test_the_map_names_the_whole_package():
     assert unmapped(package(), MAP.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("page", ["code.md", "zh/code.md"])
+def test_the_map_has_the_order_of_the_imports(page):
+    assert out_of_order(package(), (MAP.parent / page).read_text(encoding="utf-8")) == []
+
+
+def test_a_map_out_of_order_is_found():
+    files = {"models/block.py": "from residuum.choices import Order", "choices.py": ""}
+    assert out_of_order(files, "| `choices.py` | names |\n| `models/` | nets |") == []
+    assert out_of_order(files, "| `models/` | nets |\n| `choices.py` | names |") == ["models imports choices"]
 
 
 # --- each check is seen to fail ----------------------------------------------------------------

@@ -127,6 +127,32 @@ def test_decisions_are_made_once_for_each_kind_of_batch() -> None:
     assert len(piece.steps) == 3
 
 
+def test_a_layer_that_is_trained_from_now_on_is_decided_anew() -> None:
+    """Its weights lay still at first, so that it was computed without a gradient."""
+    still = Operation(
+        "still",
+        "here",
+        (nn.Conv2d,),
+        lambda conv, x: not conv.weight.requires_grad,
+        lambda conv, x: conv(x).detach(),
+    )
+    piece = Piece(nn.Sequential(nn.Conv2d(3, 4, 1).requires_grad_(False)), [still])
+    x = pictures(2, 3, 4, 4)
+    assert not piece(x)[0].requires_grad
+    piece.module.requires_grad_(True)
+    piece(x)[0].sum().backward()
+    assert all(weight.grad is not None for weight in piece.module.parameters())
+
+
+def test_blocks_of_a_stage_that_are_skipped_and_those_that_are_not_are_traced_apart() -> None:
+    spec = small(stochastic_depth=0.5)
+    skipping, whole = (ResNet(one).stages.stage2 for one in (spec, small()))
+    assert any(block.skipped for block in skipping)
+    (apart, _), (into, _) = trace(skipping), trace(whole)
+    assert {call.path for call in apart} < {name for name, _ in skipping.named_modules()}
+    assert len(apart) < len(into)
+
+
 def test_alike_blocks_are_traced_once() -> None:
     net = ResNet(small(blocks=(1, 4)))
     calls = [trace(block)[0] for _, block in net.blocks()]
@@ -278,9 +304,10 @@ def legal_small_nets() -> Iterator[NetSpec]:
             continue
 
 
-@pytest.mark.usefixtures("unfilled")
 def test_no_net_computes_a_strided_1x1_convolution(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nn.Conv2d, "reset_parameters", lambda _: None)  # weights that the net's own replace
+    for layer in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
+        monkeypatch.setattr(layer, "reset_parameters", lambda _: None)
+    monkeypatch.setattr("residuum.models.resnet.initialise", lambda _: None)  # no number is read
     nets = list(legal_small_nets())
     assert len(nets) > 400
     image = torch.zeros(1, 3, 16, 16)

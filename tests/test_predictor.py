@@ -179,6 +179,12 @@ def test_bad_pictures_do_not_stop_the_others(predictor: Predictor, folder: Path)
         predictor.predict([3])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("pictures", ["", [""]])
+def test_an_empty_name_is_not_the_working_folder(predictor: Predictor, pictures: Any):
+    with pytest.raises(UserError, match="the name of picture 1 is empty"):
+        predictor.predict(pictures)
+
+
 def test_few_pictures_are_held_at_a_time(predictor: Predictor, folder: Path):
     """Of a stream without end, as many are read as two steps of the engine take."""
     taken = 0

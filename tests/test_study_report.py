@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -526,15 +527,21 @@ def test_a_figure_is_written_in_the_table_as_in_the_parts_of_the_claim(tmp_path:
 
 
 @pytest.fixture
-def four(tmp_path: Path) -> Path:
-    """Three studies with pages, and one that is damaged."""
+def four(with_pages: Path, tmp_path: Path) -> Path:
+    """Three studies with pages, and one that is damaged, of each test's own."""
+    return shutil.copytree(with_pages, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def with_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
     for name, make in STUDIES.items():
-        write_study_report(leave(tmp_path / name, make()))
-    leave(tmp_path / "half a #name" / "deeper", eight_series())  # not directly below
-    write_study_report(leave(tmp_path / "odd #name: %", long_labels()))
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "study.json").write_text("{")
-    return tmp_path
+        write_study_report(leave(folder / name, make()))
+    leave(folder / "half a #name" / "deeper", eight_series())  # not directly below
+    write_study_report(leave(folder / "odd #name: %", long_labels()))
+    (folder / "torn").mkdir()
+    (folder / "torn" / "study.json").write_text("{")
+    return folder
 
 
 def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:

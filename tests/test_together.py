@@ -143,7 +143,7 @@ def test_accumulated_gradients_are_those_of_the_whole_step(weights: torch.Tensor
         net = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Flatten(), nn.Linear(20, 3))
         compute = Compute(torch.device("cpu"), "float32", "contiguous", 1)
         optimizer = torch.optim.SGD(net.parameters(), 0.1)
-        job = Job(net, net, optimizer, recipe, None, compute, 0, weights, accumulate=accumulate)  # type: ignore[arg-type]
+        job = Job(net, net, optimizer, recipe, None, compute, 0, class_weights=weights, accumulate=accumulate)  # type: ignore[arg-type]
         loss, right, _ = forward_and_backward(job, images, labels, mix)
         found.append((loss, right, [parameter.grad for parameter in net.parameters()]))
     (loss, right, gradients), (parts_loss, parts_right, parts_gradients) = found

@@ -59,7 +59,7 @@ def test_a_class_that_counts_twice_is_a_class_seen_twice() -> None:
     net, recipe = ResNet(SPEC).eval(), fine_tune(Task(num_pictures=40, image_size=16, depth=8))
     compute = Compute(torch.device("cpu"), "float32", "contiguous", 1)
     optimizer = torch.optim.SGD(net.parameters())
-    job = Job(net, net, optimizer, recipe, None, compute, 0, torch.tensor([2.0, 1.0, 1.0]))  # type: ignore[arg-type]
+    job = Job(net, net, optimizer, recipe, None, compute, 0, class_weights=torch.tensor([2.0, 1.0, 1.0]))  # type: ignore[arg-type]
     images, labels = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 0])
     gradients = []
     for one, rows in ((job, [0, 1, 2, 3]), (replace(job, class_weights=None), [0, 0, 1, 2, 3, 3])):

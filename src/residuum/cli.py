@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_origin
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.config import Dict
-from cyclopts.exceptions import CoercionError, MissingArgumentError
+from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
@@ -169,7 +169,7 @@ def _launch(
     except (UserError, CycloptsError) as error:
         if debug:
             raise
-        _fail(f"error: {_in_our_words(error)}", getattr(error, "exit_code", 2))
+        _fail(f"error: {_in_our_words(error, tokens)}", getattr(error, "exit_code", 2))
     except Stopped as stop:
         _fail(str(stop), stop.exit_code)
     finally:
@@ -199,8 +199,12 @@ def _settings_of(tokens: tuple[str, ...]) -> Any:
     return bound.arguments["settings"]
 
 
-def _in_our_words(error: Exception) -> Exception:
-    """Return what cyclopts says of a flag's value as we say it."""
+def _in_our_words(error: Exception, tokens: Sequence[str]) -> Exception:
+    """Return what cyclopts says of a flag's value, or of a word that belongs to none, as we say it."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return _one_too_many(error.unused_tokens[0], tokens)
+    if isinstance(error, UnknownOptionError) and error.token.value == "-":
+        return UserError("- names no file here", "standard input is not read", "write it to a file, and name that")
     if isinstance(error, CoercionError) and error.target_type is float and error.token is not None:
         return _no_number(error.token, "it is a number")
     if not isinstance(error, MissingArgumentError) or error.argument is None:
@@ -211,6 +215,15 @@ def _in_our_words(error: Exception) -> Exception:
     limits = (one for one in get_args(error.argument.field_info.annotation) if isinstance(one, Range))
     what = f"{name} takes {count} values, but was given {len(error.tokens_so_far)}"
     return UserError(what, "", next(limits, Range(0, 0)).mend)
+
+
+def _one_too_many(word: str, tokens: Sequence[str]) -> UserError:
+    """Say which flag it stands behind, where that takes several numbers."""
+    words = list(_without_commas(tokens))
+    last = max((place for place, one in enumerate(words) if one == word), default=0)
+    flags = [one.partition("=")[0] for one in words[:last] if one.startswith("--")]
+    behind = f"{flags[-1]} takes fewer numbers" if flags and flags[-1] in _SEVERAL else ""
+    return UserError(f"{word} is one word too many", behind, "residuum VERB --help says what there is")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -14,6 +14,7 @@ from residuum import runs
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.files import short_digest
+from residuum.models.assumption import is_of
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
@@ -130,11 +131,11 @@ def save_classifier(
 
 
 def named_anew(model: ModelFile, classes: tuple[str, ...]) -> ModelFile:
-    """Return the model with its classes called otherwise, by class number; nothing else of it changes."""
+    """Return the model with its classes called otherwise, by class number; what was assumed of them goes."""
     about = structs.replace(model.about, classes=classes)
     if about.import_ is not UNSET:
-        told = tuple(one for one in about.import_.assumptions if "--classes tells otherwise" not in one)
-        about = structs.replace(about, import_=structs.replace(about.import_, assumptions=told))
+        left = tuple(one for one in about.import_.assumptions if not is_of(one, "classes"))
+        about = structs.replace(about, import_=structs.replace(about.import_, assumptions=left))
     return replace(model, about=about)
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from residuum import machine
 from residuum.errors import UserError
-from residuum.exchange.assumption import Assumption
 from residuum.exchange.fit import Renamed, check_same, fitted, infer, renamed
 from residuum.exchange.groups import inner_colours, is_projection, the_group
 from residuum.exchange.heads import as_two_classes, with_bias, with_head_beside, without_head
@@ -20,6 +19,7 @@ from residuum.exchange.recognise import recognise
 from residuum.exchange.sources import Source, open_source
 from residuum.files import write_whole
 from residuum.loading import named_anew, save_classifier
+from residuum.models.assumption import Assumption
 from residuum.models.count import parameters
 from residuum.models.file import read_model, write_model
 from residuum.models.resnet import ResNet

@@ -12,8 +12,8 @@ import numpy as np
 from residuum.choices import Interpolation, StrideIn, ZeroChannels
 from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
-from residuum.exchange.assumption import Assumption
 from residuum.exchange.layouts import AKAMASTER, CIFAR, KUANGLIU, RESIDUUM, TIMM, TIMM_V2, TORCHVISION, TRANSFORMERS
+from residuum.models.assumption import Assumption
 from residuum.models.spec import NetSpec
 
 Colour = tuple[float, float, float]

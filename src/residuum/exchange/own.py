@@ -8,8 +8,8 @@ from typing import Any
 
 from residuum.choices import Activation, Order, Shortcut
 from residuum.errors import UserError
-from residuum.exchange.assumption import Assumption
 from residuum.exchange.layouts import RESIDUUM
+from residuum.models.assumption import Assumption
 from residuum.models.named import RESIDUAL_NETS, named
 from residuum.models.spec import NetSpec
 

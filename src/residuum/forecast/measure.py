@@ -137,9 +137,18 @@ def _job(resolved: Resolved, loader: Loader, batch: int) -> Job:
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     recipe = replace(resolved.recipe.changed(lr=TINY_RATE), batch_size=batch)
     optimizer = make_optimizer(net, recipe, resolved.compute.dtype)
-    seen, average, weights = in_training(loader, resolved), average_of(net, recipe), weights_there(resolved)
-    seed, accumulate = resolved.settings.seed, resolved.settings.accumulate
-    return Job(net, forward, optimizer, recipe, seen, resolved.compute, seed, weights, average, accumulate)
+    return Job(
+        net,
+        forward,
+        optimizer,
+        recipe,
+        in_training(loader, resolved),
+        resolved.compute,
+        resolved.settings.seed,
+        class_weights=weights_there(resolved),
+        average=average_of(net, recipe),
+        accumulate=resolved.settings.accumulate,
+    )
 
 
 def batch_of(resolved: Resolved) -> int:

@@ -69,7 +69,7 @@ def make_block(
     return ResidualBlock(
         _before(spec, c_in, activated),
         _branch(spec, c_in, spec.widths[stage], c_out, stride),
-        _shortcut(spec, c_in, c_out, stride),
+        _shortcut(spec, c_in, c_out, stride, changes_shape),
         _addition(spec, c_in, c_out, stride),
         _after(spec, c_out),
         shared=spec.preactivated and (projects or changes_shape),
@@ -119,9 +119,9 @@ def _after(spec: NetSpec, c_out: int) -> nn.Module:
     return nonlinearity(spec) if spec.order == "original" else nn.Identity()
 
 
-def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | None:
+def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int, changes_shape: bool) -> nn.Module | None:
     """Options A, B, C of 2015, sec. 3.3; those of 2016, fig. 2; or None for the plain net."""
-    kind, changes_shape = SHORTCUTS[spec.shortcut], stride != 1 or c_in != c_out
+    kind = SHORTCUTS[spec.shortcut]
     if kind.h == "nothing":
         return None
     if kind.h == "convolution":
@@ -142,14 +142,14 @@ def _shortcut(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module | 
 
 
 def _addition(spec: NetSpec, c_in: int, c_out: int, stride: int) -> nn.Module:
-    match spec.shortcut:
-        case "constant":
-            return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
-        case "exclusive-gating" | "shortcut-gating":
-            gate = convolution(c_in, c_out, 1, stride, bias=True)
-            return GatedAdd(gate, spec.gate_bias, exclusive=spec.shortcut == "exclusive-gating")
-        case _:
+    match SHORTCUTS[spec.shortcut].joined:
+        case "sum":
             return Add()
+        case "scaled sum":
+            return ScaledAdd(spec.branch_scale, spec.shortcut_scale)
+        case "gated sum" | "exclusively gated sum" as how:
+            gate = convolution(c_in, c_out, 1, stride, bias=True)
+            return GatedAdd(gate, spec.gate_bias, exclusive=how == "exclusively gated sum")
 
 
 class Add(nn.Module):

@@ -1,8 +1,9 @@
 """One plan for one net: which step computes what, decided once, and printable.
 
 Each piece of the net (stem, a block, the end) is traced by torch.fx, so that its steps are what its own forward does.
-What computes a step is decided on the first batch of each signature (shape, precision, layout, mode) and done again for
-the next. The numbers are the net's own to rounding; what a hook on a layer within a piece would see is lost.
+What computes a step is decided on the first batch of each signature (shape, precision, layout, mode and the like), and
+again on the first of the next. The numbers are the net's own to rounding; what a hook on a layer within a piece would
+see is lost.
 """
 
 from collections import OrderedDict
@@ -79,6 +80,7 @@ class Piece:
         self.module, self.operations = module, (*operations, TORCH)
         self.calls, self.result = trace(module)
         self.layers = [module.get_submodule(call.path) for call in self.calls]
+        self.with_weights = [layer for layer in self.layers if isinstance(getattr(layer, "weight", None), Tensor)]
         self.last_reads = {read.value: at for at, call in enumerate(self.calls) for read in call.reads}
         self.readers = [read.value for call in self.calls for read in call.reads]
         self.steps: dict[Any, tuple[Step, ...]] = {}
@@ -97,9 +99,10 @@ class Piece:
 
     def _signature(self, x: Tensor) -> Any:
         """Return all that decisions depend on."""
+        learns = tuple(layer.weight.requires_grad for layer in self.with_weights)
         mode = (*(layer.training for layer in self.layers), torch.is_grad_enabled(), x.requires_grad)
         autocast = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu")
-        return x.shape, x.stride(), x.dtype, mode, autocast
+        return x.shape, x.stride(), x.dtype, mode, learns, autocast, torch.get_num_threads()
 
     def _decided(self, signature: Any, values: list[Any]) -> Iterator[Step]:
         """Yield the steps in turn, each decided on the values that those before it gave, and keep them."""
@@ -158,11 +161,15 @@ def trace(module: nn.Module) -> tuple[tuple[Call, ...], int]:
 
     A value that both a block's branch and its shortcut read is handed out twice: the shortcut reads the second.
     """
-    layers = tuple((path, type(layer)) for path, layer in module.named_modules())
-    key = layers, getattr(module, "shared", None), getattr(module, "skipped", None)
+    key = tuple((path, type(layer), *_told_by(layer)) for path, layer in module.named_modules())
     if key not in _TRACES:
         _TRACES[key] = _traced(module)
     return _TRACES[key]
+
+
+def _told_by(layer: nn.Module) -> tuple[bool, ...]:
+    """What a layer's trace depends on besides its type."""
+    return (layer.shared, layer.skipped > 0) if isinstance(layer, ResidualBlock) else ()
 
 
 def _traced(module: nn.Module) -> tuple[tuple[Call, ...], int]:

@@ -1,6 +1,4 @@
-"""The shortcuts h of the family, a row each: what h is, and what follows for growing and lesions.
-
-How F joins it, other than by F + h, is said where it is built: `_addition` in models/block.py.
+"""The shortcuts of the family, a row each: what h is, how F joins it, and what follows for growing and lesions.
 
 Options A, B, C: He et al. 2015 (arXiv 1512.03385), sec. 3.3. The others: 2016 (arXiv 1603.05027), fig. 2, Table 1.
 """
@@ -20,6 +18,8 @@ class ShortcutKind:
     The identity has zero channels where they grow."""
     projects: Literal["never", "where the shape changes", "everywhere"] = "never"
     """Where a 1×1 convolution stands in the identity's place."""
+    joined: Literal["sum", "scaled sum", "gated sum", "exclusively gated sum"] = "sum"
+    """How F joins h: F + h, or as ScaledAdd and GatedAdd in models/block.py say."""
     changes: str | None = None
     """Why a block whose branch gives zero is not the identity, in training; None: it is, where the shape stays."""
     passes: bool = False
@@ -44,10 +44,11 @@ SHORTCUTS: dict[Shortcut, ShortcutKind] = {
     "C": ShortcutKind(h="projection", projects="everywhere", changes=f"option C's shortcut {_LEARNT}"),
     "1x1": ShortcutKind(h="convolution", projects="everywhere", changes=f"the 1×1 shortcut {_LEARNT}"),
     "constant": ShortcutKind(
-        changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity"
+        joined="scaled sum",
+        changes="the shortcut is multiplied by a constant, so a branch of zero is not the identity",
     ),
-    "exclusive-gating": ShortcutKind(changes=_GATED),
-    "shortcut-gating": ShortcutKind(changes=_GATED),
+    "exclusive-gating": ShortcutKind(joined="exclusively gated sum", changes=_GATED),
+    "shortcut-gating": ShortcutKind(joined="gated sum", changes=_GATED),
     "dropout": ShortcutKind(
         h="dropout",
         changes="dropout on the shortcut changes it in training, so a branch of zero is not the identity",

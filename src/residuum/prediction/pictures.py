@@ -40,10 +40,12 @@ def sources(pictures: Picture | Iterable[Picture]) -> Iterator[Source]:
     """Yield each picture with its name, "picture 1" where it has none; folders are walked.
 
     Raises:
-        UserError: a folder holds no pictures or cannot be read.
+        UserError: a name is empty, or a folder holds no pictures or cannot be read.
     """
     each: Iterable[Picture] = pictures if is_several(pictures) and not isinstance(pictures, str | Path) else [pictures]  # type: ignore[assignment,list-item]
     for number, picture in enumerate(each, 1):
+        if isinstance(picture, str) and not picture:  # to pathlib it is the working folder
+            raise UserError(f"the name of picture {number} is empty", "", 'name a file or a folder: "." is this one')
         if isinstance(picture, str | Path):
             yield from (Source(str(file), file) for file in picture_files(Path(picture)))
         else:

@@ -1,8 +1,8 @@
 """The rule of a study, as data: its words for the reader, and the verdict it draws from figures, follow from it alone.
 
 A part of a claim holds, or fails, where a difference lies beyond two standard errors of it; between them, nothing is
-said, nor where two figures without spread are exactly alike, as counts can be. A claim is supported where all its
-parts hold and contradicted where one fails.
+said. Two figures without spread that are exactly alike, as counts can be, are "not above" one another; nothing else is
+said of them. A claim is supported where all its parts hold and contradicted where one fails.
 """
 
 import math
@@ -139,7 +139,7 @@ def _part(a: Quantity, relation: Relation, b: Quantity | float, by: float) -> Pa
 
 
 def _beyond(gap: float, error: float, alike: bool | None) -> bool | None:
-    """True where the gap is above two standard errors, False where it is below minus two; `alike` of no gap at all."""
+    """True for a gap above two standard errors, False for one below minus two, `alike` for none at all."""
     if math.isnan(gap) or math.isnan(error) or (error and abs(gap) <= ERRORS * error):
         return None
     return alike if gap == 0 else gap > 0

@@ -30,7 +30,7 @@ from residuum.training.loop import (
     warm_up,
 )
 from residuum.training.optimizer import set_rate
-from residuum.training.state import State
+from residuum.training.state import State, averaged_error
 
 FIRST = 3
 """Steps of a kind that are taken before it is recorded, so that what is made once is there, as torch asks."""
@@ -98,7 +98,7 @@ def _count(figures: Tensor, loss: Tensor, correct: Tensor, norm: Tensor, seen: i
     """
     loss_sum, right, error, last_loss, last_norm, steps = figures.unbind()
     loss = loss.double()
-    error = error + 0.02 * ((1 - correct.double() / seen) - error)
+    error = averaged_error(error, correct.double(), seen)
     new = torch.stack([loss_sum + loss * seen, right + correct, error, loss, norm.double(), steps + 1])
     figures.copy_(torch.where(torch.isfinite(last_loss + last_norm), new, figures))
 

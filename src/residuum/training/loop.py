@@ -6,7 +6,7 @@ Letters: N training pictures, B of them in a step, K classes.
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,7 @@ class Job:
     loader: Served
     compute: Compute
     seed: int
+    _: KW_ONLY
     class_weights: Tensor | None = None
     """(K,): what a picture of each class counts in the loss; by default all alike."""
     average: Average | None = None

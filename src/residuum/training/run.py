@@ -185,9 +185,9 @@ def _train_net(
         loaders["train"],
         resolved.compute,
         resolved.settings.seed,
-        weights_there(resolved),
-        average_of(net, resolved.recipe),
-        resolved.settings.accumulate,
+        class_weights=weights_there(resolved),
+        average=average_of(net, resolved.recipe),
+        accumulate=resolved.settings.accumulate,
     )
     validate = partial(_validation_scores, job, loaders.get("validation"))
     take_steps(folder, resolved, job, validate, asked_to_stop, track)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -22,6 +22,7 @@ from residuum.training.optimizer import Optimizer
 from residuum.training.slots import laid_out
 
 FORMAT = "residuum-checkpoint/1"
+Number = TypeVar("Number", float, Tensor)
 
 
 class State(msgspec.Struct, forbid_unknown_fields=True):
@@ -29,7 +30,7 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
 
     step: Count = 0
     error_average: Share = 1.0
-    """Training error averaged over about the last fifty steps; starts at 1."""
+    """See `averaged_error`; starts at 1."""
     warmed_up: bool = False
     epoch_loss: float = 0.0
     epoch_correct: Count = 0
@@ -46,7 +47,12 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
         self.epoch_loss += loss * seen
         self.epoch_correct += correct
         self.epoch_seen += seen
-        self.error_average += 0.02 * ((1 - correct / seen) - self.error_average)
+        self.error_average = averaged_error(self.error_average, correct, seen)
+
+
+def averaged_error(average: Number, correct: Number, seen: int) -> Number:
+    """Return the training error averaged over about the last fifty steps, after one more."""
+    return average + 0.02 * ((1 - correct / seen) - average)
 
 
 def has_checkpoint(run: Path) -> bool:

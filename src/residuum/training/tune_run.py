@@ -126,9 +126,8 @@ class _Work:
         loader = self.loader if rows is None else self.loader.take(rows)
         recipe = _for_fewer(recipe, len(self.labels), len(loader.split))
         optimizer = make_optimizer(net, recipe, compute.dtype)
-        weights = weights_there(self.resolved)
-        seed, average = self.resolved.settings.seed, average_of(net, recipe)
-        return Job(net, self.forward, optimizer, recipe, loader, compute, seed, weights, average)
+        seed, weights, average = self.resolved.settings.seed, weights_there(self.resolved), average_of(net, recipe)
+        return Job(net, self.forward, optimizer, recipe, loader, compute, seed, class_weights=weights, average=average)
 
 
 def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, asked_to_stop: AskedToStop) -> _Work:

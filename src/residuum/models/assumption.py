@@ -1,4 +1,4 @@
-"""What weights leave open and is taken to be so, with the settings that tell otherwise."""
+"""What weights leave open and is taken to be so, with the settings that tell otherwise: a model keeps the sentences."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,3 +28,8 @@ class Assumption:
             return self.what
         tell = "tells" if len(self.settings) == 1 else "tell"
         return f"{self.what} ({', '.join(names)} {tell} otherwise{self.at_risk and '; '}{self.at_risk})"
+
+
+def is_of(sentence: str, setting: str) -> bool:
+    """Say whether the sentence `by_flags` is of an assumption about which this setting alone tells otherwise."""
+    return f"({flag(setting)} tells otherwise" in sentence
