@@ -26,6 +26,7 @@ from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import PartlyDone, UserError
 from residuum.evaluation import heat_maps
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
+from residuum.evaluation.likeness import directions
 from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.explain import explain
@@ -36,6 +37,7 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Heat
 from residuum.records.model import Provenance
+from residuum.records.review import Likeness
 from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
@@ -299,9 +301,7 @@ def test_the_page_shows_it_all_and_loads_nothing(run: Path, photographs: Path, t
     assert write_report([found.path], tmp_path / "again.html").read_text(encoding="utf-8") == page.html
 
 
-def test_the_answers_views_are_named_and_of_which_the_maps_are(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_answers_views_are_named_and_of_which_the_maps_are(photographs: Path, tmp_path: Path) -> None:
     """The maps are those of the papers for the picture at its whole side, which the other view's would not be."""
     how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
     model, net = tmp_path / "m.safetensors", small()
@@ -320,11 +320,31 @@ def test_the_answers_views_are_named_and_of_which_the_maps_are(
     assert [said.probability for said in found.pictures[0].answers] == pytest.approx(answers.values.tolist(), abs=1e-6)
     expected = drawn_over(pixels, grad_cam(net, images, answers.indices[:1])[0], "Grad-CAM", 224, values=True)
     assert found.pictures[0].heat[-1] == expected
-    print_explained(asked, found, json=False)
-    assert "maps     of the first of these views alone, 16×16" in capsys.readouterr().out
     page = Page(write_report([found.path]).read_text(encoding="utf-8"))
-    assert "its maps are of the first view alone" in page.plain
+    assert "its two answers are averaged. The maps are of the first view alone." in page.plain
     assert "the first of these views alone, 16×16" in page.plain
+
+
+@pytest.mark.parametrize("way", [1, -1], ids=["like them", "unlike them"])
+def test_an_answer_is_unsure_where_that_of_predict_is(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: int
+) -> None:
+    """The model knows one picture alone: the one that is explained, whose distance is 0, or its very opposite, 2."""
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
+    model, net, one = tmp_path / "m.safetensors", small(), photographs / "red/2.png"
+    like = Provenance(likeness=Likeness(neighbours=1, threshold=0.1, known=0.05))
+    save_classifier(model, net, net.spec, ("a", "b", "c", "d"), how, Provenance())
+    own = directions(residuum.load(model, engine="torch").features([one]))
+    save_classifier(model, net, net.spec, ("a", "b", "c", "d"), how, like, way * own)
+    asked = ExplainSettings(model, (one,), nearest=0, threads=1, out=tmp_path / "x")
+    found, said = explain(asked), residuum.predict(model, one, threads=1)[0]
+    assert found.pictures[0].distance == pytest.approx(1 - way, abs=1e-3) == said.distance
+    assert found.pictures[0].doubt == said.reason
+    assert residuum.load(model).explain(one, methods=["Grad-CAM"]).doubt == said.reason
+    print_explained(asked, found, json=False)
+    page = Page(write_report([found.path]).read_text(encoding="utf-8")).plain
+    assert (f"unsure ({said.reason})" in capsys.readouterr().out) == bool(said.unsure) == (way < 0)
+    assert ("It is unsure, as the picture is unlike the training pictures: 2.000" in page) == (way < 0)
 
 
 def test_the_nearest_are_near_by_the_views_that_the_answers_are_of(photographs: Path, tmp_path: Path) -> None:

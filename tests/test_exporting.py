@@ -552,7 +552,7 @@ def test_what_uses_an_export_is_said(exported: dict[str, ExportedModel], capsys:
     assert f"next     python {folder / 'use_onnx.py'} PICTURE\n" in said
     assert f"residuum serve {folder}\n" in said
     assert "bound    99.5% of the likeliest classes must stay, on 7 pictures in" in said
-    assert "each whole picture resized by the file" in said
+    assert "each picture resized and cut by the file" in said
 
 
 @pytest.mark.slow

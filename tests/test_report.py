@@ -24,7 +24,12 @@ from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusa
 from PIL import Image, ImageDraw
 
 from residuum import runs
+from residuum.choices import Views
+from residuum.data.decode import evaluation_view
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
+from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.views import SAID
 from residuum.printing import print_figures
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
@@ -540,7 +545,7 @@ def test_the_terminal_says_what_was_asked_and_how(capsys: pytest.CaptureFixture[
         structs.replace(halved, per_class=(found.per_class[0], structs.replace(found.per_class[1], images=0)))
     )
     said = capsys.readouterr().out
-    assert "meaning  the net is asked about the picture and again about the same made half as wide and high" in said
+    assert "meaning  the net is asked about the square in the middle of a picture and again about the same" in said
     assert "classes  1 of 2 classes were asked: no picture of 'b', of which nothing is known" in said
     assert re.search(r"macro F1 70.00%  .*; over 1 of 2 classes\)", said)
 
@@ -556,7 +561,7 @@ def test_a_class_of_which_no_picture_was_judged_is_said_to_be(six: Path, tmp_pat
     row = next(line for line in found.rows(6) if line[1] == name)
     assert row[2:] == ["0", "–", "–", "–"]
     assert f"Not asked, as none of them shows it: {name}." in found.plain
-    assert f"each class counting the same, over 5 of {len(per_class)} classes" in found.plain
+    assert f"the mean over 5 of {len(per_class)} classes" in found.plain
     compared = Page(write_report([run, six], tmp_path / "both.html").read_text(encoding="utf-8"))
     assert compared.html.count('class="whisker c0"') == compared.html.count('class="whisker c1"') - 1
 
@@ -649,8 +654,20 @@ def test_terms_of_how_pictures_were_shown_are_explained(tmp_path: Path) -> None:
     change(run / "evaluation.json", protocol="picture, also at half its side, shorter side 110, central 96×96")
     text = report(run).text
     assert "Also at half its side: the net is asked" in text
-    assert "sees the square in the middle" in text
+    assert "the square is cut out of that" in text
     assert "Folds:" not in text
+
+
+@pytest.mark.parametrize("views", SAID)
+def test_what_lies_outside_the_square_in_the_middle_is_not_said_to_be_seen(tmp_path: Path, views: Views) -> None:
+    wide = np.zeros((16, 48, 3), np.uint8)
+    other = wide.copy()
+    other[:, :16] = other[:, 32:] = 255
+    assert np.array_equal(*(evaluation_view(one, 16, 16) for one in (wide, other)))
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    how = Preprocessing(16, 16, np.zeros(3, np.float32), np.ones(3, np.float32), views=views)
+    change(run / "evaluation.json", protocol=protocol(how, views))
+    assert "about the square in the middle of a picture" in report(run).text
 
 
 def test_a_net_that_is_never_unsure_is_said_to_be(page: Page, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
     print(f"bound    {found.parity.least_same:.1%} of the likeliest classes must stay, on {found.parity.pictures}:")
-    print("         each whole picture resized by the file, held against the run's own answer to the view it cuts")
+    print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")
     folder = shlex.quote(str(found.path))
     print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")

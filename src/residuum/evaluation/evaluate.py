@@ -101,7 +101,7 @@ def to_judge(settings: InPrecision) -> Compute:
 
 def computed_in(how: str, precision: str) -> str:
     """Add to how pictures are shown what they are judged in, where what answers later computes in another."""
-    return how if precision == "float32" else f"{how}, computed in {precision} (predict answers in float32 by default)"
+    return how if precision == "float32" else f"{how}, computed in {precision}"
 
 
 def protocol(shown: Preprocessing | View, views: EvaluationViews = "single") -> str:

@@ -109,11 +109,12 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     """
     unasked = not _asked_of_net(settings)
     settings, data, start, named_recipe = _opened(settings, looking)
-    if named_recipe in BY_FOLDS:  # nothing is kept aside
-        tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
-        settings = replace(settings, tune=tuned, validation=kept)
-    is_cut = data.validation is None and settings.validation != 0
-    cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
+    if named_recipe in BY_FOLDS:
+        settings = replace(settings, tune=BY_FOLDS[named_recipe])
+    if named_recipe in BY_FOLDS or data.validation is not None:  # nothing is kept aside
+        settings = replace(settings, validation=0.0)
+    share = settings.validation
+    cut = cut_validation(data.train.labels, share, settings.seed) if share else None
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or own_side(start, named_recipe, data)
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
