@@ -108,7 +108,9 @@ def _known(text: str, words: str) -> str | None:
 def _filled(template: str, values: list[str]) -> str:
     """Return a text with its holes filled, and blanks between Chinese and other letters, whichever the values are."""
     holes = iter(range(len(values)))
-    parts = [values[int(part[1:-1] or next(holes))] if HOLE.fullmatch(part) else part for part in HOLE.split(template)]
+    parts: list[str] = [
+        values[int(part[1:-1] or next(holes))] if HOLE.fullmatch(part) else part for part in HOLE.split(template)
+    ]
     return reduce(_joined, filter(None, parts))
 
 
