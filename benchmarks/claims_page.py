@@ -29,8 +29,9 @@ WORDS: dict[str, dict[Any, str]] = {
         "introduction": "Each study of residuum takes one claim of the papers on residual networks, measures what it "
         "is about, and answers by a rule that was written before the measuring: *supported* where every part of the "
         "claim holds beyond two standard errors, *contradicted* where one fails by as much, *undecided* where the "
-        "figures do not say. The answer is one about the scale named, which is smaller than the papers' own where it "
-        "is `quick`. Of several seeds ± is the standard deviation. Studies without a result yet are not listed.",
+        "figures do not say. The answer is one about the scale named: `quick` trains for two passes over small "
+        "pictures: what it contradicts may hold at the papers' scale, and the other way round. Of several seeds ± is "
+        "the standard deviation. Studies without a result yet are not listed.",
         "written": "Every figure on this page is written by `python benchmarks/claims_page.py` from the files in "
         "`results/studies/`. [中文](zh/claims.md)",
         "none": "There are no results yet. `residuum study --list` shows the studies; `residuum study all` runs them.",
@@ -59,7 +60,8 @@ WORDS: dict[str, dict[Any, str]] = {
         "title": "# 检验论文中的论断",
         "introduction": "residuum 的每项研究取残差网络论文中的一个论断，测量与之相关的量，并按测量之前写定的规则"
         "作出判断：论断的每一部分都在两个标准误之外成立，为“支持”；有一部分在两个标准误之外不成立，为“与论断相反”；数据说明不了，"
-        "为“尚不能判断”。判断只对所注明的规模有效；`quick` 的规模小于论文。± 是各种子间的标准差。"
+        "为“尚不能判断”。判断只对所注明的规模有效：`quick` 只在小图片上训练两遍，它判为与论断相反的，"
+        "在论文的规模下可能成立，反之亦然。± 是各种子间的标准差。"
         "还没有结果的研究不在表中。",
         "written": "本页的所有数字都由 `python benchmarks/claims_page.py` 根据 "
         "`results/studies/` 中的文件写出。[English](../claims.md)",

@@ -2,10 +2,13 @@
 
 import atexit
 import gc
+import itertools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +28,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
 
 gc.disable()  # while the tests are collected: what is imported stays
+NUMBERS = itertools.count()
 KERNELS = machine.cache_folder() / "kernels"  # this user's own, kept from one run of the tests to the next
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -87,6 +91,15 @@ def _no_stack_is_noted_for_cards_that_are_not_here(patch: pytest.MonkeyPatch) ->
     for kind in (torch.cuda, torch.xpu):
         if not kind.is_available():
             patch.setattr(kind, "manual_seed_all", lambda _seed: None)
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """pytest's own looks among thousands for a free number, and turns a link to the newest: a millisecond and more."""
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    folder = tmp_path_factory.getbasetemp() / f"{name}-{next(NUMBERS)}"
+    folder.mkdir(mode=0o700)
+    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -165,21 +178,31 @@ def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def few_digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Of the built-in digits every sixth, for studies that are asked only for what holds of any pictures.
+def few_digits() -> Iterator[None]:
+    """Of the built-in digits every sixth, for studies that are asked only for what holds of any pictures."""
+    with every_sixth_digit():
+        yield
 
-    Intervals are from a tenth of the resamples, and few mistakes have heat maps: no study reads them.
+
+@contextmanager
+def every_sixth_digit() -> Iterator[None]:
+    """As few_digits, for fixtures of a whole file.
+
+    Intervals are from a tenth of the resamples, and few mistakes are kept and have heat maps: no study reads them.
     """
     from residuum.data import digits
     from residuum.dispatch import job
+    from residuum.evaluation.mistakes import most_confident_mistakes
 
     remembered = job.open_pictures_of, job._fingerprint
-    monkeypatch.setattr(digits, "_rows", digits._rows()[::6].copy)
-    monkeypatch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
-    monkeypatch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
-    monkeypatch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
-    for function in remembered:
-        function.cache_clear()
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "_rows", digits._rows()[::6].copy)
+        patch.setattr(digits, "TEST_SIZE", digits.TEST_SIZE // 6)
+        patch.setattr("residuum.evaluation.metrics.RESAMPLES", 100)
+        patch.setitem(most_confident_mistakes.__kwdefaults__, "limit", 3)
+        patch.setattr("residuum.evaluation.heat_maps.WITH_HEAT", 2)
+        for function in remembered:
+            function.cache_clear()
+        yield
     for function in remembered:
         function.cache_clear()

@@ -36,6 +36,10 @@ class Page(HTMLParser):
         self.close()
         assert self.open == []
 
+    def updatepos(self, i: int, j: int) -> int:
+        """Count no lines: it took a tenth of the time."""
+        return j
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
         if tag not in VOID:
@@ -49,7 +53,7 @@ class Page(HTMLParser):
         self.tags.append((tag, {key: value or "" for key, value in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag, (tag, self.open, self.getpos())
+        assert self.open.pop() == tag, (tag, self.open)
 
     def handle_data(self, data: str) -> None:
         if "script" in self.open:

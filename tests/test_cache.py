@@ -1,5 +1,6 @@
 """The cache: what it holds equals what is worked out anew, and without it everything still works."""
 
+import functools
 import hashlib
 import io
 import os
@@ -44,13 +45,22 @@ def own_cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def pets(tmp_path) -> Path:
     """Write a small data set of pictures of many sizes."""
-    uniforms = np.random.default_rng(0)
-    for i in range(150):
-        path = tmp_path / "pets" / ("cat", "dog", "eel")[i % 3] / f"{i}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        height, width = uniforms.integers(8, 20, 2)
-        Image.fromarray(uniforms.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+    for kind in ("cat", "dog", "eel"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+    for name, encoded in encoded_pets().items():
+        (tmp_path / "pets" / name).write_bytes(encoded)
     return tmp_path / "pets"
+
+
+@functools.cache
+def encoded_pets() -> dict[str, bytes]:
+    uniforms, found = np.random.default_rng(0), {}
+    for i in range(150):
+        height, width = uniforms.integers(8, 20, 2)
+        file = io.BytesIO()
+        Image.fromarray(uniforms.integers(0, 256, (height, width, 3), np.uint8)).save(file, "PNG")
+        found[f"{('cat', 'dog', 'eel')[i % 3]}/{i}.png"] = file.getvalue()
+    return found
 
 
 def by_hand(split: Split, image_size: int, resize_to: int):

@@ -29,11 +29,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def left_in_english(page: str) -> set[str]:
-    """Return the texts of a page, without names and code, that hold no Chinese but two words in a row."""
+    """Return the texts of a page, without names and code, that hold no Chinese or, within it, four English words."""
     bare = re.sub(r"<(style|script|bdi|code|pre)\b.*?</\1>", "", page, flags=re.DOTALL)
     texts = {" ".join(text.split()) for text in re.findall(r">([^<>]+)<", bare)}
     return {
-        text for text in texts if re.search("[A-Za-z]{2}", text) and not CHINESE.search(text) and not OURS.match(text)
+        text
+        for text in texts
+        if (re.search("[A-Za-z]{2}", text) and not CHINESE.search(text) and not OURS.match(text))
+        or re.search("([A-Za-z]+,? ){3}[a-z]+", text)
     }
 
 

@@ -31,7 +31,7 @@ from residuum.settings import TrainSettings
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cli") / "run"
-    residuum.train("digits", epochs=3, batch_size=64, blocks=(1, 1, 1), out=str(path))
+    residuum.train("digits", epochs=3, batch_size=256, blocks=(1, 1, 1), out=str(path))
     return path
 
 
@@ -75,12 +75,15 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
     code += f"sys.exit(not {heavy}.isdisjoint(sys.modules))"
     libraries = "import cyclopts, rich.console, rich.table"  # what a command line of this kind costs anyway
     seconds: dict[str, list[float]] = {code: [], libraries: []}
-    for program in [code, libraries] * 3:
-        before = processor_seconds()
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        seconds[program].append(processor_seconds() - before)
-        assert done.returncode == 0, "a heavy package was imported for --help"
-        assert program != code or "train" in done.stdout
+    for _ in range(3):
+        for program, cost in seconds.items():
+            before = processor_seconds()
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+            cost.append(processor_seconds() - before)
+            assert done.returncode == 0, "a heavy package was imported for --help"
+            assert program != code or "train" in done.stdout
+        if min(seconds[code]) < 2 * min(seconds[libraries]):  # half of what is allowed: no need to look again
+            break
     assert min(seconds[code]) < 4 * min(seconds[libraries])
 
 
@@ -333,7 +336,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
 
 def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
     recorded = read_json(run / runs.SETTINGS)["command"]
-    assert recorded.replace("'", "") == "residuum train digits --blocks 1 1 1 --epochs 3 --batch-size 64"
+    assert recorded.replace("'", "") == "residuum train digits --blocks 1 1 1 --epochs 3 --batch-size 256"
 
 
 @pytest.mark.parametrize(
@@ -407,10 +410,8 @@ def test_commas_stay_where_no_numbers_are_asked_for() -> None:
 def test_nothing_is_given_empty_by_a_flag_of_its_own(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from residuum.cli import VERBS, app
+    from residuum.cli import VERBS
 
-    for shell in ("bash", "zsh", "fish"):
-        assert "--empty" not in app.generate_completion(shell=shell)  # type: ignore[arg-type]
     for verb in VERBS:
         shown = command([*verb.name.split(), "--help"], capsys, monkeypatch)[1]
         assert verb.name in shown
@@ -426,6 +427,7 @@ def test_shell_completion_knows_the_verbs_and_flags(shell: str) -> None:
     script = app.generate_completion(shell=shell)  # type: ignore[arg-type]
     assert "evaluate" in script
     assert "batch-size" in script
+    assert "--empty" not in script
 
 
 @pytest.mark.usefixtures("few_digits")
@@ -433,6 +435,7 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     run = tmp_path / "run"  # of two blocks a stage: what trim searches grows with the square of their number
     residuum.train("digits", epochs=3, batch_size=64, blocks=(2, 2, 2), out=str(run))
     monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 5)  # of 100: no time is judged here
+    monkeypatch.setattr("residuum.depth.latency.TURN", 0.0)
     grown, trimmed, examined = tmp_path / "grown.safetensors", tmp_path / "trimmed", tmp_path / "examined"
     code, out, _ = command(["grow", run, "--to", "20", "--out", grown], capsys, monkeypatch)
     assert code == 0
@@ -505,6 +508,8 @@ OFFLINE = """
 import socket, sys
 def refuse(*_, **__): raise AssertionError("the network was touched")
 socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = refuse
+for name in [name for name in sys.modules if name.partition(".")[0] == "residuum"]:
+    del sys.modules[name]  # torch alone is there already
 from residuum.cli import main
 from residuum.console import show_progress
 from residuum.errors import nearest
@@ -517,6 +522,7 @@ for words in {lines!r}:
 """
 
 
+@pytest.mark.usefixtures("warm_python")
 def test_all_verbs_work_with_sockets_blocked_and_the_data_read_only(tmp_path: Path, scan: Path) -> None:
     photos = tmp_path / "photos"
     random = np.random.default_rng(0)

@@ -90,6 +90,7 @@ def test_a_clean_set_has_no_problems() -> None:
         "several_frames": 0,
         "deep": 0,
         "repeats": 0,
+        "repeated": [],
         "greys": None,
     }
 
@@ -202,7 +203,7 @@ def test_missing_classes_unknown_labels_and_imbalance() -> None:
     assert "test holds no picture of 'cat': how a net names that stays unknown; move some there, one in five" in said
     (lacking,) = check(data(train, validation=split((encode(picture(90)), 1))))["problems"][1:]
     assert "validation holds no picture of 'cat'" in lacking
-    assert "of which a tenth is then kept aside" in lacking
+    assert "back into train: none is needed" in lacking
     assert "unknown class 7" in said
 
 
@@ -230,6 +231,7 @@ def test_long_lists_are_cut_and_still_counted() -> None:
     assert report["conflicts"]["count"] == LISTED + 20
     assert len(report["conflicts"]["groups"]) == LISTED
     assert report["splits"]["train"]["repeats"] == LISTED + 49
+    assert any(one.endswith("\n  and 49 more") for one in report["problems"])
     assert len(json.dumps(report)) < 100_000
 
 
@@ -279,6 +281,8 @@ def test_counts_agree_with_comparing_every_two(rows: tuple[list[tuple[int, int]]
     for some, seen in zip(rows, report["splits"].values(), strict=True):
         kinds = [kind for kind, _ in some]
         assert seen["repeats"] == sum(kind in kinds[:i] for i, kind in enumerate(kinds))
+        named = {(f"p{kinds.index(kind)}.png", f"p{i}.png") for i, kind in enumerate(kinds) if kind in kinds[:i]}
+        assert {tuple(pair) for pair in seen["repeated"]} == named
         leaks += sum(kind in earlier for kind in kinds)
         earlier |= set(kinds)
     assert report["leaks"]["count"] == leaks

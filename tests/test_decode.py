@@ -117,7 +117,7 @@ def test_photographs_decode_as_pillow_decodes_them() -> None:
         encoded = path.read_bytes()
         with Image.open(path) as image:
             if image.getexif().get(ORIENTATION, 1) == 1 and image.mode in ("RGB", "L"):
-                np.testing.assert_array_equal(decode(encoded, path.name), np.asarray(image.convert("RGB")))
+                assert np.array_equal(decode(encoded, path.name), np.asarray(image.convert("RGB"))), path.name
                 seen = header(encoded, path.name)
                 assert (seen.width, seen.height, seen.mode) == (*image.size, image.mode)
                 compared += 1
@@ -657,14 +657,14 @@ def test_evaluation_view_is_torchvisions(height: int, width: int, image_size: in
     assert view.flags.c_contiguous
 
 
-@pytest.mark.parametrize("shape", [(2, 900), (900, 2), (1, 333), (375, 500), (224, 224), (256, 301)])
+@pytest.mark.parametrize("shape", [(2, 300), (300, 2), (1, 111), (375, 500), (224, 224), (256, 301)])
 def test_evaluation_view_of_elongated_and_usual_pictures(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(4).integers(0, 256, (*shape, 3), np.uint8)
     for sides in ((224, 256), (224, 224), (32, 32), (31, 40)):
         np.testing.assert_array_equal(evaluation_view(pixels, *sides), torchvision_view(pixels, *sides))
 
 
-@pytest.mark.parametrize("shape", [(2, 900), (375, 500), (224, 224), (40, 37)])
+@pytest.mark.parametrize("shape", [(2, 300), (375, 500), (224, 224), (40, 37)])
 def test_bicubic_view_is_torchvisions_and_not_the_bilinear(shape: tuple[int, int]) -> None:
     pixels = np.random.default_rng(5).integers(0, 256, (*shape, 3), np.uint8)
     for sides in ((224, 235), (31, 41)):

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import SHARED
+from made_up_machine import measured_as
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -62,6 +65,21 @@ GROWABLE: list[dict[str, object]] = [
     *[{"order": order} for order in ("original", "relu-only-preactivation", "preactivation")],
     *[{"order": order, "activation": "gelu"} for order in ("relu-before-addition", *ORDERS[3:])],
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _each_net_is_timed_once_a_turn() -> Iterator[None]:
+    """No test here judges a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.depth.latency.TURN", 0.0)
+        yield
+
+
+def quickly(patch: pytest.MonkeyPatch) -> None:
+    """Let trim time each net in one round, and measure BN's statistics on two batches."""
+    patch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
+    patch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    patch.setattr("residuum.evaluation.opening.RECALIBRATION", 250)
 
 
 def tiny(blocks: tuple[int, ...] = (2, 2), **choices: object) -> NetSpec:
@@ -498,6 +516,13 @@ def test_blocks_cost_what_the_net_costs_more_with_them() -> None:
     assert list(costs) == [name for name, _ in ResNet(spec).blocks()]
 
 
+@pytest.mark.usefixtures("warm_python")
+def test_what_blocks_cost_is_counted_without_torchs_compiler() -> None:
+    code = "import sys\nfrom residuum.depth.lesion import block_costs\nfrom residuum.models.named import named\n"
+    code += "block_costs(named('resnet20'), 32)\nassert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_latencies_are_there_for_every_net_and_batch() -> None:
     net = lived_in(tiny((2, 2)))
     figures, protocol = latencies(net, ["stage1.block2", "stage2.block2"], 8, CPU, seconds=0)
@@ -764,9 +789,10 @@ def test_lesion_leaves_its_figures(model: Path, tmp_path: Path) -> None:
 
 
 def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that is asked by several views has one accuracy on the same pictures, whoever asks."""
-    monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
-    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    """A model that is asked by several views has one accuracy on the same pictures, whoever asks, in whatever numbers
+    this machine is fastest."""
+    monkeypatch.setattr("residuum.compute.fastest", lambda **_: measured_as(1, bfloat16=0.1))
+    quickly(monkeypatch)
     model, own = tmp_path / "halved.safetensors", made.data("digits", fingerprint(digits()))
     net = lived_in(tiny((2, 2), widths=(8, 16)))
     learn_last_layer(net)
@@ -774,7 +800,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
     asked = EvaluateSettings(str(model), split="validation", device="cpu", threads=1)
     expected, alone = evaluate(asked), evaluate(replace(asked, views=("single",)))
     assert expected.loss != alone.loss
-    how: dict[str, Any] = {"device": "cpu", "threads": 1, "precision": "float32"}
+    how: dict[str, Any] = {"device": "cpu", "threads": 1}
     out = lesion(LesionSettings(str(model), out=str(tmp_path / "lesion"), **how))
     lesioned = json.loads((out / "lesion.json").read_text())
     out = trim(TrimSettings(str(model), out=str(tmp_path / "trim"), random=1, keep=1.0, **how))
@@ -784,6 +810,7 @@ def test_lesion_and_trim_judge_as_evaluate_does(tmp_path: Path, monkeypatch: pyt
         assert found["data"]["images"] == expected.images
         assert whole["accuracy"] == expected.top1.value
         assert whole["loss"] == pytest.approx(expected.loss, abs=1e-6)
+    assert "cpu, bfloat16, " in trimmed["latency_protocol"]
     told = load(out).about.metrics
     assert told is not None
     assert (told.protocol, told.top1) == (expected.protocol, expected.top1)
@@ -821,14 +848,13 @@ def trim_settings(model: Path, out: Path, **changes: object) -> TrimSettings:
 
 
 @pytest.fixture(scope="module")
-def trimmed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trimmed(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
-        patch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+        quickly(patch)
         grown_file = grow(
             GrowSettings(str(model), blocks=(4, 4), out=str(tmp_path_factory.mktemp("g") / "deeper.safetensors"))
         )
-        yield trim(trim_settings(grown_file, tmp_path_factory.mktemp("t") / "out", keep=0.5, random=2))
+        return trim(trim_settings(grown_file, tmp_path_factory.mktemp("t") / "out", keep=0.5, random=2))
 
 
 def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
@@ -907,6 +933,7 @@ def test_what_was_measured_outlives_an_interruption(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
+    quickly(monkeypatch)
     monkeypatch.setattr("residuum.depth.trim.latencies", interrupted)
     with pytest.raises(KeyboardInterrupt):
         trim(trim_settings(model, tmp_path / "out", random=1, images=10))
@@ -915,6 +942,23 @@ def test_what_was_measured_outlives_an_interruption(
     assert len(found["random"]) == 1
     assert found["chosen"] is None
     assert found["curve"][1]["latency_ms"] is None
+
+
+@pytest.mark.parametrize(("target", "decides"), [({"keep": 0.75}, False), ({"speedup": 1.0}, True)])
+def test_times_are_said_to_decide_only_where_they_do(
+    model: Path,
+    tmp_path: Path,
+    target: dict[str, float],
+    decides: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.machine.share_waited", lambda *_: 0.3)
+    trim(trim_settings(model, tmp_path / "out", random=0, images=10, **target))
+    said = capsys.readouterr().err
+    assert "these times may mislead" in said
+    assert ("the choice" in said) == decides
 
 
 def test_repair_trains_the_cut_net_on_the_other_pictures(
@@ -932,8 +976,7 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         return made.run_record(run, lines, made.evaluation(0.7, "test", 360))
 
     monkeypatch.setattr(repair_module, "train", train)
-    monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
-    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    quickly(monkeypatch)
     out = trim(trim_settings(model, tmp_path / "out", random=0, repair=2, seed=5, max_drop=100.0))
     found = json.loads((out / "trim.json").read_text())["repaired"]
     assert found.pop("original_test_accuracy") == pytest.approx(

@@ -420,17 +420,26 @@ def test_a_trim_that_was_interrupted(tmp_path: Path, reached: int) -> None:
     assert f"{reached} net" in found.plain
     assert "The nets were not timed." in found.plain
 
-    assert len([row for row in found.rows(9) if row[0].isdigit()]) == reached
+    assert len([row for row in found.rows(8) if row[0].isdigit()]) == reached
 
 
 @pytest.mark.parametrize(("share", "is_said"), [(0.66, True), (0.05, False), (None, False)])
 def test_a_trim_timed_while_others_computed_says_so(tmp_path: Path, share: float | None, is_said: bool) -> None:
     found = page(tmp_path, fake_trim() | {"share_waited": share})
-    assert ("threads waited 66% of the time: times, and how many times as fast, may mislead" in found.plain) == is_said
+    assert ("The times are in trim.json alone." in found.plain) == is_said
+    for shown in ("Accuracy against time", "ms for 32", "Speed: how many times as fast"):
+        assert (shown in found.plain) != is_said
+    assert bool(re.search(r"\d\.\d\d×", found.plain)) != is_said
     assert ("times as fast with one picture" in found.plain) != is_said  # no speed stands large where it is noise
     assert ("as fast: " in found.plain) != is_said
     told = "how fast it is cannot be said, for others were computing while the nets were timed"
     assert (told in found.plain) == is_said
+
+
+def test_a_trim_timed_with_some_company_says_that_times_may_mislead(tmp_path: Path) -> None:
+    found = page(tmp_path, fake_trim() | {"share_waited": 0.2})
+    assert "threads waited 20% of the time: times, and how many times as fast, may mislead" in found.plain
+    assert "Accuracy against time" in found.plain
 
 
 def test_the_terminal_shows_the_loss_where_accuracy_ranks_nothing() -> None:

@@ -5,8 +5,9 @@ import copy
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,9 @@ import residuum
 from residuum import runs
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import PartlyDone, UserError
+from residuum.evaluation import heat_maps
 from residuum.evaluation.heat_maps import METHODS, drawn_over, grad_cam, masks, rise
+from residuum.evaluation.likeness import directions
 from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
 from residuum.explanation.explain import explain
@@ -34,13 +37,23 @@ from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Heat
 from residuum.records.model import Provenance
+from residuum.records.review import Likeness
 from residuum.reporting.explained_view import disagreement
 from residuum.reporting.page import write_report
 from residuum.settings import ExplainSettings
 from residuum.training import features as features_file
+from residuum.training.head import STRENGTHS
 
 ORDERS = ["original", "preactivation", "relu-before-addition"]
 HOSTILE = "<script>alert('x')</script>\"&\u202e"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _heads_are_fitted_at_few_strengths() -> Iterator[None]:
+    """What a head is worth is not asked here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.training.head.STRENGTHS", STRENGTHS[::4])
+        yield
 
 
 def small(**choices: Any) -> ResNet:
@@ -288,9 +301,7 @@ def test_the_page_shows_it_all_and_loads_nothing(run: Path, photographs: Path, t
     assert write_report([found.path], tmp_path / "again.html").read_text(encoding="utf-8") == page.html
 
 
-def test_the_answers_views_are_named_and_of_which_the_maps_are(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_answers_views_are_named_and_of_which_the_maps_are(photographs: Path, tmp_path: Path) -> None:
     """The maps are those of the papers for the picture at its whole side, which the other view's would not be."""
     how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
     model, net = tmp_path / "m.safetensors", small()
@@ -309,11 +320,31 @@ def test_the_answers_views_are_named_and_of_which_the_maps_are(
     assert [said.probability for said in found.pictures[0].answers] == pytest.approx(answers.values.tolist(), abs=1e-6)
     expected = drawn_over(pixels, grad_cam(net, images, answers.indices[:1])[0], "Grad-CAM", 224, values=True)
     assert found.pictures[0].heat[-1] == expected
-    print_explained(asked, found, json=False)
-    assert "maps     of the first of these views alone, 16×16" in capsys.readouterr().out
     page = Page(write_report([found.path]).read_text(encoding="utf-8"))
-    assert "its maps are of the first view alone" in page.plain
+    assert "its two answers are averaged. The maps are of the first view alone." in page.plain
     assert "the first of these views alone, 16×16" in page.plain
+
+
+@pytest.mark.parametrize("way", [1, -1], ids=["like them", "unlike them"])
+def test_an_answer_is_unsure_where_that_of_predict_is(
+    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], way: int
+) -> None:
+    """The model knows one picture alone: the one that is explained, whose distance is 0, or its very opposite, 2."""
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32), views="halved")
+    model, net, one = tmp_path / "m.safetensors", small(), photographs / "red/2.png"
+    like = Provenance(likeness=Likeness(neighbours=1, threshold=0.1, known=0.05))
+    save_classifier(model, net, net.spec, ("a", "b", "c", "d"), how, Provenance())
+    own = directions(residuum.load(model, engine="torch").features([one]))
+    save_classifier(model, net, net.spec, ("a", "b", "c", "d"), how, like, way * own)
+    asked = ExplainSettings(model, (one,), nearest=0, threads=1, out=tmp_path / "x")
+    found, said = explain(asked), residuum.predict(model, one, threads=1)[0]
+    assert found.pictures[0].distance == pytest.approx(1 - way, abs=1e-3) == said.distance
+    assert found.pictures[0].doubt == said.reason
+    assert residuum.load(model).explain(one, methods=["Grad-CAM"]).doubt == said.reason
+    print_explained(asked, found, json=False)
+    page = Page(write_report([found.path]).read_text(encoding="utf-8")).plain
+    assert (f"unsure ({said.reason})" in capsys.readouterr().out) == bool(said.unsure) == (way < 0)
+    assert ("It is unsure, as the picture is unlike the training pictures: 2.000" in page) == (way < 0)
 
 
 def test_the_nearest_are_near_by_the_views_that_the_answers_are_of(photographs: Path, tmp_path: Path) -> None:
@@ -457,6 +488,18 @@ def test_a_mistake_has_a_map_of_what_was_said_beside_it(run: Path, photographs: 
     page.assert_usable_without_sight()
     assert len(page.all("img")) == sum(1 + (one.heat is not None) for one in record.mistakes) > len(record.mistakes)
     assert "for what was said (Grad-CAM)" in page.plain
+
+
+def test_no_more_mistakes_have_maps_than_the_page_shows_unfolded(
+    run: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number was rounded up to the next batch."""
+    monkeypatch.setattr(heat_maps, "WITH_HEAT", 3)
+    model, mistake = load(run), runs.read_run(run).mistakes[0]
+    pixels, of = np.array(Image.open(photographs / mistake.name)), model.classes.index(mistake.predicted)
+    loader: Any = SimpleNamespace(seen=lambda _: pixels, device="cpu", preprocessing=model.preprocessing)
+    found = heat_maps.heat_beside(model.net, loader, "single", range(5), np.full(5, of))
+    assert [one is None for one in found] == [False] * 3 + [True] * 2
 
 
 def test_maps_leave_the_net_as_it_is(run: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -40,11 +40,12 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import Stopped, UserError
+from residuum.evaluation.likeness import directions
 from residuum.exporting import export as exporting
 from residuum.exporting import real_pictures
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
-from residuum.exporting.real_pictures import RealPictures, by_size, decoded
+from residuum.exporting.real_pictures import RealPictures, by_size, decoded, open_pictures
 from residuum.lock import only_holder
 from residuum.models.resnet import ResNet
 from residuum.outward_printing import print_export
@@ -71,7 +72,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic", "mirrored")
     net = ResNet(replace(SPEC, num_classes=3)).eval()
     like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
-    rows = np.random.default_rng(0).normal(size=(7, 32)).astype(np.float32)
+    rows = directions(np.random.default_rng(0).normal(size=(7, 32)))
     loading.save_classifier(path, net, net.spec, CLASSES, how, like, rows)
     return path
 
@@ -89,10 +90,14 @@ def seen(picture: Path) -> NDArray[np.uint8]:
     return np.asarray(Image.open(picture))
 
 
+@cache
+def run_engine(model: Path) -> TorchEngine:
+    return TorchEngine(loading.load(model), choose_compute("cpu", "float32", threads=1))
+
+
 def own(model: Path, picture: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the run answers to a picture, and its features."""
-    engine = TorchEngine(loading.load(model), choose_compute("cpu", "float32", threads=1))
-    found = engine(evaluation_view(seen(picture), 21, 24, "bicubic")[None])
+    found = run_engine(model)(evaluation_view(seen(picture), 21, 24, "bicubic")[None])
     return found.probabilities[0], found.features[0]
 
 
@@ -216,6 +221,32 @@ def test_the_python_beside_an_export_uses_it(
     assert abs(float(first.split("%")[0]) - 100 * mine.max()) < 0.6
 
 
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_python_beside_an_export_is_as_unsure_as_the_run(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    picture, script = str(pictures / "2.png"), exported[to].path / f"use_{to}.py"
+    (answer,) = residuum.load(model, engine="torch", threads=1).predict([picture])
+    assert answer.distance is not None
+    monkeypatch.setattr(sys, "argv", ["use", picture])
+    told = json.loads
+    for limit, unsure in ((answer.distance * 0.9, True), (answer.distance * 1.1, False)):
+        likeness = {"likeness": {"neighbours": 2, "threshold": limit}}
+        monkeypatch.setattr(json, "loads", lambda text, likeness=likeness: {**told(text), **likeness})
+        runpy.run_path(str(script))
+        assert ("unsure" in capfd.readouterr().out) is unsure
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_python_beside_an_export_says_what_it_wants(to: ExportTarget, exported: dict[str, ExportedModel]) -> None:
+    script = [sys.executable, exported[to].path / f"use_{to}.py"]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"python use_{to}.py PICTURE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_the_code_on_the_page_uses_an_export(
     exported: dict[str, ExportedModel], model: Path, pictures: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
@@ -328,6 +359,33 @@ def served_folder(folder: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@pytest.mark.parametrize("kind", ["folders of other classes", "no folders"])
+def test_pictures_that_no_class_of_the_model_has_are_compared_without_accuracy(
+    kind: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evenly from all of them: the first would be of one class alone."""
+    luck = np.random.default_rng(2)
+    for name, shade in (("cat", 0), ("dog", 200)):
+        for number in range(6):
+            file = tmp_path / "photos" / (f"{name}/{number}.png" if "of other" in kind else f"{name}{number}.png")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(luck.integers(shade, shade + 50, (30, 30, 3), np.uint8)).save(file)
+    told, compute = list[str](), choose_compute("cpu", "float32", threads=1)
+    monkeypatch.setattr(real_pictures, "say", told.append)
+    found = open_pictures(loading.load(model), compute, tmp_path / "photos", 4, 4, "export")
+    assert ["no accuracy is told" in one for one in told] == [True] * ("of other" in kind)
+    assert (found.where, found.labels) == ("4 pictures in photos", None)
+    names = [[part.name(row)[-9:] for row in range(4)] for part in (found.judged, found.calibration)]
+    assert not set(names[0]) & set(names[1])
+    assert [sum("dog" in name for name in some) for some in names] == [2, 2]
+
+
+def test_data_that_lie_in_no_folder_want_classes_of_the_model(model: Path) -> None:
+    compute = choose_compute("cpu", "float32", threads=1)
+    with pytest.raises(UserError, match="does not know all classes of digits"):
+        open_pictures(loading.load(model), compute, "digits", 4, 0, "export")
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -494,7 +552,7 @@ def test_what_uses_an_export_is_said(exported: dict[str, ExportedModel], capsys:
     assert f"next     python {folder / 'use_onnx.py'} PICTURE\n" in said
     assert f"residuum serve {folder}\n" in said
     assert "bound    99.5% of the likeliest classes must stay, on 7 pictures in" in said
-    assert "each whole picture resized by the file" in said
+    assert "each picture resized and cut by the file" in said
 
 
 @pytest.mark.slow

@@ -196,11 +196,11 @@ def walk(job: Job, steps: Steps, stop: int, state: State | None = None) -> list[
 def test_the_papers_warm_up_ends_at_the_same_step(tmp_path: Path) -> None:
     recipe = RECIPES["he2015_cifar"](Task(num_pictures=1200, image_size=8, depth=110, epochs=6, batch_size=64))
     assert isinstance(recipe.schedule, Schedule)
-    recipe = replace(recipe, schedule=replace(recipe.schedule, warm_until_error=0.93))
+    recipe = replace(recipe, schedule=replace(recipe.schedule, warm_until_error=0.97))
 
     def rates(steps: Steps, *, reading: bool) -> list[float]:
-        job = job_of(tmp_path, given=recipe)
-        plan = TrainingPlan(3, len(job.loader.split), recipe.batch_size, 0, 56)
+        job = job_of(tmp_path, given=recipe, widths=(4, 8, 8))
+        plan = TrainingPlan(3, len(job.loader.split), recipe.batch_size, 0, 32)
         return [rate for rate, read in steps(job, State(), plan) if not reading or read() > 0]
 
     expected = rates(one_by_one, reading=False)

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from page_reading import Page
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +20,7 @@ from small_start import coloured_noise, small_model
 from test_report import change
 from torch.nn.functional import interpolate
 
+import residuum
 from residuum import chinese, machine, runs
 from residuum.choices import Views
 from residuum.compute import Compute
@@ -31,10 +33,11 @@ from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
+from residuum.printing import print_figures, print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
-from residuum.records.evaluation import KeptEvaluation
+from residuum.records.evaluation import KeptEvaluation, which_to_quote
 from residuum.records.model import Provenance
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
@@ -142,6 +145,14 @@ def test_the_same_picture_twice_is_never_both_learnt_and_asked() -> None:
 
 # --- whole runs ----------------------------------------------------------------------------------
 
+FEW = STRENGTHS[::4]
+
+
+@pytest.fixture
+def few_strengths(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that are not asked which strength is best."""
+    monkeypatch.setattr("residuum.training.head.STRENGTHS", FEW)
+
 
 def pictures(root: Path, per_class: int, seed: int = 0) -> Path:
     """Noise of two colours."""
@@ -162,7 +173,9 @@ def flat(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(start: Path, flat: Path, tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
     out = tmp_path_factory.mktemp("head") / "run"
-    return train(TrainSettings(str(flat), start=str(start), precision="float32", out=str(out)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("residuum.training.head.STRENGTHS", FEW)
+        return train(TrainSettings(str(flat), start=str(start), precision="float32", out=str(out)))
 
 
 def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: runs.RunRecord, start: Path) -> None:
@@ -184,6 +197,7 @@ def test_few_pictures_of_other_classes_get_a_head_and_are_all_judged(finished: r
     assert all(torch.equal(after[name], tensor) for name, tensor in frozen.items())
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_head_on_a_backbone_is_the_one_on_the_whole_net(
     finished: runs.RunRecord, start: Path, flat: Path, tmp_path: Path
 ) -> None:
@@ -236,11 +250,12 @@ def test_a_report_of_a_head_is_chinese_throughout(
     assert {
         text for text in texts if re.search("[A-Za-z]{2,},? [A-Za-z]{2,}", text.replace("data review", ""))
     } == set()
-    assert "以 bfloat16 计算（predict 默认以 float32 作答）" in page
+    assert "以 bfloat16 计算" in page
     shown = [chinese.said(f"{words}, shorter side 36 (bicubic), central 32×32") for words in SAID.values()]
     assert [one for one in shown if re.search("[A-Za-z]{2}", one.replace("bicubic", ""))] == []
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
     finished: runs.RunRecord, tmp_path: Path
 ) -> None:
@@ -249,10 +264,27 @@ def test_a_head_repeats_from_its_own_settings_and_says_that_it_has_finished(
     assert all(torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(UserError, match="has finished"):
         train(TrainSettings(resume=str(finished.path)))
+    with pytest.raises(UserError) as refused:
+        runs.refuse_taken_by_run(finished.path)
+    assert refused.value.mend == "choose another --out"
 
 
+def test_copies_are_told_of_and_stay_in_one_fold(start: Path, tmp_path: Path) -> None:
+    data = pictures(tmp_path / "data", 8)
+    one, other = sorted(folder for folder in data.iterdir() if folder.is_dir())
+    first = min(one.iterdir())
+    shutil.copy(first, one / "again.png")
+    shutil.copy(first, other / "again.png")
+    record = train(TrainSettings(str(data), start=str(start), precision="float32", out=str(tmp_path / "run")))
+    (said,) = [event.message for event in record.events if "repeat" in event.message]
+    assert said.startswith("2 of the training pictures repeat another, 1 of them under another class")
+    assert re.search("[\u4e00-\u9fff]", chinese.said(said))
+    assert not re.search("[a-z]{3,} [a-z]{3,}", chinese.said(said).replace("data check", ""))
+
+
+@pytest.mark.usefixtures("few_strengths")
 def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
-    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     doing = list[str]()
     monkeypatch.setattr(features_file, "show_progress", lambda what: doing.append(what) or (lambda done, total: None))
@@ -262,12 +294,21 @@ def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     record = train(TrainSettings(str(tmp_path / "data"), start=str(start), precision="float32", out=str(out)))
     assert record.evaluation is not None
     assert doing[:2] == ["features of the training pictures", "features of the validation pictures"]
+    assert record.settings.resolved["validation"] == 0, "nothing is cut from the training pictures"
     assert (record.evaluation.split, record.evaluation.images) == ("validation", 10)
     (kept,) = [read_record(path, KeptEvaluation) for path in (out / runs.EVALUATIONS).iterdir()]
     assert (kept.split, kept.images, kept.same_data_as_training) == ("out-of-fold", 16, True)
     assert kept.top1.value == pytest.approx(
         float(record.events[0].message.split(": ")[1].split("%")[0]) / 100, abs=1e-4
     )
+    assert record.out_of_fold == kept
+    quoted = which_to_quote(record.evaluation, kept)
+    print_figures(kept)
+    assert "judged   16 training pictures, single view" in capsys.readouterr().out
+    assert quoted in Page(write_report([out]).read_text(encoding="utf-8")).plain.replace("\u00a0", " ")
+    assert quoted in residuum.card(out).read_text(encoding="utf-8")
+    print_run(None, record, json=False)
+    assert f"note     {quoted}" in capsys.readouterr().out
     found = evaluate(EvaluateSettings(str(out)))
     assert found.top1 == record.evaluation.top1
     assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)
@@ -362,6 +403,7 @@ def test_a_head_takes_the_views_of_its_start_and_steps_see_the_whole_picture_as_
     assert (steps.image_size, steps.resize_to) == (24, 30)
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_a_stop_leaves_nothing_half_done_and_the_run_goes_on(
     finished: runs.RunRecord, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -421,6 +463,7 @@ def test_what_a_head_has_no_use_for_is_refused(start: Path, flat: Path, given: d
 # --- batch statistics that stay ------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_strengths")
 def test_folded_statistics_are_known_and_stay_in_training(start: Path, flat: Path, tmp_path: Path) -> None:
     before = load(start)
     assert is_folded(before.net)

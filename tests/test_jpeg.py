@@ -160,12 +160,6 @@ def file_by_pillow(encoded: bytes, size: int, number: int) -> Pixels | str:
     return by_pillow(encoded, size, number)
 
 
-@cache
-def all_pixels(encoded: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(encoded)) as file:
-        return file.convert("RGB")
-
-
 def same(one: Pixels | str, other: Pixels | str) -> bool:
     return type(one) is type(other) and np.array_equal(one, other)
 
@@ -213,6 +207,7 @@ def whole(encoded: bytes) -> Pixels | str:
         return str(error)
 
 
+@cache
 def whole_by_pillow(encoded: bytes) -> Pixels | str:
     with mock.patch.object(room, "frame_of", no_frame):
         return whole(encoded)
@@ -313,19 +308,27 @@ def test_threads_have_a_decoder_each() -> None:
 # --- the usual pipeline -------------------------------------------------------------------------
 
 
+@cache
+def by_torchvision(encoded: bytes, number: int) -> tuple[NDArray[np.uint8], int]:
+    """The view, the same for either decoder; and the scale that ours is decoded at."""
+    with Image.open(io.BytesIO(encoded)) as file:
+        image = file.convert("RGB")
+    box = random_crop(224, AREA, draws(number), *image.size)
+    left, top, right, bottom = whole_pixels(box, 1, image.size)
+    expected = functional.resized_crop(image, top, left, bottom - top, right - left, [224, 224])
+    expected = functional.hflip(expected) if draws(number)[4] < 0.5 else expected
+    return np.asarray(expected), decoding_scale(box, image.size, 224)
+
+
 def test_views_are_the_reference_pipelines_within_a_bound(photographs: list[bytes]) -> None:
     """Pillow's pixels, all of them; torchvision's crop, resize and flip; the same box and the same random numbers."""
     found: dict[int, list[NDArray[np.int64]]] = {1: [], 2: [], 4: [], 8: []}  # how many values are so far apart
     for number, encoded in enumerate(photographs):
-        image = all_pixels(encoded)
-        box = random_crop(224, AREA, draws(number), *image.size)
-        left, top, right, bottom = whole_pixels(box, 1, image.size)
-        expected = functional.resized_crop(image, top, left, bottom - top, right - left, [224, 224])
-        expected = functional.hflip(expected) if draws(number)[4] < 0.5 else expected
+        expected, scale = by_torchvision(encoded, number)
         seen = view(encoded, 224, number)
         assert not isinstance(seen, str)
-        apart = np.abs(seen.astype(np.int16) - np.asarray(expected))
-        found[decoding_scale(box, image.size, 224)].append(np.bincount(apart.ravel(), minlength=256))
+        apart = np.abs(seen.astype(np.int16) - expected)
+        found[scale].append(np.bincount(apart.ravel(), minlength=256))
     everything = [each for views in found.values() for each in views]
     assert len(found[1]) > 0.9 * len(everything)
     for views, (mean, percentile_99) in ((found[1], IN_FULL), (everything, ALL)):

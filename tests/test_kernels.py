@@ -148,7 +148,7 @@ def test_float32_agrees_with_torch_in_float64(
         ours, theirs = normed(shape[1]), normed(shape[1])
         assert kernel.applies(x, ours, h)
         found = outcome(batch_norm(x, ours, h, act=act), dy, [*of, ours.weight, ours.bias], ours)
-        expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
+    expected = outcome(usual(x, theirs, h, act), dy, [*of, theirs.weight, theirs.bias], theirs)
     for one, other in zip(found, expected, strict=True):
         size = float(other.abs().max()) + 1e-3
         # a ReLU's gradient jumps where the sum is within rounding of zero
@@ -367,6 +367,18 @@ def test_it_is_compiled_once(run_with: RunWith, tmp_path: Path, monkeypatch: pyt
 
 
 @compiled
+def test_the_compiler_is_asked_once_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever chooses how to compute asks whether all is compiled: a process was started each time."""
+    assert build.is_compiled()
+
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr("subprocess.run", started)
+    assert build.is_compiled()
+
+
+@compiled
 def test_one_pool_of_threads_is_shared_with_torch() -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():
@@ -509,7 +521,8 @@ def test_the_three_passes_are_those_of_float64(
 ) -> None:
     conv, x, dy = convolved(channels, shape)
     with threads_used(threads), all_passes_own():
-        assert_right(passes(conv, x, dy), exact_passes(conv, x, dy), conv, x)
+        found = passes(conv, x, dy)
+    assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
 @on_matrix_units
@@ -576,7 +589,8 @@ def test_other_sizes_and_strides_are_those_of_float64(
 
     conv, x, dy = convolved(channels, shape, size, stride)
     with threads_used(threads):
-        assert_right(passes(conv, x, dy, by), exact_passes(conv, x, dy), conv, x)
+        found = passes(conv, x, dy, by)
+    assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
 @on_matrix_units

@@ -177,7 +177,12 @@ def origin(node: ast.ImportFrom, path: str) -> str:
     return ".".join(home[: len(home) - node.level + 1] + ([node.module] if node.module else []))
 
 
-def imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
+@functools.cache
+def imports(tree: ast.Module, path: str) -> tuple[tuple[str, str, int], ...]:
+    return tuple(found_imports(tree, path))
+
+
+def found_imports(tree: ast.Module, path: str) -> Iterator[tuple[str, str, int]]:
     """Yield all that is imported anywhere in the module, functions included.
 
     Each is (module, module.thing, line), as `thing` may be a module too; without a thing, the module twice.

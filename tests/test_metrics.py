@@ -7,13 +7,15 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from made_up_records import as_file
+from made_up_records import as_file, evaluation
+from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
 from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge
+from residuum.records.evaluation import Measure, which_to_quote
 from residuum.records.numbers import wilson
 
 Floats = NDArray[np.float64]
@@ -429,3 +431,23 @@ def test_confusion_matrix_keeps_unseen_classes():
 def test_one_image_of_the_one_class():
     ours = judged(np.ones((1, 1), np.float32), np.array([0]))
     assert (ours["top1"]["value"], ours["top5"], ours["loss"]) == (1, None, 0)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.floats(0, 1), st.floats(0, 1))
+def test_two_accuracies_differ_where_the_test_of_homogeneity_says_so(n: int, m: int, one: float, other: float) -> None:
+    """Pearson's χ² of the 2×2 table, by SciPy."""
+    from scipy.stats import chi2_contingency  # only here: it takes a second
+
+    right, also = round(n * one), round(m * other)
+    found, folds = (
+        structs.replace(
+            evaluation(split="validation", images=images), top1=Measure(value=k / images, low=0.0, high=1.0)
+        )
+        for k, images in ((right, n), (also, m))
+    )
+    table = [[right, n - right], [also, m - also]]
+    are_all_alike = 0 in (right + also, n + m - right - also)
+    p = 1.0 if are_all_alike else chi2_contingency(table, correction=False).pvalue
+    assume(abs(p - 0.05) > 1e-6)
+    assert ("more than luck" in which_to_quote(found, folds)) == (p < 0.05)

@@ -3,6 +3,7 @@
 import json
 import math
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import new_cache, told_what_is_fastest
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -35,13 +37,20 @@ CLASSES = ("猫", "狗", "a b", '<script>"', "🐟")
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[Path, ResNet]:
+def saved(whole: tuple[Path, ResNet], tmp_path: Path) -> tuple[Path, ResNet]:
+    """A model file of one's own, and the net in it, which nobody changes."""
+    file, net = whole
+    return Path(shutil.copy(file, tmp_path)), net
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ResNet]:
     torch.manual_seed(0)
     net = ResNet(named("resnet20", len(CLASSES), shortcut="B")).eval()
     how = Preprocessing(
         32, 32, np.random.default_rng(0).random((32, 32, 3), np.float32), np.array([1, 2, 3], np.float32)
     )
-    path = tmp_path / "model.safetensors"
+    path = tmp_path_factory.mktemp("whole") / "model.safetensors"
     save_classifier(path, net.to(memory_format=torch.channels_last), net.spec, CLASSES, how, Provenance())
     return path, net
 
@@ -232,7 +241,7 @@ def test_a_file_that_names_data_on_the_hub_asks_no_network(
 
     monkeypatch.setattr("socket.socket.connect", called)
     monkeypatch.setattr("socket.getaddrinfo", called)
-    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("RESIDUUM_CACHE", str(told_what_is_fastest(new_cache(tmp_path / "cache"))))
     counts = {"train": 1, "validation": None, "test": None}
     where = {"name": "n", "source": "owner/name", "fingerprint": "f", "validation_from": "", "image_size": 32}
     data = {**where, "classes": list(CLASSES), "counts": counts}

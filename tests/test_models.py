@@ -1,8 +1,9 @@
 """The family against published counts, torchvision's nets, and what the paper promises."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from residuum.choices import Order, Shortcut
+from residuum.choices import Order, Shortcut, Stem
 from residuum.compute import Compute
 from residuum.errors import UserError
 from residuum.kernels import build
@@ -24,7 +25,9 @@ from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
 from residuum.records.model import About, View
-from residuum.settings import ModelsSettings
+from residuum.settings import ModelsSettings, TrainSettings
+from residuum.training import way as chosen_way
+from residuum.training.resolve import resolve
 
 # Verified counts: parameters of options A (= plain), B and C, and multiply-adds of A and B at 32 px, 10 classes.
 compiled = pytest.mark.skipif(build.library() is None, reason="no C++ compiler here")
@@ -86,9 +89,15 @@ def test_basic_nets_without_projections_cost_what_the_paper_says() -> None:
 
 @pytest.mark.parametrize("depth", IMAGENET)
 def test_logits_and_input_gradients_equal_torchvisions(depth: int) -> None:
+    # the two deepest with branches of a quarter of the width: blocks, strides and names are the same, weights fewer
+    narrow: dict[str, Any] = {}
+    narrower: dict[str, Any] = {}
+    if depth > 50:
+        narrow = {"width_per_group": 16}
+        narrower = {"widths": (16, 32, 64, 128), "bottleneck_factor": 16, "stem_width": 64}
     with torch.device("meta"):  # nothing need be initialised twice
-        theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7).double().eval()
-        ours = ResNet(named(f"resnet{depth}", 7)).double().eval()
+        theirs = getattr(torchvision.models, f"resnet{depth}")(num_classes=7, **narrow).double().eval()
+        ours = ResNet(replace(named(f"resnet{depth}", 7), **narrower)).double().eval()
     theirs.to_empty(device="cpu")
     drawn = torch.empty(512 * 512 * 9 + 2**18, dtype=torch.float64).uniform_(-1, 1)
     for place, module in enumerate(theirs.modules()):
@@ -195,7 +204,8 @@ def test_initialisation_follows_its_rule() -> None:
 
 
 def test_stride_in_the_1x1_or_in_the_3x3() -> None:
-    paper, later = (ResNet(named("resnet50", stride_in=s)).stages.stage2.block1.branch for s in ("1x1", "3x3"))
+    with torch.device("meta"):
+        paper, later = (ResNet(named("resnet50", stride_in=s)).stages.stage2.block1.branch for s in ("1x1", "3x3"))
     assert (paper.conv1.stride, paper.conv2.stride) == ((2, 2), (1, 1))
     assert (later.conv1.stride, later.conv2.stride) == ((1, 1), (2, 2))
 
@@ -667,3 +677,20 @@ def test_the_whitening_stem_makes_neighbouring_pixels_independent() -> None:
     assert (variances < 1.01).all()
     torch.testing.assert_close(conv.weight[kept : 2 * kept], -conv.weight[:kept])
     assert not conv.weight[2 * kept :].any()
+
+
+@pytest.mark.parametrize(
+    ("model", "side", "stem", "little"),
+    [
+        ("resnet18", 8, None, True), ("resnet50d", 30, None, True), ("preresnet18", 32, None, True),
+        ("resnet18", 64, None, False), ("resnet20", 8, None, False), ("resnet18", 8, "cifar", False),
+    ],
+)  # fmt: skip
+def test_a_stem_that_leaves_little_of_small_pictures_is_said(
+    model: str, side: int, stem: Stem | None, little: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = list[str]()
+    monkeypatch.setattr(chosen_way, "say", told.append)
+    spec = resolve(TrainSettings("digits", model=model, image_size=side, stem=stem), looking=False).spec
+    left = ResNet(spec).stem(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
+    assert [f"of pictures of {side} px it leaves {left}×{left} places" in one for one in told] == [True] * little

@@ -179,6 +179,7 @@ def test_a_saved_net_is_never_written_over() -> None:
 # --- import and net_of, under residuum's own names ------------------------------------------------
 
 
+@pytest.mark.usefixtures("unfilled")
 @pytest.mark.parametrize("name", RESIDUAL_NETS)
 def test_every_named_net_is_told_by_its_tensors(name: str) -> None:
     """But for how it begins, which trained weights no longer show."""

@@ -385,7 +385,7 @@ def test_show_serves_one_model_here_and_opens_its_page(monkeypatch: pytest.Monke
     monkeypatch.setattr(showing.webbrowser, "open", lambda address: opened.set() or address == "http://127.0.0.1:9")
     verbs.show.run(ShowSettings("RUN", port=0, threads=1))
     assert opened.wait(10)
-    assert served == [ServeSettings(("RUN",), port=0, examples=12, threads=1)]
+    assert served == [ServeSettings(("RUN",), port=0, examples=12, threads=1, longest_wait=60.0)]
     assert served[0].host == "127.0.0.1"
     with pytest.raises(UserError, match="which model"):
         verbs.show.run(ShowSettings())

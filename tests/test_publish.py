@@ -129,6 +129,7 @@ def test_a_markdown_reader_shows_names_as_they_are(run):
     assert "&lt;script&gt;alert(1)&lt;/script&gt;, a|b *c*, 第三类" in shown
     assert "<h2>Limits</h2>" in shown
     assert shown.count("<table>") == 2
+    assert "<code>residuum-nets</code>" in shown  # what is called `residuum` where pip looks is another project
 
 
 def test_what_a_person_wrote_is_kept_and_the_licence_is_remembered(run):

@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 from collections import Counter
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,12 @@ from page_reading import Page, in_browser, leaves, may_stand_for, page_or_refusa
 from PIL import Image, ImageDraw
 
 from residuum import runs
+from residuum.choices import Views
+from residuum.data.decode import evaluation_view
+from residuum.data.preprocess import Preprocessing
 from residuum.errors import UserError
+from residuum.evaluation.evaluate import protocol
+from residuum.evaluation.views import SAID
 from residuum.printing import print_figures
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
@@ -183,6 +189,7 @@ def _evaluation(names: list[str], confusion: np.ndarray, skill: float) -> Json:
     }
 
 
+@cache
 def picture(hue: float, side: int = 32) -> str:
     """Draw something to look at, as a PNG data URI."""
     colour = tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 0.5, 0.8))
@@ -538,7 +545,7 @@ def test_the_terminal_says_what_was_asked_and_how(capsys: pytest.CaptureFixture[
         structs.replace(halved, per_class=(found.per_class[0], structs.replace(found.per_class[1], images=0)))
     )
     said = capsys.readouterr().out
-    assert "meaning  the net is asked about the picture and again about the same made half as wide and high" in said
+    assert "meaning  the net is asked about the square in the middle of a picture and again about the same" in said
     assert "classes  1 of 2 classes were asked: no picture of 'b', of which nothing is known" in said
     assert re.search(r"macro F1 70.00%  .*; over 1 of 2 classes\)", said)
 
@@ -554,7 +561,7 @@ def test_a_class_of_which_no_picture_was_judged_is_said_to_be(six: Path, tmp_pat
     row = next(line for line in found.rows(6) if line[1] == name)
     assert row[2:] == ["0", "–", "–", "–"]
     assert f"Not asked, as none of them shows it: {name}." in found.plain
-    assert f"each class counting the same, over 5 of {len(per_class)} classes" in found.plain
+    assert f"the mean over 5 of {len(per_class)} classes" in found.plain
     compared = Page(write_report([run, six], tmp_path / "both.html").read_text(encoding="utf-8"))
     assert compared.html.count('class="whisker c0"') == compared.html.count('class="whisker c1"') - 1
 
@@ -647,8 +654,20 @@ def test_terms_of_how_pictures_were_shown_are_explained(tmp_path: Path) -> None:
     change(run / "evaluation.json", protocol="picture, also at half its side, shorter side 110, central 96×96")
     text = report(run).text
     assert "Also at half its side: the net is asked" in text
-    assert "sees the square in the middle" in text
+    assert "the square is cut out of that" in text
     assert "Folds:" not in text
+
+
+@pytest.mark.parametrize("views", SAID)
+def test_what_lies_outside_the_square_in_the_middle_is_not_said_to_be_seen(tmp_path: Path, views: Views) -> None:
+    wide = np.zeros((16, 48, 3), np.uint8)
+    other = wide.copy()
+    other[:, :16] = other[:, 32:] = 255
+    assert np.array_equal(*(evaluation_view(one, 16, 16) for one in (wide, other)))
+    run = write_run(tmp_path / "run", ["cat", "dog"])
+    how = Preprocessing(16, 16, np.zeros(3, np.float32), np.ones(3, np.float32), views=views)
+    change(run / "evaluation.json", protocol=protocol(how, views))
+    assert "about the square in the middle of a picture" in report(run).text
 
 
 def test_a_net_that_is_never_unsure_is_said_to_be(page: Page, tmp_path: Path) -> None:
@@ -814,25 +833,30 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return runs
 
 
+@pytest.fixture(scope="module")
+def compared(three: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    return report(*three, out=tmp_path_factory.mktemp("compared") / "all.html")
+
+
 def top1(run: Path) -> Json:
     found: Json = json.loads((run / "evaluation.json").read_text())["top1"]
     return found
 
 
-def test_runs_are_set_side_by_side(three: list[Path], tmp_path: Path) -> None:
-    found = report(*three, out=tmp_path / "all.html")
-    rows = [row for row in found.cells if len(row) == 9][1:]
+def test_runs_are_set_side_by_side(three: list[Path], compared: Page) -> None:
+    rows = [row for row in compared.cells if len(row) == 9][1:]
     assert [row[1] for row in rows] == ["run 0", "run 1", "run 2"]
     for row, run in zip(rows, three, strict=True):
         assert row[5].split("\u00a0")[0] == wording.percent_figure(top1(run)["value"])
-    assert max(Counter(found.values("id")).values()) == 1
-    assert "C (\u2068run 2\u2069) names the most pictures correctly" in found.text
-    assert "lies above those of the other runs" in found.text
+    assert max(Counter(compared.values("id")).values()) == 1
+    assert "C (\u2068run 2\u2069) names the most pictures correctly" in compared.text
+    assert "lies above those of the other runs" in compared.text
 
 
-def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path) -> None:
-    found = report(*three, out=tmp_path / "all.html")
-    rows = {row[0]: row[1:] for row in found.cells if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}}
+def test_only_settings_that_differ_are_listed(compared: Page) -> None:
+    rows = {
+        row[0]: row[1:] for row in compared.cells if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}
+    }
     assert rows == {
         "seed": ["0", "1", "2"],
         "depth": ["20", "20", "56"],
@@ -840,9 +864,8 @@ def test_only_settings_that_differ_are_listed(three: list[Path], tmp_path: Path)
     }
 
 
-def test_what_all_runs_share_stands_once(three: list[Path], tmp_path: Path) -> None:
-    found = report(*three, out=tmp_path / "all.html")
-    rows = [tuple(row) for row in found.cells if len(row) == 2]
+def test_what_all_runs_share_stands_once(three: list[Path], compared: Page, tmp_path: Path) -> None:
+    rows = [tuple(row) for row in compared.cells if len(row) == 2]
     alone = [tuple(row) for row in report(three[0], out=tmp_path / "one.html").cells if len(row) == 2]
     assert rows.count(("lr", "0.1")) == alone.count(("lr", "0.1")) == 1
     assert sum(row[0] == "fingerprint" for row in rows) == 1
@@ -872,13 +895,13 @@ def test_a_net_begun_with_says_its_own_shortcut(three: list[Path], tmp_path: Pat
     assert ["shortcut", "B", "none"] in rows
 
 
-def test_it_is_said_on_what_runs_were_judged(three: list[Path], tmp_path: Path) -> None:
+def test_it_is_said_on_what_runs_were_judged(three: list[Path], compared: Page) -> None:
     images = json.loads((three[0] / "evaluation.json").read_text())["images"]
-    assert f"All were judged on {images:,} test pictures." in report(*three, out=tmp_path / "all.html").text
+    assert f"All were judged on {images:,} test pictures." in compared.text
 
 
-def test_runs_that_differ_by_seed_are_averaged(three: list[Path], tmp_path: Path) -> None:
-    found = plain_text(report(*three, out=tmp_path / "all.html"))
+def test_runs_that_differ_by_seed_are_averaged(three: list[Path], compared: Page) -> None:
+    found = plain_text(compared)
     values = [100 * top1(run)["value"] for run in three[:2]]
     mean, deviation = np.mean(values), np.std(values, ddof=1)
     spread = f"mean {mean:.2f} %, standard deviation {deviation:.2f} points over 2 runs"

@@ -457,6 +457,8 @@ def test_a_picture_unlike_those_trained_on_is_unsure_with_its_reason(
     shown = capsys.readouterr()
     assert ["unsure (" in line for line in shown.out.splitlines()] == [False, True]
     assert "never says" not in shown.err
+    alone = shutil.copy(run.path / runs.MODEL, tmp_path / "sent.safetensors")
+    assert [one.unsure for one in predict(PredictSettings(alone, tuple(map(str, asked))))] == [False, True]
     (before,) = predict(PredictSettings(str(start), (str(asked[1]),)))  # a model that does not know what it has seen
     assert before.unsure is None
     assert set(before.as_json()) == {"picture", "answers", "engine", "precision"}

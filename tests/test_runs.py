@@ -207,6 +207,16 @@ def test_a_run_has_one_writer(tmp_path: Path) -> None:
         pass
 
 
+def test_a_run_without_a_model_is_waited_for_or_gone_on_with(tmp_path: Path) -> None:
+    write_json(tmp_path / runs.SETTINGS, {})
+    with pytest.raises(UserError, match="has not finished") as error:
+        runs.model_path(tmp_path)
+    assert error.value.mend == f"residuum train --resume {tmp_path}"
+    with runs.only_writer(tmp_path), pytest.raises(UserError, match="has not finished") as error:
+        runs.model_path(tmp_path)
+    assert error.value.mend == "wait: it is being trained"  # --resume would be refused
+
+
 def test_a_second_start_waits_for_the_workers_of_a_killed_one(tmp_path: Path) -> None:
     (tmp_path / runs.LOCK).write_text(f'{{"pid": 4194309, "host": "{HERE}", "held": true}}')
     workers = os.open(tmp_path / runs.LOCK, os.O_RDWR)

@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 from small_start import coloured_noise, small_model
 
+from residuum.choices import Interpolation
+from residuum.data.decode import decode, evaluation_view
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.outward_settings import ServeSettings
+from residuum.records.model import View
 
 for package in ("starlette", "uvicorn", "httptools", "python_multipart", "prometheus_client", "jsonschema_rs"):
     pytest.importorskip(package, reason="needs the extra serve, and schemathesis")
@@ -30,6 +33,7 @@ from jsonschema_rs import Draft202012Validator, ValidationError
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from residuum.serving import served
 from residuum.serving.app import app
 from residuum.serving.desk import Answered, Desk, Work
 from residuum.serving.examples import examples_of
@@ -123,16 +127,39 @@ def test_blocks_are_switched_off_and_what_the_net_saw_can_be_sent_again(client: 
     assert [one["name"] for one in model["blocks"]] == [one["block"] for one in whole["after"]]
 
 
+def with_data(source: str, classes: Sequence[str], view: View) -> Any:
+    about = SimpleNamespace(data=SimpleNamespace(source=source), settings=None)
+    return SimpleNamespace(about=about, classes=tuple(classes), model=SimpleNamespace(view=view))
+
+
 def test_examples_are_a_picture_of_each_class_and_none_where_the_data_are_gone() -> None:
     def model(source: str) -> Any:
-        about = SimpleNamespace(data=SimpleNamespace(source=source), settings=None)
-        view = SimpleNamespace(greys=None)
-        return SimpleNamespace(about=about, classes=tuple("0123456789"), model=SimpleNamespace(view=view))
+        return with_data(source, "0123456789", View(image_size=8, resize_to=8))
 
     found = examples_of(model("digits"), 8)
     assert [one.name for one in found] == list("01234567")
     assert all(Image.open(io.BytesIO(one.content)).size == (8, 8) for one in found)
     assert examples_of(model("/nowhere"), 8) == ()
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_net_sees_of_an_example_what_it_sees_of_the_file(interpolation: Interpolation, tmp_path: Path) -> None:
+    """Of a photograph: large, no square, upright by its note alone."""
+    luck, turned = np.random.default_rng(5), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    for name in CLASSES:
+        (tmp_path / name).mkdir()
+        noise = Image.fromarray(luck.integers(0, 256, (61, 83, 3), np.uint8)).resize((830, 610))
+        noise.save(tmp_path / name / "0.jpg", exif=turned)
+    view = View(image_size=21, resize_to=24, interpolation=interpolation)
+    found = examples_of(with_data(str(tmp_path), CLASSES, view), 3)
+    assert [one.name for one in found] == list(CLASSES)
+    for one in found:
+        seen, file = (
+            evaluation_view(decode(content, ""), 21, 24, interpolation)
+            for content in (one.content, (tmp_path / one.name / "0.jpg").read_bytes())
+        )
+        np.testing.assert_array_equal(seen, file)
 
 
 def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, service: Service, picture: bytes) -> None:
@@ -148,6 +175,22 @@ def test_a_map_that_all_others_would_wait_for_is_refused(client: TestClient, ser
     again = client.post(asked, **png(picture))
     rise.seconds, predict.seconds = measured
     assert again.status_code == 200
+
+
+def test_a_map_that_was_timed_in_a_busy_moment_is_not_refused_for_good(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heated = served._heated
+
+    def busy(*given: Any) -> Any:
+        time.sleep(0.4)  # what others compute takes none of this process's time
+        return heated(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(served, "_heated", busy)
+        opened_busily = opened(place, threads=1).models["small"]
+    assert opened_busily.heat["Grad-CAM"].seconds > 0.4
+    assert opened_busily.expected("Grad-CAM") < 0.4
 
 
 # --- refusals -----------------------------------------------------------------------------------
@@ -209,7 +252,34 @@ def test_what_cannot_be_answered_is_refused_with_the_reason(case: str, client: T
 
 def test_another_method_is_refused_with_those_that_go(client: TestClient) -> None:
     response = client.get("/v1/predict")
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["allow"], response.json()["why"]) == (405, "POST", "it takes POST")
+
+
+def as_curl_sends(content: bytes) -> bytes:
+    """What `curl -d @FILE` makes of a file: no line breaks, and of each line what is before a zero."""
+    return b"".join(line.partition(b"\0")[0].replace(b"\r", b"") for line in content.split(b"\n"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "BMP"])
+def test_what_curl_made_of_a_picture_is_told_from_one_that_is_broken(kind: str, client: TestClient) -> None:
+    file, luck = io.BytesIO(), np.random.default_rng(0)
+    Image.fromarray(luck.integers(0, 256, (64, 64, 3), np.uint8)).save(file, kind)
+    whole = file.getvalue()
+    for content, named in ((as_curl_sends(whole), True), (whole[:60], False), (b"<html>", False), (b"", False)):
+        response = client.post("/v1/predict", **png(content))
+        assert response.status_code == 422
+        assert ("leaves out line breaks" in response.json()["mend"]) is named
+
+
+def test_who_asks_in_the_wrong_place_or_way_is_told_how(client: TestClient) -> None:
+    """As `curl -d` does without a header, and a browser."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    refused = client.post("/v1/predict", content=b"x", headers=form)
+    assert (refused.status_code, "--data-binary @FILE" in refused.json()["mend"]) == (415, True)
+    two = client.post("/v1/predict", files=[("picture", b"x"), ("picture", b"y")])
+    assert (two.status_code, "one picture a request" in two.json()["mend"]) == (422, True)
+    lost = client.get("/predict").json()
+    assert (lost["what"], "POST /v1/predict" in lost["why"]) == ("there is no /predict here", True)
 
 
 async def ask(service: Service, pause: float, **headers: str) -> list[dict[str, Any]]:

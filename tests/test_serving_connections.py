@@ -204,6 +204,7 @@ def said_until(process: subprocess.Popen[str], wanted: str) -> str:
     raise AssertionError(f"{wanted} was not said")
 
 
+@pytest.mark.usefixtures("warm_python")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("verb", [("serve",), ("show", "--no-browser")])
 def test_a_signal_while_models_are_loaded_ends_it_calmly(verb: tuple[str, ...], number: int, place: Path) -> None:

@@ -7,6 +7,7 @@ import random
 import shutil
 import unicodedata
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -40,6 +41,7 @@ def _own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@cache
 def png(colour: int = 0) -> bytes:
     from io import BytesIO
 

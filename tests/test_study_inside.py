@@ -453,6 +453,7 @@ def test_a_net_with_no_block_to_spare_is_refused() -> None:
         lesions.lesioned(seen(net, 8), draws=1, seed=0)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_lesions_of_both_kinds(studies: Path) -> None:
     found = tiny(open_study("lesions"), studies)
     q = found.quantities

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +17,15 @@ from conftest import Browse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up_studies import LONG, STUDIES, Json, eight_series, leave, long_labels, maps
+from msgspec.structs import replace
 from page_reading import Page, in_browser, leaves
 from study_words import NAMES, left_in_english
+from test_chinese import left_in_english as english_on
 
 from residuum import verbs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
-from residuum.records.study import Line, Lines, StudyRecord
+from residuum.records.study import Line, Lines, Part, StudyRecord, Verdict
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
@@ -526,15 +529,21 @@ def test_a_figure_is_written_in_the_table_as_in_the_parts_of_the_claim(tmp_path:
 
 
 @pytest.fixture
-def four(tmp_path: Path) -> Path:
-    """Three studies with pages, and one that is damaged."""
+def four(with_pages: Path, tmp_path: Path) -> Path:
+    """Three studies with pages, and one that is damaged, of each test's own."""
+    return shutil.copytree(with_pages, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="module")
+def with_pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("four")
     for name, make in STUDIES.items():
-        write_study_report(leave(tmp_path / name, make()))
-    leave(tmp_path / "half a #name" / "deeper", eight_series())  # not directly below
-    write_study_report(leave(tmp_path / "odd #name: %", long_labels()))
-    (tmp_path / "torn").mkdir()
-    (tmp_path / "torn" / "study.json").write_text("{")
-    return tmp_path
+        write_study_report(leave(folder / name, make()))
+    leave(folder / "half a #name" / "deeper", eight_series())  # not directly below
+    write_study_report(leave(folder / "odd #name: %", long_labels()))
+    (folder / "torn").mkdir()
+    (folder / "torn" / "study.json").write_text("{")
+    return folder
 
 
 def test_the_index_lists_every_study_and_links_to_its_page(four: Path) -> None:
@@ -627,6 +636,40 @@ def whiskers(tree: ElementTree.Element) -> list[ElementTree.Element]:
     return [part for part in tree.iter() if part.get("class") == "whisker c0"]
 
 
+# --- charts side by side ------------------------------------------------------------------------
+
+
+def y_ticks(drawing: ElementTree.Element) -> list[str]:
+    return [part.text or "" for part in of_class(drawing, "tick") if part.get("text-anchor") == "end"]
+
+
+def rising(title: str, low: float, high: float, y: str = "error, %") -> Lines:
+    return Lines(title, "passes", y, (Line("net", ((1.0, low), (2.0, high))),))
+
+
+def test_charts_of_one_quantity_share_an_axis_where_each_keeps_a_third_of_it() -> None:
+    plain, residual, narrow = rising("plain", 50, 86), rising("residual", 43, 66), rising("narrow", 50, 51)
+
+    def ticks(chart: Lines, *beside: Lines) -> list[str]:
+        return y_ticks(ElementTree.fromstring(picture(chart, beside).drawing))
+
+    assert ticks(plain) != ticks(residual)
+    assert ticks(plain, residual) == ticks(residual, plain)
+    assert ticks(plain, narrow) == ticks(plain)
+    assert ticks(plain, rising("loss", 43, 66, "loss, nats")) == ticks(plain)
+
+
+def test_single_points_are_no_lines() -> None:
+    once = Lines("it", "passes", "error, %", (Line("net", ((1.0, 5.0),), (((1.0, 4.0),), ((1.0, 6.0),))),))
+    assert picture(once).note == ""
+    assert "faint ones" in picture(lines_with_two_passes()).note
+
+
+def lines_with_two_passes() -> Lines:
+    seeds = (((1.0, 4.0), (2.0, 3.0)), ((1.0, 6.0), (2.0, 5.0)))
+    return Lines("it", "passes", "error, %", (Line("net", ((1.0, 5.0), (2.0, 4.0)), seeds),))
+
+
 # --- in Chinese ---------------------------------------------------------------------------------
 
 
@@ -652,6 +695,47 @@ def test_a_chinese_page_has_no_english_in_its_figures_and_tables(
     assert not re.search("error|blocks|points|median", found.plain)
     for words in ("误差，%", "删去的块数", "Kendall τ", "删去 resnet56 的一个块（中位数）使误差上升"):
         assert words in found.html
+
+
+def test_the_table_of_all_studies_has_nothing_left_in_english(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    for path in STORED:
+        (tmp_path / path.stem).mkdir()
+        (tmp_path / path.stem / "study.json").write_bytes(path.read_bytes())
+    assert english_on(write_study_index(tmp_path).read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (
+            "training error, plain56 (7 %) above training error, plain20 (5 %)",
+            "plain56 的训练误差（7 %）高于 plain20（5 %）",
+        ),
+        (
+            "training error, resnet56 (7 %) not above training error, resnet20 (5 %)",
+            "resnet56 的训练误差（7 %）至多与 resnet20（5 %）相同",
+        ),
+        (
+            "test error, resnet20 (4 %) not above test error, resnet20, dropout 0.3 (5 %) by more than 0.5",
+            "resnet20 的测试误差（4 %）至多比 resnet20，随机失活 0.3（5 %）高 0.5",
+        ),
+        (
+            "test error, scaled 0.5, F 0.5 (7 %) above test error, identity (5 %)",
+            "乘 0.5、F 乘 0.5 的测试误差（7 %）高于恒等映射（5 %）",
+        ),
+        (
+            "late training loss, original, 1001 (2) above late training loss, preactivation, 1001 (1)",
+            "1001 层，原始顺序的训练后期的训练损失（2）高于预激活（1）",
+        ),
+        ("change of error, six nets (-3 points) below 0", "六个网络，误差的变化（-3 个百分点）低于 0"),
+    ],
+)
+def test_a_part_of_a_claim_says_once_what_both_sides_share(part: str, said: str) -> None:
+    study = read_record(STORED[0], StudyRecord)
+    told = in_chinese(replace(study, verdict=Verdict("contradicted", (Part(part, False),))))
+    assert told.verdict is not None
+    assert told.verdict.telling == (said,)
 
 
 def test_a_study_of_somebody_elses_words_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import every_sixth_digit
 from corpus.warm import Warm
 from PIL import Image
 from safetensors.torch import load_file
@@ -57,17 +58,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
 
 
 @pytest.fixture(scope="module")
-def short(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
-    """One pass, with TensorBoard's events."""
-    return train(quickly(tmp_path_factory.mktemp("short") / "run", epochs=1, tensorboard=True))
+def few(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    """Three passes over a sixth of the digits, of three steps each."""
+    with every_sixth_digit():
+        return train(quickly(tmp_path_factory.mktemp("few") / "run", epochs=3))
 
 
 @pytest.fixture(scope="module")
-def stopped_after_25_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run like `finished`, saved at every step and stopped inside the second epoch."""
+def short(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
+    """One pass over a sixth of the digits, with TensorBoard's events."""
+    with every_sixth_digit():
+        return train(quickly(tmp_path_factory.mktemp("short") / "run", epochs=1, tensorboard=True))
+
+
+@pytest.fixture(scope="module")
+def stopped_after_4_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run like `few`, saved at every step and stopped inside the second epoch."""
     run = tmp_path_factory.mktemp("stopped") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        stop_after_step(patch, 25)
+    with pytest.MonkeyPatch.context() as patch, every_sixth_digit():
+        stop_after_step(patch, 4)
         with pytest.raises(Stopped):
             train(quickly(run, epochs=3, save_seconds=0.0))
     assert (run / runs.CHECKPOINT).exists()
@@ -108,36 +117,39 @@ def test_the_final_figure_is_that_of_the_saved_model(finished: runs.RunRecord) -
     assert accuracy == pytest.approx(finished.evaluation.top1.value, abs=0.012)
 
 
-def test_a_run_repeats_bit_by_bit_from_its_own_settings(finished: runs.RunRecord, tmp_path: Path) -> None:
-    settings = TrainSettings(**{**finished.settings.settings, "out": str(tmp_path / "again")})
+@pytest.mark.usefixtures("few_digits")
+def test_a_run_repeats_bit_by_bit_from_its_own_settings(few: runs.RunRecord, tmp_path: Path) -> None:
+    settings = TrainSettings(**{**few.settings.settings, "out": str(tmp_path / "again")})
     again = train(settings)
-    assert same_tensors(finished.path / runs.MODEL, again.path / runs.MODEL)
-    assert again.evaluation == finished.evaluation
-    assert losses(again) == losses(finished)
+    assert same_tensors(few.path / runs.MODEL, again.path / runs.MODEL)
+    assert again.evaluation == few.evaluation
+    assert losses(again) == losses(few)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_another_seed_is_another_run(short: runs.RunRecord, tmp_path: Path) -> None:
     other = train(quickly(tmp_path / "other", epochs=1, seed=4))
     assert not same_tensors(short.path / runs.MODEL, other.path / runs.MODEL)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_stopped_anywhere_it_goes_on_bit_by_bit_the_same(
-    finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    few: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "stopped"
     settings = quickly(run, epochs=3)
-    stop_after_step(monkeypatch, 25)  # inside the second epoch
+    stop_after_step(monkeypatch, 4)  # of nine: inside the second epoch
     with pytest.raises(Stopped, match=f"residuum train --resume {run}"):
         train(settings)
     assert not (run / runs.MODEL).exists()
-    stop_after_step(monkeypatch, 14)  # and again
+    stop_after_step(monkeypatch, 4)  # and again
     with pytest.raises(Stopped):
         train(TrainSettings(resume=str(run)))
     monkeypatch.undo()
     record = train(TrainSettings(resume=str(run)))
-    assert same_tensors(finished.path / runs.MODEL, record.path / runs.MODEL)
-    assert record.evaluation == finished.evaluation
-    assert losses(record) == losses(finished)
+    assert same_tensors(few.path / runs.MODEL, record.path / runs.MODEL)
+    assert record.evaluation == few.evaluation
+    assert losses(record) == losses(few)
 
 
 def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = signal.SIGTERM) -> None:
@@ -156,23 +168,25 @@ def stop_after_step(monkeypatch: pytest.MonkeyPatch, steps: int, number: int = s
     monkeypatch.setattr(loop, "train_step", counted)
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
-    damage: str, finished: runs.RunRecord, stopped_after_25_steps: Path, tmp_path: Path
+    damage: str, few: runs.RunRecord, stopped_after_4_steps: Path, tmp_path: Path
 ) -> None:
-    run = shutil.copytree(stopped_after_25_steps, tmp_path / "damaged")
+    run = shutil.copytree(stopped_after_4_steps, tmp_path / "damaged")
     content = (run / runs.CHECKPOINT).read_bytes()
     spoiled = content[: len(content) // 2] if damage == "truncated" else b"\xff" * 8 + content[8:]
     (run / runs.CHECKPOINT).write_bytes(spoiled)
     record = train(TrainSettings(resume=str(run)))
-    assert same_tensors(finished.path / runs.MODEL, record.path / runs.MODEL)
-    assert losses(record) == losses(finished)
+    assert same_tensors(few.path / runs.MODEL, record.path / runs.MODEL)
+    assert losses(record) == losses(few)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_checkpoint_with_a_flipped_bit_in_its_weights_is_not_trusted(
-    stopped_after_25_steps: Path, tmp_path: Path
+    stopped_after_4_steps: Path, tmp_path: Path
 ) -> None:
-    run = shutil.copytree(stopped_after_25_steps, tmp_path / "bit")
+    run = shutil.copytree(stopped_after_4_steps, tmp_path / "bit")
     content = bytearray((run / runs.CHECKPOINT).read_bytes())
     content[-100] ^= 0x40
     (run / runs.CHECKPOINT).write_bytes(content)
@@ -222,7 +236,7 @@ def test_resume_refuses_data_that_have_changed(tmp_path: Path, monkeypatch: pyte
     run = tmp_path / "run"
     stop_after_step(monkeypatch, 3)
     with pytest.raises(Stopped):
-        train(TrainSettings(str(photos), epochs=3, batch_size=8, out=str(run)))
+        train(TrainSettings(str(photos), epochs=3, batch_size=8, blocks=(1, 1, 1), out=str(run)))
     monkeypatch.undo()
     moved = photos.rename(tmp_path / "moved")
     with pytest.raises(UserError, match=f"no longer in {photos}"):
@@ -309,8 +323,8 @@ def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: 
     photos = pictures(tmp_path / "photos", per_class=12, side=90)
     records = [
         train(TrainSettings(
-            str(photos), model="resnet20", blocks=(1, 1, 1), epochs=2, batch_size=8, workers=workers,
-            out=str(tmp_path / f"w{workers}"),
+            str(photos), model="resnet20", blocks=(1, 1, 1), widths=(8, 8, 8), epochs=2, batch_size=8,
+            workers=workers, out=str(tmp_path / f"w{workers}"),
         ))
         for workers in (0, 2)
     ]  # fmt: skip
@@ -340,7 +354,7 @@ def test_a_run_goes_on_without_broken_pictures_and_when_they_have_left(
     broken.write_bytes(broken.read_bytes()[:60])
     stop_after_step(monkeypatch, 3)
     with pytest.raises(Stopped):
-        train(TrainSettings(str(photos), epochs=2, batch_size=8, out=str(run), skip_broken=True))
+        train(TrainSettings(str(photos), epochs=2, batch_size=8, blocks=(1, 1, 1), out=str(run), skip_broken=True))
     monkeypatch.undo()
     sound = (photos / "红色" / "5.png").read_bytes()
     broken.write_bytes(sound)
@@ -422,8 +436,8 @@ def test_the_papers_cifar_recipe_subtracts_the_mean_picture(tmp_path: Path) -> N
 def test_the_papers_imagenet_recipe_runs_on_photographs(tmp_path: Path) -> None:
     photos = pictures(tmp_path / "photos", per_class=8, side=90)
     settings = TrainSettings(
-        str(photos), model="resnet18", blocks=(1, 1, 1, 1), recipe="he2015_imagenet", epochs=1, batch_size=4,
-        image_size=96, workers=0, out=str(tmp_path / "run"),
+        str(photos), model="resnet18", blocks=(1, 1, 1, 1), widths=(16, 32, 64, 128), recipe="he2015_imagenet",
+        epochs=1, batch_size=4, image_size=96, workers=0, out=str(tmp_path / "run"),
     )  # fmt: skip
     record = train(settings)
     assert record.settings.resolved["recipe_details"]["augmentation"]["colour"]
@@ -452,6 +466,7 @@ def test_tensorboard_events_hold_the_metrics_lines(short: runs.RunRecord) -> Non
     assert [s.step for s in scalars] == [line.step for line in lines]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_without_pictures_it_trains_on_the_built_in_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = train(TrainSettings(epochs=1, batch_size=64, blocks=(1, 1, 1), out=str(tmp_path / "run")))
     assert record.settings.settings["data"] == "digits"
@@ -534,19 +549,25 @@ def test_a_starting_model_brings_its_own_net(finished: runs.RunRecord) -> None:
         resolve(TrainSettings("digits", start=str(finished.path), model="resnet20", order="preactivation"))
 
 
-def test_recipe_fast_learns_digits_with_its_own_net_and_goes_on_bit_by_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fast(out: Path) -> TrainSettings:
     narrower = (32, 64, 64)  # than its 64, 256, 256
-    settings = quickly(tmp_path / "whole", model=None, recipe="fast", epochs=4, widths=narrower)
-    whole = train(settings)
+    return quickly(out, model=None, recipe="fast", epochs=4, widths=narrower)
+
+
+def test_recipe_fast_learns_digits_with_its_own_net(tmp_path: Path) -> None:
+    whole = train(fast(tmp_path / "whole"))
     assert whole.settings.resolved["model"] == "fast-resnet10"
     assert whole.evaluation is not None
     assert whole.evaluation.top1.value > 0.9
     assert "single view" in whole.evaluation.protocol  # mirrored digits are other digits
-    stop_after_step(monkeypatch, 25)
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_recipe_fast_goes_on_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(fast(tmp_path / "whole"))
+    stop_after_step(monkeypatch, 5)  # of twelve
     with pytest.raises(Stopped):
-        train(replace(settings, out=str(tmp_path / "stopped")))
+        train(fast(tmp_path / "stopped"))
     monkeypatch.undo()
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
@@ -589,8 +610,9 @@ def opened_again(run: Path) -> GoingOn:
 
 
 @pytest.fixture(scope="module")
-def again(stopped_after_25_steps: Path) -> GoingOn:
-    return opened_again(stopped_after_25_steps)
+def again(stopped_after_4_steps: Path) -> GoingOn:
+    with every_sixth_digit():
+        return opened_again(stopped_after_4_steps)
 
 
 def restored(run: Path, said: list[str] | None = None, again: GoingOn | None = None) -> int:
@@ -640,13 +662,14 @@ UNUSABLE: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("how", UNUSABLE)
 def test_the_checkpoint_before_one_that_cannot_be_used_is_gone_on_from(
-    how: str, stopped_after_25_steps: Path, again: GoingOn, tmp_path: Path
+    how: str, stopped_after_4_steps: Path, again: GoingOn, tmp_path: Path
 ) -> None:
-    run, said = shutil.copytree(stopped_after_25_steps, tmp_path / "run"), list[str]()
+    run, said = shutil.copytree(stopped_after_4_steps, tmp_path / "run"), list[str]()
     UNUSABLE[how](run / runs.CHECKPOINT)
-    assert restored(run, said, again) == 24
+    assert restored(run, said, again) == 3
     assert "the checkpoint before it is used" in said[0]
     assert not (run / runs.CHECKPOINT).exists()  # or the next save would put it in the place of the good one
     UNUSABLE[how](run / runs.PREVIOUS_CHECKPOINT)
@@ -655,8 +678,8 @@ def test_the_checkpoint_before_one_that_cannot_be_used_is_gone_on_from(
     assert "begins again" in error.value.mend or "seed was 77" in error.value.why
 
 
-def test_a_checkpoint_cut_anywhere_in_its_head_is_refused(stopped_after_25_steps: Path, tmp_path: Path) -> None:
-    file, content = tmp_path / "cut.safetensors", (stopped_after_25_steps / runs.CHECKPOINT).read_bytes()
+def test_a_checkpoint_cut_anywhere_in_its_head_is_refused(stopped_after_4_steps: Path, tmp_path: Path) -> None:
+    file, content = tmp_path / "cut.safetensors", (stopped_after_4_steps / runs.CHECKPOINT).read_bytes()
     for length in range(8 + int.from_bytes(content[:8], "little") + 1):
         if length < 64 or length % 101 == 0:
             file.write_bytes(content[:length])
@@ -675,32 +698,35 @@ def with_settings(stopped: Path, run: Path, parts: tuple[str, ...], **values: ob
     (run / runs.SETTINGS).write_text(json.dumps(content))
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize(
     ("name", "value"),
     [("seed", 4), ("lr", 0.9), ("image_size", 9), ("order", "preactivation"), ("epochs", 5), ("flip", True)],
 )
 def test_edited_settings_are_not_gone_on_with(
-    name: str, value: object, stopped_after_25_steps: Path, tmp_path: Path
+    name: str, value: object, stopped_after_4_steps: Path, tmp_path: Path
 ) -> None:
     for parts in (("settings",), ("settings", "resolved")):  # both: the checkpoint's own are there still
-        with_settings(stopped_after_25_steps, tmp_path, parts, **{name: value})
+        with_settings(stopped_after_4_steps, tmp_path, parts, **{name: value})
         with pytest.raises(UserError, match=f"not those that the run began with: .*{name}") as error:
             restored(tmp_path)
         assert f"is {value!r}" in error.value.why
 
 
-def test_what_decides_no_weights_may_be_changed_on_the_way(stopped_after_25_steps: Path, tmp_path: Path) -> None:
-    with_settings(stopped_after_25_steps, tmp_path, ("settings",), workers=1, save_seconds=5.0, threads=2)
-    assert restored(tmp_path) == 25
+@pytest.mark.usefixtures("few_digits")
+def test_what_decides_no_weights_may_be_changed_on_the_way(stopped_after_4_steps: Path, tmp_path: Path) -> None:
+    with_settings(stopped_after_4_steps, tmp_path, ("settings",), workers=1, save_seconds=5.0, threads=2)
+    assert restored(tmp_path) == 4
     resealed(tmp_path / runs.CHECKPOINT, settings=None)  # as older versions wrote it
-    assert restored(tmp_path) == 25
+    assert restored(tmp_path) == 4
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("wrong", [{"seed": "x"}, {"foo": 1}, {"lr": [1]}, {"": 0}, {"resume": 5, "seed": -1}])
 def test_settings_that_are_none_are_one_clear_error(
-    wrong: dict[str, object], stopped_after_25_steps: Path, tmp_path: Path
+    wrong: dict[str, object], stopped_after_4_steps: Path, tmp_path: Path
 ) -> None:
-    with_settings(stopped_after_25_steps, tmp_path, ("settings", "resolved"), **wrong)
+    with_settings(stopped_after_4_steps, tmp_path, ("settings", "resolved"), **wrong)
     with pytest.raises(UserError, match=r"settings\.json"):
         reopen(TrainSettings(resume=str(tmp_path)))
 
@@ -708,6 +734,7 @@ def test_settings_that_are_none_are_one_clear_error(
 # --- however it ends, there is a way on ----------------------------------------------------------
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_run_killed_before_its_first_checkpoint_begins_again(short: runs.RunRecord, tmp_path: Path) -> None:
     for name in (runs.SETTINGS, runs.DATA, runs.SPLIT, runs.METRICS):
         shutil.copy(short.path / name, tmp_path)
@@ -719,13 +746,14 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(short: runs.RunRe
     assert not list(tmp_path.glob(f"{UNFINISHED}*"))
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_run_folder_that_is_removed_is_made_again_elsewhere(
     short: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, step, steps = tmp_path / "run", loop.train_step, itertools.count()
 
     def removing(*given: Any) -> object:
-        if next(steps) == 7:
+        if next(steps) == 1:
             shutil.rmtree(run)
             run.touch()  # so that it cannot be there
         return step(*given)

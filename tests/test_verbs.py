@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from conftest import KERNELS
 from PIL import Image
+from test_layout import nodes_of, parsed
 
 import residuum
 from residuum import setting_parts, version
@@ -220,7 +221,7 @@ def read_somewhere() -> set[str]:
     files = [path for path in SOURCE.rglob("*.py") if path.name not in {"settings.py", "setting_parts.py"}]
     found: set[str] = set()
     for path in files:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(parsed(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute | ast.Constant):
                 found.add(node.attr if isinstance(node, ast.Attribute) else str(node.value))
     return found
@@ -328,6 +329,7 @@ def snippet(page: str) -> str:
     return str(code)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_snippet_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without_comments = [re.sub(" *#.*", "", snippet(page)) for page in ("README.md", "README.zh.md")]
     assert without_comments[0] == without_comments[1]

@@ -187,7 +187,8 @@ def test_narrow_windows_label_cells_as_wide_ones_head_columns(pages: list[Path],
 
 
 OTHERS = re.compile(
-    "\u2068[^\u2069]*\u2069|share of the path|logarithm of the loss|share of the blocks|a head that had not seen|LONG"
+    "\u2068[^\u2069]*\u2069|share of the path|logarithm of the loss|share of the blocks|LONG"
+    "|a head that had not seen the picture|review"
     "|number . ?|The residual net with projections in every shortcut|twice as long as the plain one|because of [a-z]+"
     "|made up|direction|column|row|quick|plain[0-9]*|resnet[0-9]*|stage[0-9.a-z]*|recipe_details|net|ECE"
     "|--keep|residuum train DATA --start WEIGHTS --tune head|residuum|csv|Grad-CAM|explain".replace("LONG", LONG)

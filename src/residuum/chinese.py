@@ -18,7 +18,7 @@ KEPT = ("bdi", "code", "pre", "script", "style")
 """Elements whose text is a person's, or a program's."""
 LETTERS = re.compile("[A-Za-z]{2}")
 BREAKS = (
-    re.compile(r"(?<=[.?!])(?<!\beq\.)(?<!\bsec\.)(?<!\bfig\.) (?=[A-Z0-9\u2068])"),
+    re.compile(r"(?<=[.?!])(?<!\beq\.)(?<!\bsec\.)(?<!\bfig\.) (?=[A-Z0-9±\u2068])"),
     re.compile(r"(?<=[;:]) "),
     re.compile(r"(?<=,) "),
 )

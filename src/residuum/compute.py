@@ -174,10 +174,16 @@ def _device(wanted: Device) -> Device:
     return wanted
 
 
-def say_if_busy(verb: str, began: float, waited: float) -> float:
-    """Say that times measured since then may mislead, where others computed; return `machine.share_waited`."""
+def say_if_busy(verb: str, began: float, waited: float, *, deciding: bool = True) -> float:
+    """Say that times measured since then may mislead, and what they decide, where others computed.
+
+    Return `machine.share_waited`.
+    """
     share = machine.share_waited(began, waited)
     if share > machine.BUSY:
-        say(f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead, and with")
-        say(f"them the choice; call {verb} again when the machine is quiet")
+        say(
+            f"note: others were computing, threads waited {share:.0%} of the time: these times may mislead"
+            + (", and with them the choice" if deciding else "")
+        )
+        say(f"call {verb} again when the machine is quiet")
     return share

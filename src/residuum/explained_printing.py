@@ -20,15 +20,14 @@ def print_explained(settings: object, explanation: Explanation, json: bool) -> N
 
 
 def _print_explained(explanation: Explanation) -> None:
-    from residuum.records.explained import FIRST_ALONE
     from residuum.reporting.explained_view import disagreement, trained_on
     from residuum.reporting.wording import where
     from residuum.runs import REPORT
 
-    if explanation.maps.startswith(FIRST_ALONE):
-        print(f"shown    {explanation.protocol}\nmaps     of {explanation.maps}")
     for one in explanation.pictures:
-        print(one_line(one.name + "  " + "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)))
+        doubt = f"unsure ({one.doubt})  " if one.doubt else ""
+        answers = "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)
+        print(one_line(f"{one.name}  {doubt}{answers}"))
         if known := trained_on(one, unseen=explanation.unseen):
             print(f"  {'known':<10} {known}")
         for heat in one.heat:

@@ -81,7 +81,7 @@ def _kept(file: Path) -> Measured | None:
 def _measured_now(file: Path) -> Measured:
     found = _kept(file)
     if found is None:
-        say("timing, once, what is fastest on this machine: residuum machine shows it")
+        say("timing for some seconds, once, what is fastest on this machine: residuum machine shows it")
     measured = measure(found.ways if found else ())
     if measured.waited > machine.BUSY:  # how many threads are best cannot be told: that alone is timed again
         measured = structs.replace(measured, by_threads=measured.by_threads[:1])

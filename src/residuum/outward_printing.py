@@ -131,7 +131,7 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
     print(f"bound    {found.parity.least_same:.1%} of the likeliest classes must stay, on {found.parity.pictures}:")
-    print("         each whole picture resized by the file, held against the run's own answer to the view it cuts")
+    print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")
     folder = shlex.quote(str(found.path))
     print(f"next     python {shlex.quote(str(found.path / f'use_{settings.to}.py'))} PICTURE")
@@ -189,7 +189,8 @@ def _how_sure(settings: BenchSettings, found: EngineChoice) -> Iterator[str]:
     if found.stays:
         yield f"stays    {used.called}, as before: {found.stays}"
     if found.before and found.before != used.way:
-        yield f"before   {' in '.join(found.before)}"
+        taken_back = f", taken back without --allow {found.before[1]}" * (found.before[1] not in allowed)
+        yield f"before   {' in '.join(found.before)}{taken_back}"
     if (found.waited or 0) > BUSY:
         yield f"busy     others were computing, threads waited {found.waited:.0%} of the time: try anew when quiet"
     faster = next((one for one in able if one.precision not in allowed and 2 * one.won([used]) > rounds), None)

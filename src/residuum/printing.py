@@ -43,7 +43,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
     if figures is None:
         return
-    print(f"judged   {figures.images:,} {which or f'{figures.split} pictures'}, {figures.protocol}")
+    kind = "training" if figures.split == "out-of-fold" else figures.split
+    print(f"judged   {figures.images:,} {which or f'{kind} pictures'}, {figures.protocol}")
     for meant in _meant(figures.protocol):
         print(f"meaning  {meant}")
     if figures.unasked:
@@ -212,8 +213,8 @@ def print_run(settings: object, record: RunRecord, json: bool) -> None:
         figures = to_json(record.evaluation.figures()) if record.evaluation else {}
         return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
     print_figures(record.evaluation)
-    if lazy := sentences.lazy(record):
-        print(f"note     {lazy}")
+    for said in filter(None, (sentences.lazy(record), sentences.which_to_quote(record))):
+        print(f"note     {said}")
     print(f"model    {record.path / MODEL}")
     print(f"next     residuum report {record.path}")
     if record.head is not None:

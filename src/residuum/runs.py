@@ -37,7 +37,7 @@ from residuum.lock import only_holder
 from residuum.records.codec import line as as_line
 from residuum.records.codec import parse_line, read_record
 from residuum.records.environment import Environment
-from residuum.records.evaluation import Evaluation, Mistake
+from residuum.records.evaluation import Evaluation, KeptEvaluation, Mistake
 from residuum.records.review import HeadFit, Review
 from residuum.records.run import Data, Epoch, Event, Line, RunSettings, Step
 
@@ -94,6 +94,8 @@ class RunRecord:
     mistakes: list[Mistake]
     head: HeadFit | None = None
     review: Review | None = None
+    out_of_fold: Evaluation | None = None
+    """Of the training pictures, where `evaluation` is of others."""
 
     @property
     def steps(self) -> list[Step]:
@@ -199,7 +201,7 @@ def model_path(path: Path) -> Path:
     if (path / MODEL).exists():
         raise UserError(f"{path / MODEL} is not a file", "something else has that name", "move it away")
     if is_run(path):
-        mend = f"residuum train --resume {path}"
+        mend = "wait: it is being trained" if is_held(path) else f"residuum train --resume {path}"
         raise UserError(f"the run in {path} has not finished, so it has no model yet", "", mend)
     raise UserError(
         f"{path} is neither a run folder nor a model file",
@@ -228,6 +230,7 @@ def _lines(run: Path) -> Iterator[Callable[[], tuple[bytes, Line]]]:
 
 def read_run(path: Path) -> RunRecord:
     """Read a run folder (UserError if `path` is not a run folder, or one of its files is damaged)."""
+    folds = next((path / EVALUATIONS).glob("out-of-fold-*"), None)
     return replace(
         read_begun(path),
         metrics=read_metrics(path),
@@ -235,6 +238,7 @@ def read_run(path: Path) -> RunRecord:
         mistakes=_optional(path / MISTAKES, list[Mistake]) or [],
         head=_optional(path / HEAD, HeadFit),
         review=_optional(path / REVIEW, Review),
+        out_of_fold=read_record(folds, KeptEvaluation) if folds else None,
     )
 
 
@@ -250,16 +254,8 @@ def read_begun(path: Path) -> RunRecord:
             _why_no_run(path),
             "give the folder that `residuum train` printed; where it printed none, nothing was kept: begin without it",
         )
-
-    return RunRecord(
-        path=path,
-        settings=read_record(path / SETTINGS, RunSettings),
-        environment=_optional(path / ENVIRONMENT, Environment),
-        data=_optional(path / DATA, Data),
-        metrics=[],
-        evaluation=None,
-        mistakes=[],
-    )
+    settings, data = read_record(path / SETTINGS, RunSettings), _optional(path / DATA, Data)
+    return RunRecord(path, settings, _optional(path / ENVIRONMENT, Environment), data, [], None, [])
 
 
 def _why_no_run(path: Path) -> str:
@@ -291,7 +287,8 @@ def new_run_folder(wanted: str | Path | None, name: str, pictures: str = "") -> 
 def refuse_taken_by_run(wanted: str | Path) -> None:
     """Refuse a folder in which no run may begin (UserError as `refuse_taken`), before anything is computed."""
     if not is_only_begun(Path(wanted)):
-        resume = f"go on with it (residuum train --resume {wanted}) or " if is_run(Path(wanted)) else ""
+        goes_on = is_run(Path(wanted)) and not (Path(wanted) / MODEL).exists()
+        resume = f"go on with it (residuum train --resume {wanted}) or " if goes_on else ""
         refuse_taken(wanted, "a run never writes over another", f"{resume}choose another --out")
 
 

@@ -54,7 +54,7 @@ class InPrecision(OnDevice, group="Compute"):
     """Where a verb computes, and in what numbers."""
 
     precision: Precision = "auto"
-    """Number format of the convolutions. auto: what was measured to be fastest; to evaluate, float32,
+    """Number format of the convolutions. auto: what was measured to be fastest; to judge, float32,
     as published weights were."""
 
 

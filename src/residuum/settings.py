@@ -200,8 +200,8 @@ class StudySettings(WhereTrained, OnDevice):
     list: bool = False
     """List the studies and the question each one asks."""
     scale: Scale = "quick"
-    """tiny: seconds, to see that it runs. quick: minutes on an ordinary processor. full: the papers' own recipes, for a
-    GPU."""
+    """tiny: some seconds to some minutes, to see that it runs. quick: minutes on an ordinary processor.
+    full: the papers' own recipes, for a GPU."""
     seeds: Annotated[int, Range(1, 1000)] = 3
     """How many seeds everything that is trained is trained with: 1, 2, 3 … Not of a model that is given."""
     model: Place | None = None

@@ -36,8 +36,8 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
     - `splits`: by name: `pictures`, `per_class` {class: count}, `empty_classes`, `imbalance` (largest class
       over smallest, empty ones aside), `width` and `height` {min, median, max} or None, `modes` and `formats`
       {name: count}, `broken` [{name, reason}], and counts of those `turned` (by EXIF), of `several_frames`,
-      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split); `greys`:
-      [least, greatest] of deep greys, or None;
+      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split), up to LISTED
+      `repeated` [name of the earlier, of this]; `greys`: [least, greatest] of deep greys, or None;
     - `leaks`: pictures with the pixels of one in an earlier split: their `count`, the same `between` each two
       splits, and for up to LISTED of them the pair [the earlier picture, this one];
     - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
@@ -55,7 +55,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
         "name": data.name,
         "source": data.source,
         "classes": list(data.classes),
-        "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeats(groups, s)) for s in splits},
+        "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeated(groups, s)) for s in splits},
         "leaks": _leaks(groups, splits),
         "conflicts": _conflicts(groups, splits, data.classes),
         "shards": check_sums(data.source),
@@ -145,9 +145,10 @@ def _identical(tallies: dict[str, _Tally]) -> list[list[Place]]:
     return list(groups.values())
 
 
-def _repeats(groups: list[list[Place]], split: str) -> int:
-    in_split = (sum(place[0] == split for place in group) for group in groups)
-    return sum(max(0, times - 1) for times in in_split)
+def _repeated(groups: list[list[Place]], split: str) -> list[tuple[int, int]]:
+    """Return the rows of pictures in a split that repeat an earlier one: the earlier's, then its own."""
+    in_split = ([row for name, row in group if name == split] for group in groups)
+    return [(rows[0], row) for rows in in_split for row in rows[1:]]
 
 
 def _leaks(groups: list[list[Place]], splits: dict[str, Split]) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def _class_of(label: int, classes: Any) -> str:
 # --- the report --------------------------------------------------------------------------------
 
 
-def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[str, Any]:
+def _describe(split: Split, tally: _Tally, classes: Any, repeated: list[tuple[int, int]]) -> dict[str, Any]:
     counts = dict.fromkeys(map(str, classes), 0) | Counter(_class_of(label, classes) for label in split.labels.tolist())
     filled = [count for count in counts.values() if count]
     return {
@@ -200,7 +201,8 @@ def _describe(split: Split, tally: _Tally, classes: Any, repeats: int) -> dict[s
         "turned": sum(tally.all("turned")),
         "several_frames": sum(tally.all("several")),
         "deep": sum(tally.all("deep")),
-        "repeats": repeats,
+        "repeats": len(repeated),
+        "repeated": [[split.pictures.name(row) for row in rows] for rows in repeated[:LISTED]],
         "greys": [min(low for low, _ in tally.greys), max(high for _, high in tally.greys)] if tally.greys else None,
     }
 
@@ -255,7 +257,9 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         least, most = (f"{end:g}" for end in split["greys"])
         yield f"{name} has greys of 16 bits that lie within {least} to {most}: training scales them by {span}"
     if repeats := split["repeats"]:
-        yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel"
+        those = "".join(f"\n  {one} repeats {first}" for first, one in split["repeated"])
+        those += f"\n  and {repeats - LISTED:,} more" if repeats > LISTED else ""
+        yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel:{those}"
 
 
 def _of_no_picture(split: str) -> str:
@@ -264,7 +268,7 @@ def _of_no_picture(split: str) -> str:
         return "nothing can be learnt of that; put pictures there"
     mend = "move some there, one in five say"
     if split == "validation":
-        mend += ", or take the whole split back into train, of which a tenth is then kept aside"
+        mend += ", or take the whole split back into train: none is needed"
     return f"how a net names that stays unknown; {mend}"
 
 

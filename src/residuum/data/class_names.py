@@ -12,6 +12,10 @@ from residuum.data.contract import ImageData, Split
 from residuum.errors import UserError, listed
 
 
+class OtherClasses(UserError):  # noqa: N818 - as UserError is what people see
+    """Pictures have classes that a model does not know."""
+
+
 def natural_key(name: str) -> tuple[list[tuple[int, str]], str]:
     """Return a key to sort names by in which numbers count as numbers: 1, 2, 10."""
     parts = re.split(r"([0-9]+)", unicodedata.normalize("NFC", name))
@@ -44,7 +48,7 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
     """Number the labels of all splits as `classes` are, by name; some of these may be missing.
 
     Raises:
-        UserError: pictures have classes that are not among them.
+        OtherClasses: pictures have classes that are not among them.
     """
     if tuple(data.classes) == tuple(classes):
         return data
@@ -53,7 +57,7 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
     if unknown := sorted(used - set(classes), key=natural_key):
         known = {name.casefold(): name for name in classes}
         alike = [f"{name!r} is there spelled {known[low]!r}" for name in unknown if (low := name.casefold()) in known]
-        raise UserError(
+        raise OtherClasses(
             f"the model does not know all classes of {data.source}",
             f"it knows {listed(classes, 10)}, but not {listed(unknown, 10)}",
             "; ".join(alike[:5]) or "give pictures of its classes alone, in folders called as the classes are",

@@ -13,16 +13,17 @@ import torch
 
 from residuum import runs
 from residuum.choices import Views
-from residuum.compute import Compute, choose_compute
+from residuum.compute import Compute
 from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.data.contract import ColumnNames
 from residuum.depth.described import measured_on
 from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
 from residuum.depth.remove import keeps_shape, still_removable
+from residuum.evaluation.evaluate import to_judge
 from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.loading import load_for
-from residuum.models.count import multiply_adds, parameters
+from residuum.models.count import multiply_adds, parameters, undrawn
 from residuum.models.resnet import ResNet
 from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
@@ -39,7 +40,7 @@ def lesion(settings: LesionSettings) -> Path:
     """
     classifier = load_for("lesion", settings.model)
     net = classifier.net
-    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    compute = to_judge(settings)
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="lesion {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
@@ -95,12 +96,11 @@ def _block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tu
     )
 
 
+@torch.inference_mode()
 def block_costs(spec: NetSpec, image_size: int) -> dict[str, dict[str, int]]:
     """Return each block's parameters, and its multiply-adds for one picture of `image_size` px."""
-    costs = {}
-    with torch.device("meta"):
-        net = ResNet(spec).eval()
-        x = net.stem(torch.empty(1, spec.in_channels, image_size, image_size))
+    costs, net = {}, undrawn(spec).eval()
+    x = net.stem(torch.empty(0, spec.in_channels, image_size, image_size))  # of no picture: nothing is computed
     for name, block in net.blocks():
         products = multiply_adds(block, x.shape[1], x.shape[2])
         costs[name] = {"parameters": parameters(block), "multiply_adds": products}

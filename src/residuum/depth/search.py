@@ -29,20 +29,27 @@ class Cut:
 
 
 def least_harmful_first(
-    net: ResNet, validation: Iterable[Batch], compute: Compute, views: Views = "single"
+    net: ResNet,
+    validation: Iterable[Batch],
+    compute: Compute,
+    views: Views = "single",
+    searching: Compute | None = None,
 ) -> Iterator[Cut]:
     """Yield the whole net, then each next block to go; the pictures are walked again and again.
 
     In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
     goes; of equals the first. Meanwhile BN normalises by each batch's own statistics, as it does after recalibration:
-    with BN as trained the search hardly beats chance (docs/log.md).
+    with BN as trained the search hardly beats chance (docs/log.md). The search computes in `searching`, by default as
+    the scores do, in `compute`.
     """
 
     def searched(candidates: Sequence[str]) -> tuple[float, dict[str, float]]:
         """Return the loss less the blocks that are gone, and then less each candidate too."""
         several = (batch for batch in validation if len(batch.labels) > 1)  # one picture has no statistics
         with batch_statistics(net):
-            intact, scores = scores_without(net, gone, dict.fromkeys(candidates, identity), several, compute, views)
+            intact, scores = scores_without(
+                net, gone, dict.fromkeys(candidates, identity), several, searching or compute, views
+            )
         return intact.loss, {name: found.loss for name, found in scores.items()}
 
     gone: list[str] = []

@@ -38,7 +38,8 @@ class Work(NamedTuple):
 
     settings: TrimSettings
     out: Path
-    opened: NetWithData
+    searching: Compute  # in what it searches and times: what is fastest, if nothing else is told
+    opened: NetWithData  # in what it judges: float32, likewise
     loader: Loader  # validation pictures
     validation: Iterable[Batch]  # the same, held
     training: Iterable[Batch]
@@ -97,8 +98,8 @@ def trim(settings: TrimSettings) -> Path:
         keep(random=(*record.random, draw))
     say(f"timing {len(record.curve)} nets side by side: {LEAST_ROUNDS} to {MOST_ROUNDS} rounds, as 30 s allow")
     began, waited = time.perf_counter(), machine.seconds_waited()
-    figures, how = latencies(work.net, deleted, work.image_size, work.opened.compute)
-    share = say_if_busy("trim", began, waited)
+    figures, how = latencies(work.net, deleted, work.image_size, work.searching)
+    share = say_if_busy("trim", began, waited, deciding="speedup" in target)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how, share_waited=share)
     removed, why = choose(target, record.curve)
@@ -113,13 +114,14 @@ def trim(settings: TrimSettings) -> Path:
 
 
 def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
-    compute = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    searching = choose_compute(settings.device, settings.precision, threads=settings.threads)
+    compute = exactly(searching) if settings.precision == "auto" else searching
     columns = ColumnNames(settings.image_column, settings.label_column)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="trim {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-trim", opened.data.source)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)
-    return Work(settings, out, opened, loader, loader.held(), training.held())
+    return Work(settings, out, searching, opened, loader, loader.held(), training.held())
 
 
 def _curve(work: Work) -> Iterator[Point]:
@@ -135,7 +137,7 @@ def _curve(work: Work) -> Iterator[Point]:
         "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
         "anew on training pictures"
     )
-    for cut in least_harmful_first(work.net, work.validation, compute, work.views):
+    for cut in least_harmful_first(work.net, work.validation, compute, work.views, work.searching):
         gone += [cut.deleted] if cut.deleted else []
         accuracy = score(work.recalibrated(gone), work.validation, compute, (), work.views).accuracy
         if cut.deleted:

@@ -29,6 +29,7 @@ from residuum.records.codec import write_record
 from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
 from residuum.records.model import View
 from residuum.runs import model_path
+from residuum.setting_parts import InPrecision
 from residuum.settings import EvaluateSettings
 
 
@@ -92,9 +93,15 @@ def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dic
     }
 
 
+def to_judge(settings: InPrecision) -> Compute:
+    """Return where and in what a net is judged: in float32 unless told otherwise."""
+    precision: Precision = "float32" if settings.precision == "auto" else settings.precision
+    return choose_compute(settings.device, precision, threads=settings.threads)
+
+
 def computed_in(how: str, precision: str) -> str:
     """Add to how pictures are shown what they are judged in, where what answers later computes in another."""
-    return how if precision == "float32" else f"{how}, computed in {precision} (predict answers in float32 by default)"
+    return how if precision == "float32" else f"{how}, computed in {precision}"
 
 
 def protocol(shown: Preprocessing | View, views: EvaluationViews = "single") -> str:
@@ -131,8 +138,7 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 
 def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     classifier, *others = [load(one) for one in (given, *settings.with_)]
-    precision: Precision = "float32" if settings.precision == "auto" else settings.precision
-    compute = choose_compute(settings.device, precision, threads=settings.threads)
+    compute = to_judge(settings)
     columns = ColumnNames(settings.image_column, settings.label_column)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)

@@ -109,11 +109,12 @@ def heat_beside(
     """
     net.eval()  # else BN's statistics would move
     found: list[Heat | None] = []
-    for start in range(0, min(len(rows), WITH_HEAT), BATCH):
-        few = rows[start : start + BATCH]
+    shown = rows[:WITH_HEAT]
+    for start in range(0, len(shown), BATCH):
+        few = shown[start : start + BATCH]
         seen = np.stack([loader.seen(row) for row in few])
         images = normalise(torch.from_numpy(seen).to(loader.device), loader.preprocessing)
-        maps = grad_cam(net, whole(images, views), torch.from_numpy(classes[start : start + BATCH]))
+        maps = grad_cam(net, whole(images, views), torch.from_numpy(classes[start : start + len(few)]))
         found += [drawn_over(*one, "Grad-CAM", LONG_SIDE) for one in zip(seen, maps, strict=True)]
     return found + [None] * (len(rows) - len(found))
 

@@ -14,7 +14,7 @@ from residuum.compute import Compute
 from residuum.console import say, show_progress
 from residuum.data.batches import Loader, open_loader
 from residuum.data.cache import fingerprint
-from residuum.data.class_names import numbered_as
+from residuum.data.class_names import OtherClasses, numbered_as
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split
 from residuum.data.look import readable, without_skipped
 from residuum.data.open import open_data
@@ -99,7 +99,8 @@ def open_with_data(
     skipped are left out; with `skip_broken` all that cannot be read. `call`: how the verb is told of other data.
 
     Raises:
-        UserError: no data set is named or known, there is none, or it has classes that the net does not know.
+        UserError: no data set is named or known, or there is none.
+        OtherClasses: it has classes that the net does not know.
     """
     trained_with = classifier.about.data
     place = source or (trained_with.source if trained_with else None)
@@ -143,11 +144,11 @@ def _with_own_columns(
 
 
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
-    """Number the classes as the net does (UserError if it knows one not; where it was not trained here, names may have
-    been guessed)."""
+    """Number the classes as the net does (OtherClasses if it knows one not; where it was not trained here, names may
+    have been guessed)."""
     try:
         return numbered_as(data, classifier.classes)
-    except UserError as error:
+    except OtherClasses as error:
         if classifier.about.data is not None:
             raise
         order = listed(classifier.classes[:3]) + (", …" if len(classifier.classes) > 3 else "")
@@ -155,7 +156,7 @@ def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
             f"if these are its classes under other names, call them as the folders are: names in the order of {order}, "
             f"one a line, into NAMES.txt; then {how_to_name(classifier.file)}"
         )
-        raise UserError(error.what, error.why, mend) from error
+        raise OtherClasses(error.what, error.why, mend) from error
 
 
 def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:

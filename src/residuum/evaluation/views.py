@@ -18,7 +18,7 @@ SAID: dict[Views, str] = {
     "mirrored": "picture and mirror image",
     "shifted": "picture and mirror image, each also moved by a pixel",
     "halved": "picture, also at half its side",
-    "middle": "picture at two thirds of its side, its middle as large, and both at half of that",
+    "middle": "four views",
 }
 
 

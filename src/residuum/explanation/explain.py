@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from msgspec import UNSET
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.heat_maps import METHODS, Method, drawn_over
+from residuum.evaluation.likeness import directions, distances
 from residuum.evaluation.mistakes import thumbnail
 from residuum.evaluation.opening import open_with_data
 from residuum.explanation.blocks import answers_with_blocks_off
@@ -184,6 +186,7 @@ def explained(
     net, classes, views = classifier.net, classifier.classes, classifier.preprocessing.views
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
     best = steps[-1][1].topk(min(top, len(classes)))
+    apart, limit = _apart(classifier, seen.images)
     wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
     shown = whole(seen.images, views)
     with compute.autocast() if compute else nullcontext():
@@ -201,9 +204,21 @@ def explained(
                 heat=tuple(one for one in drawn_maps if one is not None),
                 blocks=tuple(_behind(block, found[i], numbers, classes) for block, found in steps),
                 nearest=like[i],
+                distance=apart[i],
+                threshold=limit,
             )
         )
     return pictures
+
+
+@torch.inference_mode()
+def _apart(classifier: Classifier, images: Tensor) -> tuple[list[float] | list[None], float | None]:
+    """Return how far (B, 3, S, S) pictures are from those trained on, and the limit; None where it is not known."""
+    known = classifier.about.likeness
+    if known is UNSET or classifier.kept is None:
+        return [None] * len(images), None
+    x = directions(classifier.features(images).cpu().numpy())
+    return distances(x, classifier.kept, known.neighbours).tolist(), known.threshold
 
 
 def _said(probabilities: Tensor, number: int, classes: tuple[str, ...]) -> Said:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.compute import Compute
+from residuum.console import say
+from residuum.data.class_names import OtherClasses
 from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import Pixels, decode, header
 from residuum.data.folder import FolderPictures
@@ -43,7 +45,7 @@ def open_pictures(
     classifier: Classifier, compute: Compute, source: str | Path | None, count: int, calibrating: int, verb: str
 ) -> RealPictures:
     """Open at most `count` pictures to judge by and `calibrating` others: of the data the model was trained with, of
-    other data of its classes, or of a folder of pictures without labels.
+    other data of its classes, or of a folder of any pictures, which then have no labels.
 
     Judged are test pictures where there are any, else those kept aside, else those trained on; calibrating are those
     trained on. `verb` is the one that asks. Of a folder without labels as many calibrate as are judged, if need be.
@@ -51,15 +53,22 @@ def open_pictures(
     Raises:
         UserError: none are known, or a picture cannot be read.
     """
-    if source is not None and (names := _loose(Path(source))):
-        return _without_labels(Path(source), names, count, calibrating)
+    folder = Path(source) if source is not None and Path(source).is_dir() else None
+    if folder and (names := _loose(folder)):
+        return _without_labels(folder, names, count, calibrating)
     if source is None and classifier.about.data is None:
         raise UserError(
             f"which pictures should {classifier.file} be held against?",
             "it was not trained here, so none are known",
             "--data FOLDER, a folder of pictures",
         )
-    opened = open_with_data(classifier, compute, source, call=verb + " {} --data DATA")
+    try:
+        opened = open_with_data(classifier, compute, source, call=verb + " {} --data DATA")
+    except OtherClasses as error:
+        if folder is None:
+            raise
+        say(f"{error.what}: answers are compared, and no accuracy is told")
+        return _without_labels(folder, pictures_below(folder), count, calibrating)
     training = opened.training
     called = "test" if opened.data.test else "validation" if opened.validation else "training"
     judged = drawn(opened.data.test or opened.validation or training, count)
@@ -73,16 +82,19 @@ def open_pictures(
 
 def _loose(folder: Path) -> list[str]:
     """Return the pictures that lie in the folder itself, in no class's."""
-    return [name for name in pictures_below(folder) if "/" not in name] if folder.is_dir() else []
+    return [name for name in pictures_below(folder) if "/" not in name]
 
 
 def _without_labels(folder: Path, names: list[str], count: int, calibrating: int) -> RealPictures:
-    calibrating = min(calibrating, len(names) // 2)
-    every = np.linspace(0, len(names) - 1, calibrating).astype(int).tolist()
-    apart = [names[i] for i in every]
-    rest = [name for i, name in enumerate(names) if i not in set(every)][:count]
+    """Take both evenly from the whole folder: names beside each other are of one class, or of one day."""
+    apart = _evenly(names, min(calibrating, len(names) // 2))
+    rest = _evenly(sorted(set(names).difference(apart)), count)
     judged, calibration = (FolderPictures(str(folder), some) for some in (rest, apart))
     return RealPictures(f"{len(rest):,} pictures in {folder.name}", judged, None, calibration)
+
+
+def _evenly(names: list[str], count: int) -> list[str]:
+    return [names[i] for i in np.linspace(0, len(names) - 1, min(count, len(names))).astype(int).tolist()]
 
 
 def _parted(split: Split, first: int) -> tuple[Split, Split]:

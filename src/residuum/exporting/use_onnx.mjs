@@ -1,7 +1,13 @@
 // Answers for one picture with onnxruntime: node use_onnx.mjs PICTURE.ppm, after `npm install onnxruntime-node`.
 // In a page: onnxruntime-web has the same calls, and a canvas has the pixels (drop every fourth, the opacity).
+// It never says "unsure", as use_onnx.py does.
 import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
+
+if (process.argv.length !== 3) {
+  console.error("node use_onnx.mjs PICTURE.ppm");
+  process.exit(2);
+}
 
 /** A binary PPM (P6, 8 bits): its sides and its pixels, red, green, blue. */
 function readPPM(path) {

@@ -8,6 +8,9 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
+
 options = onnxruntime.SessionOptions()
 options.log_severity_level = 3  # errors: else it warns of resize_to, an input that has a default on purpose
 session = onnxruntime.InferenceSession(str(Path(__file__).with_name("model.onnx")), options)
@@ -17,3 +20,11 @@ picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upr
 probabilities, features = session.run(None, {"pictures": np.asarray(picture)[None]})
 for number in np.argsort(-probabilities[0])[:5]:
     print(f"{probabilities[0, number]:7.2%}  {about['classes'][number]}")
+
+beside, likeness = Path(__file__).with_name("likeness.safetensors"), about.get("likeness")
+if likeness and beside.is_file():  # how far the picture is from those trained on: one float16 tensor behind a head
+    content, D = beside.read_bytes(), features.shape[1]
+    kept = np.frombuffer(content[8 + int.from_bytes(content[:8], "little") :], np.float16).reshape(-1, D)
+    apart = np.sort(1 - kept.astype(np.float32) @ (features[0] / np.linalg.norm(features[0])))
+    if apart[: likeness["neighbours"]].mean() > likeness["threshold"]:
+        print("unsure: unlike the training pictures")

@@ -1,5 +1,6 @@
 // Answers for one picture with OpenVINO: use_openvino model.xml PICTURE.ppm
 // g++ -std=c++17 use_openvino.cpp -I$OPENVINO/include -L$OPENVINO/libs -l:libopenvino.so -o use_openvino
+// It never says "unsure", as use_openvino.py does.
 
 #include <algorithm>
 #include <fstream>
@@ -23,7 +24,10 @@ static ov::Tensor read_ppm(const char* path) {
 }
 
 int main(int count, char** given) {
-    if (count != 3) return 2;
+    if (count != 3) {
+        std::cerr << "use_openvino model.xml PICTURE.ppm\n";
+        return 2;
+    }
     ov::Core core;
     const auto model = core.read_model(given[1]);
     std::istringstream names(model->get_rt_info<std::string>("classes"));

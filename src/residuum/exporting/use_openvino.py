@@ -8,12 +8,24 @@ import numpy as np
 import openvino
 from PIL import Image, ImageOps
 
+if len(sys.argv) != 2:
+    sys.exit(__doc__)
+
 model = openvino.Core().read_model(Path(__file__).with_name("model.xml"))
 about = json.loads(model.get_rt_info("residuum").value)
 how = {"INFERENCE_PRECISION_HINT": "f32"}  # bf16: faster, less exact
 compiled = openvino.compile_model(model, "CPU", how)
 
 picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upright: the graph does the rest
-probabilities = compiled([np.asarray(picture)[None]])["probabilities"]
+answered = compiled([np.asarray(picture)[None]])
+probabilities, features = answered["probabilities"], answered["features"]
 for number in np.argsort(-probabilities[0])[:5]:
     print(f"{probabilities[0, number]:7.2%}  {about['classes'][number]}")
+
+beside, likeness = Path(__file__).with_name("likeness.safetensors"), about.get("likeness")
+if likeness and beside.is_file():  # how far the picture is from those trained on: one float16 tensor behind a head
+    content, D = beside.read_bytes(), features.shape[1]
+    kept = np.frombuffer(content[8 + int.from_bytes(content[:8], "little") :], np.float16).reshape(-1, D)
+    apart = np.sort(1 - kept.astype(np.float32) @ (features[0] / np.linalg.norm(features[0])))
+    if apart[: likeness["neighbours"]].mean() > likeness["threshold"]:
+        print("unsure: unlike the training pictures")

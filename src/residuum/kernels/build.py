@@ -135,16 +135,25 @@ def _run(command: list[str]) -> None:
 
 def _key(compiler: str) -> str:
     """Name all that the compiled code depends on; a cache may be shared by machines that differ."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     parts = [
         *(source.read_bytes() for source in (*SOURCES, *HEADERS)),
-        version,
-        *map(str.encode, (*FLAGS, _architecture(), platform.machine(), flags, torch.__version__)),
+        _version(compiler),
+        *map(str.encode, (*FLAGS, _architecture(), platform.machine(), _features(), torch.__version__)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+@cache  # whoever chooses how to compute asks, and each time a process would be started
+def _version(compiler: str) -> bytes:
+    return subprocess.run([compiler, "--version"], capture_output=True, check=True, timeout=SECONDS).stdout
+
+
+@cache
+def _features() -> str:
+    """Say what the processor can do, where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 # --- the interface, as the C++ declares it ------------------------------------------------------

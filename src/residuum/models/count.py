@@ -86,14 +86,17 @@ def cost(spec: NetSpec, image_size: int) -> dict[str, int]:
 
 @cache
 def _run_once(spec: NetSpec, image_size: int) -> tuple[int, int]:
-    """Count parameters and multiply-adds of a shallow net.
+    """Count parameters and multiply-adds of a shallow net. Every run of training begins with this."""
+    net = undrawn(spec)
+    return parameters(net), multiply_adds(net, spec.in_channels, image_size)
 
-    Every run of training begins with this. Meta tensors would load much of torch's compiler: seconds.
-    """
+
+def undrawn(spec: NetSpec) -> ResNet:
+    """Return a net whose weights are not drawn. Meta tensors would load much of torch's compiler: seconds."""
     with torch.device("meta"):
         net = ResNet(spec)
     net.load_state_dict({name: torch.empty(it.shape) for name, it in net.state_dict().items()}, assign=True)
-    return parameters(net), multiply_adds(net, spec.in_channels, image_size)
+    return net
 
 
 def activation_bytes(spec: NetSpec, image_size: int, batch: int) -> int:

@@ -5,6 +5,7 @@ from typing import Any
 
 from residuum.choices import EngineName, EnginePrecision
 from residuum.errors import UserError
+from residuum.records.explained import why_unsure
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,7 @@ class Answer:
     @property
     def reason(self) -> str:
         """Return why it is unsure, in words; "" if it is not."""
-        if not self.unsure:
-            return ""
-        return f"unlike the training pictures: {self.distance:.3f} from the nearest, {self.threshold:.3f} is the limit"
+        return why_unsure(self.distance, self.threshold)
 
     def as_json(self) -> dict[str, Any]:
         """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}, and {"unsure", "reason",

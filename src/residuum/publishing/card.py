@@ -23,8 +23,9 @@ from residuum.models.count import cost
 from residuum.outward_settings import CardSettings
 from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
-from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure
+from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure, which_to_quote
 from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
+from residuum.version import NAME
 
 CARD = "README.md"
 MOST_CLASSES = 50
@@ -84,6 +85,7 @@ def card(of: Subject, licence: str | None = None, repository: str = "") -> str:
         name=of.name,
         summary=_summary(of),
         facts=_facts(of),
+        package=NAME,
         use=_use(of, repository),
         judged=judgements(of),
         measures=_measures,
@@ -244,6 +246,7 @@ def _limits_of_figures(of: Subject) -> list[str]:
         said.append("These were its training pictures, each answered by a last layer fitted without it.")
     elif judged.split != "test":
         said.append(f"These were {judged.split} pictures: none was kept for a test until the end.")
+    said += [which_to_quote(judged, one) for one in of.later if one.split == "out-of-fold"]
     asked = [one for one in judged.per_class if one.images] if isinstance(judged, Evaluation) else []
     if isinstance(judged, Evaluation) and judged.unasked:
         said.append(f"None of them shows {listed(judged.unasked, 5)}: nothing is known of how it names those.")

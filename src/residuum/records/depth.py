@@ -194,3 +194,8 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
     def batches(self) -> list[int]:
         """Return the batch sizes that were timed."""
         return sorted(self.curve[0].latency_ms or {}) if self.curve else []
+
+    @property
+    def told(self) -> list[int]:
+        """Return the batch sizes whose times say something."""
+        return self.batches if self.speeds_say_something else []

@@ -7,7 +7,7 @@ from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.explained import Heat
-from residuum.records.numbers import Amount, Count, Share
+from residuum.records.numbers import NORMAL_95, Amount, Count, Share
 
 
 class Measure(Record, frozen=True, kw_only=True):
@@ -89,6 +89,20 @@ class Figures(Record, frozen=True, kw_only=True):
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
     loss: Amount
     """Mean negative log-likelihood, in nats."""
+
+
+def which_to_quote(found: Figures, out_of_fold: Figures) -> str:
+    """Say which of two accuracies to quote, and whether they differ by more than luck (two proportions, 95 %)."""
+    one, other = found.top1.value, out_of_fold.top1.value
+    first, second = (f"{share:.1%}".replace("%", " %") for share in (one, other))
+    said = (
+        f"Quote the {first} of the {found.split} pictures: by the {second} of the training pictures, out of fold, the "
+        "fit was chosen."
+    )
+    mean = (found.images * one + out_of_fold.images * other) / (found.images + out_of_fold.images)
+    luck = NORMAL_95 * math.sqrt(mean * (1 - mean) * (1 / found.images + 1 / out_of_fold.images))
+    gap = f" The gap is more than luck: the {found.split} pictures differ from those trained on, as new ones may."
+    return said + gap if abs(one - other) > luck else said
 
 
 class Evaluation(Figures, frozen=True, kw_only=True):

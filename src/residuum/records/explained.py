@@ -59,6 +59,13 @@ class Neighbour(Record, frozen=True, kw_only=True):
     never."""
 
 
+def why_unsure(distance: float | None, threshold: float | None) -> str:
+    """Say how far a picture is beyond what is like those trained on; "" where it is not, or that is not known."""
+    if distance is None or threshold is None or distance <= threshold:
+        return ""
+    return f"unlike the training pictures: {distance:.3f} from the nearest, {threshold:.3f} is the limit"
+
+
 class ExplainedPicture(Record, frozen=True, kw_only=True):
     """One picture."""
 
@@ -74,11 +81,20 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
     """In the net's order; blocks behind which a plain net has nothing for its last layer are left out."""
     nearest: tuple[Neighbour, ...]
     """Nearest first."""
+    distance: float | None = None
+    """From the pictures trained on, and"""
+    threshold: float | None = None
+    """the greatest of a picture like them; None where the model does not know them, and in files of 0.1.0."""
 
     @property
     def trained_on(self) -> bool:
         """Say whether the picture is known to be one of those that the net was trained on."""
         return any(one.same for one in self.nearest)
+
+    @property
+    def doubt(self) -> str:
+        """Return why it is unsure, in words; "" if it is not, or cannot tell."""
+        return why_unsure(self.distance, self.threshold)
 
     @property
     def settled(self) -> str:

@@ -60,6 +60,8 @@ class YAxis:
     """Whether the axis is; None: where the figures are spiky."""
     near: bool = False
     """Whether the axis may begin near the figures, not at zero, where they lie far from it."""
+    also: Sequence[float] = ()
+    """What else has its place on it, for charts that are compared."""
 
 
 LOSS = YAxis("loss")
@@ -110,7 +112,7 @@ def curves(series: Sequence[Series], y: YAxis, events: Sequence[tuple[float, str
 def _frame(series: Sequence[Series], y: YAxis, x: XAxis) -> Frame:
     xs = [at for one in series for at, _ in one.points]
     ys = [value for one in series for _, value in one.points if not math.isnan(value)]
-    ys += [end for one in series for _, *ends in one.whiskers for end in ends]
+    ys += [end for one in series for _, *ends in one.whiskers for end in ends] + [*y.also]
     longest = max(text_width(one.short) for one in series)
     low, high = min(xs), max(xs)
     right = svg.WIDTH - (10 + 5.8 * longest)

@@ -119,7 +119,7 @@ def trim_charts(found: Trim) -> list[Picture]:
     series = _by_removed(found)
     events = [(float(found.chosen.removed), "the net that was chosen")] if found.chosen else []
     whole = _accuracy_chart("Accuracy against blocks taken out", series, events)
-    timed = [_latency_chart(found, size) for size in found.batches]
+    timed = [_latency_chart(found, size) for size in found.told]
     return [chart for chart in (whole, _close_up(found, series, events), *timed) if chart]
 
 

@@ -8,6 +8,7 @@ from markupsafe import Markup
 from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture, Heat
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
+from residuum.reporting.sentences import AVERAGED
 from residuum.reporting.wording import clipped, counted, isolated, percent, shown
 
 HALF = 0.5
@@ -22,6 +23,8 @@ class PictureView:
     id: str
     found: ExplainedPicture
     verdict: str
+    doubt: str
+    """Why it is unsure; "" where it is not."""
     known: str
     """That the net was trained on the picture; "" where that is not known."""
     settled: str
@@ -55,6 +58,7 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
         id=key,
         found=one,
         verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
+        doubt=f"It is unsure, as the picture is {one.doubt}." if one.doubt else "",
         known=trained_on(one, unseen=found.unseen),
         settled=_settled(one),
         disagreement=disagreement(one.heat),
@@ -118,7 +122,8 @@ def _notes(found: Explained) -> Iterator[str]:
         "picture has pixels, and is drawn smooth."
     )
     if found.maps.startswith(FIRST_ALONE):
-        yield ("The answers are means over several views of a picture; its maps are of the first view alone.")
+        meant = [words for term, words in AVERAGED.items() if term in found.protocol]
+        yield " ".join([*meant, "The maps are of the first view alone."])
     if any(len(one.heat) > 1 for one in found.pictures):
         yield (
             "RISE hides parts of the picture by chance and asks again, a hundred times: orange is where to be seen "

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from residuum.recipe import FEW, SMALL
+from residuum.records import evaluation
 from residuum.records.evaluation import Evaluation
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
@@ -18,19 +19,21 @@ SPLITS = {
     "out-of-fold": "for training, each answered by a model fitted without it",
 }
 AVERAGED = {
-    "also at half its side": "Also at half its side: the net is asked about the picture and again about the same made "
-    "half as wide and high, and its two answers are averaged.",
-    "at two thirds of its side": "At two thirds of its side, its middle: the net is asked about the whole picture made "
-    "smaller, about its middle, and about both at half of that, and its four answers are averaged.",
-    "and mirror image": "And mirror image: the net is asked about the picture and about what a mirror would show of "
-    "it, and its answers are averaged.",
+    "also at half its side": "Also at half its side: the net is asked about the square in the middle of a picture and "
+    "again about the same made half as wide and high, and its two answers are averaged.",
+    "four views": "Four views: the net is asked about the square in the middle of a picture made smaller, about the "
+    "middle of that square, and about both at half of that, and its four answers are averaged.",
+    "and mirror image": "And mirror image: the net is asked about the square in the middle of a picture and about what "
+    "a mirror would show of it, and its answers are averaged.",
 }
 """What views are, by their terms in a protocol."""
 MEANT = {
     **AVERAGED,
-    "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the net "
-    "sees the square in the middle.",
-    "bfloat16": "Bfloat16 and float32 are numbers of 16 and of 32 bits: the first are quicker and a little less exact.",
+    "single view": "Single view: the net is asked once, about the square in the middle of a picture.",
+    "central": "Shorter side, central: a picture is resized until its shorter side has so many pixels, and the square "
+    "is cut out of that.",
+    "bfloat16": "Bfloat16: numbers that are quicker and a little less exact than float32, in which predict answers by "
+    "default.",
     "folds": "Folds: the training pictures are dealt into as many parts, and each part is answered by a model fitted "
     "on the others.",
 }
@@ -143,6 +146,12 @@ def lazy(record: RunRecord) -> str:
     return said.replace(NBSP, " ").replace("\u2068", "").replace("\u2069", "")
 
 
+def which_to_quote(record: RunRecord) -> str:
+    """Say which accuracy to quote where training pictures were answered out of fold, too."""
+    found, folds = record.evaluation, record.out_of_fold
+    return evaluation.which_to_quote(found, folds) if found and folds else ""
+
+
 def is_begun(record: RunRecord) -> bool:
     """Say whether training began with trained weights."""
     return record.settings.resolved.get("start") is not None
@@ -210,6 +219,7 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     if split == "validation":
         guided = "Settings may have been chosen by these figures, so expect somewhat less on new pictures."
         yield f"The final figures are for the validation pictures. {why} {guided}"
+    yield from filter(None, [which_to_quote(record)])
     if split == "train":
         yield f"The final figures are for the training pictures. {why} They say nothing about new ones."
 

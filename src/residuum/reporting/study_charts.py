@@ -27,9 +27,12 @@ TOP = 22.0  # of the first bar's row
 
 
 def picture(chart: Chart, beside: Sequence[Chart] = (), each: str = "seed") -> Picture:
-    """Draw a chart of any kind; a field in the colours of those `beside` it. A faint line is that of `each`."""
+    """Draw a chart of any kind; a field in the colours of those `beside` it, lines on their axis where it is the same.
+
+    A faint line is that of `each`.
+    """
     if isinstance(chart, Lines):
-        return _lines(chart, each)
+        return _lines(chart, each, _shared([chart, *(one for one in beside if isinstance(one, Lines))]))
     if isinstance(chart, Map):
         drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
@@ -41,7 +44,7 @@ def picture(chart: Chart, beside: Sequence[Chart] = (), each: str = "seed") -> P
 # --- lines --------------------------------------------------------------------------------------
 
 
-def _lines(chart: Lines, each: str) -> Picture:
+def _lines(chart: Lines, each: str, also: Sequence[float]) -> Picture:
     drawn = tuple(
         Line(one.label, _placeable(one.points, chart), tuple(_placeable(s, chart) for s in one.seeds))
         for one in chart.lines
@@ -49,7 +52,7 @@ def _lines(chart: Lines, each: str) -> Picture:
     are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
     seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
-    notes = [f"Strong lines are means, faint ones single {each}s."] if seeds else []
+    notes = [f"Strong lines are means, faint ones single {each}s."] if any(len(one.points) > 1 for one in seeds) else []
     if chart.intervals:
         means = [replace(one, whiskers=_whiskers(line)) for one, line in zip(means, drawn, strict=True)]
         notes = ["Whisker: two standard errors of the mean on either side."] if seeds else []
@@ -60,7 +63,7 @@ def _lines(chart: Lines, each: str) -> Picture:
     legend = [Series(one.label, [], i) for i, one in enumerate(chart.lines) if len(chart.lines) > 1]
     if (chart.log_y or chart.log_x) and drawn != chart.lines:
         notes.append("Values of 0 or below have no place on a logarithmic axis.")
-    drawn_lines = curves(series, _y_axis(chart, series), x=_x_axis(chart, series))
+    drawn_lines = curves(series, _y_axis(chart, series, also), x=_x_axis(chart, series))
     return Picture(chart.title, drawn_lines, legend, " ".join(notes))
 
 
@@ -89,11 +92,33 @@ def _placeable(points: Points, chart: Lines) -> Points:
     return tuple((x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points)
 
 
-def _y_axis(chart: Lines, series: Sequence[Series]) -> YAxis:
-    ys = [y for one in series for _, y in one.points if not math.isnan(y)]
+def _shared(charts: Sequence[Lines]) -> tuple[float, ...]:
+    """Return the ends of the first chart's y axis and of those that show the same quantity along the same axis.
+
+    None, where a chart would then keep less than a third of its height.
+    """
+    first, *others = charts
+    axes = (first.x, first.y, first.log_x, first.log_y, first.percent)
+    alike = [one for one in others if axes == (one.x, one.y, one.log_x, one.log_y, one.percent)]
+    spans = [(min(ys), max(ys)) for one in (first, *alike) if (ys := _all_y(one))]
+    ends = tuple(end for span in spans for end in span)
+    height = math.log10 if first.log_y else float
+    widths = [height(high) - height(low) for low, high in spans]
+    fits = len(spans) > 1 and 3 * min(widths) >= height(max(ends)) - height(min(ends))
+    return ends if fits else ()
+
+
+def _all_y(chart: Lines) -> list[float]:
+    """Return what the chart shows, that of single seeds too."""
+    points = [_placeable(some, chart) for one in chart.lines for some in (one.points, *one.seeds)]
+    return [y for some in points for _, y in some if not math.isnan(y)]
+
+
+def _y_axis(chart: Lines, series: Sequence[Series], also: Sequence[float]) -> YAxis:
+    ys = [*also, *(y for one in series for _, y in one.points if not math.isnan(y))]
     tick, reading = (svg.percent_tick, percent) if chart.percent else (axis_figure, figure)
     is_share = chart.percent and not chart.log_y and all(0 <= y <= 1 for y in ys)
-    return YAxis(_axis_title(chart.y), tick, reading, is_share, logarithmic=chart.log_y, near=True)
+    return YAxis(_axis_title(chart.y), tick, reading, is_share, logarithmic=chart.log_y, near=True, also=also)
 
 
 def _x_axis(chart: Lines, series: Sequence[Series]) -> XAxis:

@@ -5,6 +5,7 @@ So a record that is older than these words is in Chinese, too; what has no words
 
 import re
 from collections.abc import Iterable
+from itertools import takewhile
 
 from msgspec.structs import replace
 
@@ -16,6 +17,8 @@ COMPARED = re.compile(r"(.+) \(([^()]+)\) (not above|above|below) (.+?)(?: \(([^
 """A part of a claim as studies/verdict.py writes it: one figure, a relation, another figure or a number, how much."""
 OLDER = {"捷径连接": "快捷连接", "捷径": "快捷连接", "支路": "分支", "分类层": "最后一层"}
 RELATIONS = {"above": "高于", "below": "低于", "not above": "至多为"}
+UNSPACED = re.compile("(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9-])|(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])")
+"""Where Chinese and Latin letters meet: a space belongs there."""
 
 
 def in_chinese(study: StudyRecord) -> StudyRecord:
@@ -63,11 +66,49 @@ def _compared(words: str) -> str:
     if not found:
         return said(words)
     one, figure, relation, other, others, by = found.groups()
-    space = " " if said(other)[0].isascii() else ""
-    against = space + said(other) + (f"（{said(others)}）" if others else space)
-    limit = f"{'至多 ' if relation == 'not above' else '超过 '}{by}" if by else ""
-    named = RELATIONS[relation.removeprefix("not ") if by else relation]
-    return f"{said(one)}（{said(figure)}）{named}{against}{limit}".rstrip()
+    first, second = _told_apart(one, other)
+    return UNSPACED.sub(" ", f"{first}（{said(figure)}）{_against(second, others, relation, by)}")
+
+
+def _against(other: str, figure: str | None, relation: str, by: str | None) -> str:
+    """Return what a figure is held against, behind its name; without a "not", as English has it (records/study.py)."""
+    other += f"（{said(figure)}）" if figure else ""
+    if relation != "not above":
+        return f"{RELATIONS[relation]}{other}" + (f"超过 {by}" if by else "")
+    if by:
+        return f"至多比{other}高 {by}"
+    return f"至多与{other}相同" if figure else f"至多为{other}"
+
+
+def _told_apart(one: str, other: str) -> tuple[str, str]:
+    """Return what two figures are called, what they share said once: "plain56 的训练误差", "plain20".
+
+    A name is that of a measure and, behind commas, what it is of; what is said first holds of both.
+    """
+    ours, theirs = one.split(", "), other.split(", ")
+    end = _alike(ours[::-1], theirs[::-1])
+    ours, theirs, around = ours[: len(ours) - end], theirs[: len(theirs) - end], ours[len(ours) - end :]
+    begin = _alike(ours, theirs)
+    measure, theirs = ours[0], theirs[begin:]
+    if begin:
+        first = f"{_joined(ours[begin:])}的{said(measure)}"
+        around = [*ours[1:begin], *around]
+    elif said(measure) != measure and len(theirs) == 1:
+        first, around = said(measure), [*ours[1:], *around]
+    else:
+        first = said(", ".join(ours))
+    return "，".join([_joined(around), first] if around else [first]), _joined(theirs) if begin or end else said(other)
+
+
+def _alike(ours: list[str], theirs: list[str]) -> int:
+    """Return how many first parts are the same, of each one being left."""
+    pairs = zip(ours[:-1], theirs[:-1], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _joined(parts: list[str]) -> str:
+    """Return parts of a name in Chinese; what is a number alone beside others is a depth."""
+    return said(", ".join(f"{part} layers" if part.isdigit() else part for part in parts))
 
 
 def _quantity(one: Quantity) -> Quantity:

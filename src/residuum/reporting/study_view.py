@@ -59,7 +59,10 @@ def view_study(study: StudyRecord) -> StudyView:
     return StudyView(
         study=study,
         beside=_beside(study),
-        pictures=[picture(chart, charts, "draw" if study.examined else "seed") for chart in charts],
+        pictures=[
+            picture(chart, [one for one in charts if one is not chart], "draw" if study.examined else "seed")
+            for chart in charts
+        ],
         quantities=list(once.values()),
         settings=_said(study.settings),
         environment=_said(study.environment),

@@ -19,6 +19,7 @@ from residuum.reporting.depth_view import (
     uncertainty,
 )
 from residuum.reporting.wording import NONE, count, counted, isolated, percent, percent_figure, short
+from residuum.runs import TRIM
 
 
 def view_trim(found: Trim) -> DepthView:
@@ -106,7 +107,7 @@ def _tiles(found: Trim) -> Iterator[Tile]:
     if after.removed and (values := random_at(found, after.removed)):
         spread = f"mean, recalibrated; {_extremes(values)} over {counted(len(values), 'draw')}"
         yield "Random blocks instead", percent(mean(values)), spread
-    for size in found.batches if found.speeds_say_something else ():
+    for size in found.told:
         now, then = (milliseconds((point.latency_ms or {})[size]) for point in (after, before))
         name = "One picture" if size == 1 else f"{size} pictures at once"
         yield name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {then}"
@@ -123,25 +124,25 @@ def _repair_tiles(repaired: Repaired) -> Iterator[Tile]:
 
 
 def _table(found: Trim) -> Table:
-    times = [f"ms for {size}" for size in found.batches]
+    times = [f"ms for {size}" for size in found.told]
     chance = ["random"] if found.random else []
-    heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, "speed"]
+    heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, *(["speed"] if times else [])]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
     lead = "Each line is the net with one block less; blocks have the names of the whole net."
     lead += " Random: the mean of the draws, recalibrated." if found.random else ""
-    lead += f" Speed: how many times as fast, {_at_once(found.batches[-1])}." if found.batches else ""
+    lead += f" Speed: how many times as fast, {_at_once(found.told[-1])}." if found.told else ""
     return Table("Which block went when", lead, heads, rows)
 
 
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
-    ratio = found.speed(point, found.batches[-1]) if found.batches else None
+    speeds = [found.speed(point, size) for size in found.told[-1:]]
     cells = [
         cell(percent, point.accuracy_recalibrated),
         cell(percent, point.accuracy),
         *[cell(percent, value) for value in chance[point.removed : point.removed + 1]],
-        *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.batches],
-        (NONE if ratio is None else f"{ratio:.2f}×", ratio),
+        *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.told],
+        *[(f"{ratio:.2f}×", ratio) for ratio in speeds],
         cell(count, point.depth),
         cell(short, point.parameters),
         cell(short, point.multiply_adds),
@@ -177,7 +178,9 @@ def _notes(found: Trim) -> Iterator[str]:
         )
     if not found.batches:
         yield "The nets were not timed."
-    if (found.share_waited or 0) > BUSY:
+    if found.batches and not found.told:
+        yield f"The times are in {TRIM} alone. Call trim again when the machine is quiet."
+    elif (found.share_waited or 0) > BUSY:
         yield (
             "While the nets were timed, others were computing and threads waited "
             f"{found.share_waited:.0%} of the time: times, and how many times as fast, may mislead. "

@@ -21,7 +21,7 @@ KINDS: dict[FindingKind, tuple[str, str]] = {
     "unlike": (
         "Like no other picture",
         "The loneliest first. They may be rare and right, or here by mistake. The distance is 0 to the same picture, "
-        "and 1 where the net sees nothing in common.",
+        "and 1 where the net sees nothing in common. The limit is of all these pictures; “unsure” has its own.",
     ),
     "classes": ("Classes that cannot be told apart", "Of these two the answers know no better than chance."),
 }
@@ -69,7 +69,7 @@ def doubt_words(head: HeadFit) -> list[str]:
     """Say what "unsure" means, costs and gains, and what the temperature did."""
     likeness, doubt = head.doubt.likeness, head.doubt
     used = "The net does so." if head.used else "The loss is no lower, so the net leaves them as they are."
-    rest = f" Of the rest {with_interval(doubt.sure)} are answered right." if doubt.sure else ""
+    rest = f" Of the rest {with_interval(doubt.sure)} are answered right out of fold." if doubt.sure else ""
     passing = " Most pass as known." if doubt.strangers < 0.5 else ""
     return [
         f"An answer is called unsure where the picture is unlike those trained on: what the net sees in it lies "

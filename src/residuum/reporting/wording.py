@@ -120,4 +120,6 @@ def clipped(text: str, width: float) -> str:
 
 def text_width(text: str) -> float:
     """Estimate a label's width in Latin letters; a Chinese character takes about two."""
+    if text.isascii():
+        return float(len(text))
     return sum(1.8 if unicodedata.east_asian_width(letter) in "WF" else 1.0 for letter in text)

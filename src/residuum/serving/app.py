@@ -18,7 +18,6 @@ from starlette.routing import Route
 
 from residuum import machine
 from residuum.data.decode import BrokenPicture
-from residuum.data.kinds import KINDS
 from residuum.errors import UserError, nearest
 from residuum.page.page import page
 from residuum.prediction.answer import Answer
@@ -26,7 +25,7 @@ from residuum.records.explained import ExplainedPicture
 from residuum.serving import replies
 from residuum.serving.desk import Work
 from residuum.serving.front import Front
-from residuum.serving.incoming import MEGABYTE, read_picture_of
+from residuum.serving.incoming import MEGABYTE, broken, read_picture_of
 from residuum.serving.openapi import openapi
 from residuum.serving.refusals import Refusal, refusal_as_json, refused
 from residuum.serving.replies import Milliseconds, Said, as_json
@@ -88,7 +87,7 @@ async def _take(
     """Read, decode and answer a request's picture; `besides` adds to its view what the work is told.
 
     Raises:
-        Refusal: no place, or no picture (BrokenPicture) that can be read.
+        Refusal: no place, or no picture that can be read.
         ClientDisconnect: the client went away; nothing more is done for it.
     """
     service = _service(request)
@@ -118,9 +117,16 @@ async def _decoded(service: Service, read: Callable[[bytes], T], encoded: bytes)
 
 
 def _timed(function: Callable[[bytes], T], encoded: bytes) -> tuple[T, float, float]:
-    """Return what the function gives, the seconds until then, and those in which the processor was at it."""
+    """Return what the function gives, the seconds until then, and those in which the processor was at it.
+
+    Raises:
+        Refusal: the function finds no picture.
+    """
     began, busy = time.perf_counter(), time.thread_time()
-    found = function(encoded)
+    try:
+        found = function(encoded)
+    except BrokenPicture as error:
+        raise broken(error, encoded) from error
     return found, time.perf_counter() - began, time.thread_time() - busy
 
 
@@ -228,8 +234,7 @@ async def _example(request: Request) -> Response:
     number = request.path_params["number"]
     if number >= len(served.examples):
         raise Refusal(404, "there is no such example", f"there are {len(served.examples)}", "GET /v1/models")
-    one = served.examples[number]
-    return Response(one.content, media_type=one.kind)
+    return Response(served.examples[number].content, media_type="image/png")
 
 
 async def _healthy(_: Request) -> Response:
@@ -290,13 +295,19 @@ def _note(request: Request, **fields: Any) -> None:
     request.scope.setdefault("noted", {}).update(fields)
 
 
+def _no_route(request: Request, error: HTTPException) -> Refusal:
+    asked, headers = request.url.path[:200], dict(error.headers or {})
+    what, why = f"there is no {asked} here", "a picture is asked about by POST /v1/predict"
+    if error.status_code == 405:
+        what, why = f"{asked} cannot be asked by {request.method}", f"it takes {headers.get('Allow')}"
+    return Refusal(error.status_code, what, why, "GET /openapi.json describes every route", headers=headers)
+
+
 async def _refuse(request: Request, error: Exception) -> Any:
-    if isinstance(error, BrokenPicture):
-        error = Refusal(422, error.what, error.why, f"send a whole picture: {KINDS}")
-    elif isinstance(error, UserError):
+    if isinstance(error, UserError):
         error = refused(error)
     elif isinstance(error, HTTPException):
-        error = Refusal(error.status_code, error.detail, "", "GET /openapi.json", headers=dict(error.headers or {}))
+        error = _no_route(request, error)
     assert isinstance(error, Refusal)
     _note(request, refused=error.what)
     return refusal_as_json(error, request.scope["request_id"])

@@ -8,25 +8,25 @@ from PIL import Image
 
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames
-from residuum.data.decode import decode
+from residuum.data.decode import decode, resized
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.prediction.predictor import Predictor
-
-SIDE = 512
-"""Longest side, in pixels."""
+from residuum.records.model import View
 
 
 class Picture(NamedTuple):
-    """A picture as a file: what a person calls it, its content, and its type."""
+    """A picture as a PNG: what a person calls it, and its content."""
 
     name: str
     content: bytes
-    kind: str
 
 
 def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
-    """Return up to `count` pictures, of as many classes as there are; none where the run's data are not at hand."""
+    """Return up to `count` pictures, of as many classes as there are; none where the run's data are not at hand.
+
+    They are as small as the net resizes them, and its answers the same.
+    """
     trained_with = predictor.about.data
     if not count or trained_with is None:
         return ()
@@ -39,15 +39,13 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
             rows = np.flatnonzero(split.labels == label)
             turns[rows] = np.arange(len(rows))
         rows = np.lexsort((split.labels, turns))[:count]  # the first of each class, then the second
-        greys = predictor.model.view.greys
-        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], greys) for i in rows.tolist())
+        view = predictor.model.view
+        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], view) for i in rows.tolist())
     except UserError:
         return ()
 
 
-def _file(encoded: bytes | np.ndarray, name: str, greys: tuple[int, int] | None) -> Picture:
-    image = Image.fromarray(decode(encoded, name, span=greys))
-    image.thumbnail((SIDE, SIDE))
-    file, small = io.BytesIO(), max(image.size) <= 128
-    image.save(file, "PNG" if small else "JPEG", quality=90)
-    return Picture(name, file.getvalue(), "image/png" if small else "image/jpeg")
+def _file(encoded: bytes | np.ndarray, name: str, view: View) -> Picture:
+    pixels, file = decode(encoded, name, span=view.greys), io.BytesIO()
+    Image.fromarray(resized(pixels, view.resize_to, name, view.interpolation)).save(file, "PNG")
+    return Picture(name, file.getvalue())

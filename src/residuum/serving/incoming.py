@@ -9,13 +9,28 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from residuum.data.decode import BrokenPicture
+from residuum.data.kinds import KINDS
 from residuum.serving.refusals import Refusal
 
 FIELD = "picture"
 MEGABYTE = 1_000_000
 HELD = 256 * MEGABYTE
 """As many bytes of all requests together are held while they are read and decoded."""
-_HOW = f"send the picture itself as image/jpeg or image/png, or a form (multipart/form-data) with a file {FIELD!r}"
+LOST = frozenset(b"\0\r\n")
+"""Bytes that `curl -d` leaves out; every picture has some."""
+_HOW = (
+    "send one picture a request: itself as image/jpeg or image/png (curl -H 'Content-Type: image/jpeg' --data-binary "
+    f"@FILE), or in a form as the file {FIELD!r} (curl -F {FIELD}=@FILE)"
+)
+
+
+def broken(error: BrokenPicture, encoded: bytes) -> Refusal:
+    """Return what is said of bytes that are no picture, or only some of one."""
+    mend = f"send a whole picture: {KINDS}"
+    if not encoded.isascii() and not LOST.intersection(encoded):
+        mend = "curl's -d leaves out line breaks, and more: --data-binary @FILE sends the file as it is"
+    return Refusal(422, error.what, error.why, mend)
 
 
 class Held:

@@ -86,10 +86,9 @@ def _picture_route(summary: str, reply: type, parameters: list[dict[str, Any]]) 
 
 
 def _example() -> dict[str, Any]:
-    content = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png")}
     parts = [("name", {"type": "string"}), ("number", {"type": "integer", "minimum": 0})]
     parameters = [{"name": name, "in": "path", "required": True, "schema": schema} for name, schema in parts]
-    return {**_route("A picture to try", content, ("401", "404", "421")), "parameters": parameters}
+    return {**_route("A picture to try", {"image/png": _BINARY}, ("401", "404", "421")), "parameters": parameters}
 
 
 def _json(reply: type) -> dict[str, Any]:

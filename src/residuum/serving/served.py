@@ -59,7 +59,7 @@ class Served:
     predict: Work
     heat: dict[str, Work] = field(default_factory=dict)
     answers: dict[str, float] = field(default_factory=dict)
-    """How many answers' time each map took when the model was opened."""
+    """How many answers' time of the processor each map took when the model was opened."""
     switch: Work | None = None
     net: Net = field(default_factory=Net)
     examples: tuple[Picture, ...] = ()
@@ -119,7 +119,7 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     blank = np.zeros((side, side, 3), np.uint8)
     computes_on = 0 if predictor.leaves_the_processor else min(predictor.threads or machine.cores(), machine.cores())
     predict = Work(partial(_predicted, predictor), settings.batch, cores=computes_on)
-    _time(predict, (blank, 1))
+    answering = _time(predict, (blank, 1))
     pixels = round(settings.megapixels * 1e6)
     served = Served(name or _called(place, predictor), place, predictor, predictor.digest, pixels, predict)
     try:
@@ -131,10 +131,11 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
 
     heat = {kind: Work(partial(_heated, predictor, kind), 1, cores=machine.cores()) for kind in HEAT_MAPS}
     switch = Work(partial(_switched, predictor), 1, cores=machine.cores())
-    _time(heat["Grad-CAM"], (blank, None, 1))
-    _time(switch, {"view": blank})
-    heat["RISE"].seconds = HEAT_MAPS["RISE"] * switch.seconds / 2  # till it has been done
-    answers = {kind: work.seconds / predict.seconds for kind, work in heat.items()}
+    mapping, switching = _time(heat["Grad-CAM"], (blank, None, 1)), _time(switch, {"view": blank})
+    passes = HEAT_MAPS["RISE"] / 2  # till it has been done
+    heat["RISE"].seconds = passes * switch.seconds
+    taken = {"Grad-CAM": mapping, "RISE": passes * switching}
+    answers = {kind: seconds / max(answering, 1e-9) for kind, seconds in taken.items()}
     examples = examples_of(predictor, settings.examples)
     return replace(
         served, net=convert(net_as_json(spec), Net), examples=examples, heat=heat, answers=answers, switch=switch
@@ -151,20 +152,29 @@ def _called(place: Path, predictor: Predictor) -> str:
     return file.parent.name if file.name in EXPORTED.values() else file.stem
 
 
-def _time(work: Work, payload: Any) -> None:
-    """Have the work done before it is asked for: its time is known, and the first request waits for no preparation."""
+def _time(work: Work, payload: Any) -> float:
+    """Have the work done before it is asked for: its time is known, and the first request waits for no preparation.
+
+    Return the processor's seconds for a picture, which what others compute meanwhile hardly changes.
+    """
+    busy = 0.0
     for pictures in sorted({1, work.most}):
         work.run([payload] * pictures)
-        work.seconds = min(_tried(partial(work.run, [payload] * pictures))) / pictures
+        tries = [*_tried(partial(work.run, [payload] * pictures))]
+        work.seconds, busy = (min(each) / pictures for each in zip(*tries, strict=True))
+    return busy
 
 
-def _tried(work: Callable[[], object]) -> Iterator[float]:
-    """Yield the seconds of up to three tries, of which no busy moment spoils all; of slow work, of fewer."""
+def _tried(work: Callable[[], object]) -> Iterator[tuple[float, float]]:
+    """Yield the seconds, and the processor's, of up to three tries, of which no busy moment spoils all; of slow work,
+    of fewer.
+    """
     until = time.perf_counter() + LONGEST_TRIED
     for _ in range(3):
-        began = time.perf_counter()
+        began, busy = time.perf_counter(), time.process_time()
         work()
-        yield (now := time.perf_counter()) - began
+        now = time.perf_counter()
+        yield now - began, time.process_time() - busy
         if now > until:
             return
 

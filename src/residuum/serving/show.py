@@ -11,6 +11,9 @@ from residuum.errors import UserError
 from residuum.outward_settings import ServeSettings, ShowSettings
 from residuum.serving.run import serve
 
+LONGEST_WAIT = 60.0
+"""Seconds that an answer, or a heat map, may take: nobody else waits."""
+
 
 def show(settings: ShowSettings) -> None:
     """Serve the model until Ctrl-C; its page is opened once the server answers. The server's log is not shown.
@@ -24,7 +27,7 @@ def show(settings: ShowSettings) -> None:
     one = {name: getattr(settings, name) for name in ("port", "examples", "engine", "precision", "device", "threads")}
     opens = _open if settings.browser else _say
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        serve(ServeSettings((settings.run,), **one), opens)
+        serve(ServeSettings((settings.run,), longest_wait=LONGEST_WAIT, **one), opens)
 
 
 def _open(address: str) -> None:

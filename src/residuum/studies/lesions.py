@@ -228,7 +228,7 @@ def _taus(found: dict[str, list[Lesions]]) -> Table:
     rows = tuple(
         (str(k), *(f"{statistics.fmean(one.taus[k] for one in nets):.2f}" for nets in found.values())) for k in counts
     )
-    return Table("Kendall's τ of the blocks' order", ("swaps", *found), rows)
+    return Table("Kendall's τ of the blocks' order: 1 is the net's own, 0 one by chance", ("swaps", *found), rows)
 
 
 def _signed(points: float) -> str:

@@ -93,9 +93,7 @@ def _run(study: Study, setup: Setup) -> Path:
     of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
     folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
     write_record(folder / runs.STUDY, found)
-    say(f"{study.name}: {f'{found.answer} at this scale. ' if found.answer else ''}{findings.measured.en}")
-    if found.why:
-        say(found.why)
+    say(f"{study.name}: {f'{found.answer} at this scale' if found.answer else 'measured'}")
     return folder
 
 

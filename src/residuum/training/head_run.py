@@ -15,6 +15,7 @@ from residuum.choices import SIZES, Views
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
+from residuum.data.contract import Split
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import computed_in, protocol
 from residuum.evaluation.metrics import Probabilities, judge
@@ -86,6 +87,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
         views: Views = resolved.recipe.views if resolved.recipe.views in SIZES else "single"
         fitted = _fitted(net, resolved, loaders, views, asked_to_stop)
         _tell(run, fitted.found.head, loaders["train"].split.labels)
+        _tell_copies(run, loaders["train"].split)
         if resolved.recipe.views == "mirrored" and loaders["train"].preprocessing.mean.ndim == 1:
             averaged = _fitted(net, resolved, loaders, "mirrored", asked_to_stop)
             fitted = _likelier(run, resolved, loaders, fitted, averaged)
@@ -102,7 +104,7 @@ def _fitted(
     final, train, classes = final_split(loaders), loaders["train"], resolved.data.classes
     x = features(net, train, resolved.compute, asked_to_stop, views)
     final_x = features(net, loaders[final], resolved.compute, asked_to_stop, views, final) if final else None
-    same = np.unique(picture_digests(train.split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
+    same = _same_files(train.split)
     labels, seed = train.split.labels, resolved.settings.seed
     head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
     found = calibrated(head, labels, folds(labels, seed, same), classes)
@@ -192,6 +194,24 @@ def note(run: Path, message: str) -> None:
     say(message)
     if message not in (line.message for line in runs.read_metrics(run) if isinstance(line, Event)):
         runs.append_metrics(run, Event(step=0, message=message))
+
+
+def _same_files(split: Split) -> NDArray[np.int64]:
+    """Return a number for each of the N pictures, (N,), the same one where they are the same file."""
+    return np.unique(picture_digests(split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _tell_copies(run: Path, split: Split) -> None:
+    """Say how many training pictures are the same file as another, and that no copy answered for its twin."""
+    _, first, number = np.unique(_same_files(split), return_index=True, return_inverse=True)
+    copies = len(split) - len(first)
+    if copies:
+        otherwise = int((split.labels != split.labels[first[number]]).sum())
+        note(
+            run,
+            f"{copies:,} of the training pictures repeat another, {otherwise:,} of them under another class: data "
+            "check names them. No fit that answered one had seen its twin",
+        )
 
 
 def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:

@@ -39,6 +39,7 @@ from residuum.training.way import (
     is_few_photographs,
     own_side,
     refuse_lone_pictures,
+    say_if_little_is_left,
     say_if_long,
 )
 from residuum.weights.fetched import start_file
@@ -108,11 +109,12 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     """
     unasked = not _asked_of_net(settings)
     settings, data, start, named_recipe = _opened(settings, looking)
-    if named_recipe in BY_FOLDS:  # nothing is kept aside
-        tuned, kept = BY_FOLDS[named_recipe], settings.validation if data.validation else 0.0
-        settings = replace(settings, tune=tuned, validation=kept)
-    is_cut = data.validation is None and settings.validation != 0
-    cut = cut_validation(data.train.labels, settings.validation, settings.seed) if is_cut else None
+    if named_recipe in BY_FOLDS:
+        settings = replace(settings, tune=BY_FOLDS[named_recipe])
+    if named_recipe in BY_FOLDS or data.validation is not None:  # nothing is kept aside
+        settings = replace(settings, validation=0.0)
+    share = settings.validation
+    cut = cut_validation(data.train.labels, share, settings.seed) if share else None
     num_training = len(cut.training if cut else data.train)
     image_size = settings.image_size or own_side(start, named_recipe, data)
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
@@ -124,6 +126,8 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
         spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
+    if start is None:
+        say_if_little_is_left(spec, image_size)
     say_if_long(task, spec, recipe, compute)
     return Resolved(
         settings=replace(

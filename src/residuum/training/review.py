@@ -238,7 +238,7 @@ def _unlike(pictures: _All, near: Nearest) -> Iterator[Finding]:
         yield Finding(
             kind="unlike",
             score=-apart,
-            reason=f"{apart:.3f} from its nearest pictures, where over {fence:.3f} is outside what is usual here",
+            reason=f"{apart:.4f} from its nearest pictures, where over {fence:.4f} is outside what is usual here",
             pictures=(pictures.shown(row, pictured=place < PICTURED),),
         )
 

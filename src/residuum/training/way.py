@@ -33,6 +33,8 @@ NOTHING = 1e12
 """Multiply-adds that take no while on any machine; nothing is timed for less."""
 UNEVEN = 3
 """From so many times the pictures of the smallest class in the largest on, classes of few pictures count alike."""
+LITTLE = 8
+"""So many places on a side, before the first block, are little: the stages behind it halve them three times."""
 BETTER = "better, as a rule: residuum weights fetch resnet50, then this command again with --start resnet50"
 BY_FILE = "; without network, --start FILE takes weights that you have (others' once residuum import has read them)"
 HARDLY = (
@@ -147,3 +149,13 @@ def say_if_long(task: Task, spec: NetSpec, recipe: Recipe, compute: Compute) -> 
             say(
                 f"this takes about {minutes:,.0f} minutes here: fewer --epochs, a smaller --image-size or net take less"
             )
+
+
+def say_if_little_is_left(spec: NetSpec, image_size: int) -> None:
+    """Say where a stem that halves pictures twice leaves little of small ones."""
+    left = math.ceil(image_size / 4)
+    if spec.stem in {"imagenet", "deep"} and left <= LITTLE:
+        say(
+            f"this net's stem is for photographs: of pictures of {image_size} px it leaves {left}×{left} places to the "
+            "first block; --stem cifar leaves all"
+        )
