@@ -402,7 +402,7 @@ def hold(model: Path, name: str, multiply_adds: int = 1_000_000) -> None:
     [({}, "resnet18", "head"), ({"tune": "head"}, "resnet18", "head"), ({"tune": "all"}, "resnet18", "tune_all"),
      ({"start": "resnet34"}, "resnet34", "head"), ({"from_nothing": True}, None, "quick"),
      ({"model": "resnet20"}, None, "quick"), ({"epochs": 1}, None, "quick"), ({"blocks": (1, 1, 1, 1)}, None, "quick"),
-     ({"recipe": "sgd_one_cycle"}, None, "sgd_one_cycle"), ({"validation": 0.3}, None, "quick")],
+     ({"recipe": "sgd_one_cycle"}, None, "sgd_one_cycle"), ({"validation": 0.3}, "resnet18", "head")],
 )  # fmt: skip
 def test_few_photographs_start_from_what_was_fetched_unless_something_else_is_said(
     photos: Path, model: Path, given: dict[str, Any], start: str | None, recipe: str, capsys: pytest.CaptureFixture[str]
@@ -414,6 +414,7 @@ def test_few_photographs_start_from_what_was_fetched_unless_something_else_is_sa
     assert (resolved.settings.start, resolved.recipe.name) == (start, recipe)
     said = "12 photographs are few: the net starts from resnet18, the best of the weights fetched here"
     err = capsys.readouterr().err
+    assert ("--validation 0.3 keeps nothing aside: each picture is judged" in err) == ("validation" in given)
     chosen = start is not None and "start" not in given
     assert (said in err) == chosen
     assert ("12 photographs are few for a new net: it learns far less" in err) == (start is None)

@@ -41,6 +41,7 @@ from residuum.training.way import (
     refuse_lone_pictures,
     say_if_little_is_left,
     say_if_long,
+    say_if_nothing_is_kept_aside,
 )
 from residuum.weights.fetched import start_file
 
@@ -111,7 +112,8 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     settings, data, start, named_recipe = _opened(settings, looking)
     if named_recipe in BY_FOLDS:
         settings = replace(settings, tune=BY_FOLDS[named_recipe])
-    if named_recipe in BY_FOLDS or data.validation is not None:  # nothing is kept aside
+    if named_recipe in BY_FOLDS or data.validation is not None:
+        say_if_nothing_is_kept_aside(settings.validation, data)
         settings = replace(settings, validation=0.0)
     share = settings.validation
     cut = cut_validation(data.train.labels, share, settings.seed) if share else None
@@ -182,8 +184,8 @@ def _opened(settings: TrainSettings, looking: bool) -> tuple[TrainSettings, Imag
 
 
 def _asked_of_net(settings: TrainSettings) -> bool:
-    """Say whether anything was said of the net, its weights or the steps it takes, or pictures are to be kept aside."""
-    said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start", "validation"}
+    """Say whether anything was said of the net, its weights or the steps it takes."""
+    said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start"}
     return bool(said & set(explicit(settings)))
 
 

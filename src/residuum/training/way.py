@@ -151,6 +151,14 @@ def say_if_long(task: Task, spec: NetSpec, recipe: Recipe, compute: Compute) -> 
             )
 
 
+def say_if_nothing_is_kept_aside(asked: float, data: ImageData) -> None:
+    """Say that a share of the pictures was asked for in vain: there are validation pictures, or folds judge all."""
+    if asked not in {0.0, TrainSettings.validation}:
+        judged = "each picture is judged by a net that has not seen it"
+        why = judged if data.validation is None else "the data have validation pictures"
+        say(f"--validation {asked:g} keeps nothing aside: {why}")
+
+
 def say_if_little_is_left(spec: NetSpec, image_size: int) -> None:
     """Say where a stem that halves pictures twice leaves little of small ones."""
     left = math.ceil(image_size / 4)
