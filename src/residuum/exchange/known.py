@@ -133,7 +133,7 @@ def guess(layout: str, spec: NetSpec) -> Guess:
 
 def _guess_of_own(spec: NetSpec) -> Guess:
     """Return what nets of one's own loop are shown most often; strides and zero channels are as the net has them."""
-    small = spec.stem in {"cifar", "whitening"}
+    small = spec.sees_small
     colours, view = (_CIFAR10, _SMALL) if small else (_IMAGENET, _V1)
     pictures = f"{'CIFAR-10' if small else 'ImageNet'}'s: nothing tells what your loop took"
     built = "as residuum.net builds such nets"

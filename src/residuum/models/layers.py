@@ -15,11 +15,11 @@ from residuum.models.spec import NetSpec
 
 def convolution(c_in: int, c_out: int, size: int, stride: int, *, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution, padded to keep the map but for its stride; without bias where a BN after it has one."""
-    kind = nn.Conv2d if stride == 1 else Pointwise if size == 1 else Strided
+    kind = nn.Conv2d if stride == 1 else StridedPointwise if size == 1 else Strided
     return kind(c_in, c_out, size, stride, padding=size // 2, bias=bias, groups=groups)
 
 
-class Pointwise(nn.Conv2d):
+class StridedPointwise(nn.Conv2d):
     """A 1×1 convolution with a stride: the pixels it skips are dropped first.
 
     That is faster on a processor; and torch's own (2.15, channels last, few channels) corrupts memory with AVX2.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from residuum.kernels import batch_norm, convolution, frozen, gathered, pooling, shortcut, winograd
 from residuum.kernels.activation import ACTIVATIONS, activation_of
 from residuum.models.block import Add
-from residuum.models.layers import Pointwise, ZeroPad
+from residuum.models.layers import StridedPointwise, ZeroPad
 
 ACTIVATION = tuple(one.layer for one in ACTIVATIONS.values())
 
@@ -90,7 +90,7 @@ OPERATIONS = (
     Operation(
         "1×1 of every stride-th pixel",
         "shortcut.cpp, torch",
-        (Pointwise,),
+        (StridedPointwise,),
         lambda conv, x: shortcut.applies(x),
         _skipping,
     ),

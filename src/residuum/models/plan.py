@@ -260,7 +260,7 @@ def lines(spec: NetSpec, compute: Compute, image_size: int | None = None) -> lis
 
     `image_size` in pixels is by default 32 for nets of small pictures and 224 for the others.
     """
-    side = image_size or (32 if spec.stem in {"cifar", "whitening"} else 224)
+    side = image_size or (32 if spec.sees_small else 224)
     net = ResNet(spec)
     compute.place(net)
     head = nn.Sequential(OrderedDict(pool=net.pool, flatten=nn.Flatten(), fc=net.fc))

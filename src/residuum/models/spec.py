@@ -124,6 +124,11 @@ class NetSpec:
         return self.widths[0] if self.stem_width is None else self.stem_width
 
     @property
+    def sees_small(self) -> bool:
+        """Whether the stem keeps a picture's size, as CIFAR's 32 px want it."""
+        return self.stem in {"cifar", "whitening"}
+
+    @property
     def features(self) -> int:
         """Numbers that the last layer reads."""
         return self.out_channels[-1] * (2 if self.pooling in {"both", "roots"} else 1)

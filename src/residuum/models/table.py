@@ -1,4 +1,4 @@
-"""The table of named nets: what each is, what it costs, what was published of it. Standard library only, so that it is
+"""The table of named nets: what each is, what it costs, what was published of it. Without torch, so that it is
 instant.
 
 The costs stand in costs.json, as `python -m residuum.models.table` wrote them (a test counts every net anew). Another
@@ -94,7 +94,7 @@ def _what_it_is(name: str, choices: dict[str, Any]) -> dict[str, Any]:
         row = ("torchvision", "none", None, [], COMPARISON_NETS[name].depth, 1000, *large)
     else:
         spec = named(name, **choices)
-        size = small if spec.stem in {"cifar", "whitening"} else large
+        size = small if spec.sees_small else large
         row = ("residuum", spec.shortcut, spec.block, list(spec.blocks), spec.depth, spec.num_classes, *size)
     keys = ("library", "shortcut", "block", "blocks", "depth", "classes", "image_size", "batch")
     return {"model": name, **dict(zip(keys, row, strict=True))}
@@ -102,9 +102,7 @@ def _what_it_is(name: str, choices: dict[str, Any]) -> dict[str, Any]:
 
 def _features(name: str) -> int:
     """Return how many numbers the last, fully connected layer sees."""
-    if name in COMPARISON_NETS:
-        return COMPARISON_NETS[name].features
-    return NAMED_NETS[name].out_channels[-1]
+    return COMPARISON_NETS[name].features if name in COMPARISON_NETS else NAMED_NETS[name].features
 
 
 def _with_classes(costs: dict[str, int], features: int, more: int, batch: int) -> dict[str, int]:
