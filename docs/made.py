@@ -99,10 +99,10 @@ def _joined(sphinx: Any, doctree: Any) -> None:
     """Take away the ends of a source's lines within Chinese, which a browser would show as blanks."""
     if Path(sphinx.srcdir) != DOCS:
         for end in [text for text in doctree.findall(nodes.Text) if text == "\n"]:
-            place = end.parent.index(end)
+            place = next(i for i, one in enumerate(end.parent) if one is end)  # others are equal
             before, after = (one.astext() for one in (end.parent[place - 1], end.parent[(place + 1) % len(end.parent)]))
             if CHINESE.match(before[-1:]) and CHINESE.match(after[:1]):
-                end.parent.remove(end)
+                del end.parent[place]
 
 
 def _style(sphinx: Any, error: Exception | None) -> None:
