@@ -4,6 +4,7 @@ import base64
 import copy
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,7 +36,7 @@ from residuum.files import read_json, write_json
 from residuum.loading import load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
-from residuum.records.explained import Heat
+from residuum.records.explained import Heat, why_unsure
 from residuum.records.model import Provenance
 from residuum.records.review import Likeness
 from residuum.reporting.explained_view import disagreement
@@ -379,6 +380,14 @@ def test_a_picture_that_the_net_was_trained_on_is_said_to_be(run: Path, photogra
     assert ("a net answers it that had not seen it" in page.plain) is (run / runs.OUT_OF_FOLD).is_file() is True
 
 
+@pytest.mark.parametrize("limit", [0.0498, 0.0503, 0.05, 0.049999999])
+def test_a_distance_beyond_the_limit_is_not_written_as_the_limit(limit: float) -> None:
+    distance, threshold = re.findall(r"\d\.\d+", why_unsure(limit + 1e-4, limit))
+    assert float(distance) > float(threshold)
+    assert len(distance) == len(threshold)
+    assert "0.700 from the nearest, 0.200 is" in why_unsure(0.7, 0.2)
+
+
 def peaked(row: int, column: int, rest: float = 0.0) -> Heat:
     values = [[rest] * 4 for _ in range(4)]
     values[row][column] = 1.0
@@ -389,7 +398,9 @@ def test_maps_that_speak_against_each_other_are_said_to() -> None:
     assert disagreement([peaked(0, 0), peaked(3, 2)]).startswith("The two maps disagree")
     assert disagreement([peaked(1, 2), peaked(1, 2)]) == ""
     assert disagreement([peaked(0, 0), peaked(3, 2, rest=0.6)]) != ""  # the second denies the first's peak
-    assert disagreement([peaked(0, 0, rest=0.6), peaked(3, 2, rest=0.6)]) == ""
+    assert disagreement([peaked(0, 0, rest=0.6), peaked(1, 1, rest=0.6)]) == ""
+    assert "on opposite sides" in disagreement([peaked(0, 3, rest=0.6), peaked(3, 0, rest=0.6)])  # broad, but far apart
+    assert "on opposite sides" in disagreement([peaked(1, 0, rest=0.6), peaked(1, 3, rest=0.6)])
     assert disagreement([peaked(0, 0)]) == ""
 
 

@@ -108,6 +108,19 @@ def test_a_folder_on_the_wrong_level_is_named_with_the_right_one(
     assert mend.replace("{}", str(tmp_path)) in caught.value.mend + "\n"
 
 
+def test_tables_are_named_with_their_place_and_folders_of_others_make_no_class(tmp_path: Path) -> None:
+    loose = make(tmp_path, "loose/1.png", "other/1.png", "project/src/1.png") / "loose"
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "b.json").touch()
+    with pytest.raises(UserError) as caught:
+        open_folder(loose)
+    assert f"; 'a.csv', 'b.json' in {tmp_path} are not read" in caught.value.why
+    assert str(tmp_path) not in caught.value.mend
+    (loose / "c.csv").touch()
+    with pytest.raises(UserError, match=r"'c\.csv' beside them is not read"):
+        open_folder(loose)
+
+
 def test_a_class_spelled_otherwise_is_not_passed_over(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has class folders that the training split has not"):
         open_folder(make(tmp_path, "train/cat", "train/dog", "val/Cat"))

@@ -380,6 +380,15 @@ def test_a_thumbnail_that_is_no_picture_is_left_out(tmp_path: Path) -> None:
     assert [span.get("class") for span in found.all("span")].count("no-picture") == 3
 
 
+def test_a_mistake_without_a_heat_map_is_laid_out_as_those_with_one(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", ["a", "b"])
+    one = {"name": "x", "truth": "a", "predicted": "b", "confidence": 0.9, "thumbnail": picture(0.5)}
+    heat = {"method": "Grad-CAM", "picture": picture(0.5), "x": 0.5, "y": 0.5}
+    for mistakes, alike in (([{**one, "heat": heat}, one], 2), ([one, one], 0)):
+        (tmp_path / "run" / "mistakes.json").write_text(json.dumps(mistakes))
+        assert [item.get("class") for item in report(tmp_path / "run").all("li")].count("with-heat") == alike
+
+
 @pytest.mark.parametrize(("side", "enlarged"), [(32, True), (96, False)])
 def test_small_thumbnails_keep_hard_edges(tmp_path: Path, side: int, enlarged: bool) -> None:
     write_run(tmp_path / "run", ["a", "b"])
@@ -564,6 +573,17 @@ def test_a_class_of_which_no_picture_was_judged_is_said_to_be(six: Path, tmp_pat
     assert f"the mean over 5 of {len(per_class)} classes" in found.plain
     compared = Page(write_report([run, six], tmp_path / "both.html").read_text(encoding="utf-8"))
     assert compared.html.count('class="whisker c0"') == compared.html.count('class="whisker c1"') - 1
+
+
+def test_of_classes_as_frequent_none_is_called_the_most_frequent(six: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(six, tmp_path / "run"))
+    per_class = json.loads((run / "evaluation.json").read_text())["per_class"]
+    for one, images in zip(per_class, [20, 41, 41, *[0] * len(per_class)], strict=False):
+        one["images"] = images
+    change(run / "evaluation.json", per_class=per_class, top1=wilson(100, 102), images=102)
+    found = report(run).plain
+    assert f"Always answering {per_class[1]['name']}, as frequent as any class, would be right 40.2 %" in found
+    assert "the most frequent class" not in found
 
 
 @pytest.mark.parametrize("hits", [6, 10, 12])

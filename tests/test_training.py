@@ -531,6 +531,8 @@ def test_it_goes_on_although_the_starting_model_is_gone(finished: runs.RunRecord
         with pytest.raises(Stopped):
             train(TrainSettings("digits", **settings, out=str(tmp_path / "stopped")))
     model.unlink()
+    begun = runs.read_begun(tmp_path / "stopped").settings.resolved["model"]
+    assert reopen(TrainSettings(resume=str(tmp_path / "stopped"))).model == begun != "start"
     record = train(TrainSettings(resume=str(tmp_path / "stopped")))
     assert same_tensors(whole.path / runs.MODEL, record.path / runs.MODEL)
 

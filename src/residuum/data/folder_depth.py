@@ -80,9 +80,8 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
     """Return the error that says why there are no class folders in `folder`, and which folder is meant."""
     names = [entry.name for entry in folder.iterdir() if entry.is_file()]
     if any(is_picture(folder / name) for name in names):
-        names += [entry.name for entry in folder.parent.iterdir() if entry.is_file()]
-        tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx"))]
-        said = f"; {listed(tables, 3)} beside them is not read" if tables else ""
+        above = [entry.name for entry in folder.parent.iterdir() if entry.is_file()]
+        said = f"{_unread(names, 'beside them')}{_unread(above, f'in {folder.parent}')}"
         return UserError(
             f"the pictures lie directly in {folder}",
             f"without a folder for each class their classes are not known{said}",
@@ -93,6 +92,12 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
     return UserError(
         f"{folder} holds no data set", _why_nothing(folder), "give a folder with a folder of pictures for each class"
     )
+
+
+def _unread(names: Sequence[str], place: str) -> str:
+    """Say which of these files are tables, and that they are not read; "" where none is one."""
+    tables = [name for name in names if name.lower().endswith((".csv", ".tsv", ".json", ".jsonl", ".txt", ".xlsx"))]
+    return f"; {listed(tables, 3)} {place} {'is' if len(tables) == 1 else 'are'} not read" if tables else ""
 
 
 def _why_nothing(folder: Path) -> str:
@@ -110,8 +115,8 @@ def _mend_too_low(folder: Path) -> str:
     """Name the folder above, where this one seems to be one class of several."""
     above = folder.parent
     beside = [above / name for name in visible_folders(above) if above / name != folder]
-    filled = any(any(is_picture(entry) for entry in one.iterdir()) for one in beside[:100])
-    if filled and not split_meant(folder.name):
+    filled = all(any(is_picture(entry) for entry in one.iterdir()) for one in beside[:100])
+    if beside and filled and not split_meant(folder.name):
         return f"if it is one class of several, give {above.parent if split_meant(above.name) else above}"
     return "put the pictures of each class into a folder of its own, named after the class"
 

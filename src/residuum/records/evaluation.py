@@ -128,6 +128,12 @@ class Evaluation(Figures, frozen=True, kw_only=True):
         return (most.name, most.images / total) if most and total else None
 
     @property
+    def has_one_commonest(self) -> bool:
+        """Say whether no other class has as many pictures as the most frequent one."""
+        counts = [one.images for one in self.per_class]
+        return counts.count(max(counts, default=0)) == 1
+
+    @property
     def unasked(self) -> tuple[str, ...]:
         """Return the classes of which no picture was judged."""
         return tuple(one.name for one in self.per_class if not one.images)

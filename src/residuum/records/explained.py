@@ -63,7 +63,8 @@ def why_unsure(distance: float | None, threshold: float | None) -> str:
     """Say how far a picture is beyond what is like those trained on; "" where it is not, or that is not known."""
     if distance is None or threshold is None or distance <= threshold:
         return ""
-    return f"unlike the training pictures: {distance:.3f} from the nearest, {threshold:.3f} is the limit"
+    places = next((n for n in range(3, 9) if f"{distance:.{n}f}" != f"{threshold:.{n}f}"), 9)  # else they read as one
+    return f"unlike the training pictures: {distance:.{places}f} from the nearest, {threshold:.{places}f} is the limit"
 
 
 class ExplainedPicture(Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture,
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.sentences import AVERAGED
-from residuum.reporting.wording import clipped, counted, isolated, percent, shown
+from residuum.reporting.wording import are_opposite, clipped, counted, isolated, percent, shown
 
 HALF = 0.5
 """Of its highest value: below it a map speaks against another's peak."""
@@ -86,12 +86,18 @@ def trained_on(one: ExplainedPicture, *, unseen: bool) -> str:
 
 
 def disagreement(heat: Sequence[Heat]) -> str:
-    """Say that one of two maps is low where the other is highest, and what follows from that."""
-    if len(heat) != 2 or min(_height(heat[0], heat[1]), _height(heat[1], heat[0])) >= HALF:
+    """Say that one of two maps is low where the other is highest, or highest across the picture, and what follows."""
+    if len(heat) != 2:
+        return ""
+    if min(_height(heat[0], heat[1]), _height(heat[1], heat[0])) < HALF:
+        how = "where one is strongest, the other is not half as strong as at its own peak"
+    elif are_opposite(*heat):
+        how = "they are strongest on opposite sides"
+    else:
         return ""
     return (
-        "The two maps disagree about this picture: where one is strongest, the other is not half as strong as at its "
-        "own peak. Trust neither alone: paint over each place in a copy of the picture and ask again."
+        f"The two maps disagree about this picture: {how}. "
+        "Trust neither alone: paint over each place in a copy of the picture and ask again."
     )
 
 

@@ -110,7 +110,8 @@ def scale(found: Evaluation | None) -> str:
     if found is None or found.commonest is None:
         return ""
     name, share = found.commonest
-    lazy = f"Always answering {isolated(name)}, the most frequent class, would be right {percent(share)} of the time"
+    how_often = "the most frequent class" if found.has_one_commonest else "as frequent as any class"
+    lazy = f"Always answering {isolated(name)}, {how_often}, would be right {percent(share)} of the time"
     if not found.is_lazy:
         return f"{lazy}."
     how = "no better" if found.top1.value <= share else "not better, as far as these pictures tell"

@@ -67,8 +67,17 @@ def duration(seconds: float | None) -> str:
 
 def where(heat: Heat) -> str:
     """Say where in the picture a map is highest: "at the top left"."""
-    row, column = _ROWS[min(2, int(3 * heat.y))], _COLUMNS[min(2, int(3 * heat.x))]
-    return f"{row} {column}".strip()
+    row, column = _third(heat.y), _third(heat.x)
+    return f"{_ROWS[row]} {_COLUMNS[column]}".strip()
+
+
+def are_opposite(one: Heat, other: Heat) -> bool:
+    """Say whether two maps are highest on opposite sides, as `where` names them: left and right, or top and bottom."""
+    return 2 in {abs(_third(one.y) - _third(other.y)), abs(_third(one.x) - _third(other.x))}
+
+
+def _third(share: float) -> int:
+    return min(2, int(3 * share))
 
 
 _ROWS, _COLUMNS = ("at the top", "in the middle", "at the bottom"), ("left", "", "right")

@@ -70,11 +70,13 @@ class Resolved:
     compute: Compute
     image_size: int
     resize_to: int
+    called: str = ""
+    """What the net was called when the run began, where it goes on."""
 
     @property
     def model(self) -> str:
         """Return what the net is called: its name, or that of the model it began with."""
-        return self.settings.model or (self.start.name if self.start else "net")
+        return self.called or self.settings.model or (self.start.name if self.start else "net")
 
     @property
     def class_weights(self) -> NDArray[np.float64] | None:
@@ -331,6 +333,15 @@ def reopen(settings: TrainSettings) -> Resolved:
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_begun(run)
+<<<<<<< HEAD
+=======
+    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
+    if others:
+        flags = ", ".join(map(flag, sorted(others)))
+        what = f"a run is continued with its own settings, but {flags} was given"
+        raise UserError(what, "", f"residuum train --resume {run}")
+    refuse_finished(run)
+>>>>>>> p4
     again = own_settings(run, record.settings)
     own = {**vars(again), "out": settings.out if Path(settings.out or "") == run else None}
     asked_for = {name: one for name, one in explicit(settings).items() if name not in {"resume", "data", "skip_broken"}}
@@ -343,7 +354,7 @@ def reopen(settings: TrainSettings) -> Resolved:
         again = replace(again, start=str(run / runs.START))
     if record.data is not None:
         again = replace(again, data=settings.data or _there(run, record.data.source))
-    resolved = resolve(again)
+    resolved = replace(resolve(again), called=str(record.settings.resolved.get("model") or ""))
     if record.data is None:
         raise UserError(
             f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
