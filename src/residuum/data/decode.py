@@ -300,8 +300,7 @@ def _broken(name: str, cause: str) -> BrokenPicture:
 
 
 def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
-    limit = f"{min(most, MAX_PIXELS) / 1e6:g} million pixels"
-    why = f"its header announces more than {limit}, the most that is decoded"
+    why = f"its header announces more than {min(most, MAX_PIXELS) / 1e6:g} million pixels, the most that is decoded"
     return TooManyPixels(f"cannot read the picture {name}", why, "make it smaller")
 
 

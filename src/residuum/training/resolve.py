@@ -333,15 +333,6 @@ def reopen(settings: TrainSettings) -> Resolved:
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_begun(run)
-<<<<<<< HEAD
-=======
-    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
-    if others:
-        flags = ", ".join(map(flag, sorted(others)))
-        what = f"a run is continued with its own settings, but {flags} was given"
-        raise UserError(what, "", f"residuum train --resume {run}")
-    refuse_finished(run)
->>>>>>> p4
     again = own_settings(run, record.settings)
     own = {**vars(again), "out": settings.out if Path(settings.out or "") == run else None}
     asked_for = {name: one for name, one in explicit(settings).items() if name not in {"resume", "data", "skip_broken"}}
