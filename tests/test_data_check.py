@@ -20,7 +20,8 @@ from PIL import Image
 from residuum.data.check import LISTED, check
 from residuum.data.contract import ImageData, Split
 from residuum.data.digits import digits
-from residuum.errors import UserError
+from residuum.errors import PartlyDone, UserError
+from residuum.printing import print_findings
 
 CLASSES = ("cat", "dog")
 
@@ -165,6 +166,9 @@ def test_broken_files_are_listed_and_never_raised() -> None:
     assert report["splits"]["train"]["pictures"] == 7
     assert report["splits"]["train"]["repeats"] == 0
     assert any(problem.startswith("5 pictures of train cannot be read") for problem in report["problems"])
+    with pytest.raises(PartlyDone, match=r"5 of .* pictures cannot be read") as told:
+        print_findings(None, report, json=False)
+    assert "--skip-broken" in told.value.mend
 
 
 def test_a_split_of_broken_files_alone() -> None:
