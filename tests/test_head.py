@@ -33,7 +33,7 @@ from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
-from residuum.printing import print_figures, print_run
+from residuum.printing import print_evaluation, print_figures, print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
@@ -333,6 +333,8 @@ def test_copies_of_training_pictures_among_those_judged_are_told_and_nothing_is_
     for shown in (capsys.readouterr().out, page, residuum.card(out).read_text(encoding="utf-8")):
         assert said in shown
         assert "Quote the" not in shown
+    print_evaluation(EvaluateSettings(str(out)), evaluate(EvaluateSettings(str(out))), json=False)
+    assert f"note: {said}" in capsys.readouterr().err
     assert "Of 13 pictures of the validation split, 3 of which it was trained on, it names" in page
     chinese_page = chinese.page(write_report([out]).read_text(encoding="utf-8"))
     assert "13 张验证图片中有 3 张训练时用过" in chinese_page

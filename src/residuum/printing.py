@@ -235,6 +235,10 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     if found.engine:
         say(f"computed by {found.engine} in {found.precision}")
     print_figures(found, f"pictures of {found.data}" if is_whole else "")
+    if found.seen:
+        from residuum.records.evaluation import too_good
+
+        say(f"note: {too_good(found)}")
     if found.beside:
         _print_side_by_side(found)
     if found.not_kept:
