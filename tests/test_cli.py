@@ -331,7 +331,7 @@ def test_a_config_file_repeats_a_run_and_flags_win(
     (tmp_path / "wrong.json").write_text('{"epoch": 3}')
     code, _, err = command(["train", "x", "--config", tmp_path / "wrong.json"], capsys, monkeypatch)
     assert code == 2
-    assert "--epochs" in err
+    assert "did you mean epochs?" in err
 
 
 def test_the_recorded_command_asks_for_the_same(run: Path) -> None:
@@ -561,6 +561,7 @@ CONFIGS = [  # its name, what stands in it, and what is said
     ("c.json", b'{"blocks": [1, null]}', "'blocks' is no setting's value"),
     ("c.json", b'{"epochs": true}', "cannot be 'True'"),
     ("c.json", b'{"epochs": 1.5}', "c.json: epochs cannot be '1.5'"),
+    ("c.json", b'{"epochz": 5}', "c.json: epochz is no setting\n  why:  did you mean epochs?"),
     ("c.yaml", b"epochs: 5", "YAML is not read"),
     ("c.toml", b"epochs =", "settings are JSON, or TOML"),
     ("c.json", b"\xff\xfe{", "settings are JSON, or TOML"),
@@ -581,6 +582,14 @@ def test_a_config_of_another_kind_is_one_message(
     code, out, err = command(["train", "--config", tmp_path / name, "--print-config"], capsys, monkeypatch)
     assert (code, out, err.count("error: ")) == (2, "", 1)
     assert said in err
+
+
+def test_a_config_that_is_not_there_is_said_to_be_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = command(["train", "--config", "none.toml"], capsys, monkeypatch)
+    assert (code, out) == (2, "")
+    assert err == "error: --config none.toml cannot be read: No such file or directory\n  mend: check its path\n"
 
 
 def test_a_config_may_begin_with_a_byte_order_mark(

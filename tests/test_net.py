@@ -72,7 +72,7 @@ def test_a_seed_repeats_the_weights() -> None:
         (residuum.net, "'model'"),
         (lambda: residuum.net("resnet50", strid_in="1x1"), "did you mean stride_in"),
         (lambda: residuum.net("resnet50", stride_in="5x5"), "--stride-in cannot be '5x5'"),
-        (lambda: residuum.net("resnet18", stride_in="1x1"), "a basic block cannot stride in a 1×1 convolution"),
+        (lambda: residuum.net("resnet18", stride_in="1x1"), "resnet18: a basic block cannot stride in a 1×1"),
         (lambda: residuum.net("plain34", shortcut="B"), "use --model resnet34"),
         (lambda: residuum.net("resnet50", classes="10"), "--classes cannot be '10'"),  # type: ignore[arg-type]
         (lambda: residuum.net("resnet50", classes=-1), "--classes -1 is out of range"),

@@ -271,6 +271,11 @@ def test_what_curl_made_of_a_picture_is_told_from_one_that_is_broken(kind: str, 
         assert ("leaves out line breaks" in response.json()["mend"]) is named
 
 
+def test_of_a_picture_that_is_too_large_a_smaller_one_is_wanted(client: TestClient) -> None:
+    response = client.post("/v1/predict", **png(encoded(1100, "PNG")))
+    assert (response.status_code, "send a smaller one" in response.json()["mend"]) == (422, True)
+
+
 def test_who_asks_in_the_wrong_place_or_way_is_told_how(client: TestClient) -> None:
     """As `curl -d` does without a header, and a browser."""
     form = {"content-type": "application/x-www-form-urlencoded"}

@@ -36,7 +36,7 @@ from residuum.recipes.named import OWN_NETS
 from residuum.records.run import Counts
 from residuum.settings import TrainSettings
 from residuum.training import loop
-from residuum.training.binding import bound
+from residuum.training.binding import bound, own_settings
 from residuum.training.optimizer import Optimizer, make_optimizer
 from residuum.training.resolve import Resolved, reopen, resolve
 from residuum.training.run import train
@@ -225,8 +225,15 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monke
 def test_resume_refuses_what_it_cannot_honour(finished: runs.RunRecord, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has finished"):
         train(TrainSettings(resume=str(finished.path)))
-    with pytest.raises(UserError, match="--epochs was given"):
-        train(TrainSettings(resume=str(finished.path), epochs=9))
+    own = own_settings(finished.path, runs.read_begun(finished.path).settings)
+    for again in (own, replace(own, out=str(finished.path))):  # as a file given to --config has them
+        with pytest.raises(UserError, match="has finished"):
+            train(replace(again, resume=str(finished.path)))
+    for other in ({"epochs": 9}, {"out": str(tmp_path)}):
+        with pytest.raises(
+            UserError, match=f"its own settings\n.*otherwise than the run has it: --{next(iter(other))}, as"
+        ):
+            train(replace(own, resume=str(finished.path), **other))
     with pytest.raises(UserError, match="not a run folder"):
         train(TrainSettings(resume=str(tmp_path)))
 

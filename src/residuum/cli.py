@@ -25,7 +25,7 @@ from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownOpti
 
 from residuum import chinese, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
-from residuum.errors import BEFORE_THE_RUN, Stopped, UserError
+from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, nearest
 from residuum.plain_data import Range, as_json, by_place, command_line, flag, group_of
 from residuum.printing import print_json
 from residuum.verb import Verb
@@ -207,6 +207,10 @@ def _in_our_words(error: Exception, tokens: Sequence[str]) -> Exception:
     """Return what cyclopts says of a flag's value, or of a word that belongs to none, as we say it."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return _one_too_many(error.unused_tokens[0], tokens)
+    if isinstance(error, UnknownOptionError) and error.token.source != "cli":
+        known = {field.name for verb in VERBS for field in by_place(verb.settings)}
+        name = (error.token.keyword or "").strip("[]")
+        return UserError(f"--config {error.token.source}: {name} is no setting", nearest(name, sorted(known)))
     if isinstance(error, UnknownOptionError) and error.token.value == "-":
         return UserError("- names no file here", "standard input is not read", "write it to a file, and name that")
     if isinstance(error, CoercionError) and error.target_type is float and error.token is not None:
@@ -242,7 +246,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text) if path.suffix.lower() == ".toml" else json_format.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        _fail(f"error: --config {path} cannot be read: {error.strerror or error}\n  mend: check its path", 2)
+    except (ValueError, RecursionError) as error:
         kind = "YAML is not read" if path.suffix.lower() in {".yaml", ".yml"} else f"cannot be read: {error}"
         _fail(
             f"error: --config {path}: {kind}\n  why:  settings are JSON, or TOML in a file called ….toml\n"

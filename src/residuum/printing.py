@@ -267,6 +267,8 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     from residuum.prediction.writing import format_of, heading, line
 
     printed = settings.out is None
+    if json and printed and settings.format not in {None, "jsonl"}:
+        raise UserError(f"--json and --format {settings.format} contradict each other", "", "leave one out")
     form = "jsonl" if json and printed else format_of(settings.out, settings.format)
     top, named, bad = settings.top, Counter[str](), list[Unanswered]()
     for one in answers:

@@ -52,6 +52,10 @@ class BrokenPicture(UserError):  # noqa: N818 - it names the picture's state
     """A file that is no picture, is damaged, or is too large; `why` holds the cause."""
 
 
+class TooManyPixels(BrokenPicture):
+    """A picture whose header announces more pixels than are decoded."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What a file's header tells: `width` and `height` are those of the upright picture, as decoded.
@@ -297,7 +301,8 @@ def _broken(name: str, cause: str) -> BrokenPicture:
 
 def _too_large(name: str, most: int = MAX_PIXELS) -> BrokenPicture:
     limit = f"{min(most, MAX_PIXELS) / 1e6:g} million pixels"
-    return _broken(name, f"its header announces more than {limit}, the most that is decoded")
+    why = f"its header announces more than {limit}, the most that is decoded"
+    return TooManyPixels(f"cannot read the picture {name}", why, "make it smaller")
 
 
 # --- orientation -------------------------------------------------------------------------------

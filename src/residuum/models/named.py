@@ -130,7 +130,10 @@ def named(name: str, num_classes: int | None = None, **choices: Any) -> NetSpec:
             f"use --model {residual}",
         )
     given = {choice: value for choice, value in {**choices, "num_classes": num_classes}.items() if value is not None}
-    return replace(NAMED_NETS[name], **given)
+    try:
+        return replace(NAMED_NETS[name], **given)
+    except UserError as error:
+        raise UserError(f"{name}: {error.what}", error.why, error.mend) from error
 
 
 def _unknown(name: str) -> UserError:

@@ -75,7 +75,7 @@ def pixels(source: Source, greys: tuple[int, int] | None = None) -> Pixels:
             raise BrokenPicture(
                 f"cannot read {name}",
                 f"it is an array of shape {picture.shape} and type {picture.dtype}",
-                "give pixels (H, W, 3), red, green and blue, as numpy.uint8 from 0 to 255",
+                "give pixels (H, W, 3), red, green and blue, or (H, W), grey, as numpy.uint8 from 0 to 255",
             )
     elif not isinstance(picture, bytes):
         raise UserError(

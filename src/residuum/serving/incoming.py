@@ -9,7 +9,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from residuum.data.decode import BrokenPicture
+from residuum.data.decode import BrokenPicture, TooManyPixels
 from residuum.data.kinds import KINDS
 from residuum.serving.refusals import Refusal
 
@@ -28,7 +28,9 @@ _HOW = (
 def broken(error: BrokenPicture, encoded: bytes) -> Refusal:
     """Return what is said of bytes that are no picture, or only some of one."""
     mend = f"send a whole picture: {KINDS}"
-    if not encoded.isascii() and not LOST.intersection(encoded):
+    if isinstance(error, TooManyPixels):
+        mend = "send a smaller one; whoever runs the server may allow more by --megapixels"
+    elif not encoded.isascii() and not LOST.intersection(encoded):
         mend = "curl's -d leaves out line breaks, and more: --data-binary @FILE sends the file as it is"
     return Refusal(422, error.what, error.why, mend)
 

@@ -325,21 +325,19 @@ def reopen(settings: TrainSettings) -> Resolved:
     """Resolve a stopped run again from what it wrote down, and check that its data, wherever they lie, are the same.
 
     Raises:
-        UserError: not a run; already finished; settings besides the data's place were given; or the data have changed.
+        UserError: not a run; already finished; other settings than its own were given, besides the data's place; or
+            the data have changed.
     """
     assert settings.resume is not None
     run = Path(settings.resume)
     record = runs.read_begun(run)
-    others = set(explicit(settings)) - {"resume", "data", "skip_broken"}
-    if others:
-        flags = ", ".join(map(flag, sorted(others)))
-        raise UserError(
-            f"a run is continued with its own settings, but {flags} was given",
-            "",
-            f"residuum train --resume {run}",
-        )
-    refuse_finished(run)
     again = own_settings(run, record.settings)
+    own = {**vars(again), "out": settings.out if Path(settings.out or "") == run else None}
+    asked_for = {name: one for name, one in explicit(settings).items() if name not in {"resume", "data", "skip_broken"}}
+    if others := sorted(flag(name) for name, one in asked_for.items() if one != own[name]):
+        why = f"otherwise than the run has it: {', '.join(others)}, as a flag or in --config"
+        raise UserError("a run is continued with its own settings", why, f"residuum train --resume {run}")
+    refuse_finished(run)
     again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
     if again.start is not None:  # the run's own copy stands in for the original
         again = replace(again, start=str(run / runs.START))
