@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from PIL import Image
 from residuum.data.check import LISTED, check
 from residuum.data.contract import ImageData, Split
 from residuum.data.digits import digits
-from residuum.errors import UserError
+from residuum.errors import PartlyDone, UserError
+from residuum.printing import print_findings
 
 CLASSES = ("cat", "dog")
 
@@ -116,8 +118,9 @@ def test_a_leak_is_found_whatever_the_encoding() -> None:
     assert second == [{"split": "train", "name": "p1.png"}, {"split": "test", "name": "t2.png"}]
     assert third == [{"split": "validation", "name": "v1.png"}, {"split": "test", "name": "t1.png"}]
     assert {"splits": ["train", "test"], "count": 2} in report["leaks"]["between"]
-    assert any("test shares 2 pictures with train" in problem for problem in report["problems"])
-    assert any("test shares 1 picture with validation" in problem for problem in report["problems"])
+    said = "\n".join(report["problems"])
+    assert re.search("test shares 2 pictures with train.*\n  t0.png repeats p1.png\n  t2.png repeats p1.png\n", said)
+    assert re.search("test shares 1 picture with validation.*\n  t1.png repeats v1.png$", said)
     assert report["splits"]["test"]["repeats"] == 1
 
 
@@ -138,7 +141,7 @@ def test_a_label_conflict_is_found() -> None:
             ]
         ],
     }
-    assert any("under more than one class" in p and "p0.png" in p and "dog" in p for p in report["problems"])
+    assert any(p.endswith("class:\n  p0.png (train, cat) and p1.png (train, dog)") for p in report["problems"])
 
 
 def test_broken_files_are_listed_and_never_raised() -> None:
@@ -163,6 +166,9 @@ def test_broken_files_are_listed_and_never_raised() -> None:
     assert report["splits"]["train"]["pictures"] == 7
     assert report["splits"]["train"]["repeats"] == 0
     assert any(problem.startswith("5 pictures of train cannot be read") for problem in report["problems"])
+    with pytest.raises(PartlyDone, match=r"5 of .* pictures cannot be read") as told:
+        print_findings(None, report, json=False)
+    assert "--skip-broken" in told.value.mend
 
 
 def test_a_split_of_broken_files_alone() -> None:
@@ -231,7 +237,10 @@ def test_long_lists_are_cut_and_still_counted() -> None:
     assert report["conflicts"]["count"] == LISTED + 20
     assert len(report["conflicts"]["groups"]) == LISTED
     assert report["splits"]["train"]["repeats"] == LISTED + 49
-    assert any(one.endswith("\n  and 49 more") for one in report["problems"])
+    more = {"train holds": 49, "test shares": 20, f"{LISTED + 20} pictures under": 20}
+    for start, count in more.items():
+        (said,) = (one for one in report["problems"] if one.startswith(start))
+        assert said.endswith(f"\n  and {count} more")
     assert len(json.dumps(report)) < 100_000
 
 

@@ -33,7 +33,7 @@ from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
-from residuum.printing import print_figures, print_run
+from residuum.printing import print_evaluation, print_figures, print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record
@@ -312,6 +312,33 @@ def test_pictures_of_their_own_split_are_judged_once_and_the_folds_lie_beside(
     found = evaluate(EvaluateSettings(str(out)))
     assert found.top1 == record.evaluation.top1
     assert found.loss == pytest.approx(record.evaluation.loss, rel=1e-4)
+
+
+@pytest.mark.usefixtures("few_strengths")
+def test_copies_of_training_pictures_among_those_judged_are_told_and_nothing_is_quoted(
+    start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "run"
+    pictures(data / "train", 8)
+    pictures(data / "val", 5, seed=1)
+    for place in sorted((data / "train").glob("*/*"))[::5][:3]:
+        shutil.copy(place, data / "val" / place.parent.name / f"new-{place.name}")
+    record = train(TrainSettings(str(data), start=str(start), precision="float32", out=str(out)))
+    assert record.evaluation is not None
+    assert (record.evaluation.images, record.evaluation.seen) == (13, 3)
+    said = "The 13 validation pictures include 3 that it was trained on, so the accuracy is too high to quote."
+    capsys.readouterr()
+    print_run(None, record, json=False)
+    page = Page(write_report([out]).read_text(encoding="utf-8")).plain.replace("\u00a0", " ")
+    for shown in (capsys.readouterr().out, page, residuum.card(out).read_text(encoding="utf-8")):
+        assert said in shown
+        assert "Quote the" not in shown
+    print_evaluation(EvaluateSettings(str(out)), evaluate(EvaluateSettings(str(out))), json=False)
+    assert f"note: {said}" in capsys.readouterr().err
+    assert "Of 13 pictures of the validation split, 3 of which it was trained on, it names" in page
+    chinese_page = chinese.page(write_report([out]).read_text(encoding="utf-8"))
+    assert "13 张验证图片中有 3 张训练时用过" in chinese_page
+    assert "在验证划分的 13 张图片中（其中 3 张训练时用过），认对了" in Page(chinese_page).plain
 
 
 def loader_of(record: runs.RunRecord) -> Loader:

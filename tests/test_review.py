@@ -508,6 +508,21 @@ def test_of_a_net_trained_whole_only_pictures_kept_from_it_are_asked(run: runs.R
     assert "kept aside from training alone" in words
 
 
+def test_pictures_that_have_moved_are_reviewed_as_the_refusal_says(run: runs.RunRecord, tmp_path: Path) -> None:
+    assert run.data is not None
+    own, data, moved = tmp_path / "run", Path(run.data.source), tmp_path / "moved"
+    shutil.copytree(run.path, own)
+    data.rename(moved)
+    try:
+        with pytest.raises(UserError, match="no longer in") as refused:
+            review(ReviewSettings(str(own)))
+        words = refused.value.mend.split("residuum data review ")[1].split()
+        assert words == [str(own), "DATA"]
+        assert review(ReviewSettings(words[0], data=str(moved))).pictures
+    finally:
+        moved.rename(data)
+
+
 def test_what_cannot_be_reviewed_is_refused(run: runs.RunRecord, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which run"):
         review(ReviewSettings())

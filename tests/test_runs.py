@@ -80,10 +80,17 @@ def test_a_file_is_no_run_and_is_not_gone_on_with(tmp_path: Path) -> None:
     file.write_text("")
     with pytest.raises(UserError, match="is not a run folder") as caught:
         runs.read_begun(file)
-    assert caught.value.why == "it is a file"
+    assert (caught.value.why, caught.value.mend) == ("it is a file", "give the folder that `residuum train` printed")
     with pytest.raises(UserError, match="is not an empty folder") as caught:
         runs.new_run_folder(file, "name")
     assert caught.value.mend == "choose another --out"
+
+
+def test_of_a_file_in_a_run_the_run_is_named(tmp_path: Path) -> None:
+    (tmp_path / runs.SETTINGS).write_text("{}")
+    with pytest.raises(UserError) as caught:
+        runs.read_begun(tmp_path / runs.MODEL)
+    assert caught.value.mend == f"give {tmp_path}"
 
 
 def test_metrics_survive_a_cut_off_last_line(tmp_path: Path) -> None:

@@ -804,6 +804,3 @@ def test_stopped_before_the_run_has_begun_it_says_that_nothing_was_kept(
         train(TrainSettings("digits", threads=1))
     assert stopped.value.exit_code == 130
     assert list(Path("runs").iterdir()) == []
-    with pytest.raises(UserError) as refusal:
-        train(TrainSettings(resume="runs/never-printed"))
-    assert "where it printed none, nothing was kept" in refusal.value.mend

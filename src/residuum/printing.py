@@ -79,7 +79,10 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
             listed(one["name"] for one in shards),
         )
     if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
-        raise (PartlyDone if broken < total else UserError)(f"{broken:,} of {total:,} pictures cannot be read")
+        from residuum.data.look import MEND
+
+        what = f"{broken:,} of {total:,} pictures cannot be read"
+        raise (PartlyDone if broken < total else UserError)(what, "the reasons stand above", MEND)
 
 
 def _print_found(findings: dict[str, Any]) -> None:
@@ -232,6 +235,10 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
     if found.engine:
         say(f"computed by {found.engine} in {found.precision}")
     print_figures(found, f"pictures of {found.data}" if is_whole else "")
+    if found.seen:
+        from residuum.records.evaluation import too_good
+
+        say(f"note: {too_good(found)}")
     if found.beside:
         _print_side_by_side(found)
     if found.not_kept:

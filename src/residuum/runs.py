@@ -252,7 +252,7 @@ def read_begun(path: Path) -> RunRecord:
         raise UserError(
             f"{path} is not a run folder",
             _why_no_run(path),
-            "give the folder that `residuum train` printed; where it printed none, nothing was kept: begin without it",
+            f"give {path.parent}" if is_run(path.parent) else "give the folder that `residuum train` printed",
         )
     settings, data = read_record(path / SETTINGS, RunSettings), _optional(path / DATA, Data)
     return RunRecord(path, settings, _optional(path / ENVIRONMENT, Environment), data, [], None, [])

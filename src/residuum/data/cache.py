@@ -88,6 +88,12 @@ def picture_digests(pictures: Pictures) -> NDArray[np.uint8]:
     return np.array(digests)
 
 
+def count_seen(asked: Pictures, trained: Pictures) -> int:
+    """Return how many pictures are the same files as one of those trained on (UserError as above)."""
+    each, known = (picture_digests(one).view("S32") for one in (asked, trained))
+    return int(np.isin(each, known).sum())
+
+
 def are_digests_kept(pictures: Pictures) -> bool:
     """Say whether picture_digests has to read no picture."""
     if isinstance(pictures, Subset) and not (isinstance(pictures, Readable) and pictures.has_own_files):

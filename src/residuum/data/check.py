@@ -225,12 +225,22 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
         yield from _problems_of_split(name, split, set(report["classes"]))
     for leak in report["leaks"]["between"]:
         first, second = leak["splits"]
-        yield f"{second} shares {_pictures(leak['count'])} with {first}: its accuracy will look too good"
+        pairs = [pair for pair in report["leaks"]["pairs"] if [one["split"] for one in pair] == leak["splits"]]
+        those = _lines([f"{later['name']} repeats {earlier['name']}" for earlier, later in pairs], leak["count"])
+        shared = f"{second} shares {_pictures(leak['count'])} with {first}"
+        yield f"{shared}: its accuracy will look too good; take them out of one of the two:{those}"
     if count := report["conflicts"]["count"]:
-        names = " and ".join(
-            f"{seen['name']} ({seen['split']}, {seen['class']})" for seen in report["conflicts"]["groups"][0]
+        groups = (
+            " and ".join(f"{seen['name']} ({seen['split']}, {seen['class']})" for seen in group)
+            for group in report["conflicts"]["groups"]
         )
-        yield f"{_pictures(count)} under more than one class, first {names}"
+        yield f"{_pictures(count)} under more than one class:{_lines(list(groups), count)}"
+
+
+def _lines(named: list[str], count: int) -> str:
+    """Write a line for each that is named, and say how many of the `count` are not."""
+    more = [f"and {count - len(named):,} more"] if count > len(named) else []
+    return "".join(f"\n  {one}" for one in [*named, *more])
 
 
 def _spelled_alike(names: set[str]) -> list[list[str]]:
@@ -257,8 +267,7 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         least, most = (f"{end:g}" for end in split["greys"])
         yield f"{name} has greys of 16 bits that lie within {least} to {most}: training scales them by {span}"
     if repeats := split["repeats"]:
-        those = "".join(f"\n  {one} repeats {first}" for first, one in split["repeated"])
-        those += f"\n  and {repeats - LISTED:,} more" if repeats > LISTED else ""
+        those = _lines([f"{one} repeats {first}" for first, one in split["repeated"]], repeats)
         yield f"{name} holds {_pictures(repeats)} that repeat an earlier one pixel for pixel:{those}"
 
 

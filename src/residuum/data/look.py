@@ -28,6 +28,8 @@ from residuum.records.run import Skipped
 NAMED = 100
 """Of pictures that cannot be read, so many are named in a message; `residuum data check` names all."""
 
+MEND = "mend or remove them; or let train, or evaluate, go on without them by --skip-broken"
+
 
 class Looked(msgspec.Struct, frozen=True, kw_only=True):
     """What was found in N pictures."""
@@ -125,7 +127,7 @@ def readable(data: ImageData, *, skip_broken: bool) -> ImageData:
         raise UserError(
             f"{_count(len(broken))} of {total:,} cannot be read",
             _listed(broken),
-            "mend or remove them; or let train, or evaluate, go on without them by --skip-broken",
+            MEND,
         )
     say(f"{_count(len(broken))} cannot be read, and are gone on without:\n        {_listed(broken)}")
     return without(data, {name: list(one.broken) for name, one in found.items()}, broken)

@@ -14,7 +14,7 @@ from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
 from residuum.console import show_progress
 from residuum.data.batches import Batch, Loader
-from residuum.data.cache import Progress
+from residuum.data.cache import Progress, count_seen
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
@@ -146,8 +146,10 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
     first, *beside = _by_protocol(nets, name, split, settings)
+    unseen = opened.same and name != "train"
+    seen = count_seen(split.pictures, opened.training.pictures) if unseen else 0
     found = DataEvaluation(
-        **structs.asdict(first[1]),
+        **structs.asdict(structs.replace(first[1], seen=seen)),
         data=str(settings.data) if settings.data else opened.data.source,
         fingerprint=opened.fingerprint,
         same_data_as_training=opened.same,

@@ -104,11 +104,12 @@ def open_with_data(
     """
     trained_with = classifier.about.data
     place = source or (trained_with.source if trained_with else None)
+    given = classifier.file.parent if runs.is_run(classifier.file.parent) else classifier.file
     if place is None:
         raise UserError(
             f"on which pictures should {classifier.file} be judged?",
             "it was not trained by residuum here, so it names none of its own",
-            f"name a data set, as in: residuum {call.format(classifier.file)}",
+            f"name a data set, as in: residuum {call.format(given)}",
         )
     own = ColumnNames.of(classifier.about.settings)
     if source is None:
@@ -117,7 +118,7 @@ def open_with_data(
             raise UserError(
                 f"the pictures that {classifier.file} was trained with are no longer in {place}",
                 "the folder has been moved, or is not mounted",
-                f"if it has moved, say where to, as in: residuum {call.format(classifier.file)}",
+                f"if it has moved, say where to, as in: residuum {call.format(given)}",
             )
     asked = bool(source)  # what a file says alone asks no network
     progress, recorded = show_progress("fetching"), source is None

@@ -23,7 +23,7 @@ from residuum.models.count import cost
 from residuum.outward_settings import CardSettings
 from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
-from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure, which_to_quote
+from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure, too_good, which_to_quote
 from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
 from residuum.version import NAME
 
@@ -246,7 +246,8 @@ def _limits_of_figures(of: Subject) -> list[str]:
         said.append("These were its training pictures, each answered by a last layer fitted without it.")
     elif judged.split != "test":
         said.append(f"These were {judged.split} pictures: none was kept for a test until the end.")
-    said += [which_to_quote(judged, one) for one in of.later if one.split == "out-of-fold"]
+    quoted = [which_to_quote(judged, one) for one in of.later if one.split == "out-of-fold"]
+    said += filter(None, [too_good(judged), *quoted])
     asked = [one for one in judged.per_class if one.images] if isinstance(judged, Evaluation) else []
     if isinstance(judged, Evaluation) and judged.unasked:
         said.append(f"None of them shows {listed(judged.unasked, 5)}: nothing is known of how it names those.")

@@ -72,7 +72,7 @@ def chance_ece(bins: tuple[Bin, ...]) -> float:
     return total / (sum(one.count for one in bins) or 1)
 
 
-class Figures(Record, frozen=True, kw_only=True):
+class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A judgement in short, as model files carry it."""
 
     split: str
@@ -89,10 +89,20 @@ class Figures(Record, frozen=True, kw_only=True):
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
     loss: Amount
     """Mean negative log-likelihood, in nats."""
+    seen: Count = 0
+    """Of the test or validation pictures, so many are the same files as training pictures; 0.1.0 did not count them."""
+
+
+def too_good(found: Figures) -> str:
+    """Say how many of the pictures judged were trained on; "" where none was."""
+    which = f"The {found.images:,} {found.split} pictures include {found.seen:,} that it was trained on"
+    return f"{which}, so the accuracy is too high to quote." if found.seen else ""
 
 
 def which_to_quote(found: Figures, out_of_fold: Figures) -> str:
     """Say which of two accuracies to quote, and whether they differ by more than luck (two proportions, 95 %)."""
+    if found.seen:
+        return ""
     one, other = found.top1.value, out_of_fold.top1.value
     first, second = (f"{share:.1%}".replace("%", " %") for share in (one, other))
     said = (
@@ -105,7 +115,7 @@ def which_to_quote(found: Figures, out_of_fold: Figures) -> str:
     return said + gap if abs(one - other) > luck else said
 
 
-class Evaluation(Figures, frozen=True, kw_only=True):
+class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     """evaluation.json: a judgement with its long tables. Letter: K classes."""
 
     per_class: tuple[ClassFigures, ...]

@@ -50,6 +50,8 @@ def pictures_of(images: int, split: str) -> str:
 def verdict(found: Evaluation) -> str:
     """Say top-1 in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
+    if found.seen:
+        which = f"of the {found.split} split, {found.seen:,} of which it was trained on"
     tail = f"(95{NBSP}% interval {interval(found.top1)})"
     named = f"Of {counted(found.images, 'picture')} {which}, it names {percent(found.top1.value)} correctly {tail}."
     return f"{named} Not asked, as none of them shows it: {_names(found.unasked)}." if found.unasked else named
@@ -148,8 +150,10 @@ def lazy(record: RunRecord) -> str:
 
 
 def which_to_quote(record: RunRecord) -> str:
-    """Say which accuracy to quote where training pictures were answered out of fold, too."""
+    """Say which accuracy to quote where training pictures were answered out of fold, too, or why none."""
     found, folds = record.evaluation, record.out_of_fold
+    if found and found.seen:
+        return f"{evaluation.too_good(found)} Take out the copies, which data check names, and train again."
     return evaluation.which_to_quote(found, folds) if found and folds else ""
 
 

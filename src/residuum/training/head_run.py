@@ -30,7 +30,7 @@ from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds, mean_l
 from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
-from residuum.training.start import Loaders, final_split, make_net
+from residuum.training.start import Loaders, final_split, make_net, seen_of
 from residuum.training.trust import Calibrated, calibrated, record_trust
 
 OUT_OF_FOLD = "out-of-fold"
@@ -159,7 +159,7 @@ def judge_by_folds(
         return record_judged(run, net, unseen[0], asked, classes, OUT_OF_FOLD, unseen[1], views)
     by_folds = judge(unseen[0], asked.split.labels, classes, split=OUT_OF_FOLD, protocol=unseen[1])
     _keep(run, resolved, by_folds)
-    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views)
+    return record_judged(run, net, own[0], loaders[final], classes, final, own[1], views, seen_of(loaders))
 
 
 def as_computed(resolved: Resolved, loaders: Loaders) -> str:

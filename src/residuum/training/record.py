@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from msgspec import structs
+
 from residuum import machine, runs
 from residuum.choices import Views
 from residuum.data.batches import Loader
@@ -85,14 +87,15 @@ def record_judged(
     split: str,
     protocol: str,
     views: Views = "single",
+    seen: int = 0,
 ) -> Evaluation:
     """Write the final figures of (N, K) `answers` for the loader's pictures, with the worst mistakes, and return them.
 
-    Figures and pictures go by the name `split`; `protocol` says how each was shown, by which `views`. The heat maps are
-    of the finished `net`, which is put into evaluation mode.
+    Figures and pictures go by the name `split`; `protocol` says how each was shown, by which `views`; `seen` of
+    them were trained on. The heat maps are of the finished `net`, which is put into evaluation mode.
     """
     labels = loader.split.labels
-    judged = judge(answers, labels, classes, split=split, protocol=protocol)
+    judged = structs.replace(judge(answers, labels, classes, split=split, protocol=protocol), seen=seen)
     write_record(run / runs.EVALUATION, judged)
     heat_of = partial(heat_beside, net, loader, views)
     mistakes = most_confident_mistakes(answers, labels, classes, loader.split.pictures.name, loader.seen, heat_of)

@@ -39,7 +39,16 @@ from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.resolve import BY_FOLDS, Resolved, refuse_finished, reopen, resolve
 from residuum.training.signals import stop_requests
-from residuum.training.start import Loaders, final_split, lineage, make_net, open_loaders, weights_there, whiten_stem
+from residuum.training.start import (
+    Loaders,
+    final_split,
+    lineage,
+    make_net,
+    open_loaders,
+    seen_of,
+    weights_there,
+    whiten_stem,
+)
 from residuum.training.state import has_checkpoint
 from residuum.training.steps import take_steps
 from residuum.training.together import (
@@ -230,7 +239,8 @@ def _judge(run: Path, resolved: Resolved, loaders: Loaders, job: Job) -> Evaluat
         return None
     answers, how = _answers(resolved, loaders, job)
     assert isinstance(job.net, ResNet)
-    return record_judged(run, job.net, answers, loaders[name], resolved.data.classes, name, how, resolved.recipe.views)
+    classes, views = resolved.data.classes, resolved.recipe.views
+    return record_judged(run, job.net, answers, loaders[name], classes, name, how, views, seen_of(loaders))
 
 
 def _answers(resolved: Resolved, loaders: Loaders, job: Job) -> tuple[Probabilities, str]:

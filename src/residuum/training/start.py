@@ -10,6 +10,7 @@ from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.batches import Loader, open_loader, pixels_if_small
+from residuum.data.cache import count_seen
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
 from residuum.data.rng import order
@@ -83,6 +84,12 @@ def final_split(loaders: Loaders) -> SplitName | None:
     """Return the split that a net is judged on in the end: test, else validation; None where there is neither."""
     names: tuple[SplitName, ...] = ("test", "validation")
     return next((name for name in names if name in loaders), None)
+
+
+def seen_of(loaders: Loaders) -> int:
+    """Return how many pictures of the final split are training pictures, too (UserError: a file cannot be read)."""
+    name = final_split(loaders)
+    return count_seen(loaders[name].split.pictures, loaders["train"].split.pictures) if name else 0
 
 
 # --- weights ------------------------------------------------------------------------------------
