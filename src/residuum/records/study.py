@@ -46,6 +46,8 @@ class Quantity(Record, frozen=True):
     n: int
     of: str = "seed"
     """What each value is that of: one seed, or of one given net a block, a layer, a draw."""
+    limit: float | None = None
+    """Where counting ended: a value so large was not reached within it. Absent in older files (`with_limits`)."""
 
     @property
     def standard_error(self) -> float:
@@ -54,8 +56,19 @@ class Quantity(Record, frozen=True):
             return 0.0
         return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
 
+    @property
+    def bound(self) -> str:
+        """Write "> " where no value was reached within the limit, "≥ " where some were not."""
+        over = [self.limit is not None and value >= self.limit for value in self.values]
+        return "> " if over and all(over) else "≥ " if any(over) else ""
+
+    @property
+    def spread(self) -> float | None:
+        """Return the standard deviation, where the values were left to chance and not all cut off alike."""
+        return None if self.exact or self.bound == "> " else self.sd
+
     def __str__(self) -> str:
-        return with_spread(self.mean, None if self.exact else self.sd) + (f" {self.unit}" if self.unit else "")
+        return self.bound + with_spread(self.mean, self.spread) + (f" {self.unit}" if self.unit else "")
 
 
 def figure(value: float) -> str:
