@@ -25,7 +25,7 @@ from test_chinese import left_in_english as english_on
 from residuum import verbs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
-from residuum.records.study import Line, Lines, Part, StudyRecord, Verdict
+from residuum.records.study import ONLY_TINY, Line, Lines, Part, StudyRecord, Verdict
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
@@ -773,3 +773,19 @@ def test_steps_that_never_sufficed_are_not_given_as_a_result(plain: tuple[float,
     assert (quantity_words(steps), values_words(steps)) == (said, each)
     assert (found.measured.en, found.measured.zh) == (f"{said} steps if plain", f"需 {said} 步")
     assert with_limits(found) == found
+
+
+# --- scale tiny ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "is_said"), [("tiny", True), ("quick", False)])
+def test_a_verdict_at_scale_tiny_is_said_to_be_none(
+    tmp_path: Path, scale: str, is_said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = eight_series() | {"scale": scale}
+    assert (ONLY_TINY in page(tmp_path / "a", content).plain) == is_said
+    index = write_study_index(tmp_path).read_text(encoding="utf-8")
+    assert ("at scale tiny, which decides nothing" in index) == is_said
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert ("规模 tiny 只说明研究能够运行" in page(tmp_path / "a", content).plain) == is_said
+    assert ("规模为 tiny，不作数" in write_study_index(tmp_path).read_text(encoding="utf-8")) == is_said

@@ -24,7 +24,7 @@ def mcnemar(one: int, other: int) -> float:
     """
     n = one + other
     ways = sum(math.comb(n, k) for k in range(min(one, other) + 1))
-    return min(1.0, 2 * ways / 2**n)
+    return min(1.0, 2 * ways / (1 << n))
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:

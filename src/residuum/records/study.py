@@ -18,6 +18,9 @@ ONE_SEED = "One seed has no spread, so nothing is decided of these"
 """The same where nets were trained with one seed alone."""
 NOT_ABOVE = re.compile(r"(.+\)) not above (.+?)(?: by more than (\S+))?")
 """A part of a claim as the file has it."""
+ONLY_TINY = (
+    "Scale tiny shows only that the study runs: its nets hardly learn, and the verdict says nothing of the claim."
+)
 SPREAD = "± is the standard deviation over the seeds."
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
@@ -238,6 +241,11 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     def answer(self) -> Answer | None:
         """Return the verdict's, where the study's own nets were put to the test."""
         return self.verdict.answer if self.verdict and self.examined is None else None
+
+    @property
+    def only_tiny(self) -> str:
+        """Say that a verdict at scale tiny is none on the claim; "" of others."""
+        return ONLY_TINY if self.answer and self.scale == "tiny" else ""
 
     @property
     def lacking(self) -> str:
