@@ -775,6 +775,13 @@ def test_steps_that_never_sufficed_are_not_given_as_a_result(plain: tuple[float,
     assert with_limits(found) == found
 
 
+def test_a_bar_that_a_limit_cut_off_says_so(tmp_path: Path) -> None:
+    content = json.loads((STORED[0].parent / "identity.json").read_text(encoding="utf-8"))
+    found = page(tmp_path, content)
+    assert "400 ± 0" not in found.plain
+    assert found.plain.count("> 400") >= 6
+
+
 # --- scale tiny ---------------------------------------------------------------------------------
 
 

@@ -61,9 +61,8 @@ class Quantity(Record, frozen=True):
 
     @property
     def bound(self) -> str:
-        """Write "> " where no value was reached within the limit, "≥ " where some were not."""
-        over = [self.limit is not None and value >= self.limit for value in self.values]
-        return "> " if over and all(over) else "≥ " if any(over) else ""
+        """Write what stands before the mean; see `bound`."""
+        return bound(self.values, self.limit)
 
     @property
     def spread(self) -> float | None:
@@ -82,6 +81,12 @@ def figure(value: float) -> str:
 def with_spread(mean: float, sd: float | None) -> str:
     """Write "73.41 ± 0.955", in records, in sentences and on pages alike, so that one quantity has one writing."""
     return figure(mean) + ("" if sd is None else f" ± {sd:.3g}" if abs(sd) < 1000 else f" ± {figure(sd)}")
+
+
+def bound(values: tuple[float, ...], limit: float | None) -> str:
+    """Write "> " where no value was reached within the limit, "≥ " where some were not: what the mean is of."""
+    over = [limit is not None and value >= limit for value in values]
+    return "> " if over and all(over) else "≥ " if any(over) else ""
 
 
 class Part(Record, frozen=True):
@@ -150,6 +155,8 @@ class Bar(Record, frozen=True):
 
     label: str
     values: tuple[float, ...]
+    limit: float | None = None
+    """As that of a quantity."""
 
 
 class Bars(Record, frozen=True, tag_field="kind", tag="bars"):

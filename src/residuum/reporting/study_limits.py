@@ -37,4 +37,6 @@ def _lacks(name: str, one: Quantity) -> bool:
 
 
 def _chart(chart: Chart, steps: int) -> Chart:
-    return replace(chart, y=f"steps, {steps} at most") if isinstance(chart, Bars) and chart.title == COUNTED else chart
+    if not isinstance(chart, Bars) or chart.title != COUNTED:
+        return chart
+    return replace(chart, bars=tuple(replace(bar, limit=steps) for bar in chart.bars))

@@ -93,7 +93,7 @@ def measure(setup: Setup) -> Findings:
             f"{q['steps-residual']} 步。用零残差分支加深的卷积网络，输出的最大相对变化为 {q['grown-difference']}，"
             f"损失为 {q['grown-loss']}；在普通网络中插入随机初始化的层后损失为 {q['inserted-loss']}。",
         ),
-        (*_curves(found, shallow), *_bars(q, added, steps)),
+        (*_curves(found, shallow), *_bars(q, added)),
         notes=(
             "Fully connected nets see all training digits in every step, so that BN in training and the measured "
             "loss agree.",
@@ -225,7 +225,7 @@ def _curves(found: dict[tuple[str, int], list[Added]], shallow: Sequence[Shallow
     return (Lines(title, "step", "training loss, nats", (*lines, mean_line("4 layers", old)), log_y=True),)
 
 
-def _bars(q: Quantities, added: Sequence[int], steps: int) -> tuple[Bars, ...]:
+def _bars(q: Quantities, added: Sequence[int]) -> tuple[Bars, ...]:
     def by_depth(title: str, y: str, name: str) -> Bars:
         nets = [(kind, _depth(many)) for many in added for kind in KINDS]
         return bars_of(title, y, q, {f"{kind}, {depth} layers": f"{name}-{kind}{depth}" for kind, depth in nets})
@@ -237,7 +237,7 @@ def _bars(q: Quantities, added: Sequence[int], steps: int) -> tuple[Bars, ...]:
         "plain, layers inserted": "inserted-loss",
     }
     return (
-        by_depth("Back at the shallow net's training loss", f"steps, {steps} at most", "steps"),
+        by_depth("Back at the shallow net's training loss", "steps", "steps"),
         by_depth("Taught the identity and nothing else", "distance from it, relative", "taught"),
         bars_of("Convolutional nets before and after growing", "validation loss, nats", q, losses),
     )
