@@ -16,6 +16,7 @@ from typing import Any, get_args
 from residuum.records.codec import read_record, to_json
 from residuum.records.study import Answer, StudyRecord
 from residuum.reporting.study_chinese import in_chinese
+from residuum.reporting.study_limits import with_limits
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "studies"
@@ -172,7 +173,7 @@ def _environments(results: Sequence[StudyRecord], words: dict[Any, str]) -> list
 
 def read_results(folder: Path = RESULTS) -> list[StudyRecord]:
     """Return the results by name, those at scale full after those at quick."""
-    found = [read_record(path, StudyRecord) for path in sorted(folder.glob("*.json"))]
+    found = [with_limits(read_record(path, StudyRecord)) for path in sorted(folder.glob("*.json"))]
     return sorted(found, key=lambda one: (one.name, list(SCALES).index(one.scale)))
 
 

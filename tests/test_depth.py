@@ -729,6 +729,7 @@ DATA_SHAPE = {
     "images": "int",
     "fingerprint": "str",
     "validation_from": "str",
+    "commonest": "float",
 }
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from residuum.errors import UserError
 from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge
 from residuum.records.evaluation import Measure, which_to_quote
-from residuum.records.numbers import wilson
+from residuum.records.numbers import mcnemar, wilson
 
 Floats = NDArray[np.float64]
 few_resamples = mock.patch("residuum.evaluation.metrics.RESAMPLES", 100)  # where their number is of no account
@@ -104,6 +104,14 @@ def test_wilson_agrees_with_scipy(one, other):
     successes, trials = min(one, other), max(one, other, 1)
     theirs = binomtest(successes, trials).proportion_ci(method="wilson")
     assert wilson(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_agrees_with_scipy(one, other):
+    from scipy.stats import binomtest
+
+    theirs = binomtest(one, one + other).pvalue if one + other else 1.0
+    assert mcnemar(one, other) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_wilson_of_nothing_says_nothing():

@@ -873,6 +873,61 @@ def test_runs_are_set_side_by_side(three: list[Path], compared: Page) -> None:
     assert "lies above those of the other runs" in compared.text
 
 
+def mistakes_of(run: Path) -> list[Json]:
+    found: list[Json] = json.loads((run / "mistakes.json").read_text())
+    return found
+
+
+def wrong_only_on(run: Path, pictures: range, images: int = 360) -> Path:
+    """Let the run have these mistakes and no others, all of them on record."""
+    wrong = [{**one, "name": f"test row {row}"} for row, one in zip(pictures, mistakes_of(run), strict=False)]
+    (run / "mistakes.json").write_text(json.dumps(wrong))
+    k, hits = len(NAMES), images - len(wrong)
+    confusion = [[0] * k for _ in range(k)]
+    confusion[0][0], confusion[0][1] = hits, len(wrong)
+    change(run / "evaluation.json", confusion=confusion, images=images, top1=wilson(hits, images))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "said"),
+    [
+        (
+            range(13),
+            range(8, 32),
+            "A alone is wrong on 8, B alone on 19: luck alone may do that (McNemar's exact test, p = 0.052).",
+        ),
+        (
+            range(13),
+            range(8, 33),
+            "A alone is wrong on 8, B alone on 20: that is more than luck (McNemar's exact test, p = 0.036).",
+        ),
+    ],
+)
+def test_runs_that_judged_the_same_pictures_are_compared_picture_by_picture(
+    three: list[Path], tmp_path: Path, better: range, worse: range, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The p are scipy's: binomtest(8, 27) and binomtest(8, 28)."""
+    runs = [Path(shutil.copytree(three[k], tmp_path / name)) for k, name in enumerate(("better", "worse"))]
+    for run, pictures in zip(runs, (better, worse), strict=True):
+        wrong_only_on(run, pictures)
+    found = report(*runs, out=tmp_path / "both.html").plain
+    assert f"Of the same pictures, {said}" in found
+    assert "overlaps" not in found
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert "同样的图片中，只有 A 认错的有 8 张，只有 B 认错的有" in report(*runs, out=tmp_path / "zh.html").plain
+
+
+def test_overlapping_intervals_leave_open_which_is_better(three: list[Path], tmp_path: Path) -> None:
+    runs = [Path(shutil.copytree(three[k], tmp_path / name)) for k, name in enumerate(("better", "worse"))]
+    for run, pictures in zip(runs, (range(13), range(8, 33)), strict=True):
+        wrong_only_on(run, pictures)
+    (runs[1] / "mistakes.json").write_text(json.dumps(mistakes_of(runs[1])[1:]))  # not all are on record
+    found = report(*runs, out=tmp_path / "both.html").plain
+    assert "Its interval overlaps with that of B, which leaves open which is better." in found
+    assert "McNemar" not in found
+
+
 def test_only_settings_that_differ_are_listed(compared: Page) -> None:
     rows = {
         row[0]: row[1:] for row in compared.cells if len(row) == 4 and row[0] in {"seed", "depth", "net.counts", "lr"}

@@ -205,9 +205,16 @@ def test_a_net_smaller_than_its_name_is_said_to_be(studies: Path) -> None:
     setup = Setup("tiny", (0,), studies, threads=1)
     (small,) = trained(setup, [net_settings(setup, "resnet56", 0, blocks=(2, 2, 2))])
     (note,) = in_small([small, small])
-    assert note == "Not as deep as its name says, resnet56 has 14 layers here (blocks 2 2 2, widths 4 8 16)."
+    assert note == "Smaller than the net of its name, resnet56 has 14 layers, blocks 2 2 2, widths 4 8 16 here."
     assert left_in_english((note,)) == set()
-    assert in_small(trained(setup, [net_settings(setup, "resnet20", 0, blocks=(3, 3, 3))])) == ()
+    as_deep = [
+        net_settings(setup, "resnet20", 0, blocks=(3, 3, 3), widths=widths) for widths in ((4, 8, 16), (16, 32, 64))
+    ]
+    narrow, whole = trained(setup, as_deep)
+    assert in_small([narrow]) == (
+        "Smaller than the net of its name, resnet20 has 20 layers, blocks 3 3 3, widths 4 8 16 here.",
+    )
+    assert in_small([whole]) == ()
 
 
 @pytest.mark.parametrize("name", ["propagation", "shattering", "identity"])

@@ -170,6 +170,8 @@ def test_identity_in_small(studies):
     assert q["inserted-difference"].mean > 0.01
     assert all(0 <= value <= 40 for name in ("steps-plain", "steps-residual") for value in q[name].values)
     assert q["taught-residual"].mean < q["taught-plain"].mean
+    assert {name for name, one in q.items() if one.limit == 40} == {name for name in q if name.startswith("steps-")}
+    assert [line.points[-1][0] for line in findings.charts[0].lines] == [39, 39, 39]
     assert shown(findings)
 
 

@@ -25,15 +25,16 @@ from test_chinese import left_in_english as english_on
 from residuum import verbs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
-from residuum.records.study import Line, Lines, Part, StudyRecord, Verdict
+from residuum.records.study import ONLY_TINY, Line, Lines, Part, StudyRecord, Verdict
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
 from residuum.reporting.study_charts import picture
 from residuum.reporting.study_chinese import in_chinese
 from residuum.reporting.study_drawable import MOST_CELLS
+from residuum.reporting.study_limits import with_limits
 from residuum.reporting.study_page import write_study_index, write_study_pages, write_study_report
-from residuum.reporting.study_wording import quantity_words
+from residuum.reporting.study_wording import quantity_words, values_words
 from residuum.settings import StudySettings
 from residuum.studies.frame import quantity
 
@@ -518,7 +519,9 @@ def test_how_a_quantity_is_written(mean: float, sd: float | None, exact: bool, s
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
 def test_a_figure_is_written_in_the_table_as_in_the_parts_of_the_claim(tmp_path: Path, path: Path) -> None:
     content = json.loads(path.read_text(encoding="utf-8"))
-    told = [part["words"] for part in content["verdict"]["parts"]]
+    verdict = with_limits(read_record(path, StudyRecord)).verdict
+    assert verdict is not None
+    told = [part.words for part in verdict.parts]
     for label, mean, unit, *_ in [row for row in page(tmp_path, content).rows(5) if row[0] != "quantity"]:
         figures = f"{label} ({mean}{' ' if unit else ''}{unit})"
         named = re.compile(rf"(?:^|above |below ){re.escape(label)} \(")
@@ -743,3 +746,53 @@ def test_a_study_of_somebody_elses_words_keeps_them(tmp_path: Path, monkeypatch:
     content = eight_series()
     content["charts"][0]["title"] = "a title that nobody has written"
     assert "a title that nobody has written" in page(tmp_path, content).html
+
+
+# --- figures that a limit cut off ---------------------------------------------------------------
+
+
+def identity_record(plain: tuple[float, ...]) -> StudyRecord:
+    """Return the study's result with other steps of added plain blocks, as older versions wrote it, without limits."""
+    old = read_record(Path(__file__).parent.parent / "results" / "studies" / "identity.json", StudyRecord)
+    steps = quantity("steps until the loss of 4 layers, plain, 8 layers", plain)
+    text = replace(old.measured, en=f"{steps} steps if plain", zh=f"需 {steps} 步")
+    return replace(old, quantities={"steps-plain": steps}, measured=text, settings={"steps": 400})
+
+
+@pytest.mark.parametrize(
+    ("plain", "said", "each"),
+    [
+        ((400.0, 400.0, 400.0), "> 400", "> 400, > 400, > 400"),
+        ((380.0, 400.0, 400.0), "≥ 393.3 ± 11.5", "380, > 400, > 400"),
+        ((380.0, 390.0, 400.0 - 1), "389.7 ± 9.5", "380, 390, 399"),
+    ],
+)
+def test_steps_that_never_sufficed_are_not_given_as_a_result(plain: tuple[float, ...], said: str, each: str) -> None:
+    found = with_limits(identity_record(plain))
+    steps = found.quantities["steps-plain"]
+    assert (quantity_words(steps), values_words(steps)) == (said, each)
+    assert (found.measured.en, found.measured.zh) == (f"{said} steps if plain", f"需 {said} 步")
+    assert with_limits(found) == found
+
+
+def test_a_bar_that_a_limit_cut_off_says_so(tmp_path: Path) -> None:
+    content = json.loads((STORED[0].parent / "identity.json").read_text(encoding="utf-8"))
+    found = page(tmp_path, content)
+    assert "400 ± 0" not in found.plain
+    assert found.plain.count("> 400") >= 6
+
+
+# --- scale tiny ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("scale", "is_said"), [("tiny", True), ("quick", False)])
+def test_a_verdict_at_scale_tiny_is_said_to_be_none(
+    tmp_path: Path, scale: str, is_said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = eight_series() | {"scale": scale}
+    assert (ONLY_TINY in page(tmp_path / "a", content).plain) == is_said
+    index = write_study_index(tmp_path).read_text(encoding="utf-8")
+    assert ("at scale tiny, which decides nothing" in index) == is_said
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert ("规模 tiny 只说明研究能够运行" in page(tmp_path / "a", content).plain) == is_said
+    assert ("规模为 tiny，不作数" in write_study_index(tmp_path).read_text(encoding="utf-8")) == is_said

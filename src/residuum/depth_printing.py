@@ -33,6 +33,7 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     """Print what was taken out and what that cost, from a trim's folder."""
     from residuum.records.codec import read_record
     from residuum.records.depth import Trim
+    from residuum.reporting.depth_view import noted
     from residuum.reporting.wording import counted
     from residuum.runs import MODEL, REPORT, TRIM
 
@@ -47,6 +48,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
         accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
     print(f"shown    {found.protocol}")
+    for said in noted(found):
+        print(said)
     print("after    recalibrated: BN's statistics measured anew on training pictures, nothing trained")
     random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
     if random:

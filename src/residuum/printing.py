@@ -334,7 +334,7 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         answer = f"what was found in {study.examined}" if study.examined else study.answer
         on = f", {study.pictures}" if study.pictures else ""
         print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
-        for line in filter(None, [study.measured.en, study.lacking and study.why, folder / REPORT]):
+        for line in filter(None, [study.only_tiny, study.measured.en, study.lacking and study.why, folder / REPORT]):
             print(f"{'':<20}{line}")
     if found:
         print(f"index    {Path(settings.out) / 'index.html'}")

@@ -1,6 +1,9 @@
 """What lesion and trim say of a net, of the pictures it was measured on, and of how these were shown."""
 
+import numpy as np
+
 from residuum import machine
+from residuum.data.contract import Split
 from residuum.evaluation.evaluate import computed_in, protocol
 from residuum.evaluation.opening import NetWithData
 from residuum.files import Json
@@ -9,7 +12,7 @@ from residuum.models.named import NAMED_NETS
 from residuum.models.spec import NetSpec
 
 
-def measured_on(opened: NetWithData, images: int) -> Json:
+def measured_on(opened: NetWithData, split: Split) -> Json:
     """Return what a report says of the net, the pictures and how they were shown."""
     how, data, spec = opened.classifier.preprocessing, opened.data, opened.classifier.spec
     kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
@@ -18,9 +21,10 @@ def measured_on(opened: NetWithData, images: int) -> Json:
         "data": {
             "name": data.name,
             "split": opened.validation_split,
-            "images": images,
+            "images": len(split),
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
+            "commonest": float(np.bincount(split.labels).max() / len(split)),
         },
         "protocol": computed_in(protocol(how, how.views), opened.compute.precision),
         "environment": machine.environment(),

@@ -49,7 +49,7 @@ def lesion(settings: LesionSettings) -> Path:
     say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")
     intact, scores = lesions(net, loader.held(), compute, classifier.preprocessing.views)
     found = Lesion(
-        **measured_on(opened, images),
+        **measured_on(opened, loader.split),
         intact=intact,
         blocks=_block_rows(net, scores, classifier.preprocessing.image_size),
     )

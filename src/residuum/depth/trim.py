@@ -77,7 +77,7 @@ def trim(settings: TrimSettings) -> Path:
     check_possible(target, classifier.spec)
     work = _prepare(settings, classifier)
     record = Trim(
-        **measured_on(work.opened, len(work.loader.split)),
+        **measured_on(work.opened, work.loader.split),
         latency_protocol="",
         asked=target,
         curve=(),

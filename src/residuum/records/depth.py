@@ -4,7 +4,7 @@ from typing import Literal
 
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
-from residuum.records.numbers import Amount, Count, Milliseconds, Share
+from residuum.records.numbers import Amount, Count, Milliseconds, Share, wilson
 
 Aim = Literal["keep", "max_drop", "speedup"]
 Target = dict[Aim, Amount]
@@ -32,6 +32,8 @@ class MeasuredData(Record, frozen=True, kw_only=True):
     images: Count
     fingerprint: str
     validation_from: str
+    commonest: Share | None = None
+    """The share of the most frequent class, which always answering it would score; absent in older files."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
@@ -47,6 +49,19 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
     def kind(self) -> str:
         """Return which of the two it is: lesion or trim."""
         return str(self.__struct_config__.tag)
+
+    @property
+    def whole(self) -> float | None:
+        """Return the whole net's accuracy; None until it is measured."""
+        raise NotImplementedError
+
+    @property
+    def is_lazy(self) -> bool:
+        """Say whether, for all these pictures tell, always answering the most frequent class would do as well."""
+        whole, images, share = self.whole, self.data.images, self.data.commonest
+        if whole is None or share is None:
+            return False
+        return wilson(round(whole * images), images)[0] <= share
 
 
 class Score(Record, frozen=True, kw_only=True):
@@ -92,6 +107,11 @@ class Lesion(Measured, frozen=True, kw_only=True, tag="lesion"):
     """The whole net's."""
     blocks: tuple[LesionRow, ...]
     """In the net's order."""
+
+    @property
+    def whole(self) -> float:
+        """Return the whole net's accuracy."""
+        return self.intact.accuracy
 
     def lost(self, row: LesionRow) -> float | None:
         """Return the points of accuracy that are lost without the block."""
@@ -180,6 +200,11 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
             raise ValueError("`chosen` is not on `curve`")
         if self.repaired and not self.chosen:
             raise ValueError("`repaired` without `chosen`")
+
+    @property
+    def whole(self) -> float | None:
+        """Return the whole net's accuracy, with BN as trained; None until it is measured."""
+        return self.curve[0].accuracy if self.curve else None
 
     @property
     def speeds_say_something(self) -> bool:

@@ -1,4 +1,4 @@
-"""The kinds of number that files hold; NaN and infinity are none of these. And the interval of a share."""
+"""The kinds of number that files hold, NaN and infinity being none; the interval of a share; pairs compared."""
 
 import math
 import sys
@@ -15,6 +15,16 @@ Amount = Annotated[float, Meta(ge=0, le=sys.float_info.max)]
 Milliseconds = Annotated[float, Meta(gt=0, le=1e9)]
 """How long a pass took."""
 NORMAL_95 = 1.959963984540054  # the normal quantile at 0.975
+
+
+def mcnemar(one: int, other: int) -> float:
+    """Return the chance of a split at least as uneven where each was a toss-up: McNemar's test (1947), exact.
+
+    Of the same pictures, `one` counts those that the first alone gets wrong, `other` those the second alone does.
+    """
+    n = one + other
+    ways = sum(math.comb(n, k) for k in range(min(one, other) + 1))
+    return min(1.0, 2 * ways / (1 << n))
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:

@@ -18,6 +18,9 @@ ONE_SEED = "One seed has no spread, so nothing is decided of these"
 """The same where nets were trained with one seed alone."""
 NOT_ABOVE = re.compile(r"(.+\)) not above (.+?)(?: by more than (\S+))?")
 """A part of a claim as the file has it."""
+ONLY_TINY = (
+    "Scale tiny shows only that the study runs: its nets hardly learn, and the verdict says nothing of the claim."
+)
 SPREAD = "± is the standard deviation over the seeds."
 Points = tuple[tuple[float, float], ...]
 """(x, y) each; either may be no finite number, and nothing is drawn there."""
@@ -46,6 +49,8 @@ class Quantity(Record, frozen=True):
     n: int
     of: str = "seed"
     """What each value is that of: one seed, or of one given net a block, a layer, a draw."""
+    limit: float | None = None
+    """Where counting ended: a value so large was not reached within it. Absent in older files (`with_limits`)."""
 
     @property
     def standard_error(self) -> float:
@@ -54,8 +59,18 @@ class Quantity(Record, frozen=True):
             return 0.0
         return math.nan if self.sd is None else self.sd / math.sqrt(self.n)
 
+    @property
+    def bound(self) -> str:
+        """Write what stands before the mean; see `bound`."""
+        return bound(self.values, self.limit)
+
+    @property
+    def spread(self) -> float | None:
+        """Return the standard deviation, where the values were left to chance and not all cut off alike."""
+        return None if self.exact or self.bound == "> " else self.sd
+
     def __str__(self) -> str:
-        return with_spread(self.mean, None if self.exact else self.sd) + (f" {self.unit}" if self.unit else "")
+        return self.bound + with_spread(self.mean, self.spread) + (f" {self.unit}" if self.unit else "")
 
 
 def figure(value: float) -> str:
@@ -66,6 +81,12 @@ def figure(value: float) -> str:
 def with_spread(mean: float, sd: float | None) -> str:
     """Write "73.41 ± 0.955", in records, in sentences and on pages alike, so that one quantity has one writing."""
     return figure(mean) + ("" if sd is None else f" ± {sd:.3g}" if abs(sd) < 1000 else f" ± {figure(sd)}")
+
+
+def bound(values: tuple[float, ...], limit: float | None) -> str:
+    """Write "> " where no value was reached within the limit, "≥ " where some were not: what the mean is of."""
+    over = [limit is not None and value >= limit for value in values]
+    return "> " if over and all(over) else "≥ " if any(over) else ""
 
 
 class Part(Record, frozen=True):
@@ -134,6 +155,8 @@ class Bar(Record, frozen=True):
 
     label: str
     values: tuple[float, ...]
+    limit: float | None = None
+    """As that of a quantity."""
 
 
 class Bars(Record, frozen=True, tag_field="kind", tag="bars"):
@@ -225,6 +248,11 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     def answer(self) -> Answer | None:
         """Return the verdict's, where the study's own nets were put to the test."""
         return self.verdict.answer if self.verdict and self.examined is None else None
+
+    @property
+    def only_tiny(self) -> str:
+        """Say that a verdict at scale tiny is none on the claim; "" of others."""
+        return ONLY_TINY if self.answer and self.scale == "tiny" else ""
 
     @property
     def lacking(self) -> str:

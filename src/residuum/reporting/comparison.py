@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from residuum.records.evaluation import ClassFigures, Evaluation
+from residuum.records.numbers import mcnemar
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.one_run import OneRun, flat
@@ -93,7 +94,11 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
 
 
 def _verdict(runs: Sequence[OneRun]) -> str:
-    """Name the run with the highest top-1, and whether the next one's interval leaves room for doubt."""
+    """Name the run with the highest top-1, and what leaves room for doubt.
+
+    That is told by the pictures that one run alone got wrong, where both runs have all their mistakes on record; else
+    by the intervals, which say nothing where they overlap.
+    """
     judged = [(run.evaluation.top1, run) for run in runs if run.evaluation]
     if not judged:
         return "None of these runs has final figures yet."
@@ -105,11 +110,42 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     if len(judged) == 1:
         return f"Only {named} has final figures: it names {with_interval(best)} correctly."
     start = f"{named} names the most pictures correctly: {with_interval(best)}."
-    rivals = [run.letter for found, run in judged[1:] if found.high >= best.low]
+    rivals = [one for found, one in judged[1:] if found.high >= best.low]
     if not rivals:
         return f"{start} Its interval lies above those of the other runs."
-    reached = f"Its interval overlaps with that of {', '.join(rivals)}"
-    return f"{start} {reached}: this many pictures does not settle which is better."
+    paired = {one.letter: said for one in rivals if (said := _paired(run, one))}
+    open_ = [one.letter for one in rivals if one.letter not in paired]
+    left = (
+        [f"Its interval overlaps with that of {', '.join(open_)}, which leaves open which is better."] if open_ else []
+    )
+    return " ".join([start, *paired.values(), *left])
+
+
+def _paired(best: OneRun, other: OneRun) -> str:
+    """Say whether the pictures that one of them alone got wrong are more than luck; "" where not all are known."""
+    ours, theirs = _wrong(best), _wrong(other)
+    if ours is None or theirs is None or _cut(best) != _cut(other):
+        return ""
+    mine, its = len(ours - theirs), len(theirs - ours)
+    p = mcnemar(mine, its)
+    sure = "that is more than luck" if p < 0.05 else "luck alone may do that"
+    chance = f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+    alone = f"{best.letter} alone is wrong on {mine:,}, {other.letter} alone on {its:,}"
+    return f"Of the same pictures, {alone}: {sure} (McNemar's exact test, {chance})."
+
+
+def _wrong(run: OneRun) -> set[str] | None:
+    """Return the names of all pictures called wrong; None where some are not on record, or names say too little."""
+    assert run.evaluation is not None
+    hits = sum(row[k] for k, row in enumerate(run.evaluation.confusion))
+    names = [one.name for one in run.record.mistakes]
+    return set(names) if len(set(names)) == len(names) == run.evaluation.images - hits else None
+
+
+def _cut(run: OneRun) -> str | None:
+    """Return which pictures were judged, beside the data they are of: those kept aside may be others by each seed."""
+    kept = run.evaluation is not None and run.evaluation.split == "validation"
+    return run.record.data.validation_from if run.record.data and kept else None
 
 
 def _judged_on(runs: Sequence[OneRun]) -> str:

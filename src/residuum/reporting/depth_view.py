@@ -67,6 +67,20 @@ def trained_on(measured: Measured) -> Iterator[str]:
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
+def no_better(measured: Measured) -> str:
+    """Say that the whole net does no better than the laziest answer, so that its blocks' worth shows little."""
+    if not measured.is_lazy:
+        return ""
+    lazy = f"Always answering the most frequent class would be right {percent(measured.data.commonest)} of the time"
+    return f"{lazy}: this net is no better, so its blocks have little to lose."
+
+
+def noted(measured: Measured) -> Iterator[str]:
+    """Say it for the terminal."""
+    if said := no_better(measured):
+        yield f"note     {said.replace(NBSP, ' ')}"
+
+
 def shown(measured: Measured) -> str:
     """Say how pictures were shown to the net."""
     return f"Shown to the net: {measured.protocol}. Accuracies by another protocol may differ."

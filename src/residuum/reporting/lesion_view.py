@@ -10,6 +10,8 @@ from residuum.reporting.depth_view import (
     Table,
     TableRow,
     cell,
+    no_better,
+    noted,
     pictures,
     points,
     shown,
@@ -29,7 +31,7 @@ def view_lesion(found: Lesion) -> DepthView:
         heading=f"{isolated(found.model.name)} without each of its blocks",
         headline=percent(found.intact.accuracy),
         beside="accuracy of the whole net",
-        verdict=_verdict(found),
+        verdict=" ".join(filter(None, (no_better(found), _verdict(found)))),
         notes=list(_notes(found)),
         title="What each block is worth",
         lead=f"Measured on {pictures(found)}. Point at a bar to read it. A bar below the line is a gain."
@@ -51,6 +53,7 @@ def lines(found: Lesion) -> Iterator[str]:
     """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
     yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
     yield f"shown    {found.protocol}"
+    yield from noted(found)
     if _ranks_nothing(found):
         yield f"loss     {found.intact.loss:.4g}; beside each block, as accuracy does not tell all of them apart"
     yield "blocks   in the net's order, each left out alone, BN as trained; a negative figure is a gain"

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from markupsafe import Markup
 
-from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points, figure, with_spread
+from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points, bound, figure, with_spread
 from residuum.reporting import svg
 from residuum.reporting.charts import Picture, Series, XAxis, YAxis, curves
 from residuum.reporting.points import last
@@ -212,4 +212,7 @@ def _whisker(bar: Bar) -> tuple[float, float]:
 
 
 def _reading(bar: Bar) -> str:
-    return with_spread(fmean(bar.values), _sd(bar)) if bar.values else "no figure"
+    if not bar.values:
+        return "no figure"
+    before = bound(bar.values, bar.limit)
+    return before + with_spread(fmean(bar.values), None if before == "> " else _sd(bar))

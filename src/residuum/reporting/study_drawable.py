@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from residuum.records.study import Bar, Bars, Chart, Line, Lines, Map, Points
+from residuum.records.study import Bars, Chart, Line, Lines, Map, Points
 
 LARGEST = 1e100  # beyond it nothing can be drawn
 MOST_CELLS = 128  # rows or columns of a field that are kept
@@ -19,7 +19,7 @@ def drawable(chart: Chart) -> Chart:
             lines=tuple(Line(one.label, _points(one.points), tuple(map(_points, one.seeds))) for one in chart.lines),
         )
     if isinstance(chart, Bars):
-        return replace(chart, bars=tuple(Bar(one.label, _without_gaps(one.values)) for one in chart.bars))
+        return replace(chart, bars=tuple(replace(one, values=_without_gaps(one.values)) for one in chart.bars))
     return _map(chart)
 
 

@@ -11,6 +11,7 @@ from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.study import StudyRecord
 from residuum.reporting.study_chinese import in_chinese
+from residuum.reporting.study_limits import with_limits
 from residuum.reporting.study_view import IndexRow, counts, view_study
 from residuum.reporting.template import filled, write_page
 
@@ -36,7 +37,7 @@ def write_study_report(folder: Path, out: Path | None = None) -> Path:
 
 def _read(path: Path) -> StudyRecord:
     """Read a study, in Chinese where that is asked for."""
-    study = read_record(path, StudyRecord)
+    study = with_limits(read_record(path, StudyRecord))
     return in_chinese(study) if is_wanted() else study
 
 

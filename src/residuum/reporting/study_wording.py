@@ -19,14 +19,16 @@ def axis_figure(value: float) -> str:
 
 def quantity_words(one: Quantity) -> str:
     """Write its mean and spread; what leaves nothing to chance has none."""
-    mean, sd = finite(one.mean), None if one.exact else finite(one.sd)
-    return NONE if mean is None else with_spread(mean, sd)
+    mean = finite(one.mean)
+    return NONE if mean is None else one.bound + with_spread(mean, finite(one.spread))
 
 
 def values_words(one: Quantity) -> str:
-    """Write every value: "9.1, 9.2, –"; one alone as the mean, which it is, is written."""
+    """Write every value: "9.1, 9.2, –"; one alone as the mean, which it is, is written; "> 400" beyond a limit."""
     digits = figure if len(one.values) == 1 else "{:.6g}".format
-    return ", ".join(digits(value) if math.isfinite(value) else NONE for value in one.values) or NONE
+    end = math.inf if one.limit is None else one.limit
+    shown = [f"{'> ' if value >= end else ''}{digits(value)}" if math.isfinite(value) else NONE for value in one.values]
+    return ", ".join(shown) or NONE
 
 
 def finite(value: float | None) -> float | None:

@@ -13,6 +13,7 @@ from residuum.reporting.depth_view import (
     Tile,
     cell,
     milliseconds,
+    no_better,
     pictures,
     shown,
     trained_on,
@@ -30,7 +31,7 @@ def view_trim(found: Trim) -> DepthView:
         heading=f"{isolated(found.model.name)} with fewer blocks",
         headline=f"{chosen.removed} of {total}" if chosen else NONE,
         beside="blocks taken out" if chosen else "nothing chosen yet",
-        verdict=_verdict(found),
+        verdict=" ".join(filter(None, (no_better(found), _verdict(found)))),
         notes=list(_notes(found)),
         title="What it costs and what it saves",
         lead=f"Accuracies are on {pictures(found)}. The dashed line marks the net that was chosen. Point at a chart to "

@@ -41,4 +41,4 @@ def numbered(values: Iterable[float], first: int = 1) -> Points:
 
 def bars_of(title: str, y: str, q: Quantities, named: Mapping[str, str]) -> Bars:
     """Return a bar for each of the quantities named, by its label."""
-    return Bars(title, y, tuple(Bar(label, q[name].values) for label, name in named.items()))
+    return Bars(title, y, tuple(Bar(label, q[name].values, q[name].limit) for label, name in named.items()))

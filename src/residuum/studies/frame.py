@@ -39,11 +39,19 @@ class Setup:
     """Told which runs `trained` gives, and for how many seconds their training was waited for."""
 
 
-def quantity(label: str, values: Sequence[float], unit: str = "", *, exact: bool = False, of: str = "seed") -> Quantity:
+def quantity(
+    label: str,
+    values: Sequence[float],
+    unit: str = "",
+    *,
+    exact: bool = False,
+    of: str = "seed",
+    limit: float | None = None,
+) -> Quantity:
     """Return a figure of one value for each seed, or what else they are `of`, with mean and standard deviation."""
     are_finite, several = all(map(math.isfinite, values)), len(values) > 1
     sd = math.nan if not are_finite else statistics.stdev(values) if several else None
-    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), sd, len(values), of)
+    return Quantity(label, tuple(values), unit, exact, statistics.fmean(values), sd, len(values), of, limit)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def measure(setup: Setup) -> Findings:
         for (kind, many), of_seeds in found.items():
             of_seeds.append(add(shallow[-1], kind, many, seed, steps))
     progress(len(setup.seeds), len(setup.seeds))
-    q = _quantities(shallow, found) | convolutional
+    q = _quantities(shallow, found, steps) | convolutional
     depth = _depth(added[0])
     return Findings(
         q,
@@ -96,7 +96,7 @@ def measure(setup: Setup) -> Findings:
         (*_curves(found, shallow), *_bars(q, added)),
         notes=(
             "Fully connected nets see all training digits in every step, so that BN in training and the measured "
-            "loss agree; steps that never sufficed count as all steps.",
+            "loss agree.",
             "BN statistics of nets with ordinary new layers were measured anew before their loss was.",
         ),
         settings={"width": SHALLOW.width, "steps": steps, "rate": RATE, "blocks added": added},
@@ -186,7 +186,9 @@ def _depth(blocks: int) -> int:
 # --- figures ------------------------------------------------------------------------------------
 
 
-def _quantities(shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Added]]) -> dict[str, Quantity]:
+def _quantities(
+    shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Added]], steps: int
+) -> dict[str, Quantity]:
     quantities = {
         "shallow-loss": quantity("training loss of 4 layers", tuple(one.loss for one in shallow), "nats"),
         "shallow-error": quantity("training error of 4 layers", tuple(one.error for one in shallow), "%"),
@@ -201,7 +203,8 @@ def _quantities(shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Ad
         for name, (words, unit) in measured.items():
             values = tuple(float(getattr(one, name)) for one in seeds)
             label = f"{words}, {kind}, {_depth(many)} layers"
-            quantities[f"{name}-{kind}{_depth(many)}"] = quantity(label, values, unit)
+            limit = steps if name == "steps" else None
+            quantities[f"{name}-{kind}{_depth(many)}"] = quantity(label, values, unit, limit=limit)
             if many == min(known for _, known in found):
                 quantities[f"{name}-{kind}"] = quantities[f"{name}-{kind}{_depth(many)}"]
     return quantities
@@ -209,13 +212,15 @@ def _quantities(shallow: Sequence[Shallow], found: dict[tuple[str, int], list[Ad
 
 def _curves(found: dict[tuple[str, int], list[Added]], shallow: Sequence[Shallow]) -> tuple[Lines, ...]:
     shortest = min(many for _, many in found)
+    last = len(found["plain", shortest][0].losses) - 1
 
     def points(losses: Sequence[float]) -> Points:
-        return tuple((step, loss) for step, loss in enumerate(losses) if step < SHOWN or step % SHOWN == 0)
+        return tuple(
+            (step, loss) for step, loss in enumerate(losses) if step < SHOWN or step % SHOWN == 0 or step == last
+        )
 
     lines = lines_of({kind: found[kind, shortest] for kind in KINDS}, lambda one: points(one.losses))
-    steps = len(found["plain", shortest][0].losses)
-    old = [((0.0, one.loss), (float(steps - 1), one.loss)) for one in shallow]
+    old = [((0.0, one.loss), (float(last), one.loss)) for one in shallow]
     title = f"{_depth(shortest)} layers that contain 4 trained ones"
     return (Lines(title, "step", "training loss, nats", (*lines, mean_line("4 layers", old)), log_y=True),)
 

@@ -172,7 +172,7 @@ def measure(setup: Setup) -> Findings:
         Words(
             f"Deleting the median block raises the error of resnet{depth} by {q['resnet-single']}, of plain{depth} by "
             f"{q['plain-single']}; three blocks raise that of resnet{depth} by {q['resnet-3']}.",
-            f"删去一个残差块（中位数）使 resnet{depth} 的误差上升 {_points_zh(q['resnet-single'])}，plain{depth} 上升 "
+            f"删去一个块（中位数）使 resnet{depth} 的误差上升 {_points_zh(q['resnet-single'])}，plain{depth} 上升 "
             f"{_points_zh(q['plain-single'])}；删去三个块使 resnet{depth} 上升 {_points_zh(q['resnet-3'])}。",
         ),
         (*_charts(named), _whole_and_less(named)),

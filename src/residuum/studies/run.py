@@ -104,7 +104,11 @@ def record(
 
     `seconds` is what measuring took, besides training.
     """
-    from residuum.studies.trained import common, trained_on  # with torch, which the list of studies need not wait for
+    from residuum.studies.trained import (
+        common,
+        in_small,
+        trained_on,
+    )  # with torch, which the list of studies need not wait for
 
     return StudyRecord(
         kind="study",
@@ -123,7 +127,7 @@ def record(
         quantities=dict(findings.quantities),
         charts=from_json(rounded(to_json(findings.charts)), tuple[Chart, ...], study.name),
         tables=findings.tables,
-        notes=findings.notes,
+        notes=(*findings.notes, *in_small(used)),
         settings=common(used) | dict(findings.settings),
         seconds=round(seconds, 1),
         runs={run.path.name: round(sum(line.seconds for line in run.epochs), 2) for run in used},

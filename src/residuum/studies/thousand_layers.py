@@ -13,7 +13,7 @@ from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
 from residuum.studies.charts import bars_of, lines_of
 from residuum.studies.frame import Findings, Setup, quantity
-from residuum.studies.trained import in_small, net_settings, test_error, trained, training_error
+from residuum.studies.trained import net_settings, test_error, trained, training_error
 from residuum.studies.variants import Variant
 from residuum.studies.verdict import Quantities, Rule, below
 
@@ -79,7 +79,6 @@ def measure(setup: Setup) -> Findings:
         ),
         (_table(q, finished, len(setup.seeds)),),
         (
-            *in_small([run for of_seeds in finished.values() for run in of_seeds]),
             "A net whose loss is no longer finite did not train; it counts with the loss of guessing.",
             "Scale quick ends after one pass over the digits, 80 steps of 16 pictures of 8 px; the papers train for "
             "64,000 steps of 128 pictures of 32 px. Only the beginning is judged.",

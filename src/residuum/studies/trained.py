@@ -108,13 +108,14 @@ def shape(run: runs.RunRecord, name: str) -> str:
 
 
 def in_small(used: Sequence[runs.RunRecord]) -> tuple[str, ...]:
-    """Say, where nets are smaller than their names, how deep they are."""
+    """Say, where nets are smaller than their names, how deep and wide they are."""
     notes = []
     for run in used:
-        name, depth = run.settings.resolved.get("model"), run.settings.summary.depth
-        if name in NAMED_NETS and NAMED_NETS[name].depth != depth:
-            size = f"{depth} layers here (blocks {shape(run, 'blocks')}, widths {shape(run, 'widths')})"
-            notes.append(f"Not as deep as its name says, {name} has {size}.")
+        name, net = run.settings.resolved.get("model"), run.settings.resolved["net"]
+        known = NAMED_NETS.get(name or "")
+        if known and any(list(getattr(known, size)) != list(net[size]) for size in ("blocks", "widths")):
+            size = f"{run.settings.summary.depth} layers, blocks {shape(run, 'blocks')}, widths {shape(run, 'widths')}"
+            notes.append(f"Smaller than the net of its name, {name} has {size} here.")
     return tuple(dict.fromkeys(notes))
 
 

@@ -26,7 +26,7 @@ from residuum.studies.examined import untrained_on
 from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy
 from residuum.studies.some_classes import Rows, folder_of_classes, rows_of
-from residuum.studies.trained import PICTURES, QUICK, in_small, net_settings, test_error, trained
+from residuum.studies.trained import PICTURES, QUICK, net_settings, test_error, trained
 from residuum.studies.transfer_curve import STARTS, curve_charts, curve_notes, curve_table, curve_words, measure_curve
 from residuum.studies.verdict import Quantities, Rule, above, not_above
 
@@ -86,7 +86,6 @@ def measure(setup: Setup) -> Findings:
         (*curve_charts(curve, residual), _bars(q, nets, "many"), _bars(q, nets, "few"), own),
         tables=(Table("Accuracies", ("net", *KINDS.values()), tuple(rows)), curve_table(curve, residual)),
         notes=(
-            *in_small(records),
             *_notes(learned, other, rows_of(data, other, AMOUNTS[setup.scale], 0)),
             *curve_notes(setup),
         ),
