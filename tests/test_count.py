@@ -414,6 +414,8 @@ def test_choices_need_a_name_of_the_family() -> None:
         table(ModelsSettings(stride_in="1x1"))
     with pytest.raises(UserError, match="vgg16 cannot be changed, but --shortcut was given"):
         table(ModelsSettings(shortcut="C"), ["resnet56", "vgg16"])
+    with pytest.raises(UserError, match="did you mean vgg19 or vgg16"):
+        table(ModelsSettings(), ["vgg"])
     with pytest.raises(UserError, match="cannot stride in a 1×1"):
         table(ModelsSettings(stride_in="1x1"), ["resnet20"])
 

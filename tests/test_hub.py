@@ -392,7 +392,8 @@ def test_offline_there_is_one_clear_message(monkeypatch, tmp_path):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(UserError, match="cannot reach the hub") as caught:
         open_data("cifar10")
-    assert caught.value.mend.startswith(f"run `residuum data fetch {NAME}` on a connected machine, or give a folder")
+    assert caught.value.mend.startswith("run `residuum data fetch cifar10` on a connected machine, or ")
+    assert "digits, which are built in" in caught.value.mend
     assert contents(tmp_path) == set()
 
 

@@ -340,6 +340,8 @@ def test_on_a_phone_in_chinese(tab: Tab, served: tuple[Service, str]) -> None:
     assert tab.js("document.documentElement.lang") == "zh-Hans"
     assert tab.js("document.getElementById('net-head').textContent") == "逐块看网络"
     assert tab.js("document.documentElement.scrollWidth") <= 375
+    stand, seen = (tab.js(f"document.querySelector('{one}').offsetHeight") for one in (".stand", ".stand img"))
+    assert 0 < seen <= stand  # the whole picture
     assert tab.js("((box) => box.scrollWidth - box.clientWidth)(document.querySelector('.stage-scroll'))") == 0
     tops = tab.js(ROWS)
     assert [top for top, _ in tops] == sorted({top for top, _ in tops})  # one below the other

@@ -509,6 +509,20 @@ def test_the_command_lists_and_runs(
     code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "2", "--dry-run", "--out", "planned")
     assert code == 0, err
     assert "index" not in out  # none was written
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "1", "--dry-run")
+    assert (code, out) == (0, "")
+    assert "there already: 4 nets" in err
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before  # nor the pages of what was there
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_no_study_measures_in_a_dry_run(tmp_path: Path) -> None:
+    wanted = StudySettings(("all",), scale="tiny", seeds=1, dry_run=True, out=str(tmp_path))
+    assert list(run_studies(wanted)) == []
+    model = StudySettings(("lesions",), model="run", dry_run=True, out=str(tmp_path))
+    assert list(run_studies(model)) == []
+    assert not list(tmp_path.rglob(runs.STUDY))
 
 
 def started(warm: Warm, folder: Path) -> Started:

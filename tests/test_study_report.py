@@ -81,8 +81,8 @@ def test_the_command_prints_the_answer_and_the_words_of_the_record(
     verbs.study.show(StudySettings(), [{**content, "folder": str(folder)}], False)
     printed = " ".join(capsys.readouterr().out.split())
     examined = content["examined"]
-    answer = f"what was found in {examined}" if examined else content["verdict"]["answer"]
-    assert printed.startswith(f"{content['name']} {answer} at scale quick")
+    answer = f"what was found in {examined}," if examined else f"{content['verdict']['answer']} at scale quick"
+    assert printed.startswith(f"{content['name']} {answer}")
     for words in (content["measured"]["en"], content["pictures"] or "", str(folder / "report.html")):
         assert " ".join(words.split()) in printed
     assert ("Holds: " in printed) == (examined is None)
@@ -123,7 +123,8 @@ def test_the_verdict_is_a_word_a_sign_and_a_sentence(tmp_path: Path, name: str, 
     assert answer is None or answer in found.plain
     for words in (content["measured"]["en"].strip(), content["question"]["en"], content["claim"]["en"]):
         assert words in found.plain
-    for words in (content["source"], content["predicate"], content["command"], "at scale quick"):
+    assert ("at scale quick" in found.plain) == (answer is not None)
+    for words in (content["source"], content["predicate"], content["command"]):
         assert words in found.plain
     assert "3 min 23 s" in found.plain
     assert ("3 seeds" in found.plain) == (content["examined"] is None)
@@ -143,7 +144,9 @@ def test_of_one_given_net_the_page_says_what_was_found_and_seals_nothing(tmp_pat
         write_study_index(tmp_path)
         index = Page((tmp_path / "index.html").read_text(encoding="utf-8"))
         assert [row[4:] for row in index.rows(8)[1:]] == [["– one net", content["pictures"] or "–", "quick", "–"]]
-    assert "one net on 145 validation pictures of digits" in page(tmp_path / "given", maps()).plain
+    given = page(tmp_path / "given", maps()).plain
+    assert "one net on 145 validation pictures of digits" in given
+    assert "at scale" not in given  # nothing was trained
 
 
 def test_the_page_of_one_seed_says_that_it_has_no_spread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -660,6 +663,18 @@ def test_charts_of_one_quantity_share_an_axis_where_each_keeps_a_third_of_it() -
     assert ticks(plain, residual) == ticks(residual, plain)
     assert ticks(plain, narrow) == ticks(plain)
     assert ticks(plain, rising("loss", 43, 66, "loss, nats")) == ticks(plain)
+
+
+def test_lines_are_named_at_their_ends_on_both_of_two_charts_or_on_neither() -> None:
+    def named(*labels: str) -> Lines:
+        return Lines(labels[0], "passes", "error, %", tuple(Line(one, ((1.0, 5.0), (2.0, 4.0))) for one in labels))
+
+    def ends(chart: Lines, *beside: Lines) -> int:
+        return str(picture(chart, beside).drawing).count('class="end ')
+
+    short, long = named("plain20, 训练", "plain56, 训练"), named("resnet20, training", "resnet56, training")
+    assert ends(short, named("a", "b")) == 2
+    assert ends(short, long) == ends(long, short) == 0
 
 
 def test_single_points_are_no_lines() -> None:

@@ -331,9 +331,9 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         return print(f"\n{chinese.said('* takes --model, a run or model file of your own')}")
     for folder in (Path(study["folder"]) for study in found):
         study = read_record(folder / STUDY, StudyRecord)
-        answer = f"what was found in {study.examined}" if study.examined else study.answer
+        answer = f"what was found in {study.examined}" if study.examined else f"{study.answer} at scale {study.scale}"
         on = f", {study.pictures}" if study.pictures else ""
-        print(f"{study.name:<20}{answer} at scale {study.scale}{on}")
+        print(f"{study.name:<20}{answer}{on}")
         for line in filter(None, [study.only_tiny, study.measured.en, study.lacking and study.why, folder / REPORT]):
             print(f"{'':<20}{line}")
     if found:

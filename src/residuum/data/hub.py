@@ -28,7 +28,8 @@ SHORT_NAMES = {
 HUB = "https://huggingface.co"
 MANIFEST = "manifest.json"
 IN_PLACE = {
-    "data set": "give a folder in place of the name: one of its Parquet files, fetched by any other means, will do",
+    "data set": "in place of the name give digits, which are built in, or a folder: one of its Parquet files, fetched "
+    "by any other means, will do",
     "model": "give a folder",
 }
 
@@ -58,7 +59,9 @@ class HubName:
     @property
     def command(self) -> str:
         """What to type to fetch it."""
-        return f"residuum data fetch {self}" if self.kind == "data set" else f"residuum {self.purpose.format(self)}"
+        if self.kind == "model":
+            return f"residuum {self.purpose.format(self)}"
+        return f"residuum data fetch {next((name for name, own in SHORT_NAMES.items() if own == str(self)), self)}"
 
 
 @dataclass(frozen=True)

@@ -141,4 +141,6 @@ def _unknown(name: str) -> UserError:
         why = "it stands in the table for comparison alone, counted as torchvision has it"
         mend = "name a residual or plain net: residuum models lists them all"
         return UserError(f"residuum does not build {name}", why, mend)
-    return UserError(f"there is no model {name!r}", nearest(name, NAMED_NETS), "residuum models lists them all")
+    return UserError(
+        f"there is no model {name!r}", nearest(name, [*NAMED_NETS, *COMPARISON_NETS]), "residuum models lists them all"
+    )

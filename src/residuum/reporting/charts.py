@@ -23,7 +23,7 @@ LEVELS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # a share above LEVELS[i] has l
 class Series:
     """One line of a chart. `style` picks colour, dash and marker; `short` labels its end.
 
-    One without a `label` is drawn and never read out.
+    One without a `label` is drawn without markers and never read out.
     """
 
     label: str
@@ -62,6 +62,8 @@ class YAxis:
     """Whether the axis may begin near the figures, not at zero, where they lie far from it."""
     also: Sequence[float] = ()
     """What else has its place on it, for charts that are compared."""
+    ends: tuple[float, float] | None = None
+    """Its lowest and highest value, where they are not those of the figures made round."""
 
 
 LOSS = YAxis("loss")
@@ -127,6 +129,8 @@ def _frame(series: Sequence[Series], y: YAxis, x: XAxis) -> Frame:
 def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
     """Start at zero, except shares (a round value below all), figures far from it, and logarithms."""
     low, high = min(ys), max(ys)
+    if y.ends:
+        return Scale(*y.ends, svg.BOTTOM, svg.TOP)
     if y.is_share:
         round_ends = svg.round_scale(low, high, max(high - low, 0.02) / 4)
         top = min(1.0, round_ends.high) or 1.0
@@ -143,7 +147,7 @@ def _y_scale(ys: Sequence[float], y: YAxis) -> Scale:
 
 def _curve(frame: Frame, one: Series) -> Markup:
     placed = [(frame.x(x), frame.y(y)) for x, y in thin(one.points, MOST_POINTS)]
-    marks = [] if one.faint else to_mark(placed)
+    marks = [] if one.faint or not one.label else to_mark(placed)
     drawn = svg.path(placed, _curve_class(one.style, one.faint))
     whisker = f"whisker c{one.style % svg.STYLES}"
     spread = [svg.line(frame.x(x), frame.y(low), frame.x(x), frame.y(high), whisker) for x, low, high in one.whiskers]

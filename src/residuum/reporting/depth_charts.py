@@ -10,13 +10,14 @@ from markupsafe import Markup
 
 from residuum.records.depth import Lesion, LesionRow, Trim
 from residuum.reporting import svg
-from residuum.reporting.charts import ACCURACY, Picture, Series, XAxis, curves
+from residuum.reporting.charts import ACCURACY, Picture, Series, XAxis, YAxis, curves
 from residuum.reporting.depth_view import milliseconds, points
 from residuum.reporting.points import Points, last
 from residuum.reporting.svg import Frame, Scale
 from residuum.reporting.wording import counted, isolated, percent
 
-CLOSE = 0.1  # how far below the whole net's accuracy the close-up reaches
+CLOSE = 0.1  # how far below the whole net's accuracy the close-up reaches at least
+STEP = 0.05  # of which its ends are multiples
 LEFT, RIGHT = 48.0, 392.0
 NAMED_BARS = 30
 """So many bars have room for their blocks' numbers."""
@@ -124,13 +125,13 @@ def trim_charts(found: Trim) -> list[Picture]:
 
 
 def _accuracy_chart(
-    title: str, series: Sequence[Series], events: Sequence[tuple[float, str]], x: XAxis = GONE
+    title: str, series: Sequence[Series], events: Sequence[tuple[float, str]], x: XAxis = GONE, y: YAxis = ACCURACY
 ) -> Picture | None:
-    if not any(not math.isnan(y) for one in series for _, y in one.points):
+    if not any(not math.isnan(at) for one in series for _, at in one.points):
         return None
     legend = [one for one in reversed(series) if one.label and last(one.points)]
     legend += [replace(one, label="random order, each draw") for one in series if one.faint][:1]
-    return Picture(title, curves(series, ACCURACY, events, x), legend)
+    return Picture(title, curves(series, y, events, x), legend)
 
 
 def _by_removed(found: Trim) -> list[Series]:
@@ -169,13 +170,25 @@ def _repaired(found: Trim, x: float | None = None) -> list[Series]:
 def _close_up(found: Trim, series: Sequence[Series], events: Sequence[tuple[float, str]]) -> Picture | None:
     """Draw only what lies near the whole net's accuracy; nothing if that is all there is."""
     whole = found.curve[0].accuracy if found.curve else 0.0
-    if all(y >= whole - CLOSE for one in series for _, y in one.points if not math.isnan(y)):
+    floor = max(0.0, svg.round_scale(whole - CLOSE, whole, STEP).low)
+    if all(y >= floor for one in series for _, y in one.points if not math.isnan(y)):
         return None
-    floor = whole - CLOSE  # a line is cut where it first falls below it
-    near = [replace(one, points=list(takewhile(lambda p: not p[1] < floor, one.points))) for one in series]
+    near = [part for one in series for part in _above(one, floor)]
     reach = max((x for one in near if one.label for x, _ in one.points), default=0.0)
     marks = [(x, message) for x, message in events if x <= reach]
-    return _accuracy_chart("The same, close to the whole net", near, marks) if reach >= 2 else None
+    top = max((y for one in near for _, y in one.points if not math.isnan(y)), default=1.0)
+    axis = replace(ACCURACY, ends=(floor, min(1.0, svg.round_scale(floor, top, STEP).high)))
+    return _accuracy_chart("The same, close to the whole net", near, marks, y=axis) if reach >= 2 else None
+
+
+def _above(one: Series, floor: float) -> list[Series]:
+    """Cut a line where it first falls below `floor`; what leads down to there is drawn and not read out."""
+    kept = list(takewhile(lambda p: not p[1] < floor, one.points))
+    if not kept or len(kept) == len(one.points):
+        return [replace(one, points=kept)]
+    (x, y), (then, below) = kept[-1], one.points[len(kept)]
+    way_down = [(x, y), (x + (then - x) * (y - floor) / (y - below), floor)]
+    return [replace(one, points=way_down, label="", short=""), replace(one, points=kept)]
 
 
 def _latency_chart(found: Trim, size: int) -> Picture | None:

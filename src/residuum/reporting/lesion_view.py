@@ -96,13 +96,13 @@ def _table_row(number: int, row: LesionRow, found: Lesion) -> TableRow:
 
 
 def _verdict(found: Lesion) -> str:
-    """Say in one sentence what one block costs: in the middle, the most, the least."""
-    measured = [(value, row) for row in found.blocks if (value := found.lost(row)) is not None]
+    """Say in one sentence what one block that can go costs: in the middle, the most, the least."""
+    measured = [(value, row) for row in found.blocks if row.removable and (value := found.lost(row)) is not None]
     if not measured:
-        return "No block was left out: there is nothing to compare."
+        return "No block can be taken out: there is nothing to compare."
     values = [value for value, _ in measured]
     return (
-        f"Without any one of {counted(len(values), 'block')}, {isolated(found.model.name)} loses "
+        f"Without any one of {counted(len(values), 'block')} that can be taken out, {isolated(found.model.name)} loses "
         f"{points(median(values))} points of accuracy in the median on {pictures(found)}: most without "
         f"{_those(measured, max(values))}, least without {_those(measured, min(values))}."
     )
@@ -113,8 +113,7 @@ def _those(measured: Sequence[tuple[float, LesionRow]], value: float) -> str:
     rows = [row for lost, row in measured if points(lost) == points(value)]
     if len(rows) > 1:
         return f"any of {counted(len(rows), 'block')} ({points(value)} each)"
-    why = ", which changes the shape" if rows[0].changes_shape else ""
-    return f"{isolated(rows[0].name)} ({points(value)}){why}"
+    return f"{isolated(rows[0].name)} ({points(value)})"
 
 
 def _kinds(found: Lesion) -> list[tuple[int, str]]:

@@ -32,32 +32,10 @@ def thin(line: Points, most: int) -> Points:
     return [line[at] for at in sorted(kept)]
 
 
-def to_mark(line: Points, about: int = 7, most: int = 12) -> Points:
-    """Return the points that get a marker: some spread evenly, and where the line turns by a fifth of its range.
-
-    Of up to `most` points all do. Where it turns more than `most` times, only its highest and lowest point.
-    """
+def to_mark(line: Points, most: int = 30) -> Points:
+    """Return the points that get a marker: all where they are no more than `most`, else every second, third or so."""
     finite = [one for one in line if not math.isnan(one[1])]
-    if len(finite) <= most:
-        return finite
-    ys = [y for _, y in finite]
-    ends = {ys.index(min(ys)), ys.index(max(ys))}
-    turns = _turns(ys, (max(ys) - min(ys)) / 5)
-    even = {round(i * (len(ys) - 1) / (about - 1)) for i in range(about)}
-    return [finite[at] for at in sorted(even | ends | (turns if len(turns) <= most else set()))]
-
-
-def _turns(ys: list[float], least: float) -> set[int]:
-    """Return where a line, having gone up or down, goes back by more than `least`."""
-    found, way, high, low = set[int](), 0, 0, 0
-    for at, y in enumerate(ys):
-        high = at if way >= 0 and y > ys[high] else high
-        low = at if way <= 0 and y < ys[low] else low
-        if way >= 0 and ys[high] - y > least:
-            found, way, low = found | {high}, -1, at
-        elif way <= 0 and y - ys[low] > least:
-            found, way, high = found | {low}, 1, at
-    return found
+    return finite[:: math.ceil(len(finite) / most) or 1]
 
 
 def last(line: Points) -> tuple[float, float] | None:

@@ -32,7 +32,7 @@ def picture(chart: Chart, beside: Sequence[Chart] = (), each: str = "seed") -> P
     A faint line is that of `each`.
     """
     if isinstance(chart, Lines):
-        return _lines(chart, each, _shared([chart, *(one for one in beside if isinstance(one, Lines))]))
+        return _lines(chart, each, [chart, *(one for one in beside if isinstance(one, Lines) and _alike(one, chart))])
     if isinstance(chart, Map):
         drawn = draw_field(chart, [one for one in beside if isinstance(one, Map)])
         return Picture(chart.title, drawn, note=chart.reading and f"Colour: {chart.reading}.")
@@ -44,12 +44,23 @@ def picture(chart: Chart, beside: Sequence[Chart] = (), each: str = "seed") -> P
 # --- lines --------------------------------------------------------------------------------------
 
 
-def _lines(chart: Lines, each: str, also: Sequence[float]) -> Picture:
+def _alike(one: Lines, other: Lines) -> bool:
+    """Say whether two charts show the same quantity along the same axis."""
+    axes = ((chart.x, chart.y, chart.log_x, chart.log_y, chart.percent) for chart in (one, other))
+    return next(axes) == next(axes)
+
+
+def _fit_ends(chart: Lines) -> bool:
+    return len(chart.lines) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in chart.lines)
+
+
+def _lines(chart: Lines, each: str, alike: Sequence[Lines]) -> Picture:
+    """Draw one of charts that are `alike`, of which each or none has names at its lines' ends."""
     drawn = tuple(
         Line(one.label, _placeable(one.points, chart), tuple(_placeable(s, chart) for s in one.seeds))
         for one in chart.lines
     )
-    are_named = 1 < len(drawn) <= MOST_ENDS and all(text_width(one.label) <= END_LETTERS for one in drawn)
+    are_named = len(drawn) > 1 and all(map(_fit_ends, alike))
     seeds = [Series("", list(seed), i, faint=True) for i, one in enumerate(drawn) for seed in one.seeds]
     means = [_mean(one, i, are_named) for i, one in enumerate(drawn)]
     notes = [f"Strong lines are means, faint ones single {each}s."] if any(len(one.points) > 1 for one in seeds) else []
@@ -63,7 +74,7 @@ def _lines(chart: Lines, each: str, also: Sequence[float]) -> Picture:
     legend = [Series(one.label, [], i) for i, one in enumerate(chart.lines) if len(chart.lines) > 1]
     if (chart.log_y or chart.log_x) and drawn != chart.lines:
         notes.append("Values of 0 or below have no place on a logarithmic axis.")
-    drawn_lines = curves(series, _y_axis(chart, series, also), x=_x_axis(chart, series))
+    drawn_lines = curves(series, _y_axis(chart, series, _shared(alike)), x=_x_axis(chart, series))
     return Picture(chart.title, drawn_lines, legend, " ".join(notes))
 
 
@@ -92,17 +103,11 @@ def _placeable(points: Points, chart: Lines) -> Points:
     return tuple((x, math.nan if math.isnan(y) or y <= 0 else y) for x, y in points)
 
 
-def _shared(charts: Sequence[Lines]) -> tuple[float, ...]:
-    """Return the ends of the first chart's y axis and of those that show the same quantity along the same axis.
-
-    None, where a chart would then keep less than a third of its height.
-    """
-    first, *others = charts
-    axes = (first.x, first.y, first.log_x, first.log_y, first.percent)
-    alike = [one for one in others if axes == (one.x, one.y, one.log_x, one.log_y, one.percent)]
-    spans = [(min(ys), max(ys)) for one in (first, *alike) if (ys := _all_y(one))]
+def _shared(alike: Sequence[Lines]) -> tuple[float, ...]:
+    """Return the ends of all charts' y axes; none, where one would then keep less than a third of its height."""
+    spans = [(min(ys), max(ys)) for one in alike if (ys := _all_y(one))]
     ends = tuple(end for span in spans for end in span)
-    height = math.log10 if first.log_y else float
+    height = math.log10 if alike[0].log_y else float
     widths = [height(high) - height(low) for low, high in spans]
     fits = len(spans) > 1 and 3 * min(widths) >= height(max(ends)) - height(min(ends))
     return ends if fits else ()

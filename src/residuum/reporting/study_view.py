@@ -88,7 +88,7 @@ def counts(rows: Sequence[IndexRow]) -> list[tuple[str, int]]:
 
 def _beside(study: StudyRecord) -> str:
     """Say "at scale quick, 3 seeds", what was examined and how long it took."""
-    parts = [f"at scale {study.scale}"]
+    parts = [] if study.examined else [f"at scale {study.scale}"]
     on = f" on {study.pictures}" if study.pictures else ""
     parts += [f"one net{on}" if study.examined else counted(len(study.seeds), "seed")]
     if study.runs:

@@ -80,7 +80,7 @@ def measure(setup: Setup) -> Findings:
             f"top-5 error, ten crops: {q['resnet152-error']} and {q['vgg16-error']}.",
             f"每张图片的乘加次数：ResNet-152 为 {q['resnet152-multiply-adds']}，VGG-16 为 "
             f"{q['vgg16-multiply-adds']}；ResNet-34 仅为 VGG-19 的 {q['resnet34-of-vgg19'].mean:.1%}。"
-            f"已发表的 top-5 错误率（十裁剪）：{q['resnet152-error']} 对 {q['vgg16-error']}。",
+            f"已发表的 top-5 误差（十裁剪）：{q['resnet152-error']} 对 {q['vgg16-error']}。",
         ),
         _charts(q, side, batch),
         tables=(_one_row_a_net(q, costs),),

@@ -68,8 +68,8 @@ def measure(setup: Setup) -> Findings:
         Words(
             f"One net errs on {q['ensemble-1']}, six together on {q['ensemble-6']}: {gain} points. Crops change the "
             f"single net's error by {crops} points, three scales by {sized}.",
-            f"单个网络的错误率为 {q['ensemble-1']}，六个网络平均后为 {q['ensemble-6']}（{gain} 个百分点）；"
-            f"多裁剪使单个网络的错误率变化 {crops} 个百分点，三种尺度平均变化 {sized} 个百分点。",
+            f"单个网络的误差为 {q['ensemble-1']}，六个网络平均后为 {q['ensemble-6']}（{gain} 个百分点）；"
+            f"多裁剪使单个网络的误差变化 {crops} 个百分点，三种尺度平均变化 {sized} 个百分点。",
         ),
         _charts(q),
         tables=(_protocols(q),),

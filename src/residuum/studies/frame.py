@@ -79,6 +79,8 @@ class Texts(Record, frozen=True):
     """Paper, section, figure."""
     examines: bool = False
     """Whether it can examine a given model."""
+    keeps_runs: bool = True
+    """Whether nets that it trains are runs, which studies share."""
 
 
 @dataclass(frozen=True)

@@ -250,18 +250,19 @@ def _of_model(setup: Setup, model: str) -> Findings:
     }
     if changing:
         q["model-changing"] = quantity(f"{rise}, of those that change it", changing, "points", of="block")
-    most, least = max(rises, key=rises.__getitem__), min(rises, key=rises.__getitem__)
-    error, median = q["model-intact"], _signed(statistics.median(rises.values()))
+    most, least = max(one.free, key=rises.__getitem__), min(one.free, key=rises.__getitem__)
+    error, median = q["model-intact"], _signed(one.median_rise)
     ends = [f"{_signed(rises[name])} ({name})" for name in (most, least)]
     interval = interval_of(one.intact, seen.images)
     return Findings(
         q,
         Words(
             f"Whole, its error on {seen.pictures} is {error} (95 % interval {interval}). Deleting one of its "
-            f"{len(rises)} blocks changes that by {median} points in the median, by {ends[0]} at most and by "
-            f"{ends[1]} at least.",
+            f"{len(one.free)} blocks that keep the shape changes that by {median} points in the median, by "
+            f"{ends[0]} at most and by {ends[1]} at least.",
             f"在 {seen.images} 张图片上，完整网络的误差为 {error}（95 % 区间 {interval}）。"
-            f"删去 {len(rises)} 个块中的一个，误差变化的中位数为 {median} 个百分点，最大 {ends[0]}，最小 {ends[1]}。",
+            f"删去 {len(one.free)} 个保持形状的块中的一个，误差变化的中位数为 {median} 个百分点，"
+            f"最大 {ends[0]}，最小 {ends[1]}。",
         ),
         _charts(found),
         (_taus(found),),

@@ -80,6 +80,9 @@ def chosen(settings: StudySettings) -> list[str]:
 
 def _run(study: Study, setup: Setup) -> Path:
     say(f"\n{study.name}: {study.texts.question.en}")
+    if setup.where.dry_run and (setup.model or not study.texts.keeps_runs):
+        say("to be trained: no runs")
+        raise Planned("nothing was trained (--dry-run)", 0)
     used, waits = list[runs.RunRecord](), list[float]()
 
     def watch(records: Sequence[runs.RunRecord], waited: float) -> None:

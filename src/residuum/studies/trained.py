@@ -14,7 +14,8 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from residuum import runs
-from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
+from residuum.console import say
+from residuum.dispatch.job import Planned, is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
 from residuum.models.named import NAMED_NETS
 from residuum.records.study import Points
@@ -57,13 +58,16 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
 
     Raises:
         UserError: a setting or the data are wrong, or training failed.
-        Stopped: a signal came; every run was saved and goes on next time.
+        Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
     folders = [run_folder(setup.folder, settings) for settings in wanted]
     missing = {folder: settings for folder, settings in zip(folders, wanted, strict=True) if not is_finished(folder)}
     started = time.monotonic()
     if missing:
         _train(setup, missing)
+    elif setup.where.dry_run:
+        say(f"there already: {len(folders)} nets")
+        raise Planned("nothing was trained (--dry-run)", 0)
     waited = time.monotonic() - started
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
