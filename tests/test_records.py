@@ -111,7 +111,7 @@ def test_figures_that_cannot_be_kept_are_given_all_the_same(
         (["finished"], "Of 360 pictures it never saw, it names 57.2 % correctly"),
         (["interrupted"], "There are no final figures"),
         (["finished", "interrupted"], "Only A (finished) has final figures"),
-        (["lesion"], "Without any one of 6 blocks"),
+        (["lesion"], "Without any one of 4 blocks that can be taken out"),
         (["trim"], "With 2 blocks of 6 taken out"),
     ],
 )

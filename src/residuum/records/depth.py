@@ -24,7 +24,7 @@ class MeasuredNet(Record, frozen=True, kw_only=True):
     multiply_adds: Count
 
 
-class MeasuredData(Record, frozen=True, kw_only=True):
+class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The pictures it was measured on; what a field means is said in records/run.py."""
 
     name: str
