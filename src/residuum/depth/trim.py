@@ -22,7 +22,7 @@ from residuum.depth.measure import recalibrated, score
 from residuum.depth.remove import most_removable, spec_without
 from residuum.depth.repair import UNREPAIRED, repair
 from residuum.depth.search import accuracies, least_harmful_first, random_order
-from residuum.evaluation.evaluate import judged, probabilities, scores
+from residuum.evaluation.evaluate import judged, probabilities, scores, to_judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load_for, save_classifier
 from residuum.models.count import cost
@@ -115,9 +115,10 @@ def trim(settings: TrimSettings) -> Path:
 
 def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     searching = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    compute = exactly(searching) if settings.precision == "auto" else searching
     columns = ColumnNames(settings.image_column, settings.label_column)
-    opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="trim {} DATA"))
+    opened = with_validation(
+        open_with_data(classifier, to_judge(settings), settings.data, columns, call="trim {} DATA")
+    )
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-trim", opened.data.source)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)

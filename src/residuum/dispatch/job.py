@@ -46,6 +46,9 @@ class Ended:
 class Planned(Stopped):
     """Nothing was trained, as --dry-run asks: what would be was said."""
 
+    def __init__(self) -> None:
+        super().__init__("nothing was trained (--dry-run)", 0)
+
 
 @cache
 def open_pictures_of(source: str, columns: ColumnNames = USUAL_COLUMNS) -> ImageData:

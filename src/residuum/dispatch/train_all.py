@@ -41,7 +41,7 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
         say("\n".join([f"to be trained: {len(jobs)} nets", *(f"  {folder.name}" for folder in jobs)]))
         if where.on == "slurm":
             say(shown(*next(iter(placed.items())), where))
-        raise Planned("nothing was trained (--dry-run)", 0)
+        raise Planned
     say(f"training {len(jobs)} nets, " + (f"{most} at a time" if here else f"on {where.on}"))
     began = time.monotonic()
     with stop_requests() as asked_to_stop, closing(_begun(placed, where, most, asked_to_stop)) as ending:

@@ -82,7 +82,7 @@ def _run(study: Study, setup: Setup) -> Path:
     say(f"\n{study.name}: {study.texts.question.en}")
     if setup.where.dry_run and (setup.model or not study.texts.keeps_runs):
         say("to be trained: no runs")
-        raise Planned("nothing was trained (--dry-run)", 0)
+        raise Planned
     used, waits = list[runs.RunRecord](), list[float]()
 
     def watch(records: Sequence[runs.RunRecord], waited: float) -> None:
@@ -107,11 +107,8 @@ def record(
 
     `seconds` is what measuring took, besides training.
     """
-    from residuum.studies.trained import (
-        common,
-        in_small,
-        trained_on,
-    )  # with torch, which the list of studies need not wait for
+    # with torch, which the list of studies need not wait for
+    from residuum.studies.trained import common, in_small, trained_on
 
     return StudyRecord(
         kind="study",

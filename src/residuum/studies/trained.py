@@ -67,7 +67,7 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
         _train(setup, missing)
     elif setup.where.dry_run:
         say(f"there already: {len(folders)} nets")
-        raise Planned("nothing was trained (--dry-run)", 0)
+        raise Planned
     waited = time.monotonic() - started
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
