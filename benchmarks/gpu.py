@@ -71,6 +71,7 @@ def one_part(name: str, data: str, seconds: float, options: argparse.Namespace) 
     """Run a part in a process of its own, and end it when its time is over; return how it ended."""
     words = [str(ROOT / "benchmarks" / "gpu_parts.py"), name, data, "--seconds", f"{seconds - 5:.0f}"]
     words += ["--results", str(options.results), *(["--small"] if options.small else [])]
+    words += ["--nets", *options.nets] if options.nets else []
     if name == "tests":
         words = ["-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", str(ROOT / "tests" / "test_gpu.py")]
     paths = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--split", type=Path, metavar="PARTS")
     parser.add_argument("--only", choices=SECONDS, nargs="+", default=list(SECONDS))
     parser.add_argument("--minutes", type=float, default=7.8)
+    parser.add_argument("--nets", nargs="+", default=[], help="time these nets alone, and no seeds side by side")
     parser.add_argument("--results", type=Path, default=ROOT / "results")
     parser.add_argument("--small", action="store_true")
     options = parser.parse_args()

@@ -124,8 +124,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--results", type=Path, required=True)
     parser.add_argument("--small", action="store_true")
+    parser.add_argument("--nets", nargs="+", default=[])
     options = parser.parse_args()
     form = SMALL if options.small else LARGE
+    if options.nets:
+        form = form._replace(nets=tuple(net for net in form.nets if net.name in options.nets), seeds_beside=())
     part = Part(options.data, form, time.monotonic() + options.seconds, options.results)
     {"speed": speed, "fast": fast, "paper": paper}[options.part](part)
 
