@@ -2,11 +2,12 @@
 
 speed: see gpu_speed.py. fast: recipe fast, from the whitening of its stem to the last step, and judged with six views;
 a run before the first is not counted. paper: the paper's 64,000 iterations, as many nets side by side as should be done
-in time.
+in time; runs that the file already has stay and are not repeated.
 """
 
 import argparse
 import dataclasses
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -71,11 +72,11 @@ def accuracy(job: Job, loaders: Loaders) -> float:
 
 
 def paper(part: Part) -> None:
-    done: list[dict[str, Any]] = []
-    left_out: list[str] = []
+    done, left_out = paper_done(part), list[str]()
     loaders = open_loaders(resolve(part.settings(model="resnet20", recipe="he2015_cifar")))
+    there = {(run["model"], run["seed"]) for run in done}
     for group in part.form.paper_runs:
-        kept, started = list(group), time.monotonic()
+        kept, started = [one for one in group if one not in there], time.monotonic()
         while kept:
             jobs = [paper_job(part, loaders, model, seed) for model, seed in kept]
             stop = jobs[0].recipe.iterations
@@ -95,8 +96,18 @@ def paper(part: Part) -> None:
             seconds = round(time.monotonic() - started, 1)
             for (model, seed), job in zip(kept, jobs, strict=True):
                 found = paper_result(model, seed, job, loaders)
-                done.append({**found, "side_by_side": len(kept), "seconds_together": seconds})
+                done.append({**found, "side_by_side": len(kept), "seconds_together": seconds, **part.where_and_when()})
         part.write("paper", left_out=left_out, runs=done)
+
+
+def paper_done(part: Part) -> list[dict[str, Any]]:
+    """Return the runs of the same form that the file has; older ones learn where and when from the whole file."""
+    file = part.results / "gpu-paper.json"
+    before = json.loads(file.read_text()) if file.exists() else None
+    if before is None or before["small"] != (part.form is SMALL):
+        return []
+    where = {"device": before["device"]["name"], "date": before["environment"]["date"]}
+    return [{**where, **run} for run in before["runs"]]
 
 
 def paper_job(part: Part, loaders: Loaders, model: str, seed: int) -> Job:
@@ -127,8 +138,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=[])
     options = parser.parse_args()
     form = SMALL if options.small else LARGE
-    if options.nets:
-        form = form._replace(nets=tuple(net for net in form.nets if net.name in options.nets), seeds_beside=())
+    form = form.of(options.nets) if options.nets else form
     part = Part(options.data, form, time.monotonic() + options.seconds, options.results)
     {"speed": speed, "fast": fast, "paper": paper}[options.part](part)
 

@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -53,6 +53,13 @@ class Form(NamedTuple):
     fast_seeds: tuple[int, ...]
     paper: dict[str, Any]
     paper_runs: tuple[tuple[tuple[str, int], ...], ...]
+    """(model, seed) that are trained side by side, in groups one after another."""
+
+    def of(self, names: Collection[str]) -> Self:
+        """Return the form with these nets alone, and no seeds of another side by side."""
+        groups = (tuple(run for run in group if run[0] in names) for group in self.paper_runs)
+        nets = tuple(net for net in self.nets if net.name in names)
+        return self._replace(nets=nets, seeds_beside=(), paper_runs=tuple(filter(None, groups)))
 
 
 LARGE = Form(
@@ -66,8 +73,10 @@ LARGE = Form(
     fast_seeds=(0, 1, 2, 3, 4, 5),
     paper={},
     paper_runs=(
-        tuple((model, seed) for seed in (1, 2, 3) for model in ("resnet20", "plain20")),
+        tuple((model, seed) for seed in (1, 2) for model in ("resnet20", "plain20")),
         (("resnet56", 1), ("plain56", 1)),
+        (("resnet56", 2), ("plain56", 2)),
+        (("resnet20", 3), ("plain20", 3)),
     ),
 )
 SMALL = Form(
@@ -98,17 +107,25 @@ class Part:
 
     def write(self, name: str, **found: Any) -> None:
         """Write results/gpu-NAME.json, and say so."""
-        device = {"name": "processor", "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        device = {"name": device_name(), "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
         if IS_GPU:
-            device |= {"name": torch.cuda.get_device_name(), "memory": torch.cuda.get_device_properties(0).total_memory}
+            device |= {"memory": torch.cuda.get_device_properties(0).total_memory}
         about = {"command": "python benchmarks/gpu.py CIFAR10", "small": self.form is SMALL, "device": device}
         environment = to_json(machine.environment())
         write_json(self.results / f"gpu-{name}.json", {**about, "environment": environment, **found})
         print(f"written: gpu-{name}.json", flush=True)
 
+    def where_and_when(self) -> dict[str, Any]:
+        """Return what a run says of itself where a file holds those of several sessions."""
+        return {"device": device_name(), "date": machine.environment().date}
+
     def settings(self, **changes: Any) -> TrainSettings:
         """Return settings that keep no pictures aside."""
         return TrainSettings(self.data, validation=0.0, workers=self.form.workers, threads=self.form.threads, **changes)
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if IS_GPU else "processor"
 
 
 def synchronised() -> float:

@@ -164,8 +164,10 @@ def _on_a_gpu(words: dict[str, Any]) -> list[str]:
     published = {"published": fast["published"]["seconds"], "device": fast["published"]["device"]}
     said = {"right": right, "least": _percent(min(rights)), "n": len(rights), "seconds": fast["summary"]["seconds"]}
     lines += [words["gpu_fast"].format(**said, **published), ""]
-    models = dict.fromkeys(run["model"] for run in paper["runs"])
-    return lines + _table(words["gpu_paper"], [_paper_row(name, paper["runs"]) for name in models])
+    runs = [{"device": paper["device"]["name"], **run} for run in paper["runs"]]
+    alike = dict.fromkeys((run["model"], run["device"]) for run in runs)
+    rows = [_paper_row(*one, runs, speed[0]["device"]["name"]) for one in alike]
+    return lines + _table(words["gpu_paper"], rows)
 
 
 def _gpu_row(result: dict[str, Any]) -> str:
@@ -175,11 +177,13 @@ def _gpu_row(result: dict[str, Any]) -> str:
     return _row("gpu.py", what, speed, _ratio(ratios["usual"]), _ratio(ratios["library"]), str(ours["n"]))
 
 
-def _paper_row(model: str, runs: list[dict[str, Any]]) -> str:
-    errors = [run["test_error"] for run in runs if run["model"] == model]
-    papers = next(run["papers_test_error"] for run in runs if run["model"] == model)
+def _paper_row(model: str, device: str, runs: list[dict[str, Any]], usual: str) -> str:
+    """Return the row of one model on one device, which is named where it is not the `usual` one."""
+    own = [run for run in runs if (run["model"], run["device"]) == (model, device)]
+    errors, papers = [run["test_error"] for run in own], own[0]["papers_test_error"]
     error = f"{_percent(statistics.fmean(errors))} % ({_percent(min(errors))}–{_percent(max(errors))})"
-    return _row("gpu.py", model, error, f"{_percent(papers)} %" if papers else "–", str(len(errors)))
+    name = model if device == usual else f"{model}, {device}"
+    return _row("gpu.py", name, error, f"{_percent(papers)} %" if papers else "–", str(len(errors)))
 
 
 def _parity_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:

@@ -475,3 +475,5 @@ def test_the_benchmark_runs_in_its_small_form(tmp_path: Path) -> None:
     assert all(content["small"] for content in written.values())
     assert [run["model"] for run in written["gpu-paper.json"]["runs"]] == ["resnet20", "plain20"]
     assert set(written["gpu-speed-resnet50.json"]["ratio_of_ours"]) >= {"ours, not recorded", "usual", "library"}
+    subprocess.run([*words, "--only", "paper"], check=True)
+    assert read_json(tmp_path / "gpu-paper.json")["runs"] == written["gpu-paper.json"]["runs"]  # none is trained again
