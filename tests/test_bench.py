@@ -199,7 +199,7 @@ def test_what_was_chosen_is_forgotten(
     residuum.bench(model, forget=True)
     with pytest.raises(UserError, match="to forget"):
         residuum.bench(model, forget=True)
-    with pytest.raises(UserError, match="--data cannot be heeded"):
+    with pytest.raises(UserError, match="data cannot be heeded"):
         residuum.bench(model, forget=True, data=pictures)
 
 

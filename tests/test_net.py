@@ -71,11 +71,11 @@ def test_a_seed_repeats_the_weights() -> None:
         (lambda: residuum.net("resnet55"), "did you mean resnet56 or resnet50"),
         (residuum.net, "'model'"),
         (lambda: residuum.net("resnet50", strid_in="1x1"), "did you mean stride_in"),
-        (lambda: residuum.net("resnet50", stride_in="5x5"), "--stride-in cannot be '5x5'"),
+        (lambda: residuum.net("resnet50", stride_in="5x5"), "stride_in cannot be '5x5'"),
         (lambda: residuum.net("resnet18", stride_in="1x1"), "resnet18: a basic block cannot stride in a 1×1"),
-        (lambda: residuum.net("plain34", shortcut="B"), "use --model resnet34"),
-        (lambda: residuum.net("resnet50", classes="10"), "--classes cannot be '10'"),  # type: ignore[arg-type]
-        (lambda: residuum.net("resnet50", classes=-1), "--classes -1 is out of range"),
+        (lambda: residuum.net("plain34", shortcut="B"), "use model resnet34"),
+        (lambda: residuum.net("resnet50", classes="10"), "classes cannot be '10'"),  # type: ignore[arg-type]
+        (lambda: residuum.net("resnet50", classes=-1), "classes -1 is out of range"),
     ],
 )
 def test_a_net_that_cannot_be_is_one_error_that_says_what(call: Callable[[], Any], said: str) -> None:
@@ -148,7 +148,7 @@ def test_tensors_that_are_no_net_are_refused() -> None:
         residuum.net_of(state)
     with pytest.raises(residuum.UserError, match="holds no weights by name"):
         residuum.net_of({"mean": torch.zeros(3)})
-    with pytest.raises(residuum.UserError, match="--zero-channels both says nothing"):
+    with pytest.raises(residuum.UserError, match="zero_channels both says nothing"):
         residuum.net_of(small().state_dict(), zero_channels="both")
-    with pytest.raises(residuum.UserError, match="--stride-in cannot be"):
+    with pytest.raises(residuum.UserError, match="stride_in cannot be"):
         residuum.net_of(small().state_dict(), stride_in="5x5")  # type: ignore[arg-type]

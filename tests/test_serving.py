@@ -234,6 +234,7 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
     "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
     "too deep": (422, "/v1/blocks?depth=999", png(encoded(16, "PNG"))),
+    "a mistyped name": (422, "/v1/predict?tops=3", png(encoded(16, "PNG"))),
     "an unknown map": (422, "/v1/explain?method=none", png(b"x")),
     "an unknown path": (404, "/v1/nothing", {}),
 }

@@ -43,7 +43,7 @@ from residuum.settings import (
     StudySettings,
     TrainSettings,
 )
-from residuum.verb import Verb, refuse_swapped, stopped_by_signals
+from residuum.verb import Verb, for_people, refuse_swapped, stopped_by_signals
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "residuum"
@@ -144,25 +144,39 @@ def test_functions_written_out_have_the_settings_of_their_verb(
     ("call", "said"),
     [
         (lambda: residuum.train(epohcs=5), "did you mean epochs"),
-        (lambda: residuum.train("digits", epochs="five"), "--epochs cannot be 'five'"),
-        (lambda: residuum.train("digits", epochs=True), "--epochs cannot be True"),
+        (lambda: residuum.train("digits", epochs="five"), "epochs cannot be 'five'"),
+        (lambda: residuum.train("digits", epochs=True), "epochs cannot be True"),
         (lambda: residuum.train("digits", recipe="quik"), "did you mean quick"),
         (lambda: residuum.train("digits", "resnet20"), "too many positional"),
-        (lambda: residuum.train("digits", lr=float("nan")), "--lr nan is out of range"),
+        (lambda: residuum.train("digits", lr=float("nan")), "lr nan is out of range"),
         (lambda: residuum.predict("run", "x.png", topp=3), "did you mean top"),
         (residuum.predict, "'run'"),
         (residuum.load, "'path'"),
         (residuum.report, "which run"),
         (residuum.grow, "which model"),
-        (lambda: residuum.check(data=3), "--data cannot be 3"),
-        (lambda: residuum.import_weights("x", mean=(1, 2)), "--mean"),
-        (lambda: residuum.import_weights("x", mean=(0, 0, 2)), "--mean 2 is out of range"),
+        (lambda: residuum.check(data=3), "data cannot be 3"),
+        (lambda: residuum.import_weights("x", mean=(1, 2)), "mean"),
+        (lambda: residuum.import_weights("x", mean=(0, 0, 2)), "mean 2 is out of range"),
     ],
 )
 def test_what_python_is_told_wrong_is_one_error_that_says_what(call: Callable[[], Any], said: str) -> None:
     with pytest.raises(UserError) as error:
         call()
     assert said in str(error.value)
+
+
+def test_python_is_told_of_settings_by_their_own_names() -> None:
+    @for_people
+    def judged(stride_in: str = "3x3", balance: bool = True) -> None:
+        raise UserError(
+            "--stride-in or --no-balance", "not --strides", "--stride-in 1x1, or residuum train --stride-in 1x1"
+        )
+
+    with pytest.raises(UserError) as error:
+        judged()
+    said = "stride_in or balance=False", "not --strides", "stride_in 1x1, or residuum train --stride-in 1x1"
+    assert (error.value.what, error.value.why, error.value.mend) == said
+    assert str(error.value).startswith(error.value.args[0])
 
 
 @pytest.mark.parametrize("becomes", [KeyboardInterrupt, ImportError, None])

@@ -1,7 +1,8 @@
 """The one error a user sees: what happened, why, and how to mend it."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 
 MOST_LISTED = 40
 """Names to choose from, where none is near what was given; of more, a message would be a wall."""
@@ -31,6 +32,26 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str, str]]:
         """Survive the trip out of a worker process with all three parts."""
         return type(self), (self.what, self.why, self.mend)
+
+
+FLAG = re.compile(r"(?<![\w-])--(no-)?([a-z][a-z0-9-]*)")
+COMMAND = re.compile(r"\bresiduum [a-z]")
+
+
+def in_python(error: UserError, settings: Collection[str]) -> None:
+    """Let the message name settings as Python does: `shortcut` for --shortcut, `balance=False` for --no-balance.
+
+    What stands behind a command, up to the text's end, belongs to it and stays as it is.
+    """
+
+    def named(flag: re.Match[str]) -> str:
+        name = flag[2].replace("-", "_")
+        if name not in settings or COMMAND.search(flag.string, 0, flag.start()):
+            return flag[0]
+        return f"{name}=False" if flag[1] else name
+
+    error.what, error.why, error.mend = (FLAG.sub(named, text) for text in (error.what, error.why, error.mend))
+    error.args = (error.what,)
 
 
 class PartlyDone(UserError):  # noqa: N818 - the rest is done

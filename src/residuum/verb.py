@@ -12,7 +12,7 @@ from functools import update_wrapper
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
-from residuum.errors import Stopped, UserError, nearest
+from residuum.errors import Stopped, UserError, in_python, nearest
 from residuum.plain_data import by_place, command_line
 from residuum.version import installing
 
@@ -50,7 +50,7 @@ class Verb(Generic[P, S, R]):
 
 
 def for_people(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a wrong name or number of arguments a UserError, which says what was meant; and let one stand alone."""
+    """Make a wrong name or number of arguments a UserError; let each stand alone, and name settings as Python does."""
     signature = inspect.signature(function)
 
     def call(*given: P.args, **named: P.kwargs) -> R:
@@ -66,6 +66,7 @@ def for_people(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*given, **named)
         except UserError as error:
+            in_python(error, signature.parameters)
             raise error from None  # it says why: what it was made of would show its words twice
 
     return update_wrapper(call, function)

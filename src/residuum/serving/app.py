@@ -26,7 +26,7 @@ from residuum.serving import replies
 from residuum.serving.desk import Work
 from residuum.serving.front import Front
 from residuum.serving.incoming import MEGABYTE, broken, read_picture_of
-from residuum.serving.openapi import openapi
+from residuum.serving.openapi import openapi, queries
 from residuum.serving.refusals import Refusal, refusal_as_json, refused
 from residuum.serving.replies import Milliseconds, Said, as_json
 from residuum.serving.served import HEAT_MAPS, Served
@@ -39,9 +39,9 @@ def app(service: Service) -> Starlette:
     """Return the app: the API under /v1, what watches over the server, and the page."""
     routes = [
         Route("/", _page),
-        Route("/v1/predict", _predict, methods=["POST"]),
-        Route("/v1/explain", _explain, methods=["POST"]),
-        Route("/v1/blocks", _blocks, methods=["POST"]),
+        _of_pictures("/v1/predict", _predict),
+        _of_pictures("/v1/explain", _explain),
+        _of_pictures("/v1/blocks", _blocks),
         Route("/v1/models", _models),
         Route("/v1/models/{name}/examples/{number:int}", _example),
         Route("/healthz", _healthy),
@@ -70,6 +70,20 @@ async def _lifespan(service: Service, _: Starlette) -> AsyncIterator[None]:
 
 
 # --- a picture answered -------------------------------------------------------------------------
+
+
+def _of_pictures(path: str, answer: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return the route, which refuses what it is not asked by: a mistyped name would change nothing, and nobody see."""
+    known = queries(path)
+
+    async def asked(request: Request) -> Response:
+        for name in request.query_params:
+            if name not in known:
+                why = f"{path} is asked with {', '.join(known)}"
+                raise Refusal(422, f"there is nothing to ask called {name[:40]!r}", why, nearest(name[:40], known))
+        return await answer(request)
+
+    return Route(path, asked, methods=["POST"])
 
 
 class Taken(NamedTuple):

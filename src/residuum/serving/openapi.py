@@ -71,6 +71,12 @@ def openapi(*, has_token: bool) -> dict[str, Any]:
     }
 
 
+def queries(path: str) -> tuple[str, ...]:
+    """Return the names with which a route that takes a picture may be asked."""
+    parameters = openapi(has_token=False)["paths"][path]["post"]["parameters"]
+    return tuple(one["name"] for one in parameters)
+
+
 def _route(summary: str, content: dict[str, Any], refusals: tuple[str, ...]) -> dict[str, Any]:
     responses = {"200": {"description": summary, "content": content}}
     for status in refusals:
