@@ -150,6 +150,8 @@ def test_help_is_instant_and_does_not_import_torch() -> None:
         (["import", "x", "--std", "1", "1", "1", "--mean", "0.4", "0.5", "0.4", "0.1"], "--mean takes fewer numbers"),
         (["import", "x.pth", "--mean=0.4,0.5,0.4,0.1"], "0.1 is one word too many"),
         (["lesion", "run", "data", "more"], "more is one word too many"),
+        (["bench", "--allow", "int8", "/"], "mend: write / before --allow"),
+        (["bench", "--allow", "int4"], "Choose from"),
         (["predict", "run", "-"], "standard input is not read"),
         (["import", "x.pth", "--mean", "0.4", "0.5", "b"], "--mean cannot be 'b'"),
     ],

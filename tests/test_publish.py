@@ -187,7 +187,7 @@ def test_what_is_published_comes_back_with_the_same_answers(hub, run, tmp_path, 
     assert torch.equal(mine(views), theirs(views))
     assert theirs.about.lineage == mine.about.lineage
     assert f'residuum.import_weights("hf:{NAME}")' in contents(hub)["README.md"].decode()
-    with pytest.raises(UserError, match="says itself what --image-size would tell"):
+    with pytest.raises(UserError, match="says itself what image_size would tell"):
         residuum.import_weights(f"hf:{NAME}", image_size=32)
 
 

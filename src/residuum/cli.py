@@ -213,6 +213,8 @@ def _in_our_words(error: Exception, tokens: Sequence[str]) -> Exception:
         return UserError(f"--config {error.token.source}: {name} is no setting", nearest(name, sorted(known)))
     if isinstance(error, UnknownOptionError) and error.token.value == "-":
         return UserError("- names no file here", "standard input is not read", "write it to a file, and name that")
+    if isinstance(error, CoercionError) and error.token is not None and _is_taken_along(error):
+        return _taken_along(error.token.keyword or "", error.token.value)
     if isinstance(error, CoercionError) and error.target_type is float and error.token is not None:
         return _no_number(error.token, "it is a number")
     if not isinstance(error, MissingArgumentError) or error.argument is None:
@@ -223,6 +225,17 @@ def _in_our_words(error: Exception, tokens: Sequence[str]) -> Exception:
     limits = (one for one in get_args(error.argument.field_info.annotation) if isinstance(one, Range))
     what = f"{name} takes {count} values, but was given {len(error.tokens_so_far)}"
     return UserError(what, "", next(limits, Range(0, 0)).mend)
+
+
+def _is_taken_along(error: CoercionError) -> bool:
+    """Say whether the word is a file or a folder behind a flag that takes all words up to the next one."""
+    takes_all = error.argument is not None and error.argument.token_count()[1]
+    return takes_all and error.token is not None and Path(error.token.value).exists()
+
+
+def _taken_along(name: str, word: str) -> UserError:
+    why = f"all words behind {name}, up to the next flag, are taken for its values"
+    return UserError(f"{name} cannot be {word!r}", why, f"write {word} before {name}")
 
 
 def _one_too_many(word: str, tokens: Sequence[str]) -> UserError:
