@@ -38,7 +38,8 @@ from residuum.settings import TrainSettings
 from residuum.training import loop
 from residuum.training.binding import bound, own_settings
 from residuum.training.optimizer import Optimizer, make_optimizer
-from residuum.training.resolve import Resolved, reopen, resolve
+from residuum.training.reopen import reopen
+from residuum.training.resolve import Resolved, resolve
 from residuum.training.run import train
 from residuum.training.signals import stop_requests
 from residuum.training.start import make_net

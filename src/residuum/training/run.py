@@ -35,9 +35,11 @@ from residuum.training.average import average_of
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
+from residuum.training.opened import BY_FOLDS
 from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
-from residuum.training.resolve import BY_FOLDS, Resolved, refuse_finished, reopen, resolve
+from residuum.training.reopen import refuse_finished, reopen
+from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
 from residuum.training.start import (
     Loaders,

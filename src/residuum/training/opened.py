@@ -1,0 +1,171 @@
+"""The first step of a training: its pictures and its weights are opened, and its recipe is chosen."""
+
+from dataclasses import dataclass, fields, replace
+
+from residuum.choices import RecipeName, Tune
+from residuum.console import say, show_progress
+from residuum.data.contract import ColumnNames, ImageData
+from residuum.data.look import is_looked_at, readable
+from residuum.data.open import open_data
+from residuum.errors import UserError
+from residuum.loading import Classifier, load
+from residuum.models.named import named
+from residuum.models.spec import NetSpec
+from residuum.plain_data import asked, explicit, flag
+from residuum.recipe import FEW
+from residuum.recipes.named import recipe_name
+from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
+from residuum.settings import TrainSettings
+from residuum.training.way import HARDLY, chosen_start, is_few_photographs, refuse_lone_pictures
+from residuum.weights.fetched import start_file
+
+_COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
+"""Settings of the course that training takes."""
+
+BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
+"""Recipes that judge training pictures by nets that have not seen them, and what they tune."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a training begins with."""
+
+    settings: TrainSettings
+    """As they were asked for, but for the weights that few photographs are given."""
+    data: ImageData
+    start: Classifier | None
+    """None for a new net."""
+    recipe: RecipeName
+
+    @property
+    def judges_by_folds(self) -> bool:
+        """Say whether each training picture is judged by a net that has not seen it."""
+        return self.recipe in BY_FOLDS
+
+
+def opened(settings: TrainSettings, *, looking: bool) -> Opened:
+    """Open pictures and weights and choose the recipe (UserError where they do not go together); see `resolve`."""
+    recipe, start = recipe_name(_asked_recipe(settings), settings.target), _weights(settings.start)
+    if settings.model is not None or start is not None:
+        net_asked_for(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
+    data = _pictures(settings, looking)
+    begun = Opened(settings, data, start, recipe)
+    if not asked_of_net(settings) and not settings.from_nothing and is_few_photographs(data):
+        begun = _given_weights(begun)
+    if begun.start is None:
+        _check_new(begun)
+    elif _is_few(begun.start, data):
+        begun = replace(begun, recipe=_for_few(begun.settings, begun.recipe, len(data.train)))
+    if begun.judges_by_folds:
+        refuse_lone_pictures(data)
+    return begun
+
+
+def _weights(start: object) -> Classifier | None:
+    """Open the model of this name or place, its last layer aside."""
+    return None if start is None else load(start_file(str(start)), backbone=True)
+
+
+def _pictures(settings: TrainSettings, looking: bool) -> ImageData:
+    """Open the pictures; without `looking` only those that were seen before are without such as cannot be read."""
+    unsaid = settings.data is None
+    if unsaid:
+        say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
+    columns, progress = ColumnNames(settings.image_column, settings.label_column), show_progress("fetching")
+    data = open_data(str(settings.data or "digits"), progress=progress, columns=columns, recorded=unsaid)
+    if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
+        return readable(data, skip_broken=settings.skip_broken)
+    return data
+
+
+def _given_weights(begun: Opened) -> Opened:
+    """Choose the weights that few photographs start from, where there are any, and the recipe with them."""
+    name = chosen_start(begun.data, begun.settings)
+    settings = replace(begun.settings, start=name, from_nothing=name is None)
+    return Opened(settings, begun.data, _weights(name), _asked_recipe(settings))
+
+
+def _check_new(begun: Opened) -> None:
+    """Say that photographs are few for a new net (UserError where there is nothing to tune)."""
+    if is_few_photographs(begun.data):
+        say(f"{len(begun.data.train):,} photographs are few for a new net: {HARDLY}")
+    if begun.settings.tune or begun.judges_by_folds:
+        raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
+
+
+def asked_of_net(settings: TrainSettings) -> bool:
+    """Say whether anything was said of the net, its weights or the steps it takes."""
+    said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start"}
+    return bool(said & set(explicit(settings)))
+
+
+def _asked_recipe(settings: TrainSettings) -> RecipeName:
+    """Return the recipe that was asked for, or the default where nothing is known of the data yet.
+
+    Raises:
+        UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
+    """
+    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "last": "tune_last", "all": "fine_tune"}
+    default: RecipeName = "fine_tune" if settings.start else "quick"
+    name = settings.recipe or by_tune.get(settings.tune, default)
+    if settings.from_nothing and settings.start is not None:
+        raise UserError("--from-nothing and --start contradict each other", "", "leave one out")
+    if settings.tune and settings.tune != BY_FOLDS.get(name, "all"):
+        raise UserError(f"--tune {settings.tune} and --recipe {name} contradict each other", "", "leave one out")
+    _refuse_idle(settings, name)
+    return name
+
+
+def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
+    """Raise UserError for settings that a recipe which judges by folds has no use for."""
+    course = _COURSE - {"recipe", "tune"} if name == "head" else set()
+    idle = (course | ({"validation"} if settings.validation else set())) & set(explicit(settings))
+    if name in BY_FOLDS and idle:
+        flags, steps = ", ".join(map(flag, sorted(idle))), "it takes no steps, and " if course else ""
+        raise UserError(
+            f"recipe {name} has no use for {flags}",
+            f"{steps}each training picture is judged by a net that has not seen it",
+            "leave it out" + (", or train everything with --tune all" if course else ""),
+        )
+    if name in BY_FOLDS and (settings.mixup or settings.cutmix):
+        why = "what the frozen part makes of each picture is computed once, and of that picture alone"
+        raise UserError(f"recipe {name} cannot mix pictures", why, "--recipe fine_tune can")
+
+
+def _is_few(start: Classifier, data: ImageData) -> bool:
+    """Say whether there are few pictures, of other classes than the weights know."""
+    return set(start.classes) != set(data.classes) and len(data.train) < FEW
+
+
+def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:
+    """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; everything
+    is tuned from the head on."""
+    if not _COURSE & set(explicit(settings)):
+        say(
+            f"{num_pictures} pictures of other classes than the weights know: the last layer alone is fitted, on "
+            "features of the frozen net (--tune last or --tune all tunes more, and takes longer)"
+        )
+        return "head"
+    if settings.tune == "all" and settings.recipe is None:
+        name = "tune_all"
+    _refuse_idle(settings, name)
+    return name
+
+
+def net_asked_for(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
+    """The net that was asked for: the one named `model` with its choices, or the one to begin with.
+
+    Raises:
+        UserError: no such name, choices that contradict, or choices for a net that is there already.
+    """
+    choices = asked(NetChoices, settings)
+    if start is None:
+        return named(model, num_classes, **choices)
+    if settings.model is not None or choices:
+        flags = [flag(name) for name in (*(["model"] if settings.model else []), *choices)]
+        raise UserError(
+            f"--start brings its own net, but {', '.join(flags)} was given",
+            "trained weights fit one net only",
+            "leave the one or the other out",
+        )
+    return replace(start.spec, num_classes=num_classes)
