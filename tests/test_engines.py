@@ -1,9 +1,9 @@
 """Engines: onnxruntime and OpenVINO answer as torch does, for every net of the family, and without torch."""
 
 import ctypes
-import gc
 import sys
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -79,7 +79,8 @@ def grown_up(spec: NetSpec) -> ResNet:
     return net
 
 
-TEN_EACH = [list(forms().items())[start : start + 10] for start in range(0, len(forms()), 10)]
+FORMS = [*forms().items()]
+TEN_EACH = [FORMS[start : start + 10] for start in range(0, len(FORMS), 10)]
 
 
 @pytest.mark.parametrize("nets", TEN_EACH, ids=[nets[0][0] for nets in TEN_EACH])
@@ -222,12 +223,13 @@ def place_for_signals() -> int | None:
 def test_signals_have_a_place_after_engines_are_given_up(model: Path, views: NDArray[np.uint8]) -> None:
     kept = [open_engine(model, "openvino", threads=1).engine for _ in range(3)]
     assert [len(engine(views).features) for engine in kept] == [5, 5, 5]
+    watched = [weakref.ref(engine) for engine in kept]
     for _ in range(3):  # in the order they were made, each in another thread
         held = [kept.pop(0)]
         thread = threading.Thread(target=held.clear)
         thread.start()
         thread.join()
-    gc.collect()
+    assert [engine() for engine in watched] == [None] * 3
     place, maps = place_for_signals(), Path("/proc/self/maps").read_text(encoding="ascii")
     parts = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps.splitlines()]
     assert place is None or any(start <= place < end for start, end in parts)
