@@ -279,7 +279,8 @@ def test_small_weights_shrink_plain_gradients_by_their_product_and_residual_ones
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_propagation_at_every_depth(studies: Path) -> None:
+def test_propagation_at_every_depth(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(propagation.SIZES, "tiny", replace(propagation.SIZES["tiny"], pictures=6, channels=(2, 4, 8)))
     found = tiny(open_study("propagation"), studies)
     q = found.quantities
     assert max(q["forward"].values + q["backward"].values) < 1e-13
@@ -364,7 +365,8 @@ def test_gradients_on_pictures_correlate_as_the_weights_do() -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_plain_gradients_shatter(studies: Path) -> None:
+def test_plain_gradients_shatter(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shattering.SIZES, "tiny", shattering.Size((2, 24), 64, 2))
     found = tiny(open_study("shattering"), studies)
     q = found.quantities
     assert q["plain-shallow"].mean > 0.6

@@ -207,7 +207,7 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 
 @pytest.mark.usefixtures("few_digits")
 def test_waveform_in_small(studies, monkeypatch):
-    monkeypatch.setitem(waveform.PLANS, "tiny", replace(waveform.PLANS["tiny"], steps=60, every=2))
+    monkeypatch.setitem(waveform.PLANS, "tiny", waveform.Plan((1, 3), (8,), 60, 2))
     findings = waveform.measure(tiny(studies))
     assert left_in_english(findings) == set()
     q = findings.quantities
@@ -364,7 +364,8 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 
 @pytest.mark.usefixtures("few_digits")
 def test_skips_in_small(studies, monkeypatch):
-    monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=4))
+    monkeypatch.setitem(skips.PLANS, "tiny", skips.Plan(4, 32, 16, 2))
+    monkeypatch.setattr(skips, "BATCH", 8)
     findings = skips.measure(tiny(studies))
     assert left_in_english(findings) == set()
     q = findings.quantities
@@ -438,7 +439,8 @@ def test_a_map_of_the_landscape_has_b_upwards():
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_landscape_in_small(studies):
+def test_landscape_in_small(studies, monkeypatch):
+    monkeypatch.setitem(landscape.GRIDS, "tiny", (5, 25))
     findings = landscape.measure(tiny(studies))
     assert left_in_english(findings) == set()
     q = findings.quantities
