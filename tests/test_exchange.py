@@ -74,7 +74,17 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+VISION = torchvision.models
+
+
 # --- nets to import -----------------------------------------------------------------------------
+
+
+@functools.cache
+def drawn(seed: int) -> tuple[Tensor, Tensor]:
+    """Uniform numbers from -1 to 1, and normal ones, of which each tensor of a net has others."""
+    luck = torch.Generator().manual_seed(seed)
+    return torch.empty(2**20).uniform_(-1, 1, generator=luck), torch.empty(2**16).normal_(generator=luck)
 
 
 def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
@@ -84,17 +94,18 @@ def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
             patch.setattr(torch.nn.init, name, lambda weight, *_, **__: weight)
         net = build()
     net.to_empty(device="cpu")
-    uniforms = torch.Generator().manual_seed(seed)
-    for name, tensor in net.state_dict().items():
+    uniform, normal = drawn(seed)
+    for place, (name, tensor) in enumerate(net.state_dict().items()):
+        numbers = uniform if tensor.ndim == 4 or name.endswith("running_var") else normal
+        own = numbers.roll(-331 * place).repeat(1 + tensor.numel() // len(numbers))[: tensor.numel()].view(tensor.shape)
         if name.endswith("num_batches_tracked"):
             tensor.fill_(7)
         elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5, generator=uniforms)
+            tensor.copy_(own / 2 + 1)
         elif tensor.ndim == 4:  # as wide as He's normal numbers, and drawn sooner
-            bound = (6 / tensor[0].numel()) ** 0.5
-            tensor.uniform_(-bound, bound, generator=uniforms)
+            torch.mul(own, (6 / tensor[0].numel()) ** 0.5, out=tensor)
         else:  # scales of either sign, shifts, means, the last layer
-            tensor.normal_(0, 0.5, generator=uniforms)
+            torch.mul(own, 0.5, out=tensor)
     return net.eval()
 
 
@@ -106,6 +117,17 @@ def hugging_face(**config: Any) -> nn.Module:
             return super().forward(x).logits  # type: ignore[no-any-return]
 
     return Logits(ResNetConfig(num_labels=7, **config))
+
+
+class NarrowResNet(VISION.ResNet):
+    """torchvision's net of basic blocks with an eighth of its channels."""
+
+    def __init__(self, layers: list[int], num_classes: int) -> None:
+        super().__init__(BasicBlock, layers)
+        self.fc = nn.Linear(64, num_classes)
+
+    def _make_layer(self, block: Any, planes: int, *rest: Any, **more: Any) -> nn.Sequential:
+        return super()._make_layer(block, planes // 8, *rest, **more)
 
 
 def timm_net(name: str, **options: Any) -> nn.Module:
@@ -211,7 +233,6 @@ class Exchange:
 
 
 SHORT = [1, 2, 1, 1]
-VISION = torchvision.models
 LIBRARY_NETS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "resnet18": (VISION.resnet18, "torchvision"),
     "resnet50": (VISION.resnet50, "torchvision"),
@@ -423,7 +444,7 @@ def test_a_single_file_of_transformers_needs_more_assumptions() -> None:
 
 
 def test_what_a_wrong_guess_costs_is_said_where_something_was_guessed(capsys: pytest.CaptureFixture[str]) -> None:
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 4))
     guessed = imported(net.state_dict())
     print_imported(ImportSettings("theirs.pth"), guessed, json=False)
     told = capsys.readouterr().err
@@ -483,7 +504,7 @@ def test_a_folder_that_timm_saved_says_how_it_wants_to_be_used() -> None:
     names = [f"kind {i}" for i in range(11)]
     config = {"architecture": "resnet10", "pretrained_cfg": {**cfg, "std": [0.25] * 3}, "label_names": names}
     Path("folder/config.json").write_text(json.dumps(config), encoding="utf-8")
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=11))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 11))
     save_file(net.state_dict(), "folder/model.safetensors")
     classifier = load(import_weights(ImportSettings("folder")).path)
     how = classifier.preprocessing
@@ -936,7 +957,7 @@ def test_flags_override_what_is_known_and_are_no_assumptions() -> None:
 
 
 def test_the_resize_keeps_its_proportion_to_the_cut() -> None:
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 3))
     done = imported(net.state_dict(), image_size=112)
     assert load(done.path).preprocessing.resize_to == 128
     assert any("128" in said and "proportion" in said for said in done.assumptions)
