@@ -561,22 +561,21 @@ def test_checkpointing_computes_all_again_but_the_last_of_several_stages(blocks:
 @pytest.mark.parametrize("name", ["preresnet1001", "resnet1202"])
 def test_a_thousand_layers_take_a_step(name: str) -> None:
     net = ResNet(named(name))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # the statistics of this batch, as after many steps
     forward = make_forward(net, CONTIGUOUS, checkpointing=True)
     before = net.fc.weight.detach().clone()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    loss = nn.functional.cross_entropy(forward(torch.randn(2, 3, 8, 8)), torch.tensor([1, 2]))
+    x = torch.randn(4, 3, 8, 8)
+    loss = nn.functional.cross_entropy(forward(x), torch.tensor([1, 2, 3, 4]))
     loss.backward()
+    with torch.inference_mode():
+        assert net.eval()(x).isfinite().all()
     optimizer.step()
     assert loss.isfinite()
     assert net.stages.stage1.block1.branch.conv1.weight.grad.any()
     assert not torch.equal(net.fc.weight, before)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # the statistics of this batch, as after many steps
-    x = torch.randn(4, 3, 8, 8)
-    with torch.inference_mode():
-        net(x)
-        assert net.eval()(x).isfinite().all()
 
 
 def test_every_residual_net_has_a_plain_twin_of_equal_count() -> None:
