@@ -952,7 +952,7 @@ def test_times_are_said_to_decide_only_where_they_do(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    quickly(monkeypatch)
     monkeypatch.setattr("residuum.machine.share_waited", lambda *_: 0.3)
     trim(trim_settings(model, tmp_path / "out", random=0, images=10, **target))
     said = capsys.readouterr().err

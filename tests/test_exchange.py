@@ -27,6 +27,7 @@ import pytest
 import torch
 import torchvision
 from made_up_machine import measured_as
+from narrow_resnet import NarrowResNet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -117,17 +118,6 @@ def hugging_face(**config: Any) -> nn.Module:
             return super().forward(x).logits  # type: ignore[no-any-return]
 
     return Logits(ResNetConfig(num_labels=7, **config))
-
-
-class NarrowResNet(VISION.ResNet):
-    """torchvision's net of basic blocks with an eighth of its channels."""
-
-    def __init__(self, layers: list[int], num_classes: int) -> None:
-        super().__init__(BasicBlock, layers)
-        self.fc = nn.Linear(64, num_classes)
-
-    def _make_layer(self, block: Any, planes: int, *rest: Any, **more: Any) -> nn.Sequential:
-        return super()._make_layer(block, planes // 8, *rest, **more)
 
 
 def timm_net(name: str, **options: Any) -> nn.Module:

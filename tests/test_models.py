@@ -20,7 +20,7 @@ from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.layers import ZeroPad
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.plan import Forward, make_forward
-from residuum.models.resnet import ResNet, last_bn
+from residuum.models.resnet import ResNet, _stem, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
@@ -254,7 +254,7 @@ def test_every_combination_is_a_net_or_is_refused_with_a_reason(
         with pytest.raises(UserError, match=why):
             small(**choices)
         return
-    net = ResNet(small(**choices, blocks=(1, 2, 1)))
+    net = ResNet(small(**choices, blocks=(1, 2), widths=(4, 6)))
     x = torch.randn(4, 3, 17, 15)  # odd sizes: shortcut and branch must agree on rounding
     logits = net(x)
     assert logits.shape == (4, 3)
@@ -449,11 +449,11 @@ def test_the_plan_agrees_with_the_nets_own_forward(order: str, shortcut: str) ->
         pytest.skip("there is no such net")
     torch.manual_seed(0)
     # three pictures: too few tiles for winograd.cpp (test_winograd.py), whose rounding meets more of ReLU's kinks
-    widths, x = (16, 32, 48), torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
+    x = torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
     for planned in (False, True):
         torch.manual_seed(1)
-        net = ResNet(small(order=order, shortcut=shortcut, widths=widths, stem_width=16))
+        net = ResNet(small(order=order, shortcut=shortcut, blocks=(1, 2, 1), widths=(16, 32, 48), stem_width=16))
         forward = forward_of(net, planned)
         torch.manual_seed(2)
         logits = forward(x)
@@ -691,5 +691,5 @@ def test_a_stem_that_leaves_little_of_small_pictures_is_said(
     told = list[str]()
     monkeypatch.setattr(chosen_way, "say", told.append)
     spec = resolve(TrainSettings("digits", model=model, image_size=side, stem=stem), looking=False).spec
-    left = ResNet(spec).stem(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
+    left = _stem(spec)(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
     assert [f"of pictures of {side} px it leaves {left}×{left} places" in one for one in told] == [True] * little

@@ -531,7 +531,7 @@ def started(warm: Warm, folder: Path) -> Started:
     process = warm.start(words)
     deadline = time.monotonic() + 60
     while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.02)
     return process
 
 
@@ -547,12 +547,12 @@ def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(warm: Warm, tmp
 def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> None:
     process = started(warm, tmp_path)
     while not (children := living(tmp_path / "runs")):
-        time.sleep(0.01)
+        time.sleep(0.02)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 60
     while living(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.01)
+        time.sleep(0.02)
     assert not living(tmp_path), children
 
 
