@@ -41,10 +41,10 @@ HOW = Preprocessing(21, 24, np.array([120, 110, 100], np.float32), np.array([60,
 
 
 def small(spec: NetSpec) -> NetSpec:
-    """The same net with as few blocks and channels as show every layer it has."""
-    widths = tuple(max(1, width // spec.widths[0]) * 4 * spec.groups for width in spec.widths)
-    blocks = (min(2, spec.blocks[0]), *(1 for _ in spec.blocks[1:]))
-    return replace(spec, blocks=blocks, widths=widths, stem_width=None if spec.stem_width is None else 8,
+    """The same net with as few blocks and channels as show every layer it has: its last block is one of many alike."""
+    widths = tuple(max(1, width // spec.widths[0]) * 4 * spec.groups for width in spec.widths[:2])
+    stem_width = None if spec.stem_width is None else 8
+    return replace(spec, blocks=(1, min(2, spec.blocks[0])), widths=widths, stem_width=stem_width,
                    squeeze=min(spec.squeeze, 2), num_classes=5)  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("run") / runs.MODEL
     how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic", "mirrored")
-    net = ResNet(replace(SPEC, num_classes=3)).eval()
+    net = ResNet(replace(SPEC, blocks=(1, 1), widths=(16, 32), num_classes=3)).eval()
     like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
     rows = directions(np.random.default_rng(0).normal(size=(7, 32)))
     loading.save_classifier(path, net, net.spec, CLASSES, how, like, rows)

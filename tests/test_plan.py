@@ -246,6 +246,11 @@ class NoStrided1x1(TorchDispatchMode):
     And any with a stride that gives one column, forward and back: torch's gives garbage with AVX-512.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and to keep torch's compiler out of a call takes longer than the call."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = name_of(func)
         if "convolution" not in name:

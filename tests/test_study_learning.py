@@ -207,14 +207,14 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 
 @pytest.mark.usefixtures("few_digits")
 def test_waveform_in_small(studies, monkeypatch):
-    monkeypatch.setitem(waveform.PLANS, "tiny", waveform.Plan((1, 3), (8,), 60, 2))
+    monkeypatch.setitem(waveform.PLANS, "tiny", waveform.Plan((1, 3), (8,), 40, 2))
     findings = waveform.measure(tiny(studies))
     assert left_in_english(findings) == set()
     q = findings.quantities
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
     assert all(
-        value % 2 == 0 and value <= 60 for name, one in q.items() if name.startswith("until") for value in one.values
+        value % 2 == 0 and value <= 40 for name, one in q.items() if name.startswith("until") for value in one.values
     )
     assert shown(findings)
 
