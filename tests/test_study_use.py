@@ -1,6 +1,7 @@
 """Studies of what residual nets are good for: their cost, test protocols and ensembles, and transfer."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from residuum.studies.frame import Findings, Setup, quantity
 from residuum.studies.ridge import probe_accuracy, ridge
 from residuum.studies.some_classes import folder_of_classes
 from residuum.studies.trained import trained
+from residuum.training import head
 
 SEEDS = (0, 1)
 
@@ -230,11 +232,12 @@ def test_protocols_average_probabilities_of_views(mirrors: bool) -> None:
 
 @pytest.mark.usefixtures("few_digits")
 def test_ensembles_keep_what_theory_promises(tiny: Setup) -> None:
-    found = ensembles.measure(tiny)
+    one_seed = replace(tiny, seeds=SEEDS[:1])
+    found = ensembles.measure(one_seed)
     assert left_in_english(found) == set()
     q = found.quantities
-    wanted = {seed: [ensembles._settings(tiny, depth, seed) for depth in ensembles.DEPTHS] for seed in SEEDS}
-    for place, seed in enumerate(SEEDS):
+    wanted = {seed: [ensembles._settings(tiny, depth, seed) for depth in ensembles.DEPTHS] for seed in SEEDS[:1]}
+    for place, seed in enumerate(SEEDS[:1]):
         members = trained(tiny, wanted[seed])
         kept_aside = {str(read_json(run.path / runs.SPLIT)["validation"]) for run in members}
         assert len(kept_aside) == 1
@@ -244,7 +247,7 @@ def test_ensembles_keep_what_theory_promises(tiny: Setup) -> None:
         losses = [q[f"loss-{size}"].values[place] for size in ensembles.SIZES]
         assert all(more <= fewer + 1e-9 for fewer, more in pairwise(losses))
     assert "mirror" not in q  # a digit's mirror image is another sign
-    assert q["crops-change"].values[1] == pytest.approx(q["crops"].values[1] - q["ensemble-1"].values[1])
+    assert q["crops-change"].values[0] == pytest.approx(q["crops"].values[0] - q["ensemble-1"].values[0])
     assert found.settings["pictures"] == 26
     assert [row[0] for row in found.tables[0].rows][-1] == "six nets, crops"
 
@@ -386,7 +389,8 @@ def test_an_untrained_net_is_chances_own_with_statistics_measured() -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup) -> None:
+def test_transfer_trains_on_one_half_and_probes_the_other(tiny: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "STRENGTHS", head.STRENGTHS[::4])
     found = transfer.measure(tiny)
     assert left_in_english(found) == set()
     q = found.quantities
