@@ -1212,14 +1212,19 @@ def test_a_safetensors_header_may_be_as_long_as_a_pickle_or_an_archive_begins(le
 
 
 def test_a_name_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = filled(VISION.resnet18)
+    net = filled(lambda: NarrowResNet(SHORT, 1000))
     asked: dict[str, Any] = {}
+
+    def built(name: str, **options: Any) -> nn.Module:
+        assert (name, options) == ("resnet18", {"weights": None, "num_classes": 1000})
+        return NarrowResNet(SHORT, 1000)
 
     def fetch(weights: Any, **options: Any) -> dict[str, Tensor]:
         asked.update(options, weights=weights)
         return net.state_dict()
 
     monkeypatch.setattr(VISION._api.WeightsEnum, "get_state_dict", fetch)
+    monkeypatch.setattr(VISION, "get_model", built)
     done = import_weights(ImportSettings("torchvision:resnet18"))
     assert done.path == Path("resnet18-residuum.safetensors")
     assert done.assumptions == ()
