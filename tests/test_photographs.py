@@ -199,7 +199,7 @@ def assert_enough_pixels(width: int, height: int, size: int, augmentation: Augme
 
 
 @given(SIDES, SIDES, st.lists(UNIT, min_size=4, max_size=4), st.integers(1, 8))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_a_box_turned_and_turned_back_is_itself(
     width: int, height: int, corners: list[float], orientation: int
 ) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from corpus.warm import Started, Warm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from processes import living
@@ -100,6 +100,7 @@ def test_below_is_above_turned_round() -> None:
 values = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=5).map(tuple)
 
 
+@settings(max_examples=50, deadline=None)
 @given(values, values)
 def test_never_are_both_directions_held(a: tuple[float, ...], b: tuple[float, ...]) -> None:
     first, second = quantity("a", a), quantity("b", b)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 from study_words import left_in_english
@@ -59,6 +59,7 @@ def small_net(**choices: object) -> ResNet:
 # --- views ------------------------------------------------------------------------------------------
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(4, 13), st.integers(4, 13), st.integers(1, 4))
 def test_crops_are_torchvisions_to_the_pixel(height: int, width: int, side: int) -> None:
     images = torch.arange(2 * 3 * height * width).float().view(2, 3, height, width)
