@@ -150,20 +150,18 @@ def with_identities(net: ResNet, names: list[str]) -> nn.Module:
 def test_a_grown_net_answers_as_before(choices: dict[str, object], block: str, squeeze: int, shortcut: str) -> None:
     spec = tiny((1, 2), **choices, block=block, squeeze=squeeze, shortcut=shortcut)
     net, x = lived_in(spec), pictures()
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     with torch.no_grad():
         for cast, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
             net.to(cast)
-            deeper = grown(net, (3, 4))
-            assert deeper.spec == replace(spec, blocks=(3, 4))
-            for training in (False, True):
-                state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+            before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+            deeper = grown(net, (2, 4))
+            assert deeper.spec == replace(spec, blocks=(2, 4))
+            now, kept = net.state_dict(), deeper.state_dict()
+            assert all(torch.equal(now[name], tensor) for name, tensor in before.items())
+            assert all(torch.equal(kept[name], tensor) for name, tensor in before.items())
+            for training in (False, True):  # the latter moves BN's statistics
                 old, new = net.train(training)(x.to(cast)), deeper.train(training)(x.to(cast))
                 torch.testing.assert_close(new, old, rtol=0, atol=tolerance)
-                net.load_state_dict(state)
-    fresh = grown(lived_in(spec), (3, 4)).state_dict()
-    for name, tensor in before.items():
-        assert torch.equal(fresh[name], tensor), name
 
 
 @pytest.mark.parametrize("choices", GROWABLE)
@@ -954,7 +952,7 @@ def test_times_are_said_to_decide_only_where_they_do(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    quickly(monkeypatch)
     monkeypatch.setattr("residuum.machine.share_waited", lambda *_: 0.3)
     trim(trim_settings(model, tmp_path / "out", random=0, images=10, **target))
     said = capsys.readouterr().err

@@ -27,6 +27,7 @@ import pytest
 import torch
 import torchvision
 from made_up_machine import measured_as
+from narrow_resnet import NarrowResNet
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -74,27 +75,39 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+VISION = torchvision.models
+
+
 # --- nets to import -----------------------------------------------------------------------------
+
+
+@functools.cache
+def drawn(seed: int) -> tuple[Tensor, Tensor]:
+    """Uniform numbers from -1 to 1, and normal ones, of which each tensor of a net has others."""
+    luck = torch.Generator().manual_seed(seed)
+    return torch.empty(2**20 + 4096).uniform_(-1, 1, generator=luck), torch.empty(2**14).normal_(generator=luck)
 
 
 def filled(build: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Build a net and give every tensor a value that shows: nothing stays at 0 or 1."""
-    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
-        for name in ("kaiming_normal_", "kaiming_uniform_"):  # there is nothing to draw into, and to call it takes long
-            patch.setattr(torch.nn.init, name, lambda weight, *_, **__: weight)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("kaiming_normal_", "kaiming_uniform_", "normal_", "uniform_", "trunc_normal_"):
+            patch.setattr(torch.nn.init, name, lambda weight, *_, **__: weight)  # it is filled below
         net = build()
-    net.to_empty(device="cpu")
-    uniforms = torch.Generator().manual_seed(seed)
-    for name, tensor in net.state_dict().items():
+    uniform, normal = drawn(seed)
+    for place, (name, tensor) in enumerate(net.state_dict().items()):
+        numbers = uniform if tensor.ndim == 4 or name.endswith("running_var") else normal
+        count, start = tensor.numel(), 331 * place % 4096  # of the longest there are more than were drawn
+        enough = numbers if start + count <= len(numbers) else numbers.repeat(1 + (start + count) // len(numbers))
+        own = enough[start : start + count].view(tensor.shape)
         if name.endswith("num_batches_tracked"):
             tensor.fill_(7)
         elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 1.5, generator=uniforms)
+            tensor.copy_(own / 2 + 1)
         elif tensor.ndim == 4:  # as wide as He's normal numbers, and drawn sooner
-            bound = (6 / tensor[0].numel()) ** 0.5
-            tensor.uniform_(-bound, bound, generator=uniforms)
+            torch.mul(own, (6 / tensor[0].numel()) ** 0.5, out=tensor)
         else:  # scales of either sign, shifts, means, the last layer
-            tensor.normal_(0, 0.5, generator=uniforms)
+            torch.mul(own, 0.5, out=tensor)
     return net.eval()
 
 
@@ -211,7 +224,6 @@ class Exchange:
 
 
 SHORT = [1, 2, 1, 1]
-VISION = torchvision.models
 LIBRARY_NETS: dict[str, tuple[Callable[..., nn.Module], str]] = {
     "resnet18": (VISION.resnet18, "torchvision"),
     "resnet50": (VISION.resnet50, "torchvision"),
@@ -316,12 +328,11 @@ def exported_answers_and_tensors(exchange: Exchange, classifier: Classifier) -> 
     x = torch.randn(1, 3, 40, 40)
     with torch.inference_mode():
         torch.testing.assert_close(made["net"].eval()(x), exchange.theirs(x), rtol=0, atol=0)
-    again = import_weights(ImportSettings(str(out), out=str(exchange.folder / "again.safetensors")))
+    again = residuum.net_of(tensors)
     assert again.spec == exchange.imported.spec
-    back = load(again.path).net.state_dict()
+    back = again.state_dict()
     assert all(torch.equal(back[name], tensor) for name, tensor in classifier.net.state_dict().items())
-    for path in (out, again.path):
-        path.unlink()
+    out.unlink()
 
 
 def test_the_line_that_loads_an_export_runs_as_it_stands() -> None:
@@ -423,7 +434,7 @@ def test_a_single_file_of_transformers_needs_more_assumptions() -> None:
 
 
 def test_what_a_wrong_guess_costs_is_said_where_something_was_guessed(capsys: pytest.CaptureFixture[str]) -> None:
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=4))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 4))
     guessed = imported(net.state_dict())
     print_imported(ImportSettings("theirs.pth"), guessed, json=False)
     told = capsys.readouterr().err
@@ -483,7 +494,7 @@ def test_a_folder_that_timm_saved_says_how_it_wants_to_be_used() -> None:
     names = [f"kind {i}" for i in range(11)]
     config = {"architecture": "resnet10", "pretrained_cfg": {**cfg, "std": [0.25] * 3}, "label_names": names}
     Path("folder/config.json").write_text(json.dumps(config), encoding="utf-8")
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=11))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 11))
     save_file(net.state_dict(), "folder/model.safetensors")
     classifier = load(import_weights(ImportSettings("folder")).path)
     how = classifier.preprocessing
@@ -505,7 +516,7 @@ def test_a_folder_that_timm_saved_says_how_it_wants_to_be_used() -> None:
     ],
 )
 def test_cifar_layouts(net: nn.Module, layout: str, mean: Any, shortcut: tuple[str, str]) -> None:
-    net = filled(lambda: net.to("meta"))
+    net = filled(lambda: net)
     done = imported(net.state_dict())
     assert layout in done.layout
     assert (done.spec.shortcut, done.spec.zero_channels) == shortcut
@@ -936,7 +947,7 @@ def test_flags_override_what_is_known_and_are_no_assumptions() -> None:
 
 
 def test_the_resize_keeps_its_proportion_to_the_cut() -> None:
-    net = filled(lambda: VISION.ResNet(BasicBlock, [1, 1, 1, 1], num_classes=3))
+    net = filled(lambda: NarrowResNet([1, 1, 1, 1], 3))
     done = imported(net.state_dict(), image_size=112)
     assert load(done.path).preprocessing.resize_to == 128
     assert any("128" in said and "proportion" in said for said in done.assumptions)
@@ -1202,14 +1213,19 @@ def test_a_safetensors_header_may_be_as_long_as_a_pickle_or_an_archive_begins(le
 
 
 def test_a_name_of_torchvision(monkeypatch: pytest.MonkeyPatch) -> None:
-    net = filled(VISION.resnet18)
+    net = filled(lambda: NarrowResNet(SHORT, 1000))
     asked: dict[str, Any] = {}
+
+    def built(name: str, **options: Any) -> nn.Module:
+        assert (name, options) == ("resnet18", {"weights": None, "num_classes": 1000})
+        return NarrowResNet(SHORT, 1000)
 
     def fetch(weights: Any, **options: Any) -> dict[str, Tensor]:
         asked.update(options, weights=weights)
         return net.state_dict()
 
     monkeypatch.setattr(VISION._api.WeightsEnum, "get_state_dict", fetch)
+    monkeypatch.setattr(VISION, "get_model", built)
     done = import_weights(ImportSettings("torchvision:resnet18"))
     assert done.path == Path("resnet18-residuum.safetensors")
     assert done.assumptions == ()

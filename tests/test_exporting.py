@@ -70,7 +70,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("run") / runs.MODEL
     how = Preprocessing(21, 24, np.full(3, 120, np.float32), np.full(3, 60, np.float32), "bicubic", "mirrored")
-    net = ResNet(replace(SPEC, num_classes=3)).eval()
+    net = ResNet(replace(SPEC, blocks=(1, 1), widths=(16, 32), num_classes=3)).eval()
     like = Provenance(likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
     rows = directions(np.random.default_rng(0).normal(size=(7, 32)))
     loading.save_classifier(path, net, net.spec, CLASSES, how, like, rows)
@@ -111,6 +111,23 @@ def exported(model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFacto
 Asked = Callable[[NDArray[np.uint8]], Any]
 
 
+LOAD = torch.export.load
+
+
+@cache
+def program_of(file: Path) -> tuple[Any, dict[str, str]]:
+    """A program, and what it says of itself: our own, of a moment ago. To load one takes a fifth of a second."""
+    about = {KEY: "", "classes": ""}
+    return LOAD(file, extra_files=about), about
+
+
+def loaded_once(file: Path, extra_files: dict[str, str]) -> Any:
+    """As torch.export.load, in its place."""
+    program, about = program_of(file)
+    extra_files.update({name: about[name] for name in extra_files})
+    return program
+
+
 def asked_plainly(file: Path) -> tuple[Asked, dict[str, str]]:
     """Open an exported file as others do."""
     if file.suffix == ".onnx":
@@ -126,8 +143,8 @@ def asked_plainly(file: Path) -> tuple[Asked, dict[str, str]]:
         compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
         about = {name: model.get_rt_info(name).value for name in (KEY, "classes")}
         return lambda x: [compiled([x])[name] for name in ("probabilities", "features")], about
-    about = {KEY: "", "classes": ""}
-    program = torch.export.load(file, extra_files=about).module()  # our own, of a moment ago
+    exported, about = program_of(file)
+    program = exported.module()
     return lambda x: [each.detach().numpy() for each in program(torch.from_numpy(x.copy()))], about
 
 
@@ -230,6 +247,7 @@ def test_the_python_beside_an_export_is_as_unsure_as_the_run(
     (answer,) = residuum.load(model, engine="torch", threads=1).predict([picture])
     assert answer.distance is not None
     monkeypatch.setattr(sys, "argv", ["use", picture])
+    monkeypatch.setattr(torch.export, "load", loaded_once)
     told = json.loads
     for limit, unsure in ((answer.distance * 0.9, True), (answer.distance * 1.1, False)):
         likeness = {"likeness": {"neighbours": 2, "threshold": limit}}

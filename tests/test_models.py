@@ -20,7 +20,7 @@ from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.layers import ZeroPad
 from residuum.models.named import NAMED_NETS, PLAIN_TWINS, RESIDUAL_NETS, named, plain_name
 from residuum.models.plan import Forward, make_forward
-from residuum.models.resnet import ResNet, last_bn
+from residuum.models.resnet import ResNet, _stem, last_bn
 from residuum.models.spec import WHITENING_FILTERS, NetSpec, from_json
 from residuum.models.table import table
 from residuum.models.whitening import whiten
@@ -254,7 +254,7 @@ def test_every_combination_is_a_net_or_is_refused_with_a_reason(
         with pytest.raises(UserError, match=why):
             small(**choices)
         return
-    net = ResNet(small(**choices, blocks=(1, 2, 1)))
+    net = ResNet(small(**choices, blocks=(1, 2), widths=(4, 6)))
     x = torch.randn(4, 3, 17, 15)  # odd sizes: shortcut and branch must agree on rounding
     logits = net(x)
     assert logits.shape == (4, 3)
@@ -449,11 +449,11 @@ def test_the_plan_agrees_with_the_nets_own_forward(order: str, shortcut: str) ->
         pytest.skip("there is no such net")
     torch.manual_seed(0)
     # three pictures: too few tiles for winograd.cpp (test_winograd.py), whose rounding meets more of ReLU's kinks
-    widths, x = (16, 32, 48), torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
+    x = torch.randn(3, 3, 16, 16).to(memory_format=torch.channels_last)
     outcomes = []
     for planned in (False, True):
         torch.manual_seed(1)
-        net = ResNet(small(order=order, shortcut=shortcut, widths=widths, stem_width=16))
+        net = ResNet(small(order=order, shortcut=shortcut, blocks=(1, 2, 1), widths=(16, 32, 48), stem_width=16))
         forward = forward_of(net, planned)
         torch.manual_seed(2)
         logits = forward(x)
@@ -561,22 +561,21 @@ def test_checkpointing_computes_all_again_but_the_last_of_several_stages(blocks:
 @pytest.mark.parametrize("name", ["preresnet1001", "resnet1202"])
 def test_a_thousand_layers_take_a_step(name: str) -> None:
     net = ResNet(named(name))
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # the statistics of this batch, as after many steps
     forward = make_forward(net, CONTIGUOUS, checkpointing=True)
     before = net.fc.weight.detach().clone()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-    loss = nn.functional.cross_entropy(forward(torch.randn(2, 3, 8, 8)), torch.tensor([1, 2]))
+    x = torch.randn(4, 3, 8, 8)
+    loss = nn.functional.cross_entropy(forward(x), torch.tensor([1, 2, 3, 4]))
     loss.backward()
+    with torch.inference_mode():
+        assert net.eval()(x).isfinite().all()
     optimizer.step()
     assert loss.isfinite()
     assert net.stages.stage1.block1.branch.conv1.weight.grad.any()
     assert not torch.equal(net.fc.weight, before)
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 1.0  # the statistics of this batch, as after many steps
-    x = torch.randn(4, 3, 8, 8)
-    with torch.inference_mode():
-        net(x)
-        assert net.eval()(x).isfinite().all()
 
 
 def test_every_residual_net_has_a_plain_twin_of_equal_count() -> None:
@@ -692,5 +691,5 @@ def test_a_stem_that_leaves_little_of_small_pictures_is_said(
     told = list[str]()
     monkeypatch.setattr(chosen_way, "say", told.append)
     spec = resolve(TrainSettings("digits", model=model, image_size=side, stem=stem), looking=False).spec
-    left = ResNet(spec).stem(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
+    left = _stem(spec)(torch.zeros(1, spec.in_channels, side, side)).shape[-1]
     assert [f"of pictures of {side} px it leaves {left}×{left} places" in one for one in told] == [True] * little

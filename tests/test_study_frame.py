@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from corpus.warm import Started, Warm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from processes import living
@@ -100,6 +100,7 @@ def test_below_is_above_turned_round() -> None:
 values = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=5).map(tuple)
 
 
+@settings(max_examples=50, deadline=None)
 @given(values, values)
 def test_never_are_both_directions_held(a: tuple[float, ...], b: tuple[float, ...]) -> None:
     first, second = quantity("a", a), quantity("b", b)
@@ -531,7 +532,7 @@ def started(warm: Warm, folder: Path) -> Started:
     process = warm.start(words)
     deadline = time.monotonic() + 60
     while not list(folder.glob("runs/*.log")) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.02)
     return process
 
 
@@ -547,12 +548,12 @@ def test_sigterm_stops_the_runs_too_and_the_same_command_goes_on(warm: Warm, tmp
 def test_runs_end_with_a_study_that_is_killed(warm: Warm, tmp_path: Path) -> None:
     process = started(warm, tmp_path)
     while not (children := living(tmp_path / "runs")):
-        time.sleep(0.1)
+        time.sleep(0.02)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 60
     while living(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.1)
+        time.sleep(0.02)
     assert not living(tmp_path), children
 
 

@@ -87,8 +87,8 @@ def answers(
     ]  # fmt: skip
 
 
-def tiny(study: Study, folder: Path, model: Path | None = None) -> Findings:
-    setup = Setup("tiny", SEEDS, folder, model=None if model is None else str(model), threads=1)
+def tiny(study: Study, folder: Path, model: Path | None = None, seeds: tuple[int, ...] = SEEDS) -> Findings:
+    setup = Setup("tiny", seeds, folder, model=None if model is None else str(model), threads=1)
     found = study.measure(setup)
     assert left_in_english(found) == set()
     assert study.texts.examines or model is None
@@ -279,8 +279,9 @@ def test_small_weights_shrink_plain_gradients_by_their_product_and_residual_ones
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_propagation_at_every_depth(studies: Path) -> None:
-    found = tiny(open_study("propagation"), studies)
+def test_propagation_at_every_depth(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(propagation.SIZES, "tiny", replace(propagation.SIZES["tiny"], pictures=6, channels=(2, 4, 8)))
+    found = tiny(open_study("propagation"), studies, seeds=SEEDS[:1])
     q = found.quantities
     assert max(q["forward"].values + q["backward"].values) < 1e-13
     assert min(q["control"].values) > 1e-2
@@ -364,8 +365,9 @@ def test_gradients_on_pictures_correlate_as_the_weights_do() -> None:
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_plain_gradients_shatter(studies: Path) -> None:
-    found = tiny(open_study("shattering"), studies)
+def test_plain_gradients_shatter(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shattering.SIZES, "tiny", shattering.Size((2, 24), 64, 2))
+    found = tiny(open_study("shattering"), studies, seeds=SEEDS[:1])
     q = found.quantities
     assert q["plain-shallow"].mean > 0.6
     assert abs(q["plain-deep"].mean) < 0.15

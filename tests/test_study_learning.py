@@ -29,8 +29,8 @@ def quantities(**means: float) -> Quantities:
     return {name.replace("_", "-"): quantity(name, (mean - 0.01, mean, mean + 0.01)) for name, mean in means.items()}
 
 
-def tiny(studies: Path, model: str | None = None) -> Setup:
-    return Setup("tiny", (0, 1), studies, threads=1, model=model)
+def tiny(studies: Path, model: str | None = None, seeds: tuple[int, ...] = (0, 1)) -> Setup:
+    return Setup("tiny", seeds, studies, threads=1, model=model)
 
 
 def small_net(depth: int = 20, **choices: object) -> ResNet:
@@ -162,10 +162,10 @@ def test_grown_nets_answer_the_same_and_inserted_layers_do_not():
 
 @pytest.mark.usefixtures("few_digits")
 def test_identity_in_small(studies):
-    findings = identity.measure(tiny(studies))
+    findings = identity.measure(tiny(studies, seeds=(0,)))
     assert left_in_english(findings) == set()
     q = findings.quantities
-    assert q["grown-difference"].values == (0, 0)
+    assert q["grown-difference"].values == (0,)
     assert q["grown-loss"].values == q["shallow-residual-loss"].values
     assert q["inserted-difference"].mean > 0.01
     assert all(0 <= value <= 40 for name in ("steps-plain", "steps-residual") for value in q[name].values)
@@ -207,14 +207,14 @@ def test_a_deep_residual_net_begins_as_a_shallow_one_with_kinks_everywhere():
 
 @pytest.mark.usefixtures("few_digits")
 def test_waveform_in_small(studies, monkeypatch):
-    monkeypatch.setitem(waveform.PLANS, "tiny", replace(waveform.PLANS["tiny"], steps=60, every=2))
-    findings = waveform.measure(tiny(studies))
+    monkeypatch.setitem(waveform.PLANS, "tiny", waveform.Plan((1, 3), (8,), 40, 2))
+    findings = waveform.measure(tiny(studies, seeds=(0,)))
     assert left_in_english(findings) == set()
     q = findings.quantities
     assert q["until-lowest"].mean < q["until-highest"].mean
     assert all(0 < value < 1.1 for name, one in q.items() if name.startswith("final") for value in one.values)
     assert all(
-        value % 2 == 0 and value <= 60 for name, one in q.items() if name.startswith("until") for value in one.values
+        value % 2 == 0 and value <= 40 for name, one in q.items() if name.startswith("until") for value in one.values
     )
     assert shown(findings)
 
@@ -364,8 +364,9 @@ def test_the_narrower_net_is_the_widest_that_is_small_enough():
 
 @pytest.mark.usefixtures("few_digits")
 def test_skips_in_small(studies, monkeypatch):
-    monkeypatch.setitem(skips.PLANS, "tiny", replace(skips.PLANS["tiny"], steps=4))
-    findings = skips.measure(tiny(studies))
+    monkeypatch.setitem(skips.PLANS, "tiny", skips.Plan(4, 32, 16, 2))
+    monkeypatch.setattr(skips, "BATCH", 8)
+    findings = skips.measure(tiny(studies, seeds=(0,)))
     assert left_in_english(findings) == set()
     q = findings.quantities
     assert all(0 < value < 1 for name, one in q.items() if name.endswith("iou") for value in one.values)
@@ -438,8 +439,9 @@ def test_a_map_of_the_landscape_has_b_upwards():
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_landscape_in_small(studies):
-    findings = landscape.measure(tiny(studies))
+def test_landscape_in_small(studies, monkeypatch):
+    monkeypatch.setitem(landscape.GRIDS, "tiny", (5, 25))
+    findings = landscape.measure(tiny(studies, seeds=(0,)))
     assert left_in_english(findings) == set()
     q = findings.quantities
     for kind in ("plain", "residual"):

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -212,10 +213,11 @@ WAITS, WORKS = ("sleep", "60"), ("sh", "-c", "while :; do sleep 0.01; done")
 def test_torchrun_is_ended_where_it_waits_and_nothing_else_is(monkeypatch, name, does, is_ended) -> None:
     parent = subprocess.Popen([name, *does[1:]], executable=shutil.which(does[0]))
     monkeypatch.setattr(os, "getppid", lambda: parent.pid)
-    monkeypatch.setattr(ranks, "BEATS", 0.1)
+    monkeypatch.setattr(ranks, "BEATS", 0.02 if does is WAITS else 0.1)
     time.sleep(0.1)
     ranks._end_agent_that_waits()
-    time.sleep(0.1)
+    with suppress(subprocess.TimeoutExpired):
+        parent.wait(10 if is_ended else 0.05)
     assert (parent.poll() == -signal.SIGKILL) == is_ended
     parent.kill()
     parent.wait()
@@ -274,7 +276,7 @@ def steps(run: Path) -> list[dict[str, Any]]:
 def trained_for(run: Path, count: int) -> None:
     """Wait until so many steps are written."""
     while not (run / runs.METRICS).exists() or len(steps(run)) < count:
-        time.sleep(0.2)
+        time.sleep(0.02)
 
 
 def served(folder: Path, number: int) -> list[object]:

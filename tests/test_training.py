@@ -55,7 +55,7 @@ def quickly(out: Path, **changes: object) -> TrainSettings:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> runs.RunRecord:
-    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=3))
+    return train(quickly(tmp_path_factory.mktemp("finished") / "run", epochs=3, batch_size=128))
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +276,7 @@ def test_a_second_ctrl_c_stops_at_once() -> None:
 def wait_for(file: Path) -> None:
     deadline = time.monotonic() + 90
     while not file.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+        time.sleep(0.005)
 
 
 def test_the_command_saves_and_says_how_to_go_on(warm: Warm, tmp_path: Path) -> None:
@@ -317,7 +317,7 @@ def test_either_signal_ends_the_command_with_its_code(
 def test_killed_it_goes_on_from_its_last_checkpoint(finished: runs.RunRecord, warm: Warm, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "digits", "--model", "resnet20", *["--blocks", "1"] * 3, "--epochs", "3"]
-    words += ["--batch-size", "64", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
+    words += ["--batch-size", "128", "--seed", "3", "--save-seconds", "0", "--threads", "1", "--out", str(run)]
     process = warm.start(words)
     wait_for(run / runs.PREVIOUS_CHECKPOINT)
     process.kill()
@@ -331,7 +331,7 @@ def test_large_pictures_are_streamed_and_their_workers_change_nothing(tmp_path: 
     photos = pictures(tmp_path / "photos", per_class=12, side=90)
     records = [
         train(TrainSettings(
-            str(photos), model="resnet20", blocks=(1, 1, 1), widths=(8, 8, 8), epochs=2, batch_size=8,
+            str(photos), model="resnet20", blocks=(1, 1, 1), widths=(8, 8, 8), epochs=1, batch_size=8,
             workers=workers, out=str(tmp_path / f"w{workers}"),
         ))
         for workers in (0, 2)
@@ -509,6 +509,7 @@ def test_checkpointing_trains_the_same_net(tmp_path: Path) -> None:
     assert same_tensors(records[0].path / runs.MODEL, records[1].path / runs.MODEL)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_training_goes_on_from_a_trained_net(finished: runs.RunRecord, tmp_path: Path) -> None:
     record = train(TrainSettings("digits", start=str(finished.path), epochs=1, out=str(tmp_path / "run")))
     first = record.steps[0]
@@ -560,8 +561,8 @@ def test_a_starting_model_brings_its_own_net(finished: runs.RunRecord) -> None:
 
 
 def fast(out: Path) -> TrainSettings:
-    narrower = (32, 64, 64)  # than its 64, 256, 256
-    return quickly(out, model=None, recipe="fast", epochs=4, widths=narrower)
+    narrower = (32, 32, 32)  # than its 64, 256, 256
+    return quickly(out, model=None, recipe="fast", epochs=2, widths=narrower)
 
 
 def test_recipe_fast_learns_digits_with_its_own_net(tmp_path: Path) -> None:
@@ -575,7 +576,7 @@ def test_recipe_fast_learns_digits_with_its_own_net(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("few_digits")
 def test_recipe_fast_goes_on_bit_by_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(fast(tmp_path / "whole"))
-    stop_after_step(monkeypatch, 5)  # of twelve
+    stop_after_step(monkeypatch, 4)  # of six
     with pytest.raises(Stopped):
         train(fast(tmp_path / "stopped"))
     monkeypatch.undo()

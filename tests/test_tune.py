@@ -71,7 +71,7 @@ def asked(start: Path, flat: Path) -> TrainSettings:
 
 def _for_tests(patch: pytest.MonkeyPatch) -> None:
     """Two folds and a few strengths are enough, and the tuned net is kept whatever it gives."""
-    patch.setattr("residuum.training.head.STRENGTHS", STRENGTHS[::4])
+    patch.setattr("residuum.training.head.STRENGTHS", STRENGTHS[::6])
     patch.setattr(tune_run, "ENOUGH", 8)
     patch.setattr(tune_run, "MARGIN", -9.0)
 
