@@ -19,7 +19,7 @@ import pytest
 from residuum.errors import UserError
 
 VOID = {"meta", "img", "br", "wbr", "input"}
-EMPTY = re.compile(f"(<(?:{'|'.join(sorted(VOID))})\\b(?:\"[^\"]*\"|[^\">/])*)>")
+EMPTY = re.compile(f'(<(?:{"|".join(sorted(VOID))})\\b(?:"[^"]*"|[^">/])*)>')
 RAW = re.compile("(<(script|style)\\b[^>]*>)(.*?)(</\\2>)", re.DOTALL)
 WITH_NBSP = ("<!DOCTYPE html>", '<!DOCTYPE html [<!ENTITY nbsp "&#160;">]>')
 LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}

@@ -67,7 +67,8 @@ def assert_right(done: subprocess.CompletedProcess[str]) -> None:
 ALONE = f"""
 import ctypes, sys, torch
 from pathlib import Path
-openmp = next(line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "omp" in line.split("/")[-1])
+loaded = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+openmp = next(path for path in loaded if "omp" in path.rpartition("/")[2])
 ctypes.CDLL(openmp).omp_set_max_active_levels(0)  # whoever asks for several threads is given one
 sys.path.insert(0, {str(TESTS)!r})
 import kernel_cases

@@ -108,9 +108,7 @@ def ended(port: int) -> dict[str, tuple[bytes, float]]:
 
 
 @pytest.mark.parametrize("name", ENDING)
-def test_a_connection_ends_in_time_and_says_why_where_it_can(
-    name: str, ended: dict[str, tuple[bytes, float]]
-) -> None:
+def test_a_connection_ends_in_time_and_says_why_where_it_can(name: str, ended: dict[str, tuple[bytes, float]]) -> None:
     answered, seconds = ended[name]
     answer = ENDING[name][1]
     assert answered.startswith(answer)

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
-
 TESTS = Path(__file__).parent.parent
 
 
@@ -65,7 +64,7 @@ def forked_now() -> Process:
         os.dup2(their_in, 0)
         os.dup2(their_out, 1)
         os.closerange(3, 4096)
-        sys.stdin, sys.stdout, sys.stderr = (open(place, how, closefd=False) for place, how in enumerate("rww"))  # noqa: PTH123, SIM115
+        sys.stdin, sys.stdout, sys.stderr = (open(place, how, closefd=False) for place, how in enumerate("rww"))  # noqa: SIM115
         gc.enable()
         _serve()
     os.close(their_in)
@@ -263,7 +262,7 @@ def _load() -> None:
     import residuum.evaluation.evaluate
     import residuum.reporting.page
     import residuum.studies.run
-    import residuum.training.run  # noqa: F401
+    import residuum.training.run
 
     with contextlib.suppress(ImportError):  # without the extra serve
         import residuum.serving.run  # noqa: F401
