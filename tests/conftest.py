@@ -29,7 +29,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 gc.disable()  # while the tests are collected: what is imported stays
 EARLY = None
-if worker:  # before the tests load more than the command does
+if worker and sys.platform == "linux":  # before the tests load more than the command does
     from corpus.warm import forked_now
 
     EARLY = forked_now()

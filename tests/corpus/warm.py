@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,10 @@ def forked_now() -> Process:
     """
     _load()
     (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
-    if (pid := os.fork()) == 0:
+    with warnings.catch_warnings():  # Python warns of other threads: execnet's waits for messages and holds no lock
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
         os.dup2(their_in, 0)
         os.dup2(their_out, 1)
         os.closerange(3, 4096)
