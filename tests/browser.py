@@ -16,6 +16,7 @@ from page_reading import CHROMIUM
 QUIET = (
     "no-first-run disable-background-networking disable-component-update disable-sync disable-gpu no-sandbox mute-audio"
     " disable-gpu-compositing disable-software-rasterizer"
+    " in-process-gpu no-zygote disable-site-isolation-trials disable-features=BackForwardCache"  # one process a tab
 )
 FAKE_CAMERA = "use-fake-device-for-media-stream use-fake-ui-for-media-stream"
 KEYS = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}

@@ -28,6 +28,11 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.sched_setaffinity(0, {all_cores[int(worker.removeprefix("gw")) % len(all_cores)]})
 
 gc.disable()  # while the tests are collected: what is imported stays
+EARLY = None
+if worker and sys.platform == "linux":  # before the tests load more than the command does
+    from corpus.warm import forked_now
+
+    EARLY = forked_now()
 NUMBERS = itertools.count()
 KERNELS = machine.cache_folder() / "kernels"  # this user's own, kept from one run of the tests to the next
 SHARED = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -118,7 +123,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Warm"]:
     """The command in processes of its own, which need not load torch."""
     from corpus.warm import Warm
 
-    process = Warm(tmp_path_factory.mktemp("warm"))
+    process = Warm(tmp_path_factory.mktemp("warm"), process=EARLY)
     yield process
     process.close()
 

@@ -12,12 +12,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import pytest
 
 from residuum.errors import UserError
 
 VOID = {"meta", "img", "br", "wbr", "input"}
+EMPTY = re.compile(f'(<(?:{"|".join(sorted(VOID))})\\b(?:"[^"]*"|[^">/])*)>')
+RAW = re.compile("(<(script|style)\\b[^>]*>)(.*?)(</\\2>)", re.DOTALL)
+WITH_NBSP = ("<!DOCTYPE html>", '<!DOCTYPE html [<!ENTITY nbsp "&#160;">]>')
 LOADS = {"src", "href", "srcset", "poster", "action", "data", "xlink:href", "background"}
 
 
@@ -27,14 +31,36 @@ class Page(HTMLParser):
     def __init__(self, html: str) -> None:
         super().__init__()
         self.html = html
+        try:
+            self._begin()
+            self._read_as_xml()
+        except expat.ExpatError:
+            self._begin()
+            self.feed(html)
+            self.close()
+        assert self.open == []
+
+    def _begin(self) -> None:
         self.open: list[str] = []
         self.tags: list[tuple[str, dict[str, str]]] = []
         self.pieces: list[str] = []
         self.cells: list[list[str]] = []
         self.scripts: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
+
+    def _read_as_xml(self) -> None:
+        """What is well-formed as XML too is read in a tenth of the time, and to the same."""
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartElementHandler = self._started
+        parser.EndElementHandler = self.handle_endtag
+        parser.CharacterDataHandler = self.handle_data
+        closed = EMPTY.sub(r"\1/>", self.html.replace(*WITH_NBSP, 1).replace(" hidden>", ' hidden="">'))
+        parser.Parse(RAW.sub(r"\1<![CDATA[\3]]>\4", closed), True)
+
+    def _started(self, tag: str, attributes: dict[str, str]) -> None:
+        self.handle_starttag(tag, [(key.lower(), value) for key, value in attributes.items()])
+        if tag in VOID:
+            self.open.append(tag)  # its end is told of too
 
     def updatepos(self, i: int, j: int) -> int:
         """Count no lines: it took a tenth of the time."""

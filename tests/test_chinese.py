@@ -66,20 +66,46 @@ def left_out(settings: Any, shown: str) -> list[str]:
     return [one.name for one in fields(settings) if not re.search(rf"{flag(one.name)}(?![\w-])", shown)]
 
 
-def test_every_setting_stands_in_its_verbs_help() -> None:
+def rendered(words: tuple[str, ...]) -> str:
+    app.help_print(words, console=Console(file=(shown := io.StringIO()), width=100))
+    return shown.getvalue()
+
+
+@pytest.fixture(scope="module")
+def helps() -> dict[str, str]:
+    """The help of each verb."""
+    return {verb.name: rendered((*verb.name.split(),)) for verb in VERBS}
+
+
+@pytest.fixture(scope="module")
+def chinese_helps() -> tuple[dict[str, str], list[str]]:
+    """The help of the command and of each verb in Chinese, and the texts that were looked up for them."""
+    seen, said = list[str](), chinese_help.said
+
+    def noted(text: str) -> str:
+        seen.append(" ".join(text.split()))
+        return said(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chinese_help, "said", noted)
+        patch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
+        names = ["", "data", "weights", *(verb.name for verb in VERBS)]
+        return {name: rendered((*name.split(),)) for name in names}, seen
+
+
+def test_every_setting_stands_in_its_verbs_help(helps: dict[str, str]) -> None:
     for verb in VERBS:
-        app.help_print(verb.name.split(), console=Console(file=(shown := io.StringIO()), width=100))
-        assert left_out(verb.settings, shown.getvalue()) == [], verb.name
+        assert left_out(verb.settings, helps[verb.name]) == [], verb.name
 
 
 @pytest.mark.parametrize("heading", ["Examples:", "示例："])
-def test_each_example_of_a_help_has_its_line(heading: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if heading != "Examples:":
-        monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
+def test_each_example_of_a_help_has_its_line(
+    heading: str, helps: dict[str, str], chinese_helps: tuple[dict[str, str], list[str]]
+) -> None:
     counts = {}
     for verb in VERBS:
-        app.help_print(verb.name.split(), console=Console(file=(shown := io.StringIO()), width=100))
-        _, found, rest = shown.getvalue().partition(heading)
+        shown = (helps if heading == "Examples:" else chinese_helps[0])[verb.name]
+        _, found, rest = shown.partition(heading)
         examples = [line.rstrip() for line in rest.partition("╭")[0].splitlines() if line.strip()]
         assert all(re.fullmatch(rf"residuum {verb.name}( .*)?", one) for one in examples), examples
         counts[verb.name] = len(examples) if found else 0
@@ -87,16 +113,12 @@ def test_each_example_of_a_help_has_its_line(heading: str, monkeypatch: pytest.M
     assert sum(counts.values()) == sum(len(re.findall(" residuum ", verb.run.__doc__ or "")) for verb in VERBS)
 
 
-def test_every_help_text_has_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = list[str]()
-    monkeypatch.setattr(chinese_help, "said", lambda text: seen.append(" ".join(text.split())) or text)
-    monkeypatch.setattr(app, "help_formatter", chinese_help.ChineseHelp())
-    for words in ([], ["data"], ["weights"], *(verb.name.split() for verb in VERBS)):
-        app.help_print(words, console=Console(file=(shown := io.StringIO()), width=100))
-        assert shown.getvalue().startswith("用法：residuum"), words
-        for verb in VERBS:
-            if words == verb.name.split():
-                assert left_out(verb.settings, shown.getvalue()) == [], words
+def test_every_help_text_has_its_words(chinese_helps: tuple[dict[str, str], list[str]]) -> None:
+    shown, seen = chinese_helps
+    for name, text in shown.items():
+        assert text.startswith("用法：residuum"), name
+    for verb in VERBS:
+        assert left_out(verb.settings, shown[verb.name]) == [], verb.name
     assert len(seen) > 200
     assert {text for text in seen if re.search("[A-Za-z]{2}", text) and not CHINESE.search(chinese.said(text))} == set()
 

@@ -460,7 +460,7 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     marked = [line[0] for line in lines if "shape," in line]
     assert marked == ["stage2.block1", "stage3.block1"]
     assert (examined / runs.REPORT).exists()
-    words = ["trim", grown, "--keep", "0.67", "--repair", "1", "--out", trimmed]
+    words = ["trim", grown, "--keep", "0.67", "--repair", "1", "--random", "1", "--out", trimmed]
     monkeypatch.setattr("residuum.machine.seconds_waited", iter([0.0, *[1e6] * 99]).__next__)
     code, out, err = command(words, capsys, monkeypatch)
     assert code == 0

@@ -64,9 +64,27 @@ def assert_right(done: subprocess.CompletedProcess[str]) -> None:
     assert done.stdout.endswith("all right\n")
 
 
-@pytest.mark.parametrize(
-    "limit", [{"OMP_THREAD_LIMIT": "1"}, pytest.param({"OMP_DYNAMIC": "true"}, marks=pytest.mark.slow)]
-)
+ALONE = f"""
+import ctypes, sys, torch
+from pathlib import Path
+loaded = [line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines()]
+openmp = next(path for path in loaded if "omp" in path.rpartition("/")[2])
+ctypes.CDLL(openmp).omp_set_max_active_levels(0)  # whoever asks for several threads is given one
+sys.path.insert(0, {str(TESTS)!r})
+import kernel_cases
+kernel_cases.main("everywhere", "5", "30")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="where OpenMP lies is not known here")
+@pytest.mark.usefixtures("warm_python")
+def test_a_single_thread_does_all_the_work_of_several() -> None:
+    command = [sys.executable, "-c", ALONE]
+    assert_right(subprocess.run(command, capture_output=True, text=True, timeout=300, check=False))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [{"OMP_THREAD_LIMIT": "1"}, {"OMP_DYNAMIC": "true"}])
 def test_fewer_threads_than_asked_for_do_all_the_work(limit: dict[str, str]) -> None:
     assert_right(tried("everywhere", 5, 30, limit))
 

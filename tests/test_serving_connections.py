@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -76,36 +77,42 @@ def test_a_large_body_may_come_in_one_piece_with_its_head(port: int) -> None:
     assert said(port, request * 3 + last).count(b"HTTP/1.1 422 ") == 4
 
 
-@pytest.mark.parametrize(
-    ("sent", "answer"),
-    [
-        ((b"",), b""),
-        ((b"\r\n\r\n",), b""),
-        ((HEAD,), b""),
-        ((HEAD + b"Content-Length: 10\r\n\r\n12345",), b"HTTP/1.1 408 "),
-        ((HEAD + b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",), b"HTTP/1.1 413 "),
-        (
-            (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"186a0\r\n" + bytes(100_000) + b"\r\n"] * 120),
-            b"HTTP/1.1 413 ",
-        ),
-        ((b"GET / HTTP/1.1\r\nX: ", *[b"x" * 50_000] * 100), b"HTTP/1.1 400 "),
-        ((b"no HTTP\r\n\r\n",), b"HTTP/1.1 400 "),
-    ],
-    ids=[
-        "nothing",
-        "empty lines",
-        "half a head",
-        "half a body",
-        "asked before",
-        "no end",
-        "a head without end",
-        "none",
-    ],
-)
-def test_a_connection_ends_in_time_and_says_why_where_it_can(sent: tuple[bytes, ...], answer: bytes, port: int) -> None:
-    began = time.monotonic()
-    assert said(port, *sent).startswith(answer)
-    assert time.monotonic() - began < 3.0
+ENDING: dict[str, tuple[tuple[bytes, ...], bytes]] = {
+    "nothing": ((b"",), b""),
+    "empty lines": ((b"\r\n\r\n",), b""),
+    "half a head": ((HEAD,), b""),
+    "half a body": ((HEAD + b"Content-Length: 10\r\n\r\n12345",), b"HTTP/1.1 408 "),
+    "asked before": (
+        (HEAD + b"Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n",),
+        b"HTTP/1.1 413 ",
+    ),
+    "no end": (
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"186a0\r\n" + bytes(100_000) + b"\r\n"] * 120),
+        b"HTTP/1.1 413 ",
+    ),
+    "a head without end": ((b"GET / HTTP/1.1\r\nX: ", *[b"x" * 50_000] * 100), b"HTTP/1.1 400 "),
+    "none": ((b"no HTTP\r\n\r\n",), b"HTTP/1.1 400 "),
+}
+
+
+@pytest.fixture(scope="module")
+def ended(port: int) -> dict[str, tuple[bytes, float]]:
+    """What each connection was told, and after how many seconds it ended; they wait side by side."""
+
+    def end(sent: tuple[bytes, ...]) -> tuple[bytes, float]:
+        began = time.monotonic()
+        return said(port, *sent), time.monotonic() - began
+
+    with ThreadPoolExecutor(len(ENDING)) as threads:
+        return dict(zip(ENDING, threads.map(end, [sent for sent, _ in ENDING.values()]), strict=True))
+
+
+@pytest.mark.parametrize("name", ENDING)
+def test_a_connection_ends_in_time_and_says_why_where_it_can(name: str, ended: dict[str, tuple[bytes, float]]) -> None:
+    answered, seconds = ended[name]
+    answer = ENDING[name][1]
+    assert answered.startswith(answer)
+    assert seconds < 3.0
 
 
 def test_what_comes_on_an_open_connection_while_the_server_ends_is_answered(place: Path) -> None:

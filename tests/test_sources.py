@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import NUMBERS
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -38,7 +39,7 @@ needs_cifar10 = pytest.mark.skipif(not CIFAR10.is_dir(), reason=f"CIFAR-10 is no
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("RESIDUUM_CACHE", str(tmp_path_factory.getbasetemp() / f"sources-cache-{next(NUMBERS)}"))
 
 
 @cache
@@ -141,7 +142,7 @@ def test_splits_are_known_by_their_common_names(tmp_path, val, test):
 
 @given(st.permutations(["cat", "dog", "10", "9", "Zoë"]))
 def test_a_class_number_means_the_same_in_each_split(tmp_path_factory, order):
-    root = tmp_path_factory.mktemp("data")
+    root = tmp_path_factory.getbasetemp() / f"sources-data-{next(NUMBERS)}"
     for split in ("train", "test"):
         make(root, *(f"{split}/{kind}/{kind}.png" for kind in random.Random(split).sample(order, 5)))
     data = open_folder(root)

@@ -7,6 +7,7 @@ Warm.python is for whoever starts `sys.executable -m MODULE` or `-c CODE` himsel
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import runpy
@@ -18,10 +19,13 @@ import subprocess
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
+
+TESTS = Path(__file__).parent.parent
 
 
 class Fault(NamedTuple):
@@ -42,30 +46,63 @@ class Ended:
     calls: int
 
 
+class Process(NamedTuple):
+    """The process: its number, and what it is asked through and answers by."""
+
+    pid: int
+    asked: IO[str]
+    answers: IO[str]
+
+
+def forked_now() -> Process:
+    """Fork it from this process: to load torch and us anew takes two seconds.
+
+    Call it before anything is loaded that a command does not load, and no thread of ours runs.
+    """
+    _load()
+    (their_in, our_out), (our_in, their_out) = os.pipe(), os.pipe()
+    with warnings.catch_warnings():  # Python warns of other threads: execnet's waits for messages and holds no lock
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid == 0:
+        os.dup2(their_in, 0)
+        os.dup2(their_out, 1)
+        os.closerange(3, 4096)
+        sys.stdin, sys.stdout, sys.stderr = (open(place, how, closefd=False) for place, how in enumerate("rww"))  # noqa: SIM115
+        gc.enable()
+        _serve()
+    os.close(their_in)
+    os.close(their_out)
+    return Process(pid, os.fdopen(our_out, "w"), os.fdopen(our_in))
+
+
+def _started(preload: Path | None) -> Process:
+    path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, **({"LD_PRELOAD": str(preload)} if preload else {})}
+    words = [sys.executable, "-m", "corpus.warm"]
+    begun = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    begun.returncode = 0  # Warm.close waits for it
+    assert begun.stdin is not None
+    assert begun.stdout is not None
+    return Process(begun.pid, begun.stdin, begun.stdout)
+
+
 class Warm:
     """The process, from outside."""
 
-    def __init__(self, folder: Path, preload: Path | None = None) -> None:
+    def __init__(self, folder: Path, preload: Path | None = None, process: Process | None = None) -> None:
         self.folder, self.count = folder, 0
-        tests = str(Path(__file__).parent.parent)
-        path = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path, **({"LD_PRELOAD": str(preload)} if preload else {})}
-        words = [sys.executable, "-m", "corpus.warm"]
-        self.process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
-        )
-        assert self._ask() == "ready"
+        self.process = process or _started(preload)
+        path = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        assert self._ask(folder=str(folder), environment={**os.environ, "PYTHONPATH": path}) == "ready"
         self.python = folder / "python"
         client = shlex.join([sys.executable, "-IS", str(Path(__file__).with_name("forked.py")), str(folder)])
         self.python.write_text(f'#!/bin/sh\nexec {client} "$@"\n')
         self.python.chmod(0o755)
 
     def _ask(self, **asked: Any) -> Any:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        if asked:
-            print(json.dumps(asked), file=self.process.stdin, flush=True)
-        return json.loads(self.process.stdout.readline())
+        print(json.dumps(asked), file=self.process.asked, flush=True)
+        return json.loads(self.process.answers.readline())
 
     def start(self, words: Iterable[object], fault: Fault | None = None) -> "Started":
         """Begin a command."""
@@ -80,11 +117,9 @@ class Warm:
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.close()
-        self.process.wait(60)
-        self.process.stdout.close()
+        self.process.asked.close()
+        os.waitpid(self.process.pid, 0)
+        self.process.answers.close()
 
 
 @dataclass(frozen=True)
@@ -222,16 +257,28 @@ def _ended(words: list[str]) -> int:
     return 0
 
 
-def _serve() -> None:
+def _load() -> None:
     import torch  # noqa: F401
 
+    import residuum.cli
     import residuum.data.open
     import residuum.depth.trim
     import residuum.evaluation.evaluate
     import residuum.reporting.page
     import residuum.studies.run
-    import residuum.training.run  # noqa: F401
+    import residuum.training.run
 
+    with contextlib.suppress(ImportError):  # without the extra serve
+        import residuum.serving.run  # noqa: F401
+
+
+def _serve() -> NoReturn:
+    if not (line := sys.stdin.readline()):  # nobody wanted it
+        os._exit(0)
+    begin = json.loads(line)
+    os.environ.update(begin["environment"])
+    os.chdir(begin["folder"])
+    gc.freeze()  # the collector need not walk what is there in every command anew
     if (door := os.fork()) == 0:
         _open_door()
     answers = os.fdopen(os.dup(1), "w")
@@ -248,4 +295,5 @@ def _serve() -> None:
 
 
 if __name__ == "__main__":
+    _load()
     _serve()

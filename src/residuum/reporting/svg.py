@@ -27,7 +27,7 @@ def element(name: str, *children: Markup | str, **attributes: object) -> Markup:
     In attribute names "_" stands for "-" and a trailing one is dropped: `class_`, `text_anchor`. None leaves one out.
     """
     written = "".join([f' {_named(key)}="{_written(value)}"' for key, value in attributes.items() if value is not None])
-    return Markup(f"<{name}{written}>{join(children)}</{name}>")
+    return Markup(f"<{name}{written}>{_joined(children)}</{name}>")
 
 
 @cache
@@ -47,7 +47,11 @@ _IS_SPECIAL = re.compile("[&<>'\"]").search
 
 def join(parts: Sequence[Markup | str]) -> Markup:
     """Put parts one after the other, escaping those that are not markup."""
-    return Markup("".join([part if isinstance(part, Markup) else escape(part) for part in parts]))
+    return Markup(_joined(parts))
+
+
+def _joined(parts: Sequence[Markup | str]) -> str:
+    return "".join([part if isinstance(part, Markup) else escape(part) for part in parts])
 
 
 def drawing(height: float, label: str, *parts: Markup, width: float = WIDTH, **attributes: object) -> Markup:
@@ -139,7 +143,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """Return where `value` lies; nan (a gap) stays nan."""
-        low, high, value = (self._even(x) for x in (self.low, self.high, value))
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = (self._even(x) for x in (low, high, value))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
     def _even(self, value: float) -> float:

@@ -98,7 +98,8 @@ def plain(value: object) -> str:
 
 def shown(name: object) -> str:
     """Write a name so that it can be seen: control characters and blanks alone get a visible form."""
-    text = "".join(map(_visible, str(name)))
+    text = str(name)
+    text = text if text.isprintable() else "".join(map(_visible, text))
     return text if text.strip() else f"“{text}”"
 
 
@@ -110,8 +111,10 @@ def _visible(letter: str) -> str:
 
 def isolated(name: object) -> str:
     """Write a name for a sentence or an attribute: its direction cannot turn the text around it."""
-    balanced = "".join(letter for letter in shown(name) if unicodedata.bidirectional(letter) not in _TURNS)
-    return f"\u2068{balanced}\u2069"
+    text = shown(name)
+    if not text.isprintable():  # as few are: what turns a direction is no letter to print
+        text = "".join(letter for letter in text if unicodedata.bidirectional(letter) not in _TURNS)
+    return f"\u2068{text}\u2069"
 
 
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
