@@ -158,10 +158,10 @@ def test_a_file_that_does_not_say_its_classes_is_refused(exports: dict[ExportTar
     ("told", "what"),
     [
         ({"data": None}, "on which pictures should"),
-        ({"with_": (Path("other"),)}, "--with needs the net"),
-        ({"views": ("single",)}, "--views needs the net"),
-        ({"workers": 2}, "--workers needs the net"),
-        ({"device": "cuda"}, "--device cuda: onnxruntime computes on processors here"),
+        ({"with_": (Path("other"),)}, "with_ needs the net"),
+        ({"views": ("single",)}, "views needs the net"),
+        ({"workers": 2}, "workers needs the net"),
+        ({"device": "cuda"}, "device cuda: onnxruntime computes on processors here"),
         ({"precision": "bfloat16"}, "bfloat16"),
     ],
 )

@@ -176,14 +176,11 @@ def test_a_sweep_is_one_table_with_spread_and_names_what_failed(
     assert finished.evaluation is not None
     assert first.test is not None
     assert first.test.mean == pytest.approx(100 * finished.evaluation.top1.value)
-    cost, seen = (
-        finished.settings.summary.multiply_adds,
-        finished.epochs[-1].step * finished.settings.settings["batch_size"],
-    )
-    assert (first.inference, first.training) == (
-        cost,
-        pytest.approx(3 * cost * seen, rel=0.2),
-    )  # less a last, short batch
+    cost, batch = finished.settings.summary.multiply_adds, finished.settings.settings["batch_size"]
+    seen = finished.epochs[-1].step * batch  # less a last, short batch
+    assert first.inference == cost
+    assert first.training is not None
+    assert 3 * cost * seen <= first.training < 3 * cost * (seen + batch)
     assert (failed.accuracy, failed.standing, len(failed.failed)) == (None, None, 2)
     assert found.judged_on == "validation"
     with pytest.raises(PartlyDone, match="4 of 8 runs failed") as error:

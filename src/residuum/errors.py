@@ -1,6 +1,7 @@
 """The one error a user sees: what happened, why, and how to mend it."""
 
 import difflib
+import keyword
 import re
 from collections.abc import Collection, Iterable
 
@@ -46,6 +47,7 @@ def in_python(error: UserError, settings: Collection[str]) -> None:
 
     def named(flag: re.Match[str]) -> str:
         name = flag[2].replace("-", "_")
+        name = f"{name}_" if keyword.iskeyword(name) else name
         if name not in settings or COMMAND.search(flag.string, 0, flag.start()):
             return flag[0]
         return f"{name}=False" if flag[1] else name
