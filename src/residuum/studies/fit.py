@@ -25,7 +25,7 @@ def fit(
     number, from 1, and loss.
     """
     chance = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=rate, fused=True)
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=rate)
     module.train()
     value = math.nan
     for step in range(1, steps + 1):

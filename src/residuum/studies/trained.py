@@ -27,7 +27,7 @@ Key = TypeVar("Key")
 PICTURES = "cifar10"
 QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
-TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16), "batch_size": 128}
+TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
 
 
 def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSettings:
@@ -39,8 +39,7 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
     """
     if setup.scale == "tiny":
         size = {} if "blocks" in choices else {"blocks": TINY["blocks"]}
-        fixed = {"recipe": "sgd_one_cycle", "widths": TINY["widths"], "batch_size": TINY["batch_size"]}
-        choices = {**fixed, **size, **choices, "epochs": 1}
+        choices = {"recipe": "sgd_one_cycle", "widths": TINY["widths"], **size, **choices, "epochs": 1}
         return TrainSettings(setup.data or "digits", model=model, seed=seed, **choices)
     data = setup.data or PICTURES
     if setup.scale == "full":
