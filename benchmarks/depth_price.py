@@ -31,7 +31,7 @@ from residuum.models.spec import NetSpec
 from residuum.recipe import Task
 from residuum.recipes.quick import quick
 from residuum.training.loop import Job, train_step
-from residuum.training.optimizer import make_optimizer, set_rate
+from residuum.training.optimizer import make_optimizer
 
 FITTED = ("resnet20", "resnet56", "resnet110", "resnet218", "resnet434", "resnet1202")
 DEEPEST = ("resnet1202", "preresnet1001")
@@ -56,7 +56,6 @@ def job_of(name: str, checkpointing: bool) -> Job:
     compute.place(net).train()
     recipe = quick(Task(num_pictures=50_000, image_size=32, depth=net.spec.depth))
     optimizer = make_optimizer(net, recipe, compute.dtype)
-    set_rate(optimizer, 0.001)
     forward = make_forward(net, compute, checkpointing=checkpointing)
     return Job(net, forward, optimizer, recipe, None, compute, seed=0)  # type: ignore[arg-type]
 

@@ -424,7 +424,7 @@ def test_few_photographs_start_from_what_was_fetched_unless_something_else_is_sa
 
 
 def test_of_several_the_plain_and_then_the_more_accurate_that_is_in_time_is_taken(
-    photos: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+    photos: Path, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(way, "multiply_adds_per_s", lambda: 12e9 / way.LONG)  # 10⁹ for each of 12 pictures
 
@@ -437,13 +437,19 @@ def test_of_several_the_plain_and_then_the_more_accurate_that_is_in_time_is_take
     assert chosen() == "resnet18"
     hold(model, "resnet34", 999_000_000)
     assert chosen() == "resnet34"
+    assert "starts from resnet34, the best of the weights fetched here (" in capsys.readouterr().err
     hold(model, "resnet152", 1_001_000_000)  # takes too long
     assert chosen() == "resnet34"
+    assert "the best of the weights fetched here that are quick enough" in capsys.readouterr().err
     for name in ("resnet50-v2", "resnet18", "resnet34"):
         record_file(name).unlink()
     assert chosen() == "resnet152"  # better than nothing
+    assert "the quickest of the weights fetched here" in capsys.readouterr().err
     monkeypatch.setattr(on_this_machine, "STARTER_FILE", model)
     assert chosen() == "starter"
+    said = capsys.readouterr().err
+    assert "residuum's own, since the weights fetched here would take long" in said
+    assert "weights fetch " not in said
 
 
 def test_without_weights_the_starter_serves_and_better_ones_are_named(

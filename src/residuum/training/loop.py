@@ -1,4 +1,4 @@
-"""The training loop: visible, whole, on one screen. Nothing acts on it from a distance.
+"""The training loop: visible, whole, on one screen; `fit` asks `one_by_one` for steps, and `update` moves the weights.
 
 Letters: N training pictures, B of them in a step, K classes.
 """
@@ -35,7 +35,7 @@ not wait for the numbers of the one before (captured.py)."""
 
 @dataclass(frozen=True)
 class Job:
-    """What does not change while the loop turns."""
+    """What the loop works on and by; which net, optimiser and average these are does not change while it turns."""
 
     net: nn.Module
     forward: Callable[[Tensor], Tensor]
@@ -65,7 +65,7 @@ class Callbacks:
 
 
 class NotFiniteError(UserError):
-    """The loss or the gradient is no longer a number that can be used; the weights were not touched by it."""
+    """The loss or the gradient is no longer a number that can be used; nothing was saved after it."""
 
 
 Taken = tuple[float, Callable[[], float]]
@@ -81,7 +81,7 @@ def fit(job: Job, state: State, callbacks: Callbacks, save_seconds: float, steps
 
     Raises:
         Stopped: a signal came; the step was finished and everything saved.
-        UserError: the loss is no longer finite; the last good checkpoint stands.
+        NotFiniteError: the loss or the gradient is no longer finite; the last good checkpoint stands.
     """
     recipe = job.recipe
     plan = training_plan(job.loader, job.seed, recipe, state.step)
@@ -132,12 +132,11 @@ def one_by_one(job: Job, state: State, plan: TrainingPlan) -> Iterator[Taken]:
     """Take the plan's steps, each read before the next begins.
 
     Raises:
-        UserError: see train_step.
+        NotFiniteError: see train_step.
     """
     for served in job.loader.batches(plan, job.recipe.augmentation, job.seed):
         batch = mixed_batch(job, served)
         rate = job.recipe.rate(state.step, state.warmed_up)
-        set_rate(job.optimizer, rate)
         seed_step(job, state.step)
         loss, correct = train_step(job, batch, state.step, rate)
         state.count(loss, correct, job.recipe.batch_size)
@@ -158,11 +157,12 @@ def seed_step(job: Job, step: int) -> None:
 
 
 def train_step(job: Job, batch: Batch, step: int, rate: float) -> tuple[float, int]:
-    """Do one step and return its mean loss and how many of its B pictures were right.
+    """Do step `step`, from 0, at learning rate `rate`; return its mean loss and how many of its B pictures were right.
 
     Raises:
-        UserError: loss or gradient is not finite; the weights were not touched.
+        NotFiniteError: loss or gradient is not finite; the weights were not touched.
     """
+    set_rate(job.optimizer, rate)
     images = at_size(job.recipe, step, batch.images)
     mean, right, norm = forward_and_backward(job, images, batch.labels, batch.mix)
     loss, correct = ranks.summed(mean.item(), right.item())
@@ -196,7 +196,8 @@ def update(job: Job) -> None:
 def forward_and_backward(
     job: Job, images: Tensor, labels: Tensor, mix: Mix | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and their norm.
+    """Leave the gradients of (B, 3, S, S) images; return the mean loss, how many of the B were right, and the
+    gradients' norm.
 
     Of several ranks each returns its share of the mean loss, and leaves the gradients of all. Nothing is read back from
     the device.
@@ -243,7 +244,7 @@ def warm_up(recipe: Recipe, state: State) -> None:
 
 
 def not_finite(step: int, rate: float, loss: float, norm: float) -> NotFiniteError:
-    """Return what is raised at step `step`, from 0, which moved at `rate`, when its loss or its gradient overflowed."""
+    """Return what is raised where loss or gradient of step `step`, from 0, overflowed, at learning rate `rate`."""
     return NotFiniteError(
         f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
         "a number overflowed; nothing was saved after it and the last checkpoint is good. "

@@ -20,11 +20,13 @@ from residuum.training.resolve import Resolved, resolve
 
 
 def reopen(settings: TrainSettings) -> Resolved:
-    """Resolve a stopped run again from what it wrote down, and check that its data, wherever they lie, are the same.
+    """Resolve a stopped run again from what it wrote down, and check that its data, wherever they lie, are the same;
+    nothing is written.
 
     Raises:
-        UserError: not a run; already finished; other settings than its own were given, besides the data's place; or
-            the data have changed.
+        UserError: not a run; already finished; its settings were edited, or others were given, besides the data's
+            place; the data are gone, have changed, or nothing is known of them; or other pictures, or shards in another
+            order, than it began with.
     """
     assert settings.resume is not None
     run = Path(settings.resume)
@@ -36,24 +38,28 @@ def reopen(settings: TrainSettings) -> Resolved:
         why = f"otherwise than the run has it: {', '.join(others)}, as a flag or in --config"
         raise UserError("a run is continued with its own settings", why, f"residuum train --resume {run}")
     refuse_finished(run)
-    again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
-    if again.start is not None:  # the run's own copy stands in for the original
-        again = replace(again, start=str(run / runs.START))
-    if record.data is not None:
-        again = replace(again, data=settings.data or _there(run, record.data.source))
-    resolved = replace(resolve(again), called=str(record.settings.resolved.get("model") or ""))
     if record.data is None:
         raise UserError(
             f"there is no {run / runs.DATA}", "whether the data are still the same cannot be told", "bring it back"
         )
+    again = replace(again, skip_broken=again.skip_broken or settings.skip_broken)
+    if again.start is not None:  # the run's own copy stands in for the original
+        again = replace(again, start=str(run / runs.START))
+    again = replace(again, data=settings.data or _there(run, record.data.source))
+    resolved = replace(resolve(again), called=str(record.settings.resolved.get("model") or ""))
     if fingerprint(resolved.data) != record.data.fingerprint:
         raise _other_data(run, record.data, resolved.data)
-    if resolved.data.source != record.data.source:
-        say(f"the data of this run have moved, and are the same: from {record.data.source} to {resolved.data.source}")
-        write_record(run / runs.DATA, structs.replace(record.data, source=resolved.data.source))
     _refuse_other_rows(run / runs.SPLIT, resolved.cut)
     refuse_other_shards(run, record.data.shards, shards_digest(resolved.settings, resolved.data.train.pictures))
     return resolved
+
+
+def note_where_data_lie(run: Path, resolved: Resolved) -> None:
+    """Write down the place of a run's data, where they have moved."""
+    before = read_record(run / runs.DATA, Data)
+    if resolved.data.source != before.source:
+        say(f"the data of this run have moved, and are the same: from {before.source} to {resolved.data.source}")
+        write_record(run / runs.DATA, structs.replace(before, source=resolved.data.source))
 
 
 def _other_data(run: Path, before: Data, now: ImageData) -> UserError:

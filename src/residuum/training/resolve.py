@@ -1,4 +1,4 @@
-"""From what was asked to what will be done: every "auto" and None gets its value, before any work begins."""
+"""From what was asked to what will be done: every "auto" gets its value, and pictures and weights are opened for it."""
 
 from dataclasses import dataclass, replace
 from typing import Any, cast
@@ -20,7 +20,7 @@ from residuum.recipe import SMALL, Recipe, Task
 from residuum.recipes.named import OWN_NETS, RECIPES
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import TrainSettings
-from residuum.training.opened import BY_FOLDS, asked_of_net, net_asked_for, opened
+from residuum.training.beginning import BY_FOLDS, begin, net_asked_for
 from residuum.training.way import (
     fewer_passes,
     is_balanced,
@@ -89,8 +89,8 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
 
     Without `looking` it is not seen to that every picture can be read, unless that is remembered.
     """
-    begun = opened(settings, looking=looking)
-    data, start, named_recipe, is_unasked = begun.data, begun.start, begun.recipe, not asked_of_net(settings)
+    begun = begin(settings, looking=looking)
+    data, start, named_recipe, is_unasked = begun.data, begun.start, begun.recipe, begun.is_unasked
     settings = replace(begun.settings, tune=BY_FOLDS.get(named_recipe, begun.settings.tune))
     if begun.judges_by_folds or data.validation is not None:
         say_if_nothing_is_kept_aside(settings.validation, data)

@@ -32,13 +32,13 @@ from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
 from residuum.training.average import average_of
+from residuum.training.beginning import BY_FOLDS
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
-from residuum.training.opened import BY_FOLDS
 from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
-from residuum.training.reopen import refuse_finished, reopen
+from residuum.training.reopen import note_where_data_lie, refuse_finished, reopen
 from residuum.training.resolve import Resolved, resolve
 from residuum.training.signals import stop_requests
 from residuum.training.start import (
@@ -86,6 +86,7 @@ def _train(settings: TrainSettings) -> runs.RunRecord:
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
         if settings.resume is not None:
             refuse_finished(run)  # by another process, meanwhile
+            note_where_data_lie(run, resolved)
             runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=warn)
         elif runs.is_only_begun(run):  # another may have begun there meanwhile
             _begin(run, settings, resolved)
@@ -101,7 +102,12 @@ def _train(settings: TrainSettings) -> runs.RunRecord:
 
 
 def _opened(settings: TrainSettings) -> tuple[Path, Resolved, tuple[TrackerName, ...], Loaders]:
-    """Open all that is needed, before anything is written: a broken picture leaves an empty folder (Stopped)."""
+    """Open all that is needed, before anything is written; a fault leaves an empty folder behind.
+
+    Raises:
+        UserError: something given is wrong, a picture that cannot be read among it.
+        Stopped: by Ctrl-C.
+    """
     run = Path(settings.resume) if settings.resume else None
     try:
         resolved = shared(resolve(settings) if run is None else reopen(settings), settings)

@@ -30,7 +30,7 @@ from residuum.plain_data import as_json
 from residuum.records.codec import from_json, to_json
 from residuum.records.run import RunSettings
 from residuum.settings import TrainSettings
-from residuum.training.opened import BY_FOLDS
+from residuum.training.beginning import BY_FOLDS
 from residuum.training.resolve import Resolved
 
 # --- before anything begins ---------------------------------------------------------------------

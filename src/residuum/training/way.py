@@ -19,12 +19,13 @@ from residuum.loading import Classifier
 from residuum.models.count import cost
 from residuum.models.spec import NetSpec
 from residuum.recipe import FEW, SMALL, Recipe, Task
+from residuum.records.weights import Fetched
 from residuum.settings import TrainSettings
 from residuum.weights.catalogue import find
 from residuum.weights.fetched import STARTER, fetched, starter
 
 VERY_FEW = 1000
-"""Below so many pictures no training takes longer than LONG unasked, or without a word."""
+"""Below so many pictures no new net is trained for longer than LONG unasked, or on a processor without a word."""
 LONG = 300.0
 """Seconds."""
 BOUND = 15e12
@@ -92,36 +93,39 @@ def chosen_start(data: ImageData, settings: TrainSettings) -> str | None:
     """Return the name of the weights that few photographs start from, and say why; None for a new net.
 
     Of fetched weights those trained with the plain recipe go first (see `Weights.plain`), then those of the highest
-    published accuracy; the first is taken that sees all pictures in less than LONG. The starter comes last.
+    published accuracy; the first is taken that sees all pictures in less than LONG. The starter comes after them, and
+    where it is not there the quickest.
     """
     few = f"{len(data.train):,} photographs are few"
     undo = "--from-nothing begins with a new net"
     again = " and another --out" * (settings.out is not None)  # a run never writes over another
     better = BETTER + again + BY_FILE
-    name = _of_fetched(sum(map(len, data.splits().values())), settings)
-    if name is not None:
-        say(f"{few}: the net starts from {name}, the best of the weights fetched here (--start names others, {undo})")
-    elif starter():
-        name = STARTER
-        say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {better}")
-    else:
-        say(f"{few} for a new net, and no trained weights are on this machine; {better}")
-    return name
-
-
-def _of_fetched(pictures: int, settings: TrainSettings) -> str | None:
-    """Return the best of the fetched weights that see all pictures in time; where none does, the quickest, if there is
-    no starter."""
     there = fetched()
-    if not there:
-        return None
+    if there:
+        name, which = _of_fetched(there, sum(map(len, data.splits().values())), settings)
+        say(f"{few}: the net starts from {name}, {which} (--start names others, {undo})")
+        return name
+    if starter():
+        say(f"{few}, and no weights were fetched: the net starts from residuum's own starter ({undo}); {better}")
+        return STARTER
+    say(f"{few} for a new net, and no trained weights are on this machine; {better}")
+    return None
+
+
+def _of_fetched(there: dict[str, Fetched], pictures: int, settings: TrainSettings) -> tuple[str, str]:
+    """Return the best of the fetched weights that see all pictures in time, and what it is; where none does, the
+    starter, or the quickest if there is none."""
     known = {name: find(name) for name in there}
     best = sorted(there, key=lambda name: (known[name].plain, known[name].top1 or 0.0), reverse=True)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     rate = multiply_adds_per_s() if compute.device.type == "cpu" else math.inf
-    if in_time := [name for name in best if pictures * there[name].multiply_adds < LONG * rate]:
-        return in_time[0]
-    return None if starter() else min(best, key=lambda name: there[name].multiply_adds)
+    in_time = [name for name in best if pictures * there[name].multiply_adds < LONG * rate]
+    if in_time:
+        is_best = in_time[0] == best[0]
+        return in_time[0], "the best of the weights fetched here" + ("" if is_best else " that are quick enough")
+    if starter():
+        return STARTER, "residuum's own, since the weights fetched here would take long"
+    return min(best, key=lambda name: there[name].multiply_adds), "the quickest of the weights fetched here"
 
 
 # --- how long it takes --------------------------------------------------------------------------

@@ -22,12 +22,12 @@ from residuum.weights.fetched import start_file
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
 
-BY_FOLDS: dict[str, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
+BY_FOLDS: dict[RecipeName, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
 """Recipes that judge training pictures by nets that have not seen them, and what they tune."""
 
 
 @dataclass(frozen=True)
-class Opened:
+class Beginning:
     """What a training begins with."""
 
     settings: TrainSettings
@@ -36,6 +36,8 @@ class Opened:
     start: Classifier | None
     """None for a new net."""
     recipe: RecipeName
+    is_unasked: bool
+    """Whether nothing was said of the net, its weights or the course of training."""
 
     @property
     def judges_by_folds(self) -> bool:
@@ -43,18 +45,18 @@ class Opened:
         return self.recipe in BY_FOLDS
 
 
-def opened(settings: TrainSettings, *, looking: bool) -> Opened:
+def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
     """Open pictures and weights and choose the recipe (UserError where they do not go together); see `resolve`."""
     recipe, start = recipe_name(_asked_recipe(settings), settings.target), _weights(settings.start)
     if settings.model is not None or start is not None:
         net_asked_for(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     data = _pictures(settings, looking)
-    begun = Opened(settings, data, start, recipe)
-    if not asked_of_net(settings) and not settings.from_nothing and is_few_photographs(data):
+    begun = Beginning(settings, data, start, recipe, is_unasked=not _asked_of_net(settings))
+    if begun.is_unasked and not settings.from_nothing and is_few_photographs(data):
         begun = _given_weights(begun)
     if begun.start is None:
         _check_new(begun)
-    elif _is_few(begun.start, data):
+    elif _has_few_of_other_classes(begun.start, data):
         begun = replace(begun, recipe=_for_few(begun.settings, begun.recipe, len(data.train)))
     if begun.judges_by_folds:
         refuse_lone_pictures(data)
@@ -67,7 +69,7 @@ def _weights(start: object) -> Classifier | None:
 
 
 def _pictures(settings: TrainSettings, looking: bool) -> ImageData:
-    """Open the pictures; without `looking` only those that were seen before are without such as cannot be read."""
+    """Open the pictures; those that cannot be read are refused or left out, if `looking` or remembered from before."""
     unsaid = settings.data is None
     if unsaid:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
@@ -78,14 +80,14 @@ def _pictures(settings: TrainSettings, looking: bool) -> ImageData:
     return data
 
 
-def _given_weights(begun: Opened) -> Opened:
+def _given_weights(begun: Beginning) -> Beginning:
     """Choose the weights that few photographs start from, where there are any, and the recipe with them."""
     name = chosen_start(begun.data, begun.settings)
     settings = replace(begun.settings, start=name, from_nothing=name is None)
-    return Opened(settings, begun.data, _weights(name), _asked_recipe(settings))
+    return replace(begun, settings=settings, start=_weights(name), recipe=_asked_recipe(settings))
 
 
-def _check_new(begun: Opened) -> None:
+def _check_new(begun: Beginning) -> None:
     """Say that photographs are few for a new net (UserError where there is nothing to tune)."""
     if is_few_photographs(begun.data):
         say(f"{len(begun.data.train):,} photographs are few for a new net: {HARDLY}")
@@ -93,14 +95,14 @@ def _check_new(begun: Opened) -> None:
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
 
 
-def asked_of_net(settings: TrainSettings) -> bool:
+def _asked_of_net(settings: TrainSettings) -> bool:
     """Say whether anything was said of the net, its weights or the steps it takes."""
     said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start"}
     return bool(said & set(explicit(settings)))
 
 
 def _asked_recipe(settings: TrainSettings) -> RecipeName:
-    """Return the recipe that was asked for, or the default where nothing is known of the data yet.
+    """Return the recipe that was asked for, or the default for what is known by then.
 
     Raises:
         UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
@@ -132,14 +134,14 @@ def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
         raise UserError(f"recipe {name} cannot mix pictures", why, "--recipe fine_tune can")
 
 
-def _is_few(start: Classifier, data: ImageData) -> bool:
+def _has_few_of_other_classes(start: Classifier, data: ImageData) -> bool:
     """Say whether there are few pictures, of other classes than the weights know."""
     return set(start.classes) != set(data.classes) and len(data.train) < FEW
 
 
 def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:
-    """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; everything
-    is tuned from the head on."""
+    """Return the recipe for few pictures: where nothing was said of the course of training, the head alone; where all
+    is to be tuned, from the head on."""
     if not _COURSE & set(explicit(settings)):
         say(
             f"{num_pictures} pictures of other classes than the weights know: the last layer alone is fitted, on "
