@@ -42,13 +42,7 @@ def openapi(*, has_token: bool) -> dict[str, Any]:
     types = [replies.Predicted, replies.Heated, replies.Switched, replies.Model, replies.Health, replies.Refused]
     _, schemas = json.schema_components(types, ref_template=_REF)
     paths = {
-        "/v1/predict": {"post": _picture_route("What a picture shows", replies.Predicted, [_model(), _top(), _view()])},
-        "/v1/explain": {
-            "post": _picture_route("Where the evidence lies", replies.Heated, [_model(), _top(), _view(), *_heat()])
-        },
-        "/v1/blocks": {
-            "post": _picture_route("With blocks off", replies.Switched, [_model(), _top(), _view(), *_blocks()])
-        },
+        **{path: {"post": route} for path, route in _of_pictures().items()},
         "/v1/models": {"get": _route("What is served", _listed(replies.Model), _OF_ALL)},
         "/v1/models/{name}/examples/{number}": {"get": _example()},
         "/healthz": {"get": _route("Whether the server lives", _json(replies.Health), ("421",))},
@@ -73,8 +67,17 @@ def openapi(*, has_token: bool) -> dict[str, Any]:
 
 def queries(path: str) -> tuple[str, ...]:
     """Return the names with which a route that takes a picture may be asked."""
-    parameters = openapi(has_token=False)["paths"][path]["post"]["parameters"]
-    return tuple(one["name"] for one in parameters)
+    return tuple(one["name"] for one in _of_pictures()[path]["parameters"])
+
+
+def _of_pictures() -> dict[str, dict[str, Any]]:
+    """Return the routes that take a picture, by path."""
+    all_take = [_model(), _top(), _view()]
+    return {
+        "/v1/predict": _picture_route("What a picture shows", replies.Predicted, all_take),
+        "/v1/explain": _picture_route("Where the evidence lies", replies.Heated, [*all_take, *_heat()]),
+        "/v1/blocks": _picture_route("With blocks off", replies.Switched, [*all_take, *_blocks()]),
+    }
 
 
 def _route(summary: str, content: dict[str, Any], refusals: tuple[str, ...]) -> dict[str, Any]:
