@@ -4,9 +4,15 @@
 
 Writes results/accuracy-DATA-MODEL-RECIPE.json after every run; a seed that stands there already is not run again.
 Each run looks at the test pictures once, after its last step. Speed is not measured here: train_speed.py does that.
+The paper's own training, on all 50,000 pictures, whose runs take an hour and more, goes on where it was interrupted:
+
+    python benchmarks/accuracy.py ../shared/data/cifar10 --model resnet20 --recipe he2015_cifar --validation 0 \
+        --seeds 1 --keep runs/paper
 """
 
-from figures import Figures, add_runs, asked, flags, mean_and_sd, trained
+from pathlib import Path
+
+from figures import Figures, add_runs, asked, flags, mean_and_sd, trained, trained_or_gone_on
 
 from residuum.choices import RecipeName
 from residuum.records.codec import to_json
@@ -14,9 +20,10 @@ from residuum.settings import TrainSettings
 from residuum.training.resolve import resolve
 
 
-def one_run(data: str, told: list[str], seed: int) -> Figures:
-    """Train once and return what is worth keeping of it."""
-    record, _ = trained(data, [*told, *flags(seed=seed)])
+def one_run(data: str, told: list[str], seed: int, kept: Path | None) -> Figures:
+    """Train once, in the folder `kept` if any, and return what is worth keeping of it."""
+    words = [*told, *flags(seed=seed)]
+    record = trained_or_gone_on(data, words, kept) if kept else trained(data, words)[0]
     found = record.evaluation
     assert found is not None
     return {
@@ -41,10 +48,14 @@ def main(
     model: str | None = None,
     recipe: RecipeName = "quick",
     epochs: int | None = None,
+    validation: float | None = None,
     seeds: tuple[int, ...] = (1, 2, 3),
+    keep: Path | None = None,
 ) -> None:
-    resolved = resolve(TrainSettings(data, model=model, recipe=recipe, epochs=epochs))
-    name, settings, told = resolved.data.name, resolved.settings, flags(model=model, epochs=epochs, recipe=recipe)
+    told = flags(model=model, epochs=epochs, recipe=recipe, validation=validation)
+    given = {} if validation is None else {"validation": validation}
+    resolved = resolve(TrainSettings(data, model=model, recipe=recipe, epochs=epochs, **given))
+    name, settings = resolved.data.name, resolved.settings
     about = {
         "command": " ".join(["residuum train", name, *told, "--seed SEED"]),
         "written_by": "benchmarks/accuracy.py",
@@ -56,7 +67,7 @@ def main(
     }
     cases = [{"seed": seed} for seed in seeds]
     file = f"accuracy-{name}-{settings.model}-{recipe}"
-    add_runs(file, about, cases, lambda seed: one_run(data, told, seed), summary)
+    add_runs(file, about, cases, lambda seed: one_run(data, told, seed, keep and keep / f"{file}-{seed}"), summary)
 
 
 if __name__ == "__main__":

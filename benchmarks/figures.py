@@ -47,10 +47,18 @@ def seconds_of(work: Callable[[], object]) -> float:
 def trained(data: str | Path, words: list[str], **environment: str) -> tuple[runs.RunRecord, float]:
     """Train once, in a process of its own; return what the run left, and the seconds of the whole command."""
     with tempfile.TemporaryDirectory() as folder:
-        run = Path(folder) / "run"
-        command = [sys.executable, "-m", "residuum", "train", str(data), *words, *flags(out=run)]
-        seconds = seconds_of(lambda: subprocess.run(command, env={**os.environ, **environment}, check=True))
-        return runs.read_run(run), seconds
+        return _trained_in(Path(folder) / "run", ["train", str(data), *words, "--out"], environment)
+
+
+def trained_or_gone_on(data: str | Path, words: list[str], run: Path) -> runs.RunRecord:
+    """Train once, or go on with what was interrupted in the folder `run`, which stays."""
+    return _trained_in(run, ["train", "--resume"] if run.exists() else ["train", str(data), *words, "--out"], {})[0]
+
+
+def _trained_in(run: Path, words: list[str], environment: dict[str, str]) -> tuple[runs.RunRecord, float]:
+    command = [sys.executable, "-m", "residuum", *words, str(run)]
+    seconds = seconds_of(lambda: subprocess.run(command, env={**os.environ, **environment}, check=True))
+    return runs.read_run(run), seconds
 
 
 def ratios(ones: Iterable[float], others: Iterable[float]) -> list[float]:
