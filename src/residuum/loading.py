@@ -14,6 +14,7 @@ from residuum import runs
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.files import short_digest
+from residuum.models.answers import answered
 from residuum.models.assumption import is_of
 from residuum.models.file import ModelFile, build_net, read_model, write_model
 from residuum.models.resnet import ResNet
@@ -46,6 +47,11 @@ class Classifier:
         return runs.model_name(self.file)
 
     @property
+    def several(self) -> bool:
+        """Say whether each class is answered for itself: see models/answers.py."""
+        return self.about.several is True
+
+    @property
     def source(self) -> str:
         """Return where the pictures lie that it was trained with, "" where that is not known."""
         return self.about.data.source if self.about.data else ""
@@ -58,7 +64,7 @@ class Classifier:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to (B, K) probabilities."""
-        return torch.softmax(self.net.fc(self.features(images)).float(), dim=1)
+        return answered(self.net.fc(self.features(images)).float(), several=self.several)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, S, S) preprocessed images to what the last layer reads of them, (B, D): the mean over the views that
@@ -113,6 +119,8 @@ def save_classifier(
     preprocessing: Preprocessing,
     provenance: Provenance,
     kept: NDArray[np.floating[Any]] | None = None,
+    *,
+    several: bool = False,
 ) -> None:
     """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with.
 
@@ -122,6 +130,7 @@ def save_classifier(
     about = About(
         **(fields if kept is not None else {**fields, "likeness": UNSET}),
         classes=classes,
+        several=several or UNSET,
         preprocessing=View(**{name: getattr(preprocessing, name) for name in View.__struct_fields__}),
         net=spec.as_json(),
     )

@@ -11,21 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.data.labels import Labels, is_several
 from residuum.data.picture_files import PassedOver
 from residuum.records.run import Skipped
 
 
 class ColumnNames(NamedTuple):
-    """Which columns of a table to read; None: the usual ones."""
+    """Which columns of a table to read, and how; None: the usual ones."""
 
     image: str | None = None
     label: str | None = None
+    separator: str | None = None
+    """What parts the labels of a picture that shows several classes; None: a text is one label."""
 
     @staticmethod
     def of(settings: Mapping[str, Any] | None) -> "ColumnNames":
         """Return those that a run's settings name."""
         told = settings or {}
-        return ColumnNames(told.get("image_column"), told.get("label_column"))
+        return ColumnNames(told.get("image_column"), told.get("label_column"), told.get("label_separator"))
 
 
 USUAL_COLUMNS = ColumnNames()
@@ -92,10 +95,11 @@ class Readable(Subset):
 
 @dataclass(frozen=True)
 class Split:
-    """One split: pictures and their class numbers, which index the data set's `classes`."""
+    """One split: pictures and what they show, by class numbers, which index the data set's `classes`."""
 
     pictures: Pictures
-    labels: NDArray[np.int64]  # (N,)
+    labels: Labels
+    """(N,), or (N, K) of several classes a picture: see data/labels.py."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -132,6 +136,11 @@ class ImageData:
     def of(name: str, source: str, classes: Sequence[str], splits: Mapping[SplitName, Split]) -> "ImageData":
         """Return the data set of these splits, of which training is one."""
         return ImageData(name, source, classes, splits["train"], splits.get("validation"), splits.get("test"))
+
+    @property
+    def several(self) -> bool:
+        """Say whether each picture shows any number of classes, instead of one."""
+        return is_several(self.train.labels)
 
     def splits(self) -> dict[str, Split]:
         """Return the splits that are there, by name."""

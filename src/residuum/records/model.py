@@ -126,6 +126,8 @@ class About(Provenance, frozen=True, kw_only=True):
 
     classes: tuple[str, ...]
     """The class names, by class number; a backbone has none."""
+    several: bool | UnsetType = UNSET
+    """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
     preprocessing: View
     format: str = FORMAT
     net: dict[str, Any]
