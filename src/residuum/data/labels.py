@@ -27,6 +27,27 @@ def counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:
     return each
 
 
+def as_kinds(labels: Labels) -> NDArray[np.int64]:
+    """Return one number a picture, (N,), so that those of a kind can be dealt out evenly: its class; of several its
+    rarest, or K where it shows none."""
+    if not is_several(labels):
+        return labels
+    rare_first = np.argsort(labels.sum(axis=0, dtype=np.int64), kind="stable")
+    rarest = rare_first[labels[:, rare_first].argmax(axis=1)]
+    found: NDArray[np.int64] = np.where(labels.any(axis=1), rarest, labels.shape[1])
+    return found
+
+
+def share_a_class(one: Labels, other: Labels) -> NDArray[np.bool_]:
+    """Say of each of N pictures and each of M whether both show a class, (N, M); of several, or both none."""
+    if not is_several(one):
+        alike: NDArray[np.bool_] = one[:, None] == other
+        return alike
+    together = one.astype(np.float32) @ other.T.astype(np.float32) > 0
+    neither: NDArray[np.bool_] = np.logical_not(np.logical_or.outer(one.any(axis=1), other.any(axis=1)))
+    return together | neither
+
+
 def shown_by(labels: Labels, row: int) -> list[int]:
     """Return the numbers of the classes that a picture shows."""
     return np.flatnonzero(labels[row]).tolist() if is_several(labels) else [int(labels[row])]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import EnginePrecision
-from residuum.evaluation.metrics import Probabilities, proportion
+from residuum.evaluation.shares import Probabilities, proportion
 from residuum.records.engines import Agreement
 from residuum.records.evaluation import Measure
 

@@ -17,7 +17,7 @@ from residuum.console import say, warn
 from residuum.data.batches import Loader
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, listed
 from residuum.evaluation.evaluate import computed_in, probabilities, protocol, scores
-from residuum.evaluation.metrics import Probabilities
+from residuum.evaluation.shares import Probabilities
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
