@@ -224,9 +224,11 @@ class Mistake(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     """What a person calls the picture."""
     truth: str
+    """Of several labels a picture all, and below all that are called, with commas between."""
     predicted: str
     confidence: Amount
-    """The probability of the predicted class; rounding may put it a hair above 1."""
+    """The probability of the predicted class; rounding may put it a hair above 1. Of several labels, that of the wrong
+    answer it is surest of."""
     thumbnail: str
     """The picture made small, as a PNG data URI."""
     heat: Heat | None = None

@@ -227,6 +227,7 @@ def _finish(run: Path, resolved: Resolved, loaders: Loaders, net: nn.Module, jud
         settings=read_record(run / runs.SETTINGS, RunSettings).settings,
         versions=machine.environment(),
         lineage=lineage(run, resolved),
+        several=resolved.data.several or UNSET,
         temperature=fit.applied if fit else UNSET,
         likeness=fit.doubt.likeness if fit else UNSET,
     )
