@@ -196,8 +196,8 @@ def explained(
         maps = {name: method(net, shown, wanted, several=several).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
-        called = _called(steps[-1][1][i], classes) if several else None
-        numbers = order[i, : max(top, len(called or ()))]
+        labels = _called(steps[-1][1][i], classes) if several else None
+        numbers = order[i, : max(top, len(labels or ()))]
         drawn_maps = (drawn_over(seen.views[i], found[i], method, SIDE, values=True) for method, found in maps.items())
         pictures.append(
             ExplainedPicture(
@@ -210,7 +210,7 @@ def explained(
                 nearest=like[i],
                 distance=apart[i],
                 threshold=limit,
-                called=called,
+                labels=labels,
             )
         )
     return pictures
@@ -240,8 +240,8 @@ def _behind(
     block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...], *, several: bool
 ) -> Reading:
     said = _said(probabilities, int(probabilities.argmax()), classes)
-    called = _called(probabilities, classes) if several else None
-    return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()), called=called)
+    labels = _called(probabilities, classes) if several else None
+    return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()), labels=labels)
 
 
 # --- training pictures --------------------------------------------------------------------------

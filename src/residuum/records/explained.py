@@ -42,7 +42,7 @@ class Reading(Record, frozen=True, kw_only=True, omit_defaults=True):
     said: Said
     probabilities: tuple[Amount, ...]
     """Those of the whole net's answers, in their order."""
-    called: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
     """Of several labels a picture: the classes that it would call, of at least 0.5, likeliest first."""
 
 
@@ -88,7 +88,7 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
     """From the pictures trained on, and"""
     threshold: float | None = None
     """the greatest of a picture like them; None where the model does not know them, and in files of 0.1.0."""
-    called: tuple[str, ...] | None = None
+    labels: tuple[str, ...] | None = None
     """Of several labels a picture: the classes called, of at least 0.5, likeliest first; all are among the answers."""
 
     @property
@@ -108,9 +108,9 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
         return self.blocks[others[-1] + 1 if others else 0].block
 
     def _stands(self, behind: Reading) -> bool:
-        if self.called is None:
+        if self.labels is None:
             return behind.said.name == self.answers[0].name
-        return set(behind.called or ()) == set(self.called)
+        return set(behind.labels or ()) == set(self.labels)
 
 
 class Explained(Record, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
     return PictureView(
         id=key,
         found=one,
-        verdict=_verdict(one) if one.called is None else _called(one, one.called),
+        verdict=_verdict(one) if one.labels is None else _called(one, one.labels),
         doubt=f"It is unsure, as the picture is {one.doubt}." if one.doubt else "",
         known=trained_on(one, unseen=found.unseen),
         settled=_settled(one),
@@ -85,7 +85,7 @@ def _called(one: ExplainedPicture, called: tuple[str, ...]) -> str:
 def _settled(one: ExplainedPicture) -> str:
     names = [each.block for each in one.blocks]
     place, name = names.index(one.settled) + 1, isolated(one.answers[0].name)
-    if one.called is not None:
+    if one.labels is not None:
         return _called_from(names, place)
     if place == 1:
         return f"It would answer {name} behind every block."
