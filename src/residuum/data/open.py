@@ -130,7 +130,7 @@ def _by_text_table(root: Path, path: Path, columns: ColumnNames, *, judging: boo
         return None
     try:
         return _open_texts(path, columns, judging=judging)
-    except UserError as error:
+    except UserError:
         if columns == USUAL_COLUMNS and judging and count:
             return None
         raise
