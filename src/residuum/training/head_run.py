@@ -233,5 +233,6 @@ def _tell(run: Path, head: Head, labels: Labels) -> None:
         run,
         f"each of the {len(labels)} training pictures was answered by a last layer that had not seen it: "
         f"{right / len(labels):.2%} {are_right(labels)} (95 % interval {low:.2%} to {high:.2%}; loss {head.loss:.3f}; "
-        f"by that was chosen scikit-learn's C = {head.strength:.3g}, the less, the less closely it follows the pictures)",
+        f"by that was chosen scikit-learn's C = {head.strength:.3g}, the less, the less closely it follows the "
+        "pictures)",
     )
