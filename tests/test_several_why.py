@@ -20,9 +20,10 @@ from residuum.evaluation.likeness import directions
 from residuum.evaluation.review import doubted_by_luck, doubted_of_several, nearest_others
 from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
-from residuum.loading import load
+from residuum.loading import load, save_classifier
 from residuum.models.resnet import last_bn
 from residuum.records.codec import read_record
+from residuum.records.depth import Lesion
 from residuum.records.explained import Explained
 from residuum.reporting.explained_view import view_explained
 from residuum.reporting.page import write_report
@@ -280,3 +281,34 @@ def test_the_page_of_explained_pictures_says_what_is_called(
     said = capsys.readouterr().out
     assert f"calls      {first}, {second}" in said
     assert "calls      nothing: no class reaches 50 %" in said
+
+
+# --- what its blocks are worth --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path) -> Path:
+    """A net of two blocks a stage, trained for a few steps, with pictures kept aside."""
+    out = pictures.parent / "trained"
+    choices = {"blocks": (2, 2, 2), "widths": (8, 16, 16), "epochs": 3, "batch_size": 16, "validation": 0.25}
+    told = {"label_separator": ";", "from_nothing": True, "model": "resnet20", "precision": "float32", "threads": 1}
+    residuum.train(str(pictures), recipe="sgd_one_cycle", out=str(out), **choices, **told)
+    return out
+
+
+def test_a_lesions_figures_are_those_of_evaluate(trained: Path, tmp_path: Path) -> None:
+    found = residuum.lesion(trained, threads=1, out=tmp_path / "lesion")
+    lesion = read_record(Path(found) / runs.LESION, Lesion)
+    judged = residuum.evaluate(trained, split="validation", threads=1)
+    assert judged.mean_ap is not None
+    assert lesion.intact.loss == pytest.approx(judged.loss, rel=1e-5)
+    assert lesion.intact.accuracy == pytest.approx(judged.top1.value)
+    net, model = load(trained).net, load(trained)
+    (row,) = (one for one in lesion.blocks if one.name == "stage2.block2")
+    block = dict(net.blocks())["stage2.block2"]
+    torch.nn.init.zeros_(last_bn(block).weight)
+    torch.nn.init.zeros_(last_bn(block).bias)
+    save_classifier(tmp_path / "cut.safetensors", net, net.spec, model.classes, model.preprocessing, model.about)
+    without = residuum.evaluate(tmp_path / "cut.safetensors", split="validation", threads=1)
+    assert row.loss == pytest.approx(without.loss, rel=1e-5)
+    assert row.accuracy == pytest.approx(without.top1.value)
