@@ -27,6 +27,11 @@ def counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:
     return each
 
 
+def as_bytes(labels: Labels) -> bytes:
+    """Return labels as the same bytes on every machine."""
+    return labels.tobytes() if is_several(labels) else labels.astype("<i8").tobytes()
+
+
 def shown_by(labels: Labels, row: int) -> list[int]:
     """Return the numbers of the classes that a picture shows."""
     return np.flatnonzero(labels[row]).tolist() if is_several(labels) else [int(labels[row])]

@@ -10,11 +10,17 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import class_folders, open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
+from residuum.data.picture_files import (
+    TEXT_TABLES,
+    existing_folder,
+    is_picture,
+    is_text_table,
+    passed_over,
+    pictures_below,
+    say_passed_over,
+)
 from residuum.data.remote import is_address
 from residuum.data.shard_files import data_root, files_called, suffix_of_shards
-from residuum.data.text_table import SUFFIXES as TEXT_TABLES
-from residuum.data.text_table import is_text_table
 from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
 
@@ -130,7 +136,7 @@ def _by_text_table(root: Path, path: Path, columns: ColumnNames, *, judging: boo
         return None
     try:
         return _open_texts(path, columns, judging=judging)
-    except UserError as error:
+    except UserError:
         if columns == USUAL_COLUMNS and judging and count:
             return None
         raise
