@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ def test_a_table_that_tells_nothing_is_an_error_that_says_why(tmp_path: Path, co
     for place in (tmp_path, tmp_path / "labels.csv"):
         with pytest.raises(UserError, match=said):
             open_data(str(place))
+
+
+@given(st.binary(max_size=60) | st.text('ab1.png,;\t"\n\r -', max_size=60).map(str.encode))
+def test_any_bytes_are_a_table_or_an_error_that_says_why(tmp_path_factory: pytest.TempPathFactory, tail: bytes) -> None:
+    root = pictures(tmp_path_factory.mktemp("t"), "a.png", "b.png")
+    for start in (b"", b"image,label\na.png,1\nb.png,"):
+        (root / "labels.csv").write_bytes(start + tail)
+        for columns in (ColumnNames(), SEVERAL):
+            with suppress(UserError):
+                data = open_data(str(root), columns=columns)
+                assert data.several == (columns == SEVERAL) or data.several
 
 
 # --- which pictures, which table -----------------------------------------------------------------
@@ -398,9 +410,9 @@ MATRICES = st.tuples(st.integers(2, 9), st.integers(1, 3)).flatmap(
 SHARES = st.sampled_from([0.1, 0.2, 0.3, 0.5])
 
 
-def most_off(kept: NDArray[Any], labels: NDArray[Any], share: float) -> float:
-    """How many pictures the class is off that is most off its share."""
-    return float(np.abs(labels[kept].sum(0) - share * labels.sum(0)).max())
+def most_off(kept: NDArray[Any], labels: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """How many pictures the class is off that is most off what is wanted of it."""
+    return float(np.abs(labels[kept].sum(0) - wanted).max())
 
 
 @given(MATRICES, SHARES, st.integers(0, 5))
@@ -409,11 +421,13 @@ def test_the_cut_is_nearly_as_even_as_any_could_be(rows: list[tuple[int, ...]], 
     cut = cut_validation(labels, share, seed)
     if cut is None:
         return
+    counts = labels.sum(0).astype(int)
     assert sorted([*cut.training, *cut.validation]) == list(range(len(labels)))
-    assert (labels[cut.training].sum(0) >= np.minimum(1, labels.sum(0))).all()
+    assert (labels[cut.training].sum(0) >= np.minimum(1, counts)).all()
+    wanted = np.minimum(np.maximum(1, np.floor(share * counts + 0.5)), np.maximum(counts - 1, 0))
     every = (np.array(chosen, bool) for chosen in product((0, 1), repeat=len(labels)))
-    fair = [one for one in every if one.any() and (labels[~one].sum(0) >= np.minimum(1, labels.sum(0))).all()]
-    assert most_off(cut.validation, labels, share) <= min(most_off(one, labels, share) for one in fair) + 1
+    fair = [one for one in every if (labels[~one].sum(0) >= np.minimum(1, counts)).all()]
+    assert most_off(cut.validation, labels, wanted) <= min(most_off(one, labels, wanted) for one in fair) + 1
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=40), SHARES, st.integers(0, 3))
@@ -432,7 +446,7 @@ def test_a_large_cut_keeps_each_share_within_two_pictures() -> None:
     labels = (chance.random((3000, 40)) < chance.random(40) ** 2 / 2).astype(np.uint8)
     cut = cut_validation(labels, 0.1, 0)
     assert cut is not None
-    assert most_off(cut.validation, labels, 0.1) <= 2
+    assert most_off(cut.validation, labels, 0.1 * labels.sum(0)) <= 2
     assert abs(len(cut.validation) - 300) < 20
     again = cut_validation(labels, 0.1, 0)
     other = cut_validation(labels, 0.1, 1)

@@ -88,7 +88,10 @@ class PicturesBelow:
         end = _plain(os.path.normpath(name))
         found = [path for path in self._by_name.get(end.rpartition("/")[2], ()) if _ends_in(_plain(path), end)]
         if len(found) > 1:
-            for meant in (split, "train" if split == "validation" else None):  # which is often cut from those to train on
+            for meant in (
+                split,
+                "train" if split == "validation" else None,
+            ):  # which is often cut from those to train on
                 ours = [path for path in found if meant and meant in map(split_meant, PurePosixPath(path).parts[:-1])]
                 found = ours or found
         return found

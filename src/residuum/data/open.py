@@ -146,10 +146,8 @@ def _open_texts(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     from residuum.data.tables import open_texts
 
     data = open_texts(path, columns, judging=judging)
-    root = existing_folder(path if path.is_dir() else path.parent)
-    other = [one for one in passed_over(root) if not is_text_table(one.name)]
-    say_passed_over([*other, *data.passed_over])
-    return replace(data, passed_over=(*other, *data.passed_over))
+    say_passed_over(data.passed_over)
+    return data
 
 
 def _open_tars(path: str | Path, *, judging: bool) -> ImageData:

@@ -17,7 +17,7 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split,
 from residuum.data.labels import Labels, counts
 from residuum.data.named_pictures import BesideTable, PicturesBelow, text_tables_in
 from residuum.data.parquet import pictures_in
-from residuum.data.picture_files import existing_folder, is_text_table, label_of
+from residuum.data.picture_files import existing_folder, is_text_table, label_of, passed_over, printable
 from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
 from residuum.data.split import split_meant
 from residuum.data.table_columns import Columns, check_columns, find_columns, picture_column
@@ -72,7 +72,7 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     """Open a folder of pictures by the CSV or TSV tables in it, or by the one table at `path`, in the same way.
 
     A row names a picture below the folder: see PicturesBelow.named. What is told of one picture in several rows must
-    agree; of several labels it shows them all. `passed_over` says which pictures stand in no row.
+    agree; of several labels it shows them all. Pictures that stand in no row are passed over.
 
     Raises:
         UserError: there is no such table, or it does not tell what pictures show.
@@ -86,7 +86,9 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     classes, splits = _open(root, by_file, told, _from_texts(beside), judging=judging)
     source = files[0] if is_table else root
     data = ImageData.of(label_of(root), str(source), classes, splits)
-    return replace(data, passed_over=beside.untold())
+    read = {printable(file.relative_to(root).as_posix()) for file in files}
+    other = [one for one in passed_over(root) if one.name not in read]
+    return replace(data, passed_over=(*other, *beside.untold()))
 
 
 def pictures_named_in(table: Path) -> list[Path]:

@@ -31,7 +31,7 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         Stopped: a signal came; what was trained is kept, and the same command goes on.
     """
     wanted = chosen(settings)
-    if settings.data and Path(settings.data).is_dir():
+    if settings.data and Path(settings.data).exists():
         refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
     if settings.data:
         refuse_several(open_pictures_of(str(settings.data)))
