@@ -94,7 +94,8 @@ def cut_validation(labels: Labels, share: float, seed: int) -> ValidationCut | N
 def _wanted(share: float, counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many pictures of each class are kept aside, (K,)."""
     rounded = np.floor(share * counts + 0.5).astype(np.int64)
-    return np.minimum(np.maximum(rounded, 1), np.maximum(counts - 1, 0))
+    wanted: NDArray[np.int64] = np.minimum(np.maximum(rounded, 1), np.maximum(counts - 1, 0))
+    return wanted
 
 
 def kept_aside(labels: Labels, share: float, seed: int, rows: Path) -> ValidationCut | None:

@@ -1,7 +1,7 @@
 """Rows kept aside where a picture shows any number of classes, in the same share of each class as far as can be.
 
-Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, ECML PKDD, Fig. 1): the rarest class is dealt out first,
-each of its pictures to the side that lacks most of that class; what other classes the picture shows is counted too.
+Iterative stratification (Sechidis, Tsoumakas and Vlahavas 2011, ECML PKDD, Fig. 1): the rarest class is dealt out
+first, each of its pictures to the side that lacks most of that class; what else the picture shows is counted too.
 Letters: N pictures, K classes; a picture that shows none counts as of a class of its own.
 """
 
@@ -15,7 +15,8 @@ Counts = NDArray[np.int64]
 
 
 def stratified_rows(labels: NDArray[np.uint8], wanted: Callable[[Counts], Counts], seed: int) -> NDArray[np.int64]:
-    """Draw rows of (N, K) labels, sorted, so that of each class nearly as many are drawn as `wanted` makes of its count.
+    """Draw rows of (N, K) labels, sorted, so that of each class nearly as many are drawn as `wanted` makes of its
+    count.
 
     A class that a picture shows is always left with one; a class of two or more gives one, where that can be without
     taking the last of another. Chance is Philox's raw output, as in split.draw_rows.
