@@ -12,6 +12,7 @@ from residuum.reporting.depth_view import (
     cell,
     no_better,
     noted,
+    of_several,
     pictures,
     points,
     shown,
@@ -138,6 +139,7 @@ def _marks(found: Lesion) -> str:
 
 def _notes(found: Lesion) -> Iterator[str]:
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.data.images:
         yield uncertainty(found, found.intact.accuracy)

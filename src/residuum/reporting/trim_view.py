@@ -14,6 +14,7 @@ from residuum.reporting.depth_view import (
     cell,
     milliseconds,
     no_better,
+    of_several,
     pictures,
     shown,
     trained_on,
@@ -158,6 +159,7 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 
 def _notes(found: Trim) -> Iterator[str]:
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.repaired and (how := found.repaired.protocol) and _views(how) != _views(found.protocol):
         yield f"After repair, which trains with one view, shown to the net otherwise: {how}."
