@@ -15,11 +15,16 @@ from test_review import spread_out
 
 import residuum
 from residuum import runs
+from residuum.compute import Compute
+from residuum.data.preprocess import normalise
+from residuum.errors import UserError
 from residuum.evaluation.heat_maps import masks, rise
 from residuum.evaluation.likeness import directions
+from residuum.evaluation.opening import open_with_data
 from residuum.evaluation.review import doubted_by_luck, doubted_of_several, nearest_others
 from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
+from residuum.explanation.live import switched
 from residuum.forecast.measure import judged_in
 from residuum.loading import load, save_classifier
 from residuum.models.resnet import last_bn
@@ -28,7 +33,10 @@ from residuum.records.depth import Lesion, Trim
 from residuum.records.explained import Explained
 from residuum.reporting.explained_view import view_explained
 from residuum.reporting.page import write_report
+from residuum.settings import StudySettings
+from residuum.studies.run import run_studies
 from residuum.training.head import answered, fit_head
+from residuum.training.review import _answers
 
 SIDE = 32
 PLACES = {"ants": (0, 0), "bees": (0, 1), "flower": (1, 0), "hive": (1, 1)}
@@ -84,6 +92,16 @@ def run(pictures: Path) -> runs.RunRecord:
     start = small_model(pictures.parent / "start.safetensors", ("a", "b", "c"), SIDE)
     data, start_from = str(pictures), str(start)
     return residuum.train(data, start=start_from, label_separator=";", precision="float32", threads=1, out=str(out))
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path) -> Path:
+    """A net of two blocks a stage, trained for a few steps, with pictures kept aside."""
+    out = pictures.parent / "trained"
+    choices = {"blocks": (2, 2, 2), "widths": (8, 16, 16), "epochs": 3, "batch_size": 16, "validation": 0.25}
+    told = {"label_separator": ";", "from_nothing": True, "model": "resnet20", "precision": "float32", "threads": 1}
+    residuum.train(str(pictures), recipe="sgd_one_cycle", out=str(out), **choices, **told)
+    return out
 
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -165,6 +183,19 @@ def test_a_missing_label_and_one_too_many_are_named(reviewed: runs.RunRecord, tr
     assert [row["suggested"] for row in rows[:2]] == [one.suggested for one in found.of_kind("label")[:2]]
 
 
+def test_of_a_net_trained_whole_the_pictures_kept_aside_are_answered_class_by_class(trained: Path) -> None:
+    found = residuum.review(trained)
+    assert found.answers.startswith("to the pictures kept aside from training alone")
+    assert (found.answered, found.pictures) == (30, 120)
+    model = load(trained)
+    opened = open_with_data(model, Compute(torch.device("cpu"), "float32", "contiguous", 1), None)
+    rows, answers, _ = _answers(trained, opened, {"train": np.zeros((120, 16), np.float32)})
+    assert answers.shape == (30, 4)
+    assert answers[7] == pytest.approx(torch.sigmoid(model.net.fc.bias.detach()).numpy())
+    assert opened.cut is not None
+    assert rows.tolist() == opened.cut.validation.tolist()
+
+
 def test_copies_told_otherwise_are_named_with_both(reviewed: runs.RunRecord) -> None:
     assert reviewed.review is not None
     (one,) = (one for one in reviewed.review.of_kind("copies") if one.score == 0)
@@ -223,6 +254,18 @@ def test_rise_is_the_papers_for_each_class_for_itself(run: runs.RunRecord) -> No
     expected = sum(p[:, None, None] * mask for p, mask in zip(answers, shown, strict=True)) / sum(shown)
     found = rise(net, images, classes, several=True)
     torch.testing.assert_close(found, expected - expected.amin((1, 2), keepdim=True), atol=1e-6, rtol=1e-4)
+
+
+def test_with_blocks_off_each_class_is_answered_for_itself(trained: Path) -> None:
+    model = load(trained)
+    view = np.random.default_rng(3).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    found = switched(model, view, ["stage2.block2"])
+    block = dict(model.net.blocks())["stage2.block2"]
+    torch.nn.init.zeros_(last_bn(block).weight)
+    torch.nn.init.zeros_(last_bn(block).bias)
+    with torch.no_grad():
+        expected = torch.sigmoid(model.net(normalise(torch.from_numpy(view[None]), model.preprocessing)))[0]
+    assert dict(found.answers) == pytest.approx(dict(zip(LABELS, expected.tolist(), strict=True)), abs=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -284,17 +327,15 @@ def test_the_page_of_explained_pictures_says_what_is_called(
     assert "calls      nothing: no class reaches 50 %" in said
 
 
+def test_studies_refuse_several_labels(run: runs.RunRecord, tmp_path: Path) -> None:
+    """They ask how often the one right class is named."""
+    for name in ("lesions", "refinement"):
+        with pytest.raises(UserError, match="several labels") as refused:
+            list(run_studies(StudySettings((name,), model=run.path, out=str(tmp_path))))
+        assert "one class each" in refused.value.mend
+
+
 # --- what its blocks are worth --------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def trained(pictures: Path) -> Path:
-    """A net of two blocks a stage, trained for a few steps, with pictures kept aside."""
-    out = pictures.parent / "trained"
-    choices = {"blocks": (2, 2, 2), "widths": (8, 16, 16), "epochs": 3, "batch_size": 16, "validation": 0.25}
-    told = {"label_separator": ";", "from_nothing": True, "model": "resnet20", "precision": "float32", "threads": 1}
-    residuum.train(str(pictures), recipe="sgd_one_cycle", out=str(out), **choices, **told)
-    return out
 
 
 def test_a_lesions_figures_are_those_of_evaluate(trained: Path, tmp_path: Path) -> None:
