@@ -69,12 +69,17 @@ class WithWorkers(InPrecision, group="Compute"):
 
 @dataclass(frozen=True, kw_only=True)
 class OfTable(Settings, group="Data"):
-    """Which columns of a table to read."""
+    """Which columns of a table to read, and how."""
 
     image_column: str | None = None
-    """Column of Parquet files that holds the pictures, or their paths. By default image or img, or the only one."""
+    """Column of a table (Parquet or CSV) that holds the pictures, or their paths. By default image or img, or the only
+    one."""
     label_column: str | None = None
-    """Column of Parquet files that holds the classes. By default label or fine_label, or the only one."""
+    """Column of a table that holds the classes; or, of several labels a picture, columns of 0 and 1 that are called as
+    the classes are, parted by commas. By default label or fine_label, or the only one, or all columns of 0 and 1."""
+    label_separator: str | None = None
+    """What parts the labels of a picture in that column, as ; in dog;outdoor: then a picture shows any number of
+    classes. By default a text is one label."""
 
 
 @dataclass(frozen=True, kw_only=True)

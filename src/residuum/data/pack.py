@@ -55,7 +55,7 @@ def pack(settings: PackSettings) -> Packed:
     Raises:
         UserError: there is no such data set, or `out` holds something else, or cannot be written.
     """
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     out = Path(str(settings.out)).absolute()
     _refuse_within(data, out)

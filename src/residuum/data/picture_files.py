@@ -203,8 +203,8 @@ def _no_folder(root: Path) -> UserError:
         what = f"{root} is an archive, not a folder"
         return UserError(what, "pictures are read from folders", "unpack it, and give the folder that it makes")
     if root.suffix.lower() in {".csv", ".tsv", ".json", ".jsonl", ".xlsx"}:
-        why = "tables are read as Parquet: a column of pictures, or of their paths, and a column of labels"
-        return UserError(f"{root} is a file, not a folder", why, f"make it a Parquet file and give {root.parent}")
+        why = "tables are read as CSV or Parquet: a column of pictures, or of their paths, and a column of labels"
+        return UserError(f"{root} is a file, not a folder", why, f"make it a CSV file in {root.parent}")
     return UserError(f"{root} is a file, not a folder", "", f"give the folder of the data set, perhaps {root.parent}")
 
 

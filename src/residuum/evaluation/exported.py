@@ -95,7 +95,7 @@ def _open_data(settings: EvaluateSettings, classes: tuple[str, ...], several: bo
     Raises:
         UserError: there are none, or they have one label a picture where the export answers `several`, or the reverse.
     """
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     data = readable(data, skip_broken=True) if settings.skip_broken else data
     refuse_other_kind(data, several, str(settings.run))

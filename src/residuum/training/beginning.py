@@ -73,7 +73,7 @@ def _pictures(settings: TrainSettings, looking: bool) -> ImageData:
     unsaid = settings.data is None
     if unsaid:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    columns, progress = ColumnNames(settings.image_column, settings.label_column), show_progress("fetching")
+    columns, progress = ColumnNames.told(settings), show_progress("fetching")
     data = open_data(str(settings.data or "digits"), progress=progress, columns=columns, recorded=unsaid)
     if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
         return readable(data, skip_broken=settings.skip_broken)
