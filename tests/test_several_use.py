@@ -1,0 +1,181 @@
+"""Several labels a picture in use: engines, exports, predict, the server, and nets that come in from elsewhere."""
+
+import csv
+import json
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from small_several import HOW, LABELS, pictures, several_model, several_net
+from small_start import small_model
+
+import residuum
+from residuum import UserError, loading
+from residuum.choices import ExportTarget
+from residuum.cli import main
+from residuum.data.labels import CALLED
+from residuum.data.preprocess import normalise
+from residuum.engines.choose import open_engine
+from residuum.exporting.export import ExportedModel, export
+from residuum.exporting.parity import agreement, refused
+from residuum.outward_printing import print_export
+from residuum.outward_settings import ExportSettings
+from residuum.records.engines import Parity
+
+TARGETS: tuple[ExportTarget, ...] = ("onnx", "openvino", "torch")
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return several_model(tmp_path_factory.mktemp("several") / "walks.safetensors")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pictures, as large as the net sees them, in no folder of a class."""
+    root = tmp_path_factory.mktemp("pictures")
+    for number, pixels in enumerate(pictures(COUNT)):
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    """Return what the net answers to them, (COUNT, 4): the sigmoid of each logit."""
+    with torch.inference_mode():
+        return torch.sigmoid(several_net()(normalise(torch.from_numpy(pictures(COUNT)), HOW))).numpy()
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["residuum", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def called_in(row: np.ndarray) -> list[str]:
+    """Return the labels called, likeliest first."""
+    return [LABELS[k] for k in np.argsort(-row) if row[k] >= CALLED]
+
+
+def test_the_pictures_show_from_none_to_several(expected: np.ndarray) -> None:
+    """What is below would else say little."""
+    assert {0, 1, 2} <= {len(called_in(row)) for row in expected}
+
+
+# --- engines and exports ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
+def test_every_engine_gives_the_sigmoid_of_each_logit(name: Any, model: Path, expected: np.ndarray) -> None:
+    if name != "torch":
+        pytest.importorskip(name)
+    opened = open_engine(model, name, threads=1)
+    assert opened.model.several
+    np.testing.assert_allclose(opened.engine(pictures(COUNT)).probabilities, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def exported(model: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, ExportedModel]:
+    for package in ("onnx", "onnxruntime", "openvino"):
+        pytest.importorskip(package)
+    out = tmp_path_factory.mktemp("exported")
+    return {to: export(ExportSettings(model, to=to, out=out / to, data=folder, threads=1)) for to in TARGETS}
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_an_export_answers_each_label_for_itself(
+    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The program beside it prints those that are called, and says where none is."""
+    parity = exported[to].parity.agreements[0]
+    assert (parity.same, parity.pictures, parity.several) == (1.0, COUNT, True)
+    assert parity.largest < 1e-4
+    some = (int(expected.max(axis=1).argmin()), int((expected >= CALLED).sum(axis=1).argmax()))
+    for number in some:
+        monkeypatch.setattr(sys, "argv", ["use", str(folder / f"{number:02}.png")])
+        runpy.run_path(str(exported[to].path / f"use_{to}.py"))
+        said = [line.split("%  ") for line in capfd.readouterr().out.splitlines()]
+        labels = called_in(expected[number])
+        assert [each[-1] for each in said] == (labels or ["no label is called: none is at least as likely as not"])
+        if labels:
+            shares = [float(each[0]) / 100 for each in said]
+            assert shares == pytest.approx(sorted(expected[number])[::-1][: len(labels)], abs=1e-3)
+    assert not called_in(expected[some[0]])
+    assert len(called_in(expected[some[1]])) > 1
+
+
+def test_what_javascript_and_cpp_read_says_so(exported: dict[str, ExportedModel], model: Path) -> None:
+    """Both have no JSON of the file: a line of the script, an entry of OpenVINO's."""
+    from residuum.engines.with_openvino import core
+
+    assert "const SEVERAL = true;" in (exported["onnx"].path / "use_onnx.mjs").read_text(encoding="utf-8")
+    opened = core().read_model(exported["openvino"].path / "model.xml")
+    assert opened.has_rt_info("several")
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_export_is_predicted_with_as_the_run_is(
+    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: np.ndarray
+) -> None:
+    predictor = residuum.load(exported[to].path, threads=1)
+    assert predictor.several
+    assert [list(one.labels) for one in predictor.predict(folder)] == [called_in(row) for row in expected]
+
+
+def test_parity_is_of_the_labels_called(capsys: pytest.CaptureFixture[str]) -> None:
+    """A rank that changes among labels that are called changes no answer; a label across the half does."""
+    own = np.tile(np.array([[0.9, 0.8, 0.1, 0.2]], np.float32), (200, 1))
+    found, crossed = own.copy(), own.copy()
+    found[:, 0] = 0.7
+    crossed[:20, 3] = 0.5
+    truth = np.tile(np.array([[1, 0, 0, 0]], np.uint8), (200, 1))
+    same = agreement("int8", own, found, None, several=True)
+    assert same.same == 1
+    assert same.largest == pytest.approx(0.2)
+    assert refused(same) is None
+    assert agreement("int8", own, found, None).same == 0
+    less = agreement("int8", own, crossed, truth, several=True)
+    assert less.same == 0.9
+    assert "90.00% of 200 pictures keep the labels called, 97.00% is the least" in str(refused(less))
+    lost = agreement("int8", own, found, truth, several=True)
+    assert lost.accuracy is not None
+    assert lost.own_accuracy is not None
+    assert (lost.accuracy.value, lost.own_accuracy.value) == (0, 1)
+    assert "likeliest labels that are right are lost" in str(refused(lost))
+
+
+def test_what_an_export_is_held_against_is_said(
+    exported: dict[str, ExportedModel], capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_export(ExportSettings(to="onnx"), exported["onnx"], json=False)
+    said = capsys.readouterr().out
+    assert "100.00% of 12 pictures keep the labels called" in said
+    assert "99.5% of the pictures must keep the labels called" in said
+
+
+@pytest.fixture(scope="module")
+def table(folder: Path, expected: np.ndarray) -> Path:
+    """A table that says of each picture what the net calls; but of the first, that it shows no ants."""
+    shown = [called_in(row) for row in expected]
+    shown[0] = [name for name in shown[0] if name != "ants"]
+    rows = [["image", "label"], *([f"{i:02}.png", ";".join(each)] for i, each in enumerate(shown))]
+    path = folder.parent / "table.csv"
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return folder / "labels.csv"
