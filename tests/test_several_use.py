@@ -170,12 +170,99 @@ def test_what_an_export_is_held_against_is_said(
 
 
 @pytest.fixture(scope="module")
-def table(folder: Path, expected: np.ndarray) -> Path:
-    """A table that says of each picture what the net calls; but of the first, that it shows no ants."""
+def table(expected: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a table that says of each picture what the net calls, of the first that it shows hives as well."""
+    root = tmp_path_factory.mktemp("table")
     shown = [called_in(row) for row in expected]
-    shown[0] = [name for name in shown[0] if name != "ants"]
-    rows = [["image", "label"], *([f"{i:02}.png", ";".join(each)] for i, each in enumerate(shown))]
-    path = folder.parent / "table.csv"
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    return folder / "labels.csv"
+    shown[0] = sorted({*shown[0], "hive"})
+    for number, pixels in enumerate(pictures(COUNT)):
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+    with (root / "test.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["image", "label"], *([f"{i:02}.png", "; ".join(s)] for i, s in enumerate(shown))])
+    return root
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_an_export_is_judged_as_a_net_of_several_labels_is(
+    to: ExportTarget, exported: dict[str, ExportedModel], model: Path, table: Path
+) -> None:
+    found = residuum.evaluate(exported[to].path, table, label_separator=";", threads=1)
+    by_net = residuum.evaluate(model, table, label_separator=";", threads=1)
+    assert found.mean_ap is not None
+    assert by_net.mean_ap is not None
+    assert found.mean_ap.value == pytest.approx(by_net.mean_ap.value, abs=1e-6)
+    assert [one.recall.value for one in found.per_class[:3]] == [1, 1, 1]
+    assert found.per_class[3].recall.value < 1
+    assert found.confusion == by_net.confusion
+    assert found.loss == pytest.approx(by_net.loss, abs=1e-5)
+
+
+def test_pictures_of_one_label_each_do_not_judge_an_export_of_several(
+    exported: dict[str, ExportedModel], folder: Path, tmp_path: Path
+) -> None:
+    for name in LABELS[:2]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes((folder / "00.png").read_bytes())
+    with pytest.raises(UserError, match="has one label a picture"):
+        residuum.evaluate(exported["onnx"].path, tmp_path)
+
+
+# --- predict ---------------------------------------------------------------------------------------
+
+
+def test_predict_prints_the_labels_called_with_their_probabilities(
+    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, expected: np.ndarray
+) -> None:
+    code, out, _ = command("predict", model, folder, "--top", 1, "--threads", 1)
+    assert code == 0
+    for number, (row, line) in enumerate(zip(expected, out.splitlines(), strict=True)):
+        pairs = [f"{name} {row[LABELS.index(name)]:.1%}" for name in called_in(row)]
+        assert line == f"{folder / f'{number:02}.png'}  {', '.join(pairs) or '–'}"
+
+
+def test_predict_writes_the_labels_called_beside_the_likeliest(
+    command: Callable[..., tuple[int, str, str]], folder: Path, expected: np.ndarray, tmp_path: Path
+) -> None:
+    """A table's own separator stands between them; of JSON, all that are called have their probability, whatever --top."""
+    model = several_model(tmp_path / "walks.safetensors", {"label_separator": " | "})
+    command("predict", model, folder, "--top", 1, "--out", tmp_path / "answers.csv", "--threads", 1)
+    command("predict", model, folder, "--top", 1, "--out", tmp_path / "answers.jsonl", "--threads", 1)
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    first = ["picture", "class", "probability", "labels", "unsure", "reason", "engine", "precision", "error"]
+    assert list(rows[0]) == first
+    lines = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    for row, cells, found in zip(expected, rows, lines, strict=True):
+        labels = called_in(row)
+        assert (cells["labels"], cells["class"]) == (" | ".join(labels), LABELS[row.argmax()])
+        assert found["labels"] == labels
+        assert len(found["answers"]) == max(1, len(labels))
+        for one in found["answers"]:
+            assert one["probability"] == pytest.approx(row[LABELS.index(one["class"])], abs=1e-5)
+
+
+def test_a_picture_that_cannot_be_read_has_as_many_cells_as_one_that_is_answered(
+    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"<html>gone</html>")
+    _, out, _ = command("predict", model, folder / "00.png", tmp_path / "bad.png", "--format", "csv", "--threads", 1)
+    assert len({len(row) for row in csv.reader(out.splitlines())}) == 1
+
+
+def test_one_label_a_picture_has_no_labels(tmp_path: Path) -> None:
+    answer = residuum.load(small_model(tmp_path / "one.safetensors", LABELS[:3], 24), threads=1).predict(pictures(1)[0])
+    assert answer.labels is None
+    assert "labels" not in answer.as_json()
+
+
+def test_pictures_of_several_labels_are_not_sorted_into_folders(model: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a picture may have several labels") as refusal:
+        list(residuum.predict(model, folder, sort_into=tmp_path / "sorted"))
+    assert "ANSWERS.csv has the labels" in refusal.value.mend
+    assert not (tmp_path / "sorted").exists()
+
+
+def test_several_labels_may_be_unsure(folder: Path, tmp_path: Path) -> None:
+    answer = residuum.load(several_model(tmp_path / "knows.safetensors", like=True), threads=1).predict(folder)[0]
+    assert answer.unsure is True
+    assert answer.as_json()["labels"] == list(answer.labels)
