@@ -17,7 +17,7 @@ from residuum.errors import PartlyDone, UserError, listed
 
 if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
-    from residuum.records.evaluation import DataEvaluation, Evaluation, Together
+    from residuum.records.evaluation import DataEvaluation, Evaluation, MeasureName, Together
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
     from residuum.records.pack import Packed
@@ -50,12 +50,27 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
     if figures.unasked:
         how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
         print(f"classes  {how}")
-    labelled = {"top-1": figures.top1, "top-5": figures.top5, "macro F1": figures.macro_f1, "ECE": figures.ece}
-    for label, one in labelled.items():
-        if one is not None:
-            note = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}" if label == "ECE" else ""
-            note = f"; over {figures.asked}" if label == "macro F1" and figures.asked else note
-            print(f"{label:<9}{one.value:.2%}  (95 % interval {one.low:.2%} to {one.high:.2%}{note})")
+    if figures.is_several:
+        called = "those answered with at least one half are called"
+        print(f"labels   {figures.labels_a_picture:.3g} a picture in the mean; {called}")
+    over = f"; over {figures.asked}" if figures.asked else ""
+    luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}"
+    notes, words = {"mean average precision": over, "macro F1": over, "ECE": luck}, _words(figures)
+    width = 1 + max(map(len, words.values()))
+    for label, one in figures.named(words).items():
+        interval = f"95 % interval {one.low:.2%} to {one.high:.2%}{notes.get(label, '')}"
+        print(f"{label:<{width}}{one.value:.2%}  ({interval})")
+    if figures.is_several:
+        print(f"{'loss':<{width}}{figures.loss:.4g} nats  (binary cross-entropy, the mean over pictures and classes)")
+
+
+def _words(figures: Evaluation) -> dict[MeasureName, str]:
+    """Return what figures are called here, in the order in which they are told."""
+    if figures.is_several:
+        first: dict[MeasureName, str] = {"mean_ap": "mean average precision", "top1": "likeliest label right"}
+    else:
+        first = {"top1": "top-1", "top5": "top-5"}
+    return {**first, "macro_f1": "macro F1", "ece": "ECE"}
 
 
 def _meant(protocol: str) -> list[str]:
@@ -248,13 +263,18 @@ def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bo
 
 def _print_side_by_side(found: DataEvaluation) -> None:
     """Print a line for each protocol and net, those of the figures above first."""
-    print(f"\n{'top-1':>8}  {'95 % interval':<19}{'top-5':>8}{'loss':>8}   protocol, net")
+    from residuum.records.evaluation import headline
+
+    first, second = ("mean AP", "likeliest label right") if found.is_several else ("top-1", "top-5")
+    wide = len(second) + 3
+    print(f"\n{first:>8}  {'95 % interval':<19}{second:>{wide}}{'loss':>8}   protocol, net")
     lines: tuple[DataEvaluation | Together, ...] = (found, *found.beside)
     for one in lines:
-        interval = f"{one.top1.low:.2%} to {one.top1.high:.2%}"
-        top5 = f"{one.top5.value:.2%}" if one.top5 else ""
+        best, beside = headline(one), one.top1 if found.is_several else one.top5
+        interval = f"{best.low:.2%} to {best.high:.2%}"
+        also = f"{beside.value:.2%}" if beside else ""
         named = " + ".join(one.models)
-        print(f"{one.top1.value:>8.2%}  {interval:<19}{top5:>8}{one.loss:>8.3f}   {one.protocol}, {named}")
+        print(f"{best.value:>8.2%}  {interval:<19}{also:>{wide}}{one.loss:>8.3f}   {one.protocol}, {named}")
 
 
 def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:

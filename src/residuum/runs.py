@@ -98,6 +98,11 @@ class RunRecord:
     """Of the training pictures, where `evaluation` is of others."""
 
     @property
+    def several(self) -> bool:
+        """Say whether its pictures may show several classes each."""
+        return self.data is not None and self.data.several
+
+    @property
     def steps(self) -> list[Step]:
         """Return the lines of single steps."""
         return [line for line in self.metrics if isinstance(line, Step)]

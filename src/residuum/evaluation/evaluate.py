@@ -16,12 +16,13 @@ from residuum.console import show_progress
 from residuum.data.batches import Batch, Loader
 from residuum.data.cache import Progress, count_seen
 from residuum.data.contract import ColumnNames, ImageData, Split
-from residuum.data.labels import Labels, is_right
+from residuum.data.labels import Labels, is_right, is_several
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
 from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
+from residuum.evaluation.several_labels import mean_average_precision
 from residuum.evaluation.views import SAID
 from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
@@ -87,11 +88,14 @@ def _answers(
 
 
 def scores(probabilities: NDArray[np.float32], labels: Labels) -> dict[str, float]:
-    """Return the two figures shown after each epoch: mean loss, and the share whose likeliest class is theirs."""
-    return {
+    """Return the figures shown after each epoch: mean loss, the share whose likeliest class is theirs, and of several
+    labels a picture the mean average precision."""
+    found = {
         "validation_loss": mean_loss(probabilities, labels),
         "validation_accuracy": float(is_right(probabilities, labels).mean()),
     }
+    precise = mean_average_precision(probabilities, labels) if is_several(labels) else None
+    return found if precise is None else {**found, "validation_map": precise}
 
 
 def to_judge(settings: InPrecision) -> Compute:

@@ -90,6 +90,13 @@ def binary_cross_entropy(probabilities: Probabilities, labels: Labels) -> float:
     return float(-np.log(given).mean())
 
 
+def mean_average_precision(probabilities: Probabilities, labels: Labels) -> float | None:
+    """Return average precision, its mean over the classes that some of N images shows, (N, K) both; None of none."""
+    if not labels.any():
+        return None
+    return float(np.nanmean(_average_precisions(probabilities, labels.astype(bool), np.ones((1, len(labels))))))
+
+
 def _in_order(probabilities: Probabilities, labels: Labels) -> tuple[Probabilities, NDArray[np.bool_]]:
     """Return both in an order that depends on what they hold alone (UserError if an answer is not finite)."""
     if broken := np.count_nonzero(~np.isfinite(probabilities).all(axis=1)):

@@ -1,6 +1,7 @@
 """How good a classifier is: evaluation.json, evaluations/*.json and mistakes.json."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from residuum.choices import EngineName, EnginePrecision
@@ -75,6 +76,9 @@ def chance_ece(bins: tuple[Bin, ...]) -> float:
     return total / (sum(one.count for one in bins) or 1)
 
 
+MeasureName = Literal["mean_ap", "top1", "top5", "macro_f1", "ece"]
+
+
 class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A judgement in short, as model files carry it."""
 
@@ -99,6 +103,15 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     seen: Count = 0
     """Of the test or validation pictures, so many are the same files as training pictures; 0.1.0 did not count them."""
 
+    @property
+    def is_several(self) -> bool:
+        """Say whether the pictures were judged by several labels each."""
+        return self.mean_ap is not None
+
+    def named(self, words: Mapping[MeasureName, str]) -> dict[str, Measure]:
+        """Return what was measured, by what the words call it, in their order."""
+        return {called: one for name, called in words.items() if (one := getattr(self, name)) is not None}
+
 
 def headline(found: Figures) -> Measure:
     """Return what nets are compared by: accuracy, or of several labels a picture the mean average precision."""
@@ -108,23 +121,35 @@ def headline(found: Figures) -> Measure:
 def too_good(found: Figures) -> str:
     """Say how many of the pictures judged were trained on; "" where none was."""
     which = f"The {found.images:,} {found.split} pictures include {found.seen:,} that it was trained on"
-    return f"{which}, so the accuracy is too high to quote." if found.seen else ""
+    what = "the figures are" if found.is_several else "the accuracy is"
+    return f"{which}, so {what} too high to quote." if found.seen else ""
 
 
 def which_to_quote(found: Figures, out_of_fold: Figures) -> str:
-    """Say which of two accuracies to quote, and whether they differ by more than luck (two proportions, 95 %)."""
+    """Say which of two headline figures to quote, and whether they differ by more than luck: by two proportions at
+    95 %, or for means of average precisions by what their intervals make of a difference."""
     if found.seen:
         return ""
-    one, other = found.top1.value, out_of_fold.top1.value
-    first, second = (f"{share:.1%}".replace("%", " %") for share in (one, other))
+    one, other = headline(found), headline(out_of_fold)
+    first, second = (f"{each.value:.1%}".replace("%", " %") for each in (one, other))
     said = (
         f"Quote the {first} of the {found.split} pictures: by the {second} of the training pictures, out of fold, the "
         "fit was chosen."
     )
-    mean = (found.images * one + out_of_fold.images * other) / (found.images + out_of_fold.images)
-    luck = NORMAL_95 * math.sqrt(mean * (1 - mean) * (1 / found.images + 1 / out_of_fold.images))
+    luck = _joint(one, other) if found.is_several else _of_proportions(one, found.images, other, out_of_fold.images)
     gap = f" The gap is more than luck: the {found.split} pictures differ from those trained on, as new ones may."
-    return said + gap if abs(one - other) > luck else said
+    return said + gap if abs(one.value - other.value) > luck else said
+
+
+def _of_proportions(one: Measure, n: int, other: Measure, m: int) -> float:
+    """Return how far two proportions of n and m pictures differ by luck, were they one."""
+    mean = (n * one.value + m * other.value) / (n + m)
+    return NORMAL_95 * math.sqrt(mean * (1 - mean) * (1 / n + 1 / m))
+
+
+def _joint(one: Measure, other: Measure) -> float:
+    """Return half the 95 % interval of the difference of two independent figures, from theirs."""
+    return math.hypot(one.high - one.low, other.high - other.low) / 2
 
 
 class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
@@ -151,6 +176,11 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
         return (most.name, most.images / total) if most and total else None
 
     @property
+    def labels_a_picture(self) -> float:
+        """Return how many classes a picture shows in the mean."""
+        return sum(one.images for one in self.per_class) / self.images if self.images else 0.0
+
+    @property
     def has_one_commonest(self) -> bool:
         """Say whether no other class has as many pictures as the most frequent one."""
         counts = [one.images for one in self.per_class]
@@ -171,6 +201,18 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     def ece_by_chance(self) -> float:
         """Return what of the ECE luck alone would make; see chance_ece."""
         return chance_ece(self.calibration)
+
+    @property
+    def mean_ap_by_chance(self) -> float:
+        """Return the mean average precision to be expected of pictures in an order by chance, over the same classes.
+
+        That of R of N pictures is exactly H/N + (1 - H/N) (R - 1)/(N - 1), H being the N-th harmonic number: each place
+        i of a picture that shows the class is as likely as another, and of those before it (R - 1)/(N - 1) show it.
+        """
+        N = self.images
+        h = sum(1 / i for i in range(1, N + 1)) / N
+        each = [h + (1 - h) * (one.images - 1) / max(N - 1, 1) for one in self.per_class if one.images]
+        return sum(each) / len(each) if each else 0.0
 
     @property
     def is_lazy(self) -> bool:

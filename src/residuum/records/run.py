@@ -84,6 +84,8 @@ class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Side of the square that the net sees, in pixels."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that are there, are not counted above, and could not be read."""
+    several: bool = False
+    """Whether a picture may show several classes, or none."""
     shards: str = ""
     """How the training pictures lie in shards, where their order depends on it."""
 
@@ -118,9 +120,12 @@ class Epoch(Record, frozen=True, kw_only=True, tag_field="kind", tag="epoch", om
     train_loss: float
     """Mean over the pass, while the net changed, in nats."""
     train_accuracy: Share
+    """Pictures whose likeliest class is theirs, or one of theirs where they show several."""
     validation_loss: float | None = None
     """Mean over the validation pictures after the pass, in nats; left out where there are none, as the next."""
     validation_accuracy: Share | None = None
+    validation_map: Share | None = None
+    """Mean average precision, of several labels a picture alone."""
     seconds: Amount
     """Time the pass took, without validation."""
     images_per_s: Amount

@@ -129,7 +129,8 @@ def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, a
     kept = "both are asked from here on" if both < alone else "the picture alone is asked"
     note(
         run,
-        f"answers averaged with the mirror image's: {right:.2%} right (loss {both:.3f}, {alone:.3f} without): {kept}",
+        f"answers averaged with the mirror image's: {right:.2%} {are_right(labels)} (loss {both:.3f}, "
+        f"{alone:.3f} without): {kept}",
     )
     return replace(averaged, one_view=single) if both < alone else single
 
@@ -200,6 +201,11 @@ def note(run: Path, message: str) -> None:
         runs.append_metrics(run, Event(step=0, message=message))
 
 
+def are_right(labels: Labels) -> str:
+    """Say what is true of pictures that are answered rightly: of several labels each, that the likeliest is right."""
+    return "with their likeliest label right" if is_several(labels) else "right"
+
+
 def _same_files(split: Split) -> NDArray[np.int64]:
     """Return a number for each of the N pictures, (N,), the same one where they are the same file."""
     return np.unique(picture_digests(split.pictures), axis=0, return_inverse=True)[1].reshape(-1)
@@ -226,6 +232,7 @@ def _tell(run: Path, head: Head, labels: Labels) -> None:
     note(
         run,
         f"each of the {len(labels)} training pictures was answered by a last layer that had not seen it: "
-        f"{right / len(labels):.2%} right (95 % interval {low:.2%} to {high:.2%}; loss {head.loss:.3f}; by "
-        f"that was chosen scikit-learn's C = {head.strength:.3g}, the less, the less closely it follows the pictures)",
+        f"{right / len(labels):.2%} {are_right(labels)} (95 % interval {low:.2%} to {high:.2%}; loss {head.loss:.3f}; "
+        f"by that was chosen scikit-learn's C = {head.strength:.3g}, the less, the less closely it follows the "
+        "pictures)",
     )

@@ -16,8 +16,8 @@ PLAIN_SECONDS = 30.0
 
 
 @contextmanager
-def shown(done: int, iterations: int) -> Iterator[Report]:
-    """Yield the function that shows each metrics line, from step `done` on."""
+def shown(done: int, iterations: int, *, several: bool = False) -> Iterator[Report]:
+    """Yield the function that shows each metrics line, from step `done` on; `several`: of several labels a picture."""
     console = Console(file=forgiving_stderr())  # type: ignore[arg-type]
     if console.is_terminal and is_told_on_stderr():
         columns = (
@@ -28,9 +28,9 @@ def shown(done: int, iterations: int) -> Iterator[Report]:
             Left(),
         )
         with Progress(*columns, console=console) as bar:
-            yield _on_bar(bar, done, iterations)
+            yield _on_bar(bar, done, iterations, several)
     else:
-        yield _in_lines(done, iterations)
+        yield _in_lines(done, iterations, several)
 
 
 class Left(ProgressColumn):
@@ -45,26 +45,26 @@ class Left(ProgressColumn):
         return "ETA –" if task.time_remaining is None else f"ETA {duration(task.time_remaining)}"
 
 
-def _on_bar(bar: Progress, done: int, iterations: int) -> Report:
+def _on_bar(bar: Progress, done: int, iterations: int, several: bool) -> Report:
     task = bar.add_task("train", total=iterations, completed=done, epoch=0.0, loss=float("nan"), speed=0.0)
 
     def show(line: Line) -> None:
         if isinstance(line, Step):
             bar.update(task, completed=line.step, epoch=line.epoch, loss=line.loss, speed=line.images_per_s)
         elif isinstance(line, Epoch):
-            bar.console.print(_epoch_text(line), highlight=False)
+            bar.console.print(_epoch_text(line, several), highlight=False)
 
     return show
 
 
-def _in_lines(done: int, iterations: int) -> Report:
+def _in_lines(done: int, iterations: int, several: bool) -> Report:
     started = last = time.monotonic()
 
     def show(line: Line) -> None:
         nonlocal last
         now = time.monotonic()
         if isinstance(line, Epoch):
-            text = _epoch_text(line)
+            text = _epoch_text(line, several)
         elif isinstance(line, Step) and now - last >= PLAIN_SECONDS:
             text = f"step {line.step}/{iterations}  loss {line.loss:.3f}  {line.images_per_s:,.0f} images/s"
         else:
@@ -76,8 +76,10 @@ def _in_lines(done: int, iterations: int) -> Report:
     return show
 
 
-def _epoch_text(line: Epoch) -> str:
-    text = f"epoch {line.epoch:g}: training loss {line.train_loss:.3f}, {line.train_accuracy:.1%}"
+def _epoch_text(line: Epoch, several: bool) -> str:
+    right = "likeliest label right " if several else ""
+    text = f"epoch {line.epoch:g}: training loss {line.train_loss:.3f}, {right}{line.train_accuracy:.1%}"
     if line.validation_accuracy is not None:
-        text += f"; validation loss {line.validation_loss:.3f}, {line.validation_accuracy:.1%}"
+        precise = "" if line.validation_map is None else f"mean average precision {line.validation_map:.1%}, "
+        text += f"; validation loss {line.validation_loss:.3f}, {precise}{right}{line.validation_accuracy:.1%}"
     return f"{text}; {line.images_per_s:,.0f} images/s"

@@ -12,6 +12,8 @@ from residuum import machine, runs
 from residuum.choices import Views
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
+from residuum.data.contract import ImageData
+from residuum.data.labels import is_several
 from residuum.data.split import training_and_validation
 from residuum.evaluation.heat_maps import heat_beside
 from residuum.evaluation.metrics import judge
@@ -74,6 +76,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),
+        several=data.several,
         shards=shards_digest(resolved.settings, data.train.pictures),
     )
     write_record(run / runs.DATA, described)
@@ -134,10 +137,16 @@ def describe(run: Path, resolved: Resolved) -> str:
     shared = f"; {said}" if (said := processes(resolved.settings)) else ""
     return (
         f"data     {resolved.data.name}: {resolved.num_training} training pictures, "
-        f"{len(resolved.data.classes)} classes, {resolved.image_size} px\n"
+        f"{len(resolved.data.classes)} classes{_how_many(resolved.data)}, {resolved.image_size} px\n"
         f"model    {resolved.model}: {numbers['depth']} layers, {numbers['parameters']:,} parameters, "
         f"{numbers['multiply_adds'] / 1e6:,.1f} M multiply-adds, shortcut {resolved.spec.shortcut}\n"
         f"recipe   {recipe.name}: {course}, seed {resolved.settings.seed}\n"
         f"compute  {compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads{shared}\n"
         f"run      {run}"
     )
+
+
+def _how_many(data: ImageData) -> str:
+    """Say how many labels a training picture has in the mean, where it may have several."""
+    labels = data.train.labels
+    return f", {labels.sum() / len(labels):.3g} labels a picture in the mean" if is_several(labels) else ""

@@ -44,7 +44,7 @@ def take_steps(
         beside = Callbacks(lambda _line: None, lambda _now: None, validate, all_asked_to_stop)
         return fit(job, state, beside, save_seconds, steps_for(job))
     settings = bound(resolved.settings)
-    with shown(state.step, job.recipe.iterations) as show:
+    with shown(state.step, job.recipe.iterations, several=resolved.data.several) as show:
         written = _log(kept)
 
         def report(line: Line) -> None:

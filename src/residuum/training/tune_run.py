@@ -39,6 +39,7 @@ from residuum.training.features import features, without_last_layer
 from residuum.training.head import FOLDS, Head, Numbers, answered, fit_with
 from residuum.training.head_run import (
     Fitted,
+    are_right,
     as_computed,
     fit_to_features,
     judge_by_folds,
@@ -267,7 +268,7 @@ def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
     kept = "the tuned net is kept" if is_better else "the head alone is kept"
     note(
         work.run,
-        f"{what} tuned: {tuned_right:.2%} of {len(rows)} pictures not seen right (loss {tuned:.3f}), "
+        f"{what} tuned: {tuned_right:.2%} of {len(rows)} pictures not seen {are_right(labels)} (loss {tuned:.3f}), "
         f"the head alone {head_right:.2%} (loss {head:.3f}): {kept}",
     )
     return is_better
