@@ -188,7 +188,7 @@ def explained(
     net, classes, views = classifier.net, classifier.classes, classifier.preprocessing.views
     several = classifier.several
     steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views, several=several)]
-    order = steps[-1][1].argsort(1, descending=True, stable=True)
+    order = steps[-1][1].argsort(dim=1, descending=True, stable=True)
     apart, limit = _apart(classifier, seen.images)
     wanted = order[:, 0] if of is None else torch.full((len(seen.names),), of)
     shown = whole(seen.images, views)

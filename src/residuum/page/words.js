@@ -23,3 +23,17 @@ export const percent = (p) => {
   return `${shown > 99.9 ? shown.toFixed(2) : shown.toFixed(1)}\u00a0%`;
 };
 export const said = ({ class: name, probability }) => `${name} (${percent(probability)})`;
+
+// --- several labels a picture ---
+const CALLED = 0.5;
+/** Those of the answers that are called. */
+export const called = (answers) => answers.filter(({ probability }) => probability >= CALLED);
+/** Whether two nets, or one behind two blocks, call the same labels. */
+export const callsAlike = (one, other) => {
+  const [names, others] = [one, other].map(({ answers }) => called(answers).map((each) => each.class));
+  return names.length === others.length && names.every((name) => others.includes(name));
+};
+export const saidAll = (answers) =>
+  called(answers)
+    .map(said)
+    .join(spoken() === "zh" ? "、" : ", ") || t("noLabel");

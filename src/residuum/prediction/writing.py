@@ -54,7 +54,9 @@ def heading(form: AnswerFormat, top: int, *, several: bool = False) -> str:
         return ""
     ranks = [name for rank in range(2, top + 1) for name in (f"class {rank}", f"probability {rank}")]
     labels = ["labels"] * several
-    return _row(["picture", "class", "probability", *ranks, *labels, "unsure", "reason", "engine", "precision", "error"])
+    return _row(
+        ["picture", "class", "probability", *ranks, *labels, "unsure", "reason", "engine", "precision", "error"]
+    )
 
 
 def line(one: Answer | Unanswered, form: AnswerFormat, top: int, *, several: bool = False) -> str:

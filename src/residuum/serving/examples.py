@@ -9,6 +9,7 @@ from PIL import Image
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, resized
+from residuum.data.labels import as_kinds, told
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.prediction.predictor import Predictor
@@ -34,13 +35,13 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
     try:
         data = numbered_as(open_data(trained_with.source, False, columns=columns, recorded=True), predictor.classes)
         split = data.test or data.validation or data.train
-        turns = np.empty(len(split), np.int64)
-        for label in np.unique(split.labels):
-            rows = np.flatnonzero(split.labels == label)
+        turns, kinds = np.empty(len(split), np.int64), as_kinds(split.labels)
+        for kind in np.unique(kinds):
+            rows = np.flatnonzero(kinds == kind)
             turns[rows] = np.arange(len(rows))
-        rows = np.lexsort((split.labels, turns))[:count]  # the first of each class, then the second
-        view = predictor.model.view
-        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], view) for i in rows.tolist())
+        rows = np.lexsort((kinds, turns))[:count]  # the first of each class, then the second
+        view, labels = predictor.model.view, split.labels
+        return tuple(_file(split.pictures.encoded(i), told(labels, i, data.classes), view) for i in rows.tolist())
     except UserError:
         return ()
 
