@@ -1,11 +1,13 @@
 """What tests of several labels a picture start from: a small model file of four labels that was not trained."""
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from small_start import SPEC
 
 from residuum.data.preprocess import Preprocessing, normalise
@@ -14,6 +16,7 @@ from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
 from residuum.records.model import Provenance
 from residuum.records.review import Likeness
+from residuum.records.run import Data
 
 LABELS = ("ants", "bees", "flower", "hive")
 CALLED_OF = (0.4, 0.4, 0.4, 0.1)
@@ -43,10 +46,34 @@ def several_net() -> ResNet:
     return net
 
 
-def several_model(path: Path, settings: dict[str, str] | None = None, *, like: bool = False) -> Path:
+@torch.inference_mode()
+def expected_of(shown: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return what the net answers to pictures, (N, 4): the sigmoid of each logit."""
+    found: NDArray[np.float32] = torch.sigmoid(several_net()(normalise(torch.from_numpy(shown), HOW))).numpy()
+    return found
+
+
+def called_in(row: NDArray[np.float32]) -> list[str]:
+    """Return the labels called, likeliest first: those of at least a half."""
+    return [LABELS[k] for k in np.argsort(-row) if row[k] >= 0.5]
+
+
+def table_of(root: Path, shown: NDArray[np.uint8], labels: list[list[str]], file: str = "test.csv") -> Path:
+    """Write pictures, and a table beside them that says what each shows, with semicolons between."""
+    for number, pixels in enumerate(shown):
+        Image.fromarray(pixels).save(root / f"{number:02}.png")
+    with (root / file).open("w", newline="", encoding="utf-8") as opened:
+        rows = [[f"{number:02}.png", "; ".join(each)] for number, each in enumerate(labels)]
+        csv.writer(opened).writerows([["image", "label"], *rows])
+    return root
+
+
+def several_model(
+    path: Path, settings: dict[str, str] | None = None, *, like: bool = False, data: Data | None = None
+) -> Path:
     """Write the net as a model file of several labels; `like`: that knows what its pictures were like."""
     kept = directions(np.random.default_rng(0).normal(size=(7, SPEC.widths[-1]))) if like else None
-    knows = Provenance(several=True, settings=settings)
+    knows = Provenance(several=True, settings=settings, data=data)
     if like:
         knows = Provenance(several=True, likeness=Likeness(neighbours=2, threshold=0.25, known=0.05))
     net = several_net()

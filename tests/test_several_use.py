@@ -4,32 +4,31 @@ import csv
 import json
 import runpy
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from numpy.typing import NDArray
 from PIL import Image
-from small_several import HOW, LABELS, pictures, several_model, several_net
+from small_several import LABELS, called_in, expected_of, pictures, several_model, table_of
 from small_start import small_model
 
 import residuum
-from residuum import UserError, loading
+from residuum import UserError
 from residuum.choices import ExportTarget
 from residuum.cli import main
 from residuum.data.labels import CALLED
-from residuum.data.preprocess import normalise
 from residuum.engines.choose import open_engine
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
 from residuum.outward_printing import print_export
 from residuum.outward_settings import ExportSettings
-from residuum.records.engines import Parity
 
 TARGETS: tuple[ExportTarget, ...] = ("onnx", "openvino", "torch")
 COUNT = 12
+Answers = NDArray[np.float32]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected() -> np.ndarray:
-    """Return what the net answers to them, (COUNT, 4): the sigmoid of each logit."""
-    with torch.inference_mode():
-        return torch.sigmoid(several_net()(normalise(torch.from_numpy(pictures(COUNT)), HOW))).numpy()
+def expected() -> Answers:
+    return expected_of(pictures(COUNT))
 
 
 @pytest.fixture
@@ -67,12 +64,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-def called_in(row: np.ndarray) -> list[str]:
-    """Return the labels called, likeliest first."""
-    return [LABELS[k] for k in np.argsort(-row) if row[k] >= CALLED]
-
-
-def test_the_pictures_show_from_none_to_several(expected: np.ndarray) -> None:
+def test_the_pictures_show_from_none_to_several(expected: Answers) -> None:
     """What is below would else say little."""
     assert {0, 1, 2} <= {len(called_in(row)) for row in expected}
 
@@ -81,7 +73,7 @@ def test_the_pictures_show_from_none_to_several(expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
-def test_every_engine_gives_the_sigmoid_of_each_logit(name: Any, model: Path, expected: np.ndarray) -> None:
+def test_every_engine_gives_the_sigmoid_of_each_logit(name: Any, model: Path, expected: Answers) -> None:
     if name != "torch":
         pytest.importorskip(name)
     opened = open_engine(model, name, threads=1)
@@ -99,7 +91,7 @@ def exported(model: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.mark.parametrize("to", TARGETS)
 def test_an_export_answers_each_label_for_itself(
-    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: np.ndarray,
+    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: Answers,
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """The program beside it prints those that are called, and says where none is."""
@@ -131,14 +123,14 @@ def test_what_javascript_and_cpp_read_says_so(exported: dict[str, ExportedModel]
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_an_export_is_predicted_with_as_the_run_is(
-    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: np.ndarray
+    to: ExportTarget, exported: dict[str, ExportedModel], folder: Path, expected: Answers
 ) -> None:
     predictor = residuum.load(exported[to].path, threads=1)
     assert predictor.several
     assert [list(one.labels) for one in predictor.predict(folder)] == [called_in(row) for row in expected]
 
 
-def test_parity_is_of_the_labels_called(capsys: pytest.CaptureFixture[str]) -> None:
+def test_parity_is_of_the_labels_called() -> None:
     """A rank that changes among labels that are called changes no answer; a label across the half does."""
     own = np.tile(np.array([[0.9, 0.8, 0.1, 0.2]], np.float32), (200, 1))
     found, crossed = own.copy(), own.copy()
@@ -170,16 +162,11 @@ def test_what_an_export_is_held_against_is_said(
 
 
 @pytest.fixture(scope="module")
-def table(expected: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def table(expected: Answers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a table that says of each picture what the net calls, of the first that it shows hives as well."""
-    root = tmp_path_factory.mktemp("table")
     shown = [called_in(row) for row in expected]
     shown[0] = sorted({*shown[0], "hive"})
-    for number, pixels in enumerate(pictures(COUNT)):
-        Image.fromarray(pixels).save(root / f"{number:02}.png")
-    with (root / "test.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([["image", "label"], *([f"{i:02}.png", "; ".join(s)] for i, s in enumerate(shown))])
-    return root
+    return table_of(tmp_path_factory.mktemp("table"), pictures(COUNT), shown)
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
@@ -211,7 +198,7 @@ def test_pictures_of_one_label_each_do_not_judge_an_export_of_several(
 
 
 def test_predict_prints_the_labels_called_with_their_probabilities(
-    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, expected: np.ndarray
+    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, expected: Answers
 ) -> None:
     code, out, _ = command("predict", model, folder, "--top", 1, "--threads", 1)
     assert code == 0
@@ -221,9 +208,9 @@ def test_predict_prints_the_labels_called_with_their_probabilities(
 
 
 def test_predict_writes_the_labels_called_beside_the_likeliest(
-    command: Callable[..., tuple[int, str, str]], folder: Path, expected: np.ndarray, tmp_path: Path
+    command: Callable[..., tuple[int, str, str]], folder: Path, expected: Answers, tmp_path: Path
 ) -> None:
-    """A table's own separator stands between them; of JSON, all that are called have their probability, whatever --top."""
+    """A table's own separator stands between them; in JSON all that are called have a probability, whatever --top."""
     model = several_model(tmp_path / "walks.safetensors", {"label_separator": " | "})
     command("predict", model, folder, "--top", 1, "--out", tmp_path / "answers.csv", "--threads", 1)
     command("predict", model, folder, "--top", 1, "--out", tmp_path / "answers.jsonl", "--threads", 1)

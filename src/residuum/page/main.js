@@ -7,7 +7,7 @@ import { drawIn, show, showHeat } from "./shown.js";
 import { asPicture } from "./saved.js";
 import { pictureSource } from "./source.js";
 import { canBeOff, fault, fresh, guarded, state, the } from "./state.js";
-import { speak, spoken, t } from "./words.js";
+import { inARow, speak, spoken, t } from "./words.js";
 
 const HALF_A_SECOND = 500;
 
@@ -47,7 +47,7 @@ const begin = (chosen) => {
   the("examples").replaceChildren(...chosen.examples.map(offered));
   the("net").hidden = the("evidence").parentElement.hidden = !chosen.blocks.length; // what an engine makes of a net
   const lead = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
-  the("net-lead").textContent = chosen.several ? `${lead} ${t("netFollows")}` : lead;
+  the("net-lead").textContent = chosen.several ? inARow([lead, t("netFollows")]) : lead;
   net.begin(chosen.blocks, chosen.shortcut === "none");
   show();
 };

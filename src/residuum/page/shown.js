@@ -1,7 +1,7 @@
 import { inLink, request } from "./link.js";
 import { SLOTS } from "./net.js";
 import { byBlock, canBeOff, fresh, layers, read, slot, state, the } from "./state.js";
-import { called, callsAlike, percent, said, saidAll, spoken, t } from "./words.js";
+import { called, callsAlike, inARow, percent, said, saidAll, t } from "./words.js";
 
 // --- drawing what was answered ---
 /** Keep the address as the link; seldom, for browsers count how often that is asked. */
@@ -146,8 +146,6 @@ const settledFrom = (isAlike) => {
     place = model.blocks.findIndex((each) => each.name === block) + 1;
   return t(last === 0 ? "settledAll" : place === all ? "settledLast" : "settled", { block, place, all });
 };
-const inARow = (sentences) => sentences.join(spoken() === "zh" ? "" : " ");
-
 export const showPicture = () => {
   const { picture } = state;
   the("hint").hidden = Boolean(picture);

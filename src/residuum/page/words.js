@@ -14,6 +14,7 @@ export const speak = (wanted) => {
     node.setAttribute("aria-label", t(node.dataset.tLabel));
 };
 export const spoken = () => language;
+export const inARow = (sentences) => sentences.join(language === "zh" ? "" : " ");
 
 /** A probability as a person reads it: never 100 % or 0 % unless it is. */
 export const percent = (p) => {
@@ -36,4 +37,4 @@ export const callsAlike = (one, other) => {
 export const saidAll = (answers) =>
   called(answers)
     .map(said)
-    .join(spoken() === "zh" ? "、" : ", ") || t("noLabel");
+    .join(language === "zh" ? "、" : ", ") || t("noLabel");

@@ -59,9 +59,9 @@ class Answer:
         return why_unsure(self.distance, self.threshold)
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}; of several labels a picture
-        {"labels": ["class", …]}, those called; and {"unsure", "reason", "distance", "threshold"}, which are absent where
-        the model does not know the pictures it was trained on.
+        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}; of several labels a
+        picture {"labels": ["class", …]}, those called; and {"unsure", "reason", "distance", "threshold"}, which are
+        absent where the model does not know the pictures it was trained on.
         """
         pairs = zip(self.classes, self.probabilities, strict=True)
         found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}

@@ -124,7 +124,7 @@ class Predictor:
         ]
 
     def _likeliest(self, row: NDArray[np.float32], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """Return the `top` likeliest classes by their probabilities (K,), and all called if several may be, and theirs."""
+        """Return the `top` likeliest classes by their probabilities (K,), and of several all called; and theirs."""
         most = max(top, called_of(row.tolist())) if self.several else top
         best = np.argsort(-row, kind="stable")[:most]
         return tuple(self.classes[number] for number in best.tolist()), tuple(row[best].tolist())
