@@ -5,14 +5,18 @@ import json
 import runpy
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
-from small_several import LABELS, called_in, expected_of, pictures, several_model, table_of
+from safetensors.torch import save_file
+from small_several import HOW, LABELS, SIDE, called_in, expected_of, pictures, several_model, several_net, table_of
 from small_start import small_model
 
 import residuum
@@ -20,11 +24,18 @@ from residuum import UserError
 from residuum.choices import ExportTarget
 from residuum.cli import main
 from residuum.data.labels import CALLED
+from residuum.data.preprocess import normalise
 from residuum.engines.choose import open_engine
+from residuum.evaluation.metrics import judge
+from residuum.exchange.saved_settings import folder_facts
 from residuum.exporting.export import ExportedModel, export
 from residuum.exporting.parity import agreement, refused
+from residuum.loading import load
+from residuum.models.file import read_model
 from residuum.outward_printing import print_export
 from residuum.outward_settings import ExportSettings
+from residuum.publishing.metadata import head
+from residuum.publishing.subject import Subject
 
 TARGETS: tuple[ExportTarget, ...] = ("onnx", "openvino", "torch")
 COUNT = 12
@@ -253,3 +264,79 @@ def test_several_labels_may_be_unsure(folder: Path, tmp_path: Path) -> None:
     answer = residuum.load(several_model(tmp_path / "knows.safetensors", like=True), threads=1).predict(folder)[0]
     assert answer.unsure is True
     assert answer.as_json()["labels"] == list(answer.labels)
+
+
+# --- nets that come in and go out ------------------------------------------------------------------
+
+
+def test_a_net_of_ones_own_loop_with_several_labels_comes_in(expected: Answers, tmp_path: Path) -> None:
+    told = {"mean": (120 / 255,) * 3, "std": (60 / 255,) * 3, "image_size": SIDE}
+    path = residuum.save(several_net(), tmp_path / "own.safetensors", classes=LABELS, several=True, **told)
+    opened = residuum.load(path, threads=1)
+    assert opened.several
+    found = opened.predict(list(pictures(COUNT)))
+    assert [list(one.labels or ()) for one in found] == [called_in(row) for row in expected]
+    one = residuum.save(several_net(), tmp_path / "one.safetensors", classes=LABELS, **told)
+    assert not residuum.load(one, threads=1).several
+
+
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_weights_of_several_labels_are_imported_as_that(outputs: int, tmp_path: Path) -> None:
+    """Of one output, which would else be two classes, too."""
+    net = residuum.net("resnet20", classes=outputs, blocks=(1, 1, 1), widths=(4, 8, 8)).eval()
+    save_file(net.state_dict(), tmp_path / "theirs.safetensors")
+    how: dict[str, Any] = {"mean": HOW.mean / 255, "std": HOW.std / 255, "image_size": SIDE}
+    settings = {name: tuple(map(float, value)) if name != "image_size" else value for name, value in how.items()}
+    out = tmp_path / "in.safetensors"
+    imported = residuum.import_weights(tmp_path / "theirs.safetensors", out=out, several=True, **settings)
+    assert imported.several
+    x = normalise(torch.from_numpy(pictures(COUNT)), HOW)
+    with torch.inference_mode():
+        torch.testing.assert_close(load(out)(x), torch.sigmoid(net(x)), atol=1e-5, rtol=1e-4)
+
+
+def test_config_json_says_whether_there_are_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_type": "resnet", "problem_type": "multi_label_classification"}), encoding="utf-8"
+    )
+    assert folder_facts(tmp_path).several is True
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "resnet"}), encoding="utf-8")
+    assert folder_facts(tmp_path).several is None
+
+
+def test_import_prints_that_labels_are_several(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    save_file(several_net().state_dict(), tmp_path / "theirs.safetensors")
+    words = (tmp_path / "theirs.safetensors", "--several", "--out", tmp_path / "in.safetensors")
+    code, out, _ = command("import", *words)
+    assert code == 0
+    assert "labels   several a picture" in out
+    code, _, err = command("import", tmp_path / "in.safetensors", "--several", "--out", tmp_path / "again.safetensors")
+    assert code != 0
+    assert "it says itself what --several would tell" in err
+
+
+def test_export_weights_says_what_is_lost(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    net = residuum.net("resnet18", classes=4, widths=(64, 128, 256, 512), blocks=(1, 1, 1, 1))
+    told: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "image_size": 32, "classes": LABELS}
+    for several in (True, False):
+        model = residuum.save(net, tmp_path / f"{several}.safetensors", several=several, **told)
+        code, _, err = command("export-weights", model, "--out", tmp_path / f"theirs-{several}.safetensors")
+        assert code == 0
+        assert ("take the sigmoid of each output" in err) is several
+
+
+def test_the_hub_is_told_of_several_labels(expected: Answers, tmp_path: Path) -> None:
+    truth = (expected >= CALLED).astype(np.uint8)
+    judged = judge(expected, truth, LABELS, split="test", protocol="one view")
+    model = read_model(several_model(tmp_path / "walks.safetensors"))
+    model = replace(model, about=structs.replace(model.about, metrics=judged.figures()))
+    told = head(Subject(tmp_path / "walks.safetensors", model, None), "mit")
+    for line in (
+        "pipeline_tag: image-classification",
+        "- multi-label",
+        "- mean_average_precision",
+        'name: "Multi-label image classification"',
+        'name: "mean average precision"',
+    ):
+        assert line in told
+    assert "top-1" not in told

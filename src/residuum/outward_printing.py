@@ -51,13 +51,16 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
             "assumptions": imported.assumptions,
             "assumed": [name for one in imported.assumed for name in one.settings],
         }
-        about = {"layout": imported.layout, **assumed, "preprocessing": _shown(imported.preprocessing)}
+        several = {"several": True} if imported.several else {}
+        about = {"layout": imported.layout, **several, **assumed, "preprocessing": _shown(imported.preprocessing)}
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     widths = ", ".join(map(str, imported.spec.out_channels))
     size = f"{imported.spec.depth} layers, stages that give {widths} channels"
     size += f", {imported.parameters:,} parameters" * bool(imported.parameters)
     print(f"net      {size}, from the layout of {imported.layout}")
+    if imported.several:
+        print("labels   several a picture, or none: each is answered for itself")
     print(f"next     residuum train DATA --start {imported.path}")
     if not imported.spec.num_classes:
         return None
@@ -108,6 +111,8 @@ def print_fetched(settings: object, found: Fetched, json: bool) -> None:
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:
     """Print where the weights are and how they are loaded."""
+    if exported.lost:
+        say(f"lost: {exported.lost}")
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
