@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
@@ -117,9 +117,10 @@ class Predictor:
         """Answer for B views (B, S, S, 3), cut already, in one step of the engine."""
         output = self.engine(views)
         apart, limit = self._distances(output)
-        said = self.engine.name, self.engine.precision, self.several, self.model.separator
+        said = self.engine.name, self.engine.precision
+        kind = partial(Answer, several=self.several, separator=self.model.separator)
         return [
-            Answer(name, *self._likeliest(row, top), far, limit, *said)
+            kind(name, *self._likeliest(row, top), far, limit, *said)
             for name, row, far in zip(names, output.probabilities, apart, strict=True)
         ]
 
