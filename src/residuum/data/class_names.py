@@ -69,8 +69,8 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
     if tuple(data.classes) == tuple(classes):
         return data
     place = {name: number for number, name in enumerate(classes)}
-    shown = sum(counts(split.labels, len(data.classes)) for split in data.splits().values())
-    used = {name for name, count in zip(data.classes, shown, strict=True) if count}
+    shown = [counts(split.labels, len(data.classes)) for split in data.splits().values()]
+    used = {name for each in shown for name, count in zip(data.classes, each, strict=True) if count}
     if unknown := sorted(used - set(classes), key=natural_key):
         known = {name.casefold(): name for name in classes}
         alike = [f"{name!r} is there spelled {known[low]!r}" for name in unknown if (low := name.casefold()) in known]

@@ -48,6 +48,11 @@ def share_a_class(one: Labels, other: Labels) -> NDArray[np.bool_]:
     return together | neither
 
 
+def as_bytes(labels: Labels) -> bytes:
+    """Return labels as the same bytes on every machine."""
+    return labels.tobytes() if is_several(labels) else labels.astype("<i8").tobytes()
+
+
 def shown_by(labels: Labels, row: int) -> list[int]:
     """Return the numbers of the classes that a picture shows."""
     return np.flatnonzero(labels[row]).tolist() if is_several(labels) else [int(labels[row])]

@@ -19,10 +19,9 @@ from residuum.data.class_names import natural_key
 from residuum.data.contract import Split
 from residuum.data.folder import FolderPictures
 from residuum.data.labels import Labels, is_several
-from residuum.data.picture_files import PassedOver, is_hidden, pictures_below, printable
+from residuum.data.picture_files import TEXT_TABLES, PassedOver, is_hidden, is_text_table, pictures_below, printable
 from residuum.data.shard_files import files_called, split_of
 from residuum.data.split import split_meant
-from residuum.data.text_table import SUFFIXES, is_text_table
 from residuum.errors import UserError, listed
 
 _USUAL_TABLES = ("labels", "metadata", "annotations")
@@ -88,8 +87,14 @@ class PicturesBelow:
     def _ending_in(self, name: str, split: SplitName | None) -> list[str]:
         end = _plain(os.path.normpath(name))
         found = [path for path in self._by_name.get(end.rpartition("/")[2], ()) if _ends_in(_plain(path), end)]
-        ours = [path for path in found if split in map(split_meant, PurePosixPath(path).parts[:-1])]
-        return ours if len(found) > 1 and ours else found
+        if len(found) > 1:
+            for meant in (
+                split,
+                "train" if split == "validation" else None,
+            ):  # which is often cut from those to train on
+                ours = [path for path in found if meant and meant in map(split_meant, PurePosixPath(path).parts[:-1])]
+                found = ours or found
+        return found
 
 
 @dataclass(frozen=True)
@@ -165,7 +170,7 @@ def text_tables_in(root: Path) -> list[Path]:
         UserError: it cannot be told which is meant.
     """
     here = [entry for entry in root.iterdir() if is_text_table(entry) and entry.is_file() and not is_hidden(entry.name)]
-    found = sorted(here or files_called(root, SUFFIXES), key=lambda file: natural_key(str(file)))
+    found = sorted(here or files_called(root, TEXT_TABLES), key=lambda file: natural_key(str(file)))
     of_splits = [file for file in found if split_of(root, file)]
     usual = [file for file in found if file.stem.casefold() in _USUAL_TABLES]
     if any(split_of(root, file) == "train" for file in of_splits):

@@ -10,11 +10,17 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
 from residuum.data.folder import class_folders, open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
+from residuum.data.picture_files import (
+    TEXT_TABLES,
+    existing_folder,
+    is_picture,
+    is_text_table,
+    passed_over,
+    pictures_below,
+    say_passed_over,
+)
 from residuum.data.remote import is_address
 from residuum.data.shard_files import data_root, files_called, suffix_of_shards
-from residuum.data.text_table import SUFFIXES as TEXT_TABLES
-from residuum.data.text_table import is_text_table
 from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
 
@@ -140,10 +146,8 @@ def _open_texts(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
     from residuum.data.tables import open_texts
 
     data = open_texts(path, columns, judging=judging)
-    root = existing_folder(path if path.is_dir() else path.parent)
-    other = [one for one in passed_over(root) if not is_text_table(one.name)]
-    say_passed_over([*other, *data.passed_over])
-    return replace(data, passed_over=(*other, *data.passed_over))
+    say_passed_over(data.passed_over)
+    return data
 
 
 def _open_tars(path: str | Path, *, judging: bool) -> ImageData:

@@ -14,10 +14,9 @@ from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
 from residuum.data.named_pictures import as_path, not_found
 from residuum.data.parquet_footer import Chunk
-from residuum.data.picture_files import SUFFIXES
+from residuum.data.picture_files import SUFFIXES, is_text_table
 from residuum.data.table_files import opened, rows_of, whole_column
 from residuum.data.table_several import says_yes_or_no
-from residuum.data.text_table import is_text_table
 from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
@@ -83,6 +82,12 @@ def _names_told(schema: Any, told: str | None) -> tuple[str, ...]:
     if told is None or told in schema.names:
         return () if told is None else (told,)
     return tuple(filter(None, map(str.strip, told.split(",")))) or (told,)
+
+
+def picture_column(path: Path) -> str:
+    """Return the column of a file that holds pictures, or their paths (UserError: it cannot be told which)."""
+    with opened(path) as file:
+        return str(_picture_column(path, file.schema_arrow, None).name)
 
 
 def _of_pictures_and_labels(
@@ -166,7 +171,7 @@ def _picture_column(path: Path, schema: Any, told: str | None) -> Any:
             raise _wrong_kind(path, column, "pictures: a file's bytes, or its path")
         return column
     holding = [column for column in schema if _holds_bytes(column.type)]
-    usual = USUAL_IN_TEXTS if is_text_table(path) else USUAL_PATHS
+    usual: Sequence[str] = USUAL_IN_TEXTS if is_text_table(path) else USUAL_PATHS
     if not holding:
         holding = [column for column in schema if any(_places(column)) and column.name.casefold() in usual]
     if not holding and is_text_table(path):

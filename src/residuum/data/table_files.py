@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from residuum.data.picture_files import is_text_table
 from residuum.data.remote import address_of, opened_there
-from residuum.data.text_table import TextTable, is_text_table, text_table
+from residuum.data.text_table import TextTable, text_table
 from residuum.errors import UserError
 
 

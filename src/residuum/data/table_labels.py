@@ -14,10 +14,10 @@ from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import natural_key
 from residuum.data.labels import Labels
+from residuum.data.picture_files import is_text_table
 from residuum.data.table_columns import Columns, is_text
 from residuum.data.table_files import opened, rows_of, whole_column
 from residuum.data.table_several import Shown, in_columns, in_lists, in_parts, joined, nothing_told
-from residuum.data.text_table import is_text_table
 from residuum.errors import UserError, listed
 
 _DIGITS = r"^(-1|0|[1-9][0-9]{0,17})(\.0+)?$"

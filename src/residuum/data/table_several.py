@@ -91,12 +91,13 @@ def in_columns(path: Path, columns: Sequence[str]) -> Shown:
     with opened(path) as file:
         said = [_yes_or_no(path, name, whole_column(path, file, name)) for name in columns]
     shown, told = (np.stack(each, 1) for each in zip(*said, strict=True))
-    if gaps := np.argwhere(~told & told.any(1, keepdims=True)).tolist():
+    is_told: NDArray[np.bool_] = np.logical_or.reduce(told, axis=1)
+    if gaps := np.argwhere(~told & is_told[:, None]).tolist():
         row, number = gaps[0]
         why = f"its column {columns[number]!r} holds nothing in row {row}"
         raise UserError(f"{path} does not say of each picture whether it shows a class", why, "write 0 or 1 there")
     rows, numbers = np.nonzero(shown)
-    return Shown(rows.astype(np.int64), pa.chunked_array([pa.array(numbers, pa.int64())]), told.any(1))
+    return Shown(rows.astype(np.int64), pa.chunked_array([pa.array(numbers, pa.int64())]), is_told)
 
 
 def _yes_or_no(path: Path, name: str, column: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

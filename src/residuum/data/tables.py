@@ -17,11 +17,11 @@ from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split,
 from residuum.data.labels import Labels, counts
 from residuum.data.named_pictures import BesideTable, PicturesBelow, text_tables_in
 from residuum.data.parquet import pictures_in
-from residuum.data.picture_files import existing_folder, label_of
+from residuum.data.picture_files import existing_folder, is_text_table, label_of, passed_over, printable
 from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
 from residuum.data.split import split_meant
-from residuum.data.table_columns import Columns, check_columns, find_columns
-from residuum.data.table_files import opened
+from residuum.data.table_columns import Columns, check_columns, find_columns, picture_column
+from residuum.data.table_files import opened, whole_column
 from residuum.data.table_labels import (
     check_present,
     classes_in,
@@ -31,7 +31,6 @@ from residuum.data.table_labels import (
     read_labels,
     read_texts,
 )
-from residuum.data.text_table import is_text_table
 from residuum.errors import UserError, listed
 
 ByFile = Mapping[SplitName, Sequence[Path]]
@@ -73,7 +72,7 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     """Open a folder of pictures by the CSV or TSV tables in it, or by the one table at `path`, in the same way.
 
     A row names a picture below the folder: see PicturesBelow.named. What is told of one picture in several rows must
-    agree; of several labels it shows them all. `passed_over` says which pictures stand in no row.
+    agree; of several labels it shows them all. Pictures that stand in no row are passed over.
 
     Raises:
         UserError: there is no such table, or it does not tell what pictures show.
@@ -87,7 +86,18 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     classes, splits = _open(root, by_file, told, _from_texts(beside), judging=judging)
     source = files[0] if is_table else root
     data = ImageData.of(label_of(root), str(source), classes, splits)
-    return replace(data, passed_over=beside.untold())
+    read = {printable(file.relative_to(root).as_posix()) for file in files}
+    other = [one for one in passed_over(root) if one.name not in read]
+    return replace(data, passed_over=(*other, *beside.untold()))
+
+
+def pictures_named_in(table: Path) -> list[Path]:
+    """Return the pictures that a table of texts names, each once (UserError: it names none that is here)."""
+    column = picture_column(table)
+    root = existing_folder(table.parent)
+    with opened(table) as file:
+        names = [name for name in whole_column(table, file, column).to_pylist() if name]
+    return [root / path for path in dict.fromkeys(PicturesBelow(root).named(root / table.name, column, names, None))]
 
 
 def _open(

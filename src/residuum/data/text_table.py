@@ -21,7 +21,6 @@ import pyarrow.csv
 from residuum.data.picture_files import SUFFIXES as OF_PICTURES
 from residuum.errors import UserError, listed
 
-SUFFIXES = (".csv", ".tsv")
 _SEPARATORS = (",", ";", "\t")
 _REMEMBERED = 8
 """So many tables stay in memory: each is asked for its columns, then for each of them."""
@@ -41,11 +40,6 @@ class TextTable:
     def read(self, columns: Sequence[str], **_: Any) -> Any:
         """Return these columns."""
         return self.table.select(columns)
-
-
-def is_text_table(path: str | Path) -> bool:
-    """Say whether a file is called as a table of texts."""
-    return str(path).lower().endswith(SUFFIXES)
 
 
 def text_table(path: str | Path) -> TextTable:

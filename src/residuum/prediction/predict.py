@@ -9,6 +9,7 @@ from pathlib import Path
 from residuum import machine
 from residuum.choices import AnswerFormat
 from residuum.console import show_progress
+from residuum.data.picture_files import is_text_table
 from residuum.errors import Stopped, UserError
 from residuum.prediction.answer import Answer, Unanswered
 from residuum.prediction.pictures import Source, is_address, sources
@@ -126,5 +127,6 @@ def _copies(settings: PredictSettings, predictor: Predictor) -> Callable[[Answer
         )
     if any(is_address(place) for place in settings.images):
         raise UserError("--sort-into copies files, not what lies at addresses", "", "save those pictures first")
-    folders = class_folders(Path(settings.sort_into), predictor.classes, [Path(place) for place in settings.images])
+    places = [Path(place).parent if is_text_table(place) else Path(place) for place in settings.images]
+    folders = class_folders(Path(settings.sort_into), predictor.classes, places)
     return lambda answer: sort_copy(answer, folders)
