@@ -100,8 +100,6 @@ def masks(side: int) -> Tensor:
     return torch.stack(one).clamp(0, 1)
 
 
-
-
 class Method(Protocol):
     """How a map is made of (B, 3, S, S) pictures, for (B,) class numbers."""
 

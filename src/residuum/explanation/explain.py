@@ -187,7 +187,8 @@ def explained(
     """
     net, classes, views = classifier.net, classifier.classes, classifier.preprocessing.views
     several = classifier.several
-    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views, several=several)]
+    behind = answers_with_blocks_off(net, seen.images, (), views, several=several)
+    steps = [(name, found.cpu()) for name, found in behind]
     order = steps[-1][1].argsort(dim=1, descending=True, stable=True)
     apart, limit = _apart(classifier, seen.images)
     wanted = order[:, 0] if of is None else torch.full((len(seen.names),), of)
@@ -232,13 +233,11 @@ def _said(probabilities: Tensor, number: int, classes: tuple[str, ...]) -> Said:
 
 def _called(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
     """Return what is called of several labels a picture, the likeliest first."""
-    order = probabilities.argsort(descending=True, stable=True)
+    order = probabilities.argsort(dim=0, descending=True, stable=True)
     return tuple(classes[number] for number in order.tolist() if probabilities[number] >= CALLED)
 
 
-def _behind(
-    block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...], *, several: bool
-) -> Reading:
+def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...], *, several: bool) -> Reading:
     said = _said(probabilities, int(probabilities.argmax()), classes)
     labels = _called(probabilities, classes) if several else None
     return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()), labels=labels)
