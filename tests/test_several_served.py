@@ -85,7 +85,7 @@ def test_examples_are_of_each_label_and_say_all_that_they_show(client: TestClien
     names = [one["name"] for one in client.get("/v1/models").json()[0]["examples"]]
     told = {", ".join(name for name in LABELS if name in labels) or "–" for labels in CALLED}
     assert set(names) <= told
-    assert {name for each in names for name in each.split(", ")} == {*", ".join(told).split(", ")}
+    assert {name for each in names for name in each.split(", ")} >= {*", ".join(told).split(", ")} - {"–"}
 
 
 # --- the page -------------------------------------------------------------------------------------
