@@ -195,6 +195,29 @@ def test_an_export_is_judged_as_a_net_of_several_labels_is(
     assert found.loss == pytest.approx(by_net.loss, abs=1e-5)
 
 
+def test_an_export_knows_what_parts_the_labels_of_a_table(folder: Path, tmp_path: Path) -> None:
+    """As the run does: neither need be told again, and a table of its own kind is read as well."""
+    pytest.importorskip("onnxruntime")
+    run = several_model(tmp_path / "walks.safetensors", {"label_separator": "|"})
+    found = export(ExportSettings(run, to="onnx", out=tmp_path / "out", data=folder, threads=1))
+    shown = [called_in(row) for row in expected_of(pictures(COUNT))]
+    table = table_of(tmp_path, pictures(COUNT), shown)
+    (table / "test.csv").write_text((table / "test.csv").read_text().replace("; ", "|"))
+    judged = residuum.evaluate(found.path, table, threads=1)
+    assert judged.mean_ap is not None
+    assert judged.mean_ap.value == 1
+    answer = residuum.load(found.path, threads=1).predict(pictures(1)[0])
+    assert answer.separator == "|"
+    columns = [
+        ["image", *LABELS],
+        *([f"{i:02}.png", *(int(k in each) for k in LABELS)] for i, each in enumerate(shown)),
+    ]
+    with (table / "test.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(columns)
+    again = residuum.evaluate(found.path, table, threads=1)
+    assert again.mean_ap == judged.mean_ap
+
+
 def test_pictures_of_one_label_each_do_not_judge_an_export_of_several(
     exported: dict[str, ExportedModel], folder: Path, tmp_path: Path
 ) -> None:

@@ -23,8 +23,6 @@ from residuum.records.engines import Exported
 from residuum.records.model import FORMAT, View, need_classes, read_about
 from residuum.records.review import Likeness
 
-SEPARATOR = ";"
-"""Between the labels of a picture, where its settings name nothing else."""
 KEY = "residuum"
 """Under which a file's metadata hold what it says of itself."""
 LIKENESS, KEPT = "likeness.safetensors", "kept"
@@ -46,8 +44,8 @@ class Described:
     """What a lineage calls the model file, here and wherever it was exported from."""
     several: bool = False
     """Whether a picture may show any number of the classes, each answered for itself."""
-    separator: str = SEPARATOR
-    """What stands between the labels of a picture where they are one text, as in the table it was trained with."""
+    separator: str | None = None
+    """What stood between the labels of a picture in the table it was trained with, where they were one text."""
 
 
 def of_model_file(file: Path) -> Described:
@@ -71,8 +69,7 @@ def of_model_file(file: Path) -> Described:
     need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness
     found = _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
-    separator = ColumnNames.of(about.settings).separator or SEPARATOR
-    return replace(found, several=about.several is True, separator=separator)
+    return replace(found, several=about.several is True, separator=ColumnNames.of(about.settings).separator)
 
 
 def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
@@ -86,7 +83,7 @@ def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{beside} is damaged", str(error), "export the model again") from error
     found = _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
-    return replace(found, several=about.several is True)
+    return replace(found, several=about.several is True, separator=about.label_separator or None)
 
 
 def precision_of(file: Path, metadata: Mapping[str, str], asked: PrecisionWanted) -> EnginePrecision:

@@ -19,6 +19,7 @@ from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress, visible
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import Pixels
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
@@ -112,6 +113,7 @@ def described(classifier: Classifier, settings: ExportSettings) -> Exported:
         precision="int8" if settings.int8 else "float32",
         classes=about.classes,
         several=about.several,
+        label_separator=ColumnNames.of(about.settings).separator or UNSET,
         view=about.preprocessing,
         likeness=None if about.likeness is UNSET else about.likeness,
         licence=settings.licence or _licence(classifier),

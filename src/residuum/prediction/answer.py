@@ -6,9 +6,11 @@ from typing import Any
 
 from residuum.choices import EngineName, EnginePrecision
 from residuum.data.labels import CALLED
-from residuum.engines.described import SEPARATOR
 from residuum.errors import UserError
 from residuum.records.explained import why_unsure
+
+SEPARATOR = ";"
+"""Between the labels of a picture in one text, where the model was not trained with a table that has another."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
-from residuum.prediction.answer import Answer, Unanswered, called_of
+from residuum.prediction.answer import SEPARATOR, Answer, Unanswered, called_of
 from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
 from residuum.runs import exported_file
 
@@ -118,7 +118,7 @@ class Predictor:
         output = self.engine(views)
         apart, limit = self._distances(output)
         said = self.engine.name, self.engine.precision
-        kind = partial(Answer, several=self.several, separator=self.model.separator)
+        kind = partial(Answer, several=self.several, separator=self.model.separator or SEPARATOR)
         return [
             kind(name, *self._likeliest(row, top), far, limit, *said)
             for name, row, far in zip(names, output.probabilities, apart, strict=True)

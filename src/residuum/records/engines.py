@@ -28,6 +28,8 @@ class Exported(Record, frozen=True, kw_only=True):
     """The class names, by number."""
     several: bool | UnsetType = UNSET
     """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
+    label_separator: str | UnsetType = UNSET
+    """What stood between the labels of a picture in the table it was trained with; left out where nothing did."""
     view: View
     """How the graph makes a view of a picture."""
     likeness: Likeness | None
