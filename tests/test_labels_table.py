@@ -213,6 +213,9 @@ def test_missing_pictures_are_counted_and_named_and_can_be_gone_on_without(tmp_p
     left = readable(data, skip_broken=True)
     assert shown(left) == {"1.png": "a", "2.png": "b"}
     assert [one.name for one in left.skipped] == ["3.png", "4.png"]
+    with pytest.raises(UserError, match=r"2 of 4 pictures are not there") as caught:
+        fingerprint(data)
+    assert "'3.png', '4.png'" in caught.value.why
 
 
 def test_digits_are_numbers_as_in_parquet_unless_zeros_lead(tmp_path: Path) -> None:
@@ -329,6 +332,13 @@ def test_gaps_among_columns_of_yes_and_no_are_refused(tmp_path: Path) -> None:
         told_by(pictures(tmp_path, *PATHS), "image,cat,dog\n0.png,1,0\n1.png,,1\n")
     with pytest.raises(UserError, match="does not say yes or no"):
         told_by(tmp_path, "image,cat,dog\n0.png,1,0\n1.png,2,1\n", label="cat,dog")
+
+
+def test_classes_that_exclude_each_other_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pictures(tmp_path, *PATHS)
+    for last, noted in (("0,1", True), ("1,1", False)):
+        told_by(root, f"image,cat,dog\n0.png,1,0\n1.png,{last}\n")
+        assert ("exclude each other" in capsys.readouterr().err) == noted
 
 
 # --- what is made of them ------------------------------------------------------------------------

@@ -244,10 +244,11 @@ def _choose(path: Path, what: str, fitting: list[Any], preferred: Sequence[str],
     alike = {name.casefold(): name for name in reversed(by_name)} | {name: name for name in by_name}
     chosen = next((alike[name] for name in preferred if name in alike), None)
     if chosen is None and len(by_name) != 1:
+        each = ", or columns of 0 and 1 with commas between" if what == "labels" else ""
         raise UserError(
             f"cannot tell which column of {path} holds the {what}",
             f"{listed(by_name)} could" if by_name else f"none of its columns ({_said(schema)}) can",
-            f"name the right one with {flag}" if by_name else f"call the right one {preferred[0]!r}",
+            f"name the right one with {flag}{each}" if by_name else f"call the right one {preferred[0]!r}",
         )
     return by_name[chosen or next(iter(by_name))]
 
