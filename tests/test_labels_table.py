@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import tarfile
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from residuum.apart import refuse_below
 from residuum.data import pack as packing
 from residuum.data.cache import fingerprint
 from residuum.data.check import check
@@ -29,7 +32,8 @@ from residuum.data.tables import open_parquet
 from residuum.errors import UserError
 from residuum.prediction.pictures import sources
 from residuum.serving.examples import _of_each_class
-from residuum.settings import PackSettings
+from residuum.settings import PackSettings, StudySettings
+from residuum.studies.run import run_studies
 
 SEVERAL = ColumnNames(separator=";")
 
@@ -279,8 +283,6 @@ LISTS: dict[str, tuple[Any, Any]] = {  # the column, and its feature in the meta
 
 @pytest.mark.parametrize("kind", LISTS)
 def test_parquet_of_lists_and_of_columns_holds_several_labels(tmp_path: Path, kind: str) -> None:
-    import json
-
     column, feature = LISTS[kind]
     columns = {"label": column}
     if column is None:
@@ -402,6 +404,29 @@ def test_examples_show_each_class_before_a_second_of_one() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
     assert list(_of_each_class(labels, 3)) == [0, 1, 4, 3]
     assert list(_of_each_class(np.array([0, 0, 1, 1, 1]), 3)) == [0, 2, 1, 3, 4]
+
+
+def test_a_tar_of_several_labels_a_picture_is_refused(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (3, 3)).save(file, "PNG")
+    with tarfile.open(tmp_path / "train-0.tar", "w") as shard:
+        for name, content in (("0.png", file.getvalue()), ("0.json", b'{"label": ["a", "b"]}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match="several labels a picture"):
+        open_data(str(tmp_path))
+
+
+def test_studies_refuse_several_labels_and_results_stay_apart_from_the_table(tmp_path: Path) -> None:
+    data = of_labels(tmp_path / "in", [[1, 0, 0], [1, 0, 1], [0, 1, 0], [1, 1, 0]])
+    columns = ";\n".join(["image,a,b", *(f"{n}.png,{n % 2},{n // 2}" for n in range(4))]).replace(";", "")
+    (tmp_path / "in/labels.csv").write_text(columns)
+    with pytest.raises(UserError, match="tells several labels of a picture"):
+        next(run_studies(StudySettings(("degradation",), data=data.source, out=str(tmp_path / "out"))))
+    with pytest.raises(UserError, match="lies in the folder of the pictures"):
+        refuse_below(tmp_path / "in/run", str(tmp_path / "in/labels.csv"))
+    refuse_below(tmp_path / "run", str(tmp_path / "in/labels.csv"))
 
 
 def test_predict_answers_what_a_table_names(tmp_path: Path) -> None:
