@@ -5,6 +5,7 @@ import io
 import json
 import tarfile
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from small_start import SPEC
 
 from residuum.apart import refuse_below
+from residuum.compute import choose_compute
 from residuum.data import pack as packing
 from residuum.data.cache import fingerprint
 from residuum.data.check import check
@@ -26,11 +29,16 @@ from residuum.data.class_names import OtherClasses, numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.look import readable
 from residuum.data.open import open_data
+from residuum.data.preprocess import Preprocessing
 from residuum.data.split import cut_validation
 from residuum.data.table_files import opened
 from residuum.data.tables import open_parquet
 from residuum.errors import UserError
+from residuum.evaluation.opening import open_with_data
+from residuum.loading import load, save_classifier
+from residuum.models.resnet import ResNet
 from residuum.prediction.pictures import sources
+from residuum.records.model import Provenance
 from residuum.serving.examples import _of_each_class
 from residuum.settings import PackSettings, StudySettings
 from residuum.studies.run import run_studies
@@ -404,6 +412,18 @@ def test_examples_show_each_class_before_a_second_of_one() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
     assert list(_of_each_class(labels, 3)) == [0, 1, 4, 3]
     assert list(_of_each_class(np.array([0, 0, 1, 1, 1]), 3)) == [0, 2, 1, 3, 4]
+
+
+def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
+    spec = replace(SPEC, num_classes=3)
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    about = Provenance(settings={"label_separator": ";"})
+    save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("c", "a", "b"), how, about, several=True)
+    data = of_labels(tmp_path / "in", [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
+    for place in (data.source, f"{data.source}/labels.csv"):
+        opened = open_with_data(load(tmp_path / "m.safetensors"), choose_compute("cpu"), place, judging=True)
+        assert opened.data.train.labels.tolist() == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
+        assert opened.columns == SEVERAL
 
 
 def test_a_tar_of_several_labels_a_picture_is_refused(tmp_path: Path) -> None:
