@@ -337,8 +337,11 @@ def test_one_class_that_some_pictures_show_can_be_learnt(tmp_path: Path) -> None
 
 
 def test_labels_that_look_like_several_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = ["a;b", "b;c", "a;c", "a", "b"]
+    rows = ["red;green", "red", "green", "red", "red"]
     told_by(pictures(tmp_path, *PATHS), "image,label\n" + "".join(f"{n}.png,{row}\n" for n, row in enumerate(rows)))
+    assert '--label-separator ";"' in capsys.readouterr().err
+    with pytest.raises(UserError, match="1 of 6 rows"):
+        told_by(tmp_path, "image,label\n" + "".join(f"{n}.png,{row}\n" for n, row in enumerate([*rows, ""])))
     assert '--label-separator ";"' in capsys.readouterr().err
     rows = ["Smith, John", "Jones, Ann", "a", "b", "c"]
     told_by(tmp_path, "image,label\n" + "".join(f'{n}.png,"{row}"\n' for n, row in enumerate(rows)))

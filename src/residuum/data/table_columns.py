@@ -342,6 +342,8 @@ def _described(columns: Columns) -> str:
 
 
 def _said(schema: Any) -> str:
+    if all(kind == pa.large_string() for kind in schema.types):  # texts, as CSV has alone
+        return listed(schema.names, 20)
     return ", ".join(f"{name!r} ({kind})" for name, kind in zip(schema.names[:20], schema.types, strict=False))
 
 

@@ -115,12 +115,12 @@ def _open(
         mend = f"write train into its column {columns.split!r}" if columns.split else f"call its files train{kind}"
         raise UserError(f"{root} has no training split", "", mend)
     _pass_over_hidden(root, splits)
-    for split, rows in splits.items():
-        check_present(root, split, columns.label, rows.labels)
     known = [rows.labels for split, rows in splits.items() if judging or split == "train"]
-    classes = columns.names or classes_in(root, columns.label, known)
     if not (columns.names or columns.several):
         note_parts(columns.label, known)
+    for split, rows in splits.items():
+        check_present(root, split, columns.label, rows.labels)
+    classes = columns.names or classes_in(root, columns.label, known)
     found: dict[SplitName, Split] = {
         split: made(split, rows, columns, numbers(root, split, rows.labels, classes, named=bool(columns.names)))
         for split, rows in splits.items()
