@@ -526,4 +526,11 @@ def test_each_class_of_two_pictures_gives_one_where_it_can() -> None:
     cut = cut_validation(labels, 0.1, 0)
     assert cut is not None
     assert labels[cut.validation].any(0).all()
-    assert cut_validation(np.array([[1, 0], [0, 1]], np.uint8), 0.5, 0) is None
+    for seed in range(7):
+        labels = np.array([[0, 1, 1], [1, 1, 0], [1, 1, 1]], np.uint8)
+        cut = cut_validation(labels, 0.1, seed)
+        assert cut is not None
+        assert labels[cut.validation].any(0).all()
+        assert labels[cut.training].any(0).all()
+        assert cut_validation(np.array([[0, 1, 1], [1, 1, 0]], np.uint8), 0.5, seed) is None
+        assert cut_validation(np.array([[1, 0], [0, 1]], np.uint8), 0.5, seed) is None
