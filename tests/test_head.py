@@ -43,7 +43,7 @@ from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
 from residuum.training import head_run
-from residuum.training.head import FOLDS, STRENGTHS, fit_head, folds, softmax
+from residuum.training.head import FOLDS, STRENGTHS, answered, fit_head, folds
 from residuum.training.loop import Job, to_training
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import resolve
@@ -88,7 +88,7 @@ def test_probabilities_are_those_of_scikit_learn(per_class: list[int]) -> None:
     head = fit_head(x, labels, len(per_class), seed=3)
     regression = LogisticRegression(C=head.strength, max_iter=10_000, tol=1e-8)
     peer = make_pipeline(StandardScaler(), regression).fit(x.astype(np.float64), labels)
-    ours = softmax(x.astype(np.float64) @ head.weight.T + head.bias)
+    ours = answered(x.astype(np.float64) @ head.weight.T + head.bias)
     assert np.abs(ours - peer.predict_proba(x.astype(np.float64))).max() < 1e-3
     fold = folds(labels, seed=3) == 0
     peer.fit(x[~fold].astype(np.float64), labels[~fold])
@@ -122,7 +122,7 @@ def test_few_pictures_of_a_class_and_none_are_no_obstacle(per_class: list[int]) 
     assert np.allclose(head.out_of_fold.sum(1), 1)
     assert np.isfinite(head.weight).all()
     assert np.isfinite(head.bias).all()
-    answers = softmax(x @ head.weight.T + head.bias)
+    answers = answered(x @ head.weight.T + head.bias)
     assert (answers.argmax(1) == labels).all()
     for label, count in enumerate(per_class):
         if count == 0:

@@ -14,7 +14,8 @@ from msgspec import structs
 from numpy.typing import NDArray
 
 from residuum.errors import UserError
-from residuum.evaluation.metrics import _bin_of, _ece, _reflected, confusion_matrix, judge
+from residuum.evaluation.metrics import _ece, confusion_matrix, judge
+from residuum.evaluation.shares import bin_of, reflected
 from residuum.records.evaluation import Measure, which_to_quote
 from residuum.records.numbers import mcnemar, wilson
 
@@ -137,7 +138,7 @@ CONFIDENCES = st.floats(0, 1) | st.sampled_from([b / 15 for b in range(16)])
 def test_ece_agrees_with_a_slow_reading(pairs):
     confidence, correct = np.array([c for c, _ in pairs]), np.array([right for _, right in pairs])
     gaps = correct - confidence.astype(np.float64)
-    assert _ece(_bin_of(confidence)[None], gaps[None]) == pytest.approx(slow_ece(confidence, correct), abs=1e-9)
+    assert _ece(bin_of(confidence)[None], gaps[None]) == pytest.approx(slow_ece(confidence, correct), abs=1e-9)
 
 
 def test_a_bin_holds_its_upper_edge_in_single_precision_too():
@@ -189,8 +190,8 @@ def test_every_value_lies_in_its_interval_and_in_0_to_1(case):
 
 def test_a_figure_lies_in_its_interval_even_when_all_resamples_are_on_one_side():
     # As for the ECE of a well-calibrated model, which resampling only raises.
-    assert as_file(_reflected(0.01, np.linspace(0.02, 0.05, 100))) == {"value": 0.01, "low": 0, "high": 0.01}
-    assert as_file(_reflected(0.99, np.linspace(0.95, 0.98, 100))) == {"value": 0.99, "low": 0.99, "high": 1}
+    assert as_file(reflected(0.01, np.linspace(0.02, 0.05, 100))) == {"value": 0.01, "low": 0, "high": 0.01}
+    assert as_file(reflected(0.99, np.linspace(0.95, 0.98, 100))) == {"value": 0.99, "low": 0.99, "high": 1}
 
 
 def test_rounding_above_1_is_no_confidence_above_1():

@@ -51,7 +51,7 @@ from residuum.records.review import Finding, Review, Shown
 from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
-from residuum.training.head import fit_head, folds, softmax
+from residuum.training.head import answered, fit_head, folds
 from residuum.training.review import _answers, _told, review
 from residuum.training.run import train
 from residuum.training.trust import calibrated
@@ -121,7 +121,7 @@ def test_by_luck_is_what_each_picture_adds_under_each_class() -> None:
     luck = np.random.default_rng(0)
     x, labels = directions(luck.standard_normal((30, 3))), luck.integers(0, 3, 30)
     asked, near = np.arange(0, 30, 2), nearest_others(x)
-    answers = softmax(1.5 * luck.standard_normal((15, 3)))
+    answers = answered(1.5 * luck.standard_normal((15, 3)))
     expected = 0.0
     for i, row in enumerate(asked.tolist()):
         for k in range(3):
@@ -136,7 +136,7 @@ def test_by_luck_is_what_each_picture_adds_under_each_class() -> None:
 def test_of_answers_as_right_as_they_are_sure_as_many_are_doubted_as_by_luck() -> None:
     luck, every = np.random.default_rng(0), np.arange(60)
     near = nearest_others(directions(luck.standard_normal((60, 3))))
-    answers, over = softmax(1.5 * luck.standard_normal((60, 3))), list[float]()
+    answers, over = answered(1.5 * luck.standard_normal((60, 3))), list[float]()
     for _ in range(300):
         labels = (luck.random((60, 1)) > answers.cumsum(1)).sum(1)
         found = len(doubted_labels(answers, labels, near, every, labels))
@@ -150,11 +150,11 @@ def test_classes_that_look_alike_are_found_and_others_are_not() -> None:
     labels = np.repeat([0, 1, 2], 60)
     logits = luck.standard_normal((180, 3))
     logits[:, 2] += np.where(labels == 2, 8, -8)
-    (alike,) = alike_classes(softmax(logits), labels)
+    (alike,) = alike_classes(answered(logits), labels)
     assert (alike.first, alike.second, alike.pictures) == (0, 1, 120)
     assert 0.4 < alike.right < 0.6
     logits[np.arange(180), labels] += 1
-    assert alike_classes(softmax(logits), labels) == []
+    assert alike_classes(answered(logits), labels) == []
 
 
 # --- copies, and pictures like no other -----------------------------------------------------------
@@ -246,8 +246,8 @@ def too_sure(num: int, times: float) -> tuple[NDArray[np.float64], NDArray[np.in
     """Probabilities of logits `times` as large as those that the labels are drawn by."""
     luck = np.random.default_rng(0)
     logits = 1.5 * luck.standard_normal((num, 4))
-    labels = (luck.random((num, 1)) > softmax(logits).cumsum(1)).sum(1)
-    return softmax(times * logits), labels
+    labels = (luck.random((num, 1)) > answered(logits).cumsum(1)).sum(1)
+    return answered(times * logits), labels
 
 
 def test_the_temperature_is_that_of_scikit_learn() -> None:

@@ -22,7 +22,7 @@ from residuum.models.resnet import ResNet
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.settings import TrainSettings
-from residuum.training.head import fit_head, softmax
+from residuum.training.head import answered, fit_head
 from residuum.training.loop import Job, forward_and_backward
 from residuum.training.resolve import resolve
 from residuum.training.start import make_net
@@ -48,7 +48,7 @@ def test_a_weighted_head_is_scikit_learns() -> None:
     head = fit_head(x, labels, 3, 0, None, weights)
     regression = LogisticRegression(C=head.strength, max_iter=10_000, tol=1e-8, class_weight="balanced")
     peer = make_pipeline(StandardScaler(), regression).fit(x.astype(np.float64), labels)
-    ours = softmax(x.astype(np.float64) @ head.weight.T + head.bias)
+    ours = answered(x.astype(np.float64) @ head.weight.T + head.bias)
     assert np.abs(ours - peer.predict_proba(x.astype(np.float64))).max() < 1e-3
     of_each = [-np.log(head.out_of_fold[labels == k, k]).mean() for k in range(3)]
     assert head.loss == pytest.approx(np.mean(of_each))

@@ -119,8 +119,6 @@ def save_classifier(
     preprocessing: Preprocessing,
     provenance: Provenance,
     kept: NDArray[np.floating[Any]] | None = None,
-    *,
-    several: bool = False,
 ) -> None:
     """Write a net with all that `load` needs, where it comes from, and what pictures are `kept` to compare with.
 
@@ -130,7 +128,6 @@ def save_classifier(
     about = About(
         **(fields if kept is not None else {**fields, "likeness": UNSET}),
         classes=classes,
-        several=several or UNSET,
         preprocessing=View(**{name: getattr(preprocessing, name) for name in View.__struct_fields__}),
         net=spec.as_json(),
     )

@@ -27,6 +27,27 @@ def counts(labels: Labels, num_classes: int) -> NDArray[np.int64]:
     return each
 
 
+def as_kinds(labels: Labels) -> NDArray[np.int64]:
+    """Return one number a picture, (N,), so that those of a kind can be dealt out evenly: its class; of several its
+    rarest, or K where it shows none."""
+    if not is_several(labels):
+        return labels
+    rare_first = np.argsort(labels.sum(axis=0, dtype=np.int64), kind="stable")
+    rarest = rare_first[labels[:, rare_first].argmax(axis=1)]
+    found: NDArray[np.int64] = np.where(labels.any(axis=1), rarest, labels.shape[1])
+    return found
+
+
+def share_a_class(one: Labels, other: Labels) -> NDArray[np.bool_]:
+    """Say of each of N pictures and each of M whether both show a class, (N, M); of several, or both none."""
+    if not is_several(one):
+        alike: NDArray[np.bool_] = one[:, None] == other
+        return alike
+    together = one.astype(np.float32) @ other.T.astype(np.float32) > 0
+    neither: NDArray[np.bool_] = np.logical_not(np.logical_or.outer(one.any(axis=1), other.any(axis=1)))
+    return together | neither
+
+
 def as_bytes(labels: Labels) -> bytes:
     """Return labels as the same bytes on every machine."""
     return labels.tobytes() if is_several(labels) else labels.astype("<i8").tobytes()
@@ -48,9 +69,15 @@ def joined(names: Any) -> str:
 
 
 def is_right(answers: NDArray[np.floating[Any]], labels: Labels) -> NDArray[np.bool_]:
-    """Say of each picture, (N,), whether its likeliest class is what it shows, or one of those it shows."""
-    likeliest = answers.argmax(axis=1)
-    right: NDArray[np.bool_] = (
-        likeliest == labels if labels.ndim == 1 else labels[np.arange(len(labels)), likeliest] > 0
-    )
+    """Say of each of N pictures whether its likeliest class is what it shows, by (N, K) probabilities.
+
+    Of several labels: one that it shows, or that it shows none and none is called.
+    """
+    right: NDArray[np.bool_]
+    likeliest, rows = answers.argmax(axis=1), np.arange(len(labels))
+    if not is_several(labels):
+        right = likeliest == labels
+        return right
+    called = answers[rows, likeliest] >= CALLED
+    right = np.where(labels.any(axis=1), labels[rows, likeliest] > 0, ~called)
     return right

@@ -1,9 +1,8 @@
 """What lesion and trim say of a net, of the pictures it was measured on, and of how these were shown."""
 
-import numpy as np
-
 from residuum import machine
 from residuum.data.contract import Split
+from residuum.data.labels import counts
 from residuum.evaluation.evaluate import computed_in, protocol
 from residuum.evaluation.opening import NetWithData
 from residuum.files import Json
@@ -24,7 +23,7 @@ def measured_on(opened: NetWithData, split: Split) -> Json:
             "images": len(split),
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
-            "commonest": float(np.bincount(split.labels).max() / len(split)),
+            "commonest": float(counts(split.labels, 0).max() / len(split)),
         },
         "protocol": computed_in(protocol(how, how.views), opened.compute.precision),
         "environment": machine.environment(),

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from residuum.choices import Views
 from residuum.compute import Compute
@@ -18,6 +18,7 @@ from residuum.data.preprocess import weighted
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
+from residuum.models.answers import several_right
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.depth import Score
@@ -93,8 +94,12 @@ def _walked(
 
 
 def _tally(logits: Tensor, labels: Tensor) -> Tally:
-    losses = cross_entropy(logits, labels, reduction="none")
-    return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), (logits.argmax(1) == labels).sum()
+    if labels.ndim == 2:  # several a picture
+        losses = binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none").mean(1)
+        hits = several_right(logits, labels)
+    else:
+        losses, hits = cross_entropy(logits, labels, reduction="none"), (logits.argmax(1) == labels).sum()
+    return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), hits
 
 
 def _score(tallies: Sequence[Tally], count: int) -> Score:

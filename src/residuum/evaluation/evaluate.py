@@ -16,14 +16,16 @@ from residuum.console import show_progress
 from residuum.data.batches import Batch, Loader
 from residuum.data.cache import Progress, count_seen
 from residuum.data.contract import ColumnNames, ImageData, Split
+from residuum.data.labels import Labels, is_right
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
-from residuum.evaluation.metrics import SMALLEST, judge
+from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.views import SAID
 from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
+from residuum.models.answers import answered
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
 from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
@@ -74,22 +76,21 @@ def _answers(
     views: Views,
     forward: Callable[[Tensor], Tensor] | None,
 ) -> Iterator[Tensor]:
-    """Yield the (B, K) probabilities of each batch."""
+    """Yield the (B, K) probabilities of each batch: of several labels a picture where the batch has such."""
     net.eval()
     forward = forward or net
     for batch in batches:
         with compute.autocast():
             answers = [weight * forward(view).float() for weight, view in weighted(batch.images, views)]
             logits = torch.stack(answers).sum(0)
-        yield torch.softmax(logits, dim=1).cpu()
+        yield answered(logits, several=batch.labels.ndim == 2).cpu()
 
 
-def scores(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the two figures shown after each epoch: mean loss and accuracy."""
-    of_truth = probabilities[np.arange(len(labels)), labels]
+def scores(probabilities: NDArray[np.float32], labels: Labels) -> dict[str, float]:
+    """Return the two figures shown after each epoch: mean loss, and the share whose likeliest class is theirs."""
     return {
-        "validation_loss": float(-np.log(np.maximum(of_truth, SMALLEST)).mean()),
-        "validation_accuracy": float((probabilities.argmax(1) == labels).mean()),
+        "validation_loss": mean_loss(probabilities, labels),
+        "validation_accuracy": float(is_right(probabilities, labels).mean()),
     }
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.evaluation.metrics import Probabilities, proportion
+from residuum.data.labels import Labels, as_kinds, is_right, share_a_class
+from residuum.evaluation.shares import Probabilities, proportion
 from residuum.records.review import Doubt, DoubtPoint, Likeness
 
 NEIGHBOURS = 5
@@ -34,13 +35,13 @@ def directions(features: Numbers) -> NDArray[np.float32]:
     return np.asarray(x / np.where(length > 0, length, 1), np.float32)
 
 
-def kept_rows(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return the rows of the (N,) training pictures kept to compare with: all, or KEPT by chance, as many a class."""
+def kept_rows(labels: Labels, seed: int) -> NDArray[np.int64]:
+    """Return the rows of the N training pictures kept to compare with: all, or KEPT by chance, as many a class."""
     from residuum.data.rng import order  # imports torch, which answers need not wait for
 
-    shuffled = order(seed, 0, len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    _, first = np.unique(labels[by_class], return_index=True)
+    kinds, shuffled = as_kinds(labels), order(seed, 0, len(labels))
+    by_class = shuffled[np.argsort(kinds[shuffled], kind="stable")]
+    _, first = np.unique(kinds[by_class], return_index=True)
     place = np.arange(len(labels)) - np.repeat(first, np.diff(np.append(first, len(labels))))
     return np.sort(by_class[np.argsort(place, kind="stable")][:KEPT])
 
@@ -74,21 +75,21 @@ def threshold(apart: Numbers, share: float) -> float:
 
 
 def measure_doubt(
-    x: Numbers, kept: NDArray[np.int64], which: NDArray[np.int64], answers: Probabilities, labels: NDArray[np.int64]
+    x: Numbers, kept: NDArray[np.int64], which: NDArray[np.int64], answers: Probabilities, labels: Labels
 ) -> tuple[Doubt, Numbers]:
     """Return what saying "unsure" costs and gains, and each picture's distance, (N,), to those of other folds.
 
     `x` are (N, D) directions of the training pictures, `kept` the rows compared with, `which` the fold of each, and
-    `answers` (N, K) those out of fold. Strangers are the same pictures, had their class been missing: compared with
+    `answers` (N, K) those out of fold. Strangers are the same pictures, had their classes been missing: compared with
     those of other classes alone, at the same threshold.
     """
     apart = distances(x, x[kept], NEIGHBOURS, which[:, None] == which[kept])
-    strange = distances(x, x[kept], NEIGHBOURS, labels[:, None] == labels[kept])
+    strange = distances(x, x[kept], NEIGHBOURS, share_a_class(labels, labels[kept]))
     limit = threshold(apart, UNSURE)
     limits = [threshold(apart, share) for share in SHARES]
     points = {(float((apart > at).mean()), float((strange > at).mean())) for at in limits}
     like = apart <= limit
-    right = (answers.argmax(axis=1) == labels)[like]
+    right = is_right(answers, labels)[like]
     doubt = Doubt(
         likeness=Likeness(neighbours=NEIGHBOURS, threshold=limit, known=float((~like).mean())),
         curve=tuple(DoubtPoint(known=known, strangers=strangers) for known, strangers in sorted(points)),

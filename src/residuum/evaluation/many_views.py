@@ -21,9 +21,11 @@ from residuum.data.batches import Loader, natural_size
 from residuum.data.cache import Progress
 from residuum.data.cuts import CutView, cut_views
 from residuum.data.decode import Pixels, resized
+from residuum.data.labels import is_several
 from residuum.data.preprocess import Preprocessing, normalise
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, ten_crop
+from residuum.models.answers import answered
 from residuum.records.model import View
 
 SIDES = (224, 256, 384, 480, 640)
@@ -84,10 +86,11 @@ def mean_over_views(
     `progress` hears of pictures done, and of all.
     """
     tell, how, found = progress or (lambda _done, _total: None), loader.preprocessing, list[NDArray[np.float32]]()
+    several = is_several(loader.split.labels)
     tell(0, len(loader.split))
     if views == "ten-crop" and is_framed(how):
         for batch in loader:
-            found.append(_framed(net, batch.images, compute, how))
+            found.append(_framed(net, batch.images, compute, how, several))
             tell(sum(map(len, found)), len(loader.split))
         return np.concatenate(found)
     cut = partial(_scaled, sides=sides(how), interpolation=how.interpolation)
@@ -101,22 +104,24 @@ def mean_over_views(
             images = normalise(torch.stack([view.pixels for view in some]).to(loader.device), how)
             for each in (images, images.flip(3)) if views == "ten-crop" else (images,):
                 rows = torch.tensor([view.row - first for view in some])
-                total.index_add_(0, rows, _softmax(net, each, compute))
+                total.index_add_(0, rows, _answered(net, each, compute, several))
                 count.index_add_(0, rows, torch.ones(len(rows), 1))
         found.append((total / count).numpy())
         tell(step[-1].row + 1, len(loader.split))
     return np.concatenate(found)
 
 
-def _softmax(net: nn.Module, images: Tensor, compute: Compute) -> Tensor:
+def _answered(net: nn.Module, images: Tensor, compute: Compute, several: bool) -> Tensor:
     with compute.autocast():
-        return torch.softmax(net(compute.lay_out(images)).float(), dim=1).cpu()
+        return answered(net(compute.lay_out(images)).float(), several=several).cpu()
 
 
-def _framed(net: nn.Module, images: Tensor, compute: Compute, shown: Preprocessing) -> NDArray[np.float32]:
+def _framed(
+    net: nn.Module, images: Tensor, compute: Compute, shown: Preprocessing, several: bool
+) -> NDArray[np.float32]:
     """Zeros are added after the mean is subtracted, as in training."""
     crops = ten_crop(pad(images, (frame(shown),) * 4), shown.image_size)
-    return torch.stack([_softmax(net, crop, compute) for crop in crops]).mean(0).numpy()
+    return torch.stack([_answered(net, crop, compute, several) for crop in crops]).mean(0).numpy()
 
 
 def _scaled(pixels: Pixels, name: str, sides: Sequence[int], interpolation: Interpolation) -> list[Pixels]:

@@ -2,10 +2,7 @@
 
 Letters: N images, K classes.
 
-Sources: the interval of a proportion is Wilson's (1927, "Probable inference, the law of succession,
-and statistical inference", JASA 22). Calibration is Guo et al. 2017, "On calibration of modern neural
-networks" (arXiv 1706.04599), eq. 3. The bootstrap is Efron's (1979, Annals of Statistics 7): its
-spread gives macro F1 an interval like a proportion's (see `_effective`); for ECE it is reflected (see `_reflected`).
+Sources and intervals are in shares.py; of several labels a picture, several_labels.py judges.
 """
 
 from collections.abc import Sequence
@@ -15,15 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.data.labels import Labels, is_several
 from residuum.errors import UserError
-from residuum.records.evaluation import Bin, ClassFigures, Evaluation, Measure, chance_ece
-from residuum.records.numbers import wilson
+from residuum.evaluation.several_labels import binary_cross_entropy, judge_several
+from residuum.evaluation.shares import (
+    BINS,
+    RESAMPLES,
+    Probabilities,
+    bin_of,
+    calibration,
+    effective,
+    judge_class,
+    proportion,
+    reflected,
+)
+from residuum.records.evaluation import ClassFigures, Evaluation, Measure, chance_ece
 
-Probabilities = NDArray[np.floating[Any]]  # float32 or float64
-
-BINS = 15
-EDGES = np.arange(BINS + 1) / BINS
-RESAMPLES = 1000
 AT_ONCE = 1 << 13
 """Images that are drawn, for several resamples of a few, before they are counted: more are slower in memory."""
 SMALLEST = float(np.finfo(np.float32).tiny)
@@ -47,7 +51,7 @@ class _Rows:
 
 def judge(
     probabilities: Probabilities,
-    labels: NDArray[np.int64],
+    labels: Labels,
     classes: Sequence[str],
     *,
     split: str,
@@ -55,6 +59,8 @@ def judge(
     seed: int = 0,
 ) -> Evaluation:
     """Judge (N, K) probabilities against (N,) labels; the order of the images changes nothing.
+
+    Of several labels a picture, (N, K): see judge_several.
 
     top1, top5, precision and recall carry Wilson's interval. F1 is 2J / (1 + J), J being the share of hits
     among the images that are of a class or are called so: a proportion, so its Wilson interval carries over.
@@ -71,10 +77,12 @@ def judge(
     Raises:
         UserError: there are no images, a label is not among the classes, a probability is not finite.
     """
+    if is_several(labels):
+        return judge_several(probabilities, labels, classes, split=split, protocol=protocol, seed=seed)
     _check(probabilities, labels, classes)
     rows = _read_rows(probabilities, labels)
     confusion = confusion_matrix(rows.labels, rows.predicted, len(classes))
-    bins = _calibration(rows.confidence, rows.correct)
+    bins = calibration(rows.confidence, rows.correct)
     macro_f1, ece = _bootstrapped(rows, len(classes), seed, chance_ece(bins))
     return Evaluation(
         split=split,
@@ -85,10 +93,21 @@ def judge(
         macro_f1=macro_f1,
         ece=ece,
         loss=float(np.log(1 / np.clip(rows.own.astype(np.float64), SMALLEST, 1)).mean()),
-        per_class=tuple(_judge_class(name, k, confusion) for k, name in enumerate(classes)),
+        per_class=tuple(_of_class(name, k, confusion) for k, name in enumerate(classes)),
         confusion=tuple(map(tuple, confusion.tolist())),
         calibration=bins,
     )
+
+
+def mean_loss(probabilities: Probabilities, labels: Labels, weights: Probabilities | None = None) -> float:
+    """Return the mean negative log-likelihood of what the pictures show, in nats, by (N, K) probabilities.
+
+    `weights`, (K,), say what a picture of each class counts, of one label a picture alone.
+    """
+    if is_several(labels):
+        return binary_cross_entropy(probabilities, labels)
+    losses = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], SMALLEST))
+    return float(np.average(losses, weights=None if weights is None else weights[labels]))
 
 
 # --- the small pieces --------------------------------------------------------------------------
@@ -106,29 +125,6 @@ def _ece(bins: NDArray[np.int64], gaps: NDArray[np.float64]) -> NDArray[np.float
     """
     found: NDArray[np.float64] = np.abs(_counted(bins, BINS, gaps)).sum(1) / bins.shape[1]
     return found
-
-
-def _bin_of(confidence: Probabilities) -> NDArray[np.int64]:
-    """Number each confidence's bin, which holds its upper edge; a float32 0.2 is 3/15, not a hair above it."""
-    inner = EDGES[1:-1].astype(confidence.dtype)
-    return np.searchsorted(inner, confidence, side="left").astype(np.int64)
-
-
-def _calibration(confidence: Probabilities, correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
-    bins = _bin_of(confidence)
-    counts = np.bincount(bins, minlength=BINS)
-    sums = np.bincount(bins, weights=confidence, minlength=BINS)
-    hits = np.bincount(bins, weights=correct, minlength=BINS)
-    return tuple(
-        Bin(
-            low=float(EDGES[b]),
-            high=float(EDGES[b + 1]),
-            count=int(counts[b]),
-            confidence=float(sums[b] / counts[b]) if counts[b] else None,
-            accuracy=float(hits[b] / counts[b]) if counts[b] else None,
-        )
-        for b in range(BINS)
-    )
 
 
 # --- reading the probabilities -----------------------------------------------------------------
@@ -173,25 +169,8 @@ def _read_rows(probabilities: Probabilities, labels: NDArray[np.int64]) -> _Rows
 # --- figures with their intervals --------------------------------------------------------------
 
 
-def proportion(successes: Any, trials: int) -> Measure:
-    """Return successes / trials with Wilson's 95 % interval; of no trials 0, within 0 to 1."""
-    successes = int(successes)
-    low, high = wilson(successes, trials)
-    return Measure(value=successes / trials if trials else 0.0, low=low, high=high)
-
-
-def _judge_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
-    hits, images, called = int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum())
-    either = images + called - hits if images else 0  # of the class or called so; that nobody asked is no miss
-    J = proportion(hits, either)
-    f1, low, high = (2 * bound / (1 + bound) for bound in (J.value, J.low, J.high))
-    return ClassFigures(
-        name=name,
-        images=images,
-        precision=proportion(hits, called),
-        recall=proportion(hits, images),
-        f1=Measure(value=f1, low=low, high=high),
-    )
+def _of_class(name: str, k: int, confusion: NDArray[np.int64]) -> ClassFigures:
+    return judge_class(name, int(confusion[k, k]), int(confusion[k].sum()), int(confusion[:, k].sum()))
 
 
 def _macro_f1(
@@ -218,7 +197,7 @@ def _bootstrapped(rows: _Rows, K: int, seed: int, by_chance: float) -> tuple[Mea
     """Return macro F1 and ECE with intervals from the same resamples of the rows; luck adds `by_chance` to the ECE."""
     N, labels, predicted = len(rows.labels), rows.labels, rows.predicted
     hit = np.where(rows.correct, labels, K)
-    bins = _bin_of(rows.confidence)
+    bins = bin_of(rows.confidence)
     gaps: NDArray[np.float64] = rows.correct - rows.confidence.astype(np.float64)
 
     def figures(drawn: NDArray[np.int64]) -> list[NDArray[np.float64]]:
@@ -229,32 +208,4 @@ def _bootstrapped(rows: _Rows, K: int, seed: int, by_chance: float) -> tuple[Mea
     parts = [min(most, RESAMPLES - start) for start in range(0, RESAMPLES, most)]
     resampled = np.concatenate([figures(generator.integers(N, size=(part, N))) for part in parts], axis=1)
     macro_f1, ece = np.concatenate(figures(np.arange(N)[None]))
-    return _effective(float(macro_f1), resampled[0], N), _reflected(float(ece), resampled[1], by_chance)
-
-
-def _effective(value: float, resampled: NDArray[np.float64], N: int) -> Measure:
-    """Return Wilson's interval of a share of as many images, N at most, as spread as the resamples do.
-
-    The effective number of a complex survey (Korn and Graubard 1998, Survey Methodology 24; with Wilson's interval
-    Franco et al. 2019, J. Survey Statistics and Methodology 7). Near 1, where few images are wrong, plain and reflected
-    percentiles hold the truth two times in three (tests/test_metrics.py); of a perfect score they are a point.
-    """
-    spread = float(resampled.var())
-    trials = min(N, value * (1 - value) / spread) if spread else N
-    low, high = wilson(value * trials, trials)
-    return Measure(value=value, low=low, high=high)
-
-
-def _reflected(value: float, resampled: NDArray[np.float64], by_chance: float = 0.0) -> Measure:
-    """Return the 95 % interval whose ends lie as far from `value` as the percentiles do, on the other side.
-
-    Resampling adds its own bias: it raises ECE. The plain percentiles take that bias twice and hardly ever hold the
-    true ECE of a well-calibrated model; reflecting takes it away. The ECE itself is raised too, by what luck alone
-    makes of a calibrated model's, `by_chance` at most, so the lower end is that much lower (tests/test_metrics.py).
-    """
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Measure(
-        value=value,
-        low=float(max(0, min(value, 2 * value - high) - by_chance)),
-        high=float(min(1, max(value, 2 * value - low))),
-    )
+    return effective(float(macro_f1), resampled[0], N), reflected(float(ece), resampled[1], by_chance)

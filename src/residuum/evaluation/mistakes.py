@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from residuum.data.labels import CALLED, Labels, is_several, told
 from residuum.records.evaluation import Mistake
 from residuum.records.explained import Heat
 
@@ -22,7 +23,7 @@ MOST = 48
 
 def most_confident_mistakes(
     probabilities: NDArray[np.floating[Any]],
-    labels: NDArray[np.int64],
+    labels: Labels,
     classes: Sequence[str],
     name_of: Callable[[int], str],
     pixels_of: Callable[[int], NDArray[np.uint8]],
@@ -32,27 +33,41 @@ def most_confident_mistakes(
 ) -> list[Mistake]:
     """Return up to `limit` wrong answers, the most confident first, equals in the order of the images.
 
-    `probabilities` are (N, K), float32 or float64, `labels` (N,) class numbers. `name_of` says what a person calls
+    `probabilities` are (N, K), float32 or float64, `labels` N pictures' (data/labels.py); of several labels a picture
+    the wrong answer it is surest of counts, and is what the map is of. `name_of` says what a person calls
     image i, `pixels_of` gives it as (H, W, 3) uint8, and `heat_of` maps of several for as many class numbers; they are
     asked only for the images returned.
     """
     assert probabilities.shape == (len(labels), len(classes)), probabilities.shape
     assert limit >= 0, limit
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
+    called = probabilities >= CALLED if is_several(labels) else None
+    answered, confidence, is_wrong = _answers(probabilities, labels)
+    wrong = np.flatnonzero(is_wrong)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:limit]
     rows = surest.tolist()
     return [
         Mistake(
             name=name_of(i),
-            truth=classes[labels[i]],
-            predicted=classes[predicted[i]],
+            truth=told(labels, i, classes),
+            predicted=told(answered if called is None else called, i, classes),
             confidence=float(confidence[i]),
             thumbnail=thumbnail(pixels_of(i)),
             heat=heat,
         )
-        for i, heat in zip(rows, heat_of(rows, predicted[surest]), strict=True)
+        for i, heat in zip(rows, heat_of(rows, answered[surest]), strict=True)
     ]
+
+
+def _answers(
+    probabilities: NDArray[np.floating[Any]], labels: Labels
+) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]], NDArray[np.bool_]]:
+    """Return the class number that each answer, (N,), is looked at for, how sure it is, and whether it is wrong."""
+    if not is_several(labels):
+        answered = probabilities.argmax(axis=1)
+        return answered, probabilities.max(axis=1), answered != labels
+    wrong = (probabilities >= CALLED) != labels
+    sure = np.where(wrong, np.maximum(probabilities, 1 - probabilities), 0)
+    return sure.argmax(axis=1), sure.max(axis=1), wrong.any(axis=1)
 
 
 def thumbnail(pixels: NDArray[np.uint8], long_side: int = LONG_SIDE) -> str:

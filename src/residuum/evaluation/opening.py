@@ -147,6 +147,7 @@ def _with_own_columns(
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
     """Number the classes as the net does (OtherClasses if it knows one not; where it was not trained here, names may
     have been guessed)."""
+    refuse_other_kind(data, classifier.several, str(classifier.file))
     try:
         return numbered_as(data, classifier.classes)
     except OtherClasses as error:
@@ -160,12 +161,28 @@ def _numbered(data: ImageData, classifier: Classifier) -> ImageData:
         raise OtherClasses(error.what, error.why, mend) from error
 
 
+def refuse_other_kind(data: ImageData, several: bool, place: str) -> None:
+    """Refuse pictures of one label each for a net at `place` that answers several, and the other way round (UserError).
+
+    What a picture of one label shows besides is not known.
+    """
+    if data.several != several:
+        one, many = "one label a picture", "several labels a picture"
+        what, why = (one, many) if several else (many, one)
+        mend = "judge it on a table with all labels of each picture" if several else "give one label a picture"
+        raise UserError(f"{data.source} has {what}", f"{place} was trained with {why}", mend)
+
+
 def with_other_net(opened: NetWithData, classifier: Classifier) -> NetWithData:
     """Place another net where the first one computes, with the same pictures; their classes keep the first's numbers.
 
     Raises:
         UserError: it has other classes.
     """
+    if classifier.several != opened.classifier.several:
+        several, one = sorted((opened.classifier, classifier), key=lambda each: not each.several)
+        why = f"{several.file} answers several labels a picture, {one.file} one"
+        raise UserError("these nets do not answer the same question", why, "average nets of one kind")
     if set(classifier.classes) != set(opened.classifier.classes):
         raise UserError(
             f"{classifier.file} and {opened.classifier.file} know different classes",

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.evaluation.metrics import Probabilities, confusion_matrix
+from residuum.evaluation.metrics import confusion_matrix
+from residuum.evaluation.shares import Probabilities
 from residuum.records.numbers import NORMAL_95
 
 VOTERS = 10

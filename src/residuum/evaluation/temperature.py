@@ -9,7 +9,10 @@ Letters: N pictures, K classes.
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.evaluation.metrics import SMALLEST, Probabilities
+from residuum.data.labels import Labels, is_several
+from residuum.evaluation.metrics import SMALLEST
+from residuum.evaluation.several_labels import NEARLY_SURE
+from residuum.evaluation.shares import Probabilities
 
 SPREAD = 0.5
 """Standard deviation of log T before any picture was seen: a few pictures that are all right do not make T vanish."""
@@ -17,40 +20,52 @@ FURTHEST = 2.0
 """|log T| is at most this: T lies between 1/7 and 7."""
 
 
-def fit_temperature(probabilities: Probabilities, labels: NDArray[np.int64]) -> float:
-    """Return the T at which (N, K) probabilities are likeliest for (N,) labels, given that log T is normal.
+def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
+    """Return the T at which (N, K) probabilities are likeliest for N pictures' labels, given that log T is normal.
 
     In u = −log T the loss falls until its slope is zero, and rises from there: bisected.
     """
-    logs = _logs(probabilities)
+    logs = _logits(probabilities) if is_several(labels) else _logs(probabilities)
+    truth = labels if is_several(labels) else np.arange(probabilities.shape[1]) == labels[:, None]
     low, high = -FURTHEST, FURTHEST
     for _ in range(30):
         u = (low + high) / 2
-        expected = (_softmax(np.exp(u) * logs) * logs).sum(axis=1)
-        slope = np.exp(u) * (expected - logs[np.arange(len(labels)), labels]).sum() + u / SPREAD**2
+        expected = _sigmoid(np.exp(u) * logs) if is_several(labels) else _softmax(np.exp(u) * logs)
+        slope = np.exp(u) * ((expected - truth) * logs).sum() + u / SPREAD**2
         low, high = (low, u) if slope > 0 else (u, high)
     return float(np.exp(-(low + high) / 2))
 
 
-def tempered(probabilities: Probabilities, temperature: float) -> NDArray[np.float64]:
-    """Return (N, K) probabilities with their logits divided by T; those that are zero stay so."""
+def tempered(probabilities: Probabilities, temperature: float, *, several: bool = False) -> NDArray[np.float64]:
+    """Return (N, K) probabilities with their logits divided by T; those that are zero stay so. `several`: of several
+    labels a picture, each for itself."""
+    if several:
+        return _sigmoid(_logits(probabilities) / temperature)
     found = _softmax(_logs(probabilities) / temperature) * (probabilities > 0)
     return found / found.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def tempered_across(
-    probabilities: Probabilities, labels: NDArray[np.int64], which: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def tempered_across(probabilities: Probabilities, labels: Labels, which: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return (N, K) probabilities, each fold's at a temperature fitted to the others'; `which` is the fold of each."""
     found = np.array(probabilities, np.float64)
     for fold in np.unique(which):
         its = which == fold
-        found[its] = tempered(probabilities[its], fit_temperature(probabilities[~its], labels[~its]))
+        temperature = fit_temperature(probabilities[~its], labels[~its])
+        found[its] = tempered(probabilities[its], temperature, several=is_several(labels))
     return found
 
 
 def _logs(probabilities: Probabilities) -> NDArray[np.float64]:
     return np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
+
+
+def _logits(probabilities: Probabilities) -> NDArray[np.float64]:
+    p = np.clip(probabilities.astype(np.float64), 1 - NEARLY_SURE, NEARLY_SURE)
+    return np.log(p / (1 - p))
+
+
+def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 1 / (1 + np.exp(-logits))
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from residuum.data.labels import Labels, is_several
 from residuum.errors import UserError
 from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
@@ -26,7 +27,7 @@ class Unseen:
     """Each training picture's answer from a head that has not seen it."""
 
     about: OutOfFold
-    labels: NDArray[np.int64]  # (N,)
+    labels: Labels  # (N,), or (N, K)
     probabilities: NDArray[np.float32]  # (N, K)
     distances: NDArray[np.float32]  # (N,), to the nearest pictures of other folds
     kept: NDArray[np.float16]  # (M, D), directions
@@ -48,8 +49,10 @@ def read_unseen(path: Path) -> Unseen:
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not hold answers out of fold", str(error), "train again") from error
     n, k = len(about.names), len(about.classes)
-    expected = {"labels": ((n,), "i8"), "probabilities": ((n, k), "f4"), "distances": ((n,), "f4")}
+    of_labels = ((n, k), "u1") if is_several(unseen.labels) else ((n,), "i8")
+    expected = {"labels": of_labels, "probabilities": ((n, k), "f4"), "distances": ((n,), "f4")}
     fit = all((getattr(unseen, name).shape, getattr(unseen, name).dtype) == its for name, its in expected.items())
-    if not fit or unseen.kept.ndim != 2 or not np.isin(unseen.labels, np.arange(k)).all():
+    known = np.arange(2 if is_several(unseen.labels) else k)
+    if not fit or unseen.kept.ndim != 2 or not np.isin(unseen.labels, known).all():
         raise UserError(f"{path} is damaged", "its answers do not fit its names and classes", "train again")
     return unseen

@@ -11,6 +11,7 @@ from torch import Tensor
 from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
+from residuum.data.labels import told
 from residuum.data.preprocess import weighted
 from residuum.evaluation.mistakes import thumbnail
 from residuum.models.resnet import ResNet
@@ -49,7 +50,7 @@ def nearest(
         tuple(
             Neighbour(
                 name=split.pictures.name(row),
-                truth=classes[split.labels[row]],
+                truth=told(split.labels, row, classes),
                 similarity=float(of_picture[row]),
                 thumbnail=thumbnail(view),
                 same=pixels is not None and np.array_equal(pixels[place], view),

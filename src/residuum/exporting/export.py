@@ -28,7 +28,7 @@ from residuum.engines.with_openvino import compiled_how, core, save_openvino
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.evaluation.exported import cut, views_of
-from residuum.evaluation.metrics import Probabilities
+from residuum.evaluation.shares import Probabilities
 from residuum.exporting import pictures_onnx, pictures_openvino
 from residuum.exporting.parity import LEAST_SAME, Answering, agreement, refused
 from residuum.exporting.place import place_for

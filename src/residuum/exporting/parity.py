@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import EnginePrecision
-from residuum.evaluation.metrics import Probabilities, proportion
+from residuum.data.labels import Labels, is_right
+from residuum.evaluation.shares import Probabilities, proportion
 from residuum.records.engines import Agreement
 from residuum.records.evaluation import Measure
 
@@ -27,9 +28,7 @@ def answers(batches: Iterable[NDArray[np.uint8]], answering: Answering) -> NDArr
     return np.concatenate([answering(batch) for batch in batches]).astype(np.float32)
 
 
-def agreement(
-    precision: EnginePrecision, own: Probabilities, found: Probabilities, labels: NDArray[np.int64] | None
-) -> Agreement:
+def agreement(precision: EnginePrecision, own: Probabilities, found: Probabilities, labels: Labels | None) -> Agreement:
     """Hold (N, K) answers against the run's own, and both against (N,) labels where there are any."""
     return Agreement(
         precision=precision,
@@ -41,8 +40,8 @@ def agreement(
     )
 
 
-def _accuracy(found: Probabilities, labels: NDArray[np.int64] | None) -> Measure | None:
-    return None if labels is None else proportion(int((found.argmax(1) == labels).sum()), len(labels))
+def _accuracy(found: Probabilities, labels: Labels | None) -> Measure | None:
+    return None if labels is None else proportion(int(is_right(found, labels).sum()), len(labels))
 
 
 def refused(found: Agreement, least: float | None = None) -> str | None:

@@ -23,16 +23,19 @@ class Measure(Record, frozen=True, kw_only=True):
         return (self.low, self.high) != (0.0, 1.0)
 
 
-class ClassFigures(Record, frozen=True, kw_only=True):
+class ClassFigures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How one class of so many images fared."""
 
     name: str
     images: Count
+    """Those that are of it, or show it where they may show several."""
     precision: Measure
     """0, within 0 to 1, where no picture was called so."""
     recall: Measure
     """0, within 0 to 1, where there are no pictures; so is F1."""
     f1: Measure
+    average_precision: Share | None = None
+    """Of several labels a picture; None where no picture shows it, and of one label a picture."""
 
     def known(self, name: Literal["precision", "recall", "f1"]) -> Measure | None:
         """Return a figure, None where the pictures tell nothing of it; of files of 0.1.0 too."""
@@ -81,16 +84,25 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How each was shown to the net."""
     images: Count
     top1: Measure
+    """The share whose likeliest class is theirs; of several labels a picture, one of theirs, or that have none
+    and none is called."""
     top5: Measure | None
-    """The share whose class is among the five likeliest; None for up to five classes."""
+    """The share whose class is among the five likeliest; None for up to five classes, and of several labels."""
     macro_f1: Measure
     """The mean over the classes that have pictures; in files of 0.1.0 also over those that were only answered."""
     ece: Measure
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3)."""
     loss: Amount
-    """Mean negative log-likelihood, in nats."""
+    """Mean negative log-likelihood, in nats; of several labels a picture, the mean over its classes."""
+    mean_ap: Measure | None = None
+    """Average precision, its mean over the classes that some picture shows: of several labels a picture alone."""
     seen: Count = 0
     """Of the test or validation pictures, so many are the same files as training pictures; 0.1.0 did not count them."""
+
+
+def headline(found: Figures) -> Measure:
+    """Return what nets are compared by: accuracy, or of several labels a picture the mean average precision."""
+    return found.mean_ap or found.top1
 
 
 def too_good(found: Figures) -> str:
@@ -121,9 +133,10 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     per_class: tuple[ClassFigures, ...]
     """By class number."""
     confusion: tuple[tuple[Count, ...], ...]
-    """K×K pictures: rows are the truth, columns the answer."""
+    """K×K pictures: rows are the truth, columns the answer. Of several labels a picture, of those that show the row's
+    class: for how many it was called, and beside it, for how many another was called that they do not show."""
     calibration: tuple[Bin, ...]
-    """Bins of the confidence, from 0 to 1."""
+    """Bins of the confidence, from 0 to 1; of several labels a picture, of each of its K answers."""
 
     def __post_init__(self) -> None:
         """Refuse a matrix that does not fit the classes (ValueError)."""
@@ -133,8 +146,8 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def commonest(self) -> tuple[str, float] | None:
         """Return the most frequent class and its share of the pictures: what always answering it would score."""
-        total = sum(one.images for one in self.per_class)
         most = max(self.per_class, key=lambda one: one.images, default=None)
+        total = self.images if self.mean_ap else sum(one.images for one in self.per_class)
         return (most.name, most.images / total) if most and total else None
 
     @property
@@ -212,9 +225,11 @@ class Mistake(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     """What a person calls the picture."""
     truth: str
+    """Of several labels a picture all, and below all that are called, with commas between."""
     predicted: str
     confidence: Amount
-    """The probability of the predicted class; rounding may put it a hair above 1."""
+    """The probability of the predicted class; rounding may put it a hair above 1. Of several labels, that of the wrong
+    answer it is surest of."""
     thumbnail: str
     """The picture made small, as a PNG data URI."""
     heat: Heat | None = None

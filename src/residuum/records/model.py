@@ -101,6 +101,8 @@ class Provenance(Record, frozen=True, kw_only=True):
     """What wrote it, and where."""
     import_: Import | UnsetType = field(name="import", default=UNSET)
     lineage: Lineage = ()
+    several: bool | UnsetType = UNSET
+    """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
     temperature: Amount | UnsetType = UNSET
     """What the logits of a head fitted to frozen features were divided by; its last layer holds it already."""
     likeness: Likeness | UnsetType = UNSET
@@ -126,8 +128,6 @@ class About(Provenance, frozen=True, kw_only=True):
 
     classes: tuple[str, ...]
     """The class names, by class number; a backbone has none."""
-    several: bool | UnsetType = UNSET
-    """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
     preprocessing: View
     format: str = FORMAT
     net: dict[str, Any]

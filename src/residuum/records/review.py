@@ -64,8 +64,9 @@ class HeadFit(Record, frozen=True, kw_only=True):
 
 
 class OutOfFold(Record, frozen=True, kw_only=True):
-    """What out-of-fold.safetensors says of its N rows. Tensors: labels (N,), probabilities (N, K), distances (N,) to
-    the nearest pictures of other folds, and the features (M, D) of those kept to compare with, of length 1.
+    """What out-of-fold.safetensors says of its N rows. Tensors: labels (N,), or (N, K) of several a picture,
+    probabilities (N, K), distances (N,) to the nearest pictures of other folds, and the features (M, D) of those kept
+    to compare with, of length 1.
     """
 
     classes: tuple[str, ...]

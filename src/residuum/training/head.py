@@ -1,4 +1,5 @@
-"""The last layer alone: a multinomial logistic regression on the standardised features of a frozen net.
+"""The last layer alone: a multinomial logistic regression on the standardised features of a frozen net; of several
+labels a picture, a logistic regression for each class.
 
 How strongly its weights are held back is chosen by the likelihood of pictures that the regression has not seen, in
 five folds; the same folds give each training picture an answer from a regression that was fitted without it.
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.data.labels import Labels, as_kinds, is_several
 from residuum.data.rng import order
 from residuum.errors import UserError
-from residuum.evaluation.metrics import SMALLEST
+from residuum.evaluation.metrics import mean_loss
 
 FOLDS = 5
 STRENGTHS = tuple(10.0 ** (place / 2) for place in range(-8, 5))
@@ -41,13 +43,13 @@ class Head:
 
 def fit_head(
     x: Numbers,
-    labels: NDArray[np.int64],
+    labels: Labels,
     num_classes: int,
     seed: int,
     same: NDArray[np.int64] | None = None,
     weights: Numbers | None = None,
 ) -> Head:
-    """Fit (N, D) features to (N,) labels 0 … K−1; `seed` decides the folds.
+    """Fit (N, D) features to N pictures' labels; `seed` decides the folds.
 
     Pictures with the same number in `same`, (N,), lie in one fold. The strengths are tried from the most held back on,
     until the likelihood falls. `weights`, (K,), say what a picture of each class counts, there and in fitting.
@@ -59,68 +61,120 @@ def fit_head(
     if (which == which[0]).all():
         raise UserError("the training pictures are all the same picture", "nothing can be learnt from one")
     kept = [which != fold for fold in np.unique(which)]
-    regressions = [_Regression(x[rows], labels[rows], num_classes, weights) for rows in kept]
+    regressions = [_regression(x[rows], labels[rows], num_classes, weights) for rows in kept]
     best: tuple[float, float, Numbers] | None = None
     for strength in STRENGTHS:
         answers = np.empty((len(x), num_classes))
         for rows, regression in zip(kept, regressions, strict=True):
             weight, bias = regression.fitted(strength)
-            answers[~rows] = softmax(x[~rows] @ weight.T + bias)
+            answers[~rows] = answered(x[~rows] @ weight.T + bias, several=is_several(labels))
         loss = mean_loss(answers, labels, weights)
         if best is not None and loss > best[0]:
             break
         best = loss, strength, answers
     assert best is not None
-    weight, bias = _Regression(x, labels, num_classes, weights).fitted(best[1])
+    weight, bias = _regression(x, labels, num_classes, weights).fitted(best[1])
     return Head(weight, bias, best[1], best[0], best[2])
 
 
 def fit_with(
-    x: Numbers, labels: NDArray[np.int64], num_classes: int, strength: float, weights: Numbers | None = None
+    x: Numbers, labels: Labels, num_classes: int, strength: float, weights: Numbers | None = None
 ) -> tuple[Numbers, Numbers]:
-    """Return W (K, D) and b (K,) fitted to (N, D) features and (N,) labels at one strength."""
-    return _Regression(x.astype(np.float64), labels, num_classes, weights).fitted(strength)
+    """Return W (K, D) and b (K,) fitted to (N, D) features and N pictures' labels at one strength."""
+    return _regression(x.astype(np.float64), labels, num_classes, weights).fitted(strength)
 
 
-def mean_loss(answers: Numbers, labels: NDArray[np.int64], weights: Numbers | None = None) -> float:
-    """Return the mean negative log-likelihood, in nats, of (N,) labels by (N, K) answers; weighted by class, if so."""
-    losses = -np.log(np.maximum(answers[np.arange(len(labels)), labels], SMALLEST))
-    return float(np.average(losses, weights=None if weights is None else weights[labels]))
-
-
-def folds(labels: NDArray[np.int64], seed: int, same: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+def folds(labels: Labels, seed: int, same: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
     """Return the fold of each of the N pictures: each class is dealt out in a random order, one fold after another.
+
+    Of several labels a picture counts as of the rarest class it shows.
 
     Pictures with the same number in `same`, (N,), go with the first of them.
     """
-    shuffled = order(seed, 0, len(labels))
+    kinds, shuffled = as_kinds(labels), order(seed, 0, len(labels))
     which = np.empty(len(labels), np.int64)
-    which[shuffled[np.argsort(labels[shuffled], kind="stable")]] = np.arange(len(labels)) % FOLDS
+    which[shuffled[np.argsort(kinds[shuffled], kind="stable")]] = np.arange(len(labels)) % FOLDS
     if same is None:
         return which
     _, first, number = np.unique(same, return_index=True, return_inverse=True)
     return which[first[number]]
 
 
-def softmax(logits: Numbers) -> Numbers:
-    """(N, K) logits to (N, K) probabilities."""
+def answered(logits: Numbers, *, several: bool = False) -> Numbers:
+    """(N, K) logits to (N, K) probabilities, as models/answers.py has it for tensors."""
+    if several:
+        return 0.5 * (1 + np.tanh(0.5 * logits))  # type: ignore[no-any-return]
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-class _Regression:
-    """Logistic regression of some pictures, fitted with one strength after another, each from where the last ended."""
+def _regression(
+    x: Numbers, labels: Labels, num_classes: int, weights: Numbers | None = None
+) -> "_Regression | _Regressions":
+    """Return what fits some pictures, one strength after another, each from where the last ended."""
+    return _Regressions(x, labels) if is_several(labels) else _Regression(x, labels, num_classes, weights)
 
-    def __init__(self, x: Numbers, labels: NDArray[np.int64], num_classes: int, weights: Numbers | None = None) -> None:
-        from sklearn.linear_model import LogisticRegression  # only here: it takes a second
 
-        self.labels, self.num_classes = labels, num_classes
-        self.present = np.unique(labels)
+class _Standardised:
+    """(N, D) features less their mean, divided by their spread, on the axes that they span."""
+
+    def __init__(self, x: Numbers) -> None:
         self.mean, sd = x.mean(0), x.std(0)
         self.sd = np.where(sd > 0, sd, np.inf)  # what never varies counts for nothing
         z = (x - self.mean) / self.sd
         self.axes = _axes(z) if len(z) < z.shape[1] else np.eye(z.shape[1])
         self.z = z @ self.axes
+
+    def for_features(self, found: Numbers, shift: Numbers) -> tuple[Numbers, Numbers]:
+        """Return W (K, D) and b (K,) for features as they are, from those for z."""
+        weight = found @ self.axes.T / self.sd
+        return weight, shift - weight @ self.mean
+
+
+class _Regressions(_Standardised):
+    """A logistic regression for each of K classes that (N, K) pictures show or do not.
+
+    Of each, ½‖w‖² and C times the summed loss are least together, as scikit-learn's LogisticRegression has it; all are
+    fitted at once, since they share what they are fitted to.
+    """
+
+    def __init__(self, x: Numbers, labels: Labels) -> None:
+        super().__init__(x)
+        self.signs = 2.0 * labels - 1  # (N, K)
+        shown = labels.sum(axis=0, dtype=np.float64)
+        self.prior = np.log((shown + 0.5) / (len(labels) - shown + 0.5))
+        self.varies = (shown > 0) & (shown < len(labels))
+        self.at = np.concatenate([np.zeros((self.z.shape[1], len(shown))), self.prior[None]])
+
+    def fitted(self, strength: float) -> tuple[Numbers, Numbers]:
+        """Return W (K, D) and b (K,) for features as they are; one that none or all show has its frequency alone."""
+        from scipy.optimize import minimize  # only here: it takes a moment
+
+        how = {"maxiter": 1000, "ftol": 1e-12, "gtol": 1e-6 * strength * len(self.z)}
+        least = minimize(self._loss, self.at.ravel(), strength, method="L-BFGS-B", jac=True, options=how)
+        self.at = least.x.reshape(self.at.shape)
+        found, shift = np.where(self.varies, self.at[:-1], 0.0), np.where(self.varies, self.at[-1], self.prior)
+        return self.for_features(found.T, shift)
+
+    def _loss(self, flat: Numbers, strength: float) -> tuple[float, Numbers]:
+        """Return what is made least, and its gradient."""
+        at = flat.reshape(self.at.shape)
+        margins = self.signs * (self.z @ at[:-1] + at[-1])
+        pulls = -strength * self.varies * self.signs * answered(-margins, several=True)
+        gradient = np.concatenate([self.z.T @ pulls + at[:-1], pulls.sum(axis=0)[None]])
+        summed = (self.varies * np.logaddexp(0, -margins)).sum()
+        return float(strength * summed + 0.5 * (at[:-1] ** 2).sum()), gradient.ravel()
+
+
+class _Regression(_Standardised):
+    """Multinomial logistic regression of pictures of one class each."""
+
+    def __init__(self, x: Numbers, labels: NDArray[np.int64], num_classes: int, weights: Numbers | None = None) -> None:
+        from sklearn.linear_model import LogisticRegression  # only here: it takes a second
+
+        super().__init__(x)
+        self.labels, self.num_classes = labels, num_classes
+        self.present = np.unique(labels)
         counts = None if weights is None else {label: weights[label] for label in self.present.tolist()}
         self.model = LogisticRegression(max_iter=1000, tol=1e-6, warm_start=True, class_weight=counts)
 
@@ -138,8 +192,7 @@ class _Regression:
         found, shift = self.model.coef_, self.model.intercept_
         if len(self.present) == 2:  # one row, for the second class against the first
             found, shift = np.concatenate([-found, found]) / 2, np.concatenate([-shift, shift]) / 2
-        weight[self.present] = found @ self.axes.T / self.sd
-        bias[self.present] = shift - weight[self.present] @ self.mean
+        weight[self.present], bias[self.present] = self.for_features(found, shift)
         return weight, bias
 
 

@@ -16,9 +16,12 @@ from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint, picture_digests
 from residuum.data.contract import Split
+from residuum.data.labels import Labels, is_right, is_several
 from residuum.errors import Stopped
 from residuum.evaluation.evaluate import computed_in, protocol
-from residuum.evaluation.metrics import Probabilities, judge
+from residuum.evaluation.metrics import judge, mean_loss
+from residuum.evaluation.shares import Probabilities
+from residuum.models.answers import answered
 from residuum.models.resnet import ResNet
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
@@ -26,7 +29,7 @@ from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.numbers import wilson
 from residuum.records.run import Event
 from residuum.training.features import features
-from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds, mean_loss
+from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds
 from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
@@ -112,7 +115,8 @@ def _fitted(
     answers = None
     if final_x is not None:
         with torch.inference_mode():
-            answers = torch.softmax(copy.deepcopy(net.fc).cpu()(torch.from_numpy(final_x)), 1).numpy()
+            logits = copy.deepcopy(net.fc).cpu()(torch.from_numpy(final_x))
+            answers = answered(logits, several=resolved.data.several).numpy()
     return Fitted(net, head, found, x, answers, views)
 
 
@@ -121,7 +125,7 @@ def _likelier(run: Path, resolved: Resolved, loaders: Loaders, single: Fitted, a
     labels, weights = loaders["train"].split.labels, resolved.class_weights
     answers = [each.found.head.out_of_fold for each in (averaged, single)]
     both, alone = (mean_loss(each, labels, weights) for each in answers)
-    right = float((answers[0].argmax(1) == labels).mean())
+    right = float(is_right(answers[0], labels).mean())
     kept = "both are asked from here on" if both < alone else "the picture alone is asked"
     note(
         run,
@@ -206,7 +210,8 @@ def _tell_copies(run: Path, split: Split) -> None:
     _, first, number = np.unique(_same_files(split), return_index=True, return_inverse=True)
     copies = len(split) - len(first)
     if copies:
-        otherwise = int((split.labels != split.labels[first[number]]).sum())
+        unlike = split.labels != split.labels[first[number]]
+        otherwise = int((unlike.any(axis=1) if is_several(split.labels) else unlike).sum())
         note(
             run,
             f"{copies:,} of the training pictures repeat another, {otherwise:,} of them under another class: data "
@@ -214,9 +219,9 @@ def _tell_copies(run: Path, split: Split) -> None:
         )
 
 
-def _tell(run: Path, head: Head, labels: NDArray[np.int64]) -> None:
+def _tell(run: Path, head: Head, labels: Labels) -> None:
     """Say what was chosen, and how the training pictures fared out of fold."""
-    right = int((head.out_of_fold.argmax(1) == labels).sum())
+    right = int(is_right(head.out_of_fold, labels).sum())
     low, high = wilson(right, len(labels))
     note(
         run,

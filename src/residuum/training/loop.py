@@ -21,7 +21,7 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.average import Average, averaged
-from residuum.training.loss import leading, mean_loss, weights_of_mean
+from residuum.training.loss import mean_loss, right, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
@@ -202,7 +202,7 @@ def forward_and_backward(
     Of several ranks each returns its share of the mean loss, and leaves the gradients of all. Nothing is read back from
     the device.
     """
-    losses, right = [], []
+    losses, hits = [], []
     weights = weights_of_mean(job.recipe, mix, job.class_weights)
     for part in parts(job.forward, labels, mix, job.accumulate, weights):
         with part.together:
@@ -212,11 +212,11 @@ def forward_and_backward(
             loss = mean_loss(logits, part.labels, part.mix, job.recipe, job.class_weights)
             (loss * part.scale).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach() * part.share)
-        right.append((logits.detach().argmax(1) == leading(part.labels, part.mix)).sum())
+        hits.append(right(logits.detach(), part.labels, part.mix))
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net
     gradients = [p.grad for p in moved if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
-    return torch.stack(losses).sum(), torch.stack(right).sum(), norm
+    return torch.stack(losses).sum(), torch.stack(hits).sum(), norm
 
 
 def at_size(recipe: Recipe, step: int, images: Tensor) -> Tensor:
@@ -246,7 +246,7 @@ def warm_up(recipe: Recipe, state: State) -> None:
 def not_finite(step: int, rate: float, loss: float, norm: float) -> NotFiniteError:
     """Return what is raised where loss or gradient of step `step`, from 0, overflowed, at learning rate `rate`."""
     return NotFiniteError(
-        f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
+        f"training stopped at step {step + 1}: the loss is {loss} and the gradient's norm {norm}",
         "a number overflowed; nothing was saved after it and the last checkpoint is good. "
         "Usual causes: the learning rate is too high, pictures or labels are wrong, or the precision is too low",
         f"try a new run with --lr {rate / 4:.3g} or --precision float32",

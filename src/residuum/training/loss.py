@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from residuum.data.mixing import Mix
+from residuum.models.answers import several_right
 from residuum.recipe import Recipe
 
 
@@ -13,8 +14,11 @@ def mean_loss(
 ) -> Tensor:
     """Return the mean loss of (B, K) logits; `class_weights` (K,) says what a picture of each class counts.
 
-    Binary cross-entropy is the mean over the K questions too, as timm's; smoothing spreads its share over them.
+    Binary cross-entropy is the mean over the K questions too, as timm's; smoothing spreads its share over them. Of
+    several labels a picture, (B, K), each question has its own answer.
     """
+    if labels.ndim == 2:
+        return binary_cross_entropy_with_logits(logits, _shares(labels, mix, logits))
     smoothing = recipe.label_smoothing
     if recipe.loss == "cross-entropy":
         targets = labels if mix is None else _shares(labels, mix, logits)
@@ -34,12 +38,18 @@ def weights_of_mean(recipe: Recipe, mix: Mix | None, class_weights: Tensor | Non
 
 def _shares(labels: Tensor, mix: Mix | None, logits: Tensor) -> Tensor:
     """Return how much of each class there is in each picture, (B, K)."""
-    own = one_hot(labels, logits.shape[1]).to(logits)
-    if mix is None:
-        return own
-    return torch.lerp(one_hot(mix.labels, logits.shape[1]).to(logits), own, mix.share[:, None])
+    own = _each(labels, logits)
+    return own if mix is None else torch.lerp(_each(mix.labels, logits), own, mix.share[:, None])
 
 
-def leading(labels: Tensor, mix: Mix | None) -> Tensor:
-    """Return the class, (B,), that each picture shows most of."""
-    return labels if mix is None else torch.where(mix.share >= 0.5, labels, mix.labels)
+def _each(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return whether each picture shows each class, (B, K)."""
+    return (labels if labels.ndim == 2 else one_hot(labels, logits.shape[1])).to(logits)
+
+
+def right(logits: Tensor, labels: Tensor, mix: Mix | None) -> Tensor:
+    """Return how many pictures' likeliest class is the one they show most of; of several labels see several_right."""
+    if labels.ndim == 2:
+        shown = labels if mix is None else torch.where(mix.share[:, None] >= 0.5, labels, mix.labels)
+        return several_right(logits, shown)
+    return (logits.argmax(1) == (labels if mix is None else torch.where(mix.share >= 0.5, labels, mix.labels))).sum()

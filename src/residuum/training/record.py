@@ -14,8 +14,9 @@ from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
 from residuum.data.split import training_and_validation
 from residuum.evaluation.heat_maps import heat_beside
-from residuum.evaluation.metrics import Probabilities, judge
+from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
+from residuum.evaluation.shares import Probabilities
 from residuum.files import write_json
 from residuum.models.count import cost
 from residuum.models.resnet import ResNet

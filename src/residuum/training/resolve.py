@@ -102,9 +102,9 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
     spec = net_asked_for(settings, start, model, len(data.classes))
     task = _task(settings, start, data, spec, num_training, image_size)
-    recipe = _recipe(settings, named_recipe, task)
+    recipe = _recipe(settings, named_recipe, task, several=data.several)
     if is_unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
-        recipe = _recipe(settings, named_recipe, replace(task, epochs=passes))
+        recipe = _recipe(settings, named_recipe, replace(task, epochs=passes), several=data.several)
     if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
         spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
@@ -164,8 +164,8 @@ def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int
     return image_size if image_size <= SMALL else round(image_size / recipe.test_crop)
 
 
-def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
-    """Call the recipe, then change what was asked for."""
+def _recipe(settings: TrainSettings, name: RecipeName, task: Task, *, several: bool) -> Recipe:
+    """Call the recipe, then change what was asked for; `several` labels a picture are answered yes or no, each."""
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
     recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
@@ -173,7 +173,19 @@ def _recipe(settings: TrainSettings, name: RecipeName, task: Task) -> Recipe:
         raise UserError(
             f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
         )
-    return recipe
+    return _for_several(settings, recipe) if several else recipe
+
+
+def _for_several(settings: TrainSettings, recipe: Recipe) -> Recipe:
+    """Return the recipe as several labels a picture are learnt: by binary cross-entropy of the labels as they are.
+
+    Raises:
+        UserError: something else was asked for.
+    """
+    if settings.label_smoothing:
+        why = "each of several labels is a yes or a no, and stays one"
+        raise UserError("--label-smoothing is for one label a picture", why, "leave it out")
+    return recipe.changed(loss="binary-cross-entropy", label_smoothing=0.0, target_threshold=None)
 
 
 # --- every choice named -------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from residuum import runs
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
+from residuum.data.labels import Labels
 from residuum.evaluation.likeness import directions, kept_rows, measure_doubt
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.temperature import fit_temperature, tempered_across
@@ -48,7 +49,7 @@ class Calibrated:
         return self.after.loss < self.before.loss
 
 
-def calibrated(fitted: Head, labels: NDArray[np.int64], which: NDArray[np.int64], classes: Sequence[str]) -> Calibrated:
+def calibrated(fitted: Head, labels: Labels, which: NDArray[np.int64], classes: Sequence[str]) -> Calibrated:
     """Fit the temperature of a head to its answers out of fold; `which` is the fold of each picture, (N,)."""
     temperature = fit_temperature(fitted.out_of_fold, labels)
     answers = tempered_across(fitted.out_of_fold, labels, which)

@@ -19,10 +19,12 @@ from torch import Tensor
 from residuum import runs
 from residuum.console import show_progress, warn
 from residuum.data.batches import Served
+from residuum.data.labels import Labels, is_right, is_several
 from residuum.data.preprocess import weighted
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
-from residuum.evaluation.metrics import Probabilities
+from residuum.evaluation.metrics import mean_loss
+from residuum.evaluation.shares import Probabilities
 from residuum.files import write_whole
 from residuum.models.file import read_tensors, sealed
 from residuum.models.plan import Forward, make_forward
@@ -34,7 +36,7 @@ from residuum.tracking.contract import Track
 from residuum.training.average import average_of
 from residuum.training.binding import bound
 from residuum.training.features import features, without_last_layer
-from residuum.training.head import FOLDS, Head, Numbers, fit_with, mean_loss, softmax
+from residuum.training.head import FOLDS, Head, Numbers, answered, fit_with
 from residuum.training.head_run import (
     Fitted,
     as_computed,
@@ -112,7 +114,7 @@ class _Work:
     """The net's weights before any step."""
 
     @property
-    def labels(self) -> NDArray[np.int64]:
+    def labels(self) -> Labels:
         return self.loader.split.labels
 
     def begin_again(self, weight: Numbers, bias: Numbers) -> None:
@@ -215,10 +217,10 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
         fit(job, State(), callbacks, save_seconds=float("inf"))
     except NotFiniteError as error:
         warn(f"{error.what}: as if it knew nothing of these pictures")
-        return np.full((len(asked), num_classes), 1 / num_classes, np.float32)
+        return np.full((len(asked), num_classes), 0.5 if is_several(labels) else 1 / num_classes, np.float32)
     x = _features(work)
     weight, bias = _last_layer(work, x, others)
-    return softmax(x[asked] @ weight.T + bias).astype(np.float32)
+    return answered(x[asked] @ weight.T + bias, several=is_several(labels)).astype(np.float32)
 
 
 def _last_layer(work: _Work, x: NDArray[np.float32], rows: NDArray[np.int64]) -> tuple[Numbers, Numbers]:
@@ -259,7 +261,7 @@ def _is_better(work: _Work, rows: NDArray[np.int64], found: Calibrated) -> bool:
     labels, weights = work.labels[rows], work.resolved.class_weights
     both = found.head.out_of_fold, work.fitted.found.head.out_of_fold[rows]
     tuned, head = (mean_loss(each, labels, weights) for each in both)
-    tuned_right, head_right = (float((each.argmax(1) == labels).mean()) for each in both)
+    tuned_right, head_right = (float(is_right(each, labels).mean()) for each in both)
     is_better = tuned < head - MARGIN
     what = _what_is_tuned(work)
     kept = "the tuned net is kept" if is_better else "the head alone is kept"

@@ -5,13 +5,12 @@ pictures, and what cannot work at all.
 import math
 from pathlib import Path
 
-import numpy as np
-
 from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import natural_size
 from residuum.data.contract import ImageData
+from residuum.data.labels import counts
 from residuum.data.preprocess import whole_side
 from residuum.errors import UserError, listed
 from residuum.fastest import multiply_adds_per_s
@@ -56,8 +55,8 @@ def own_side(start: Classifier | None, recipe: RecipeName, data: ImageData) -> i
 
 def refuse_lone_pictures(data: ImageData) -> None:
     """Raise UserError where each training picture is judged by a net that has not seen it, and is its class's only."""
-    counts = np.bincount(data.train.labels, minlength=len(data.classes))
-    alone = [name for name, count in zip(data.classes, counts, strict=True) if count == 1]
+    pictures = counts(data.train.labels, len(data.classes))
+    alone = [name for name, count in zip(data.classes, pictures, strict=True) if count == 1]
     if alone and not (data.validation or data.test):
         raise UserError(
             f"only one picture shows {listed(alone, 5)}",
@@ -67,14 +66,22 @@ def refuse_lone_pictures(data: ImageData) -> None:
 
 
 def is_balanced(asked: bool | None, data: ImageData, *, by_folds: bool) -> bool:
-    """Say whether classes are to count alike: as was asked, or where the few pictures that folds judge are uneven."""
-    if asked is not None or not by_folds:
+    """Say whether classes are to count alike: as was asked, or where the few pictures that folds judge are uneven.
+
+    Raises:
+        UserError: it is asked of several labels a picture.
+    """
+    if data.several and asked:
+        why = "each class is told from pictures that do not show it, and weighs as often as it is asked for"
+        raise UserError("--balance is for one label a picture", why, "leave it out")
+    if data.several or asked is not None or not by_folds:
         return bool(asked)
-    counts = np.unique(data.train.labels, return_counts=True)[1]
-    uneven = counts.max() >= UNEVEN * counts.min()
+    pictures = counts(data.train.labels, len(data.classes))
+    most, fewest = pictures.max(), pictures[pictures > 0].min()
+    uneven = most >= UNEVEN * fewest
     if uneven:
         say(
-            f"the largest class has {counts.max()} pictures, the smallest {counts.min()}: every class counts alike "
+            f"the largest class has {most} pictures, the smallest {fewest}: every class counts alike "
             "(--no-balance: every picture does)"
         )
     return bool(uneven)
