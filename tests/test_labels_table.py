@@ -428,8 +428,8 @@ def test_examples_show_each_class_before_a_second_of_one() -> None:
 def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
     spec = replace(SPEC, num_classes=3)
     how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
-    about = Provenance(settings={"label_separator": ";"})
-    save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("c", "a", "b"), how, about, several=True)
+    about = Provenance(settings={"label_separator": ";"}, several=True)
+    save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("c", "a", "b"), how, about)
     data = of_labels(tmp_path / "in", [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
     for place in (data.source, f"{data.source}/labels.csv"):
         opened = open_with_data(load(tmp_path / "m.safetensors"), choose_compute("cpu"), place, judging=True)
