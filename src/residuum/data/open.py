@@ -127,14 +127,15 @@ def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judg
 
     Where columns are told, a table is meant.
     """
+    names = listed([table.relative_to(root).as_posix() for table in tables], 3)
     if columns == USUAL_COLUMNS and (count := class_folders(root)) > 1:
-        names = listed([table.relative_to(root).as_posix() for table in tables], 3)
         say(f"note: {names} beside the folders of classes: not read; if meant, give that file")
         return None
     try:
         return _open_texts(root, columns, judging=judging)
-    except UserError:
+    except UserError as error:
         if columns == USUAL_COLUMNS and judging and count:
+            say(f"note: {names} beside the pictures does not tell what they show ({error.what}): folders are classes")
             return None
         raise
 
