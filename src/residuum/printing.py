@@ -376,11 +376,12 @@ def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
     if json:
         print_json(found)
     else:
-        print(f"{'accuracy':>18}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
+        wide = max(18, len(found.figure))
+        print(f"{found.figure:>{wide}}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
         for one in found.combinations:
             accuracy = str(one.accuracy) if one.accuracy else "–"
             done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
-            print(f"{accuracy:>18}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+            print(f"{accuracy:>{wide}}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
         print(f"report   {folder / REPORT}")
     lost = [one for combination in found.combinations for one in combination.failed]
     if lost:
