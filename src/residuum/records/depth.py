@@ -34,6 +34,8 @@ class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
     validation_from: str
     commonest: Share | None = None
     """The share of the most frequent class, which always answering it would score; absent in older files."""
+    several: bool = False
+    """Whether a picture may show several classes: it is right where its likeliest is one of them."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
@@ -68,7 +70,7 @@ class Score(Record, frozen=True, kw_only=True):
     """How good a net is."""
 
     loss: Amount
-    """Mean negative log-likelihood, in nats, here and below."""
+    """Mean negative log-likelihood, in nats, here and below; of several labels a picture also over its classes."""
     accuracy: Share
     """The share of the pictures called right, here and below."""
 

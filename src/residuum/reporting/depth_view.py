@@ -67,6 +67,12 @@ def trained_on(measured: Measured) -> Iterator[str]:
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
+def accuracy_means(measured: Measured) -> Iterator[str]:
+    """Say what is right of pictures that show several labels."""
+    if measured.data.several:
+        yield "Accuracy and right, here: the share of the pictures whose likeliest label is one that they show."
+
+
 def no_better(measured: Measured) -> str:
     """Say that the whole net does no better than the laziest answer, so that its blocks' worth shows little."""
     if not measured.is_lazy:
@@ -76,7 +82,9 @@ def no_better(measured: Measured) -> str:
 
 
 def noted(measured: Measured) -> Iterator[str]:
-    """Say it for the terminal."""
+    """Say it for the terminal, and what accuracy is of several labels a picture."""
+    for said in accuracy_means(measured):
+        yield f"meaning  {said}"
     if said := no_better(measured):
         yield f"note     {said.replace(NBSP, ' ')}"
 
