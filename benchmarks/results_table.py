@@ -29,7 +29,7 @@ def tables(page: str) -> str:
 
 def _front(words: dict[str, str]) -> str:
     """Return the short table: a figure of each kind."""
-    accuracy, (fast,) = _read("accuracy-*"), _read("fast")
+    (accuracy, papers), (fast,) = _accuracies(), _read("fast")
     (few,), starter = _read("ants-bees-head"), _read("ants-bees-starter")[0]["summary"]["starter"]
     (speed,), (serve,) = _read("train-speed-resnet20"), _read("serve")
     (gpu,), (paper,) = _read("gpu-speed-resnet20"), _read("gpu-paper")
@@ -56,6 +56,7 @@ def _front(words: dict[str, str]) -> str:
             "–",
         ),
         _front_paper_row(words["paper"], paper),
+        *[_front_papers_here(words["paper_here"], one, paper) for one in papers if one["model"] == "resnet20"],
         _row("serve.py", words["serve"], between, str(serve["n"]), "–"),
     ]
     environment = fast["runs"][0]["environment"]
@@ -79,9 +80,22 @@ def _front_paper_row(words: str, paper: dict[str, Any]) -> str:
     return _front_row("gpu.py", words.format(papers=papers, **paper), accuracy)
 
 
+def _accuracies() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return what accuracy.py measured: of short recipes, and of the paper's in full."""
+    every = _read("accuracy-*")
+    papers = [one for one in every if one["recipe"] == "he2015_cifar"]
+    return [one for one in every if one not in papers], papers
+
+
+def _front_papers_here(words: str, found: dict[str, Any], paper: dict[str, Any]) -> str:
+    """Return the row of the paper's own recipe, run in full on a processor."""
+    papers = next(run["papers_test_error"] for run in paper["runs"] if run["model"] == found["model"])
+    return _front_row("accuracy.py", words.format(papers=_percent(1 - papers)), found["summary"]["test_accuracy"])
+
+
 def _all(words: dict[str, Any]) -> str:
     """Return every table of the long page."""
-    accuracy, speed = _read("accuracy-*"), _read("train-speed-*")
+    (accuracy, _), speed = _accuracies(), _read("train-speed-*")
     lines = _table(words["accuracy"], [_accuracy_row(one, words) for one in accuracy])
     fast = [one for name in ("fast", "fast-control", "fast-95", "fast-avx2") for one in _read(name)]
     lines += _table(words["fast"], [_fast_row(one, words["kept_to"]) for one in fast])
@@ -167,6 +181,7 @@ def _on_a_gpu(words: dict[str, Any]) -> list[str]:
     runs = [{"device": paper["device"]["name"], **run} for run in paper["runs"]]
     alike = dict.fromkeys((run["model"], run["device"]) for run in runs)
     rows = [_paper_row(*one, runs, speed[0]["device"]["name"]) for one in alike]
+    rows += [_papers_row_here(one, paper, words["here"]) for one in _accuracies()[1]]
     return lines + _table(words["gpu_paper"], rows)
 
 
@@ -184,6 +199,15 @@ def _paper_row(model: str, device: str, runs: list[dict[str, Any]], usual: str) 
     error = f"{_percent(statistics.fmean(errors))} % ({_percent(min(errors))}–{_percent(max(errors))})"
     name = model if device == usual else f"{model}, {device}"
     return _row("gpu.py", name, error, f"{_percent(papers)} %" if papers else "–", str(len(errors)))
+
+
+def _papers_row_here(result: dict[str, Any], paper: dict[str, Any], here: str) -> str:
+    """Return the row of one model on a processor, where the paper's recipe ran in full."""
+    errors = [1 - run["test_accuracy"] for run in result["runs"]]
+    error = f"{_percent(statistics.fmean(errors))} % ({_percent(min(errors))}–{_percent(max(errors))})"
+    (papers,) = {run["papers_test_error"] for run in paper["runs"] if run["model"] == result["model"]} or {None}
+    papers = f"{_percent(papers)} %" if papers else "–"
+    return _row("accuracy.py", f"{result['model']}, {here}", error, papers, str(len(errors)))
 
 
 def _parity_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:

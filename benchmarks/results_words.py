@@ -15,6 +15,7 @@ FRONT: dict[str, dict[str, str]] = {
         "speed": "training {model}: times the images/s of the usual PyTorch loop",
         "gpu": "training {model} on {device[name]}: times the images/s of the usual PyTorch loop",
         "paper": "cifar10, resnet20, the paper's recipe in full, on {device[name]}: test accuracy (paper: {papers} %)",
+        "paper_here": "the same on a processor, in bfloat16: test accuracy (paper: {papers} %)",
         "serve": "server: share of what its engine could do",
         "note": "Mean ± standard deviation over seeds, or median (range) over repeats. {processor}, {cores} cores, "
         "torch {torch}, {date}. [All results](docs/results.md).",
@@ -29,6 +30,7 @@ FRONT: dict[str, dict[str, str]] = {
         "speed": "训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "gpu": "在 {device[name]} 上训练 {model}：每秒图片数是通常的 PyTorch 循环的几倍",
         "paper": "cifar10，resnet20，完整的论文配方，在 {device[name]} 上：测试准确率（论文：{papers} %）",
+        "paper_here": "同上，在处理器上，以 bfloat16 计算：测试准确率（论文：{papers} %）",
         "serve": "服务器：达到其引擎能力的几成",
         "note": "均值 ± 标准差（各种子），或中位数（范围，多次重复）。{processor}，{cores} 核，torch {torch}，{date}。"
         "[全部结果](docs/zh/results.md)。",
@@ -47,6 +49,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "gpu_fast": "Recipe fast there: {right} ({least} or more), {seconds[median]:.2f} s ({seconds[min]:.2f}–"
         "{seconds[max]:.2f}; {n} seeds, after one that is not counted; loading the data left out). Published for the "
         "record, on an {device}: {published:.2f} s.",
+        "here": "on a processor",
         "gpu_paper": "| 64,000 iterations there, as in the paper: CIFAR-10 | test error, mean (range) | the paper's "
         "| seeds | written by |",
         "order": "| CIFAR-10, held-out accuracy, recipe | `--shuffle as-0.1` | `--shuffle whole` | "
@@ -114,6 +117,7 @@ WORDS: dict[str, dict[str, Any]] = {
         "gpu_fast": "配方 fast 在那里：{right}（不低于 {least}），{seconds[median]:.2f} 秒"
         "（{seconds[min]:.2f}–{seconds[max]:.2f}；{n} 个种子，另有一个不计；不含读取数据）。"
         "已发表的纪录，在 {device} 上：{published:.2f} 秒。",
+        "here": "在处理器上",
         "gpu_paper": "| 在那里按论文做 64,000 次迭代：CIFAR-10 | 测试错误率，均值（范围） | 论文的 | 种子数 "
         "| 由谁写出 |",
         "order": "| CIFAR-10 留出准确率，配方 | `--shuffle as-0.1` | `--shuffle whole` | 逐个种子的差，百分点 | 种子数 "

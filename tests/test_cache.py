@@ -26,7 +26,7 @@ from residuum.data.decode import decode, evaluation_view
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.open import open_data
-from residuum.data.parquet import open_parquet
+from residuum.data.tables import open_parquet
 from residuum.errors import UserError
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -81,6 +81,7 @@ def test_a_clean_set_has_no_problems() -> None:
     assert report["splits"]["train"] == {
         "pictures": 6,
         "per_class": {"cat": 3, "dog": 3},
+        "shows_none": 0,
         "empty_classes": [],
         "imbalance": 1.0,
         "width": {"min": 8, "median": 8.0, "max": 8},

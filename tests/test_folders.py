@@ -201,7 +201,7 @@ def test_the_true_reason_is_given_where_there_are_no_pictures(held: str, said: s
 
 def test_a_fifo_and_a_table_of_another_kind_are_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x")
-    (tmp_path / "t.csv").write_text("a,b")
-    for name, said in (("x", "pipe, socket or device"), ("t.csv", "tables are read as Parquet")):
+    (tmp_path / "t.json").write_text("{}")
+    for name, said in (("x", "pipe, socket or device"), ("t.json", "tables are read as CSV or Parquet")):
         with pytest.raises(UserError, match=said):
             open_data(str(tmp_path / name))

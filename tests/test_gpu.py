@@ -224,7 +224,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_and_nothing_is_saved_af
     monkeypatch.setattr(loop, "REPORT_SECONDS", 1e9)
     job, state, saved = job_of(tmp_path, epochs=40), State(), []
     stop = loop.Callbacks(lambda _: None, lambda now: saved.append(now.step), dict, lambda: 1 if steps > 9 else None)
-    with pytest.raises(UserError, match=r"step 7.*nan"):
+    with pytest.raises(UserError, match=r"step 8: .*nan"):
         loop.fit(job, state, stop, 1e9, captured)
     assert saved == []
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from residuum.data.labels import counts, is_right, shown_by, told
 from residuum.errors import UserError
 from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.temperature import fit_temperature, tempered
+from residuum.models.answers import several_right
 from residuum.training.head import answered, fit_head, fit_with, folds
 
 CLASSES = ("ants", "bees", "flower", "hive")
@@ -51,7 +53,10 @@ def test_the_figures_are_scikit_learns(n: int, seed: int, levels: int) -> None:
         for k in range(4)
     ]
     assert found.loss == pytest.approx(np.mean(each), rel=1e-4)
-    assert found.top1.value == np.mean([truth[i, p[i].argmax()] for i in range(n)])
+    right = [truth[i, p[i].argmax()] if truth[i].any() else p[i].max() < 0.5 for i in range(n)]
+    assert found.top1.value == pytest.approx(np.mean(right))
+    hits = several_right(torch.from_numpy(p).logit(), torch.from_numpy(truth))
+    assert int(hits) == sum(right)
 
 
 def test_the_order_of_the_images_changes_nothing() -> None:
@@ -110,7 +115,8 @@ def test_one_or_several() -> None:
     assert [told(several, row, "abc") for row in range(3)] == ["c", "a, c", "–"]
     p = np.array([[0.1, 0.2, 0.7], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
     assert is_right(p, one).tolist() == [True, False, True]
-    assert is_right(p, several).tolist() == [True, False, False]
+    assert is_right(p, several).tolist() == [True, False, True]
+    assert is_right(p + 0.2, several).tolist() == [True, False, False]
 
 
 # --- the last layer ------------------------------------------------------------------------------

@@ -26,11 +26,12 @@ from residuum.data.check import check
 from residuum.data.contract import ImageData, Split
 from residuum.data.open import open_data
 from residuum.data.packed import PackedPictures
-from residuum.data.parquet import ParquetPictures, open_parquet
+from residuum.data.parquet import ParquetPictures
 from residuum.data.parquet_footer import chunks_of
 from residuum.data.parquet_values import where_they_lie
 from residuum.data.rng import uniform
 from residuum.data.share import TrainingPlan
+from residuum.data.tables import open_parquet
 from residuum.data.tars import open_tars
 from residuum.data.windows import Windows, blocks_of, chosen_shuffle, stretches
 from residuum.errors import Stopped, UserError

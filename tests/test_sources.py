@@ -29,7 +29,7 @@ from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.hub import SHORT_NAMES
 from residuum.data.open import open_data
-from residuum.data.parquet import open_parquet
+from residuum.data.tables import open_parquet
 from residuum.errors import UserError
 
 DATA = Path(os.environ.get("RESIDUUM_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -420,7 +420,7 @@ def test_parquet_files_that_are_no_data_set_are_refused(tmp_path, files, message
 
 
 def test_columns_that_cannot_be_told_apart_are_named(tmp_path):
-    write(tmp_path / "train.parquet", [0, 1], label="colour", shape=pa.array([0, 1]))
+    write(tmp_path / "train.parquet", [0, 1], label="colour", shape=pa.array([0, 2]))
     with pytest.raises(UserError, match="'colour', 'shape' could"):
         open_parquet(tmp_path)
     pq.write_table(pa.table({"url": ["a", "b"], "label": [0, 1]}), tmp_path / "train.parquet")

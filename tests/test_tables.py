@@ -21,9 +21,9 @@ from residuum.compute import choose_compute
 from residuum.data import cache
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.open import open_data
-from residuum.data.parquet import open_parquet
 from residuum.data.parquet_footer import chunks_of
 from residuum.data.preprocess import Preprocessing
+from residuum.data.tables import open_parquet
 from residuum.depth.repair import _settings
 from residuum.errors import UserError
 from residuum.evaluation.opening import open_with_data
@@ -101,9 +101,9 @@ TRUE_CAUSES = [
     ({"image": ["https://x.org/1.png"] * 6, "label": LABELS}, "not on this machine", "https://x.org"),
     ({"image": [0.5] * 6, "label": LABELS}, "column 'image' of .* holds double", "wanted is pictures"),
     ({"image": [[1, 2]] * 6, "label": LABELS}, "column 'image' of .* holds list", "wanted is pictures"),
-    ({"label": [[0], [1]] * 3}, "column 'label' of .* holds list", "one label a row"),
-    ({"label": [{"a": 0}] * 6}, "column 'label' of .* holds struct", "one label a row"),
-    ({"label": [None] * 6}, "column 'label' of .* holds null", "one label a row"),
+    ({"label": [[0.5], [1.5]] * 3}, "column 'label' of .* holds list", "wanted is labels"),
+    ({"label": [{"a": 0}] * 6}, "column 'label' of .* holds struct", "wanted is labels"),
+    ({"label": [None] * 6}, "column 'label' of .* holds null", "wanted is labels"),
     ({"label": [float("nan"), 1.0, 0.0]}, "1 of 3 rows of the train split", "first in row 0"),
     ({"label": [0.0, 0.5, 1.0]}, "does not hold class numbers", "fractions, such as 0.5"),
     ({"label": [5, 17, 99, 4]}, "does not hold class numbers", "each of its 4 rows"),

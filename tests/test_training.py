@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, monke
 
     monkeypatch.setattr(loop, "mean_loss", poisoned)
     monkeypatch.setattr(loop, "train_step", watched)
-    with pytest.raises(UserError, match=r"step 4.*nan") as error:
+    with pytest.raises(UserError, match=r"step 5: .*nan") as error:
         train(quickly(run))
     assert "--lr" in error.value.mend
     net = before.pop("net")

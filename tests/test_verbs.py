@@ -299,7 +299,7 @@ def test_settings_written_by_version_0_1_0_are_read() -> None:
     since = {"tune": None, "from_nothing": False, "balance": None, "rate_decay": None}
     since |= {"mixup": None, "cutmix": None, "ema": None, "track": [], "shuffle": None}
     since |= {"accumulate": 1, "sync_bn": True}
-    since |= {"image_column": None, "label_column": None, "skip_broken": False}
+    since |= {"image_column": None, "label_column": None, "label_separator": None, "skip_broken": False}
     now = {**old, **since}  # settings that version had not
     assert as_json(TrainSettings(**old)) == now
     resolved = resolve(TrainSettings(**old))

@@ -458,7 +458,7 @@ def test_without_weights_the_starter_serves_and_better_ones_are_named(
 ) -> None:
     assert resolve(TrainSettings(photos, precision="float32")).recipe.name == "quick"
     said = capsys.readouterr().err
-    assert "12 photographs are few for a new net" in said
+    assert said.count("12 photographs are few for a new net") == 1
     assert "residuum weights fetch resnet50, then this command again with --start resnet50" in said
     with pytest.raises(UserError, match="brings no starter"):
         resolve(TrainSettings(photos, start="starter"))

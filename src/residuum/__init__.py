@@ -192,6 +192,7 @@ def explain(
     data: DataPlace | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    label_separator: str | None = None,
     out: Place | None = None,
     device: Device = "auto",
     threads: int | None = None,
@@ -199,7 +200,7 @@ def explain(
     """Show why pictures are answered so; return what was found, and the folder with the page."""
     return verbs.explain.run(ExplainSettings(
         run, images, of=of, top=top, nearest=nearest, among=among, data=data, image_column=image_column,
-        label_column=label_column, out=out, device=device, threads=threads
+        label_column=label_column, label_separator=label_separator, out=out, device=device, threads=threads
     ))  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from residuum.errors import UserError
 
 def apart_from(pictures: str) -> str:
     """Return "", or, with a slash, where results go instead: beside the folder of `pictures`, if here is in it."""
-    return f"{Path(pictures).resolve().parent}/" if _is_below(Path(), pictures) else ""
+    return f"{_folder(pictures).resolve().parent}/" if _is_below(Path(), pictures) else ""
 
 
 def refuse_below(path: Path, pictures: str) -> None:
@@ -25,8 +25,13 @@ def refuse_below(path: Path, pictures: str) -> None:
 
 def _is_below(path: Path, folder: str) -> bool:
     """Say whether `path` is or would be the folder or below it; "digits" and names of the hub are no folders here."""
-    above, place = Path(folder), path.resolve()
+    above, place = _folder(folder), path.resolve()
     return above.is_absolute() and above.is_dir() and any(map(place.is_relative_to, _where_pictures_lie(above)))
+
+
+def _folder(pictures: str) -> Path:
+    """Return the folder of the pictures, where a table beside them stands for them."""
+    return Path(pictures).parent if Path(pictures).is_file() else Path(pictures)
 
 
 def _where_pictures_lie(folder: Path, levels: int = 2) -> Iterator[Path]:

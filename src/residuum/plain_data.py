@@ -71,7 +71,8 @@ class Settings:
 
 def _refuse_empty(name: str, given: Any) -> None:
     """Refuse text that says nothing (UserError): a variable of the shell that was not set, most often."""
-    if any(isinstance(one, str) and not one.strip() for one in (given if isinstance(given, list | tuple) else [given])):
+    filled = str if name == "label_separator" else str.strip  # blanks may part labels
+    if any(isinstance(one, str) and not filled(one) for one in (given if isinstance(given, list | tuple) else [given])):
         raise UserError(f"{flag(name)} is empty", "it was given without a value", "name one, or leave it out")
 
 

@@ -103,7 +103,8 @@ def print_findings(settings: object, findings: dict[str, Any], json: bool) -> No
 def _print_found(findings: dict[str, Any]) -> None:
     for name, split in findings["splits"].items():
         uneven = f"the largest class {split['imbalance']:.3g} times the smallest"
-        print(f"{name:<11}{split['pictures']:,} pictures, {uneven}")
+        none = f", {split['shows_none']:,} of them show no class" if split["shows_none"] else ""
+        print(f"{name:<11}{split['pictures']:,} pictures{none}, {uneven}")
         print(
             "".join(f"{'':<11}{count:>8,}  {one_line(label)}\n" for label, count in split["per_class"].items()), end=""
         )

@@ -340,7 +340,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
 
     if settings.data is None:
         raise UserError("which pictures?", "", "residuum data check DATA")
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     return check_data(data, show_progress("looking"))
 

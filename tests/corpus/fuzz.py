@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["residuum"], enable_loader_override=Fal
 
     from residuum.data.decode import decode_part
     from residuum.data.jpeg_region import decoded_region
-    from residuum.data.parquet import open_parquet
+    from residuum.data.tables import open_parquet
     from residuum.errors import UserError
     from residuum.exchange.import_weights import import_weights
     from residuum.loading import load

@@ -40,7 +40,8 @@ AHEAD_BYTES = 64 * 1024**2
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures: images (B, 3, S, S) float32, labels (B,) int64, rows (B,) of the split (rng.repeated), epoch."""
+    """B pictures: images (B, 3, S, S) float32, labels (B,) int64 or (B, K) uint8 of several a picture, rows (B,) of the
+    split (rng.repeated), epoch."""
 
     images: Tensor
     labels: Tensor

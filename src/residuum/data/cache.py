@@ -27,6 +27,7 @@ from residuum.data.contract import ImageData, Pictures, Readable, Subset
 from residuum.data.decode import decode, evaluation_view
 from residuum.data.deep import Span
 from residuum.data.digits import Scans
+from residuum.data.labels import as_bytes
 from residuum.data.remote import address_of, state_there
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
@@ -60,7 +61,7 @@ def fingerprint(data: ImageData) -> str:
     """Return a SHA-256 over class names, pictures and labels of all splits, wherever they lie."""
     whole = hashlib.sha256(json.dumps(list(data.classes)).encode())
     for split in (data.train, data.validation, data.test):
-        labels = b"" if split is None else split.labels.astype("<i8").tobytes()
+        labels = b"" if split is None else as_bytes(split.labels)
         key = "absent" if split is None else content_key(split.pictures)
         whole.update(f"{key} {hashlib.sha256(labels).hexdigest()}\n".encode())
     return whole.hexdigest()

@@ -14,6 +14,7 @@ import numpy as np
 from residuum.data.contract import ImageData, Pictures, Split
 from residuum.data.decode import BrokenPicture, Header, decode, grey_extremes, header
 from residuum.data.deep import span_of
+from residuum.data.labels import Labels, is_several, shown_by, told
 from residuum.data.sums import check_sums
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
@@ -31,17 +32,18 @@ Place = tuple[str, int]
 def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
     """Decode every picture once and describe the data set, ready for JSON.
 
-    Returns `name`, `source`, `classes` and
+    Returns `name`, `source`, `classes`, `several` (whether a picture shows any number of them) and
 
-    - `splits`: by name: `pictures`, `per_class` {class: count}, `empty_classes`, `imbalance` (largest class
-      over smallest, empty ones aside), `width` and `height` {min, median, max} or None, `modes` and `formats`
-      {name: count}, `broken` [{name, reason}], and counts of those `turned` (by EXIF), of `several_frames`,
-      `deep` (more than 8 bits a channel) and `repeats` (with the pixels of an earlier one in the split), up to LISTED
-      `repeated` [name of the earlier, of this]; `greys`: [least, greatest] of deep greys, or None;
+    - `splits`: by name: `pictures`, `per_class` {class: count}, `shows_none` (of several labels a picture: the count of
+      those without any), `empty_classes`, `imbalance` (largest class over smallest, empty ones aside), `width` and
+      `height` {min, median, max} or None, `modes` and `formats` {name: count}, `broken` [{name, reason}], and counts
+      of those `turned` (by EXIF), of `several_frames`, `deep` (more than 8 bits a channel) and `repeats` (with the
+      pixels of an earlier one in the split), up to LISTED `repeated` [name of the earlier, of this]; `greys`: [least,
+      greatest] of deep greys, or None;
     - `leaks`: pictures with the pixels of one in an earlier split: their `count`, the same `between` each two
       splits, and for up to LISTED of them the pair [the earlier picture, this one];
-    - `conflicts`: the `count` of pictures that stand under more than one class, and for up to LISTED of them
-      a group with one {split, name, class} for each class;
+    - `conflicts`: the `count` of pictures that stand under more than one class, or of several labels under different
+      ones, and for up to LISTED of them a group with one {split, name, class} for each;
     - `shards`: how they agree with the checksums beside them, {checked, broken [{name, reason}]}; or None;
     - `passed_over`: files that are taken for no pictures, [{name, why}];
     - `problems`: all of that which should be looked into, in words; empty if all is well.
@@ -55,6 +57,7 @@ def check(data: ImageData, progress: Callable[[int, int], None] | None = None) -
         "name": data.name,
         "source": data.source,
         "classes": list(data.classes),
+        "several": data.several,
         "splits": {s: _describe(splits[s], tallies[s], data.classes, _repeated(groups, s)) for s in splits},
         "leaks": _leaks(groups, splits),
         "conflicts": _conflicts(groups, splits, data.classes),
@@ -166,7 +169,7 @@ def _conflicts(groups: list[list[Place]], splits: dict[str, Split], classes: Any
     for group in groups:
         one_each: dict[str, Place] = {}
         for place in group:
-            one_each.setdefault(_class_of(int(splits[place[0]].labels[place[1]]), classes), place)
+            one_each.setdefault(_told_of(splits[place[0]].labels, place[1], classes), place)
         if len(one_each) > 1:
             found.append([_named(place, splits) | {"class": name} for name, place in one_each.items()])
     return {"count": len(found), "groups": found[:LISTED]}
@@ -175,6 +178,11 @@ def _conflicts(groups: list[list[Place]], splits: dict[str, Split], classes: Any
 def _named(place: Place, splits: dict[str, Split]) -> dict[str, str]:
     split, row = place
     return {"split": split, "name": splits[split].pictures.name(row)}
+
+
+def _told_of(labels: Labels, row: int, classes: Any) -> str:
+    """Name the class that a picture shows, or all of them."""
+    return told(labels, row, classes) if is_several(labels) else _class_of(int(labels[row]), classes)
 
 
 def _class_of(label: int, classes: Any) -> str:
@@ -186,12 +194,16 @@ def _class_of(label: int, classes: Any) -> str:
 
 
 def _describe(split: Split, tally: _Tally, classes: Any, repeated: list[tuple[int, int]]) -> dict[str, Any]:
-    counts = dict.fromkeys(map(str, classes), 0) | Counter(_class_of(label, classes) for label in split.labels.tolist())
-    filled = [count for count in counts.values() if count]
+    of_rows = (shown_by(split.labels, row) for row in range(len(split)))
+    found = Counter(_class_of(number, classes) for shown in of_rows for number in shown)
+    per_class = dict.fromkeys(map(str, classes), 0) | found
+    filled = [count for count in per_class.values() if count]
+    shows_none = int((~split.labels.any(1)).sum()) if is_several(split.labels) else 0
     return {
         "pictures": len(split),
-        "per_class": counts,
-        "empty_classes": [name for name, count in counts.items() if count == 0],
+        "per_class": per_class,
+        "shows_none": shows_none,
+        "empty_classes": [name for name, count in per_class.items() if count == 0],
         "imbalance": max(filled) / min(filled) if filled else 1.0,
         "width": _spread(tally.all("width")),
         "height": _spread(tally.all("height")),
@@ -215,7 +227,7 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
     for one in (report["shards"] or {}).get("broken", ()):
         yield f"the shard {one['name']} is broken: {one['reason']}"
     filled = {name for split in report["splits"].values() for name, count in split["per_class"].items() if count}
-    if len(filled) == 1:
+    if len(filled) == 1 and not (report["several"] and _is_shown_by_some(report)):
         yield f"it holds only one class, {filled.pop()!r}: nothing can be learnt from that"
     if blank := [name for name in filled if not name.strip()]:
         yield f"it holds a class without a name, {blank[0]!r}: are those pictures without a label?"
@@ -234,7 +246,14 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
             " and ".join(f"{seen['name']} ({seen['split']}, {seen['class']})" for seen in group)
             for group in report["conflicts"]["groups"]
         )
-        yield f"{_pictures(count)} under more than one class:{_lines(list(groups), count)}"
+        under = "different labels" if report["several"] else "more than one class"
+        yield f"{_pictures(count)} under {under}:{_lines(list(groups), count)}"
+
+
+def _is_shown_by_some(report: dict[str, Any]) -> bool:
+    """Say whether some pictures show a class and others none."""
+    shows_none = [int(split["shows_none"]) for split in report["splits"].values()]
+    return 0 < sum(shows_none) < sum(int(split["pictures"]) for split in report["splits"].values())
 
 
 def _lines(named: list[str], count: int) -> str:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from residuum.data.contract import ImageData, Split
+from residuum.data.labels import Labels, counts, is_several
 from residuum.errors import UserError, listed
 
 
@@ -44,6 +46,20 @@ def refuse_one_class(place: object, classes: Sequence[str]) -> None:
         )
 
 
+def refuse_nothing_to_learn(place: object, classes: Sequence[str], labels: Labels) -> None:
+    """Refuse training pictures that all show the same: one class, or of several labels the same ones (UserError)."""
+    shown = counts(labels, len(classes))
+    if not is_several(labels):
+        refuse_one_class(place, [name for name, count in zip(classes, shown, strict=True) if count])
+    elif not ((shown > 0) & (shown < len(labels))).any():
+        what = "show no class" if not shown.any() else f"show {listed(classes, 3)}"
+        raise UserError(
+            f"all training pictures of {place} {what}",
+            "so there is nothing to learn",
+            "give pictures that show a class and others that do not",
+        )
+
+
 def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
     """Number the labels of all splits as `classes` are, by name; some of these may be missing.
 
@@ -53,7 +69,8 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
     if tuple(data.classes) == tuple(classes):
         return data
     place = {name: number for number, name in enumerate(classes)}
-    used = {data.classes[number] for split in data.splits().values() for number in np.unique(split.labels)}
+    shown = [counts(split.labels, len(data.classes)) for split in data.splits().values()]
+    used = {name for each in shown for name, count in zip(data.classes, each, strict=True) if count}
     if unknown := sorted(used - set(classes), key=natural_key):
         known = {name.casefold(): name for name in classes}
         alike = [f"{name!r} is there spelled {known[low]!r}" for name in unknown if (low := name.casefold()) in known]
@@ -62,8 +79,18 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
             f"it knows {listed(classes, 10)}, but not {listed(unknown, 10)}",
             "; ".join(alike[:5]) or "give pictures of its classes alone, in folders called as the classes are",
         )
-    numbers = np.array([place.get(name, -1) for name in data.classes])
+    numbers = np.array([place.get(name, -1) for name in data.classes], np.int64)
     splits: dict[str, Any] = {
-        name: Split(split.pictures, numbers[split.labels]) for name, split in data.splits().items()
+        name: Split(split.pictures, _renumbered(split.labels, numbers, len(classes)))
+        for name, split in data.splits().items()
     }
     return replace(data, classes=classes, **splits)
+
+
+def _renumbered(labels: Labels, numbers: NDArray[np.int64], num_classes: int) -> Labels:
+    """Give each class the number that stands in its place, -1 where no picture shows it."""
+    if not is_several(labels):
+        return numbers[labels]
+    found = np.zeros((len(labels), num_classes), labels.dtype)
+    found[:, numbers[numbers >= 0]] = labels[:, numbers >= 0]
+    return found

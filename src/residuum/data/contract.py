@@ -14,6 +14,7 @@ from residuum.choices import SplitName
 from residuum.data.labels import Labels, is_several
 from residuum.data.picture_files import PassedOver
 from residuum.records.run import Skipped
+from residuum.setting_parts import OfTable
 
 
 class ColumnNames(NamedTuple):
@@ -23,6 +24,11 @@ class ColumnNames(NamedTuple):
     label: str | None = None
     separator: str | None = None
     """What parts the labels of a picture that shows several classes; None: a text is one label."""
+
+    @staticmethod
+    def told(settings: OfTable) -> "ColumnNames":
+        """Return those that a verb was told."""
+        return ColumnNames(settings.image_column, settings.label_column, settings.label_separator)
 
     @staticmethod
     def of(settings: Mapping[str, Any] | None) -> "ColumnNames":

@@ -89,6 +89,13 @@ def open_folder(path: str | Path, *, judging: bool = False) -> ImageData:
     return ImageData.of(label_of(path), str(root), classes, splits)
 
 
+def class_folders(root: Path) -> int:
+    """Return how many folders hold pictures where class folders are looked for: in the root, or in its splits'."""
+    splits = [name for name in visible_folders(root) if split_called(name) or split_meant(name)]
+    places = [root / name for name in splits] or [root]
+    return max(sum(bool(pictures_below(place, name)) for name in visible_folders(place)) for place in places)
+
+
 # --- which folder is what ----------------------------------------------------------------------
 
 

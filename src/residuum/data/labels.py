@@ -48,6 +48,11 @@ def share_a_class(one: Labels, other: Labels) -> NDArray[np.bool_]:
     return together | neither
 
 
+def as_bytes(labels: Labels) -> bytes:
+    """Return labels as the same bytes on every machine."""
+    return labels.tobytes() if is_several(labels) else labels.astype("<i8").tobytes()
+
+
 def shown_by(labels: Labels, row: int) -> list[int]:
     """Return the numbers of the classes that a picture shows."""
     return np.flatnonzero(labels[row]).tolist() if is_several(labels) else [int(labels[row])]
@@ -64,9 +69,15 @@ def joined(names: Any) -> str:
 
 
 def is_right(answers: NDArray[np.floating[Any]], labels: Labels) -> NDArray[np.bool_]:
-    """Say of each picture, (N,), whether its likeliest class is what it shows, or one of those it shows."""
-    likeliest = answers.argmax(axis=1)
-    right: NDArray[np.bool_] = (
-        likeliest == labels if labels.ndim == 1 else labels[np.arange(len(labels)), likeliest] > 0
-    )
+    """Say of each of N pictures whether its likeliest class is what it shows, by (N, K) probabilities.
+
+    Of several labels: one that it shows, or that it shows none and none is called.
+    """
+    right: NDArray[np.bool_]
+    likeliest, rows = answers.argmax(axis=1), np.arange(len(labels))
+    if not is_several(labels):
+        right = likeliest == labels
+        return right
+    called = answers[rows, likeliest] >= CALLED
+    right = np.where(labels.any(axis=1), labels[rows, likeliest] > 0, ~called)
     return right

@@ -21,6 +21,7 @@ from residuum.data.cache import DECODE_VERSION, Progress, are_digests_kept, cont
 from residuum.data.contract import ImageData, Pictures, Readable, Split
 from residuum.data.decode import BrokenPicture, decode, grey_extremes, heif_version
 from residuum.data.deep import span_of
+from residuum.data.labels import counts
 from residuum.data.threads import PICTURES_A_TASK, in_threads
 from residuum.errors import UserError, listed
 from residuum.records.run import Skipped
@@ -159,10 +160,11 @@ def without(data: ImageData, rows: dict[str, list[int]], skipped: Sequence[Skipp
 
 
 def _refuse_nothing_left(data: ImageData, name: str, before: Split, after: Split) -> None:
-    gone: list[int] = np.setdiff1d(before.labels, after.labels).tolist()
-    if gone and (name == "train" or not len(after)):
-        classes = listed(data.classes[number] for number in gone)
-        raise UserError(f"no picture of {classes} in {name} can be read", "", "residuum data check says why of each")
+    had, has = (counts(split.labels, len(data.classes)) > 0 for split in (before, after))
+    gone = [name for name, is_gone in zip(data.classes, had & ~has, strict=True) if is_gone]
+    if (gone and name == "train") or not len(after):
+        of = f" of {listed(gone)}" if gone else ""
+        raise UserError(f"no picture{of} in {name} can be read", "", "residuum data check says why of each")
 
 
 def _named(data: ImageData, broken: dict[str, dict[int, str]]) -> Iterator[Skipped]:

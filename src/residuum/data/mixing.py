@@ -22,7 +22,8 @@ _TRIES = 32
 
 @dataclass(frozen=True)
 class Mix:
-    """With what the pictures of a step are mixed: the others' labels (B,) int64, and what stays of their own, (B,)."""
+    """With what the pictures of a step are mixed: the others' labels, (B,) int64 or (B, K) uint8 of several a picture,
+    and what stays of their own, (B,)."""
 
     labels: Tensor
     share: Tensor

@@ -8,12 +8,20 @@ from residuum.console import say
 from residuum.data.cache import Progress
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData
 from residuum.data.digits import digits
-from residuum.data.folder import open_folder
+from residuum.data.folder import class_folders, open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
-from residuum.data.picture_files import existing_folder, is_picture, passed_over, pictures_below, say_passed_over
+from residuum.data.picture_files import (
+    TEXT_TABLES,
+    existing_folder,
+    is_picture,
+    is_text_table,
+    passed_over,
+    pictures_below,
+    say_passed_over,
+)
 from residuum.data.remote import is_address
-from residuum.data.shard_files import data_root, suffix_of_shards
-from residuum.errors import UserError, nearest
+from residuum.data.shard_files import data_root, files_called, suffix_of_shards
+from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
 
 
@@ -26,7 +34,8 @@ def open_data(
     judging: bool = False,
     recorded: bool = False,
 ) -> ImageData:
-    """Open "digits", a folder of pictures or Parquet files, or a data set of the hub, fetched if need be.
+    """Open "digits", a folder of pictures, with a table or without, or of Parquet files, a table beside its pictures,
+    or a data set of the hub, fetched if need be.
 
     A hub's data set has a short name ("cifar10") or its own ("owner/name[:config]"). A folder that exists
     goes before any other meaning; "digits" only where it holds pictures and is no run. `progress` counts the bytes of
@@ -83,12 +92,17 @@ def _is_here(source: str) -> bool:
 
 
 def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
-    """Open Parquet files if the folder holds any, else pictures."""
+    """Open Parquet files if the folder holds any, else pictures: as a table tells what they show, else by folders."""
+    if path.is_file() and is_text_table(path):
+        _refuse_cache_within(existing_folder(path.parent))
+        return _open_texts(path, columns, judging=judging)
     root = existing_folder(path)
     _refuse_cache_within(root)
     shards = suffix_of_shards(root)
     if shards == ".parquet":
         return _open_tables(path, columns, judging=judging)
+    if shards != ".tar" and (data := _by_text_table(root, path, columns, judging=judging)) is not None:
+        return data
     _refuse_columns(str(root), columns)
     if shards == ".tar" and not pictures_below(root):  # tars beside pictures are other things
         return _open_tars(path, judging=judging)
@@ -98,7 +112,7 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
 
 
 def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
-    from residuum.data.parquet import open_parquet
+    from residuum.data.tables import open_parquet
 
     try:
         return open_parquet(path, columns, judging=judging)
@@ -109,6 +123,33 @@ def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageDat
         raise UserError(error.what, error.why, mend.removeprefix("; or, ")) from error
 
 
+def _by_text_table(root: Path, path: Path, columns: ColumnNames, *, judging: bool) -> ImageData | None:
+    """Open pictures by the tables of texts in their folder; None where there are none, or folders tell the classes.
+
+    Where columns are told, a table is meant.
+    """
+    tables = [str(file.relative_to(root)) for file in files_called(root, TEXT_TABLES)]
+    if not tables:
+        return None
+    if columns == USUAL_COLUMNS and (count := class_folders(root)) > 1:
+        say(f"note: {listed(tables, 3)} beside the folders of classes: not read; if meant, give that file")
+        return None
+    try:
+        return _open_texts(path, columns, judging=judging)
+    except UserError:
+        if columns == USUAL_COLUMNS and judging and count:
+            return None
+        raise
+
+
+def _open_texts(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData:
+    from residuum.data.tables import open_texts
+
+    data = open_texts(path, columns, judging=judging)
+    say_passed_over(data.passed_over)
+    return data
+
+
 def _open_tars(path: str | Path, *, judging: bool) -> ImageData:
     from residuum.data.tars import open_tars  # pyarrow takes a while, and digits do not need it
 
@@ -117,7 +158,7 @@ def _open_tars(path: str | Path, *, judging: bool) -> ImageData:
 
 def _open_shards(address: str, columns: ColumnNames, *, judging: bool) -> ImageData:
     """Open what lies at an address: Parquet files if there are any, else tar shards."""
-    from residuum.data.parquet import open_parquet
+    from residuum.data.tables import open_parquet
 
     shards = suffix_of_shards(data_root(address))
     if shards == ".parquet":
@@ -132,8 +173,8 @@ def _open_shards(address: str, columns: ColumnNames, *, judging: bool) -> ImageD
 
 def _refuse_columns(place: str, columns: ColumnNames) -> None:
     if columns != USUAL_COLUMNS:
-        mend = "leave --image-column and --label-column out"
-        raise UserError(f"{place} has no columns to choose from", "it holds no parquet file", mend)
+        mend = "leave --image-column, --label-column and --label-separator out"
+        raise UserError(f"{place} has no columns to choose from", "it holds no table", mend)
 
 
 def _refuse_cache_within(root: Path) -> None:

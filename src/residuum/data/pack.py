@@ -21,6 +21,7 @@ from residuum import machine
 from residuum.console import show_progress
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.decode import as_file
+from residuum.data.labels import Labels, as_bytes, is_several, shown_by
 from residuum.data.open import open_data
 from residuum.data.parquet_values import OWN_PACK
 from residuum.data.rng import order
@@ -55,7 +56,7 @@ def pack(settings: PackSettings) -> Packed:
     Raises:
         UserError: there is no such data set, or `out` holds something else, or cannot be written.
     """
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     out = Path(str(settings.out)).absolute()
     _refuse_within(data, out)
@@ -77,7 +78,9 @@ def pack(settings: PackSettings) -> Packed:
 
 
 def _refuse_within(data: ImageData, out: Path) -> None:
-    if Path(data.source).is_absolute() and out.resolve().is_relative_to(Path(data.source).resolve()):
+    root = Path(data.source).resolve()
+    root = root.parent if root.is_file() else root  # a table beside its pictures
+    if Path(data.source).is_absolute() and out.resolve().is_relative_to(root):
         raise UserError(
             f"{out} lies within the pictures in {data.source}", "nothing is written there", "choose another"
         )
@@ -137,7 +140,7 @@ def _digest(data: ImageData, planned: Sequence[_Planned]) -> str:
             status = Path(path).stat() if Path(path).exists() else None
             state = (status.st_size, status.st_mtime_ns) if status else ()
             whole.update(f"{path} {state}\n".encode(errors="surrogateescape"))
-        whole.update(split.labels.astype("<i8").tobytes())
+        whole.update(as_bytes(split.labels))
     for one in planned:
         whole.update(f"{one.file} {len(one.rows)}\n".encode())
     return whole.hexdigest()
@@ -164,9 +167,12 @@ def _write_all(data: ImageData, planned: Sequence[_Planned], done: Pack, out: Pa
 
 def _write(out: Path, classes: Sequence[str], one: _Planned) -> Shard:
     """Write one shard, whole or not at all."""
-    features = {"image": {"_type": "Image"}, "label": {"names": list(classes), "_type": "ClassLabel"}}
+    several = is_several(one.split.labels)
+    of_one = {"names": list(classes), "_type": "ClassLabel"}
+    label = {"feature": of_one, "_type": "Sequence"} if several else of_one
+    features = {"image": {"_type": "Image"}, "label": label}
     about = {b"huggingface": json.dumps({"info": {"features": features}}).encode(), OWN_PACK: b"1"}
-    schema = pa.schema({"image": _IMAGE, "label": pa.int64()}, about)
+    schema = pa.schema({"image": _IMAGE, "label": pa.list_(pa.int64()) if several else pa.int64()}, about)
     path = out / one.file
     try:
         with (
@@ -192,5 +198,10 @@ def _groups(one: _Planned) -> Any:
         size += len(files[-1])
         if size >= BLOCK_BYTES or row == one.rows[-1]:
             named = [{"bytes": content, "path": pictures.name(row)} for content, row in zip(files, kept, strict=True)]
-            yield pa.table({"image": pa.array(named, _IMAGE), "label": one.split.labels[kept]})
+            yield pa.table({"image": pa.array(named, _IMAGE), "label": _as_column(one.split.labels[kept])})
             kept, files, size = [], [], 0
+
+
+def _as_column(labels: Labels) -> Any:
+    """Return labels as numbers, or of several a picture as lists of them."""
+    return [shown_by(labels, row) for row in range(len(labels))] if is_several(labels) else labels

@@ -19,7 +19,7 @@ from residuum.data.cache import SETTLED_NS, keep_bytes, kept_bytes
 from residuum.data.packed import PackedPictures, state_of
 from residuum.data.parquet_footer import PLAIN, RLE, UNCOMPRESSED, Chunk
 from residuum.data.remote import address_of
-from residuum.data.table_columns import opened
+from residuum.data.table_files import opened
 
 OWN_PACK = b"residuum_pack"
 """In the metadata of files that `residuum data pack` wrote."""

@@ -33,6 +33,10 @@ LONGEST_LABEL = 120
 """Of a data set's short name so many bytes are kept: folders are called after it."""
 
 
+TEXT_TABLES = (".csv", ".tsv")
+"""Suffixes of tables of texts."""
+
+
 class PassedOver(NamedTuple):
     """A file that is taken for no picture, as a path below the folder, and what it is taken for."""
 
@@ -43,6 +47,11 @@ class PassedOver(NamedTuple):
 def is_hidden(name: str) -> bool:
     """Say whether a file or folder is the system's or a program's own, and so never a picture or a class."""
     return name.startswith(".") or name.casefold() in _RESOURCES
+
+
+def is_text_table(path: str | Path) -> bool:
+    """Say whether a file is called as a table of texts."""
+    return str(path).lower().endswith(TEXT_TABLES)
 
 
 def is_picture(path: str | Path) -> bool:
@@ -203,8 +212,8 @@ def _no_folder(root: Path) -> UserError:
         what = f"{root} is an archive, not a folder"
         return UserError(what, "pictures are read from folders", "unpack it, and give the folder that it makes")
     if root.suffix.lower() in {".csv", ".tsv", ".json", ".jsonl", ".xlsx"}:
-        why = "tables are read as Parquet: a column of pictures, or of their paths, and a column of labels"
-        return UserError(f"{root} is a file, not a folder", why, f"make it a Parquet file and give {root.parent}")
+        why = "tables are read as CSV or Parquet: a column of pictures, or of their paths, and a column of labels"
+        return UserError(f"{root} is a file, not a folder", why, f"make it a CSV file in {root.parent}")
     return UserError(f"{root} is a file, not a folder", "", f"give the folder of the data set, perhaps {root.parent}")
 
 

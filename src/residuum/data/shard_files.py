@@ -83,6 +83,11 @@ def is_of_training(root: Path, file: Path) -> bool:
     return _split_of(file.relative_to(root)) == "train"
 
 
+def split_of(root: Path, file: Path) -> SplitName | None:
+    """Return the split that a file's name, or its folder's, means, or one word of its name does."""
+    return _split_of(file.relative_to(root)) or _split_named_within(file)
+
+
 def read_each(files: Sequence[Path], read: Callable[[Path], T]) -> list[T]:
     """Return what is read of each file (UserError that names all that cannot be)."""
     found, broken = list[T](), list[UserError]()

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 
 from residuum.choices import SplitName
 from residuum.data.contract import ImageData, Split
+from residuum.data.labels import Labels, is_several
 from residuum.data.rng import order
+from residuum.data.stratify import stratified_rows
 from residuum.errors import UserError
 from residuum.records.codec import read_record
 from residuum.records.run import SplitRows
@@ -64,10 +67,11 @@ class ValidationCut(NamedTuple):
     """Where they come from, in words."""
 
 
-def cut_validation(labels: NDArray[np.int64], share: float, seed: int) -> ValidationCut | None:
-    """Cut (N,) labels into training and validation, in the same shares in each class; None: none can be spared.
+def cut_validation(labels: Labels, share: float, seed: int) -> ValidationCut | None:
+    """Cut labels into training and validation, in the same shares in each class; None: none can be spared.
 
-    A class of n >= 2 pictures gives round(share·n) of them, at least one, and keeps at least one.
+    A class of n >= 2 pictures gives round(share·n) of them, at least one, and keeps at least one. Of several labels a
+    picture that is as nearly so as stratify.py finds it.
 
     Raises:
         UserError: share is not between 0 and 1.
@@ -78,15 +82,23 @@ def cut_validation(labels: NDArray[np.int64], share: float, seed: int) -> Valida
             "the share must lie between 0 and 1",
             "--validation 0.1 keeps a tenth",
         )
-    counts = np.bincount(labels)
-    rounded = np.floor(share * counts + 0.5).astype(np.int64)
-    wanted = np.minimum(np.maximum(rounded, 1), np.maximum(counts - 1, 0))
+    if is_several(labels):
+        rows = stratified_rows(labels, partial(_wanted, share), seed)
+    else:
+        rows = draw_rows(labels, _wanted(share, np.bincount(labels)), seed)
     percent = f"{share:.0%}".replace("%", " %")
     origin = f"cut from the training pictures ({percent}, seed {seed})"
-    return _cut(len(labels), draw_rows(labels, wanted, seed), share, seed, origin)
+    return _cut(len(labels), rows, share, seed, origin)
 
 
-def kept_aside(labels: NDArray[np.int64], share: float, seed: int, rows: Path) -> ValidationCut | None:
+def _wanted(share: float, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many pictures of each class are kept aside, (K,)."""
+    rounded = np.floor(share * counts + 0.5).astype(np.int64)
+    wanted: NDArray[np.int64] = np.minimum(np.maximum(rounded, 1), np.maximum(counts - 1, 0))
+    return wanted
+
+
+def kept_aside(labels: Labels, share: float, seed: int, rows: Path) -> ValidationCut | None:
     """Return the cut that training made, by its share and seed; the file of `rows` that it wrote goes before all.
 
     Raises:

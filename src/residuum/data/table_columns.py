@@ -1,24 +1,27 @@
-"""Which columns of a Parquet file hold pictures, labels and splits."""
+"""Which columns of a table hold pictures, labels and splits."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from residuum.console import say
 from residuum.data.class_names import differences
 from residuum.data.contract import ColumnNames
+from residuum.data.named_pictures import as_path, not_found
 from residuum.data.parquet_footer import Chunk
-from residuum.data.remote import address_of, opened_there
+from residuum.data.picture_files import SUFFIXES, is_text_table
+from residuum.data.table_files import opened, rows_of, whole_column
+from residuum.data.table_several import says_yes_or_no
 from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
 USUAL_PATHS = (*USUAL_PICTURES, "path", "file_name", "filename", "file", "filepath", "file_path", "image_path")
+USUAL_IN_TEXTS = (*USUAL_PATHS, "image_name", "image_id", "img_path", "img_name", "picture", "photo", "id")
 USUAL_LABELS = ("label", "fine_label")  # where there are coarse labels too, the fine ones are meant
 SPLIT = "split"
 
@@ -36,37 +39,22 @@ class Columns:
     names: tuple[str, ...] | None
     split: str = ""
     """Says each row's split; "" where there is none."""
+    each: tuple[str, ...] = ()
+    """Of several labels a picture: the columns that say yes or no of a class each, `label` the first of them."""
+    separator: str | None = None
+    """Of several labels a picture: what parts them in `label`."""
+    lists: bool = False
+    """Whether `label` holds lists."""
 
+    @property
+    def several(self) -> bool:
+        """Say whether a row shows any number of classes."""
+        return bool(self.each or self.lists or self.separator is not None)
 
-@contextmanager
-def opened(path: str | Path) -> Iterator[Any]:
-    """Open a Parquet file; what goes wrong with it is the user's to know (UserError)."""
-    address = address_of(path)
-    source = opened_there(address) if address else path
-    try:
-        with pq.ParquetFile(source, memory_map=True) as file:
-            yield file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # text that is none is found as it is read
-        raise UserError(f"cannot read {address or path}", str(error).splitlines()[0], "fetch the data again") from error
-
-
-def rows_of(file: Any) -> int:
-    """Return how many rows an opened file's row groups say they hold, which is how they are counted everywhere."""
-    return sum(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
-
-
-def whole_column(path: str | Path, file: Any, column: str) -> Any:
-    """Read one column of an opened file, as a ChunkedArray (UserError if it has other than the file's rows)."""
-    found = file.read(columns=[column], use_threads=False).flatten().column(0)
-    check_rows(path, column, len(found), rows_of(file))
-    return found
-
-
-def check_rows(path: str | Path, column: str, found: int, rows: int) -> None:
-    """Refuse a column that holds more or fewer rows than there are (UserError)."""
-    if found != rows:
-        why = f"its column {column!r} holds {found:,} of {rows:,} rows"
-        raise UserError(f"{path} is damaged", why, "fetch the data again")
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Return all columns that labels are read from."""
+        return self.each or (self.label,)
 
 
 def find_columns(path: Path, told: ColumnNames) -> Columns:
@@ -79,19 +67,41 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
         schema = file.schema_arrow
         assert schema.names is not None  # read here, where names that are no text are one error
     picture = _picture_column(path, schema, told.image)
-    split = _split_column(schema, (picture.name, told.image, told.label))
-    found = _of_pictures_and_labels(path, schema, picture, split, told.label)
-    if not split and SPLIT in schema.names and SPLIT not in {picture.name, found.label}:
+    names = _names_told(schema, told.label)
+    split = _split_column(schema, (picture.name, told.image, *names))
+    found = _of_pictures_and_labels(path, schema, picture, split, names, told.separator)
+    if found.each and not names:
+        say(f"note: the columns {listed(found.each, 5)} say yes or no: these {len(found.each)} are the labels")
+    if not split and SPLIT in schema.names and SPLIT not in {picture.name, *found.labels}:
         say(f"note: the column {SPLIT!r} holds {schema.field(SPLIT).type}, no names of splits: ignored")
     return found
 
 
-def _of_pictures_and_labels(path: Path, schema: Any, picture: Any, split: str, label_told: str | None) -> Columns:
+def _names_told(schema: Any, told: str | None) -> tuple[str, ...]:
+    """Return the columns of labels that are told: one of that very name, else those parted by commas."""
+    if told is None or told in schema.names:
+        return () if told is None else (told,)
+    return tuple(filter(None, map(str.strip, told.split(",")))) or (told,)
+
+
+def picture_column(path: Path) -> str:
+    """Return the column of a file that holds pictures, or their paths (UserError: it cannot be told which)."""
+    with opened(path) as file:
+        return str(_picture_column(path, file.schema_arrow, None).name)
+
+
+def _of_pictures_and_labels(
+    path: Path, schema: Any, picture: Any, split: str, labels: tuple[str, ...], separator: str | None
+) -> Columns:
     left = [column for column in schema if column.name not in {picture.name, split}]
-    label, names = _label_column(path, left, _features(schema), label_told)
-    numbered = not is_text(label.type) and not pa.types.is_boolean(label.type)
+    label, each, names = _label_columns(path, left, _features(schema), labels, separator)
+    numbered = bool(each) or not (is_text(label.type) or _holds_texts(label.type) or pa.types.is_boolean(label.type))
     in_bytes, in_path = _places(picture)
-    return Columns(in_bytes, in_path, label.name, numbered, tuple(names) if names else None, split)
+    lists = _holds_lists(label.type)
+    separator = None if lists else separator
+    return Columns(
+        in_bytes, in_path, label.name, numbered, tuple(names) if names else None, split, each, separator, lists
+    )
 
 
 def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
@@ -101,14 +111,16 @@ def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
         schema = file.schema_arrow
         assert schema.names is not None  # read here, where names that are no text are one error
     picture = (columns.bytes or columns.path).split(".")[0]
-    wanted = [picture, *([columns.split] if columns.split else []), *([columns.label] if labelled else [])]
+    wanted = [picture, *([columns.split] if columns.split else []), *(columns.labels if labelled else [])]
     if missing := [name for name in wanted if name not in schema.names]:
         raise UserError(
             f"the columns of {path} are not the training split's", f"it lacks {listed(missing)}, of {_said(schema)}"
         )
-    if columns.label not in schema.names or pa.types.is_null(schema.field(columns.label).type):
+    if not {*columns.labels} <= {*schema.names} or pa.types.is_null(schema.field(columns.label).type):
         return
-    found = _of_pictures_and_labels(path, schema, _picture_column(path, schema, picture), columns.split, columns.label)
+    found = _of_pictures_and_labels(
+        path, schema, _picture_column(path, schema, picture), columns.split, columns.labels, columns.separator
+    )
     if (found.names and columns.names) and found.names != columns.names:
         raise UserError(
             f"the class names in {path} are not the training split's",
@@ -145,7 +157,7 @@ def paths_beside(
                 inside = whole_column(file, table, columns.bytes).is_valid()
                 named = ["" if here else path for path, here in zip(named, inside.to_pylist(), strict=True)]
         base = _base(root, file, columns.path, next(filter(None, named), ""))
-        places += [str(base / _as_path(name)) if name else "" for name in named]
+        places += [str(base / as_path(name)) if name else "" for name in named]
     return places if any(places) else []
 
 
@@ -159,32 +171,66 @@ def _picture_column(path: Path, schema: Any, told: str | None) -> Any:
             raise _wrong_kind(path, column, "pictures: a file's bytes, or its path")
         return column
     holding = [column for column in schema if _holds_bytes(column.type)]
+    usual: Sequence[str] = USUAL_IN_TEXTS if is_text_table(path) else USUAL_PATHS
     if not holding:
-        holding = [column for column in schema if any(_places(column)) and column.name in USUAL_PATHS]
-    if not holding and (usual := [column for column in schema if column.name in USUAL_PICTURES]):
-        raise _wrong_kind(path, usual[0], "pictures: a file's bytes, or its path")
-    usual_names = USUAL_PICTURES if any(_holds_bytes(column.type) for column in holding) else USUAL_PATHS
-    return _choose(path, "pictures", holding, usual_names, schema, "--image-column")
+        holding = [column for column in schema if any(_places(column)) and column.name.casefold() in usual]
+    if not holding and is_text_table(path):
+        holding = [column for column in schema if _names_pictures(path, column.name)]
+    if not holding and (of_other_kind := [column for column in schema if column.name in USUAL_PICTURES]):
+        raise _wrong_kind(path, of_other_kind[0], "pictures: a file's bytes, or its path")
+    usual = USUAL_PICTURES if any(_holds_bytes(column.type) for column in holding) else usual
+    return _choose(path, "pictures", holding, usual, schema, "--image-column")
 
 
-def _label_column(path: Path, left: list[Any], features: dict[str, Any], told: str | None) -> tuple[Any, Any]:
-    """Return the column of labels among those left, and the classes' names in the file's metadata."""
-    if told is not None:
-        column = _told(path, pa.schema(left), told, "--label-column")
-        if not (_holds_labels(column.type) or _could_hold_labels(column.type)):
-            raise _wrong_kind(path, column, "one label a row: a number or a name")
-        return column, features.get(told, {}).get("names")
+def _names_pictures(path: Path, column: str) -> bool:
+    """Say whether the first text of a column is called as a picture."""
+    with opened(path) as file:
+        first = next((text for text in whole_column(path, file, column).to_pylist() if text), "")
+    return Path(first).suffix.lower() in SUFFIXES
+
+
+def _label_columns(
+    path: Path, left: list[Any], features: dict[str, Any], told: tuple[str, ...], separator: str | None
+) -> tuple[Any, tuple[str, ...], Any]:
+    """Return the column of labels among those left; or the first of several that say yes or no, and all their names;
+    and the classes' names, from the file's metadata or those columns."""
+    for name in told:
+        column = _told(path, pa.schema(left), name, "--label-column")
+        if not (_holds_labels(column.type) or _could_hold_labels(column.type) or _holds_lists(column.type)):
+            raise _wrong_kind(path, column, "labels: numbers or names, one or a list of them")
+    schema = pa.schema(left)
+    if len(told) == 1:
+        column = schema.field(told[0])
+    elif each := told or _each_class(path, left, separator):
+        return schema.field(each[0]), each, [unicodedata.normalize("NFC", name) for name in each]
+    else:
+        column = _label_column(path, left, features)
+    if separator is not None and not (is_text(column.type) or _holds_lists(column.type)):
+        raise _wrong_kind(path, column, "text, which --label-separator parts")
+    return column, (), _class_names(features.get(column.name))
+
+
+def _each_class(path: Path, left: list[Any], separator: str | None) -> tuple[str, ...]:
+    """Return the columns where all that could be labels, two or more, say yes or no; none if one is called a label."""
+    could = [column for column in left if _holds_labels(column.type) or _could_hold_labels(column.type)]
+    names = tuple(column.name for column in could)
+    if len(could) < 2 or separator is not None or any(column.name.casefold() in USUAL_LABELS for column in left):
+        return ()
+    return names if says_yes_or_no(path, names) else ()
+
+
+def _label_column(path: Path, left: list[Any], features: dict[str, Any]) -> Any:
     labels = [column for column in left if _holds_labels(column.type)]
-    named = [column for column in labels if features.get(column.name, {}).get("names")]
-    usual = [column for column in labels if column.name in USUAL_LABELS]
-    fitting = usual or named or labels
+    lists = [column for column in left if _holds_lists(column.type)]
+    named = [column for column in labels + lists if _class_names(features.get(column.name))]
+    usual = [column for column in labels + lists if column.name.casefold() in USUAL_LABELS]
+    fitting = usual or named or labels or lists
     if len(fitting) != 1 and not usual:
         others = [column for column in left if column.name in USUAL_LABELS]
         if others and not _could_hold_labels(others[0].type):
-            raise _wrong_kind(path, others[0], "one label a row: a number or a name")
+            raise _wrong_kind(path, others[0], "labels: numbers or names, one or a list of them")
         fitting = others or fitting or [column for column in left if _could_hold_labels(column.type)]
-    column = _choose(path, "labels", fitting, USUAL_LABELS, pa.schema(left), "--label-column")
-    return column, features.get(column.name, {}).get("names")
+    return _choose(path, "labels", fitting, USUAL_LABELS, pa.schema(left), "--label-column")
 
 
 def _split_column(schema: Any, others: Sequence[str | None]) -> str:
@@ -195,7 +241,8 @@ def _split_column(schema: Any, others: Sequence[str | None]) -> str:
 def _choose(path: Path, what: str, fitting: list[Any], preferred: Sequence[str], schema: Any, flag: str) -> Any:
     """Take the first preferred column that fits, or the only one that does."""
     by_name = {column.name: column for column in fitting}
-    chosen = next((name for name in preferred if name in by_name), None)
+    alike = {name.casefold(): name for name in reversed(by_name)} | {name: name for name in by_name}
+    chosen = next((alike[name] for name in preferred if name in alike), None)
     if chosen is None and len(by_name) != 1:
         raise UserError(
             f"cannot tell which column of {path} holds the {what}",
@@ -247,6 +294,16 @@ def _holds_labels(kind: Any) -> bool:
     return bool(pa.types.is_integer(value)) or is_text(kind)
 
 
+def _holds_lists(kind: Any) -> bool:
+    """Say whether a column of this type holds lists of labels."""
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return bool(is_list) and _holds_labels(kind.value_type)
+
+
+def _holds_texts(kind: Any) -> bool:
+    return _holds_lists(kind) and is_text(kind.value_type)
+
+
 def _could_hold_labels(kind: Any) -> bool:
     """Say whether labels can be made of this: numbers that pandas has turned into fractions, yes and no."""
     return bool(pa.types.is_floating(kind) or pa.types.is_decimal(kind) or pa.types.is_boolean(kind))
@@ -260,12 +317,21 @@ def _features(schema: Any) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {}
     columns = features.items() if isinstance(features, dict) else ()
-    return {name: feature for name, feature in columns if isinstance(feature, dict)}
+    return dict(columns)
+
+
+def _class_names(feature: Any) -> Any:
+    """Return the classes' names that a column's feature gives: of a label, or of each in a list of labels."""
+    if isinstance(feature, list) and len(feature) == 1:  # as older ones write lists
+        return _class_names(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    return feature.get("names") or _class_names(feature.get("feature"))
 
 
 def _described(columns: Columns) -> str:
-    kind = "numbers" if columns.numbered else "names"
-    return f"pictures in {columns.bytes or columns.path!r} and class {kind} in {columns.label!r}"
+    kind = ("lists of " if columns.lists else "") + ("class numbers" if columns.numbered else "class names")
+    return f"pictures in {columns.bytes or columns.path!r} and {kind} in {columns.label!r}"
 
 
 def _said(schema: Any) -> str:
@@ -275,28 +341,14 @@ def _said(schema: Any) -> str:
 # --- paths ---------------------------------------------------------------------------------------
 
 
-def _as_path(name: str) -> str:
-    """A path as a table may spell it: file:///x.png, a\\b.png."""
-    name = name.removeprefix("file://")
-    return name.replace("\\", "/") if "/" not in name else name
-
-
 def _base(root: Path, file: Path, column: str, first: str) -> Path:
     """Return the folder that a file's paths begin in (UserError if its first picture lies in none)."""
-    shown = repr(first if len(first) < 100 else f"{first[:100]}…")
     if "://" in first and not first.startswith("file://"):
-        raise UserError(
-            f"the pictures of {file} are not on this machine", f"its column {column!r} holds {shown}", "fetch them"
-        )
+        raise not_found(file, column, first, ())
     for base in (file.parent, root):
         try:
-            if not first or (base / _as_path(first)).is_file():
+            if not first or (base / as_path(first)).is_file():
                 return base
         except (OSError, ValueError):  # a name too long, or with a zero byte: no path
             break
-    raise UserError(
-        f"the pictures of {file} are not found",
-        f"its column {column!r} says {shown} first, which is no file, seen from "
-        + " or ".join(dict.fromkeys((str(file.parent), str(root)))),
-        "put the pictures where it says, or store their bytes in the table",
-    )
+    raise not_found(file, column, first, (str(file.parent), str(root)))

@@ -1,6 +1,7 @@
 """The labels of a table, from what a column holds to class numbers."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,39 @@ from numpy.typing import NDArray
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import natural_key
-from residuum.data.table_columns import is_text, opened, rows_of, whole_column
+from residuum.data.labels import Labels
+from residuum.data.picture_files import is_text_table
+from residuum.data.table_columns import Columns, is_text
+from residuum.data.table_files import opened, rows_of, whole_column
+from residuum.data.table_several import Shown, in_columns, in_lists, in_parts, joined, nothing_told
 from residuum.errors import UserError, listed
 
+_DIGITS = r"^(-1|0|[1-9][0-9]{0,17})(\.0+)?$"
 HIDDEN = -1
 """The label that stands for "not published"."""
 
 
-def read_labels(files: Sequence[Path], column: str) -> Any:
-    """Return one split's labels as a ChunkedArray of int64 or of strings, NaN and absent ones as null (UserError)."""
-    chunks = []
+def read_labels(by_file: Mapping[SplitName, Sequence[Path]], columns: Columns) -> dict[SplitName, Any]:
+    """Return each split's labels as a ChunkedArray of int64 or of strings, NaN and absent ones as null; of several a
+    picture as Shown (UserError)."""
+    found = {split: _labels_of(files, columns) for split, files in by_file.items()}
+    if columns.several or not any(is_text_table(file) for files in by_file.values() for file in files):
+        return found
+    return dict(zip(found, _as_digits(list(found.values())), strict=True))
+
+
+def _as_digits(each: list[Any]) -> list[Any]:
+    """Turn texts into numbers where all that there are are numbers, as a typed table would hold them."""
+    told = [texts for texts in each if texts.null_count < len(texts)]
+    if not all(pc.all(pc.match_substring_regex(texts, _DIGITS)).as_py() for texts in told):
+        return each
+    return [pc.replace_substring_regex(texts.cast(pa.large_string()), r"\.0+$", "").cast(pa.int64()) for texts in each]
+
+
+def _labels_of(files: Sequence[Path], columns: Columns) -> Any:
+    if columns.several:
+        return joined([_shown(path, columns) for path in files])
+    chunks, column = [], columns.label
     for path in files:
         with opened(path) as file:
             if column not in file.schema_arrow.names:
@@ -33,6 +57,17 @@ def read_labels(files: Sequence[Path], column: str) -> Any:
     return pa.chunked_array(
         [chunk.cast(kinds[0]) for chunk in chunks] if kinds else chunks, None if chunks else pa.int64()
     )
+
+
+def _shown(path: Path, columns: Columns) -> Shown:
+    with opened(path) as file:
+        schema, rows = file.schema_arrow, rows_of(file)
+        if not {*columns.labels} <= {*schema.names} or pa.types.is_null(schema.field(columns.label).type):
+            return nothing_told(rows)
+        if columns.each:
+            return in_columns(path, columns.each)
+        found = whole_column(path, file, columns.label)
+        return in_lists(found) if columns.separator is None else in_parts(found, columns.separator)
 
 
 def read_texts(files: Sequence[Path], column: str) -> list[str | None]:
@@ -67,6 +102,8 @@ def _as_labels(path: Path, column: str, labels: Any) -> Any:
 
 def is_hidden(labels: Any) -> bool:
     """Say whether a split's labels are all withheld, as those of many test splits are."""
+    if isinstance(labels, Shown):
+        return len(labels) > 0 and not labels.is_told.any()
     if labels.null_count == len(labels):
         return len(labels) > 0
     return bool(pa.types.is_integer(labels.type) and pc.all(pc.equal(labels, HIDDEN)).as_py())
@@ -76,6 +113,10 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
     """Refuse a split without rows, or with rows without a label (UserError)."""
     if len(labels) == 0:
         raise UserError(f"the {split} split of {root} has no rows")
+    if isinstance(labels, Shown):
+        if is_hidden(labels):
+            raise UserError(f"the {split} split of {root} has no labels", f"the column {column!r} is empty")
+        return
     missing = labels.is_null()
     if pa.types.is_integer(labels.type):
         missing = pc.or_kleene(missing, pc.less(labels, 0))
@@ -94,6 +135,7 @@ def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...
     Raises:
         UserError: each row has a number of its own, other than 0, 1, 2, ….
     """
+    splits = [labels.values if isinstance(labels, Shown) else labels for labels in splits]
     used = set[Any]().union(*(pc.unique(labels).to_pylist() for labels in splits))
     if not all(isinstance(one, int) for one in used):
         return tuple(sorted(map(str, used), key=natural_key))
@@ -110,19 +152,47 @@ def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...
     return tuple(map(str, numbers))
 
 
-def numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *, named: bool) -> NDArray[np.int64]:
-    """Turn a split's labels into (N,) class numbers; `named`: they are that already, where they are numbers.
+def note_parts(column: str, splits: Sequence[Any]) -> None:
+    """Say how several labels a picture are read where most texts of several words between marks share their words."""
+    texts = [labels.to_pylist() for labels in splits if is_text(labels.type)]
+    times = Counter(text for some in texts for text in some)
+    for mark in (";", "|", ","):
+        several = {text: count for text, count in times.items() if mark in text}
+        parts = Counter(part.strip() for text in times for part in text.split(mark))
+        shared = sum(parts[part.strip()] > 1 for text in several for part in text.split(mark))
+        of_all = sum(len(text.split(mark)) for text in several)
+        if len(several) > 1 and 10 * sum(several.values()) >= times.total() and 2 * shared > of_all:
+            first = next(iter(several))
+            say(
+                f"note: the labels in {column!r} look like several a picture, as {first!r}: "
+                f'with --label-separator "{mark}" each part is a label of its own'
+            )
+            return
+
+
+def numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *, named: bool) -> Labels:
+    """Turn a split's labels into (N,) class numbers, or (N, K) of several; `named`: they are numbers of these classes
+    already, where they are numbers.
 
     Raises:
         UserError: it has classes that training has not.
     """
+    if not isinstance(labels, Shown):
+        return _numbers(root, split, labels, classes, named=named)
+    found = np.zeros((len(labels), len(classes)), np.uint8)
+    if len(labels.values):
+        found[labels.rows, _numbers(root, split, labels.values, classes, named=named)] = 1
+    return found
+
+
+def _numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *, named: bool) -> NDArray[np.int64]:
     is_number = pa.types.is_integer(labels.type)
     found: NDArray[np.int64]
     if is_number and named:
         found = labels.to_numpy().astype(np.int64)
-        if found.max() >= len(classes):
+        if strange := [one for one in (found.max(), found.min()) if not 0 <= one < len(classes)]:
             raise UserError(
-                f"the {split} split of {root} has the label {found.max()}",
+                f"the {split} split of {root} has the label {strange[0]}",
                 f"there are names for {len(classes)} classes, numbered from 0",
             )
         return found

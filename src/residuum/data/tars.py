@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from residuum import machine
 from residuum.console import say, show_progress
 from residuum.data.cache import SETTLED_NS, keep_bytes, kept_bytes
-from residuum.data.class_names import refuse_one_class
+from residuum.data.class_names import refuse_nothing_to_learn
 from residuum.data.contract import ImageData, Split, Subset
 from residuum.data.packed import PackedPictures, state_of
 from residuum.data.picture_files import SUFFIXES, is_hidden, label_of, printable
@@ -97,7 +97,7 @@ def _numbered(root: Path, name: str, splits: dict[Any, _Rows], *, judging: bool)
         for split, (pictures, labels) in splits.items()
     }
     if not judging:
-        refuse_one_class(root, [classes[number] for number in np.unique(found["train"].labels)])
+        refuse_nothing_to_learn(root, classes, found["train"].labels)
     nothing = Split(Subset(next(iter(found.values())).pictures, np.empty(0, np.int64)), np.empty(0, np.int64))
     return ImageData.of(name, place_of(root), list(classes), {"train": nothing, **found})
 
@@ -207,7 +207,14 @@ def _label(place: str, members: dict[str, tarfile.TarInfo], shard: tarfile.TarFi
     if kind == "cls":
         return text
     said = json.loads(text)
-    return next((str(said[name]) for name in _LABELS if isinstance(said, dict) and name in said), "")
+    label = next((said[name] for name in _LABELS if isinstance(said, dict) and name in said), "")
+    if isinstance(label, list):
+        raise UserError(
+            f"the shard {place} holds several labels a picture",
+            f"the first is {members[kind].name}",
+            "in tar shards one is read; several are read from Parquet files, or a CSV table beside the pictures",
+        )
+    return str(label)
 
 
 def _check_end(file: Any, end: int) -> None:

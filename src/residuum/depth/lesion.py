@@ -41,7 +41,7 @@ def lesion(settings: LesionSettings) -> Path:
     classifier = load_for("lesion", settings.model)
     net = classifier.net
     compute = to_judge(settings)
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     opened = with_validation(open_with_data(classifier, compute, settings.data, columns, call="lesion {} DATA"))
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
     loader = opened.validation_loader(settings.images)

@@ -18,6 +18,7 @@ from residuum.data.preprocess import weighted
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
+from residuum.models.answers import several_right
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.records.depth import Score
@@ -95,7 +96,7 @@ def _walked(
 def _tally(logits: Tensor, labels: Tensor) -> Tally:
     if labels.ndim == 2:  # several a picture
         losses = binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none").mean(1)
-        hits = labels.gather(1, logits.argmax(1, keepdim=True)).sum()
+        hits = several_right(logits, labels)
     else:
         losses, hits = cross_entropy(logits, labels, reduction="none"), (logits.argmax(1) == labels).sum()
     return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), hits

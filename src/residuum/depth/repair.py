@@ -52,6 +52,7 @@ def _settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSe
         threads=settings.threads,
         image_column=opened.columns.image,
         label_column=opened.columns.label,
+        label_separator=opened.columns.separator,
         skip_broken=bool(opened.data.skipped),
         validation=cut.share if cut else TrainSettings.validation,
         seed=cut.seed if cut else settings.seed,

@@ -115,7 +115,7 @@ def trim(settings: TrimSettings) -> Path:
 
 def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     searching = choose_compute(settings.device, settings.precision, threads=settings.threads)
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     opened = with_validation(
         open_with_data(classifier, to_judge(settings), settings.data, columns, call="trim {} DATA")
     )

@@ -64,7 +64,7 @@ def _fingerprint(source: str, columns: ColumnNames) -> str:
 def pictures_of(settings: TrainSettings) -> str:
     """Return the fingerprint of the pictures that are trained on, as this machine sees them (UserError if none)."""
     assert settings.data is not None
-    return _fingerprint(str(settings.data), ColumnNames(settings.image_column, settings.label_column))
+    return _fingerprint(str(settings.data), ColumnNames.told(settings))
 
 
 def run_folder(home: Path, settings: TrainSettings) -> Path:

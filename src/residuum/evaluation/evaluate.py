@@ -144,7 +144,7 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     classifier, *others = [load(one) for one in (given, *settings.with_)]
     compute = to_judge(settings)
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)

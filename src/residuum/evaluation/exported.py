@@ -90,7 +90,7 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
 
 def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[ImageData, str]:
     """Open the data named, their classes numbered as the export's, some of which may be missing; and a fingerprint."""
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
     data = readable(data, skip_broken=True) if settings.skip_broken else data
     return numbered_as(data, classes), fingerprint(data)

@@ -135,7 +135,7 @@ def _with_own_columns(
     opened: Callable[..., ImageData], columns: ColumnNames, own: ColumnNames
 ) -> tuple[ImageData, ColumnNames]:
     """Open the data by the columns told and, where none is, by those that training read, if the table has them."""
-    both = ColumnNames(columns.image or own.image, columns.label or own.label)
+    both = ColumnNames(*(told or trained for told, trained in zip(columns, own, strict=True)))
     if columns != both:
         with suppress(UserError):  # it has not
             data = opened(columns=both)

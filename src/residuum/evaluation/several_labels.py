@@ -45,7 +45,7 @@ def judge_several(
     """Judge (N, K) probabilities against (N, K) truths, 0 or 1; the order of the images changes nothing.
 
     - A class is called from a probability of 0.5 on; precision, recall, F1 and `confusion` are of what is called.
-    - top1: the share of images whose likeliest class is one they show: an image that shows none is never right.
+    - top1: the share of images whose likeliest class is one they show, or that show none and none is called.
     - mean_ap: average precision, its mean over the classes that some image shows; an interval as macro_f1's.
     - loss: mean binary cross-entropy, in nats, over images and classes.
     - calibration and ece: of all N·K answers.

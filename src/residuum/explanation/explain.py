@@ -257,7 +257,7 @@ def _nearest(
 def _looked_through(
     settings: ExplainSettings, classifier: Classifier, compute: Compute, images: Tensor, views: NDArray[np.uint8]
 ) -> tuple[list[tuple[Neighbour, ...]], str]:
-    columns = ColumnNames(settings.image_column, settings.label_column)
+    columns = ColumnNames.told(settings)
     opened = open_with_data(classifier, compute, settings.data, columns, call="explain {} PICTURE --data DATA")
     if opened.same is False and settings.data is None:
         say("note: the data have changed since the run was trained")

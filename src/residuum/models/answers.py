@@ -7,3 +7,13 @@ from torch import Tensor
 def answered(logits: Tensor, *, several: bool = False) -> Tensor:
     """(…, K) logits to (…, K) probabilities: softmax, which adds up to 1; `several`: the sigmoid of each."""
     return torch.sigmoid(logits) if several else torch.softmax(logits, dim=-1)
+
+
+def several_right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return for how many pictures the likeliest class is one that they show, or that show none and none is called.
+
+    (B, K) logits and labels, 0 or 1; the same as `is_right` in data/labels.py.
+    """
+    highest, likeliest = logits.max(1)
+    shows_it = labels.gather(1, likeliest[:, None])[:, 0] > 0
+    return torch.where((labels > 0).any(1), shows_it, highest < 0).sum()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from residuum.data.decode import BrokenPicture, Pixels, decode, decode_opened, evaluation_view
-from residuum.data.picture_files import picture_files, read_picture
+from residuum.data.picture_files import is_text_table, picture_files, read_picture
 from residuum.errors import UserError
 from residuum.records.model import View
 
@@ -30,26 +30,34 @@ def is_address(place: object) -> bool:
 
 
 def is_several(pictures: object) -> bool:
-    """Say whether this is a folder, or several pictures."""
+    """Say whether this is a folder, a table of pictures, or several of them."""
     if isinstance(pictures, str | Path):
-        return Path(pictures).is_dir()
+        return Path(pictures).is_dir() or is_text_table(pictures)
     return isinstance(pictures, Iterable) and not isinstance(pictures, bytes | np.ndarray | Image.Image)
 
 
 def sources(pictures: Picture | Iterable[Picture]) -> Iterator[Source]:
-    """Yield each picture with its name, "picture 1" where it has none; folders are walked.
+    """Yield each picture with its name, "picture 1" where it has none; folders are walked, CSV tables name pictures.
 
     Raises:
-        UserError: a name is empty, or a folder holds no pictures or cannot be read.
+        UserError: a name is empty, a folder holds no pictures or cannot be read, or a table names none.
     """
     each: Iterable[Picture] = pictures if is_several(pictures) and not isinstance(pictures, str | Path) else [pictures]  # type: ignore[assignment,list-item]
     for number, picture in enumerate(each, 1):
         if isinstance(picture, str) and not picture:  # to pathlib it is the working folder
             raise UserError(f"the name of picture {number} is empty", "", 'name a file or a folder: "." is this one')
         if isinstance(picture, str | Path):
-            yield from (Source(str(file), file) for file in picture_files(Path(picture)))
+            yield from (Source(str(file), file) for file in _files_meant(Path(picture)))
         else:
             yield Source(f"picture {number}", picture)
+
+
+def _files_meant(path: Path) -> list[Path]:
+    if not (is_text_table(path) and path.is_file()):
+        return picture_files(path)
+    from residuum.data.tables import pictures_named_in  # pyarrow takes a while, and pictures do not need it
+
+    return pictures_named_in(path)
 
 
 def fetched_source(source: Source) -> Source:

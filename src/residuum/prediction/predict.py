@@ -9,6 +9,7 @@ from pathlib import Path
 from residuum import machine
 from residuum.choices import AnswerFormat
 from residuum.console import show_progress
+from residuum.data.picture_files import is_text_table
 from residuum.errors import Stopped, UserError
 from residuum.prediction.answer import Answer, Unanswered
 from residuum.prediction.pictures import Source, is_address, sources
@@ -116,5 +117,6 @@ def _copies(settings: PredictSettings, classes: Sequence[str]) -> Callable[[Answ
         return lambda _: None
     if any(is_address(place) for place in settings.images):
         raise UserError("--sort-into copies files, not what lies at addresses", "", "save those pictures first")
-    folders = class_folders(Path(settings.sort_into), classes, [Path(place) for place in settings.images])
+    places = [Path(place).parent if is_text_table(place) else Path(place) for place in settings.images]
+    folders = class_folders(Path(settings.sort_into), classes, places)
     return lambda answer: sort_copy(answer, folders)

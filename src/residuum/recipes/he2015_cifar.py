@@ -2,8 +2,8 @@
 
 Paper     He et al. 2015 (arXiv 1512.03385), sec. 4.2 and Table 6
 Command   residuum train ../shared/data/cifar10 --model resnet20 --recipe he2015_cifar --validation 0
-Time      not measured yet: 64,000 iterations of 128 pictures are 8.2 million pictures
-Score     the paper: 91.25 % (ResNet-20), 92.49 (32), 92.83 (44), 93.03 (56), 93.39 ± 0.16 (110); ours not measured yet
+Time      see results/gpu-paper.json
+Score     the paper: 91.25 % (ResNet-20), 92.49 (32), 92.83 (44), 93.03 (56), 93.39 ± 0.16 (110); ours: the same file
 
 As the paper: SGD with momentum 0.9 and weight decay 1e-4 on all parameters, batch 128, rate 0.1 divided by ten at
 32,000 and 48,000 of 64,000 iterations, the mean picture subtracted, padding 4, flip. Nets of 110 layers and more

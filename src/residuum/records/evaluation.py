@@ -88,7 +88,8 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How each was shown to the net."""
     images: Count
     top1: Measure
-    """The share whose likeliest class is theirs; of several labels a picture, one of theirs."""
+    """The share whose likeliest class is theirs; of several labels a picture, one of theirs, or that have none
+    and none is called."""
     top5: Measure | None
     """The share whose class is among the five likeliest; None for up to five classes, and of several labels."""
     macro_f1: Measure

@@ -1,6 +1,8 @@
 """Pictures to try: a few of a run's own, of those it was not trained on where there are such."""
 
 import io
+from collections.abc import Iterator
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ from PIL import Image
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, resized
+from residuum.data.labels import Labels, is_several, told
 from residuum.data.open import open_data
 from residuum.errors import UserError
 from residuum.prediction.predictor import Predictor
@@ -34,15 +37,21 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
     try:
         data = numbered_as(open_data(trained_with.source, False, columns=columns, recorded=True), predictor.classes)
         split = data.test or data.validation or data.train
-        turns = np.empty(len(split), np.int64)
-        for label in np.unique(split.labels):
-            rows = np.flatnonzero(split.labels == label)
-            turns[rows] = np.arange(len(rows))
-        rows = np.lexsort((split.labels, turns))[:count]  # the first of each class, then the second
+        rows = islice(_of_each_class(split.labels, len(data.classes)), count)
         view = predictor.model.view
-        return tuple(_file(split.pictures.encoded(i), data.classes[split.labels[i]], view) for i in rows.tolist())
+        return tuple(_file(split.pictures.encoded(i), told(split.labels, i, data.classes), view) for i in rows)
     except UserError:
         return ()
+
+
+def _of_each_class(labels: Labels, num_classes: int) -> Iterator[int]:
+    """Yield the rows that show a class, each once: the first of each class, then the second, and so on."""
+    shows = labels if is_several(labels) else labels[:, None] == np.arange(num_classes)
+    seen = set[int]()
+    for turn in zip_longest(*(np.flatnonzero(of_class).tolist() for of_class in shows.T)):
+        fresh = [row for row in dict.fromkeys(turn) if row is not None and row not in seen]
+        seen.update(fresh)
+        yield from fresh
 
 
 def _file(encoded: bytes | np.ndarray, name: str, view: View) -> Picture:

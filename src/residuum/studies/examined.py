@@ -20,7 +20,7 @@ from residuum.models.spec import NetSpec
 from residuum.records.numbers import wilson
 from residuum.runs import RunRecord
 from residuum.settings import TrainSettings
-from residuum.studies.frame import Setup
+from residuum.studies.frame import Setup, refuse_several
 from residuum.studies.trained import net_settings, with_each_seed
 
 IMAGES: dict[Scale, int] = {"tiny": 200, "quick": 1000, "full": 5000}
@@ -36,7 +36,9 @@ def opened(path: Path | str, setup: Setup) -> NetWithData:
         UserError: there is none, it cannot be read, or the pictures are not to be had or have other classes.
     """
     compute = choose_compute(setup.device, "float32", threads=setup.threads)
-    return with_validation(open_with_data(load(path), compute, setup.data, call="study NAME --model {} --data DATA"))
+    found = open_with_data(load(path), compute, setup.data, call="study NAME --model {} --data DATA")
+    refuse_several(found.data)
+    return with_validation(found)
 
 
 def affordable(classifier: Classifier, images: int) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from residuum.choices import Device, Scale
+from residuum.data.contract import ImageData
+from residuum.errors import UserError
 from residuum.records.codec import Record
 from residuum.records.study import Chart, Quantity, Table, Words
 from residuum.runs import RunRecord
@@ -37,6 +39,16 @@ class Setup:
     """Where nets are trained."""
     watch: Callable[[Sequence[RunRecord], float], None] = lambda _used, _waited: None
     """Told which runs `trained` gives, and for how many seconds their training was waited for."""
+
+
+def refuse_several(data: ImageData) -> None:
+    """Refuse pictures of several labels: every study measures how often the one right class is named (UserError)."""
+    if data.several:
+        raise UserError(
+            f"{data.source} tells several labels of a picture",
+            "the studies repeat experiments on pictures of one class each",
+            "give pictures of one class each",
+        )
 
 
 def quantity(

@@ -11,7 +11,7 @@ from residuum import machine, runs
 from residuum.apart import refuse_below
 from residuum.chinese import is_wanted
 from residuum.console import say
-from residuum.dispatch.job import Planned
+from residuum.dispatch.job import Planned, open_pictures_of
 from residuum.errors import UserError, nearest
 from residuum.files import Json
 from residuum.plain_data import read_off
@@ -20,7 +20,7 @@ from residuum.records.study import Chart, StudyRecord
 from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
 from residuum.studies.catalogue import open_study, texts
-from residuum.studies.frame import Findings, Setup, Study
+from residuum.studies.frame import Findings, Setup, Study, refuse_several
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:
@@ -31,8 +31,10 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         Stopped: a signal came; what was trained is kept, and the same command goes on.
     """
     wanted = chosen(settings)
-    if settings.data and Path(settings.data).is_dir():
+    if settings.data and Path(settings.data).exists():
         refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
+    if settings.data:
+        refuse_several(open_pictures_of(str(settings.data)))
     setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),

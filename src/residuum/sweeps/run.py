@@ -71,7 +71,7 @@ def sweep(settings: SweepSettings) -> Path:
 
 def _pictures(base: TrainSettings) -> str:
     """Return what the data set is called."""
-    return open_pictures_of(str(base.data), ColumnNames(base.image_column, base.label_column)).name
+    return open_pictures_of(str(base.data), ColumnNames.told(base)).name
 
 
 def _base(settings: SweepSettings) -> TrainSettings:

@@ -52,10 +52,11 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
         net_asked_for(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
     data = _pictures(settings, looking)
     begun = Beginning(settings, data, start, recipe, is_unasked=not _asked_of_net(settings))
-    if begun.is_unasked and not settings.from_nothing and is_few_photographs(data):
+    is_chosen = begun.is_unasked and not settings.from_nothing and is_few_photographs(data)
+    if is_chosen:
         begun = _given_weights(begun)
     if begun.start is None:
-        _check_new(begun)
+        _check_new(begun, is_told=is_chosen)
     elif _has_few_of_other_classes(begun.start, data):
         begun = replace(begun, recipe=_for_few(begun.settings, begun.recipe, len(data.train)))
     if begun.judges_by_folds:
@@ -73,7 +74,7 @@ def _pictures(settings: TrainSettings, looking: bool) -> ImageData:
     unsaid = settings.data is None
     if unsaid:
         say("no pictures given: training on the built-in digits (residuum train PHOTOS for your own)")
-    columns, progress = ColumnNames(settings.image_column, settings.label_column), show_progress("fetching")
+    columns, progress = ColumnNames.told(settings), show_progress("fetching")
     data = open_data(str(settings.data or "digits"), progress=progress, columns=columns, recorded=unsaid)
     if looking or all(is_looked_at(split.pictures) for split in data.splits().values()):
         return readable(data, skip_broken=settings.skip_broken)
@@ -87,9 +88,9 @@ def _given_weights(begun: Beginning) -> Beginning:
     return replace(begun, settings=settings, start=_weights(name), recipe=_asked_recipe(settings))
 
 
-def _check_new(begun: Beginning) -> None:
-    """Say that photographs are few for a new net (UserError where there is nothing to tune)."""
-    if is_few_photographs(begun.data):
+def _check_new(begun: Beginning, *, is_told: bool) -> None:
+    """Say that photographs are few for a new net, unless that is told (UserError where there is nothing to tune)."""
+    if is_few_photographs(begun.data) and not is_told:
         say(f"{len(begun.data.train):,} photographs are few for a new net: {HARDLY}")
     if begun.settings.tune or begun.judges_by_folds:
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")

@@ -246,7 +246,7 @@ def warm_up(recipe: Recipe, state: State) -> None:
 def not_finite(step: int, rate: float, loss: float, norm: float) -> NotFiniteError:
     """Return what is raised where loss or gradient of step `step`, from 0, overflowed, at learning rate `rate`."""
     return NotFiniteError(
-        f"training stopped at step {step}: the loss is {loss} and the gradient's norm {norm}",
+        f"training stopped at step {step + 1}: the loss is {loss} and the gradient's norm {norm}",
         "a number overflowed; nothing was saved after it and the last checkpoint is good. "
         "Usual causes: the learning rate is too high, pictures or labels are wrong, or the precision is too low",
         f"try a new run with --lr {rate / 4:.3g} or --precision float32",

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
 
 from residuum.data.mixing import Mix
+from residuum.models.answers import several_right
 from residuum.recipe import Recipe
 
 
@@ -47,9 +48,8 @@ def _each(labels: Tensor, logits: Tensor) -> Tensor:
 
 
 def right(logits: Tensor, labels: Tensor, mix: Mix | None) -> Tensor:
-    """Return how many pictures' likeliest class is the one they show most of, or one of several that they show."""
-    likeliest = logits.argmax(1)
+    """Return how many pictures' likeliest class is the one they show most of; of several labels see several_right."""
     if labels.ndim == 2:
         shown = labels if mix is None else torch.where(mix.share[:, None] >= 0.5, labels, mix.labels)
-        return shown.gather(1, likeliest[:, None]).sum()
-    return (likeliest == (labels if mix is None else torch.where(mix.share >= 0.5, labels, mix.labels))).sum()
+        return several_right(logits, shown)
+    return (logits.argmax(1) == (labels if mix is None else torch.where(mix.share >= 0.5, labels, mix.labels))).sum()

@@ -74,10 +74,10 @@ def train(settings: TrainSettings) -> runs.RunRecord:
         Stopped: a signal came; everything is saved and the message says how to go on.
     """
     with ranks.joined():
-        return _train(settings) if ranks.rank() == 0 else _train_beside()
+        return _train_and_write(settings) if ranks.rank() == 0 else _train_beside()
 
 
-def _train(settings: TrainSettings) -> runs.RunRecord:
+def _train_and_write(settings: TrainSettings) -> runs.RunRecord:
     """Train, and write the run folder: alone, or as rank 0 of several."""
     if (begun := begun_before(settings)) is not None and (begun / runs.MODEL).exists():
         return tell_the_end(begun, at_once=True)
@@ -131,7 +131,7 @@ def _train_beside() -> runs.RunRecord:
         refuse_other_data(resolved)
         loaders = open_loaders(resolved)
         with stop_requests() as asked_to_stop:
-            job = _train_net(None, resolved, loaders, asked_to_stop, lambda _figures, _step: None)
+            job = _trained(None, resolved, loaders, asked_to_stop, lambda _figures, _step: None)
             _answers(resolved, loaders, job)
     return hear_the_end()
 
@@ -181,11 +181,11 @@ def _train_and_judge(
         return train_head(folder, resolved, loaders, asked_to_stop)
     if resolved.recipe.name in AFTER_THE_HEAD:
         return train_tuned(folder, resolved, loaders, asked_to_stop, track)
-    job = _train_net(folder, resolved, loaders, asked_to_stop, track)
+    job = _trained(folder, resolved, loaders, asked_to_stop, track)
     return resolved, job.net, _judge(folder.folder(), resolved, loaders, job)
 
 
-def _train_net(
+def _trained(
     folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
 ) -> Job:
     net = make_net(resolved)

@@ -1,0 +1,112 @@
+"""Tables as text, CSV and TSV, read as columns of texts: what a cell means, its reader decides.
+
+The header line tells the separator: a comma, a semicolon or a tab. RFC 4180 says the rest: cells in quotes may hold
+separators, quotes that are doubled, and ends of lines.
+"""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from residuum.data.picture_files import SUFFIXES as OF_PICTURES
+from residuum.errors import UserError, listed
+
+_SEPARATORS = (",", ";", "\t")
+_REMEMBERED = 8
+"""So many tables stay in memory: each is asked for its columns, then for each of them."""
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of texts, of which a cell without any is null. It is asked as an opened Parquet file is."""
+
+    table: Any
+
+    @property
+    def schema_arrow(self) -> Any:
+        """Return the columns' names and types."""
+        return self.table.schema
+
+    def read(self, columns: Sequence[str], **_: Any) -> Any:
+        """Return these columns."""
+        return self.table.select(columns)
+
+
+def text_table(path: str | Path) -> TextTable:
+    """Read a table (UserError if it is none, or has no header)."""
+    try:
+        status = Path(path).stat()
+        return _read(str(path), status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"cannot read {path}", error.strerror or str(error), "check the path") from error
+
+
+@lru_cache(_REMEMBERED)
+def _read(path: str, _size: int, _changed: int) -> TextTable:
+    content = Path(path).read_bytes()
+    names, separator = _header(path, _text(path, content))
+    as_one = max(len(content), 1 << 20)  # a row across two blocks would be an error
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(content),
+            pyarrow.csv.ReadOptions(column_names=names, skip_rows_after_names=1, use_threads=False, block_size=as_one),
+            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
+        )
+    except pa.ArrowException as error:
+        why = str(error).splitlines()[0].removeprefix("CSV parse error: ")
+        mend = f"put a cell that holds {separator!r} into double quotes"
+        raise UserError(f"cannot read {path}", why, mend) from error
+    return TextTable(pa.table([_filled(column) for column in table.columns], names))
+
+
+def _filled(column: Any) -> Any:
+    """Return the texts without blanks around them, null where nothing is left."""
+    trimmed = pc.utf8_trim_whitespace(column)
+    return pc.if_else(pc.equal(trimmed, ""), None, trimmed)
+
+
+def _text(path: str, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except ValueError as error:
+        raise UserError(f"{path} is no text in UTF-8", str(error), "save it as CSV in UTF-8") from error
+    if "\0" in text:
+        raise UserError(f"{path} is no text in UTF-8", "it holds zero bytes", "save it as CSV in UTF-8")
+    return text
+
+
+def _header(path: str, text: str) -> tuple[list[str], str]:
+    """Return the columns' names and what parts them (UserError if the first line holds no names)."""
+    start = text.lstrip("\r\n")
+    separator = _separator(path, start)
+    rows = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
+    names = [name.strip() for name in next(rows, [])]
+    mend = "begin it with a line that names its columns, as file_name,label"
+    if not any(names):
+        raise UserError(f"{path} is empty", "", mend)
+    if pictures := [name for name in names if Path(name).suffix.lower() in OF_PICTURES]:
+        raise UserError(f"{path} has no header", f"its first line names the picture {pictures[0]!r}", mend)
+    if not any(rows):
+        raise UserError(f"{path} has no rows", f"its only line is {listed(names, 5)}", mend)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated and any(repeated):
+        raise UserError(f"the header of {path} names {listed(repeated)} twice", "", "give each column its own name")
+    return [name or f"column {number}" for number, name in enumerate(names, 1)], separator
+
+
+def _separator(path: str, start: str) -> str:
+    line = re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", start), maxsplit=1)[0]
+    times = {one: line.count(one) for one in _SEPARATORS}
+    most = max(times, key=lambda one: times[one])
+    return most if times[most] or not path.lower().endswith(".tsv") else "\t"
