@@ -70,7 +70,10 @@ def trained_on(measured: Measured) -> Iterator[str]:
 def accuracy_means(measured: Measured) -> Iterator[str]:
     """Say what is right of pictures that show several labels."""
     if measured.data.several:
-        yield "Accuracy and right, here: the share of the pictures whose likeliest label is one that they show."
+        yield (
+            "Accuracy and right, here: the share of the pictures whose likeliest label is one that they show, or that "
+            "show none and none is called."
+        )
 
 
 def no_better(measured: Measured) -> str:
