@@ -263,7 +263,7 @@ def test_the_most_precise_is_named_whichever_is_oftener_right(five: Path, judged
     assert re.search(r"B \(five\) has the highest mean average precision: 87", page.plain)
     assert "McNemar" not in page.plain
     assert "leaves open which is better" in page.plain
-    assert [one["data-head"] for one in page.all("td") if "data-head" in one].count("mean average precision") == 2
+    assert [one["data-head"] for one in page.all("td") if "data-head" in one].count("mean AP") == 2
 
 
 def sweep_record(five: Path, values: tuple[float, ...]) -> SweepRecord:
