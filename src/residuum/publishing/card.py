@@ -42,7 +42,8 @@ MOST_CLASSES = 50
 """Classes up to which each has a row of its own."""
 
 SEVERAL = (
-    f"several labels a picture: each class has a probability of its own, and is called from {CALLED:g} on; none may be"
+    "several labels a picture: each class has a probability of its own and is called "
+    f"from {CALLED:g} on; a picture may have none"
 )
 
 _SEAL = re.compile(r"\n<!-- residuum card sha256:([0-9a-f]{64}) -->\n\Z")
