@@ -24,6 +24,7 @@ from residuum.loading import Classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
+from residuum.records.model import Provenance
 
 OFF = ["stage1.block2", "stage3.block2"]
 
@@ -113,7 +114,7 @@ def test_a_shallower_net_is_the_named_one() -> None:
 
 def classifier(net: ResNet) -> Classifier:
     how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
-    return Classifier(net, net.spec, ("a", "b", "蓝", "d"), how, None, Path("x.safetensors"))  # type: ignore[arg-type]
+    return Classifier(net, net.spec, ("a", "b", "蓝", "d"), how, Provenance(), Path("x.safetensors"))  # type: ignore[arg-type]
 
 
 VIEW = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)

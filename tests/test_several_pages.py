@@ -345,14 +345,14 @@ def test_what_depth_is_worth_says_what_right_means(kind: str, tmp_path: Path, mo
     (tmp_path / f"{kind}.json").write_text(json.dumps(content), encoding="utf-8")
     page = Page(write_depth_report(tmp_path).read_text(encoding="utf-8"))
     assert (
-        "Accuracy and right, here: the share of the pictures whose likeliest label is one that they show" in page.plain
+        "accuracy is the share whose likeliest label is right" in page.plain
     )
     assert "names" not in page.plain.partition("Before you quote")[0]
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     assert still_english(write_depth_report(tmp_path).read_text(encoding="utf-8")) == set()
     if kind == "lesion":
         told = list(lines(from_json(content, Lesion, "")))
-        assert sum("whose likeliest label is one that they show" in one for one in told) == 1
+        assert sum("the share whose likeliest label is right" in one for one in told) == 1
     else:
         assert from_json(content, Trim, "").data.several
 

@@ -28,6 +28,8 @@ def _print_explained(explanation: Explanation) -> None:
         doubt = f"unsure ({one.doubt})  " if one.doubt else ""
         answers = "  ".join(f"{said.name} {said.probability:.1%}" for said in one.answers)
         print(one_line(f"{one.name}  {doubt}{answers}"))
+        if one.labels is not None:
+            print(one_line(f"  {'calls':<10} {', '.join(one.labels) or 'nothing: no class reaches 50 %'}"))
         if known := trained_on(one, unseen=explanation.unseen):
             print(f"  {'known':<10} {known}")
         for heat in one.heat:

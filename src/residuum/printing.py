@@ -126,6 +126,11 @@ REVIEWED = {
     "unlike": "like no other picture",
     "classes": "classes that cannot be told apart",
 }
+REVIEWED_OF_SEVERAL = {
+    "label": "labels that are perhaps wrong, or missing",
+    "copies": REVIEWED["copies"],
+    "unlike": REVIEWED["unlike"],
+}
 
 
 def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
@@ -135,7 +140,7 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     if json:
         return print_json(found)
     print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
-    for kind, words in REVIEWED.items():
+    for kind, words in (REVIEWED_OF_SEVERAL if found.several else REVIEWED).items():
         those = [one for one in found.findings if one.kind == kind]
         print(f"\n{words}: {len(those):,}{_to_look_at(found) if kind == 'label' and those else ''}")
         for one in those[:25]:

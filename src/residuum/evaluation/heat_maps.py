@@ -9,6 +9,7 @@ Letters: B pictures of S×S pixels; a map of h×w places; A activations (B, C, h
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from residuum.choices import Views
 from residuum.data.batches import Loader
 from residuum.data.preprocess import normalise, whole
 from residuum.evaluation.mistakes import LONG_SIDE, as_uri
+from residuum.models.answers import answered
 from residuum.models.resnet import ResNet
 from residuum.records.explained import Heat
 
@@ -42,11 +44,12 @@ LEAST_SIDE = 96
 """A smaller picture is enlarged, so that its pixels do not hide the map."""
 
 
-def grad_cam(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+def grad_cam(net: ResNet, images: Tensor, classes: Tensor, *, several: bool = False) -> Tensor:
     """Return maps (B, h, w) of (B, 3, S, S) pictures for (B,) class numbers, on the places of the last activations.
 
     ReLU(Σ_k α_k A_k), α_k the mean of ∂y/∂A_k over all places. Where the net averages over these, the sum before the
     ReLU is the place's own part in the logit: over all places they add up to it, less the bias.
+    It asks for the logit, so that `several` labels a picture change nothing.
     """
     with torch.no_grad():
         A = net.end(net.stages(net.stem(images)))
@@ -63,23 +66,25 @@ def _gradient(rest: Callable[[Tensor], Tensor], A: Tensor, classes: Tensor) -> T
 
 
 @torch.no_grad()
-def rise(net: ResNet, images: Tensor, classes: Tensor) -> Tensor:
+def rise(net: ResNet, images: Tensor, classes: Tensor, *, several: bool = False) -> Tensor:
     """Return maps (B, 14, 14) of the same: how probable the class is with the place seen, above the least such place.
 
     The pictures are seen through each of the masks, what is hidden in the mean colour. A place has the mean of the
-    probabilities, each mask's weighed by how far it shows the place.
+    probabilities, each mask's weighed by how far it shows the place; of `several` labels a picture those of the class
+    for itself.
     """
     every = masks(images.shape[2])
     shown = adaptive_avg_pool2d(every, PLACES)
-    p = torch.stack([_seen_through(every, net, image, int(of)) for image, of in zip(images, classes, strict=True)])
+    each = zip(images, classes.tolist(), strict=True)
+    p = torch.stack([_seen_through(every, net, image, several)[:, of] for image, of in each])
     seen = torch.einsum("bm,mij->bij", p, shown) / shown.sum(0)
     return seen - seen.amin((1, 2), keepdim=True)
 
 
-def _seen_through(every: Tensor, net: ResNet, image: Tensor, of: int) -> Tensor:
-    """Return (M,) probabilities of class `of` for one picture (3, S, S), seen through each of M masks (M, S, S)."""
+def _seen_through(every: Tensor, net: ResNet, image: Tensor, several: bool) -> Tensor:
+    """Return (M, K) probabilities for one picture (3, S, S), seen through each of M masks (M, S, S)."""
     few = (every[start : start + TOGETHER, None].to(image.device) for start in range(0, len(every), TOGETHER))
-    return torch.cat([net(image * some).float().softmax(1)[:, of].cpu() for some in few])
+    return torch.cat([answered(net(image * some).float(), several=several).cpu() for some in few])
 
 
 def masks(side: int) -> Tensor:
@@ -95,7 +100,14 @@ def masks(side: int) -> Tensor:
     return torch.stack(one).clamp(0, 1)
 
 
-Method = Callable[[ResNet, Tensor, Tensor], Tensor]
+class Method(Protocol):
+    """How a map is made of (B, 3, S, S) pictures, for (B,) class numbers."""
+
+    def __call__(self, net: ResNet, images: Tensor, classes: Tensor, *, several: bool = False) -> Tensor:
+        """Return maps (B, h, w), not negative; `several`: each class is answered for itself."""
+        ...
+
+
 METHODS: dict[str, Method] = {"RISE": rise, "Grad-CAM": grad_cam}
 """The more faithful one first (results/explain-faithfulness-resnet20.json)."""
 

@@ -81,7 +81,7 @@ def measure_doubt(
 
     `x` are (N, D) directions of the training pictures, `kept` the rows compared with, `which` the fold of each, and
     `answers` (N, K) those out of fold. Strangers are the same pictures, had their classes been missing: compared with
-    those of other classes alone, at the same threshold.
+    those of other classes alone, which show none of theirs, at the same threshold.
     """
     apart = distances(x, x[kept], NEIGHBOURS, which[:, None] == which[kept])
     strange = distances(x, x[kept], NEIGHBOURS, share_a_class(labels, labels[kept]))

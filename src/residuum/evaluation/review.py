@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from residuum.data.labels import Labels, is_several
 from residuum.evaluation.metrics import confusion_matrix
 from residuum.evaluation.shares import Probabilities
 from residuum.records.numbers import NORMAL_95
@@ -35,7 +36,11 @@ FEWEST = 5
 ROWS = 512
 """Compared in one step, so that memory suffices for many pictures."""
 
+NO = 0
+"""The answer that a picture does not show a class."""
+
 Ints = NDArray[np.int64]
+Question = tuple[Probabilities, Ints, Ints]
 Numbers = NDArray[np.floating[Any]]
 
 
@@ -102,13 +107,52 @@ def doubted_labels(
     ]
 
 
-def doubted_by_luck(answers: Probabilities, labels: Ints, nearest: Nearest, asked: Ints, all_labels: Ints) -> float:
+class DoubtedAnswer(NamedTuple):
+    """Of several labels a picture: one that may be wrong, or missing."""
+
+    row: int
+    score: float
+    """As Doubted's, of the question whether the picture shows the class."""
+    class_number: int
+    is_said: bool
+    """Whether the picture is said to show it."""
+    given: float
+    """What the class was given by a net that has not seen the picture."""
+
+
+def doubted_of_several(
+    answers: Probabilities, labels: Labels, nearest: Nearest, asked: Ints, all_labels: Labels
+) -> list[DoubtedAnswer]:
+    """Return the labels, and those missing, that answers and nearest pictures speak against, the likeliest wrong first.
+
+    Whether a picture shows a class is one question of two answers: each is doubted by the rule of `doubted_labels`, for
+    (N, K) labels, 0 or 1, and all are then put in one order.
+    """
+    found = [
+        DoubtedAnswer(one.row, one.score, k, one.suggested == NO, one.own if one.suggested == NO else 1 - one.own)
+        for k, (p, its, all_its) in enumerate(_questions(answers, labels, all_labels))
+        for one in doubted_labels(p, its, nearest, asked, all_its)
+    ]
+    return sorted(found, key=lambda one: one.score)
+
+
+def _questions(answers: Probabilities, labels: Labels, all_labels: Labels) -> Iterator[Question]:
+    """Yield of each of K classes, whether a picture shows it, NO or 1: (N, 2) answers, (N,) labels, and all labels."""
+    for k in range(answers.shape[1]):
+        p = answers[:, k]
+        yield np.stack([1 - p, p], axis=1), labels[:, k].astype(np.int64), all_labels[:, k].astype(np.int64)
+
+
+def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, asked: Ints, all_labels: Labels) -> float:
     """Return how many labels would be expected among the doubted were none wrong, for what `doubted_labels` is told.
 
     It takes the answers to be as right as they are sure: a picture is of each class with the probability answered, and
     counts by the probability of those classes under which it would be doubted. Labels that are wrong make a net less
-    sure, and this larger.
+    sure, and this larger. Of several labels a picture it is the sum over all questions.
     """
+    if is_several(labels):
+        questions = _questions(answers, labels, all_labels)
+        return sum(doubted_by_luck(p, its, nearest, asked, all_its) for p, its, all_its in questions)
     count = np.bincount(all_labels, minlength=answers.shape[1])
     total = 0.0
     for start in range(0, len(labels), ROWS):

@@ -19,6 +19,7 @@ from residuum.data.preprocess import weighted
 from residuum.depth.measure import shortcut_alone
 from residuum.depth.remove import keeps_shape
 from residuum.errors import UserError, nearest
+from residuum.models.answers import answered
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 from residuum.models.shortcuts import SHORTCUTS
@@ -27,10 +28,10 @@ from residuum.models.spec import NetSpec
 
 @torch.inference_mode()
 def answers_with_blocks_off(
-    net: ResNet, images: Tensor, off: Collection[str] = (), views: Views = "single"
+    net: ResNet, images: Tensor, off: Collection[str] = (), views: Views = "single", *, several: bool = False
 ) -> list[tuple[str, Tensor]]:
     """Return each block's name with (B, K) probabilities of (B, 3, S, S) pictures, as if the net ended behind it: those
-    of the mean logits of the `views`.
+    of the mean logits of the `views`, and of `several` labels a picture of each class for itself.
 
     The last are the net's own with those blocks `off`. Of a plain net blocks are left out which have one behind them
     that changes the shape. Every block is computed once: the answers after all of them go on together.
@@ -41,7 +42,7 @@ def answers_with_blocks_off(
     check_off(net.spec, off)
     shown = [(weight, _logits_behind(net, view, off)) for weight, view in weighted(images, views)]
     mean = [sum((weight * of[i][1] for weight, of in shown), torch.zeros(())) for i in range(len(shown[0][1]))]
-    return [(name, torch.softmax(logits, 1)) for (name, _), logits in zip(shown[0][1], mean, strict=True)]
+    return [(name, answered(logits, several=several)) for (name, _), logits in zip(shown[0][1], mean, strict=True)]
 
 
 def _logits_behind(net: ResNet, images: Tensor, off: Collection[str]) -> list[tuple[str, Tensor]]:

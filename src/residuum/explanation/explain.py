@@ -21,6 +21,7 @@ from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
 from residuum.data.decode import decode, evaluation_view
+from residuum.data.labels import CALLED
 from residuum.data.picture_files import picture_files, printable, read_picture
 from residuum.data.preprocess import Preprocessing, normalise, whole, whole_side
 from residuum.data.split import drawn
@@ -179,21 +180,25 @@ def explained(
     methods: Mapping[str, Method] = METHODS,
     compute: Compute | None = None,
 ) -> list[ExplainedPicture]:
-    """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest.
+    """Explain B pictures at once; `of` is the class whose evidence is shown, by default each one's likeliest. Of
+    several labels a picture all that are called are among the answers.
 
     The answers are computed in float32, the maps, for which a net answers a hundred times, as `compute` says.
     """
     net, classes, views = classifier.net, classifier.classes, classifier.preprocessing.views
-    steps = [(name, found.cpu()) for name, found in answers_with_blocks_off(net, seen.images, (), views)]
-    best = steps[-1][1].topk(min(top, len(classes)))
+    several = classifier.several
+    behind = answers_with_blocks_off(net, seen.images, (), views, several=several)
+    steps = [(name, found.cpu()) for name, found in behind]
+    order = steps[-1][1].argsort(dim=1, descending=True, stable=True)
     apart, limit = _apart(classifier, seen.images)
-    wanted = best.indices[:, 0] if of is None else torch.full((len(seen.names),), of)
+    wanted = order[:, 0] if of is None else torch.full((len(seen.names),), of)
     shown = whole(seen.images, views)
     with compute.autocast() if compute else nullcontext():
-        maps = {name: method(net, shown, wanted).float() for name, method in methods.items()}
+        maps = {name: method(net, shown, wanted, several=several).float() for name, method in methods.items()}
     pictures = []
     for i, name in enumerate(seen.names):
-        numbers = best.indices[i]
+        labels = _called(steps[-1][1][i], classes) if several else None
+        numbers = order[i, : max(top, len(labels or ()))]
         drawn_maps = (drawn_over(seen.views[i], found[i], method, SIDE, values=True) for method, found in maps.items())
         pictures.append(
             ExplainedPicture(
@@ -202,10 +207,11 @@ def explained(
                 answers=tuple(_said(steps[-1][1][i], number, classes) for number in numbers.tolist()),
                 heat_of=classes[int(wanted[i])],
                 heat=tuple(one for one in drawn_maps if one is not None),
-                blocks=tuple(_behind(block, found[i], numbers, classes) for block, found in steps),
+                blocks=tuple(_behind(block, found[i], numbers, classes, several=several) for block, found in steps),
                 nearest=like[i],
                 distance=apart[i],
                 threshold=limit,
+                labels=labels,
             )
         )
     return pictures
@@ -225,9 +231,16 @@ def _said(probabilities: Tensor, number: int, classes: tuple[str, ...]) -> Said:
     return Said(name=classes[number], probability=float(probabilities[number]))
 
 
-def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...]) -> Reading:
+def _called(probabilities: Tensor, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is called of several labels a picture, the likeliest first."""
+    order = probabilities.argsort(dim=0, descending=True, stable=True)
+    return tuple(classes[number] for number in order.tolist() if probabilities[number] >= CALLED)
+
+
+def _behind(block: str, probabilities: Tensor, numbers: Tensor, classes: tuple[str, ...], *, several: bool) -> Reading:
     said = _said(probabilities, int(probabilities.argmax()), classes)
-    return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()))
+    labels = _called(probabilities, classes) if several else None
+    return Reading(block=block, said=said, probabilities=tuple(probabilities[numbers].tolist()), labels=labels)
 
 
 # --- training pictures --------------------------------------------------------------------------

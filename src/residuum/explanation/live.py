@@ -74,7 +74,8 @@ def switched(
         raise UserError(f"there is no class {of!r}", nearest(of, classes), "name a class of the model")
     device = next(net.parameters()).device
     images = normalise(torch.from_numpy(view[None]).to(device), classifier.preprocessing)
-    answered = answers_with_blocks_off(net, images, gone, classifier.preprocessing.views)
+    views, several = classifier.preprocessing.views, classifier.several
+    answered = answers_with_blocks_off(net, images, gone, views, several=several)
     behind = [(name, found[0].cpu()) for name, found in answered]
     answers = _likeliest(behind[-1][1], classes, top)
     of = answers[0][0] if of is None else of

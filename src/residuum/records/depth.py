@@ -35,8 +35,8 @@ class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
     commonest: Share | None = None
     """The share of the most frequent class, which always answering it would score; absent in older files."""
     several: bool = False
-    """Whether a picture may show several classes: it is right where its likeliest is one of them, or
-    where it shows none and none is called."""
+    """Whether a picture may show several classes: right is then one whose likeliest class is one of them, or that
+    shows none and none is called; and a loss is the mean binary cross-entropy."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):

@@ -34,7 +34,7 @@ class Said(Record, frozen=True, kw_only=True):
     probability: Amount
 
 
-class Reading(Record, frozen=True, kw_only=True):
+class Reading(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What the net would answer if it ended behind a block: the branches of all later ones are left out."""
 
     block: str
@@ -42,6 +42,8 @@ class Reading(Record, frozen=True, kw_only=True):
     said: Said
     probabilities: tuple[Amount, ...]
     """Those of the whole net's answers, in their order."""
+    labels: tuple[str, ...] | None = None
+    """Of several labels a picture: the classes that it would call, of at least 0.5, likeliest first."""
 
 
 class Neighbour(Record, frozen=True, kw_only=True):
@@ -86,6 +88,8 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
     """From the pictures trained on, and"""
     threshold: float | None = None
     """the greatest of a picture like them; None where the model does not know them, and in files of 0.1.0."""
+    labels: tuple[str, ...] | None = None
+    """Of several labels a picture: the classes called, of at least 0.5, likeliest first; all are among the answers."""
 
     @property
     def trained_on(self) -> bool:
@@ -99,9 +103,14 @@ class ExplainedPicture(Record, frozen=True, kw_only=True):
 
     @property
     def settled(self) -> str:
-        """Return the block from which on the net would give its answer."""
-        others = [i for i, one in enumerate(self.blocks) if one.said.name != self.answers[0].name]
+        """Return the block from which on the net would give its answer, or call the same classes."""
+        others = [i for i, one in enumerate(self.blocks) if not self._stands(one)]
         return self.blocks[others[-1] + 1 if others else 0].block
+
+    def _stands(self, behind: Reading) -> bool:
+        if self.labels is None:
+            return behind.said.name == self.answers[0].name
+        return set(behind.labels or ()) == set(self.labels)
 
 
 class Explained(Record, frozen=True, kw_only=True):

@@ -90,7 +90,7 @@ class Shown(Record, frozen=True, kw_only=True):
     name: str
     """What a person calls it."""
     label: str
-    """The class it stands under."""
+    """The class it stands under; of several labels all of them, "ants, flower", or "–" where there is none."""
     thumbnail: str = ""
     """The picture made small, as a PNG data URI; left out beyond the first of a kind."""
 
@@ -99,7 +99,8 @@ class Finding(Record, frozen=True, kw_only=True):
     """Something to look at."""
 
     kind: FindingKind
-    """label: perhaps under the wrong class. copies: the same picture, or nearly. unlike: like no other picture.
+    """label: perhaps under the wrong class, or, of several labels, one wrong or missing. copies: the same picture, or
+    nearly. unlike: like no other picture.
     classes: two classes that the answers cannot tell apart."""
     score: float
     """What the findings of a kind are ordered by: the lower, the surer."""
@@ -108,7 +109,7 @@ class Finding(Record, frozen=True, kw_only=True):
     """Where in `reason` names of classes begin and end, in order; of findings of 0.1.0 it is not known."""
     pictures: tuple[Shown, ...]
     suggested: str | None = None
-    """The likeliest class, where the label may be wrong."""
+    """The likeliest class, where the label may be wrong; of several labels a picture all that it would then have."""
     classes: tuple[str, ...] = ()
     """The two that cannot be told apart."""
 
@@ -128,6 +129,8 @@ class Review(Record, frozen=True, kw_only=True):
     by_luck: Amount | None = None
     """How many labels would be expected among the findings were none wrong and the answers as right as they are sure;
     those that are wrong make it larger. None where no label was held against an answer, and in reviews of 0.1.0."""
+    several: bool = False
+    """Whether a picture may show several classes: a label is then one of them, or one that is missing."""
     findings: tuple[Finding, ...]
 
     def of_kind(self, kind: FindingKind) -> list[Finding]:

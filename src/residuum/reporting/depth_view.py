@@ -67,12 +67,12 @@ def trained_on(measured: Measured) -> Iterator[str]:
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
-def accuracy_means(measured: Measured) -> Iterator[str]:
-    """Say what is right of pictures that show several labels."""
+def of_several(measured: Measured) -> Iterator[str]:
+    """Say what the figures are where pictures show several classes."""
     if measured.data.several:
         yield (
-            "Accuracy and right, here: the share of the pictures whose likeliest label is one that they show, or that "
-            "show none and none is called."
+            "A picture may show several classes here: accuracy is the share whose likeliest label is right, and the "
+            "loss the mean binary cross-entropy over all labels."
         )
 
 
@@ -85,11 +85,10 @@ def no_better(measured: Measured) -> str:
 
 
 def noted(measured: Measured) -> Iterator[str]:
-    """Say it for the terminal, and what accuracy is of several labels a picture."""
-    for said in accuracy_means(measured):
-        yield f"meaning  {said}"
+    """Say it for the terminal."""
     if said := no_better(measured):
         yield f"note     {said.replace(NBSP, ' ')}"
+    yield from (f"note     {said}" for said in of_several(measured))
 
 
 def shown(measured: Measured) -> str:

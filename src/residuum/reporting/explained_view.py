@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture, Heat
+from residuum.records.explained import FIRST_ALONE, Explained, ExplainedPicture, Heat, Said
 from residuum.reporting import svg
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.sentences import AVERAGED
@@ -50,14 +50,12 @@ def view_explained(found: Explained) -> ExplainedView:
 
 
 def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
-    first, *others = one.answers
-    ahead = "".join(f", then {isolated(each.name)} ({percent(each.probability)})" for each in others)
     labels = [isolated(clipped(shown(each.name), 40)) for each in one.answers]
     legend = [Series(label, [], place) for place, label in enumerate(labels)]
     return PictureView(
         id=key,
         found=one,
-        verdict=f"It answers {isolated(first.name)} ({percent(first.probability)}){ahead}.",
+        verdict=_verdict(one) if one.labels is None else _called(one, one.labels),
         doubt=f"It is unsure, as the picture is {one.doubt}." if one.doubt else "",
         known=trained_on(one, unseen=found.unseen),
         settled=_settled(one),
@@ -67,14 +65,42 @@ def _picture(one: ExplainedPicture, found: Explained, key: str) -> PictureView:
     )
 
 
+def _verdict(one: ExplainedPicture) -> str:
+    return f"It answers {', then '.join(map(_in_words, one.answers))}."
+
+
+def _in_words(said: Said) -> str:
+    return f"{isolated(said.name)} ({percent(said.probability)})"
+
+
+def _called(one: ExplainedPicture, called: tuple[str, ...]) -> str:
+    """Say what is called of several labels a picture, what comes next, and which class the maps are of."""
+    yes, no = ([said for said in one.answers if (said.name in called) is its] for its in (True, False))
+    first = f"It calls: {'; '.join(map(_in_words, yes))}." if yes else "It calls nothing: no class reaches 50 %."
+    behind = f" Less likely: {'; '.join(map(_in_words, no))}." if no else ""
+    of = f" The maps are of {isolated(one.heat_of)}; --of names another class." if one.heat else ""
+    return first + behind + of
+
+
 def _settled(one: ExplainedPicture) -> str:
     names = [each.block for each in one.blocks]
     place, name = names.index(one.settled) + 1, isolated(one.answers[0].name)
+    if one.labels is not None:
+        return _called_from(names, place)
     if place == 1:
         return f"It would answer {name} behind every block."
     if place == len(names):
         return f"Only the last block, {isolated(names[-1])}, makes it answer {name}."
     return f"From {isolated(one.settled)} on, block {place} of {len(names)}, it would answer {name}."
+
+
+def _called_from(names: list[str], place: int) -> str:
+    """Say from which block on the same classes would be called."""
+    if place == 1:
+        return "It would call the same behind every block."
+    if place == len(names):
+        return f"Only behind the last block, {isolated(names[-1])}, it calls exactly these."
+    return f"From {isolated(names[place - 1])} on, block {place} of {len(names)}, it would call the same."
 
 
 def trained_on(one: ExplainedPicture, *, unseen: bool) -> str:

@@ -9,10 +9,10 @@ from residuum.reporting.depth_view import (
     DepthView,
     Table,
     TableRow,
-    accuracy_means,
     cell,
     no_better,
     noted,
+    of_several,
     pictures,
     points,
     shown,
@@ -138,8 +138,8 @@ def _marks(found: Lesion) -> str:
 
 
 def _notes(found: Lesion) -> Iterator[str]:
-    yield from accuracy_means(found)
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.data.images:
         yield uncertainty(found, found.intact.accuracy)

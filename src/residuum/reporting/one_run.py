@@ -159,12 +159,12 @@ class OneRun:
     @property
     def doubt_chart(self) -> list[Picture]:
         """Return the chart of what calling pictures unsure costs and gains."""
-        return trust_view.doubt_chart(self.record.head) if self.record.head else []
+        return trust_view.doubt_chart(self.record.head, several=self.record.several) if self.record.head else []
 
     @property
     def doubt_words(self) -> list[str]:
         """Return what it costs and gains in words."""
-        return trust_view.doubt_words(self.record.head) if self.record.head else []
+        return trust_view.doubt_words(self.record.head, several=self.record.several) if self.record.head else []
 
     @property
     def speed(self) -> float | None:

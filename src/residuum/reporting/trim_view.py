@@ -11,10 +11,10 @@ from residuum.reporting.depth_view import (
     Table,
     TableRow,
     Tile,
-    accuracy_means,
     cell,
     milliseconds,
     no_better,
+    of_several,
     pictures,
     shown,
     trained_on,
@@ -158,8 +158,8 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 
 
 def _notes(found: Trim) -> Iterator[str]:
-    yield from accuracy_means(found)
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.repaired and (how := found.repaired.protocol) and _views(how) != _views(found.protocol):
         yield f"After repair, which trains with one view, shown to the net otherwise: {how}."

@@ -22,6 +22,7 @@ from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import ColumnNames, Pictures
+from residuum.data.labels import Labels, is_several, told
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -33,6 +34,7 @@ from residuum.evaluation.review import (
     copies,
     doubted_by_luck,
     doubted_labels,
+    doubted_of_several,
     nearest_others,
     small_grey,
     unlike_all_others,
@@ -40,6 +42,7 @@ from residuum.evaluation.review import (
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import load
+from residuum.models.answers import answered
 from residuum.records.codec import write_record
 from residuum.records.review import Finding, FindingKind, Review, Shown
 from residuum.settings import ReviewSettings, TrainSettings
@@ -62,13 +65,13 @@ class _All:
     classes: tuple[str, ...]
     places: list[tuple[str, int]]
     """Split and row in it of each."""
-    labels: NDArray[np.int64]
+    labels: Labels
 
     def shown(self, row: int, *, pictured: bool) -> Shown:
         split, at = self.places[row]
         loader = self.loaders[split]
         small = thumbnail(loader.seen(at)) if pictured else ""
-        label = self.classes[self.labels[row]]
+        label = told(self.labels, row, self.classes)
         return Shown(split=split, name=loader.split.pictures.name(at), label=label, thumbnail=small)
 
 
@@ -101,16 +104,17 @@ def review(settings: ReviewSettings) -> Review:
     pictures = _All(loaders, opened.classifier.classes, places, labels)
     net, views = opened.classifier.net, opened.classifier.preprocessing.views
     x = {name: features(net, loader, compute, lambda: None, views, name) for name, loader in loaders.items()}
-    answered = _answers(run, opened, x)
+    unseen = _answers(run, opened, x)
     near = nearest_others(directions(np.concatenate(list(x.values()))))
     found = Review(
         data=opened.data.source,
         fingerprint=opened.fingerprint,
         pictures=len(labels),
-        answers=answered[2],
-        answered=len(answered[0]),
-        by_luck=_by_luck(labels, near, answered),
-        findings=tuple(_findings(pictures, near, answered)),
+        answers=unseen[2],
+        answered=len(unseen[0]),
+        by_luck=_by_luck(labels, near, unseen),
+        several=opened.data.several,
+        findings=tuple(_findings(pictures, near, unseen)),
     )
     try:
         write_record(run / runs.REVIEW, found)
@@ -129,10 +133,10 @@ def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]
     parts = [(first[name] + np.arange(len(x[name])), _head(opened, x[name])) for name in x if name != "train"]
     held_out = [name for name in x if name != "train"]
     if (run / runs.OUT_OF_FOLD).exists():
-        unseen = read_unseen(run / runs.OUT_OF_FOLD)
-        if unseen.about.fingerprint != opened.fingerprint:
+        kept = read_unseen(run / runs.OUT_OF_FOLD)
+        if kept.about.fingerprint != opened.fingerprint:
             raise UserError(f"{run / runs.OUT_OF_FOLD} is of other pictures", "", "train again")
-        parts.insert(0, (first["train"] + _rows(opened.data.train.pictures, unseen.about.names), unseen.probabilities))
+        parts.insert(0, (first["train"] + _rows(opened.data.train.pictures, kept.about.names), kept.probabilities))
         words = "of a last layer fitted without the picture, to every picture"
     elif opened.cut is not None:
         aside = opened.cut.validation
@@ -160,31 +164,35 @@ def _rows(pictures: Pictures, names: Sequence[str]) -> NDArray[np.int64]:
 def _head(opened: NetWithData, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return (N, K) probabilities of the net's last layer for (N, D) features."""
     layer = opened.classifier.net.fc
-    return torch.softmax(layer(torch.from_numpy(x).to(layer.weight.device)), 1).cpu().numpy()
+    logits = layer(torch.from_numpy(x).to(layer.weight.device))
+    return answered(logits, several=opened.classifier.several).cpu().numpy()
 
 
 # --- findings ------------------------------------------------------------------------------------
 
 
-def _findings(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:
-    yield from _labels(pictures, near, answered)
+def _findings(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Finding]:
+    several = is_several(pictures.labels)
+    yield from (_several_labels if several else _labels)(pictures, near, unseen)
     yield from _copies(pictures, near)
     yield from _unlike(pictures, near)
+    if several:  # two classes are then shown together as well as apart
+        return
     classes = pictures.classes
-    for one in alike_classes(answered[1], pictures.labels[answered[0]]):
+    for one in alike_classes(unseen[1], pictures.labels[unseen[0]]):
         names = classes[one.first], classes[one.second]
         right = f" {one.right:.0%} are told right, the mean of both classes, where only these two may be chosen"
-        told = _told(f"of {one.pictures} pictures of ", names[0], " and ", names[1], f"{right}; chance gives half")
-        yield Finding(kind="classes", score=one.right, **told, pictures=(), classes=names)
+        said = _told(f"of {one.pictures} pictures of ", names[0], " and ", names[1], f"{right}; chance gives half")
+        yield Finding(kind="classes", score=one.right, **said, pictures=(), classes=names)
 
 
-def _by_luck(labels: NDArray[np.int64], near: Nearest, answered: Answered) -> float | None:
-    rows, answers, _ = answered
+def _by_luck(labels: Labels, near: Nearest, unseen: Answered) -> float | None:
+    rows, answers, _ = unseen
     return doubted_by_luck(answers, labels[rows], near, rows, labels) if len(rows) else None
 
 
-def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Finding]:
-    rows, answers, _ = answered
+def _labels(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Finding]:
+    rows, answers, _ = unseen
     doubted = doubted_labels(answers, pictures.labels[rows], near, rows, pictures.labels)
     given = dict(zip(rows.tolist(), answers, strict=True))
     for place, one in enumerate(doubted):
@@ -201,6 +209,25 @@ def _labels(pictures: _All, near: Nearest, answered: Answered) -> Iterator[Findi
         )
 
 
+def _several_labels(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Finding]:
+    rows, answers, _ = unseen
+    labels, classes = pictures.labels, pictures.classes
+    doubted = doubted_of_several(answers, labels[rows], near, rows, labels)
+    for place, one in enumerate(doubted):
+        showing = int(labels[near.rows[one.row], one.class_number].sum())
+        said = "is said to show " if one.is_said else "is not said to show "
+        rest = f", which was given {one.given:.1%}; {showing} of its {near.rows.shape[1]} nearest show it"
+        mended = labels[one.row : one.row + 1].copy()
+        mended[0, one.class_number] = not one.is_said
+        yield Finding(
+            kind="label",
+            score=one.score,
+            **_told(said, classes[one.class_number], rest),
+            pictures=(pictures.shown(one.row, pictured=place < PICTURED),),
+            suggested=told(mended, 0, classes),
+        )
+
+
 def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
     loaders = pictures.loaders.values()
     digests = np.concatenate([picture_digests(loader.split.pictures) for loader in loaders])
@@ -208,6 +235,7 @@ def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
     greys = np.concatenate(
         [part for loader in loaders for part in in_threads(len(loader.split), partial(_greys, loader))]
     )
+    several = is_several(pictures.labels)
     for place, group in enumerate(copies(near, same, greys)):
         shown = tuple(
             pictures.shown(row, pictured=place < PICTURED and i < OF_A_GROUP) for i, row in enumerate(group.rows)
@@ -215,8 +243,8 @@ def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
         names, splits = dict.fromkeys(one.label for one in shown), dict.fromkeys(one.split for one in shown)
         parts = ["the same file" if group.score == 0 else "the same picture, or nearly"]
         if len(names) > 1:
-            parts[0] += "; under different classes: "
-            parts += [part for name in names for part in (name, ", ")]
+            parts[0] += "; with different labels: " if several else "; under different classes: "
+            parts += [part for name in names for part in (name, " / " if several else ", ")]
             parts[-1] = ""
         if len(splits) > 1:
             parts[-1] += f"; in {' and '.join(splits)}: figures look too good"

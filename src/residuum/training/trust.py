@@ -17,7 +17,7 @@ from residuum import runs
 from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import fingerprint
-from residuum.data.labels import Labels
+from residuum.data.labels import Labels, is_several
 from residuum.evaluation.likeness import directions, kept_rows, measure_doubt
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.temperature import fit_temperature, tempered_across
@@ -92,17 +92,17 @@ def record_trust(run: Path, resolved: Resolved, loader: Loader, x: Numbers, foun
         doubt=doubt,
     )
     write_record(run / runs.HEAD, fit)
-    _tell(run, fit)
+    _tell(run, fit, several=is_several(labels))
 
 
-def _tell(run: Path, fit: HeadFit) -> None:
+def _tell(run: Path, fit: HeadFit, *, several: bool) -> None:
     """Say what came of it; the page shows it as an event."""
     strangers = fit.doubt.strangers
+    whose = "pictures that share no label with any trained on" if several else "a class left out of training"
     often = ": strangers often pass as known" if strangers < 0.5 else ""
     message = (
         'answers to pictures unlike those trained on are called "unsure": '
-        f"{fit.doubt.likeness.known:.1%} of pictures such as these, and {strangers:.1%} of a class left out of "
-        f"training{often}"
+        f"{fit.doubt.likeness.known:.1%} of pictures such as these, and {strangers:.1%} of {whose}{often}"
     )
     say(message)
     runs.append_metrics(run, Event(step=0, message=message))
