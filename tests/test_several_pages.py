@@ -323,7 +323,7 @@ def test_a_card_says_several_labels(five: Path, judged: Evaluation, tmp_path: Pa
     save_classifier(run / runs.MODEL, made.net, SPEC, ("a", "b", "c"), made.preprocessing, about)
     card = write_card(CardSettings(run)).read_text(encoding="utf-8")
     head = yaml.safe_load(card.split("---\n")[1])
-    assert "multi-label-image-classification" in head["tags"]
+    assert "multi-label" in head["tags"]
     assert head["metrics"] == ["mean_average_precision", "f1"]
     (result,) = head["model-index"][0]["results"]
     assert found.mean_ap is not None

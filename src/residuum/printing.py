@@ -296,19 +296,19 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     if json and printed and settings.format not in {None, "jsonl"}:
         raise UserError(f"--json and --format {settings.format} contradict each other", "", "leave one out")
     form = "jsonl" if json and printed else format_of(settings.out, settings.format)
-    top, named, bad = settings.top, Counter[str](), list[Unanswered]()
+    top, several, named, bad = settings.top, False, Counter[str](), list[Unanswered]()
     for one in answers:
         if isinstance(one, Unanswered):
             bad.append(one)
-            text = line(one, form, top) if form != "text" else ""
+            text = line(one, form, top, several=several) if form != "text" else ""
         else:
             if not named:
-                top = len(one.classes)
+                top, several = min(top, len(one.classes)), one.several
                 say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
             named["unsure" if one.unsure else one.best] += 1
-            text = line(one, form, top)
+            text = line(one, form, top, several=several)
         if printed:
-            print((heading(form, top) if named.total() + len(bad) == 1 else "") + text, end="")
+            print((heading(form, top, several=several) if named.total() + len(bad) == 1 else "") + text, end="")
     if not printed:
         where = {"answers": str(settings.out), "answered": named.total()}
         print_json(where) if json else print(f"answers  {settings.out}, of {_counted(named, len(bad))}")

@@ -5,7 +5,7 @@ Letters: D features, M pictures kept to compare with.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from residuum import runs
 from residuum.choices import EnginePrecision, PrecisionWanted
+from residuum.data.contract import ColumnNames
 from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.records.codec import from_json
@@ -22,6 +23,8 @@ from residuum.records.engines import Exported
 from residuum.records.model import FORMAT, View, need_classes, read_about
 from residuum.records.review import Likeness
 
+SEPARATOR = ";"
+"""Between the labels of a picture, where its settings name nothing else."""
 KEY = "residuum"
 """Under which a file's metadata hold what it says of itself."""
 LIKENESS, KEPT = "likeness.safetensors", "kept"
@@ -41,6 +44,10 @@ class Described:
     """(M, D) directions of the features of pictures trained on; None if and only if `likeness` is."""
     digest: str
     """What a lineage calls the model file, here and wherever it was exported from."""
+    several: bool = False
+    """Whether a picture may show any number of the classes, each answered for itself."""
+    separator: str = SEPARATOR
+    """What stands between the labels of a picture where they are one text, as in the table it was trained with."""
 
 
 def of_model_file(file: Path) -> Described:
@@ -63,7 +70,9 @@ def of_model_file(file: Path) -> Described:
     about = read_about(content, str(file))
     need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness
-    return _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
+    found = _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
+    separator = ColumnNames.of(about.settings).separator or SEPARATOR
+    return replace(found, several=about.several is True, separator=separator)
 
 
 def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
@@ -76,7 +85,8 @@ def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
                 kept = opened.get_tensor(KEPT)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{beside} is damaged", str(error), "export the model again") from error
-    return _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
+    found = _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
+    return replace(found, several=about.several is True)
 
 
 def precision_of(file: Path, metadata: Mapping[str, str], asked: PrecisionWanted) -> EnginePrecision:

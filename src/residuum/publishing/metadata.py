@@ -15,12 +15,16 @@ from residuum.records.evaluation import DataEvaluation, Figures, Measure
 
 TASK = "image-classification"
 METRICS = {
-    "mean_ap": ("mean_average_precision", "mean average precision"),
     "top1": ("accuracy", "top-1 accuracy"),
     "top5": ("accuracy", "top-5 accuracy"),
     "macro_f1": ("f1", "macro F1"),
 }
-"""The hub's name and ours of each figure that a card's head has; accuracy not of several labels a picture."""
+"""The hub's name and ours of each figure that a card's head has."""
+METRICS_OF_SEVERAL = {
+    "mean_ap": ("mean_average_precision", "mean average precision"),
+    "macro_f1": ("f1", "macro F1"),
+}
+"""The same of several labels a picture, whose share of likeliest labels that are right is no accuracy."""
 
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 """What YAML does not take for text."""
@@ -28,16 +32,16 @@ _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 def head(subject: Subject, licence: str | None) -> str:
     """Return the card's head with its fences; what is not known is left out."""
-    data = subject.data_name
+    data, several = subject.data_name, subject.model.about.several is True
     bases = [one.repository for one in origins(subject) if one.repository]
     fields = {
         "license": licence,
         "library_name": "residuum",
         "pipeline_tag": TASK,
-        "tags": ["residuum", *_kinds(subject.model.spec), *_several(subject)],
+        "tags": ["residuum", *_kinds(subject.model.spec), *(["multi-label"] if several else [])],
         "datasets": [data.partition(":")[0]] if on_hub(data) else None,
         "base_model": bases or None,
-        "metrics": [*dict.fromkeys(names[0] for _, names in _metrics(subject))] if judgements(subject) else None,
+        "metrics": ["mean_average_precision" if several else "accuracy", "f1"] if judgements(subject) else None,
         "model-index": [{"name": subject.name, "results": list(_results(subject))}] if judgements(subject) else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
@@ -54,20 +58,6 @@ def _called(judged: DataEvaluation) -> str:
     return judged.data if on_hub(judged.data) else re.split(r"[/\\]", judged.data.rstrip("/\\"))[-1]
 
 
-def _metrics(subject: Subject) -> list[tuple[str, tuple[str, str]]]:
-    """Return our name in the file, the hub's and the one to be read of each figure."""
-    left_out = "accuracy" if subject.is_several else "mean_average_precision"
-    return [(name, names) for name, names in METRICS.items() if names[0] != left_out]
-
-
-def _task(subject: Subject) -> str:
-    return "Multi-label image classification" if subject.is_several else "Image classification"
-
-
-def _several(subject: Subject) -> list[str]:
-    return ["multi-label-image-classification"] if subject.is_several else []
-
-
 def _kinds(spec: NetSpec) -> list[str]:
     return ["plain-network"] if spec.shortcut == "none" else ["resnet", "residual-network"]
 
@@ -76,11 +66,13 @@ def _results(subject: Subject) -> Iterator[dict[str, Any]]:
     for data, figures in judgements(subject):
         kind = data.partition(":")[0] if on_hub(data) else re.sub(r"[^\w.-]+", "-", data) or "unknown"
         shown = {"images": figures.images, "protocol": figures.protocol}
+        several = figures.mean_ap is not None
+        metrics, name = (METRICS_OF_SEVERAL, "Multi-label image") if several else (METRICS, "Image")
         yield {
-            "task": {"type": TASK, "name": _task(subject)},
+            "task": {"type": TASK, "name": f"{name} classification"},
             "dataset": {"type": kind, "name": data, "split": figures.split, "args": shown},
             "metrics": [
-                _metric(*names, one) for name, names in _metrics(subject) if (one := getattr(figures, name)) is not None
+                _metric(*metrics[one], found) for one in metrics if (found := getattr(figures, one)) is not None
             ],
         }
 
