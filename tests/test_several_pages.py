@@ -344,9 +344,7 @@ def test_what_depth_is_worth_says_what_right_means(kind: str, tmp_path: Path, mo
     content["data"]["several"] = True
     (tmp_path / f"{kind}.json").write_text(json.dumps(content), encoding="utf-8")
     page = Page(write_depth_report(tmp_path).read_text(encoding="utf-8"))
-    assert (
-        "accuracy is the share whose likeliest label is right" in page.plain
-    )
+    assert "accuracy is the share whose likeliest label is right" in page.plain
     assert "names" not in page.plain.partition("Before you quote")[0]
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     assert still_english(write_depth_report(tmp_path).read_text(encoding="utf-8")) == set()
