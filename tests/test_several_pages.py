@@ -296,6 +296,7 @@ def test_a_sweep_compares_by_mean_average_precision(five: Path, judged: Evaluati
     view = view_sweep(sweep_record(five, (60.0, 62.0)))
     assert "with mean average precision 61 ± 1.41" in view.sentence
     assert view.heads[2] == "mean average precision"
+    assert "accura" not in " ".join([view.sentence, *(words for _, words in view.kinds)])
 
 
 def test_a_sweeps_page_has_nothing_left_in_english(five: Path, tmp_path: Path, in_chinese: None) -> None:

@@ -74,7 +74,7 @@ def view_sweep(sweep: SweepRecord) -> SweepView:
         beside=_beside(sweep, rows),
         chart=_chart(sweep, [row for row in rows if row.found.standing is not None]),
         kinds=[
-            (STYLES[standing], words)
+            (STYLES[standing], words if sweep.figure == "accuracy" else words.replace("accurate", "good"))
             for standing, words in STANDINGS.items()
             if any(row.found.standing == standing for row in rows)
         ],
