@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import Browse
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from made_up_records import epoch, evaluation, measure
 from msgspec import structs
 from numpy.typing import NDArray
-from page_reading import Page, in_browser
+from page_reading import Page, in_browser, leaves, page_or_refusal
 from sklearn.metrics import average_precision_score
 from small_start import SPEC, small_model
 from test_chinese import left_in_english
 from test_depth_report import fake_lesion, fake_trim
-from test_report import change, write_run
+from test_report import change, copied_once, write_run
 
 from residuum import chinese, runs
 from residuum.evaluation.evaluate import scores
@@ -233,6 +235,29 @@ def test_pages_have_nothing_left_in_english(five: Path, tmp_path: Path, in_chine
         assert still_english(page) == set(), place
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_figures_are_refused_or_make_a_whole_page(five: Path, tmp_path: Path, data: st.DataObject) -> None:
+    run, tree = copied_once(five, tmp_path / "run"), json.loads((five / runs.EVALUATION).read_text())
+    *way, last = data.draw(st.sampled_from([way for way in leaves(tree) if way]))
+    place = tree
+    for key in way:
+        place = place[key]
+    place[last] = data.draw(st.sampled_from([None, -1, 0, 1, 10**9, 0.5, "x", [], {}, True]))
+    (run / runs.EVALUATION).write_text(json.dumps(tree))
+    page_or_refusal(lambda: write_report([run]), run / runs.EVALUATION)
+
+
+def test_of_many_pictures_an_order_by_chance_scores_the_share_that_shows(judged: Evaluation) -> None:
+    """And the sum that is exact, of 3,000, is met by the one that is used."""
+    first, n = structs.replace(judged.per_class[0], images=2 * 10**8), 10**9
+    many = structs.replace(judged, images=n, per_class=(first,), confusion=((0,),))
+    assert many.mean_ap_by_chance == pytest.approx(0.2)
+    h = sum(1 / i for i in range(1, 3001)) / 3000
+    some = structs.replace(many, images=3000, per_class=(structs.replace(first, images=30),))
+    assert some.mean_ap_by_chance == pytest.approx(h + (1 - h) * 29 / 2999, rel=1e-7)
+
+
 @in_browser
 def test_the_map_of_many_classes_reads_as_called(tmp_path: Path, browse: Browse) -> None:
     names = [f"class {i}" for i in range(30)]
@@ -366,3 +391,13 @@ def test_what_a_run_of_few_photographs_says_has_its_chinese() -> None:
     assert {one for one in said if re.search("[A-Za-z]{3}", chinese.said(one))} == set()
     assert are_right(np.zeros((2, 3), np.uint8)) == "with their likeliest label right"
     assert are_right(np.zeros(2, np.int64)) == "right"
+
+
+def test_a_class_that_no_picture_shows_and_one_label_beside_several_make_a_page(five: Path, tmp_path: Path) -> None:
+    odd = several_run(tmp_path / "odd")
+    per_class = json.loads((odd / runs.EVALUATION).read_text())["per_class"]
+    change(odd / runs.EVALUATION, per_class=[{**per_class[0], "images": 0}, *per_class[1:]])
+    one = write_run(tmp_path / "one", NAMES)
+    page = Page(write_report([odd, five, one], tmp_path / "three.html").read_text(encoding="utf-8"))
+    assert "These runs were judged on different pictures, so none of them can be called the best" in page.plain
+    assert page.html.count('<td data-head="mean AP">–</td>') == 1

@@ -100,7 +100,7 @@ class RunRecord:
     @property
     def several(self) -> bool:
         """Say whether its pictures may show several classes each."""
-        return bool(self.data and self.data.several) or bool(self.evaluation and self.evaluation.is_several)
+        return self.evaluation.is_several if self.evaluation else bool(self.data and self.data.several)
 
     @property
     def steps(self) -> list[Step]:
