@@ -20,10 +20,11 @@ from residuum.evaluation.likeness import directions
 from residuum.evaluation.review import doubted_by_luck, doubted_of_several, nearest_others
 from residuum.explained_printing import print_explained
 from residuum.explanation.blocks import answers_with_blocks_off
+from residuum.forecast.measure import judged_in
 from residuum.loading import load, save_classifier
 from residuum.models.resnet import last_bn
 from residuum.records.codec import read_record
-from residuum.records.depth import Lesion
+from residuum.records.depth import Lesion, Trim
 from residuum.records.explained import Explained
 from residuum.reporting.explained_view import view_explained
 from residuum.reporting.page import write_report
@@ -304,6 +305,9 @@ def test_a_lesions_figures_are_those_of_evaluate(trained: Path, tmp_path: Path) 
     assert lesion.intact.loss == pytest.approx(judged.loss, rel=1e-5)
     assert lesion.intact.accuracy == pytest.approx(judged.top1.value)
     net, model = load(trained).net, load(trained)
+    page = Page(write_report([Path(found)], tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert "accuracy is the share whose likeliest label is right" in page.plain
+    assert lesion.data.commonest == pytest.approx(max(one.images for one in judged.per_class) / judged.images)
     (row,) = (one for one in lesion.blocks if one.name == "stage2.block2")
     block = dict(net.blocks())["stage2.block2"]
     torch.nn.init.zeros_(last_bn(block).weight)
@@ -312,3 +316,43 @@ def test_a_lesions_figures_are_those_of_evaluate(trained: Path, tmp_path: Path) 
     without = residuum.evaluate(tmp_path / "cut.safetensors", split="validation", threads=1)
     assert row.loss == pytest.approx(without.loss, rel=1e-5)
     assert row.accuracy == pytest.approx(without.top1.value)
+
+
+def test_a_trimmed_and_repaired_net_still_answers_several_labels(trained: Path, tmp_path: Path) -> None:
+    found = Path(residuum.trim(trained, keep=0.67, random=1, repair=1, threads=1, out=tmp_path / "trim"))
+    trim = read_record(found / runs.TRIM, Trim)
+    judged = residuum.evaluate(trained, split="validation", threads=1)
+    assert trim.curve[0].loss == pytest.approx(judged.loss, rel=1e-5)
+    assert trim.curve[0].accuracy == pytest.approx(judged.top1.value)
+    assert trim.repaired is not None
+    for file in (found / "model-unrepaired.safetensors", found / runs.MODEL):
+        model = load(file)
+        assert model.several
+        assert sum(model.spec.blocks) == 4
+        assert model.about.metrics is not None
+        assert model.about.metrics.mean_ap is not None
+    smaller = residuum.evaluate(found / "model-unrepaired.safetensors", split="validation", threads=1)
+    assert smaller.top1.value == pytest.approx(trim.curve[2].accuracy_recalibrated)
+
+
+def test_a_grown_net_answers_the_same(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    model = load(trained)
+    grown = load(residuum.grow(trained, blocks=(3, 2, 3), out=tmp_path / "grown.safetensors"))
+    images = torch.randn(4, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2))
+    assert grown.several
+    assert torch.equal(grown(images), model(images))
+    assert torch.equal(grown(images), torch.sigmoid(model.net(images)))
+
+
+@pytest.mark.parametrize("recipe", ["sgd_one_cycle", "head"])
+def test_a_plan_tells_what_it_costs(pictures: Path, run: runs.RunRecord, recipe: str) -> None:
+    how: dict[str, Any] = {"start": str(pictures.parent / "start.safetensors")}
+    if recipe != "head":
+        how = {"from_nothing": True, "blocks": (1, 1, 1), "widths": (4, 4, 4), "epochs": 1, "validation": 0.2}
+    found = residuum.plan(str(pictures), recipe=recipe, label_separator=";", threads=1, **how)
+    assert (found.seconds.judging > 0) is (recipe != "head")  # which is judged by folds
+    assert found.seconds.total < 600
+
+
+def test_more_answers_of_several_labels_take_longer_to_judge() -> None:
+    assert judged_in(5000, 40, several=True) > judged_in(50, 4, several=True) > 0

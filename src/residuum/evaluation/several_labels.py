@@ -183,9 +183,14 @@ def _mean_over_shown(each: Counts) -> Counts:
     return mean
 
 
+def resamples_of(N: int, K: int) -> int:
+    """Return how many resamples intervals of N images of K classes are made of."""
+    return max(FEWEST, min(RESAMPLES, DRAWN // (N * K)))
+
+
 def _resamples(N: int, K: int, seed: int) -> Iterator[Counts]:
     """Yield how often each of N images is drawn, (some of R, N): Philox(`seed`)."""
-    R = max(FEWEST, min(RESAMPLES, DRAWN // (N * K)))
+    R = resamples_of(N, K)
     generator, most = np.random.Generator(np.random.Philox(seed)), max(1, AT_ONCE // N)
     for start in range(0, R, most):
         part = min(most, R - start)

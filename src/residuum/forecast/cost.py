@@ -87,7 +87,7 @@ def forecast_here(work: Work, net: Net, assumptions: tuple[str, ...]) -> Forecas
     saves = _saves(resolved, steps + work.validated * net.validating)
     judging = 0.0
     if work.judged:
-        judging = judged_in(work.judged, len(resolved.data.classes))
+        judging = judged_in(work.judged, len(resolved.data.classes), several=resolved.data.several)
         judging += work.judged * bool(net.phases) * net.judging + net.once_judged + net.recording
     seconds = Seconds(
         starting=work.starting + _opening(resolved),

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from residuum import machine
 from residuum.data.batches import Loader
 from residuum.data.contract import Split
+from residuum.data.labels import CALLED, Labels
 from residuum.data.split import training_and_validation
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import probabilities
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import MOST as MISTAKES
+from residuum.evaluation.several_labels import resamples_of
 from residuum.fastest import multiply_adds_per_s
 from residuum.forecast.memory import peak_memory, workers_memory
 from residuum.forecast.power import Energy, measured_energy
@@ -42,6 +44,8 @@ from residuum.training.state import State, save_checkpoint
 LONG = 3.0
 """A step that would take longer, in s, is timed with fewer pictures, but not below LEAST."""
 JUDGED = 2000
+ANSWERS = 20_000
+"""Of several labels a picture: so many are judged while it is timed."""
 TINY_RATE = 1e-8
 """The learning rate while it is timed: a net's first steps at the schedule's peak could overflow."""
 
@@ -239,12 +243,20 @@ def _recording(job: Job, shown: Loader, answers: NDArray[np.float32], resolved: 
     """Write down a judgement by which every answer was wrong: seconds and bytes."""
     rows = np.resize(np.arange(len(shown.split)), MISTAKES)
     taken, classes = shown.take(rows), resolved.data.classes
-    wrong = (answers[rows].argmax(1) + 1) % len(classes)
+    wrong = _wrong(answers[rows], several=resolved.data.several)
     assert isinstance(job.net, ResNet)
     judged = job.net, answers[rows], replace(taken, split=Split(taken.split.pictures, wrong)), classes, "test", ""
     with _folder() as folder:
         seconds, _ = timed(lambda: record_judged(folder, *judged))
         return seconds, sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _wrong(answers: NDArray[np.float32], *, several: bool) -> Labels:
+    """Return labels by which each of (N, K) answers was wrong."""
+    if several:
+        return (answers < CALLED).astype(np.uint8)
+    wrong: Labels = (answers.argmax(1) + 1) % answers.shape[1]
+    return wrong
 
 
 def _checkpoint(job: Job) -> tuple[float, int]:
@@ -263,14 +275,27 @@ def _folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def judged_in(images: int, classes: int) -> float:
+def judged_in(images: int, classes: int, *, several: bool = False) -> float:
     """Return the seconds that figures and intervals of so many answers take."""
+    if several:
+        return _several_judged_in(images, classes)
     count = min(images, JUDGED)
     labels = np.arange(count) % classes
     answers = np.full((count, classes), 0.5 / max(1, classes - 1), np.float32)
     answers[np.arange(count), labels] = 0.5 if classes > 1 else 1.0
     seconds, _ = timed(lambda: judge(answers, labels, tuple(map(str, range(classes))), split="test", protocol=""))
     return seconds * images / count
+
+
+def _several_judged_in(images: int, classes: int) -> float:
+    """Return the same of several labels: each resample walks all answers, and of many fewer resamples are drawn."""
+    count = min(images, max(LEAST, ANSWERS // classes))
+    luck = np.random.default_rng(0)
+    labels, answers = luck.integers(0, 2, (count, classes), np.uint8), luck.random((count, classes), np.float32)
+    labels[0] = 1  # else there may be none to judge by
+    seconds, _ = timed(lambda: judge(answers, labels, tuple(map(str, range(classes))), split="test", protocol=""))
+    times = images * resamples_of(images, classes) / (count * resamples_of(count, classes))
+    return seconds * times
 
 
 def refuse_folds(name: str) -> None:

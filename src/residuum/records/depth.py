@@ -34,6 +34,9 @@ class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
     validation_from: str
     commonest: Share | None = None
     """The share of the most frequent class, which always answering it would score; absent in older files."""
+    several: bool = False
+    """Whether a picture may show several classes: right is then one whose likeliest class is one of them, or that
+    shows none and none is called; and a loss is the mean binary cross-entropy."""
 
 
 class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
@@ -68,7 +71,7 @@ class Score(Record, frozen=True, kw_only=True):
     """How good a net is."""
 
     loss: Amount
-    """Mean negative log-likelihood, in nats, here and below."""
+    """Mean negative log-likelihood, in nats, here and below; of several labels a picture also over its classes."""
     accuracy: Share
     """The share of the pictures called right, here and below."""
 

@@ -67,6 +67,15 @@ def trained_on(measured: Measured) -> Iterator[str]:
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
 
 
+def of_several(measured: Measured) -> Iterator[str]:
+    """Say what the figures are where pictures show several classes."""
+    if measured.data.several:
+        yield (
+            "A picture may show several classes here: accuracy is the share whose likeliest label is right, and the "
+            "loss the mean binary cross-entropy over all labels."
+        )
+
+
 def no_better(measured: Measured) -> str:
     """Say that the whole net does no better than the laziest answer, so that its blocks' worth shows little."""
     if not measured.is_lazy:
@@ -79,6 +88,7 @@ def noted(measured: Measured) -> Iterator[str]:
     """Say it for the terminal."""
     if said := no_better(measured):
         yield f"note     {said.replace(NBSP, ' ')}"
+    yield from (f"note     {said}" for said in of_several(measured))
 
 
 def shown(measured: Measured) -> str:

@@ -99,7 +99,7 @@ def _called_from(names: list[str], place: int) -> str:
     if place == 1:
         return "It would call the same behind every block."
     if place == len(names):
-        return f"Only behind the last block, {isolated(names[-1])}, it calls these alone."
+        return f"Only behind the last block, {isolated(names[-1])}, it calls exactly these."
     return f"From {isolated(names[place - 1])} on, block {place} of {len(names)}, it would call the same."
 
 

@@ -12,6 +12,7 @@ from residuum.reporting.depth_view import (
     cell,
     no_better,
     noted,
+    of_several,
     pictures,
     points,
     shown,
@@ -30,7 +31,7 @@ def view_lesion(found: Lesion) -> DepthView:
         measured=found,
         heading=f"{isolated(found.model.name)} without each of its blocks",
         headline=percent(found.intact.accuracy),
-        beside="accuracy of the whole net",
+        beside="likeliest label right, the whole net" if found.data.several else "accuracy of the whole net",
         verdict=" ".join(filter(None, (no_better(found), _verdict(found)))),
         notes=list(_notes(found)),
         title="What each block is worth",
@@ -138,6 +139,7 @@ def _marks(found: Lesion) -> str:
 
 def _notes(found: Lesion) -> Iterator[str]:
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.data.images:
         yield uncertainty(found, found.intact.accuracy)

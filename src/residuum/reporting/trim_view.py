@@ -14,6 +14,7 @@ from residuum.reporting.depth_view import (
     cell,
     milliseconds,
     no_better,
+    of_several,
     pictures,
     shown,
     trained_on,
@@ -79,10 +80,10 @@ def _accuracy_words(found: Trim, chosen: Point) -> str:
         else ""
     )
     done = f"{counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out"
-    return (
-        f"With {done}, {isolated(found.model.name)} names {after} of {pictures(found)} correctly after "
-        f"recalibration{mended}, {before} before"
-    )
+    name, when = isolated(found.model.name), f"after recalibration{mended}, {before} before"
+    if found.data.several:
+        return f"With {done}, the likeliest label of {name} is right of {after} of {pictures(found)} {when}"
+    return f"With {done}, {name} names {after} of {pictures(found)} correctly {when}"
 
 
 def _at_once(size: int) -> str:
@@ -158,6 +159,7 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
 
 def _notes(found: Trim) -> Iterator[str]:
     yield from trained_on(found)
+    yield from of_several(found)
     yield shown(found)
     if found.repaired and (how := found.repaired.protocol) and _views(how) != _views(found.protocol):
         yield f"After repair, which trains with one view, shown to the net otherwise: {how}."
