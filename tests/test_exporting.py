@@ -417,7 +417,7 @@ def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(
     made = exporting.net_graph
     other = ResNet(replace(SPEC, num_classes=3)).eval()
     torch.nn.init.normal_(other.fc.weight)
-    monkeypatch.setattr(exporting, "net_graph", lambda net, how: made(other, how))
+    monkeypatch.setattr(exporting, "net_graph", lambda net, how, **told: made(other, how, **told))
     with pytest.raises(UserError, match="answers would differ") as error:
         export(ExportSettings(model, to="onnx", data=pictures, threads=1, out=tmp_path / "out"))
     assert "answers stay" in error.value.why

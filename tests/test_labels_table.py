@@ -2,7 +2,10 @@
 
 import csv
 import io
+import json
+import tarfile
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from small_start import SPEC
 
+from residuum.apart import refuse_below
+from residuum.compute import choose_compute
 from residuum.data import pack as packing
 from residuum.data.cache import fingerprint
 from residuum.data.check import check
@@ -23,13 +29,19 @@ from residuum.data.class_names import OtherClasses, numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Split
 from residuum.data.look import readable
 from residuum.data.open import open_data
+from residuum.data.preprocess import Preprocessing
 from residuum.data.split import cut_validation
 from residuum.data.table_files import opened
 from residuum.data.tables import open_parquet
 from residuum.errors import UserError
+from residuum.evaluation.opening import open_with_data
+from residuum.loading import load, save_classifier
+from residuum.models.resnet import ResNet
 from residuum.prediction.pictures import sources
+from residuum.records.model import Provenance
 from residuum.serving.examples import _of_each_class
-from residuum.settings import PackSettings
+from residuum.settings import PackSettings, StudySettings
+from residuum.studies.run import run_studies
 
 SEVERAL = ColumnNames(separator=";")
 
@@ -89,7 +101,15 @@ def test_a_table_holds_what_pythons_reader_finds(
     assert table.schema_arrow.names == theirs[0]
     blank = "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0"
     cells = [[(value or "").strip() for value in row.values()] for row in found]
-    assert cells == [[value.strip(blank).strip() for value in row] for row in theirs[1:]]
+    wanted = ([value.strip(blank).strip() for value in row] for row in theirs[1:])
+    assert cells == [row for row in wanted if any(row)]
+
+
+def test_what_pandas_and_spreadsheets_add_is_left_out(tmp_path: Path) -> None:
+    root = pictures(tmp_path, "a.png", "b.png")
+    data = told_by(root, ";image;width;Class\r\n0;a.png;6;cat\r\n1;b.png;6;dog\r\n;;;\r\n;;;\r\n")
+    assert shown(data) == {"a.png": "cat", "b.png": "dog"}
+    assert shown(told_by(root, "文件名,备注,标签\na.png,x,猫\nb.png,y,狗\n")) == {"a.png": "猫", "b.png": "狗"}
 
 
 BAD_TABLES = [
@@ -213,6 +233,9 @@ def test_missing_pictures_are_counted_and_named_and_can_be_gone_on_without(tmp_p
     left = readable(data, skip_broken=True)
     assert shown(left) == {"1.png": "a", "2.png": "b"}
     assert [one.name for one in left.skipped] == ["3.png", "4.png"]
+    with pytest.raises(UserError, match=r"2 of 4 pictures are not there") as caught:
+        fingerprint(data)
+    assert "'3.png', '4.png'" in caught.value.why
 
 
 def test_digits_are_numbers_as_in_parquet_unless_zeros_lead(tmp_path: Path) -> None:
@@ -276,8 +299,6 @@ LISTS: dict[str, tuple[Any, Any]] = {  # the column, and its feature in the meta
 
 @pytest.mark.parametrize("kind", LISTS)
 def test_parquet_of_lists_and_of_columns_holds_several_labels(tmp_path: Path, kind: str) -> None:
-    import json
-
     column, feature = LISTS[kind]
     columns = {"label": column}
     if column is None:
@@ -316,8 +337,11 @@ def test_one_class_that_some_pictures_show_can_be_learnt(tmp_path: Path) -> None
 
 
 def test_labels_that_look_like_several_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = ["a;b", "b;c", "a;c", "a", "b"]
+    rows = ["red;green", "red", "green", "red", "red"]
     told_by(pictures(tmp_path, *PATHS), "image,label\n" + "".join(f"{n}.png,{row}\n" for n, row in enumerate(rows)))
+    assert '--label-separator ";"' in capsys.readouterr().err
+    with pytest.raises(UserError, match="1 of 6 rows"):
+        told_by(tmp_path, "image,label\n" + "".join(f"{n}.png,{row}\n" for n, row in enumerate([*rows, ""])))
     assert '--label-separator ";"' in capsys.readouterr().err
     rows = ["Smith, John", "Jones, Ann", "a", "b", "c"]
     told_by(tmp_path, "image,label\n" + "".join(f'{n}.png,"{row}"\n' for n, row in enumerate(rows)))
@@ -329,6 +353,13 @@ def test_gaps_among_columns_of_yes_and_no_are_refused(tmp_path: Path) -> None:
         told_by(pictures(tmp_path, *PATHS), "image,cat,dog\n0.png,1,0\n1.png,,1\n")
     with pytest.raises(UserError, match="does not say yes or no"):
         told_by(tmp_path, "image,cat,dog\n0.png,1,0\n1.png,2,1\n", label="cat,dog")
+
+
+def test_classes_that_exclude_each_other_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pictures(tmp_path, *PATHS)
+    for last, noted in (("0,1", True), ("1,1", False)):
+        told_by(root, f"image,cat,dog\n0.png,1,0\n1.png,{last}\n")
+        assert ("exclude each other" in capsys.readouterr().err) == noted
 
 
 # --- what is made of them ------------------------------------------------------------------------
@@ -392,6 +423,41 @@ def test_examples_show_each_class_before_a_second_of_one() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
     assert list(_of_each_class(labels, 3)) == [0, 1, 4, 3]
     assert list(_of_each_class(np.array([0, 0, 1, 1, 1]), 3)) == [0, 2, 1, 3, 4]
+
+
+def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
+    spec = replace(SPEC, num_classes=3)
+    how = Preprocessing(16, 16, np.full(3, 120, np.float32), np.full(3, 60, np.float32))
+    about = Provenance(settings={"label_separator": ";"}, several=True)
+    save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("c", "a", "b"), how, about)
+    data = of_labels(tmp_path / "in", [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
+    for place in (data.source, f"{data.source}/labels.csv"):
+        opened = open_with_data(load(tmp_path / "m.safetensors"), choose_compute("cpu"), place, judging=True)
+        assert opened.data.train.labels.tolist() == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
+        assert opened.columns == SEVERAL
+
+
+def test_a_tar_of_several_labels_a_picture_is_refused(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (3, 3)).save(file, "PNG")
+    with tarfile.open(tmp_path / "train-0.tar", "w") as shard:
+        for name, content in (("0.png", file.getvalue()), ("0.json", b'{"label": ["a", "b"]}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    with pytest.raises(UserError, match="several labels a picture"):
+        open_data(str(tmp_path))
+
+
+def test_studies_refuse_several_labels_and_results_stay_apart_from_the_table(tmp_path: Path) -> None:
+    data = of_labels(tmp_path / "in", [[1, 0, 0], [1, 0, 1], [0, 1, 0], [1, 1, 0]])
+    columns = ";\n".join(["image,a,b", *(f"{n}.png,{n % 2},{n // 2}" for n in range(4))]).replace(";", "")
+    (tmp_path / "in/labels.csv").write_text(columns)
+    with pytest.raises(UserError, match="tells several labels of a picture"):
+        next(run_studies(StudySettings(("degradation",), data=data.source, out=str(tmp_path / "out"))))
+    with pytest.raises(UserError, match="lies in the folder of the pictures"):
+        refuse_below(tmp_path / "in/run", str(tmp_path / "in/labels.csv"))
+    refuse_below(tmp_path / "run", str(tmp_path / "in/labels.csv"))
 
 
 def test_predict_answers_what_a_table_names(tmp_path: Path) -> None:
@@ -460,4 +526,11 @@ def test_each_class_of_two_pictures_gives_one_where_it_can() -> None:
     cut = cut_validation(labels, 0.1, 0)
     assert cut is not None
     assert labels[cut.validation].any(0).all()
-    assert cut_validation(np.array([[1, 0], [0, 1]], np.uint8), 0.5, 0) is None
+    for seed in range(7):
+        labels = np.array([[0, 1, 1], [1, 1, 0], [1, 1, 1]], np.uint8)
+        cut = cut_validation(labels, 0.1, seed)
+        assert cut is not None
+        assert labels[cut.validation].any(0).all()
+        assert labels[cut.training].any(0).all()
+        assert cut_validation(np.array([[0, 1, 1], [1, 1, 0]], np.uint8), 0.5, seed) is None
+        assert cut_validation(np.array([[1, 0], [0, 1]], np.uint8), 0.5, seed) is None

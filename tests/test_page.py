@@ -28,6 +28,7 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
 
 # ruff: noqa: E402
 from browser import Tab
+from served_here import served_at
 
 from residuum import verbs
 from residuum.data.decode import decode, evaluation_view
@@ -41,10 +42,8 @@ from residuum.outward_settings import ServeSettings, ShowSettings
 from residuum.page.page import MODULES, page
 from residuum.records.model import Provenance
 from residuum.records.run import Data
-from residuum.serving import run
 from residuum.serving import show as showing
-from residuum.serving.run import _bound, _Server
-from residuum.serving.service import Service, open_service
+from residuum.serving.service import Service
 
 PAGE = Path(showing.__file__).parents[1] / "page"
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -116,17 +115,8 @@ def classifier(model: Path) -> Classifier:
 
 @pytest.fixture(scope="module")
 def served(model: Path) -> Iterator[tuple[Service, str]]:
-    settings = ServeSettings((model,), port=0, threads=1)
-    service, ready, listening = open_service(settings), threading.Event(), _bound(settings)
-    server = _Server(service, ready.set)
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    assert ready.wait(30)
-    yield service, f"http://127.0.0.1:{listening.getsockname()[1]}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "LATE", 0.0)  # the browser keeps its connections, and asks nothing more on them
-        server.should_exit = True
-        thread.join(30)
+    with served_at(model) as found:
+        yield found
 
 
 ANSWERED = """document.querySelectorAll('#bars li').length > 1 && document.getElementById('looks').hidden === false

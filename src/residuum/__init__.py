@@ -168,7 +168,8 @@ def predict(
     device: Device = "auto",
     threads: int | None = None,
 ) -> list[Answer]:
-    """Say what each picture shows: the likeliest classes with their probabilities.
+    """Say what each picture shows: the likeliest classes with their probabilities; of several labels a picture all that
+    are called, too, which are its `labels`.
 
     One that cannot be read is an error, raised once the others are answered; `load` returns an object that goes on.
     """

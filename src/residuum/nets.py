@@ -107,6 +107,7 @@ def save(
     image_size: int,
     resize_to: int | None = None,
     interpolation: Interpolation = "bilinear",
+    several: bool = False,
 ) -> Path:
     """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path, which is as it
     was given: nothing adds `.safetensors`, here as for every `out`.
@@ -116,7 +117,8 @@ def save(
     side is resized to `resize_to` px (by default `image_size`), the central square of `image_size` cut out, `mean` of
     red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in
     evaluation mode does, to the bit where both lie alike in memory (`load` puts channels last where that is faster),
-    elsewhere to rounding.
+    elsewhere to rounding. `several`: a picture may have several labels, or none; each is answered for itself, by the
+    sigmoid of its output, as a net trained with `BCEWithLogitsLoss` does.
 
     Raises:
         UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says; it holds
@@ -126,5 +128,5 @@ def save(
 
     return save_net(net, SaveSettings(
         path, classes=tuple(classes), mean=tuple(mean), std=tuple(std),  # type: ignore[arg-type] # checked as it is built
-        image_size=image_size, resize_to=resize_to, interpolation=interpolation,
+        image_size=image_size, resize_to=resize_to, interpolation=interpolation, several=several,
     ))  # fmt: skip

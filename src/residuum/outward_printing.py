@@ -51,13 +51,16 @@ def print_imported(settings: ImportSettings, imported: Imported, json: bool) -> 
             "assumptions": imported.assumptions,
             "assumed": [name for one in imported.assumed for name in one.settings],
         }
-        about = {"layout": imported.layout, **assumed, "preprocessing": _shown(imported.preprocessing)}
+        several = {"several": True} if imported.several else {}
+        about = {"layout": imported.layout, **several, **assumed, "preprocessing": _shown(imported.preprocessing)}
         return print_json({"model": str(imported.path), **about, "net": imported.spec.as_json()})
     print(f"model    {imported.path}")
     widths = ", ".join(map(str, imported.spec.out_channels))
     size = f"{imported.spec.depth} layers, stages that give {widths} channels"
     size += f", {imported.parameters:,} parameters" * bool(imported.parameters)
     print(f"net      {size}, from the layout of {imported.layout}")
+    if imported.several:
+        print("labels   several a picture, or none: each is answered for itself")
     print(f"next     residuum train DATA --start {imported.path}")
     if not imported.spec.num_classes:
         return None
@@ -108,6 +111,8 @@ def print_fetched(settings: object, found: Fetched, json: bool) -> None:
 
 def print_exported(settings: object, exported: Exported, json: bool) -> None:
     """Print where the weights are and how they are loaded."""
+    if exported.lost:
+        say(f"lost: {exported.lost}")
     if json:
         return print_json({"weights": str(exported.path), "how_to_load": exported.how_to_load})
     return print(f"weights  {exported.path}\nto load  {exported.how_to_load}")
@@ -115,11 +120,13 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
 
 def _agreement(found: Agreement) -> str:
     """Say in words how answers agree with the run's own."""
-    words = f"{found.same:.2%} of {found.pictures:,} answers stay, probabilities within {found.largest:.2g}"
+    what = "pictures keep the labels called" if found.several else "answers stay"
+    words = f"{found.same:.2%} of {found.pictures:,} {what}, probabilities within {found.largest:.2g}"
     if found.accuracy is None or found.own_accuracy is None:
         return words
     right = f"{found.accuracy.value:.2%} ({found.accuracy.low:.1%} to {found.accuracy.high:.1%})"
-    return f"{words}, accuracy {right}, own {found.own_accuracy.value:.2%}"
+    of = "likeliest label right" if found.several else "accuracy"
+    return f"{words}, {of} {right}, own {found.own_accuracy.value:.2%}"
 
 
 def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> None:
@@ -130,7 +137,9 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
         return print_json({"folder": str(found.path), **to_json(found.parity)})
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
-    print(f"bound    {found.parity.least_same:.1%} of the likeliest classes must stay, on {found.parity.pictures}:")
+    several = any(each.several for each in found.parity.agreements)
+    what = "the pictures must keep the labels called" if several else "the likeliest classes must stay"
+    print(f"bound    {found.parity.least_same:.1%} of {what}, on {found.parity.pictures}:")
     print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")
     folder = shlex.quote(str(found.path))

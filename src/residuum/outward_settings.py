@@ -106,6 +106,9 @@ class ImportSettings(Settings):
     """relu, or gelu in every ReLU's place."""
     projection_pool: bool | None = None
     """Whether projections average before they stride (ResNet-D)."""
+    several: bool | None = None
+    """Whether a picture may have several labels, each answered for itself by the sigmoid of its output. By default as
+    config.json says, else not."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,8 @@ class SaveSettings(Settings):
     """What the shorter side is resized to before the central square is cut out, in pixels."""
     interpolation: Interpolation = "bilinear"
     """How pictures are resized."""
+    several: bool = False
+    """Whether a picture may have several labels, each answered for itself by the sigmoid of its output."""
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,7 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
         how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
         print(f"classes  {how}")
     if figures.is_several:
-        called = "those answered with at least one half are called"
-        print(f"labels   {figures.labels_a_picture:.3g} a picture in the mean; {called}")
+        print(f"labels   {figures.labels_a_picture:.3g} a picture in the mean; called: answered with one half or more")
     over = f"; over {figures.asked}" if figures.asked else ""
     luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}"
     notes, words = {"mean average precision": over, "macro F1": over, "ECE": luck}, _words(figures)
@@ -66,10 +65,9 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
 
 def _words(figures: Evaluation) -> dict[MeasureName, str]:
     """Return what figures are called here, in the order in which they are told."""
+    first: dict[MeasureName, str] = {"top1": "top-1", "top5": "top-5"}
     if figures.is_several:
-        first: dict[MeasureName, str] = {"mean_ap": "mean average precision", "top1": "likeliest label right"}
-    else:
-        first = {"top1": "top-1", "top5": "top-5"}
+        first = {"mean_ap": "mean average precision", "top1": "likeliest label right"}
     return {**first, "macro_f1": "macro F1", "ece": "ECE"}
 
 
@@ -296,19 +294,19 @@ def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswer
     if json and printed and settings.format not in {None, "jsonl"}:
         raise UserError(f"--json and --format {settings.format} contradict each other", "", "leave one out")
     form = "jsonl" if json and printed else format_of(settings.out, settings.format)
-    top, named, bad = settings.top, Counter[str](), list[Unanswered]()
+    top, several, named, bad = settings.top, False, Counter[str](), list[Unanswered]()
     for one in answers:
         if isinstance(one, Unanswered):
             bad.append(one)
-            text = line(one, form, top) if form != "text" else ""
+            text = line(one, form, top, several=several) if form != "text" else ""
         else:
             if not named:
-                top = len(one.classes)
+                top, several = min(top, len(one.classes)), one.several
                 say(f"computed by {one.engine} in {one.precision}{_never_unsure(one)}")
             named["unsure" if one.unsure else one.best] += 1
-            text = line(one, form, top)
+            text = line(one, form, top, several=several)
         if printed:
-            print((heading(form, top) if named.total() + len(bad) == 1 else "") + text, end="")
+            print((heading(form, top, several=several) if named.total() + len(bad) == 1 else "") + text, end="")
     if not printed:
         where = {"answers": str(settings.out), "answered": named.total()}
         print_json(where) if json else print(f"answers  {settings.out}, of {_counted(named, len(bad))}")
@@ -382,11 +380,12 @@ def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
     if json:
         print_json(found)
     else:
-        print(f"{'accuracy':>18}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
+        wide = max(18, len(found.figure))
+        print(f"{found.figure:>{wide}}{'n':>4}{COSTS[found.cost]:>31}  {'front':<7} settings")
         for one in found.combinations:
             accuracy = str(one.accuracy) if one.accuracy else "–"
             done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
-            print(f"{accuracy:>18}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+            print(f"{accuracy:>{wide}}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
         print(f"report   {folder / REPORT}")
     lost = [one for combination in found.combinations for one in combination.failed]
     if lost:

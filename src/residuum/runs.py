@@ -100,7 +100,7 @@ class RunRecord:
     @property
     def several(self) -> bool:
         """Say whether its pictures may show several classes each."""
-        return self.data is not None and self.data.several
+        return self.evaluation.is_several if self.evaluation else bool(self.data and self.data.several)
 
     @property
     def steps(self) -> list[Step]:
@@ -254,11 +254,8 @@ def read_begun(path: Path) -> RunRecord:
             f"the run in {path} was stopped before it had begun", "", f"start it again, with --out {path} if you like"
         )
     if not is_run(path):
-        raise UserError(
-            f"{path} is not a run folder",
-            _why_no_run(path),
-            f"give {path.parent}" if is_run(path.parent) else "give the folder that `residuum train` printed",
-        )
+        mend = f"give {path.parent}" if is_run(path.parent) else "give the folder that `residuum train` printed"
+        raise UserError(f"{path} is not a run folder", _why_no_run(path), mend)
     settings, data = read_record(path / SETTINGS, RunSettings), _optional(path / DATA, Data)
     return RunRecord(path, settings, _optional(path / ENVIRONMENT, Environment), data, [], None, [])
 

@@ -80,7 +80,7 @@ class PredictSettings(ByEngine):
     """Pictures, or folders of pictures."""
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
-    """How many classes to show for each picture."""
+    """How many classes to show for each picture; of several labels a picture, text shows all that are called."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None

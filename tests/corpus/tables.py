@@ -142,7 +142,7 @@ NO_TABLE: dict[str, tuple[Make, str | tuple[str, ...]]] = {
     "labels missing": (changed(_labels(lambda i: "red" if i else None)), "label"),
     "fractions": (changed(_labels(lambda i: i / 2)), "label"),
     "not a number": (changed(_labels(lambda i: float("nan"))), "label"),
-    "lists": (changed(_labels(lambda i: [i, i])), "label"),
+    "lists": (changed(_labels(lambda i: [i / 2, i])), "label"),
     "one class": (changed(_labels(lambda i: "red")), "class"),
     "paths to nothing": (
         changed(lambda columns, _: {**columns, "image": [{"bytes": None, "path": "gone.png"}] * len(columns["image"])}),
@@ -206,6 +206,8 @@ def cases() -> Iterator[Case]:
     for name, make in SOUND.items():
         yield Case(f"table: {name}", make, TAKEN, ("evaluate",) if name in ("names", "paths beside") else ())
     yield Case("table: numbers with gaps", changed(_sparse_numbers), {"data check": done("40"), "train": done()})
+    several = changed(_labels(lambda i: ["red", "big"] if i % 2 else []))
+    yield Case("table: several labels a picture", several, {"data check": done("show no class")}, ("data check",))
     huge = changed(_labels(lambda i: 10**12 + i % 2))
     yield Case("table: huge numbers", huge, {"data check": Must((0, 2), ("label",)), "train": Must((0, 2))})
     for name, (make, word) in NO_TABLE.items():

@@ -134,8 +134,21 @@ def _state_of_files(pictures: Pictures) -> str | None:
 
 
 def _digest(pictures: Pictures) -> NDArray[np.uint8]:
-    digests = b"".join([hashlib.sha256(_as_bytes(pictures.encoded(i))).digest() for i in range(len(pictures))])
+    try:
+        digests = b"".join([hashlib.sha256(_as_bytes(pictures.encoded(i))).digest() for i in range(len(pictures))])
+    except UserError:
+        refuse_missing(pictures)
+        raise
     return np.frombuffer(bytearray(digests), np.uint8).reshape(-1, 32)
+
+
+def refuse_missing(pictures: Pictures) -> None:
+    """Name all pictures whose own files are not there, if they are several (UserError)."""
+    files = pictures.files() or ()
+    gone = [row for row, path in enumerate(files) if not Path(path).exists()] if len(files) == len(pictures) else []
+    if len(gone) > 1:
+        what = f"{len(gone):,} of {len(pictures):,} pictures are not there"
+        raise UserError(what, listed(map(pictures.name, gone)), "mend the table or bring them back; or --skip-broken")
 
 
 _digest_of_scans = lru_cache(2)(_digest)

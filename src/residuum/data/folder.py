@@ -17,6 +17,7 @@ from residuum.data.folder_depth import no_classes, note_beside, note_nested, ref
 from residuum.data.kinds import KINDS
 from residuum.data.picture_files import (
     existing_folder,
+    holds_pictures,
     is_picture,
     label_of,
     pictures_below,
@@ -93,7 +94,7 @@ def class_folders(root: Path) -> int:
     """Return how many folders hold pictures where class folders are looked for: in the root, or in its splits'."""
     splits = [name for name in visible_folders(root) if split_called(name) or split_meant(name)]
     places = [root / name for name in splits] or [root]
-    return max(sum(bool(pictures_below(place, name)) for name in visible_folders(place)) for place in places)
+    return max(sum(holds_pictures(place / name) for name in visible_folders(place)) for place in places)
 
 
 # --- which folder is what ----------------------------------------------------------------------

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from residuum.console import say
 from residuum.data.kinds import KINDS
-from residuum.data.picture_files import is_archive, is_picture, visible_folders, walk
+from residuum.data.picture_files import is_archive, is_picture, is_text_table, visible_folders, walk
 from residuum.data.split import split_called, split_meant
 from residuum.errors import UserError, listed
 
@@ -85,13 +85,19 @@ def no_classes(folder: Path, mend: str = "") -> UserError:
         return UserError(
             f"the pictures lie directly in {folder}",
             f"without a folder for each class their classes are not known{said}",
-            "; ".join(filter(None, [_mend_too_low(folder), mend])),
+            "; ".join(filter(None, [_mend_by_table(folder.parent, above), _mend_too_low(folder), mend])),
         )
     if archives := [name for name in names if is_archive(folder / name)]:
         return UserError(f"{folder} holds no data set", f"{listed(archives, 3)} must be unpacked first", "unpack it")
     return UserError(
         f"{folder} holds no data set", _why_nothing(folder), "give a folder with a folder of pictures for each class"
     )
+
+
+def _mend_by_table(place: Path, names: Sequence[str]) -> str:
+    """Name the tables there that could be given instead."""
+    tables = sorted(str(place / name) for name in names if is_text_table(name))
+    return f"give {listed(tables, 3)} if that tells what they show" if tables else ""
 
 
 def _unread(names: Sequence[str], place: str) -> str:

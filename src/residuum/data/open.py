@@ -11,7 +11,6 @@ from residuum.data.digits import digits
 from residuum.data.folder import class_folders, open_folder
 from residuum.data.hub import SHORT_NAMES, HubName, fetch, fetched_folder, hub_name
 from residuum.data.picture_files import (
-    TEXT_TABLES,
     existing_folder,
     is_picture,
     is_text_table,
@@ -20,7 +19,7 @@ from residuum.data.picture_files import (
     say_passed_over,
 )
 from residuum.data.remote import is_address
-from residuum.data.shard_files import data_root, files_called, suffix_of_shards
+from residuum.data.shard_files import data_root, shards_and_tables, suffix_of_shards
 from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
 
@@ -98,10 +97,10 @@ def _open_local(path: Path, columns: ColumnNames, *, judging: bool) -> ImageData
         return _open_texts(path, columns, judging=judging)
     root = existing_folder(path)
     _refuse_cache_within(root)
-    shards = suffix_of_shards(root)
+    shards, tables = shards_and_tables(root)
     if shards == ".parquet":
         return _open_tables(path, columns, judging=judging)
-    if shards != ".tar" and (data := _by_text_table(root, path, columns, judging=judging)) is not None:
+    if tables and shards is None and (data := _by_text_table(root, tables, columns, judging=judging)) is not None:
         return data
     _refuse_columns(str(root), columns)
     if shards == ".tar" and not pictures_below(root):  # tars beside pictures are other things
@@ -123,21 +122,20 @@ def _open_tables(path: Path, columns: ColumnNames, *, judging: bool) -> ImageDat
         raise UserError(error.what, error.why, mend.removeprefix("; or, ")) from error
 
 
-def _by_text_table(root: Path, path: Path, columns: ColumnNames, *, judging: bool) -> ImageData | None:
-    """Open pictures by the tables of texts in their folder; None where there are none, or folders tell the classes.
+def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judging: bool) -> ImageData | None:
+    """Open pictures by the tables of texts in their folder; None where folders tell the classes.
 
     Where columns are told, a table is meant.
     """
-    tables = [str(file.relative_to(root)) for file in files_called(root, TEXT_TABLES)]
-    if not tables:
-        return None
+    names = listed([table.relative_to(root).as_posix() for table in tables], 3)
     if columns == USUAL_COLUMNS and (count := class_folders(root)) > 1:
-        say(f"note: {listed(tables, 3)} beside the folders of classes: not read; if meant, give that file")
+        say(f"note: {names} beside the folders of classes: not read; if meant, give that file")
         return None
     try:
-        return _open_texts(path, columns, judging=judging)
-    except UserError:
+        return _open_texts(root, columns, judging=judging)
+    except UserError as error:
         if columns == USUAL_COLUMNS and judging and count:
+            say(f"note: {names} beside the pictures does not tell what they show ({error.what}): folders are classes")
             return None
         raise
 

@@ -89,6 +89,11 @@ def pictures_below(root: Path, folder: str = "") -> list[str]:
     return sorted(found, key=lambda path: (unicodedata.normalize("NFC", path), path))
 
 
+def holds_pictures(folder: Path) -> bool:
+    """Say whether a picture lies in the folder at any depth (UserError if it cannot be read)."""
+    return any(_taken_for(f"{folder}/{name}") is None for name in _files_below(folder))
+
+
 def passed_over(root: Path) -> list[PassedOver]:
     """Return the files below `root` that are taken for no pictures, hidden ones aside, sorted."""
     named = ((name, _taken_for(f"{root}/{name}")) for name in _files_below(root))

@@ -8,7 +8,7 @@ from typing import TypeVar
 from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import natural_key
-from residuum.data.picture_files import existing_folder, walk
+from residuum.data.picture_files import TEXT_TABLES, existing_folder, is_text_table, walk
 from residuum.data.remote import address_of, files_below, is_address
 from residuum.data.split import configuration, split_meant
 from residuum.errors import UserError, listed
@@ -36,13 +36,21 @@ def files_called(root: Path, suffix: str | tuple[str, ...]) -> Iterator[Path]:
 
 
 def suffix_of_shards(root: Path) -> str | None:
-    """Return ".parquet" where such a file lies below `root`, else ".tar" where one does, else None: by one walk."""
-    found = None
-    for file in files_called(root, (".parquet", ".tar")):
+    """Return ".parquet" where such a file lies below `root`, else ".tar" where one does, else None."""
+    return shards_and_tables(root)[0]
+
+
+def shards_and_tables(root: Path) -> tuple[str | None, list[Path]]:
+    """Return what suffix_of_shards does and, where that is not ".parquet", the tables of texts: by one walk."""
+    found, tables = None, list[Path]()
+    for file in files_called(root, (".parquet", ".tar", *TEXT_TABLES)):
         if file.name.lower().endswith(".parquet"):
-            return ".parquet"
-        found = ".tar"
-    return found
+            return ".parquet", []
+        if is_text_table(file):
+            tables.append(file)
+        else:
+            found = ".tar"
+    return found, tables
 
 
 def data_set_files(root: Path, suffix: str) -> list[Path]:

@@ -21,8 +21,10 @@ from residuum.errors import UserError, listed, nearest
 
 USUAL_PICTURES = ("image", "img")
 USUAL_PATHS = (*USUAL_PICTURES, "path", "file_name", "filename", "file", "filepath", "file_path", "image_path")
-USUAL_IN_TEXTS = (*USUAL_PATHS, "image_name", "image_id", "img_path", "img_name", "picture", "photo", "id")
+_OF_LISTS = ("image_name", "image_id", "img_path", "img_name", "picture", "photo", "id", "文件名", "图片")
+USUAL_IN_TEXTS = (*USUAL_PATHS, *_OF_LISTS)
 USUAL_LABELS = ("label", "fine_label")  # where there are coarse labels too, the fine ones are meant
+USUAL_LABELS_IN_TEXTS = (*USUAL_LABELS, "labels", "class", "class_name", "category", "tags", "标签", "类别")
 SPLIT = "split"
 
 
@@ -214,7 +216,7 @@ def _each_class(path: Path, left: list[Any], separator: str | None) -> tuple[str
     """Return the columns where all that could be labels, two or more, say yes or no; none if one is called a label."""
     could = [column for column in left if _holds_labels(column.type) or _could_hold_labels(column.type)]
     names = tuple(column.name for column in could)
-    if len(could) < 2 or separator is not None or any(column.name.casefold() in USUAL_LABELS for column in left):
+    if len(could) < 2 or separator is not None or any(column.name.casefold() in _usual_labels(path) for column in left):
         return ()
     return names if says_yes_or_no(path, names) else ()
 
@@ -223,14 +225,18 @@ def _label_column(path: Path, left: list[Any], features: dict[str, Any]) -> Any:
     labels = [column for column in left if _holds_labels(column.type)]
     lists = [column for column in left if _holds_lists(column.type)]
     named = [column for column in labels + lists if _class_names(features.get(column.name))]
-    usual = [column for column in labels + lists if column.name.casefold() in USUAL_LABELS]
+    usual = [column for column in labels + lists if column.name.casefold() in _usual_labels(path)]
     fitting = usual or named or labels or lists
     if len(fitting) != 1 and not usual:
         others = [column for column in left if column.name in USUAL_LABELS]
         if others and not _could_hold_labels(others[0].type):
             raise _wrong_kind(path, others[0], "labels: numbers or names, one or a list of them")
         fitting = others or fitting or [column for column in left if _could_hold_labels(column.type)]
-    return _choose(path, "labels", fitting, USUAL_LABELS, pa.schema(left), "--label-column")
+    return _choose(path, "labels", fitting, _usual_labels(path), pa.schema(left), "--label-column")
+
+
+def _usual_labels(path: Path) -> Sequence[str]:
+    return USUAL_LABELS_IN_TEXTS if is_text_table(path) else USUAL_LABELS
 
 
 def _split_column(schema: Any, others: Sequence[str | None]) -> str:
@@ -244,10 +250,11 @@ def _choose(path: Path, what: str, fitting: list[Any], preferred: Sequence[str],
     alike = {name.casefold(): name for name in reversed(by_name)} | {name: name for name in by_name}
     chosen = next((alike[name] for name in preferred if name in alike), None)
     if chosen is None and len(by_name) != 1:
+        each = ", or columns of 0 and 1 with commas between" if what == "labels" else ""
         raise UserError(
             f"cannot tell which column of {path} holds the {what}",
             f"{listed(by_name)} could" if by_name else f"none of its columns ({_said(schema)}) can",
-            f"name the right one with {flag}" if by_name else f"call the right one {preferred[0]!r}",
+            f"name the right one with {flag}{each}" if by_name else f"call the right one {preferred[0]!r}",
         )
     return by_name[chosen or next(iter(by_name))]
 
@@ -335,6 +342,8 @@ def _described(columns: Columns) -> str:
 
 
 def _said(schema: Any) -> str:
+    if all(kind == pa.large_string() for kind in schema.types):  # texts, as CSV has alone
+        return listed(schema.names, 20)
     return ", ".join(f"{name!r} ({kind})" for name, kind in zip(schema.names[:20], schema.types, strict=False))
 
 

@@ -155,13 +155,13 @@ def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...
 def note_parts(column: str, splits: Sequence[Any]) -> None:
     """Say how several labels a picture are read where most texts of several words between marks share their words."""
     texts = [labels.to_pylist() for labels in splits if is_text(labels.type)]
-    times = Counter(text for some in texts for text in some)
+    times = Counter(text for some in texts for text in some if text)
     for mark in (";", "|", ","):
         several = {text: count for text, count in times.items() if mark in text}
         parts = Counter(part.strip() for text in times for part in text.split(mark))
         shared = sum(parts[part.strip()] > 1 for text in several for part in text.split(mark))
         of_all = sum(len(text.split(mark)) for text in several)
-        if len(several) > 1 and 10 * sum(several.values()) >= times.total() and 2 * shared > of_all:
+        if several and 10 * sum(several.values()) >= times.total() and 2 * shared > of_all:
             first = next(iter(several))
             say(
                 f"note: the labels in {column!r} look like several a picture, as {first!r}: "

@@ -14,7 +14,7 @@ from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import refuse_nothing_to_learn
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split, Subset
-from residuum.data.labels import Labels, counts
+from residuum.data.labels import Labels, counts, is_several
 from residuum.data.named_pictures import BesideTable, PicturesBelow, text_tables_in
 from residuum.data.parquet import pictures_in
 from residuum.data.picture_files import existing_folder, is_text_table, label_of, passed_over, printable
@@ -115,12 +115,12 @@ def _open(
         mend = f"write train into its column {columns.split!r}" if columns.split else f"call its files train{kind}"
         raise UserError(f"{root} has no training split", "", mend)
     _pass_over_hidden(root, splits)
-    for split, rows in splits.items():
-        check_present(root, split, columns.label, rows.labels)
     known = [rows.labels for split, rows in splits.items() if judging or split == "train"]
-    classes = columns.names or classes_in(root, columns.label, known)
     if not (columns.names or columns.several):
         note_parts(columns.label, known)
+    for split, rows in splits.items():
+        check_present(root, split, columns.label, rows.labels)
+    classes = columns.names or classes_in(root, columns.label, known)
     found: dict[SplitName, Split] = {
         split: made(split, rows, columns, numbers(root, split, rows.labels, classes, named=bool(columns.names)))
         for split, rows in splits.items()
@@ -128,6 +128,7 @@ def _open(
     if not judging:
         refuse_nothing_to_learn(root, classes, found["train"].labels)
         _say_unused(classes, found["train"])
+        _say_exclusive(found["train"].labels)
     first = next(iter(found.values()))
     return list(classes), {"train": first.take(np.empty(0, np.int64)), **found}
 
@@ -144,6 +145,14 @@ def _say_unused(classes: Sequence[str], training: Split) -> None:
     shown = counts(training.labels, len(classes))
     if unused := [name for name, count in zip(classes, shown, strict=True) if not count]:
         say(f"note: no training picture shows {listed(unused, 5)}: such will never be answered")
+
+
+def _say_exclusive(labels: Labels) -> None:
+    if is_several(labels) and (labels.sum(1) == 1).all():
+        say(
+            "note: each training picture shows one class alone; told by one column of names, without "
+            "--label-separator, a net learns that classes exclude each other"
+        )
 
 
 # --- rows --------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -55,19 +55,27 @@ def text_table(path: str | Path) -> TextTable:
 def _read(path: str, _size: int, _changed: int) -> TextTable:
     content = Path(path).read_bytes()
     names, separator = _header(path, _text(path, content))
+    unique = [str(number) for number in range(len(names))]
     as_one = max(len(content), 1 << 20)  # a row across two blocks would be an error
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
-            pyarrow.csv.ReadOptions(column_names=names, skip_rows_after_names=1, use_threads=False, block_size=as_one),
+            pyarrow.csv.ReadOptions(column_names=unique, skip_rows_after_names=1, use_threads=False, block_size=as_one),
             pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
-            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.large_string())),
+            pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(unique, pa.large_string())),
         )
     except pa.ArrowException as error:
         why = str(error).splitlines()[0].removeprefix("CSV parse error: ")
         mend = f"put a cell that holds {separator!r} into double quotes"
         raise UserError(f"cannot read {path}", why, mend) from error
-    return TextTable(pa.table([_filled(column) for column in table.columns], names))
+    named = [number for number, name in enumerate(names) if name]  # an index of rows, as pandas writes it, has no name
+    return TextTable(_without_blank_rows([names[k] for k in named], [_filled(table.column(k)) for k in named]))
+
+
+def _without_blank_rows(names: list[str], columns: list[Any]) -> Any:
+    """Return the rows that say anything: spreadsheets write blank ones behind the last."""
+    says = [column.is_valid() for column in columns]
+    return pa.table(columns, names).filter(reduce(pc.or_, says))
 
 
 def _filled(column: Any) -> Any:
@@ -87,7 +95,7 @@ def _text(path: str, content: bytes) -> str:
 
 
 def _header(path: str, text: str) -> tuple[list[str], str]:
-    """Return the columns' names and what parts them (UserError if the first line holds no names)."""
+    """Return the columns' names, "" where one has none, and what parts them (UserError: the first line names none)."""
     start = text.lstrip("\r\n")
     separator = _separator(path, start)
     rows = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
@@ -99,10 +107,9 @@ def _header(path: str, text: str) -> tuple[list[str], str]:
         raise UserError(f"{path} has no header", f"its first line names the picture {pictures[0]!r}", mend)
     if not any(rows):
         raise UserError(f"{path} has no rows", f"its only line is {listed(names, 5)}", mend)
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated and any(repeated):
+    if repeated := [name for name, count in Counter(filter(None, names)).items() if count > 1]:
         raise UserError(f"the header of {path} names {listed(repeated)} twice", "", "give each column its own name")
-    return [name or f"column {number}" for number, name in enumerate(names, 1)], separator
+    return names, separator
 
 
 def _separator(path: str, start: str) -> str:

@@ -5,7 +5,7 @@ Letters: D features, M pictures kept to compare with.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from residuum import runs
 from residuum.choices import EnginePrecision, PrecisionWanted
+from residuum.data.contract import ColumnNames
 from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.records.codec import from_json
@@ -41,6 +42,10 @@ class Described:
     """(M, D) directions of the features of pictures trained on; None if and only if `likeness` is."""
     digest: str
     """What a lineage calls the model file, here and wherever it was exported from."""
+    several: bool = False
+    """Whether a picture may show any number of the classes, each answered for itself."""
+    separator: str | None = None
+    """What stood between the labels of a picture in the table it was trained with, where they were one text."""
 
 
 def of_model_file(file: Path) -> Described:
@@ -63,7 +68,8 @@ def of_model_file(file: Path) -> Described:
     about = read_about(content, str(file))
     need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness
-    return _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
+    found = _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
+    return replace(found, several=about.several is True, separator=ColumnNames.of(about.settings).separator)
 
 
 def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
@@ -76,7 +82,8 @@ def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
                 kept = opened.get_tensor(KEPT)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{beside} is damaged", str(error), "export the model again") from error
-    return _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
+    found = _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
+    return replace(found, several=about.several is True, separator=about.label_separator or None)
 
 
 def precision_of(file: Path, metadata: Mapping[str, str], asked: PrecisionWanted) -> EnginePrecision:

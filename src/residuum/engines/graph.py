@@ -62,16 +62,17 @@ class Nodes:
         return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="residuum")
 
 
-def net_graph(net: ResNet, how: Preprocessing) -> ModelProto:
-    """Return the graph that takes VIEWS to PROBABILITIES and FEATURES, of a net on the processor."""
+def net_graph(net: ResNet, how: Preprocessing, *, several: bool = False) -> ModelProto:
+    """Return the graph that takes VIEWS to PROBABILITIES and FEATURES, of a net on the processor; `several`: each class
+    is answered for itself, as models/answers.py has it."""
     nodes, side = Nodes(), how.image_size
-    add_net(nodes, net, how)
+    add_net(nodes, net, how, several=several)
     views = helper.make_tensor_value_info(VIEWS, TensorProto.UINT8, ["B", side, side, 3])
     return nodes.model([views], net)
 
 
 @torch.inference_mode()
-def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
+def add_net(nodes: Nodes, net: ResNet, how: Preprocessing, *, several: bool = False) -> None:
     """Append what takes VIEWS to PROBABILITIES and FEATURES."""
     x = _normalised(nodes, how)
     if how.views == "mirrored":
@@ -91,7 +92,8 @@ def add_net(nodes: Nodes, net: ResNet, how: Preprocessing) -> None:
     else:
         nodes.add("Flatten", found, gives=FEATURES)
     logits = nodes.add("Gemm", FEATURES, nodes.constant(net.fc.weight), nodes.constant(net.fc.bias), transB=1)
-    nodes.add("Softmax", logits, gives=PROBABILITIES, axis=1)
+    kind, how_so = ("Sigmoid", {}) if several else ("Softmax", {"axis": 1})
+    nodes.add(kind, logits, gives=PROBABILITIES, **how_so)
 
 
 def _mean_of_middle(nodes: Nodes, net: ResNet, x: str, side: int) -> None:

@@ -33,7 +33,7 @@ def graph(file: Path, digest: str) -> Path:
         from residuum.loading import load
 
         classifier = load(file)
-        made = net_graph(classifier.net, classifier.preprocessing).SerializeToString()
+        made = net_graph(classifier.net, classifier.preprocessing, several=classifier.several).SerializeToString()
         try:
             write_whole(kept, made)
             seal_graph(kept)

@@ -12,6 +12,7 @@ from residuum.compute import Compute
 from residuum.data.preprocess import normalise
 from residuum.engines.contract import Output
 from residuum.loading import Classifier
+from residuum.models.answers import answered
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,5 @@ class TorchEngine:
         with self.compute.autocast():
             features = self.classifier.features(self.compute.lay_out(images))
             logits = self.classifier.net.fc(features)
-        return Output(torch.softmax(logits.float(), 1).cpu().numpy(), features.float().cpu().numpy())
+        found = answered(logits.float(), several=self.classifier.several)
+        return Output(found.cpu().numpy(), features.float().cpu().numpy())

@@ -4,6 +4,7 @@ Letters: N pictures, S the side of a view in pixels, K classes.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from residuum.data.look import readable
 from residuum.data.open import open_data
 from residuum.data.threads import in_threads
 from residuum.engines.choose import open_engine
+from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import choose_split, evaluate, protocol
 from residuum.evaluation.metrics import judge
+from residuum.evaluation.opening import refuse_other_kind, with_own_columns
 from residuum.records.evaluation import DataEvaluation
 from residuum.records.model import View
 from residuum.runs import MODEL, exported_file
@@ -48,7 +51,7 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     """
     _refuse_what_needs_the_net(export, settings)
     opened = open_engine(export, "auto", settings.precision, settings.device, settings.threads)
-    data, digest = _open_data(settings, opened.model.classes)
+    data, digest = _open_data(settings, opened.model)
     name, split = choose_split(data, data.train, data.validation, settings.split)
     if name == "train":
         say("an export does not say which pictures it was trained on: they may be among these")
@@ -88,12 +91,18 @@ def _refuse_what_needs_the_net(export: Path, settings: EvaluateSettings) -> None
             raise UserError(f"{flag} needs the net", why, mend)
 
 
-def _open_data(settings: EvaluateSettings, classes: tuple[str, ...]) -> tuple[ImageData, str]:
-    """Open the data named, their classes numbered as the export's, some of which may be missing; and a fingerprint."""
-    columns = ColumnNames.told(settings)
-    data = open_data(str(settings.data), progress=show_progress("fetching"), columns=columns, judging=True)
+def _open_data(settings: EvaluateSettings, model: Described) -> tuple[ImageData, str]:
+    """Open the data named, their classes numbered as the export's, some of which may be missing; and a fingerprint.
+
+    Raises:
+        UserError: there are none, or they have one label a picture where the export answers several, or the reverse.
+    """
+    opened = partial(open_data, str(settings.data), progress=show_progress("fetching"), judging=True)
+    own = ColumnNames(separator=model.separator)
+    data, _ = with_own_columns(opened, ColumnNames.told(settings), own)
     data = readable(data, skip_broken=True) if settings.skip_broken else data
-    return numbered_as(data, classes), fingerprint(data)
+    refuse_other_kind(data, model.several, str(settings.run))
+    return numbered_as(data, model.classes), fingerprint(data)
 
 
 # --- what an engine is shown ----------------------------------------------------------------------

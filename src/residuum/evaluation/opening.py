@@ -123,7 +123,7 @@ def open_with_data(
     asked = bool(source)  # what a file says alone asks no network
     progress, recorded = show_progress("fetching"), source is None
     opened = partial(open_data, str(place), asked, progress=progress, judging=judging, recorded=recorded)
-    data, columns = _with_own_columns(opened, columns, own)
+    data, columns = with_own_columns(opened, columns, own)
     data = without_skipped(data, trained_with.skipped if trained_with else ())
     if skip_broken:
         data = readable(data, skip_broken=True)
@@ -131,7 +131,7 @@ def open_with_data(
     return _placed(classifier, compute, _numbered(data, classifier), digest)._replace(columns=columns)
 
 
-def _with_own_columns(
+def with_own_columns(
     opened: Callable[..., ImageData], columns: ColumnNames, own: ColumnNames
 ) -> tuple[ImageData, ColumnNames]:
     """Open the data by the columns told and, where none is, by those that training read, if the table has them."""
@@ -169,7 +169,8 @@ def refuse_other_kind(data: ImageData, several: bool, place: str) -> None:
     if data.several != several:
         one, many = "one label a picture", "several labels a picture"
         what, why = (one, many) if several else (many, one)
-        mend = "judge it on a table with all labels of each picture" if several else "give one label a picture"
+        table = "judge it on a table with all labels of each picture; --label-separator says what parts them"
+        mend = table if several else "give one label a picture"
         raise UserError(f"{data.source} has {what}", f"{place} was trained with {why}", mend)
 
 

@@ -20,14 +20,19 @@ from residuum.outward_settings import ExportWeightsSettings
 from residuum.runs import model_path, new_file
 
 _STAGES = (64, 128, 256, 512)
+_SEVERAL = (
+    "the file does not say that a picture may have several labels: take the sigmoid of each output, not the softmax, "
+    "and call the labels of 0.5 or more"
+)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The file, and one line of Python that loads it."""
+    """The file, one line of Python that loads it, and what the library then does not know of the net."""
 
     path: Path
     how_to_load: str
+    lost: str = ""
 
 
 def export_weights(settings: ExportWeightsSettings) -> Exported:
@@ -47,7 +52,7 @@ def export_weights(settings: ExportWeightsSettings) -> Exported:
     tensors = theirs(dict(classifier.net.state_dict()), layout_for(spec, settings.layout))
     write_whole(path, save(tensors, metadata={"format": "pt"}))
     load_it = f"from safetensors.torch import load_file; {build}; net.load_state_dict(load_file({str(path)!r}))"
-    return Exported(path, load_it)
+    return Exported(path, load_it, _SEVERAL if classifier.several else "")
 
 
 def layout_for(spec: NetSpec, library: str) -> Layout:

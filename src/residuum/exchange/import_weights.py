@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+from msgspec import UNSET
 from torch import Tensor
 
 from residuum import machine
@@ -47,6 +48,8 @@ class Imported:
     """Whether nobody named the classes, the user, the weights or their number: they are called class 0, class 1, …"""
     parameters: int = 0
     """How many the net has; 0 of a residuum model, which is taken as it is."""
+    several: bool = False
+    """Whether a picture may show any number of the classes, each answered for itself."""
 
     @property
     def image_size(self) -> int:
@@ -81,7 +84,8 @@ def import_weights(settings: ImportSettings) -> Imported:
         check_same(net, source.net, source.name)
     classes, shown = _classes(facts, spec, source.name), preprocessing(facts)
     unnamed = bool(classes) and (told["classes"] or source.said.classes) is None and classes == numbered(len(classes))
-    imported = Imported(where, spec, found.layout.name, assumed, group.left_out, shown, unnamed, parameters(net))
+    said = assumed, group.left_out, shown, unnamed, parameters(net), facts.several is True and bool(classes)
+    imported = Imported(where, spec, found.layout.name, *said)
     save_classifier(imported.path, net, spec, classes, shown, _provenance(imported, source))
     return imported
 
@@ -106,7 +110,7 @@ def _net_of(
     source: Source, prefix: str | None, told: Known, told_net: NetTold
 ) -> tuple[ResNet, Renamed, Known, tuple[Assumption, ...]]:
     """The net that holds the source's weights, whose they are, what is known of its use, and all that was assumed."""
-    found, heads = _found(source, prefix)
+    found, heads = _found(source, prefix, several=bool(told.several or source.said.several))
     spec, facts, guessed = _settled(found, source, told, told_net)
     net, notes = fitted(spec, found)
     group, structure = found.group, _structure(spec, source, found.layout.name, told_net)
@@ -114,8 +118,10 @@ def _net_of(
     return net, found, facts, (*group.said, *map(Assumption, notes), *structure, *guessed)
 
 
-def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
-    """The net's tensors under residuum's names, with a last layer that tells classes apart, or without one."""
+def _found(source: Source, prefix: str | None, *, several: bool) -> tuple[Renamed, list[str]]:
+    """The net's tensors under residuum's names, with a last layer that tells classes apart, or without one; `several`
+    labels a picture: one output is one label.
+    """
     group = the_group(source.opened, source.name, prefix)
     layout, head = recognise(group, source.name)
     if head.names and not head.module:
@@ -127,7 +133,7 @@ def _found(source: Source, prefix: str | None) -> tuple[Renamed, list[str]]:
     found = renamed(group, layout, source.name)
     if not head.names and infer(found).num_classes == 0:
         found = renamed(with_head_beside(group, infer(found).features), with_head(layout, "fc"), source.name)
-    found, two = as_two_classes(found)
+    found, two = (found, []) if several else as_two_classes(found)
     found, unbiased = with_bias(found)
     return found, [*two, *unbiased]
 
@@ -257,4 +263,5 @@ def _provenance(imported: Imported, source: Source) -> records.Provenance:
     story = records.Import(
         source=source.name, layout=layout, assumptions=imported.assumptions, left_out=imported.left_out
     )
-    return records.Provenance(versions=now, import_=story, lineage=(step,))
+    several = True if imported.several else UNSET
+    return records.Provenance(versions=now, import_=story, lineage=(step,), several=several)

@@ -31,6 +31,7 @@ class Known:
     stride_in: StrideIn | None = None
     zero_channels: ZeroChannels | None = None
     classes: tuple[str, ...] | None = None
+    several: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,7 @@ def settle(told: Known, said: Known, guessed: Guess, spec: NetSpec) -> tuple[Kno
     facts: dict[str, Any] = {}
     guesses = []
     idle = {"stride_in": spec.block == "basic", "zero_channels": spec.shortcut != "A", "classes": not spec.num_classes}
+    idle["several"] = True  # one class a picture, as nearly all published weights are trained
     for field in fields(Known):
         name = field.name
         sure = next((getattr(k, name) for k in (told, said) if getattr(k, name) is not None), None)

@@ -36,6 +36,7 @@ def folder_facts(folder: Path) -> Known:
         **view,
         stride_in="1x1" if config.get("downsample_in_bottleneck") else "3x3",
         classes=distinct(tuple(map(str, classes))) if classes else None,
+        several=True if config.get("problem_type") == "multi_label_classification" else None,
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from msgspec import UNSET
 from torch import Tensor, nn
 
 from residuum import machine
@@ -25,7 +26,7 @@ def save_net(net: nn.Module, settings: SaveSettings) -> Path:
     refuse_existing(path, mend="name another file, or remove it")
     copy = _copied(_own(net))
     _check_classes(settings.classes, copy.spec)
-    provenance = Provenance(versions=machine.environment())
+    provenance = Provenance(versions=machine.environment(), several=True if settings.several else UNSET)
     told = {name: getattr(settings, name) for name in ("mean", "std", "image_size", "interpolation")}
     shown = preprocessing(Known(**told, resize_to=settings.resize_to or settings.image_size))
     save_classifier(path, copy, copy.spec, settings.classes, shown, provenance)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from residuum.data.labels import CALLED
 from residuum.data.preprocess import normalise
 from residuum.errors import UserError, nearest
 from residuum.evaluation.mistakes import thumbnail
@@ -77,16 +78,20 @@ def switched(
     views, several = classifier.preprocessing.views, classifier.several
     answered = answers_with_blocks_off(net, images, gone, views, several=several)
     behind = [(name, found[0].cpu()) for name, found in answered]
-    answers = _likeliest(behind[-1][1], classes, top)
+    answers = _likeliest(behind[-1][1], classes, top, several)
     of = answers[0][0] if of is None else of
     number = classes.index(of)
-    after = tuple((name, float(found[number]), _likeliest(found, classes, top)) for name, found in behind)
+    after = tuple((name, float(found[number]), _likeliest(found, classes, top, several)) for name, found in behind)
     in_order = tuple(name for name in block_names(spec) if name in gone)
     return Switched(in_order, _layers(spec, len(in_order)), of, answers, after, view)
 
 
-def _likeliest(probabilities: Tensor, classes: tuple[str, ...], top: int) -> tuple[tuple[str, float], ...]:
-    best = probabilities.topk(min(top, len(classes)))
+def _likeliest(
+    probabilities: Tensor, classes: tuple[str, ...], top: int, several: bool
+) -> tuple[tuple[str, float], ...]:
+    """Of several labels a picture all that are called are among them."""
+    most = max(top, int((probabilities >= CALLED).sum())) if several else top
+    best = probabilities.topk(min(most, len(classes)))
     return tuple((classes[i], p) for i, p in zip(best.indices.tolist(), best.values.tolist(), strict=True))
 
 

@@ -17,6 +17,7 @@ from residuum import machine
 from residuum.choices import EngineName, EnginePrecision
 from residuum.compute import choose_compute, say_if_busy
 from residuum.console import say, show_progress
+from residuum.data.labels import Labels
 from residuum.engines import kept
 from residuum.engines.choose import open_engine
 from residuum.engines.contract import Engine
@@ -159,7 +160,8 @@ def _tried(
         batches = _batches(views, number * len(views), total, progress)
         theirs = answers(batches, partial(_probabilities, engine))
         own = own if found else theirs
-        found[name, precision] = _held(one, own, theirs, real) if found else one
+        labels = real.labels if real else None
+        found[name, precision] = _held(one, own, theirs, labels, classifier.several) if found else one
     progress(total, total)
     return found
 
@@ -197,9 +199,11 @@ def _probabilities(engine: Engine, views: NDArray[np.uint8]) -> NDArray[np.float
     return engine(views).probabilities
 
 
-def _held(one: Tried, own: NDArray[np.float32], theirs: NDArray[np.float32], real: RealPictures | None) -> Tried:
+def _held(
+    one: Tried, own: NDArray[np.float32], theirs: NDArray[np.float32], labels: Labels | None, several: bool
+) -> Tried:
     """Hold answers (N, K) against the run's own."""
-    found = agreement(one.engine.precision, own, theirs, real.labels if real else None)
+    found = agreement(one.engine.precision, own, theirs, labels, several=several)
     return replace(one, agreement=found, refused=refused(found))
 
 

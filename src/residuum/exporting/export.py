@@ -19,6 +19,7 @@ from residuum import machine
 from residuum.choices import EngineName, EnginePrecision, ExportTarget
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress, visible
+from residuum.data.contract import ColumnNames
 from residuum.data.decode import Pixels
 from residuum.engines.described import KEPT, KEY, LIKENESS
 from residuum.engines.graph import net_graph
@@ -50,8 +51,9 @@ SNIPPETS: dict[ExportTarget, tuple[str, ...]] = {
     "torch": ("use_torch.py",),
 }
 """What lies beside an exported file and uses it."""
-CLASSES = "classes"
-"""Under which a file's metadata have the class names, one a line, for programs without JSON."""
+CLASSES, SEVERAL = "classes", "several"
+"""Under which a file's metadata have the class names, one a line, and "true" for several labels a picture, for programs
+without JSON."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def described(classifier: Classifier, settings: ExportSettings) -> Exported:
         engine=ENGINES[settings.to or "onnx"],
         precision="int8" if settings.int8 else "float32",
         classes=about.classes,
+        several=about.several,
+        label_separator=ColumnNames.of(about.settings).separator or UNSET,
         view=about.preprocessing,
         likeness=None if about.likeness is UNSET else about.likeness,
         licence=settings.licence or _licence(classifier),
@@ -130,7 +134,8 @@ def _licence(classifier: Classifier) -> str | None:
 
 def _metadata(about: Exported) -> dict[str, str]:
     about_it = json.dumps(with_version(about), ensure_ascii=False)
-    return {KEY: about_it, CLASSES: "\n".join(_lines(about.classes))}
+    several = {SEVERAL: "true"} if about.several is True else {}
+    return {KEY: about_it, CLASSES: "\n".join(_lines(about.classes)), **several}
 
 
 def _lines(names: Iterable[str]) -> Iterable[str]:
@@ -147,7 +152,7 @@ Write = Callable[[Path, Classifier, Exported, Views, int], Answers]
 
 def _write_onnx(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
     onnx, onnxruntime = imported("onnx"), imported("onnxruntime")
-    model = net_graph(classifier.net, classifier.preprocessing)
+    model = net_graph(classifier.net, classifier.preprocessing, several=classifier.several)
     if about.precision == "int8":
         model = quantised(model, calibration, classifier.spec.activation)
     model = pictures_onnx.with_pictures(model, about.view)
@@ -162,7 +167,8 @@ def _write_onnx(file: Path, classifier: Classifier, about: Exported, calibration
 
 
 def _write_openvino(file: Path, classifier: Classifier, about: Exported, calibration: Views, threads: int) -> Answers:
-    model = core().read_model(net_graph(classifier.net, classifier.preprocessing).SerializeToString(), b"")
+    graph = net_graph(classifier.net, classifier.preprocessing, several=classifier.several)
+    model = core().read_model(graph.SerializeToString(), b"")
     if about.precision == "int8":
         model = quantised(model, calibration, classifier.spec.activation)
     model = pictures_openvino.with_pictures(model, about.view)
@@ -201,7 +207,10 @@ def _write_beside(out: Path, classifier: Classifier, to: ExportTarget) -> None:
     if to == "onnx":  # onnxruntime for JavaScript shows no metadata
         write_whole(out / "classes.txt", ("\n".join(_lines(classifier.classes)) + "\n").encode())
     for name in SNIPPETS[to]:
-        write_whole(out / name, Path(__file__).with_name(name).read_bytes())
+        content = Path(__file__).with_name(name).read_bytes()
+        if classifier.several:
+            content = content.replace(b"const SEVERAL = false;", b"const SEVERAL = true;")
+        write_whole(out / name, content)
 
 
 # --- comparing -----------------------------------------------------------------------------------
@@ -242,7 +251,8 @@ def _compared(
     """
     ordered = by_size(real)
     own, found = _both(classifier, compute, ordered, asked)
-    agreements = [agreement(each, own, theirs, ordered.labels) for each, theirs in found.items()]
+    several, labels = classifier.several, ordered.labels
+    agreements = [agreement(each, own, theirs, labels, several=several) for each, theirs in found.items()]
     first = agreements[0]  # what was exported; bfloat16 is a way to compute it that may be left
     least = settings.least_same or LEAST_SAME[first.precision]
     if why := refused(first, least):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import EnginePrecision
-from residuum.data.labels import Labels, is_right
+from residuum.data.labels import CALLED, Labels, is_right
 from residuum.evaluation.shares import Probabilities, proportion
 from residuum.records.engines import Agreement
 from residuum.records.evaluation import Measure
@@ -28,16 +28,36 @@ def answers(batches: Iterable[NDArray[np.uint8]], answering: Answering) -> NDArr
     return np.concatenate([answering(batch) for batch in batches]).astype(np.float32)
 
 
-def agreement(precision: EnginePrecision, own: Probabilities, found: Probabilities, labels: Labels | None) -> Agreement:
-    """Hold (N, K) answers against the run's own, and both against (N,) labels where there are any."""
+def agreement(
+    precision: EnginePrecision,
+    own: Probabilities,
+    found: Probabilities,
+    labels: Labels | None,
+    *,
+    several: bool = False,
+) -> Agreement:
+    """Hold (N, K) answers against the run's own, and both against what the pictures show where that is known.
+
+    `several`: of several labels a picture, an answer is the set of those that are called.
+    """
     return Agreement(
         precision=precision,
         pictures=len(own),
-        same=float((own.argmax(1) == found.argmax(1)).mean()),
+        same=float(_same(own, found, several).mean()),
         largest=float(np.abs(own - found).max()),
         accuracy=_accuracy(found, labels),
         own_accuracy=_accuracy(own, labels),
+        several=several,
     )
+
+
+def _same(own: Probabilities, found: Probabilities, several: bool) -> NDArray[np.bool_]:
+    """Say of each picture, (N,), whether it is answered alike."""
+    if not several:
+        likeliest: NDArray[np.bool_] = own.argmax(1) == found.argmax(1)
+        return likeliest
+    called: NDArray[np.bool_] = ((own >= CALLED) == (found >= CALLED)).all(axis=1)
+    return called
 
 
 def _accuracy(found: Probabilities, labels: Labels | None) -> Measure | None:
@@ -49,9 +69,11 @@ def refused(found: Agreement, least: float | None = None) -> str | None:
     least = LEAST_SAME[found.precision] if least is None else least
     one = 1 / found.pictures
     if found.same < 1 - max(1 - least, one) - 1e-9:
-        return f"{found.same:.2%} of {found.pictures:,} answers stay, {least:.2%} is the least"
+        what = "pictures keep the labels called" if found.several else "answers stay"
+        return f"{found.same:.2%} of {found.pictures:,} {what}, {least:.2%} is the least"
     if found.accuracy and found.own_accuracy:
         lost = found.own_accuracy.value - found.accuracy.value
         if lost > max(MOST_LOST, one) + 1e-9:
-            return f"{100 * lost:.2f} points of accuracy are lost, {100 * MOST_LOST:g} are the most"
+            of = "the likeliest labels that are right" if found.several else "accuracy"
+            return f"{100 * lost:.2f} points of {of} are lost, {100 * MOST_LOST:g} are the most"
     return None

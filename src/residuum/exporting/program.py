@@ -15,6 +15,7 @@ from residuum.choices import Views
 from residuum.data.preprocess import weighted
 from residuum.engines.names import PICTURES
 from residuum.loading import Classifier
+from residuum.models.answers import answered
 
 
 class FromPictures(nn.Module):
@@ -29,6 +30,7 @@ class FromPictures(nn.Module):
         self.net = deepcopy(classifier.net).to(memory_format=torch.contiguous_format)  # as it is written whole
         self.side, self.shorter, self.mode = how.image_size, how.resize_to, how.interpolation
         self.shown: Views = how.views
+        self.several = classifier.several
         for name, values in (("mean", how.mean), ("std", how.std)):
             tensor = torch.from_numpy(values)
             tensor = tensor.permute(2, 0, 1) if tensor.dim() == 3 else tensor[:, None, None]
@@ -39,7 +41,7 @@ class FromPictures(nn.Module):
         x = self._views(pictures).to(torch.float32)
         x = (x - self.mean) / self.std
         features = torch.stack([weight * self.net.features(view) for weight, view in weighted(x, self.shown)]).sum(0)
-        return torch.softmax(self.net.fc(features), 1), features
+        return answered(self.net.fc(features), several=self.several), features
 
     def _views(self, pictures: Tensor) -> Tensor:
         """Cut (B, 3, S, S) views, as `data.decode.evaluation_view` does."""

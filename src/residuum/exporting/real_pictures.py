@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from residuum.compute import Compute
 from residuum.console import say
@@ -16,6 +15,7 @@ from residuum.data.class_names import OtherClasses
 from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import Pixels, decode, header
 from residuum.data.folder import FolderPictures
+from residuum.data.labels import Labels
 from residuum.data.picture_files import pictures_below
 from residuum.data.split import drawn
 from residuum.data.threads import in_threads
@@ -36,8 +36,8 @@ class RealPictures(NamedTuple):
     where: str
     """What they are, in words."""
     judged: Pictures
-    labels: NDArray[np.int64] | None
-    """(N,) class numbers of those judged, where they are known."""
+    labels: Labels | None
+    """What those judged show, where that is known: see data/labels.py."""
     calibration: Pictures
 
 

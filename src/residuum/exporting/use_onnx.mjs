@@ -4,6 +4,8 @@
 import { readFileSync } from "node:fs";
 import * as ort from "onnxruntime-node";
 
+const SEVERAL = false; // whether a picture may have several labels: then those are called that reach a half
+
 if (process.argv.length !== 3) {
   console.error("node use_onnx.mjs PICTURE.ppm");
   process.exit(2);
@@ -27,6 +29,9 @@ const { width, height, pixels } = readPPM(process.argv[2]);
 const pictures = new ort.Tensor("uint8", pixels, [1, height, width, 3]);
 const { probabilities } = await session.run({ pictures });
 const answers = [...probabilities.data].map((share, number) => [share, classes[number]]);
-for (const [share, name] of answers.sort((one, other) => other[0] - one[0]).slice(0, 5)) {
+answers.sort((one, other) => other[0] - one[0]);
+const answered = SEVERAL ? answers.filter(([share]) => share >= 0.5) : answers.slice(0, 5);
+for (const [share, name] of answered) {
   console.log(`${(100 * share).toFixed(2).padStart(6)}%  ${name}`);
 }
+if (!answered.length) console.log("no label is called: none is at least as likely as not");

@@ -18,8 +18,12 @@ about = json.loads(session.get_modelmeta().custom_metadata_map["residuum"])
 
 picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upright: the graph does the rest
 probabilities, features = session.run(None, {"pictures": np.asarray(picture)[None]})
-for number in np.argsort(-probabilities[0])[:5]:
+order = np.argsort(-probabilities[0])
+answered = order[probabilities[0, order] >= 0.5] if about.get("several") else order[:5]  # several labels: those called
+for number in answered:
     print(f"{probabilities[0, number]:7.2%}  {about['classes'][number]}")
+if not len(answered):
+    print("no label is called: none is at least as likely as not")
 
 beside, likeness = Path(__file__).with_name("likeness.safetensors"), about.get("likeness")
 if likeness and beside.is_file():  # how far the picture is from those trained on: one float16 tensor behind a head

@@ -19,8 +19,12 @@ compiled = openvino.compile_model(model, "CPU", how)
 picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")  # upright: the graph does the rest
 answered = compiled([np.asarray(picture)[None]])
 probabilities, features = answered["probabilities"], answered["features"]
-for number in np.argsort(-probabilities[0])[:5]:
+order = np.argsort(-probabilities[0])
+answered = order[probabilities[0, order] >= 0.5] if about.get("several") else order[:5]  # several labels: those called
+for number in answered:
     print(f"{probabilities[0, number]:7.2%}  {about['classes'][number]}")
+if not len(answered):
+    print("no label is called: none is at least as likely as not")
 
 beside, likeness = Path(__file__).with_name("likeness.safetensors"), about.get("likeness")
 if likeness and beside.is_file():  # how far the picture is from those trained on: one float16 tensor behind a head

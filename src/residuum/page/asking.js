@@ -6,6 +6,8 @@ import { colour, fault, guarded, state, the } from "./state.js";
 // --- asking ---
 export const model = () => ({ model: state.model.name });
 const most = () => Math.max(state.top, Math.min(state.model.classes.length, 10));
+/** One label is followed through the blocks where a picture may have several. */
+const follow = (of) => (state.model.several ? { of } : {});
 const asView = () => (state.whole?.seen ? { view: 1 } : {});
 
 const viewed = () => {
@@ -43,7 +45,7 @@ export const look = guarded(async (blob, name, live = false, example = 0) => {
   show();
   showTimes(milliseconds);
   if (state.model.blocks.length) {
-    const whole = (await ask("/v1/blocks", { ...model(), top: most() }, blob)).found;
+    const whole = (await ask("/v1/blocks", { ...model(), top: most(), ...follow(state.of) }, blob)).found;
     if (!still()) return;
     colour(whole, !live || !state.names.length);
     state.whole = whole;
@@ -61,7 +63,8 @@ export const answer = latest(
     if (!state.whole) return;
     if (!off) state.now = state.whole;
     else {
-      const { found } = await ask("/v1/blocks", { ...model(), off, top: most(), ...asView() }, viewed());
+      const asked = { ...model(), off, top: most(), ...follow(state.whole.of), ...asView() };
+      const { found } = await ask("/v1/blocks", asked, viewed());
       if (mine !== state.asked) return;
       colour(found, false);
       state.now = found;

@@ -47,7 +47,7 @@ export const request = () => {
     'picture = pathlib.Path("PICTURE.jpg").read_bytes()',
     `request = urllib.request.Request(address, picture, {"Content-Type": "image/jpeg"${header}})`,
     "with urllib.request.urlopen(request) as reply:",
-    '    print(json.load(reply)["answers"])',
+    `    print(json.load(reply)["${state.model.several && !off ? "labels" : "answers"}"])`,
   ].join("\n");
   return { curl, python };
 };

@@ -7,7 +7,7 @@ import { drawIn, show, showHeat } from "./shown.js";
 import { asPicture } from "./saved.js";
 import { pictureSource } from "./source.js";
 import { canBeOff, fault, fresh, guarded, state, the } from "./state.js";
-import { speak, spoken, t } from "./words.js";
+import { inARow, speak, spoken, t } from "./words.js";
 
 const HALF_A_SECOND = 500;
 
@@ -38,7 +38,7 @@ const begin = (chosen) => {
   the("name").textContent = chosen.name;
   the("model").value = chosen.name;
   the("evidence").replaceChildren(
-    fresh("option", { value: "", textContent: t("theAnswer") }),
+    fresh("option", { value: "", textContent: t(chosen.several ? "theLikeliest" : "theAnswer") }),
     ...chosen.classes.map((name) => fresh("option", { value: name, textContent: name })),
   );
   the("shown").max = Math.min(20, chosen.classes.length);
@@ -46,7 +46,8 @@ const begin = (chosen) => {
   the("examples-part").hidden = !chosen.examples.length;
   the("examples").replaceChildren(...chosen.examples.map(offered));
   the("net").hidden = the("evidence").parentElement.hidden = !chosen.blocks.length; // what an engine makes of a net
-  the("net-lead").textContent = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
+  const lead = t(chosen.shortcut === "none" ? "netLeadPlain" : "netLead");
+  the("net-lead").textContent = chosen.several ? inARow([lead, t("netFollows")]) : lead;
   net.begin(chosen.blocks, chosen.shortcut === "none");
   show();
 };
@@ -96,7 +97,7 @@ the("shown").addEventListener("input", () => {
 });
 the("evidence").addEventListener("change", () => {
   state.of = the("evidence").value;
-  soon(explain);
+  soon(state.model.several ? again : explain);
 });
 the("depth").addEventListener("input", () => {
   stop();

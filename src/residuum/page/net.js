@@ -156,14 +156,14 @@ export const drawnNet = (box, flip) => {
   // --- what changes ---
   const paint = () => {
     if (!made || !shown) return;
-    const { off, now, whole, names, picture } = shown;
+    const { off, now, whole, names, picture, read } = shown;
     blocks.forEach((block, i) => {
       const is = { off: off.has(block.name), fixed: !block.can_be_off };
       for (const part of [parts.arches[i], parts.stretches[i], parts.switches[i], parts.buttons[i]])
         for (const [name, holds] of Object.entries(is)) part.classList.toggle(name, holds);
       if (made.is.roomy) parts.knobs[i].setAttribute("cx", is.off ? -7 : is.fixed ? 0 : 7);
       const reading = now?.get(block.name);
-      const answer = reading ? said(reading.answers[0]) : t("noAnswer");
+      const answer = reading ? said(read(reading)) : t("noAnswer");
       const key = is.fixed ? "blockFixed" : is.off ? "blockOff" : "blockOn";
       const button = parts.buttons[i];
       button.setAttribute("aria-checked", String(!is.off));
@@ -189,7 +189,8 @@ export const drawnNet = (box, flip) => {
     );
     parts.ghost.setAttribute("d", curve(made, before));
   };
-  const share = (reading, name) => reading.answers.find((one) => one.class === name)?.probability ?? 0;
+  const share = (reading, name) =>
+    [shown.read(reading), ...reading.answers].find((one) => one.class === name)?.probability ?? 0;
 
   /** Name the answer under each bar, or where there is little room only where it changes. */
   const paintWords = (now, names) => {
@@ -198,8 +199,9 @@ export const drawnNet = (box, flip) => {
     let last = null,
       free = -Infinity;
     blocks.forEach(({ name }, i) => {
-      const first = now?.get(name)?.answers[0];
-      if (!first) return;
+      const reading = now?.get(name);
+      if (!reading) return;
+      const first = shown.read(reading);
       const column = made.columns[i],
         changes = first.class !== last;
       last = first.class;
@@ -209,7 +211,8 @@ export const drawnNet = (box, flip) => {
       free = column.at + wide;
       word(column, first, clipped(first.class, long), names.indexOf(first.class));
     });
-    const answer = now?.get(blocks.at(-1)?.name)?.answers[0];
+    const reading = now?.get(blocks.at(-1)?.name);
+    const answer = reading && shown.read(reading);
     const slot = answer ? slotOf(names, answer.class) : SLOTS;
     parts.final.textContent = answer ? clipped(answer.class, made.upright ? 20 : 15) : "";
     parts.final.setAttribute("class", `final w${slot}`);
@@ -264,7 +267,8 @@ export const drawnNet = (box, flip) => {
       box.hidden = !blocks.length;
       if (blocks.length) build();
     },
-    /** Show {off, now, whole, names, picture}: readings by block, and the class of each colour. */
+    /** Show {off, now, whole, names, picture, read}: readings by block, the class of each colour, and what is read of a
+     * reading: a class and its probability. */
     show(state) {
       shown = state;
       paint();

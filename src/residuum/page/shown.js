@@ -1,7 +1,7 @@
 import { inLink, request } from "./link.js";
 import { SLOTS } from "./net.js";
-import { byBlock, canBeOff, fresh, layers, slot, state, the } from "./state.js";
-import { percent, said, spoken, t } from "./words.js";
+import { byBlock, canBeOff, fresh, layers, read, slot, state, the } from "./state.js";
+import { called, callsAlike, inARow, percent, said, saidAll, t } from "./words.js";
 
 // --- drawing what was answered ---
 /** Keep the address as the link; seldom, for browsers count how often that is asked. */
@@ -23,7 +23,7 @@ export const show = () => {
     !now || (now.off.length === state.off.size && now.off.every((name) => state.off.has(name)));
   if (answered) {
     const answers = state.off.size && now ? now.answers : (predicted?.answers ?? whole?.answers);
-    showBars(answers?.slice(0, state.top) ?? [], state.off.size ? whole : null);
+    showBars(answers ? shownOf(answers) : [], state.off.size ? whole : null);
     the("sentence").textContent = sentence();
   }
   showDoubt(predicted);
@@ -35,15 +35,9 @@ export const show = () => {
     whole: byBlock(whole),
     names: state.names,
     picture: seen(),
+    read,
   });
-  const legend = state.names.filter((name) =>
-    now?.after.some((one) => one.answers.some((o) => o.class === name)),
-  );
-  const keys = legend.map((name) => key(`s${slot(name)}`, name));
-  if (keys.length && state.names.length < state.model.classes.length)
-    keys.push(key(`s${SLOTS}`, t("others")));
-  if (state.off.size && whole) keys.push(key("ghost-key", `${state.names[0]}: ${t("intact")}`));
-  the("classes").replaceChildren(...keys);
+  the("classes").replaceChildren(...legend());
   showPicture();
   const { curl, python } = request();
   the("curl").textContent = curl;
@@ -51,14 +45,33 @@ export const show = () => {
   clearTimeout(remembering);
   remembering = setTimeout(remember, 250);
 };
+/** What each colour of the drawing stands for. */
+const legend = () => {
+  const { now, whole, names, model } = state;
+  const has = (name) => now?.after.some((one) => one.answers.some((o) => o.class === name));
+  const keys = model.several
+    ? names.filter(() => now).map((name) => key("s0", t("isShown", { name })))
+    : names.filter(has).map((name) => key(`s${slot(name)}`, name));
+  if (keys.length && (model.several || names.length < model.classes.length))
+    keys.push(key(`s${SLOTS}`, t(model.several ? "isNotShown" : "others")));
+  if (state.off.size && whole) keys.push(key("ghost-key", `${names[0]}: ${t("intact")}`));
+  return keys;
+};
 const key = (kind, name) =>
   fresh("li", {}, fresh("i", { className: `swatch-box ${kind}` }), fresh("bdi", { textContent: name }));
 const seen = () => state.whole?.seen ?? state.picture?.url;
 
+/** The likeliest answers, and all labels that are called. */
+const shownOf = (answers) =>
+  answers.slice(0, state.model.several ? Math.max(state.top, called(answers).length) : state.top);
+
 const showBars = (answers, whole) => {
+  const { several } = state.model;
+  const isCalled = (one) => called([one]).length > 0;
   const rows = answers.map((one) => {
     const before = whole?.answers.find((each) => each.class === one.class)?.probability;
-    const bar = fresh("span", { className: "bar-of" }, fresh("i", { className: `s${slot(one.class)}` }));
+    const kind = several ? (isCalled(one) ? 0 : SLOTS) : slot(one.class);
+    const bar = fresh("span", { className: "bar-of" }, fresh("i", { className: `s${kind}` }));
     bar.firstChild.style.width = `${100 * one.probability}%`;
     if (whole) {
       const mark = fresh("u");
@@ -67,13 +80,16 @@ const showBars = (answers, whole) => {
     }
     return fresh(
       "li",
-      {},
+      several ? { className: isCalled(one) ? "called" : "uncalled" } : {},
       fresh("bdi", { textContent: one.class }),
       bar,
       fresh("b", { textContent: percent(one.probability) }),
     );
   });
   the("bars").replaceChildren(...rows);
+  the("bars").classList.toggle("several", several);
+  the("called").hidden = !several || !rows.length;
+  the("called").textContent = t(answers.some(isCalled) ? "calledNote" : "noneCalled");
   the("waiting").hidden = rows.length > 0;
   the("choices").hidden = !rows.length;
 };
@@ -100,23 +116,36 @@ const showDepth = () => {
 };
 
 const sentence = () => {
-  const { now, whole, off } = state,
-    all = state.model.blocks.length;
+  const { now, whole, off, model } = state,
+    all = model.blocks.length;
   if (!now || !whole) return "";
+  if (model.several) return sentenceOfSeveral(now, whole, { on: all - off.size, all, layers: layers() });
   const [answer, before] = [now.answers[0], whole.answers[0]];
   if (!off.size) {
-    const last = now.after.findLastIndex((one) => one.answers[0].class !== answer.class) + 1;
-    const from = now.after[last].block,
-      place = state.model.blocks.findIndex((block) => block.name === from) + 1;
-    const name = last === 0 ? "settledAll" : place === all ? "settledLast" : "settled";
-    const parts = [t("said", { answer: said(answer) }), t(name, { block: from, place, all })];
-    return parts.join(spoken() === "zh" ? "" : " ");
+    const settled = settledFrom((one) => one.answers[0].class === answer.class);
+    return inARow([t("said", { answer: said(answer) }), settled]);
   }
   const values = { on: all - off.size, all, layers: layers(), answer: said(answer), was: said(before) };
   if (answer.class === before.class) return t("still", { ...values, before: percent(before.probability) });
   return t("changed", values);
 };
 
+const sentenceOfSeveral = (now, whole, counts) => {
+  const labels = saidAll(now.answers);
+  const calls = called(now.answers).length ? "calls" : "callsNone";
+  if (!state.off.size) return inARow([t(calls, { labels }), settledFrom((one) => callsAlike(one, now))]);
+  const name = callsAlike(now, whole) ? "stillCalls" : "callsNow";
+  return t(name, { ...counts, labels, were: saidAll(whole.answers) });
+};
+/** Say from which block on the answers behind a block are the net's. */
+const settledFrom = (isAlike) => {
+  const { now, model } = state,
+    all = model.blocks.length;
+  const last = now.after.findLastIndex((one) => !isAlike(one)) + 1;
+  const block = now.after[last].block,
+    place = model.blocks.findIndex((each) => each.name === block) + 1;
+  return t(last === 0 ? "settledAll" : place === all ? "settledLast" : "settled", { block, place, all });
+};
 export const showPicture = () => {
   const { picture } = state;
   the("hint").hidden = Boolean(picture);
@@ -161,6 +190,7 @@ export const showHeat = () => {
   if (heat.heat) the("heat").src = heat.heat;
   the("heat").alt = t("heatAlt", { name });
   const note = t(heat.heat ? "heatNote" : "heatNone", { name });
-  const whole = state.whole && state.off.size ? t("heatWhole", { answer: said(state.whole.answers[0]) }) : "";
+  const said_ = state.model.several ? saidAll : (answers) => said(answers[0]);
+  const whole = state.whole && state.off.size ? t("heatWhole", { answer: said_(state.whole.answers) }) : "";
   the("heat-note").textContent = whole ? `${note} ${whole}` : note;
 };

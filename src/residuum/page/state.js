@@ -12,7 +12,7 @@ export const state = {
   model: null,
   off: new Set(),
   top: 5,
-  of: "", // the class whose evidence is shown; "": the answer
+  of: "", // the class whose evidence is shown, and of several labels a picture the one that is followed; "": the answer
   picture: null, // {blob, name, example, url, live}
   asked: 0,
   predicted: null,
@@ -52,8 +52,16 @@ export const byBlock = (found) => (found ? new Map(found.after.map((one) => [one
 export const canBeOff = () => state.model.blocks.filter((block) => block.can_be_off);
 export const layers = () => state.model.depth - state.off.size * state.model.layers_in_block;
 
+/** What is drawn of a reading: the answer; of several labels a picture that label which is followed. */
+export const read = ({ answers, probability }) =>
+  state.model.several ? { class: state.whole.of, probability } : answers[0];
+
 // --- colours: the answer's first, then those that came near it; kept while blocks are switched ---
 export const colour = (found, anew) => {
+  if (state.model.several) {
+    state.names = [found.of];
+    return;
+  }
   const most = new Map();
   for (const { answers } of found.after)
     for (const one of answers) most.set(one.class, Math.max(one.probability, most.get(one.class) ?? 0));

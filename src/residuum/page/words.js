@@ -14,6 +14,7 @@ export const speak = (wanted) => {
     node.setAttribute("aria-label", t(node.dataset.tLabel));
 };
 export const spoken = () => language;
+export const inARow = (sentences) => sentences.join(language === "zh" ? "" : " ");
 
 /** A probability as a person reads it: never 100 % or 0 % unless it is. */
 export const percent = (p) => {
@@ -23,3 +24,17 @@ export const percent = (p) => {
   return `${shown > 99.9 ? shown.toFixed(2) : shown.toFixed(1)}\u00a0%`;
 };
 export const said = ({ class: name, probability }) => `${name} (${percent(probability)})`;
+
+// --- several labels a picture ---
+const CALLED = 0.5;
+/** Those of the answers that are called. */
+export const called = (answers) => answers.filter(({ probability }) => probability >= CALLED);
+/** Whether two nets, or one behind two blocks, call the same labels. */
+export const callsAlike = (one, other) => {
+  const [names, others] = [one, other].map(({ answers }) => called(answers).map((each) => each.class));
+  return names.length === others.length && names.every((name) => others.includes(name));
+};
+export const saidAll = (answers) =>
+  called(answers)
+    .map(said)
+    .join(language === "zh" ? "、" : ", ") || t("noLabel");

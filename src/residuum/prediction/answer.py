@@ -1,16 +1,23 @@
 """What is said of one picture: an answer, or why there is none."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from residuum.choices import EngineName, EnginePrecision
+from residuum.data.labels import CALLED
 from residuum.errors import UserError
 from residuum.records.explained import why_unsure
+
+SEPARATOR = ";"
+"""Between the labels of a picture in one text, where the model was not trained with a table that has another."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The likeliest classes of one picture, likeliest first, with their probabilities."""
+    """The likeliest classes of one picture, likeliest first, with their probabilities; of several labels a picture all
+    that are called, too.
+    """
 
     picture: str
     classes: tuple[str, ...]
@@ -23,6 +30,16 @@ class Answer:
     """What computed it."""
     precision: EnginePrecision = "float32"
     """In what numbers."""
+    several: bool = False
+    """Whether the picture may show any number of classes, each answered for itself."""
+    separator: str = SEPARATOR
+    """What stands between labels where they are one text."""
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Return the labels called, likeliest first: those of a probability of a half or more, which may be none; None
+        of one label a picture."""
+        return self.classes[: called_of(self.probabilities)] if self.several else None
 
     @property
     def best(self) -> str:
@@ -44,16 +61,24 @@ class Answer:
         return why_unsure(self.distance, self.threshold)
 
     def as_json(self) -> dict[str, Any]:
-        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}, and {"unsure", "reason",
-        "distance", "threshold"}, which are absent where the model does not know the pictures it was trained on.
+        """Return {"picture", "answers": [{"class", "probability"}, …], "engine", "precision"}; of several labels a
+        picture {"labels": ["class", …]}, those called; and {"unsure", "reason", "distance", "threshold"}, which are
+        absent where the model does not know the pictures it was trained on.
         """
         pairs = zip(self.classes, self.probabilities, strict=True)
         found: dict[str, Any] = {"picture": self.picture, "answers": [{"class": c, "probability": p} for c, p in pairs]}
+        if self.labels is not None:
+            found["labels"] = list(self.labels)
         found |= {"engine": self.engine, "precision": self.precision}
         if self.distance is None:
             return found
         limits = {"distance": self.distance, "threshold": self.threshold}
         return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
+
+
+def called_of(probabilities: Sequence[float]) -> int:
+    """Return how many classes are called, of several labels a picture, by probabilities with the greatest first."""
+    return sum(one >= CALLED for one in probabilities)
 
 
 @dataclass(frozen=True)

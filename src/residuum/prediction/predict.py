@@ -1,7 +1,7 @@
 """The verb `predict`: what a model says of pictures, of any number of them."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from residuum.data.picture_files import is_text_table
 from residuum.errors import Stopped, UserError
 from residuum.prediction.answer import Answer, Unanswered
 from residuum.prediction.pictures import Source, is_address, sources
-from residuum.prediction.predictor import load
+from residuum.prediction.predictor import Predictor, load
 from residuum.prediction.sorting import class_folders, sort_copy
 from residuum.prediction.writing import format_of, heading, line, new_file
 from residuum.settings import PredictSettings
@@ -49,17 +49,17 @@ def _answers(
         device=settings.device,
         threads=threads,
     )
-    copy = _copies(settings, predictor.classes)
+    copy = _copies(settings, predictor)
     top = min(settings.top, len(predictor.classes))
     progress = show_progress("pictures answered") if len(named) >= MANY else None
     done = 0
     try:
         with new_file(Path(settings.out)) if settings.out else nullcontext() as file:
             if file is not None:
-                file.write(heading(form, top))
+                file.write(heading(form, top, several=predictor.several))
             for done, one in enumerate(_bad_last(predictor.answers_to(named, top)), 1):
                 if file is not None:
-                    file.write(line(one, form, top))
+                    file.write(line(one, form, top, several=predictor.several))
                 if isinstance(one, Answer):
                     copy(one)
                 if progress is not None:
@@ -111,12 +111,22 @@ def _named(settings: PredictSettings) -> list[Source]:
     return found
 
 
-def _copies(settings: PredictSettings, classes: Sequence[str]) -> Callable[[Answer], object]:
-    """Return what copies a picture into its class's folder, or does nothing (UserError as `class_folders`)."""
+def _copies(settings: PredictSettings, predictor: Predictor) -> Callable[[Answer], object]:
+    """Return what copies a picture into its class's folder, or does nothing.
+
+    Raises:
+        UserError: as `class_folders`; or pictures at addresses or of several labels cannot be sorted.
+    """
     if settings.sort_into is None:
         return lambda _: None
+    if predictor.several:
+        raise UserError(
+            "--sort-into has one folder for each picture, and a picture may have several labels here",
+            f"{settings.run} answers each label for itself",
+            "--out ANSWERS.csv has the labels of each picture in one column",
+        )
     if any(is_address(place) for place in settings.images):
         raise UserError("--sort-into copies files, not what lies at addresses", "", "save those pictures first")
     places = [Path(place).parent if is_text_table(place) else Path(place) for place in settings.images]
-    folders = class_folders(Path(settings.sort_into), classes, places)
+    folders = class_folders(Path(settings.sort_into), predictor.classes, places)
     return lambda answer: sort_copy(answer, folders)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
@@ -25,7 +25,7 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
-from residuum.prediction.answer import Answer, Unanswered
+from residuum.prediction.answer import SEPARATOR, Answer, Unanswered, called_of
 from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
 from residuum.runs import exported_file
 
@@ -83,6 +83,9 @@ class Predictor:
     def predict(self, pictures: Picture | Iterable[Picture], *, top: int = 5) -> Answer | list[Answer]:
         """Say what a picture shows: the `top` likeliest classes. A folder's path gives a list.
 
+        A model of several labels a picture answers each class for itself; its answer's `labels` are those called, of a
+        probability of a half or more, and all of them are among its classes, though they be more than `top`.
+
         Raises:
             UserError: a picture cannot be read (`answers` goes on with the others), or is none (BrokenPicture).
         """
@@ -113,14 +116,19 @@ class Predictor:
     def answers_of(self, names: Sequence[str], views: Views, top: int = 5) -> list[Answer]:
         """Answer for B views (B, S, S, 3), cut already, in one step of the engine."""
         output = self.engine(views)
-        best = np.argsort(-output.probabilities, axis=1, kind="stable")[:, :top]
-        likely = np.take_along_axis(output.probabilities, best, axis=1)
         apart, limit = self._distances(output)
         said = self.engine.name, self.engine.precision
+        kind = partial(Answer, several=self.several, separator=self.model.separator or SEPARATOR)
         return [
-            Answer(name, tuple(self.classes[number] for number in numbers), tuple(values), far, limit, *said)
-            for name, numbers, values, far in zip(names, best.tolist(), likely.tolist(), apart, strict=True)
+            kind(name, *self._likeliest(row, top), far, limit, *said)
+            for name, row, far in zip(names, output.probabilities, apart, strict=True)
         ]
+
+    def _likeliest(self, row: NDArray[np.float32], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """Return the `top` likeliest classes by their probabilities (K,), and of several all called; and theirs."""
+        most = max(top, called_of(row.tolist())) if self.several else top
+        best = np.argsort(-row, kind="stable")[:most]
+        return tuple(self.classes[number] for number in best.tolist()), tuple(row[best].tolist())
 
     def features(self, pictures: Picture | Iterable[Picture]) -> NDArray[np.float32]:
         """Return what the last layer reads of a picture, (D,), or of several, (B, D).
@@ -235,6 +243,11 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         """Return the class names, by class number."""
         return self.model.classes
+
+    @property
+    def several(self) -> bool:
+        """Say whether a picture may show any number of the classes, each answered for itself."""
+        return self.model.several
 
     @property
     def digest(self) -> str:

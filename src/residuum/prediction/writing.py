@@ -10,6 +10,7 @@ from typing import IO
 
 from residuum.choices import AnswerFormat
 from residuum.console import one_line, visible
+from residuum.data.labels import joined
 from residuum.data.picture_files import printable
 from residuum.errors import UserError
 from residuum.files import cannot_write
@@ -46,36 +47,46 @@ def new_file(path: Path) -> Iterator[IO[str]]:
         raise cannot_write(path, 0, error) from error
 
 
-def heading(form: AnswerFormat, top: int) -> str:
-    """Return what stands above all answers: the names of CSV's columns, with a line's end."""
+def heading(form: AnswerFormat, top: int, *, several: bool = False) -> str:
+    """Return what stands above all answers: the names of CSV's columns, with a line's end; `several`: labels a picture,
+    which have a column of those called."""
     if form != "csv":
         return ""
     ranks = [name for rank in range(2, top + 1) for name in (f"class {rank}", f"probability {rank}")]
-    return _row(["picture", "class", "probability", *ranks, "unsure", "reason", "engine", "precision", "error"])
+    labels = ["labels"] * several
+    return _row(
+        ["picture", "class", "probability", *ranks, *labels, "unsure", "reason", "engine", "precision", "error"]
+    )
 
 
-def line(one: Answer | Unanswered, form: AnswerFormat, top: int) -> str:
-    """Return an answer, or why there is none, in this form, with a line's end."""
+def line(one: Answer | Unanswered, form: AnswerFormat, top: int, *, several: bool = False) -> str:
+    """Return an answer, or why there is none, in this form, with a line's end; `several` as above."""
     if form == "jsonl":
         return _text(json.dumps(one.as_json(), ensure_ascii=False)) + "\n"
     if form == "csv":
-        return _row(_cells(one, top))
+        return _row(_cells(one, top, several))
     name = printable(one.picture)
     if isinstance(one, Unanswered):
         return one_line(_text(f"{name}  not answered: {one.why}")) + "\n"
-    pairs = zip(one.classes, one.probabilities, strict=True)
     doubt = f"unsure ({one.reason})  " if one.unsure else ""
-    return one_line(_text(f"{name}  {doubt}" + "  ".join(f"{called} {p:.1%}" for called, p in pairs))) + "\n"
+    return one_line(_text(f"{name}  {doubt}{_said(one)}")) + "\n"
 
 
-def _cells(one: Answer | Unanswered, top: int) -> list[str]:
+def _said(one: Answer) -> str:
+    """Say the likeliest classes, or of several labels those called: "–" where none is."""
+    each = [f"{name} {p:.1%}" for name, p in zip(one.classes, one.probabilities, strict=True)]
+    return "  ".join(each) if one.labels is None else joined(each[: len(one.labels)])
+
+
+def _cells(one: Answer | Unanswered, top: int, several: bool) -> list[str]:
     if isinstance(one, Unanswered):
-        return [one.picture, *[""] * (2 * top + 4), one.why]
-    pairs = zip(one.classes, one.probabilities, strict=True)
+        return [one.picture, *[""] * (2 * top + several + 4), one.why]
+    pairs = list(zip(one.classes, one.probabilities, strict=True))[:top]
     ranked = [cell for name, p in pairs for cell in (name, f"{p:.6f}")]
     ranked += [""] * (2 * top - len(ranked))
+    labels = [] if one.labels is None else [one.separator.join(one.labels)]
     unsure = "" if one.distance is None else str(one.unsure).lower()
-    return [one.picture, *ranked, unsure, one.reason, one.engine, one.precision, ""]
+    return [one.picture, *ranked, *labels, unsure, one.reason, one.engine, one.precision, ""]
 
 
 def _row(cells: list[str]) -> str:

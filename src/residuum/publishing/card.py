@@ -17,19 +17,34 @@ from jinja2 import Environment, StrictUndefined
 from msgspec import UNSET
 
 from residuum.console import visible
+from residuum.data.labels import CALLED
 from residuum.errors import UserError, listed
 from residuum.files import write_whole
 from residuum.models.count import cost
 from residuum.outward_settings import CardSettings
 from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
-from residuum.records.evaluation import ClassFigures, Evaluation, Figures, Measure, too_good, which_to_quote
+from residuum.records.evaluation import (
+    ClassFigures,
+    Evaluation,
+    Figures,
+    Measure,
+    MeasureName,
+    headline,
+    too_good,
+    which_to_quote,
+)
 from residuum.records.model import Grown, Imported, Made, Trained, Trimmed
 from residuum.version import NAME
 
 CARD = "README.md"
 MOST_CLASSES = 50
 """Classes up to which each has a row of its own."""
+
+SEVERAL = (
+    "several labels a picture: each class has a probability of its own and is called "
+    f"from {CALLED:g} on; a picture may have none"
+)
 
 _SEAL = re.compile(r"\n<!-- residuum card sha256:([0-9a-f]{64}) -->\n\Z")
 _LICENCE = r"[a-z0-9][a-z0-9.+-]*"
@@ -91,6 +106,7 @@ def card(of: Subject, licence: str | None = None, repository: str = "") -> str:
         measures=_measures,
         protocols=_protocols(of),
         per_class=_per_class(of),
+        several=of.is_several,
         data=_data(of),
         classes=of.about.classes,
         lineage=[_step(step) for step in of.about.lineage],
@@ -130,7 +146,10 @@ def _summary(of: Subject) -> str:
     kind = "plain" if spec.shortcut == "none" else "residual"
     names = f": {as_text(_and(classes))}" if len(classes) <= 10 else ""
     trained = f", trained on {as_text(of.data_name)}" if of.data_name else ""
-    return f"A {kind} net of {spec.depth} layers that tells {len(classes)} classes of pictures apart{names}{trained}."
+    task = f"tells {len(classes)} classes of pictures apart"
+    if of.is_several:
+        task = f"says which of {len(classes)} classes a picture shows, any number of them (multi-label)"
+    return f"A {kind} net of {spec.depth} layers that {task}{names}{trained}."
 
 
 def _facts(of: Subject) -> list[tuple[str, object]]:
@@ -138,6 +157,7 @@ def _facts(of: Subject) -> list[tuple[str, object]]:
     size = f"{view.image_size}×{view.image_size} px: the shorter side is resized to {view.resize_to} px"
     facts: list[tuple[str, object]] = [("net", of.run.settings.summary.model)] if of.run else []
     facts += [
+        *([("task", SEVERAL)] if of.is_several else []),
         ("parameters", f"{costs['parameters']:,}"),
         ("multiply-adds", f"{costs['multiply_adds']:,} a picture"),
         ("a picture is seen at", f"{size} ({view.interpolation}), the central square cut out"),
@@ -158,13 +178,10 @@ def _use(of: Subject, repository: str) -> list[str]:
 
 def _measures(figures: Figures) -> list[tuple[str, Measure]]:
     over = f", over {figures.asked}" if isinstance(figures, Evaluation) and figures.asked else ""
-    named = {
-        "top-1 accuracy": figures.top1,
-        "top-5 accuracy": figures.top5,
-        f"macro F1{over}": figures.macro_f1,
-        "expected calibration error": figures.ece,
-    }
-    return [(name, one) for name, one in named.items() if one is not None]
+    first: dict[MeasureName, str] = {"top1": "top-1 accuracy", "top5": "top-5 accuracy"}
+    if figures.is_several:
+        first = {"mean_ap": f"mean average precision{over}", "top1": "likeliest label right"}
+    return list(figures.named({**first, "macro_f1": f"macro F1{over}", "ece": "expected calibration error"}).items())
 
 
 def _protocols(of: Subject) -> list[tuple[str, str]]:
@@ -226,7 +243,7 @@ def _limits(of: Subject) -> list[str]:
     view, about = of.about.preprocessing, of.about
     unsure = ", unless it says unsure" if about.likeness is not UNSET else ""
     return [
-        f"It answers one of its {len(about.classes)} classes whatever a picture shows{unsure}.",
+        f"{_answered(of)}{unsure}.",
         f"It sees the middle of a picture, at {view.image_size} px: what lies at the edge or is smaller than that "
         "resolves, it cannot see.",
         *_limits_of_figures(of),
@@ -235,11 +252,19 @@ def _limits(of: Subject) -> list[str]:
     ]  # fmt: skip
 
 
+def _answered(of: Subject) -> str:
+    classes = len(of.about.classes)
+    if of.is_several:
+        return f"It knows its {classes} classes alone, and answers for each of them whatever a picture shows"
+    return f"It answers one of its {classes} classes whatever a picture shows"
+
+
 def _limits_of_figures(of: Subject) -> list[str]:
     if (judged := of.figures) is None:
         return ["How often it is right is not known: it has not been judged."]
+    what, first = "mean average precision" if judged.is_several else "accuracy", headline(judged)
     said = [
-        f"Its accuracy was measured on {judged.images:,} pictures: {judged.top1.low:.1%} to {judged.top1.high:.1%} at "
+        f"Its {what} was measured on {judged.images:,} pictures: {first.low:.1%} to {first.high:.1%} at "
         "95 % confidence, for pictures of the same origin."
     ]
     if judged.split == "out-of-fold":

@@ -20,6 +20,11 @@ METRICS = {
     "macro_f1": ("f1", "macro F1"),
 }
 """The hub's name and ours of each figure that a card's head has."""
+METRICS_OF_SEVERAL = {
+    "mean_ap": ("mean_average_precision", "mean average precision"),
+    "macro_f1": ("f1", "macro F1"),
+}
+"""The same of several labels a picture, whose share of likeliest labels that are right is no accuracy."""
 
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 """What YAML does not take for text."""
@@ -27,16 +32,16 @@ _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
 def head(subject: Subject, licence: str | None) -> str:
     """Return the card's head with its fences; what is not known is left out."""
-    data = subject.data_name
+    data, several = subject.data_name, subject.model.about.several is True
     bases = [one.repository for one in origins(subject) if one.repository]
     fields = {
         "license": licence,
         "library_name": "residuum",
         "pipeline_tag": TASK,
-        "tags": ["residuum", *_kinds(subject.model.spec)],
+        "tags": ["residuum", *_kinds(subject.model.spec), *(["multi-label"] if several else [])],
         "datasets": [data.partition(":")[0]] if on_hub(data) else None,
         "base_model": bases or None,
-        "metrics": ["accuracy", "f1"] if judgements(subject) else None,
+        "metrics": ["mean_average_precision" if several else "accuracy", "f1"] if judgements(subject) else None,
         "model-index": [{"name": subject.name, "results": list(_results(subject))}] if judgements(subject) else None,
     }
     known = {name: value for name, value in fields.items() if value is not None}
@@ -61,11 +66,13 @@ def _results(subject: Subject) -> Iterator[dict[str, Any]]:
     for data, figures in judgements(subject):
         kind = data.partition(":")[0] if on_hub(data) else re.sub(r"[^\w.-]+", "-", data) or "unknown"
         shown = {"images": figures.images, "protocol": figures.protocol}
+        several = figures.mean_ap is not None
+        metrics, name = (METRICS_OF_SEVERAL, "Multi-label image") if several else (METRICS, "Image")
         yield {
-            "task": {"type": TASK, "name": "Image classification"},
+            "task": {"type": TASK, "name": f"{name} classification"},
             "dataset": {"type": kind, "name": data, "split": figures.split, "args": shown},
             "metrics": [
-                _metric(*METRICS[name], one) for name in METRICS if (one := getattr(figures, name)) is not None
+                _metric(*metrics[one], found) for one in metrics if (found := getattr(figures, one)) is not None
             ],
         }
 

@@ -34,6 +34,11 @@ class Subject:
         return self.model.about
 
     @property
+    def is_several(self) -> bool:
+        """Say whether pictures show several of its classes each."""
+        return self.about.several is True
+
+    @property
     def name(self) -> str:
         """Return what it is called: as its run folder, or its file."""
         return (self.run.path.resolve() if self.run else self.file).name.removesuffix(".safetensors")

@@ -71,7 +71,7 @@ class Score(Record, frozen=True, kw_only=True):
     """How good a net is."""
 
     loss: Amount
-    """Mean negative log-likelihood, in nats, here and below."""
+    """Mean negative log-likelihood, in nats, here and below; of several labels a picture also over its classes."""
     accuracy: Share
     """The share of the pictures called right, here and below."""
 

@@ -3,6 +3,8 @@
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec import UNSET, UnsetType
+
 from residuum.choices import EngineName, EnginePrecision
 from residuum.records.codec import Record
 from residuum.records.environment import Environment
@@ -24,6 +26,10 @@ class Exported(Record, frozen=True, kw_only=True):
     """int8, or else float32, which an engine may compute in bfloat16."""
     classes: tuple[str, ...]
     """The class names, by number."""
+    several: bool | UnsetType = UNSET
+    """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
+    label_separator: str | UnsetType = UNSET
+    """What stood between the labels of a picture in the table it was trained with; left out where nothing did."""
     view: View
     """How the graph makes a view of a picture."""
     likeness: Likeness | None
@@ -36,19 +42,21 @@ class Exported(Record, frozen=True, kw_only=True):
     environment: Environment
 
 
-class Agreement(Record, frozen=True, kw_only=True):
+class Agreement(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How answers in one precision agree with the run's own, which torch gives in float32."""
 
     precision: EnginePrecision
     pictures: Count
     same: Share
-    """Whose likeliest class is the same."""
+    """Whose likeliest class is the same; of several labels a picture, those whose called labels are."""
     largest: Amount
     """The largest difference of any probability."""
     accuracy: Measure | None
-    """None where the pictures have no labels, as below."""
+    """None where the pictures have no labels, as below; of several labels a picture, that their likeliest is right."""
     own_accuracy: Measure | None
     """Of the run's own answers to the same pictures."""
+    several: bool = False
+    """Whether each picture has several labels."""
 
 
 class Parity(Record, frozen=True, kw_only=True):

@@ -76,6 +76,9 @@ def chance_ece(bins: tuple[Bin, ...]) -> float:
     return total / (sum(one.count for one in bins) or 1)
 
 
+SUMMED = 1000
+"""Terms of a harmonic number that are added up; the rest is an integral."""
+
 MeasureName = Literal["mean_ap", "top1", "top5", "macro_f1", "ece"]
 
 
@@ -152,6 +155,12 @@ def _joint(one: Measure, other: Measure) -> float:
     return math.hypot(one.high - one.low, other.high - other.low) / 2
 
 
+def _harmonic(n: int) -> float:
+    """Return 1 + 1/2 + … + 1/n, to seven figures at least."""
+    first = min(n, SUMMED)
+    return sum(1 / i for i in range(1, first + 1)) + math.log((n + 0.5) / (first + 0.5))
+
+
 class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     """evaluation.json: a judgement with its long tables. Letter: K classes."""
 
@@ -209,8 +218,8 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
         That of R of N pictures is exactly H/N + (1 - H/N) (R - 1)/(N - 1), H being the N-th harmonic number: each place
         i of a picture that shows the class is as likely as another, and of those before it (R - 1)/(N - 1) show it.
         """
-        N = self.images
-        h = sum(1 / i for i in range(1, N + 1)) / N
+        N = max(self.images, 1)
+        h = _harmonic(N) / N
         each = [h + (1 - h) * (one.images - 1) / max(N - 1, 1) for one in self.per_class if one.images]
         return sum(each) / len(each) if each else 0.0
 

@@ -120,7 +120,7 @@ class Epoch(Record, frozen=True, kw_only=True, tag_field="kind", tag="epoch", om
     train_loss: float
     """Mean over the pass, while the net changed, in nats."""
     train_accuracy: Share
-    """Pictures whose likeliest class is theirs, or one of theirs where they show several."""
+    """Pictures whose likeliest class is theirs, or one of several; or that show none where none is called."""
     validation_loss: float | None = None
     """Mean over the validation pictures after the pass, in nats; left out where there are none, as the next."""
     validation_accuracy: Share | None = None

@@ -29,7 +29,8 @@ class Combination(Record, frozen=True, kw_only=True):
     """The folders' names of those that have finished, in the order of seeds, below runs/."""
     failed: tuple[Failed, ...]
     accuracy: Quantity | None
-    """In per cent, of the pictures that the sweep is judged on."""
+    """In per cent, of the pictures that the sweep is judged on; of several labels a picture the mean average
+    precision, as the next."""
     test: Quantity | None
     """The same of the test pictures, which decide nothing."""
     seconds: Quantity | None
@@ -69,3 +70,8 @@ class SweepRecord(Record, frozen=True, kw_only=True):
     combinations: tuple[Combination, ...]
     notes: tuple[str, ...]
     environment: Environment
+
+    @property
+    def figure(self) -> str:
+        """Return what combinations are compared by: accuracy, or of several labels mean average precision."""
+        return next((one.accuracy.label for one in self.combinations if one.accuracy), "accuracy")

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
@@ -68,6 +68,8 @@ class YAxis:
 
 LOSS = YAxis("loss")
 ACCURACY = YAxis("accuracy", svg.percent_tick, percent, is_share=True)
+LIKELIEST = replace(ACCURACY, name="likeliest label right")
+PRECISION = replace(ACCURACY, name="mean average precision")
 RATE = YAxis("learning rate")
 SPEED = YAxis("pictures a second")
 
@@ -207,7 +209,7 @@ def _strips(frame: Frame, series: Sequence[Series], y: YAxis, x: XAxis) -> list[
 # --- one figure with its interval ---------------------------------------------------------------
 
 
-def interval_line(measure: Measure, baseline: float | None) -> Markup:
+def interval_line(measure: Measure, baseline: float | None, name: str = "top-1") -> Markup:
     """Draw a share and its interval on a line from 0 to 100 %; `baseline` gets a hollow mark above."""
     x = Scale(0.0, 1.0, 14, 386)
     parts = [svg.line(14, 24, 386, 24, "track")]
@@ -218,16 +220,16 @@ def interval_line(measure: Measure, baseline: float | None) -> Markup:
         parts.append(svg.element("path", d=f"M{x(baseline):.1f} 18l-5 -9h10z", class_="baseline"))
     parts.append(svg.line(x(measure.low), 24, x(measure.high), 24, "span"))
     parts.append(svg.line(x(measure.value), 13, x(measure.value), 31, "value"))
-    return svg.drawing(48, f"top-1 {with_interval(measure)} on a line from 0 to 100 %", *parts)
+    return svg.drawing(48, f"{name} {with_interval(measure)} on a line from 0 to 100 %", *parts)
 
 
 # --- confusion ----------------------------------------------------------------------------------
 
 
-def levels(matrix: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return each cell's colour by its share of its row: 0 (none) to 7 (more than half)."""
-    rows = [(row, sum(row) or 1) for row in matrix]
-    return [[sum(cell / total > least for least in LEVELS) for cell in row] for row, total in rows]
+def levels(matrix: Sequence[Sequence[int]], pictures: Sequence[int]) -> list[list[int]]:
+    """Return each cell's colour by its share of its row's pictures: 0 (none) to 7 (more than half)."""
+    rows = zip(matrix, pictures, strict=True)
+    return [[sum(cell / (total or 1) > least for least in LEVELS) for cell in row] for row, total in rows]
 
 
 def are_short(names: Sequence[str]) -> bool:
@@ -235,12 +237,12 @@ def are_short(names: Sequence[str]) -> bool:
     return all(text_width(shown(name)) <= 2 for name in names)
 
 
-def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Markup:
+def confusion_map(names: Sequence[str], matrix_levels: Sequence[Sequence[int]], meaning: str) -> Markup:
     """Draw a K×K map in colour, one path for each level; page.js reads the counts around it."""
     cell, edge = 14.0 if len(names) <= 50 else 9.5, 118.0
     side = cell * len(names)
     boxes: dict[str, list[tuple[float, float, float]]] = {}
-    for i, row in enumerate(levels(matrix)):
+    for i, row in enumerate(matrix_levels):
         for j, found in enumerate(row):
             if found:
                 kind = f"{'hit' if i == j else 'miss'} l{found}"
@@ -250,7 +252,7 @@ def confusion_map(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Mark
     size = edge + side + 4
     return svg.drawing(
         size,
-        f"confusion map of {len(names)} classes: rows are the truth, columns what the model said",
+        f"confusion map of {len(names)} classes: {meaning}",
         svg.rect(edge, edge, side, side, "border"),
         *[svg.cells(boxes[kind], cell - 1, kind) for kind in sorted(boxes)],
         *[svg.name_label(edge - 5, y + 3, name, letters=18) for name, y in named],
@@ -277,7 +279,22 @@ def _over(x: float, edge: float, name: str, short: bool) -> Markup:
 FEW = 20  # pictures in a bin below which its mean says little
 
 
-def reliability(bins: Sequence[Bin]) -> Markup:
+@dataclass(frozen=True)
+class BinWords:
+    """What the axes of a reliability diagram are called, and what is counted in its bins."""
+
+    right: str = "accuracy"
+    counted: str = "picture"
+    sure: str = "confidence"
+    is_right: str = "right"
+
+
+OF_PICTURES = BinWords()
+OF_LABELS = BinWords("shown", "answer", "probability", "shown")
+"""Of several labels a picture."""
+
+
+def reliability(bins: Sequence[Bin], words: BinWords = OF_PICTURES) -> Markup:
     """Draw accuracy against confidence, with the number of pictures in each bin below."""
     x = Scale(0.0, 1.0, 48, 388)
     most = max((one.count for one in bins), default=0) or 1
@@ -297,10 +314,10 @@ def reliability(bins: Sequence[Bin]) -> Markup:
     whole = Frame(x, Scale(0.0, 1.0, lower.bottom, upper.top))
     return svg.drawing(
         344,
-        "accuracy by confidence: " + "; ".join(", ".join(_bin_words(one)[1:]) for one in used),
-        svg.title(11, "accuracy"),
-        svg.title(250, "pictures"),
-        svg.title(341, "confidence", x.end),
+        f"{words.right} by {words.sure}: " + "; ".join(", ".join(_bin_words(one, words)[1:]) for one in used),
+        svg.title(11, words.right),
+        svg.title(250, f"{words.counted}s"),
+        svg.title(341, words.sure, x.end),
         svg.axes(upper, [], upper.y.ticks(), svg.percent_tick, svg.percent_tick),
         svg.axes(lower, x.ticks(), lower.y.ticks(2), svg.percent_tick, svg.plain_format),
         svg.line(x(0), upper.y(0), x(1), upper.y(1), "ideal"),
@@ -308,13 +325,13 @@ def reliability(bins: Sequence[Bin]) -> Markup:
         svg.path(points, "curve c0 d0"),
         *marks,
         *bars,
-        *[svg.hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), _bin_words(b)) for b in bins],
+        *[svg.hover(whole, (x(b.low), x(b.high)), x((b.low + b.high) / 2), _bin_words(b, words)) for b in bins],
     )
 
 
-def _bin_words(one: Bin) -> list[str]:
-    within = f"confidence {percent(one.low, 0)} to {percent(one.high, 0)}"
+def _bin_words(one: Bin, words: BinWords) -> list[str]:
+    within = f"{words.sure} {percent(one.low, 0)} to {percent(one.high, 0)}"
     if not one.count:
-        return [within, "no pictures"]
-    means = f"mean {percent(one.confidence)}, right {percent(one.accuracy)}"
-    return [within, means, counted(one.count, "picture")]
+        return [within, f"no {words.counted}s"]
+    means = f"mean {percent(one.confidence)}, {words.is_right} {percent(one.accuracy)}"
+    return [within, means, counted(one.count, words.counted)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from residuum.records.evaluation import ClassFigures, Evaluation
+from residuum.records.evaluation import ClassFigures, Evaluation, headline
 from residuum.records.numbers import mcnemar
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
@@ -23,10 +23,11 @@ PANEL = 10  # classes in one drawing
 
 @dataclass(frozen=True)
 class Repeats:
-    """Runs that differ only by seed, with the mean and sample standard deviation of their top-1 in words."""
+    """Runs that differ only by seed, with the mean and sample standard deviation of their headline figure in words."""
 
     letters: list[str]
     model: str
+    figure: str
     words: str
 
 
@@ -54,6 +55,8 @@ class Comparison:
     repeats: list[Repeats]
     recall: list[Picture]
     recall_note: str
+    several: bool
+    """Whether one of them is of several labels a picture."""
     no_curves: str
     """Why there are none, where there are none."""
 
@@ -86,6 +89,7 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
         repeats=repeats(runs),
         recall=[Picture("", recall_chart.recall_plot(panel, labels, floor)) for panel in panels],
         recall_note=note,
+        several=any(run.several for run in runs),
         no_curves=_no_curves(runs),
     )
 
@@ -94,22 +98,25 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
 
 
 def _verdict(runs: Sequence[OneRun]) -> str:
-    """Name the run with the highest top-1, and what leaves room for doubt.
+    """Name the run with the highest headline figure, and what leaves room for doubt.
 
     That is told by the pictures that one run alone got wrong, where both runs have all their mistakes on record; else
     by the intervals, which say nothing where they overlap.
     """
-    judged = [(run.evaluation.top1, run) for run in runs if run.evaluation]
+    judged = [(headline(run.evaluation), run) for run in runs if run.evaluation]
     if not judged:
         return "None of these runs has final figures yet."
-    if len({(_fingerprint(run), *_judged(run)) for _, run in judged}) > 1:
+    if len({(_fingerprint(run), run.several, *_judged(run)) for _, run in judged}) > 1:
         return "These runs were judged on different pictures, so none of them can be called the best:"
     judged.sort(key=lambda one: -one[0].value)
     best, run = judged[0]
     named = f"{run.letter} ({isolated(run.name)})"
+    if len(judged) == 1 and run.several:
+        return f"Only {named} has final figures: its mean average precision is {with_interval(best)}."
     if len(judged) == 1:
         return f"Only {named} has final figures: it names {with_interval(best)} correctly."
-    start = f"{named} names the most pictures correctly: {with_interval(best)}."
+    first = "has the highest mean average precision" if run.several else "names the most pictures correctly"
+    start = f"{named} {first}: {with_interval(best)}."
     rivals = [one for found, one in judged[1:] if found.high >= best.low]
     if not rivals:
         return f"{start} Its interval lies above those of the other runs."
@@ -135,8 +142,11 @@ def _paired(best: OneRun, other: OneRun) -> str:
 
 
 def _wrong(run: OneRun) -> set[str] | None:
-    """Return the names of all pictures called wrong; None where some are not on record, or names say too little."""
+    """Return the names of all pictures called wrong; None where some are not on record, or names say too little, or of
+    several labels a picture, which are not right or wrong as a whole."""
     assert run.evaluation is not None
+    if run.several:
+        return None
     hits = sum(row[k] for k, row in enumerate(run.evaluation.confusion))
     names = [one.name for one in run.record.mistakes]
     return set(names) if len(set(names)) == len(names) == run.evaluation.images - hits else None
@@ -194,10 +204,13 @@ def _no_curves(runs: Sequence[OneRun]) -> str:
 
 
 def _charts(runs: Sequence[OneRun]) -> list[Picture]:
+    several = any(run.several for run in runs)
+    right = charts.LIKELIEST if several else charts.ACCURACY
     wanted = (
-        ("Validation accuracy", "validation_accuracy", charts.ACCURACY),
+        ("Validation: mean average precision", "validation_map", charts.PRECISION),
+        ("Validation: likeliest label right" if several else "Validation accuracy", "validation_accuracy", right),
         ("Validation loss", "validation_loss", charts.LOSS),
-        ("Training accuracy", "train_accuracy", charts.ACCURACY),
+        ("Training: likeliest label right" if several else "Training accuracy", "train_accuracy", right),
         ("Training loss", "train_loss", charts.LOSS),
     )
     made = []
@@ -234,14 +247,15 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
     groups: dict[object, list[tuple[OneRun, float]]] = defaultdict(list)
     for run in runs:
         if run.evaluation:
-            groups[_identity(run, run.evaluation)].append((run, run.evaluation.top1.value))
+            groups[_identity(run, run.evaluation)].append((run, headline(run.evaluation).value))
     found = []
     for group in groups.values():
         if len({run.summary.seed for run, _ in group}) == len(group) > 1:
             values = [value for _, value in group]
             spread = f"standard deviation {100 * stdev(values):.2f}{NBSP}points"
             words = f"mean {percent(mean(values), 2)}, {spread} over {counted(len(group), 'run')}"
-            found.append(Repeats([run.letter for run, _ in group], group[0][0].summary.model, words))
+            figure = "mean average precision" if group[0][0].several else "top-1"
+            found.append(Repeats([run.letter for run, _ in group], group[0][0].summary.model, figure, words))
     return found
 
 

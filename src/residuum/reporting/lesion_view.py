@@ -31,7 +31,7 @@ def view_lesion(found: Lesion) -> DepthView:
         measured=found,
         heading=f"{isolated(found.model.name)} without each of its blocks",
         headline=percent(found.intact.accuracy),
-        beside="accuracy of the whole net",
+        beside="likeliest label right, the whole net" if found.data.several else "accuracy of the whole net",
         verdict=" ".join(filter(None, (no_better(found), _verdict(found)))),
         notes=list(_notes(found)),
         title="What each block is worth",

@@ -22,12 +22,15 @@ from residuum.runs import RunRecord
 
 COUNTS_IN_CELLS = 20  # classes up to which the confusion matrix is a table of counts
 MOST_MAPPED = 100  # classes up to which it is drawn in colour
+MEANING = "rows are the truth, columns what the model said"
+SEVERAL_MEANING = "rows are the pictures that show a class, columns what was called, beside the diagonal wrongly"
 SMALL_THUMBNAIL = 64  # pixels up to which a thumbnail is enlarged with hard edges
 
 
 @dataclass(frozen=True)
 class Pair:
-    """`count` pictures of `truth` were called `predicted`: `share` of all its pictures."""
+    """`count` pictures of `truth` were called `predicted`: `share` of all its pictures. Of several labels a picture:
+    that show `truth` and not `predicted`."""
 
     truth: str
     predicted: str
@@ -39,6 +42,7 @@ class Pair:
 class Confusion:
     """The matrix in the form its size allows: cells (K <= 20), a map (K <= 100) or the pairs alone."""
 
+    pictures: list[int]  # those that each row is of
     levels: list[list[int]]
     map: Markup
     sparse: list[list[int]]  # [column, count, column, count, …] of each row's cells that are not zero
@@ -71,6 +75,11 @@ class OneRun:
     def evaluation(self) -> Evaluation | None:
         """Return the final figures, if there are any yet."""
         return self.record.evaluation
+
+    @property
+    def several(self) -> bool:
+        """Say whether its pictures may show several classes each."""
+        return self.record.several
 
     @property
     def name(self) -> str:
@@ -178,7 +187,6 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
     """Work out everything the page says of a run."""
     found = record.evaluation
     names = [one.name for one in found.per_class] if found else record.data.classes if record.data else []
-    share = found.commonest[1] if found and found.commonest else None
     return OneRun(
         key=key,
         letter=letter,
@@ -187,14 +195,25 @@ def read_one(record: RunRecord, key: str, letter: str = "", place: int = 0) -> O
         names=names,
         verdict=sentences.verdict(found) if found else sentences.unfinished(record),
         scale=sentences.scale(found),
-        verdict_line=charts.interval_line(found.top1, share) if found else Markup(""),
+        verdict_line=_verdict_line(found) if found else Markup(""),
         calibration=sentences.calibration(found) if found else "",
         charts=_charts(record),
         events=_told(record),
-        confusion=_confusion(names, found.confusion) if found else None,
-        reliability=charts.reliability(found.calibration) if found else Markup(""),
+        confusion=_confusion(names, found) if found else None,
+        reliability=_reliability(found) if found else Markup(""),
         notes=sentences.notes(record),
     )
+
+
+def _verdict_line(found: Evaluation) -> Markup:
+    """Draw the headline figure, beside what chance or always the same answer would score."""
+    if found.mean_ap:
+        return charts.interval_line(found.mean_ap, found.mean_ap_by_chance, charts.PRECISION.name)
+    return charts.interval_line(found.top1, found.commonest[1] if found.commonest else None)
+
+
+def _reliability(found: Evaluation) -> Markup:
+    return charts.reliability(found.calibration, charts.OF_LABELS if found.is_several else charts.OF_PICTURES)
 
 
 # --- learning curves ----------------------------------------------------------------------------
@@ -209,9 +228,12 @@ def _charts(record: RunRecord) -> list[Picture]:
     rate = [Series("learning rate", thin(points(record.steps, "lr"), 200), 0)]
     speed_lines = record.epochs if len(record.epochs) > 1 else record.steps
     speed = [Series("pictures a second", thin(points(speed_lines, "images_per_s"), 200), 0)]
+    precise = [Series("validation", points(record.epochs, "validation_map"), 1)]
+    right = ("Likeliest label right", charts.LIKELIEST) if record.several else ("Accuracy", charts.ACCURACY)
     wanted = [
         ("Loss", loss, charts.LOSS),
-        ("Accuracy", accuracy, charts.ACCURACY),
+        ("Mean average precision", precise, charts.PRECISION),
+        (right[0], accuracy, right[1]),
         ("Learning rate", rate, charts.RATE),
         ("Speed", speed, charts.SPEED),
     ]
@@ -249,24 +271,41 @@ def _told(record: RunRecord) -> list[str]:
 # --- confusion ----------------------------------------------------------------------------------
 
 
-def _confusion(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Confusion:
+def _confusion(names: Sequence[str], found: Evaluation) -> Confusion:
+    matrix, pictures = found.confusion, _pictures(found)
     pairs = [
-        Pair(names[i], names[j], cell, cell / sum(row))
+        Pair(names[i], names[j], cell, cell / max(pictures[i], 1))
         for i, row in enumerate(matrix)
         for j, cell in enumerate(row)
         if i != j and cell > 0
     ]
     pairs.sort(key=lambda pair: -pair.count)
     small, mapped = len(names) <= COUNTS_IN_CELLS, COUNTS_IN_CELLS < len(names) <= MOST_MAPPED
+    levels = charts.levels(matrix, pictures)
+    meaning = SEVERAL_MEANING if found.is_several else MEANING
     return Confusion(
-        levels=charts.levels(matrix) if small else [],
-        map=charts.confusion_map(names, matrix) if mapped else Markup(""),
+        pictures=pictures,
+        levels=levels if small else [],
+        map=charts.confusion_map(names, levels, meaning) if mapped else Markup(""),
         sparse=[[n for j, cell in enumerate(row) if cell for n in (j, cell)] for row in matrix] if mapped else [],
         pairs=pairs[: 10 if small else 30],
-        mistakes=sum(pair.count for pair in pairs),
+        mistakes=_mistakes(found),
         confused=len(pairs),
         are_turned=not charts.are_short(names),
     )
+
+
+def _pictures(found: Evaluation) -> list[int]:
+    """Return how many pictures each row of the matrix is of."""
+    return [one.images for one in found.per_class] if found.is_several else [sum(row) for row in found.confusion]
+
+
+def _mistakes(found: Evaluation) -> int:
+    """Return how many pictures were mistaken; of several labels, at least how many labels: missed or wrongly called."""
+    if not found.is_several:
+        return sum(sum(row) - row[k] for k, row in enumerate(found.confusion))
+    missed = sum(one.images - row[k] for k, (one, row) in enumerate(zip(found.per_class, found.confusion, strict=True)))
+    return missed + sum(one.precision.is_known and one.precision.value < 1 for one in found.per_class)
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -56,7 +56,8 @@
     const svg = box.querySelector("svg"),
       cursor = svg.querySelector(".cursor");
     const readout = box.parentElement.querySelector(".readout");
-    const names = JSON.parse(box.dataset.names);
+    const names = JSON.parse(box.dataset.names),
+      pictures = JSON.parse(box.dataset.pictures);
     const rows = JSON.parse(box.dataset.cells).map((row) => {
       const found = new Map();
       for (let i = 0; i < row.length; i += 2) found.set(row[i], row[i + 1]);
@@ -71,10 +72,13 @@
       cursor.setAttribute("x", edge + j * cell - 0.5);
       cursor.setAttribute("y", edge + i * cell - 0.5);
       cursor.classList.add("on");
-      const total = [...rows[i].values()].reduce((sum, n) => sum + n, 0),
+      const total = pictures[i],
         n = rows[i].get(j) || 0;
       const share = total ? ` (${((100 * n) / total).toFixed(1)} %)` : "";
-      readout.textContent = `${names[i]} called ${names[j]}: ${n} of ${total} pictures${share}`;
+      readout.textContent =
+        "several" in box.dataset
+          ? `${names[j]} called for ${n} of ${total} pictures that show ${names[i]}${share}`
+          : `${names[i]} called ${names[j]}: ${n} of ${total} pictures${share}`;
     };
     const point = (event) => {
       const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());

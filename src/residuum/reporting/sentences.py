@@ -7,6 +7,7 @@ from pathlib import Path
 from residuum.recipe import FEW, SMALL
 from residuum.records import evaluation
 from residuum.records.evaluation import Evaluation
+from residuum.reporting import several_sentences
 from residuum.reporting.points import last, points
 from residuum.reporting.wording import NBSP, count, counted, interval, isolated, percent, shown
 from residuum.runs import RunRecord
@@ -48,13 +49,20 @@ def pictures_of(images: int, split: str) -> str:
 
 
 def verdict(found: Evaluation) -> str:
-    """Say top-1 in one plain sentence."""
+    """Say the headline figure in one plain sentence."""
     which = SPLITS.get(found.split, f"of the split {isolated(found.split)}")
     if found.seen:
         which = f"of the {found.split} split, {found.seen:,} of which it was trained on"
+    if found.is_several:
+        said = several_sentences.verdict(found, which)
+        return f"{said} {_not_asked(found)}".rstrip()
     tail = f"(95{NBSP}% interval {interval(found.top1)})"
     named = f"Of {counted(found.images, 'picture')} {which}, it names {percent(found.top1.value)} correctly {tail}."
-    return f"{named} Not asked, as none of them shows it: {_names(found.unasked)}." if found.unasked else named
+    return f"{named} {_not_asked(found)}".rstrip()
+
+
+def _not_asked(found: Evaluation) -> str:
+    return f"Not asked, as none of them shows it: {_names(found.unasked)}." if found.unasked else ""
 
 
 def _names(classes: Sequence[str]) -> str:
@@ -64,7 +72,7 @@ def _names(classes: Sequence[str]) -> str:
 
 def unfinished(record: RunRecord) -> str:
     """Say how far a run without final figures has come."""
-    seen = last(points(record.epochs, "validation_accuracy"))
+    seen = last(points(record.epochs, "validation_map" if record.several else "validation_accuracy"))
     start = "There are no final figures: the run is still going, was stopped, or has not been evaluated."
     if not record.epochs:
         return start + " It has not finished an epoch yet."
@@ -72,6 +80,8 @@ def unfinished(record: RunRecord) -> str:
     if seen is None:
         return start + done + "."
     named = f"it named {percent(seen[1])} of the validation pictures correctly"
+    if record.several:
+        named = f"the mean average precision of the validation pictures was {percent(seen[1])}"
     return f"{start}{done}; after epoch {seen[0]:g} {named}."
 
 
@@ -111,6 +121,8 @@ def scale(found: Evaluation | None) -> str:
     """Say what the laziest answer would score, and whether the net does better."""
     if found is None or found.commonest is None:
         return ""
+    if found.is_several:
+        return several_sentences.scale(found)
     name, share = found.commonest
     how_often = "the most frequent class" if found.has_one_commonest else "as frequent as any class"
     lazy = f"Always answering {isolated(name)}, {how_often}, would be right {percent(share)} of the time"
@@ -145,12 +157,14 @@ def lazy(record: RunRecord) -> str:
     """Say that the net does no better than the laziest answer, and why, where it does not; for the terminal."""
     if record.evaluation is None or not record.evaluation.is_lazy:
         return ""
-    said = " ".join(filter(None, (scale(record.evaluation), too_few(record))))
+    found = record.evaluation
+    poor = several_sentences.lazy(found) if found.is_several else scale(found)
+    said = " ".join(filter(None, (poor, too_few(record))))
     return said.replace(NBSP, " ").replace("\u2068", "").replace("\u2069", "")
 
 
 def which_to_quote(record: RunRecord) -> str:
-    """Say which accuracy to quote where training pictures were answered out of fold, too, or why none."""
+    """Say which figure to quote where training pictures were answered out of fold, too, or why none."""
     found, folds = record.evaluation, record.out_of_fold
     if found and found.seen:
         return f"{evaluation.too_good(found)} Take out the copies, which data check names, and train again."
@@ -177,6 +191,8 @@ def calibration(found: Evaluation) -> str:
         kind = "as right as it is sure"
     elif abs(gap) <= luck:  # of labels drawn by what it claims, 19 in 20 differ by no more
         kind = "as right as it is sure, as far as these pictures tell"
+    if found.is_several:
+        return several_sentences.calibration(sure, right, kind)
     means = f"Its mean confidence is {percent(sure)} and it is right {percent(right)} of the time"
     return f"{means}: overall it is {kind}."
 

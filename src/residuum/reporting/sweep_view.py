@@ -61,7 +61,7 @@ class SweepView:
     def heads(self) -> list[str]:
         """Return the table's headings."""
         varied = [name.replace("_", " ") for name in self.sweep.over]
-        return ["#", *varied, "accuracy", "front", "n", "test", "training", "seconds", "a picture", "parameters"]
+        return ["#", *varied, self.sweep.figure, "front", "n", "test", "training", "seconds", "a picture", "parameters"]
 
 
 def view_sweep(sweep: SweepRecord) -> SweepView:
@@ -74,7 +74,7 @@ def view_sweep(sweep: SweepRecord) -> SweepView:
         beside=_beside(sweep, rows),
         chart=_chart(sweep, [row for row in rows if row.found.standing is not None]),
         kinds=[
-            (STYLES[standing], words)
+            (STYLES[standing], words if sweep.figure == "accuracy" else words.replace("accurate", "good"))
             for standing, words in STANDINGS.items()
             if any(row.found.standing == standing for row in rows)
         ],
@@ -95,12 +95,12 @@ def _sentence(sweep: SweepRecord, front: list[Row]) -> str:
     best = max(front, key=lambda row: row.found.accuracy.mean if row.found.accuracy else -math.inf)
     assert best.found.accuracy is not None
     on = f"{sweep.judged_on} pictures" if sweep.judged_on else "pictures"
-    words = (
-        f"Best in the mean: {isolated(named(best.found))}, with {quantity_words(best.found.accuracy)}{NBSP}% of {on}."
-    )
+    share = f"{quantity_words(best.found.accuracy)}{NBSP}%"
+    score = f"{share} of {on}" if sweep.figure == "accuracy" else f"{sweep.figure} {share} on {on}"
     if len(sweep.combinations) == 1:
-        return f"{isolated(named(best.found))}: {quantity_words(best.found.accuracy)}{NBSP}% of {on}."
-    return f"{words} {counted(len(front), 'combination')} on the Pareto front of accuracy against {COSTS[sweep.cost]}."
+        return f"{isolated(named(best.found))}: {score}."
+    on_front = f"{counted(len(front), 'combination')} on the Pareto front of {sweep.figure} against {COSTS[sweep.cost]}"
+    return f"Best in the mean: {isolated(named(best.found))}, with {score}. {on_front}."
 
 
 def _beside(sweep: SweepRecord, rows: list[Row]) -> str:
@@ -130,8 +130,8 @@ def _chart(sweep: SweepRecord, rows: list[Row]) -> Markup:
     ticks = frame.x.ticks(5)
     drawn = svg.axes(frame, ticks, frame.y.ticks(5), axis_figure, lambda y: f"{y:g}")
     said = "; ".join(f"{row.number} {_reading(row, sweep.cost)}" for row in rows)
-    titles = svg.title(11, "accuracy, %") + svg.title(246, COSTS[sweep.cost], RIGHT)
-    return svg.drawing(252, f"accuracy against {COSTS[sweep.cost]}: {said}", drawn, titles, *steps, *marks)
+    titles = svg.title(11, f"{sweep.figure}, %") + svg.title(246, COSTS[sweep.cost], RIGHT)
+    return svg.drawing(252, f"{sweep.figure} against {COSTS[sweep.cost]}: {said}", drawn, titles, *steps, *marks)
 
 
 def _frame(rows: list[Row]) -> Frame:

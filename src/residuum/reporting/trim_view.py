@@ -80,10 +80,10 @@ def _accuracy_words(found: Trim, chosen: Point) -> str:
         else ""
     )
     done = f"{counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out"
-    return (
-        f"With {done}, {isolated(found.model.name)} names {after} of {pictures(found)} correctly after "
-        f"recalibration{mended}, {before} before"
-    )
+    name, when = isolated(found.model.name), f"after recalibration{mended}, {before} before"
+    if found.data.several:
+        return f"With {done}, the likeliest label of {name} is right of {after} of {pictures(found)} {when}"
+    return f"With {done}, {name} names {after} of {pictures(found)} correctly {when}"
 
 
 def _at_once(size: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from msgspec import convert
+from msgspec import UNSET, convert
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -166,12 +166,15 @@ async def _predict(request: Request) -> Response:
     served, top = _model(request), _top(request)
     taken = await _take(request, served, served.predict, lambda view: (view, top))
     found: Answer = taken.result
-    pairs = zip(found.classes[:top], found.probabilities[:top], strict=True)
+    labels = UNSET if found.labels is None else list(found.labels)
+    most = max(top, len(labels or ()))
+    pairs = zip(found.classes[:most], found.probabilities[:most], strict=True)
     return as_json(
         replies.Predicted(
             request_id=request.scope["request_id"],
             model=served.name,
             answers=[Said(name, probability) for name, probability in pairs],
+            labels=labels,
             unsure=found.unsure,
             reason=found.reason,
             engine=found.engine,

@@ -117,7 +117,8 @@ def _model() -> dict[str, Any]:
 
 
 def _top() -> dict[str, Any]:
-    return _query("top", "How many classes to name.", type="integer", minimum=1, maximum=999_999_999, default=5)
+    how_many = "How many classes to name; of several labels a picture, those called are named besides."
+    return _query("top", how_many, type="integer", minimum=1, maximum=999_999_999, default=5)
 
 
 def _view() -> dict[str, Any]:

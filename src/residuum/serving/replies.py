@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from msgspec import Struct, field, json
+from msgspec import UNSET, Struct, UnsetType, field, json
 from starlette.responses import Response
 
 
@@ -35,6 +35,10 @@ class Predicted(Reply, frozen=True, kw_only=True):
 
     model: str
     answers: list[Said]
+    """The `top` likeliest; of several labels a picture all that are called, too."""
+    labels: list[str] | UnsetType = UNSET
+    """Of several labels a picture those called, likeliest first: of a probability of 0.5 or more, which may be none;
+    absent of one label a picture."""
     unsure: bool | None
     """Whether the picture is unlike those trained on, so that the answers mean little; null where the model does not
     know those, and cannot say."""
@@ -121,6 +125,8 @@ class Model(Net, frozen=True, kw_only=True):
 
     name: str
     classes: list[str]
+    several: bool
+    """Whether a picture may show any number of the classes, each answered for itself."""
     digest: str
     engine: str
     precision: str

@@ -97,6 +97,7 @@ class Served:
         return Model(
             name=self.name,
             classes=list(self.classes),
+            several=self.predictor.several,
             digest=self.digest,
             engine=self.predictor.engine.name,
             precision=self.predictor.engine.precision,

@@ -23,6 +23,7 @@ from residuum.dispatch.train_all import train_all
 from residuum.errors import UserError
 from residuum.plain_data import as_json, explicit, flag, read_off
 from residuum.records.codec import write_record
+from residuum.records.evaluation import headline
 from residuum.records.study import Quantity
 from residuum.records.sweep import Combination, Failed, SweepRecord
 from residuum.setting_parts import WhereTrained
@@ -109,14 +110,15 @@ def _judged(
         if not is_finished(folder)
     )
     judged = [one for run in done if (one := accuracy(run)) is not None]
-    tested = [run.evaluation.top1.value for run in done if run.evaluation and run.evaluation.split == "test"]
+    tested = [headline(run.evaluation).value for run in done if run.evaluation and run.evaluation.split == "test"]
+    what = "mean average precision" if any(run.several for run in done) else "accuracy"
     cost = done[0].settings.summary if done else None
     return Combination(
         values=values,
         runs=tuple(run.path.name for run in done),
         failed=failed,
-        accuracy=_figure("accuracy", [100 * value for value, _ in judged], "%"),
-        test=_figure("test accuracy", [100 * value for value in tested], "%"),
+        accuracy=_figure(what, [100 * value for value, _ in judged], "%"),
+        test=_figure(f"test {what}", [100 * value for value in tested], "%"),
         seconds=_figure("training", [sum(line.seconds for line in run.epochs) for run in done if run.epochs], "s"),
         training=_multiply_adds(done[0]) if done else None,
         inference=cost.multiply_adds if cost else None,
@@ -130,11 +132,13 @@ def _in_words(fault: UserError | None) -> str:
 
 
 def accuracy(run: runs.RunRecord) -> tuple[float, str] | None:
-    """Return the share called right, and of which split: of validation pictures where there are any, so that those of
-    the test do not choose."""
-    if run.epochs and (kept := run.epochs[-1].validation_accuracy) is not None:
+    """Return the share called right, or of several labels a picture the mean average precision, and of which split: of
+    validation pictures where there are any, so that those of the test do not choose."""
+    last = run.epochs[-1] if run.epochs else None
+    kept = (last.validation_map if run.several else last.validation_accuracy) if last else None
+    if kept is not None:
         return kept, "validation"
-    return None if run.evaluation is None else (run.evaluation.top1.value, run.evaluation.split)
+    return None if run.evaluation is None else (headline(run.evaluation).value, run.evaluation.split)
 
 
 def _figure(label: str, values: Sequence[float], unit: str) -> Quantity | None:
@@ -180,15 +184,16 @@ def _record(
 def _notes(
     settings: SweepSettings, found: Sequence[Combination], placed: Sequence[Combination], splits: set[str]
 ) -> list[str]:
-    notes = []
+    notes, several = list[str](), any(one.accuracy and one.accuracy.label != "accuracy" for one in found)
+    what, best = ("Figures", "the best figure") if several else ("Accuracies", "the best accuracy")
     if len(splits) > 1:
-        notes.append(f"Accuracies are of different splits ({', '.join(sorted(splits))}) and do not compare.")
+        notes.append(f"{what} are of different splits ({', '.join(sorted(splits))}) and do not compare.")
     if splits == {"test"}:
-        notes.append("No pictures were kept aside: the test pictures chose, so that the best accuracy is flattered.")
+        notes.append(f"No pictures were kept aside: the test pictures chose, so that {best} is flattered.")
     elif len(found) > 1:
         notes.append(
             f"The best of {len(found)} was chosen by the same pictures that judge it, which flatters it a little; "
-            "test accuracies chose nothing."
+            f"test {what.lower()} chose nothing."
         )
     if settings.seeds == 1:
         notes.append("One seed says nothing of the spread: differences may be luck.")

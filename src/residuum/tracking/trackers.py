@@ -14,7 +14,7 @@ from residuum.choices import TrackerName
 from residuum.console import warn
 from residuum.errors import UserError
 from residuum.records.codec import read_record, to_json
-from residuum.records.evaluation import Evaluation
+from residuum.records.evaluation import Evaluation, MeasureName
 from residuum.records.run import Line, RunSettings
 from residuum.tracking import with_mlflow, with_tensorboard, with_wandb
 from residuum.tracking.contract import About, Open, Track, Tracker
@@ -68,11 +68,17 @@ def figures_of(line: Line) -> dict[str, float]:
 
 
 def final_figures(judged: Evaluation) -> dict[str, float]:
-    """Return a run's final figures by name: test/top1, …"""
-    figures = {"top1": judged.top1, "top5": judged.top5, "macro_f1": judged.macro_f1, "ece": judged.ece}
-    return {f"{judged.split}/{name}": one.value for name, one in figures.items() if one is not None}
+    """Return a run's final figures by name: test/top1, …; of several labels a picture test/map, too."""
+    return {f"{judged.split}/{name}": one.value for name, one in judged.named(_FINAL).items()}
 
 
+_FINAL: dict[MeasureName, str] = {
+    "mean_ap": "map",
+    "top1": "top1",
+    "top5": "top5",
+    "macro_f1": "macro_f1",
+    "ece": "ece",
+}
 _PLACES = {"step", "epoch"}
 
 
