@@ -110,6 +110,8 @@ def _all(words: dict[str, Any]) -> str:
             "small": 100 * starter["unsure"]["strangers_unsure"],
         }
         lines += [words["trust"].format(**found, **shares), ""]
+    for several in _read("several-labels"):
+        lines += _table(words["several"].format(**several), [_several_row(several)])
     lines += _answering(words)
     for parity in _read("parity-*"):
         lines += _table(words["parity"].format(**parity), [_parity_row(parity, words["kept_to"])])
@@ -208,6 +210,13 @@ def _papers_row_here(result: dict[str, Any], paper: dict[str, Any], here: str) -
     (papers,) = {run["papers_test_error"] for run in paper["runs"] if run["model"] == result["model"]} or {None}
     papers = f"{_percent(papers)} %" if papers else "–"
     return _row("accuracy.py", f"{result['model']}, {here}", error, papers, str(len(errors)))
+
+
+def _several_row(result: dict[str, Any]) -> str:
+    found = result["summary"]
+    names = ("mean_average_precision", "likeliest_label_right", "macro_f1", "ece")
+    figures = [_mean(found[name]) for name in names]
+    return _row("several_labels.py", f"{result['model']}, {result['recipe']}", *figures, str(found["n"]))
 
 
 def _parity_row(result: dict[str, Any], kept_to: dict[str, str]) -> str:

@@ -50,6 +50,9 @@ WORDS: dict[str, dict[str, Any]] = {
         "{seconds[max]:.2f}; {n} seeds, after one that is not counted; loading the data left out). Published for the "
         "record, on an {device}: {published:.2f} s.",
         "here": "on a processor",
+        "several": "| several labels a picture: {training_pictures:,} mosaics of up to four of CIFAR-10's pictures, "
+        "{epochs} passes; {test_pictures:,} test mosaics | mean average precision | likeliest label right | macro F1 "
+        "| ECE | seeds | written by |",
         "gpu_paper": "| 64,000 iterations there, as in the paper: CIFAR-10 | test error, mean (range) | the paper's "
         "| seeds | written by |",
         "order": "| CIFAR-10, held-out accuracy, recipe | `--shuffle as-0.1` | `--shuffle whole` | "
@@ -118,6 +121,8 @@ WORDS: dict[str, dict[str, Any]] = {
         "（{seconds[min]:.2f}–{seconds[max]:.2f}；{n} 个种子，另有一个不计；不含读取数据）。"
         "已发表的纪录，在 {device} 上：{published:.2f} 秒。",
         "here": "在处理器上",
+        "several": "| 每张图片多个标签：{training_pictures:,} 张由至多四张 CIFAR-10 图片拼成的图，{epochs} 轮；"
+        "{test_pictures:,} 张测试图 | 平均精度均值 | 最可能的标签正确 | 宏平均 F1 | ECE | 种子数 | 由谁写出 |",
         "gpu_paper": "| 在那里按论文做 64,000 次迭代：CIFAR-10 | 测试错误率，均值（范围） | 论文的 | 种子数 "
         "| 由谁写出 |",
         "order": "| CIFAR-10 留出准确率，配方 | `--shuffle as-0.1` | `--shuffle whole` | 逐个种子的差，百分点 | 种子数 "

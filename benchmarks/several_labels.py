@@ -99,7 +99,7 @@ def main(
     data: str,
     *,
     model: str = "resnet20",
-    epochs: int | None = None,
+    epochs: int = 8,
     seeds: tuple[int, ...] = (1, 2, 3),
     training: int = 10_000,
     test: int = 2_000,
@@ -111,6 +111,7 @@ def main(
         "test_pictures": test,
         "model": model,
         "recipe": "quick",
+        "epochs": epochs,
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "mosaics"
