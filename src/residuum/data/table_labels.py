@@ -125,8 +125,14 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
         raise UserError(
             f"{len(rows)} of {len(labels)} rows of the {split} split of {root} have no label",
             f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}",
-            "remove these rows",
+            "remove these rows" + _or_several(labels),
         )
+
+
+def _or_several(labels: Any) -> str:
+    """Name the flag where labels are texts: an empty one may mean that a picture shows none of several."""
+    texts = not pa.types.is_integer(labels.type)
+    return "; where a picture may show several labels or none, --label-separator says what parts them" * texts
 
 
 def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...]:
