@@ -31,12 +31,14 @@ from residuum.printing import print_figures, print_run
 from residuum.publishing.card import write_card
 from residuum.records.codec import from_json, read_record, to_json
 from residuum.records.depth import Lesion, Trim
-from residuum.records.evaluation import Evaluation, too_good, which_to_quote
+from residuum.records.evaluation import Evaluation, Measure, too_good, which_to_quote
 from residuum.records.model import Provenance
 from residuum.records.sweep import Combination, SweepRecord
 from residuum.reporting.depth_page import write_depth_report
 from residuum.reporting.lesion_view import lines
 from residuum.reporting.page import write_report
+from residuum.reporting.sentences import notes
+from residuum.reporting.several_sentences import never_called
 from residuum.reporting.sweep_view import view_sweep
 from residuum.studies.frame import quantity
 from residuum.sweeps.run import accuracy
@@ -134,6 +136,18 @@ def test_which_figure_to_quote_goes_by_mean_average_precision(judged: Evaluation
         )
         assert ("more than luck" in which_to_quote(judged, structs.replace(alike, mean_ap=lower))) is not is_luck
     assert too_good(structs.replace(judged, seen=3)).endswith("so the figures are too high to quote.")
+
+
+def test_classes_that_are_never_called_are_named(judged: Evaluation, five: Path) -> None:
+    assert never_called(judged) == tuple(
+        one.name for k, one in enumerate(judged.per_class) if one.images and not sum(row[k] for row in judged.confusion)
+    )
+    first = structs.replace(judged.per_class[0], images=3, precision=Measure(value=0.0, low=0.0, high=1.0))
+    silent = structs.replace(judged, per_class=(first, *judged.per_class[1:]))
+    assert first.name in never_called(silent)
+    said = " ".join(notes(replace(runs.read_run(five), evaluation=silent)))
+    assert f"Never called, though there: \u2068{first.name}\u2069" in said
+    assert "--call-from" in said
 
 
 # --- the terminal --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from residuum.data.mixing import Mix
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.evaluation.metrics import mean_loss as mean_loss_of
+from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import read_json
 from residuum.loading import load, save_classifier
@@ -264,3 +265,31 @@ def test_nets_of_the_other_kind_are_refused(run: runs.RunRecord, data: Path, tmp
     pq.write_table(pa.table({"image": image, "label": names}), one / "train.parquet")
     with pytest.raises(UserError, match="one label a picture"):
         evaluate(EvaluateSettings(run.path, str(one), device="cpu"))
+
+
+def test_pictures_that_were_learnt_are_judged_with_a_word(data: Path, tmp_path: Path, capsys: Any) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "train.parquet").write_bytes((data / "train.parquet").read_bytes())
+    start = small_model(tmp_path / "start.safetensors", ("a", "b", "c"), SIDE)
+    run = train(TrainSettings(str(alone), start=str(start), threads=1, precision="float32", out=str(tmp_path / "run")))
+    capsys.readouterr()
+    learnt = evaluate(EvaluateSettings(run.path, device="cpu"))
+    said = "note: no pictures were kept from training, so it is judged on those it has learnt, which flatters it"
+    assert f"{said}; residuum report has those of answers out of fold" in capsys.readouterr().err
+    evaluate(EvaluateSettings(run.path, split="train", device="cpu"))  # as was asked
+    assert said not in capsys.readouterr().err
+    assert run.evaluation is not None
+    assert learnt.loss < run.evaluation.loss
+
+
+def test_a_mistake_says_which_label_it_is_about() -> None:
+    truth = np.array([[1, 0, 1], [0, 0, 0], [1, 1, 1]], np.uint8)
+    p = np.array([[0.9, 0.1, 0.03], [0.1, 0.8, 0.2], [0.9, 0.8, 0.7]])
+    grey = np.zeros((4, 4, 3), np.uint8)
+    found = most_confident_mistakes(p, truth, list(COLOURS), str, lambda _: grey)
+    assert [(one.name, one.truth, one.predicted, one.about, one.missed) for one in found] == [
+        ("0", "blue, red", "blue", "red", True),
+        ("1", "–", "green", "green", False),
+    ]
+    assert [one.confidence for one in found] == pytest.approx([0.97, 0.8])

@@ -159,6 +159,7 @@ def predict(
     run: Place,
     *images: Place,
     top: int = 5,
+    call_from: float = 0.5,
     out: Place | None = None,
     format: AnswerFormat | None = None,  # noqa: A002 - as the flag is called
     sort_into: Place | None = None,
@@ -176,8 +177,8 @@ def predict(
     from residuum.prediction.predictor import answered
 
     found = verbs.predict.run(PredictSettings(
-        run, images, top=top, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls, engine=engine,
-        precision=precision, device=device, threads=threads
+        run, images, top=top, call_from=call_from, out=out, format=format, sort_into=sort_into, allow_urls=allow_urls,
+        engine=engine, precision=precision, device=device, threads=threads
     ))  # fmt: skip
     return [answered(one) for one in found]
 

@@ -54,7 +54,8 @@ def print_figures(figures: Evaluation | None, which: str = "") -> None:
         print(f"labels   {figures.labels_a_picture:.3g} a picture in the mean; called: answered with one half or more")
     over = f"; over {figures.asked}" if figures.asked else ""
     luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}"
-    notes, words = {"mean average precision": over, "macro F1": over, "ECE": luck}, _words(figures)
+    by_chance = f"; in an order by chance {figures.mean_ap_by_chance:.2%}" if figures.is_several else ""
+    notes, words = {"mean average precision": over + by_chance, "macro F1": over, "ECE": luck}, _words(figures)
     width = 1 + max(map(len, words.values()))
     for label, one in figures.named(words).items():
         interval = f"95 % interval {one.low:.2%} to {one.high:.2%}{notes.get(label, '')}"

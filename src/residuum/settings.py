@@ -63,7 +63,8 @@ class EvaluateSettings(OfTable, WithWorkers):
     with_: tuple[Place, ...] = ()
     """Other run folders or model files of the same classes, whose answers are averaged with the first's."""
     split: SplitName | None = None
-    """Which split. By default the test split, or validation where there is no test split."""
+    """Which split. By default the test split, or validation where there is no test split, or else what was trained on,
+    which flatters the net and is said."""
     skip_broken: bool = False
     """Judge without pictures that cannot be read, which are named."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250
@@ -81,6 +82,9 @@ class PredictSettings(ByEngine):
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
     """How many classes to show for each picture; of several labels a picture, text shows all that are called."""
+    call_from: Annotated[float, Range(0, 1)] = 0.5
+    """Of several labels a picture, the probability from which on one is called: less finds more rare ones, and calls
+    more that are not there."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from residuum import machine, ranks, runs
 from residuum.choices import EvaluationViews, Precision, SplitName, Views
 from residuum.compute import Compute, choose_compute
-from residuum.console import show_progress
+from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Loader
 from residuum.data.cache import Progress, count_seen
 from residuum.data.contract import ColumnNames, ImageData, Split
@@ -148,6 +148,8 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
+    if opened.same and name == "train" and settings.split is None:
+        _say_learnt(Path(given))
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
     first, *beside = _by_protocol(nets, name, split, settings)
@@ -174,6 +176,12 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
         except CannotWrite as error:  # what was asked for is the figures
             return structs.replace(found, not_kept="; ".join(filter(None, (error.what, error.why))))
     return found
+
+
+def _say_learnt(run: Path) -> None:
+    """Say that the pictures judged are those that were learnt, and where others' figures are."""
+    better = "; residuum report has those of answers out of fold" if (run / runs.OUT_OF_FOLD).exists() else ""
+    say(f"note: no pictures were kept from training, so it is judged on those it has learnt, which flatters it{better}")
 
 
 def _kept_as(found: DataEvaluation, settings: EvaluateSettings) -> str:

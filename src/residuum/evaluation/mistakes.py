@@ -51,6 +51,8 @@ def most_confident_mistakes(
             truth=told(labels, i, classes),
             predicted=told(answered if called is None else called, i, classes),
             confidence=float(confidence[i]),
+            about=None if called is None else classes[answered[i]],
+            missed=called is not None and not called[i, answered[i]],
             thumbnail=thumbnail(pixels_of(i)),
             heat=heat,
         )

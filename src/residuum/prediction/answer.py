@@ -34,12 +34,14 @@ class Answer:
     """Whether the picture may show any number of classes, each answered for itself."""
     separator: str = SEPARATOR
     """What stands between labels where they are one text."""
+    call_from: float = CALLED
+    """The probability from which on a label is called."""
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Return the labels called, likeliest first: those of a probability of a half or more, which may be none; None
-        of one label a picture."""
-        return self.classes[: called_of(self.probabilities)] if self.several else None
+        """Return the labels called, likeliest first: those of a probability of `call_from` or more, which may be none;
+        None of one label a picture."""
+        return self.classes[: called_of(self.probabilities, self.call_from)] if self.several else None
 
     @property
     def best(self) -> str:
@@ -76,9 +78,9 @@ class Answer:
         return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
 
 
-def called_of(probabilities: Sequence[float]) -> int:
+def called_of(probabilities: Sequence[float], call_from: float) -> int:
     """Return how many classes are called, of several labels a picture, by probabilities with the greatest first."""
-    return sum(one >= CALLED for one in probabilities)
+    return sum(one >= call_from for one in probabilities)
 
 
 @dataclass(frozen=True)

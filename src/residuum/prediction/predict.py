@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def _answers(
         device=settings.device,
         threads=threads,
     )
+    predictor = replace(predictor, call_from=settings.call_from)
     copy = _copies(settings, predictor)
     top = min(settings.top, len(predictor.classes))
     progress = show_progress("pictures answered") if len(named) >= MANY else None

@@ -20,6 +20,7 @@ from PIL import Image
 
 from residuum import machine
 from residuum.choices import Device, EngineWanted, PrecisionWanted
+from residuum.data.labels import CALLED
 from residuum.data.threads import in_order
 from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
@@ -73,6 +74,8 @@ class Predictor:
     """What was opened: a run folder, a model file or an exported one."""
     threads: int | None = None
     """How many decode pictures; by default as many as there are cores."""
+    call_from: float = CALLED
+    """Of several labels a picture those are called whose probability is at least this."""
 
     @overload  # NumPy's arrays and text can be iterated over, too
     def predict(self, pictures: Pixels, *, top: int = 5) -> Answer: ...  # type: ignore[overload-overlap]
@@ -84,7 +87,7 @@ class Predictor:
         """Say what a picture shows: the `top` likeliest classes. A folder's path gives a list.
 
         A model of several labels a picture answers each class for itself; its answer's `labels` are those called, of a
-        probability of a half or more, and all of them are among its classes, though they be more than `top`.
+        probability of `call_from` or more, and all of them are among its classes, though they be more than `top`.
 
         Raises:
             UserError: a picture cannot be read (`answers` goes on with the others), or is none (BrokenPicture).
@@ -118,7 +121,9 @@ class Predictor:
         output = self.engine(views)
         apart, limit = self._distances(output)
         said = self.engine.name, self.engine.precision
-        kind = partial(Answer, several=self.several, separator=self.model.separator or SEPARATOR)
+        kind = partial(
+            Answer, several=self.several, separator=self.model.separator or SEPARATOR, call_from=self.call_from
+        )
         return [
             kind(name, *self._likeliest(row, top), far, limit, *said)
             for name, row, far in zip(names, output.probabilities, apart, strict=True)
@@ -126,7 +131,7 @@ class Predictor:
 
     def _likeliest(self, row: NDArray[np.float32], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """Return the `top` likeliest classes by their probabilities (K,), and of several all called; and theirs."""
-        most = max(top, called_of(row.tolist())) if self.several else top
+        most = max(top, called_of(row.tolist(), self.call_from)) if self.several else top
         best = np.argsort(-row, kind="stable")[:most]
         return tuple(self.classes[number] for number in best.tolist()), tuple(row[best].tolist())
 

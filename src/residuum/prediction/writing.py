@@ -29,7 +29,7 @@ def format_of(out: str | Path | None, told: AnswerFormat | None) -> AnswerFormat
         raise UserError(
             f"in which form are the answers to be written to {out}?",
             f"its name ends in none of {' '.join(SUFFIXES)}",
-            "--format csv, jsonl or text",
+            "call it .csv, which spreadsheets open, .jsonl or .txt; or say --format csv, jsonl or text",
         )
     return SUFFIXES[suffix]
 

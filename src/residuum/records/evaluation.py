@@ -283,5 +283,9 @@ class Mistake(Record, frozen=True, kw_only=True, omit_defaults=True):
     answer it is surest of."""
     thumbnail: str
     """The picture made small, as a PNG data URI."""
+    about: str | None = None
+    """Of several labels a picture the one whose answer is wrong: what `confidence` and `heat` are of."""
+    missed: bool = False
+    """Whether the picture shows that one, and it was not called."""
     heat: Heat | None = None
     """Where in it lies what speaks for the predicted class, to the finished net; files of 0.1.0 have none."""

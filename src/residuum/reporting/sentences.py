@@ -256,5 +256,10 @@ def _notes_on_figures(found: Evaluation) -> Iterator[str]:
         "The intervals say how far the figures could differ had other pictures of the same kind been drawn. They do "
         "not cover training again with another seed."
     )
+    if found.is_several and (silent := several_sentences.never_called(found)):
+        yield (
+            f"Never called, though there: {_names(silent)}. No answer reached one half, as is usual of classes that "
+            "few pictures show; residuum predict --call-from 0.2 calls more of them, rightly and wrongly."
+        )
     if few:
         yield f"{few:,} of {classes} have fewer than {FEW_IMAGES} pictures here; their intervals are wide."

@@ -29,6 +29,11 @@ def lazy(found: Evaluation) -> str:
     return f"{always}: this net is {how}."
 
 
+def never_called(found: Evaluation) -> tuple[str, ...]:
+    """Return the classes that pictures show and that were called for none."""
+    return tuple(one.name for one in found.per_class if one.images and one.known("precision") is None)
+
+
 def calibration(sure: float, there: float, kind: str) -> str:
     """Say how likely labels are called in the mean, and how many are there."""
     means = f"It gives labels a mean probability of {percent(sure)}, and pictures show {percent(there)} of them"
