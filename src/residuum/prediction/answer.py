@@ -33,7 +33,7 @@ class Answer:
     """In what numbers."""
     several: bool = False
     """Whether the picture may show any number of classes, each answered for itself."""
-    separator: str = _SEPARATORS[0]
+    separator: str = ";"
     """What stands between labels where they are one text: of a model always the same, and in no class's name."""
 
     @property
