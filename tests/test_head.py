@@ -25,6 +25,7 @@ from residuum import chinese, machine, runs
 from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Loader
+from residuum.data.labels import answered
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import computed_in, evaluate
 from residuum.evaluation.views import SAID
@@ -43,7 +44,7 @@ from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
 from residuum.training import head_run
-from residuum.training.head import FOLDS, STRENGTHS, answered, fit_head, folds
+from residuum.training.head import FOLDS, STRENGTHS, fit_head, folds
 from residuum.training.loop import Job, to_training
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import resolve

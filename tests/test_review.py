@@ -20,6 +20,7 @@ from test_head import made_up
 
 from residuum import runs, verbs
 from residuum.compute import Compute
+from residuum.data.labels import answered
 from residuum.data.split import ValidationCut
 from residuum.depth.grow import grow
 from residuum.errors import UserError
@@ -51,7 +52,7 @@ from residuum.records.review import Finding, Review, Shown
 from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
-from residuum.training.head import answered, fit_head, folds
+from residuum.training.head import fit_head, folds
 from residuum.training.review import _answers, _told, review
 from residuum.training.run import train
 from residuum.training.trust import calibrated

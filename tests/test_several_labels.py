@@ -10,12 +10,16 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, log_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from residuum.data.labels import counts, is_right, shown_by, told
+from residuum.data.labels import answered, counts, is_right, shown_by, told
 from residuum.errors import UserError
 from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.temperature import fit_temperature, tempered
 from residuum.models.answers import several_right
-from residuum.training.head import answered, fit_head, fit_with, folds
+from residuum.recipe import Task
+from residuum.recipes.named import RECIPES
+from residuum.training.head import fit_head, fit_with, folds
+from residuum.training.loss import learnt_by
+from residuum.training.loss import mean_loss as mean_loss_of_step
 
 CLASSES = ("ants", "bees", "flower", "hive")
 
@@ -177,3 +181,31 @@ def features(n: int, d: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np
     towards = rng.normal(size=(d, 4)) / rng.uniform(0.5, 4, (d, 1))
     logits = (x - 3) @ towards - [0, 1, 1.5, -0.5]
     return x, (rng.random((n, 4)) < answered(logits, several=True)).astype(np.uint8)
+
+
+def test_of_one_class_alone_no_is_an_answer_too() -> None:
+    truth = np.array([[1], [0], [1], [0]], np.uint8)
+    p = np.array([[0.9], [0.2], [0.1], [0.7]], np.float32)
+    assert is_right(p, truth).tolist() == [True, True, False, False]
+    assert int(several_right(torch.from_numpy(p).logit(), torch.from_numpy(truth))) == 2
+    always_no = judge(np.full((4, 1), 0.01, np.float32), truth, ("ants",), split="test", protocol="")
+    assert always_no.top1.value == 0.5
+    assert always_no.macro_f1.value == 0
+
+
+def test_a_temperature_leaves_the_order_of_unlikely_answers() -> None:
+    p = np.array([[1e-12, 1e-9, 1e-10]])
+    assert tempered(p, 2.0, several=True)[0].argsort().tolist() == [0, 2, 1]
+
+
+@pytest.mark.parametrize("K", [1, 5, 40])
+def test_gradients_do_not_shrink_with_the_number_of_classes(K: int) -> None:
+    """Of one class of K, whatever K is, the loss that is learnt by has the gradient of its own binary cross-entropy."""
+    logits = torch.zeros(6, K, requires_grad=True)
+    labels = torch.zeros(6, K, dtype=torch.uint8)
+    labels[:2, 0] = 1
+    loss = mean_loss_of_step(logits, labels, None, RECIPES["quick"](Task(num_pictures=6, image_size=8, depth=8)))
+    learnt_by(loss, labels).backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx(np.log(2))  # what is told is the mean
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[:, 0], (0.5 - labels[:, 0].float()) / 6)

@@ -1,5 +1,6 @@
 """Several labels a picture, from pictures to a run: nothing but made-up colour patches, which a net can tell."""
 
+import copy
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -19,11 +20,11 @@ from residuum import runs
 from residuum.data.mixing import Mix
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.metrics import mean_loss as mean_loss_of
 from residuum.evaluation.unseen import read_unseen
 from residuum.files import read_json
-from residuum.loading import load
-from residuum.records.codec import read_record
-from residuum.records.evaluation import Evaluation
+from residuum.loading import load, save_classifier
+from residuum.records.model import Provenance
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training.captured import captured
 from residuum.training.loop import Callbacks, Job, fit, forward_and_backward
@@ -123,11 +124,42 @@ def shown_to(classifier: Any, data: Path) -> list[torch.Tensor]:
     return [torch.from_numpy((one - how.mean) / how.std).permute(2, 0, 1).float() for one in pixels]
 
 
-def test_other_views_and_several_nets(run: runs.RunRecord) -> None:
-    found = evaluate(EvaluateSettings(run.path, with_=(run.path,), views=("ten-crop",), device="cpu"))
-    alone = evaluate(EvaluateSettings(run.path, views=("ten-crop",), device="cpu"))
-    assert found.mean_ap == alone.mean_ap
-    assert found.loss == pytest.approx(alone.loss, rel=1e-5)
+def test_several_nets_are_averaged_whatever_the_order_of_their_classes(
+    run: runs.RunRecord, data: Path, tmp_path: Path
+) -> None:
+    own = load(run.path)
+    order = [2, 0, 1]
+    net = copy.deepcopy(own.net)
+    with torch.no_grad():
+        net.fc.weight.copy_(own.net.fc.weight[order] * 0.5)
+        net.fc.bias.copy_(own.net.fc.bias[order])
+    other = tmp_path / "other.safetensors"
+    save_classifier(
+        other, net, own.spec, tuple(own.classes[k] for k in order), own.preprocessing, Provenance(several=True)
+    )
+    found = evaluate(EvaluateSettings(run.path, with_=(other,), device="cpu"))
+    pixels = torch.stack(shown_to(own, data))
+    p = (own(pixels) + load(other)(pixels)[:, [1, 2, 0]]).numpy() / 2
+    expected = average_precision_score(truth_of(data / "test.parquet"), p, average="macro")
+    assert found.mean_ap is not None
+    assert found.mean_ap.value == pytest.approx(expected, abs=1e-4)
+    assert found.loss == pytest.approx(mean_loss_of(p, truth_of(data / "test.parquet")), rel=1e-3)
+
+
+def test_ten_crops_are_averaged_by_probability(run: runs.RunRecord) -> None:
+    found = evaluate(EvaluateSettings(run.path, views=("ten-crop",), device="cpu"))
+    assert found.mean_ap is not None
+    assert found.protocol.startswith("ten crops")
+    assert found.mean_ap.value > 0.5
+
+
+def test_a_start_of_the_other_kind_gives_no_last_layer(data: Path, tmp_path: Path, capsys: Any) -> None:
+    start = small_model(tmp_path / "start.safetensors", tuple(COLOURS), SIDE)  # type: ignore[arg-type]
+    resolved = resolve(TrainSettings(str(data), start=str(start), threads=1, seed=1))
+    assert resolved.recipe.name == "head"  # few pictures, and another question
+    net = make_net(resolved)
+    assert "answers one label a picture: a new last layer for 3 classes" in capsys.readouterr().err
+    assert not torch.equal(net.fc.weight, load(start).net.fc.weight)
 
 
 def test_the_loss_is_the_mean_over_pictures_and_classes() -> None:
@@ -198,7 +230,8 @@ def test_weights_that_are_there_are_tuned(data: Path, tune: str, tmp_path: Path)
     assert record.evaluation is not None
     assert record.evaluation.mean_ap is not None
     unseen = read_unseen(record.path / runs.OUT_OF_FOLD)
-    assert (unseen.labels == truth_of(data / "train.parquet")[: len(unseen.labels)]).all() or tune != "head"
+    rows = [int(name.split("row ")[1]) for name in unseen.about.names]
+    assert (unseen.labels == truth_of(data / "train.parquet")[rows]).all()
     assert unseen.probabilities.shape == unseen.labels.shape
     assert load(record.path).several
     (kept,) = (record.path / runs.EVALUATIONS).glob("out-of-fold-*.json")
@@ -231,7 +264,3 @@ def test_nets_of_the_other_kind_are_refused(run: runs.RunRecord, data: Path, tmp
     pq.write_table(pa.table({"image": image, "label": names}), one / "train.parquet")
     with pytest.raises(UserError, match="one label a picture"):
         evaluate(EvaluateSettings(run.path, str(one), device="cpu"))
-
-
-def test_figures_of_both_kinds_are_read_back(run: runs.RunRecord) -> None:
-    assert read_record(run.path / runs.EVALUATION, Evaluation) == run.evaluation

@@ -16,6 +16,7 @@ from test_review import spread_out
 import residuum
 from residuum import runs
 from residuum.compute import Compute
+from residuum.data.labels import answered
 from residuum.data.preprocess import normalise
 from residuum.errors import UserError
 from residuum.evaluation.heat_maps import masks, rise
@@ -35,7 +36,7 @@ from residuum.reporting.explained_view import view_explained
 from residuum.reporting.page import write_report
 from residuum.settings import StudySettings
 from residuum.studies.run import run_studies
-from residuum.training.head import answered, fit_head
+from residuum.training.head import fit_head
 from residuum.training.review import _answers
 
 SIDE = 32

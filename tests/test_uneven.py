@@ -17,12 +17,13 @@ from test_tune import SPEC, pictures, start
 from torch import nn
 
 from residuum.compute import Compute
+from residuum.data.labels import answered
 from residuum.loading import load
 from residuum.models.resnet import ResNet
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.settings import TrainSettings
-from residuum.training.head import answered, fit_head
+from residuum.training.head import fit_head
 from residuum.training.loop import Job, forward_and_backward
 from residuum.training.resolve import resolve
 from residuum.training.start import make_net
@@ -116,7 +117,7 @@ def test_the_same_classes_in_another_order_bring_their_rows(start: Path) -> None
     known = load(start)
     resolved = SimpleNamespace(settings=SimpleNamespace(seed=0), spec=SPEC, start=known,
                                recipe=fine_tune(Task(num_pictures=4, image_size=16, depth=8)),
-                               data=SimpleNamespace(classes=("c", "a", "red")))  # fmt: skip
+                               data=SimpleNamespace(classes=("c", "a", "red"), several=False))  # fmt: skip
     net = make_net(resolved)  # type: ignore[arg-type]
     assert isinstance(net.fc, nn.Linear)
     assert torch.equal(net.fc.weight, known.net.fc.weight[[2, 0, 1]])

@@ -120,8 +120,8 @@ def print_exported(settings: object, exported: Exported, json: bool) -> None:
 
 def _agreement(found: Agreement) -> str:
     """Say in words how answers agree with the run's own."""
-    what = "pictures keep the labels called" if found.several else "answers stay"
-    words = f"{found.same:.2%} of {found.pictures:,} {what}, probabilities within {found.largest:.2g}"
+    what = f"the labels called of {found.pictures:,} pictures" if found.several else f"{found.pictures:,} answers"
+    words = f"{found.same:.2%} of {what} stay, probabilities within {found.largest:.2g}"
     if found.accuracy is None or found.own_accuracy is None:
         return words
     right = f"{found.accuracy.value:.2%} ({found.accuracy.low:.1%} to {found.accuracy.high:.1%})"
@@ -138,7 +138,7 @@ def print_export(settings: ExportSettings, found: ExportedModel, json: bool) -> 
     for each in found.parity.agreements:
         print(f"{each.precision:<9}{_agreement(each)}")
     several = any(each.several for each in found.parity.agreements)
-    what = "the pictures must keep the labels called" if several else "the likeliest classes must stay"
+    what = "the labels called must stay" if several else "the likeliest classes must stay"
     print(f"bound    {found.parity.least_same:.1%} of {what}, on {found.parity.pictures}:")
     print("         each picture resized and cut by the file, held against the run's own answer to the square it cuts")
     print(f"folder   {found.path}")

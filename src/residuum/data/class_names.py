@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.console import say
 from residuum.data.contract import ImageData, Split
 from residuum.data.labels import Labels, counts, is_several
 from residuum.errors import UserError, listed
@@ -84,6 +85,8 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
         name: Split(split.pictures, _renumbered(split.labels, numbers, len(classes)))
         for name, split in data.splits().items()
     }
+    if data.several and (absent := [name for name in classes if name not in used]):
+        say(f"note: no picture of {data.source} shows {listed(absent, 5)}: where such are called, it counts as wrong")
     return replace(data, classes=classes, **splits)
 
 

@@ -68,10 +68,19 @@ def joined(names: Any) -> str:
     return ", ".join(names) or "–"
 
 
+def answered(logits: NDArray[np.floating[Any]], *, several: bool = False) -> NDArray[np.float64]:
+    """(N, K) logits to (N, K) probabilities, as models/answers.py has it for tensors."""
+    if several:
+        return 0.5 * (1 + np.tanh(0.5 * logits))  # type: ignore[no-any-return]
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
+
+
 def is_right(answers: NDArray[np.floating[Any]], labels: Labels) -> NDArray[np.bool_]:
     """Say of each of N pictures whether its likeliest class is what it shows, by (N, K) probabilities.
 
-    Of several labels: one that it shows, or that it shows none and none is called.
+    Of several labels: one that it shows, or that it shows none and none is called. Of one class alone: that it is
+    called where it is shown and nowhere else.
     """
     right: NDArray[np.bool_]
     likeliest, rows = answers.argmax(axis=1), np.arange(len(labels))
@@ -79,5 +88,8 @@ def is_right(answers: NDArray[np.floating[Any]], labels: Labels) -> NDArray[np.b
         right = likeliest == labels
         return right
     called = answers[rows, likeliest] >= CALLED
+    if labels.shape[1] == 1:
+        right = called == (labels[:, 0] > 0)
+        return right
     right = np.where(labels.any(axis=1), labels[rows, likeliest] > 0, ~called)
     return right

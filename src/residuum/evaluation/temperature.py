@@ -9,7 +9,7 @@ Letters: N pictures, K classes.
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.data.labels import Labels, is_several
+from residuum.data.labels import Labels, answered, is_several
 from residuum.evaluation.metrics import SMALLEST
 from residuum.evaluation.several_labels import NEARLY_SURE
 from residuum.evaluation.shares import Probabilities
@@ -30,7 +30,7 @@ def fit_temperature(probabilities: Probabilities, labels: Labels) -> float:
     low, high = -FURTHEST, FURTHEST
     for _ in range(30):
         u = (low + high) / 2
-        expected = _sigmoid(np.exp(u) * logs) if is_several(labels) else _softmax(np.exp(u) * logs)
+        expected = answered(np.exp(u) * logs, several=is_several(labels))
         slope = np.exp(u) * ((expected - truth) * logs).sum() + u / SPREAD**2
         low, high = (low, u) if slope > 0 else (u, high)
     return float(np.exp(-(low + high) / 2))
@@ -40,8 +40,8 @@ def tempered(probabilities: Probabilities, temperature: float, *, several: bool 
     """Return (N, K) probabilities with their logits divided by T; those that are zero stay so. `several`: of several
     labels a picture, each for itself."""
     if several:
-        return _sigmoid(_logits(probabilities) / temperature)
-    found = _softmax(_logs(probabilities) / temperature) * (probabilities > 0)
+        return answered(_logits(probabilities) / temperature, several=True)
+    found = answered(_logs(probabilities) / temperature) * (probabilities > 0)
     return found / found.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
@@ -60,14 +60,5 @@ def _logs(probabilities: Probabilities) -> NDArray[np.float64]:
 
 
 def _logits(probabilities: Probabilities) -> NDArray[np.float64]:
-    p = np.clip(probabilities.astype(np.float64), 1 - NEARLY_SURE, NEARLY_SURE)
+    p = np.clip(probabilities.astype(np.float64), SMALLEST, NEARLY_SURE)
     return np.log(p / (1 - p))
-
-
-def _sigmoid(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 1 / (1 + np.exp(-logits))
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]

@@ -38,12 +38,12 @@ def agreement(
 ) -> Agreement:
     """Hold (N, K) answers against the run's own, and both against what the pictures show where that is known.
 
-    `several`: of several labels a picture, an answer is the set of those that are called.
+    `several`: of several labels a picture, an answer is a label that is called.
     """
     return Agreement(
         precision=precision,
         pictures=len(own),
-        same=float(_same(own, found, several).mean()),
+        same=_same(own, found, several),
         largest=float(np.abs(own - found).max()),
         accuracy=_accuracy(found, labels),
         own_accuracy=_accuracy(own, labels),
@@ -51,13 +51,14 @@ def agreement(
     )
 
 
-def _same(own: Probabilities, found: Probabilities, several: bool) -> NDArray[np.bool_]:
-    """Say of each picture, (N,), whether it is answered alike."""
+def _same(own: Probabilities, found: Probabilities, several: bool) -> float:
+    """Return the share of answers that stay: of several labels a picture Dice's, of the labels called by the one and by
+    the other, since most of the N·K answers are no either way."""
     if not several:
-        likeliest: NDArray[np.bool_] = own.argmax(1) == found.argmax(1)
-        return likeliest
-    called: NDArray[np.bool_] = ((own >= CALLED) == (found >= CALLED)).all(axis=1)
-    return called
+        return float((own.argmax(1) == found.argmax(1)).mean())
+    one, other = own >= CALLED, found >= CALLED
+    called = int(one.sum() + other.sum())
+    return 2 * int((one & other).sum()) / called if called else 1.0
 
 
 def _accuracy(found: Probabilities, labels: Labels | None) -> Measure | None:
@@ -69,8 +70,8 @@ def refused(found: Agreement, least: float | None = None) -> str | None:
     least = LEAST_SAME[found.precision] if least is None else least
     one = 1 / found.pictures
     if found.same < 1 - max(1 - least, one) - 1e-9:
-        what = "pictures keep the labels called" if found.several else "answers stay"
-        return f"{found.same:.2%} of {found.pictures:,} {what}, {least:.2%} is the least"
+        what = f"the labels called of {found.pictures:,} pictures" if found.several else f"{found.pictures:,} answers"
+        return f"{found.same:.2%} of {what} stay, {least:.2%} is the least"
     if found.accuracy and found.own_accuracy:
         lost = found.own_accuracy.value - found.accuracy.value
         if lost > max(MOST_LOST, one) + 1e-9:

@@ -10,10 +10,9 @@ def answered(logits: Tensor, *, several: bool = False) -> Tensor:
 
 
 def several_right(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return for how many pictures the likeliest class is one that they show, or that show none and none is called.
-
-    (B, K) logits and labels, 0 or 1; the same as `is_right` in data/labels.py.
-    """
+    """Return how many pictures are right as `is_right` in data/labels.py has it: (B, K) logits and labels, 0 or 1."""
     highest, likeliest = logits.max(1)
+    if labels.shape[1] == 1:  # one class alone
+        return ((highest >= 0) == (labels[:, 0] > 0)).sum()
     shows_it = labels.gather(1, likeliest[:, None])[:, 0] > 0
     return torch.where((labels > 0).any(1), shows_it, highest < 0).sum()

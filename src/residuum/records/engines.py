@@ -52,7 +52,8 @@ class Agreement(Record, frozen=True, kw_only=True, omit_defaults=True):
     precision: EnginePrecision
     pictures: Count
     same: Share
-    """Whose likeliest class is the same; of several labels a picture, those whose called labels are."""
+    """Whose likeliest class is the same; of several labels a picture, twice the labels called by
+    both over all that the one and the other call (Dice 1945, Ecology 26)."""
     largest: Amount
     """The largest difference of any probability."""
     accuracy: Measure | None

@@ -136,8 +136,9 @@ def _refuse_idle(settings: TrainSettings, name: RecipeName) -> None:
 
 
 def _has_few_of_other_classes(start: Classifier, data: ImageData) -> bool:
-    """Say whether there are few pictures, of other classes than the weights know."""
-    return set(start.classes) != set(data.classes) and len(data.train) < FEW
+    """Say whether there are few pictures, of other classes than the weights know, or answered in another way."""
+    others = set(start.classes) != set(data.classes) or start.several != data.several
+    return others and len(data.train) < FEW
 
 
 def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> RecipeName:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.data.labels import Labels, as_kinds, is_several
+from residuum.data.labels import Labels, answered, as_kinds, is_several
 from residuum.data.rng import order
 from residuum.errors import UserError
 from residuum.evaluation.metrics import mean_loss
@@ -98,14 +98,6 @@ def folds(labels: Labels, seed: int, same: NDArray[np.int64] | None = None) -> N
         return which
     _, first, number = np.unique(same, return_index=True, return_inverse=True)
     return which[first[number]]
-
-
-def answered(logits: Numbers, *, several: bool = False) -> Numbers:
-    """(N, K) logits to (N, K) probabilities, as models/answers.py has it for tensors."""
-    if several:
-        return 0.5 * (1 + np.tanh(0.5 * logits))  # type: ignore[no-any-return]
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def _regression(

@@ -21,7 +21,7 @@ from residuum.errors import Stopped, UserError
 from residuum.recipe import Recipe
 from residuum.records.run import Epoch, Line, Step
 from residuum.training.average import Average, averaged
-from residuum.training.loss import mean_loss, right, weights_of_mean
+from residuum.training.loss import learnt_by, mean_loss, right, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
 from residuum.training.state import State
@@ -210,7 +210,7 @@ def forward_and_backward(
                 logits = job.forward(images[part.rows])
             logits = logits.float()  # (B, K)
             loss = mean_loss(logits, part.labels, part.mix, job.recipe, job.class_weights)
-            (loss * part.scale).backward()  # type: ignore[no-untyped-call]
+            (learnt_by(loss, part.labels) * part.scale).backward()  # type: ignore[no-untyped-call]
         losses.append(loss.detach() * part.share)
         hits.append(right(logits.detach(), part.labels, part.mix))
     moved = (p for group in job.optimizer.param_groups for p in group["params"])  # sooner found than in the net

@@ -31,6 +31,14 @@ def mean_loss(
     return binary_cross_entropy_with_logits(logits, targets, counts)
 
 
+def learnt_by(loss: Tensor, labels: Tensor) -> Tensor:
+    """Return what gradients are taken of: the mean loss; of several labels a picture its sum over the K classes.
+
+    The gradients of the mean over them would be as K times smaller, and recipes' rates are for one question a picture.
+    """
+    return loss * labels.shape[1] if labels.ndim == 2 else loss
+
+
 def weights_of_mean(recipe: Recipe, mix: Mix | None, class_weights: Tensor | None) -> Tensor | None:
     """Return the class weights, (K,), whose sum `mean_loss` divides by; None: by the number of pictures."""
     return class_weights if recipe.loss == "cross-entropy" and mix is None else None

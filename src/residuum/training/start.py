@@ -106,7 +106,7 @@ def make_net(resolved: Resolved) -> ResNet:
     for module in frozen_part(net, resolved.recipe):
         module.requires_grad_(False)
     if resolved.start is not None:
-        _take_over(net, resolved.start, tuple(resolved.data.classes))
+        _take_over(net, resolved.start, tuple(resolved.data.classes), several=resolved.data.several)
     return net
 
 
@@ -121,16 +121,21 @@ def whiten_stem(net: ResNet, loader: Loader, seed: int) -> None:
     whiten(conv, torch.cat([batch.images for batch in loader.batches(plan)]))
 
 
-def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...]) -> None:
-    """Copy all weights; of the last layer the rows of the classes that both know, in whatever order."""
-    weights, new = dict(start.net.state_dict()), [name for name in classes if name not in start.classes]
-    if not start.classes:
+def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...], *, several: bool) -> None:
+    """Copy all weights; of the last layer the rows of the classes that both know, in whatever order, where both answer
+    one class a picture, or both several."""
+    theirs_known = start.classes if start.several == several else ()
+    weights, new = dict(start.net.state_dict()), [name for name in classes if name not in theirs_known]
+    if start.several != several:
+        kind = "several labels a picture" if start.several else "one label a picture"
+        say(f"the starting model answers {kind}: a new last layer for {len(classes)} classes")
+    elif not start.classes:
         say(f"the starting model is a backbone, without classes: a new last layer for {len(classes)} classes")
     elif len(new) == len(classes):
         say(f"the classes differ from those of the starting model: a new last layer for {len(classes)} classes")
     elif new:
         say(f"the starting model knows {len(classes) - len(new)} of the {len(classes)} classes; new: {listed(new)}")
-    there = [place for place, name in enumerate(classes) if name in start.classes]
+    there = [place for place, name in enumerate(classes) if name in theirs_known]
     theirs = [start.classes.index(classes[place]) for place in there]
     for name in ("fc.weight", "fc.bias"):
         rows = net.state_dict()[name].clone()

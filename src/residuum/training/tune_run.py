@@ -19,7 +19,7 @@ from torch import Tensor
 from residuum import runs
 from residuum.console import show_progress, warn
 from residuum.data.batches import Served
-from residuum.data.labels import Labels, is_right, is_several
+from residuum.data.labels import Labels, answered, is_right, is_several
 from residuum.data.preprocess import weighted
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import probabilities, protocol
@@ -36,7 +36,7 @@ from residuum.tracking.contract import Track
 from residuum.training.average import average_of
 from residuum.training.binding import bound
 from residuum.training.features import features, without_last_layer
-from residuum.training.head import FOLDS, Head, Numbers, answered, fit_with
+from residuum.training.head import FOLDS, Head, Numbers, fit_with
 from residuum.training.head_run import (
     Fitted,
     are_right,

@@ -54,10 +54,15 @@ def own_side(start: Classifier | None, recipe: RecipeName, data: ImageData) -> i
 
 
 def refuse_lone_pictures(data: ImageData) -> None:
-    """Raise UserError where each training picture is judged by a net that has not seen it, and is its class's only."""
+    """Raise UserError where each training picture is judged by a net that has not seen it, and is its class's only.
+
+    Of several labels a picture, rare ones are usual, and the others can be judged: it is said.
+    """
     pictures = counts(data.train.labels, len(data.classes))
     alone = [name for name, count in zip(data.classes, pictures, strict=True) if count == 1]
-    if alone and not (data.validation or data.test):
+    if alone and data.several:
+        say(f"only one picture shows {listed(alone, 5)}: how well such are found cannot be told")
+    elif alone and not (data.validation or data.test):
         raise UserError(
             f"only one picture shows {listed(alone, 5)}",
             "what was learnt of a class is judged on pictures that were not learnt from, so it needs two at least",
