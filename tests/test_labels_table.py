@@ -34,7 +34,7 @@ from residuum.data.split import cut_validation
 from residuum.data.table_files import opened
 from residuum.data.tables import open_parquet
 from residuum.errors import UserError
-from residuum.evaluation.opening import open_with_data
+from residuum.evaluation.opening import open_with_data, with_own_columns
 from residuum.loading import load, save_classifier
 from residuum.models.resnet import ResNet
 from residuum.prediction.pictures import sources
@@ -110,6 +110,12 @@ def test_what_pandas_and_spreadsheets_add_is_left_out(tmp_path: Path) -> None:
     data = told_by(root, ";image;width;Class\r\n0;a.png;6;cat\r\n1;b.png;6;dog\r\n;;;\r\n;;;\r\n")
     assert shown(data) == {"a.png": "cat", "b.png": "dog"}
     assert shown(told_by(root, "文件名,备注,标签\na.png,x,猫\nb.png,y,狗\n")) == {"a.png": "猫", "b.png": "狗"}
+
+
+@pytest.mark.parametrize("start", ["\n\n", "\r\n", "  \t\n", "\ufeff \r\n\n"])
+def test_blank_lines_before_the_header_are_no_rows(tmp_path: Path, start: str) -> None:
+    data = told_by(pictures(tmp_path, "a.png", "b.png"), f"{start}image,label\na.png,cat\nb.png,dog\n")
+    assert shown(data) == {"a.png": "cat", "b.png": "dog"}
 
 
 BAD_TABLES = [
@@ -194,6 +200,16 @@ def test_a_folder_of_splits_with_a_table_each_is_read(tmp_path: Path) -> None:
     assert shown(data) == {"train/1.png": "a", "train/2.png": "b"}
     assert data.test is not None
     assert shown(data, data.test) == {"test/1.png": "b"}
+
+
+@pytest.mark.parametrize("name", ["test.csv", "val_labels.csv", "photos.csv"])
+def test_one_table_is_the_same_data_whatever_its_name(tmp_path: Path, name: str) -> None:
+    root = pictures(tmp_path, "a.png", "b.png", "c.png")
+    (root / name).write_text("image,label\na.png,x\nb.png,y\nc.png,x\n")
+    trained, judged = (open_data(str(root / name), judging=judging) for judging in (False, True))
+    assert list(trained.splits()) == list(judged.splits()) == ["train"]
+    assert len(judged.train) == 3
+    assert fingerprint(judged) == fingerprint(trained)
 
 
 def test_a_column_of_splits_and_the_file_itself(tmp_path: Path) -> None:
@@ -355,6 +371,101 @@ def test_gaps_among_columns_of_yes_and_no_are_refused(tmp_path: Path) -> None:
         told_by(tmp_path, "image,cat,dog\n0.png,1,0\n1.png,2,1\n", label="cat,dog")
 
 
+@pytest.mark.parametrize("rows", [[0, -1, 1], [0, 1, 1]])
+def test_minus_one_beside_zero_is_refused_as_it_may_mean_uncertain(tmp_path: Path, rows: list[int]) -> None:
+    text = "image,edema,effusion\n" + "".join(f"{n}.png,{row}.0,{1 - 2 * (n % 2)}.0\n" for n, row in enumerate(rows))
+    with pytest.raises(UserError, match=r"both 0 and -1[\s\S]*uncertain"):
+        told_by(pictures(tmp_path, *PATHS), text)
+
+
+UNTOLD: dict[str, tuple[dict[str, Any], str]] = {
+    "lists": ({"label": pa.array([["a"], None, ["b"], [], ["a"]])}, "1 of 5 rows .* no label"),
+    "columns": ({"a": [1, 0, None, 0, 1], "b": [0, 1, None, 1, 0]}, "1 of 5 rows .* no label"),
+    "one of NaN": (
+        {"a": [1.0, 0.0, float("nan"), 0.0, 1.0], "b": [0.0, 1.0, 1.0, 1.0, 0.0]},
+        "'a' holds nothing in row 2",
+    ),
+    "all of NaN": ({"a": [1.0, 0.0, float("nan")], "b": [0.0, 1.0, float("nan")]}, "1 of 3 rows .* no label"),
+    "below 0": ({"label": [[0, 1], [-1], [1, -1], [0], [1]]}, r"label -1[\s\S]*in 2 of 5 rows, first in row 1"),
+    "padded": ({"label": pa.array([[0, 1], [-1, -1], [1, -1]], pa.list_(pa.int64(), 2))}, "label -1"),
+}
+
+
+@pytest.mark.parametrize("kind", UNTOLD)
+def test_rows_of_which_nothing_is_told_do_not_show_nothing(tmp_path: Path, kind: str) -> None:
+    columns, said = UNTOLD[kind]
+    rows = len(next(iter(columns.values())))
+    pq.write_table(pa.table({"image": PATHS[:rows], **columns}), pictures(tmp_path, *PATHS) / "train.parquet")
+    with pytest.raises(UserError, match=said):
+        open_parquet(tmp_path)
+
+
+def test_blank_rows_of_a_table_of_texts_do_not_show_nothing(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *PATHS)
+    with pytest.raises(UserError, match=r"1 of 3 rows[\s\S]*first in row 1"):
+        told_by(root, "image,a,b\n0.png,1,0\n1.png,,\n2.png,0,1\n")
+    data = told_by(root, "image,tags\n0.png,a\n1.png,\n2.png,b\n", separator=";")
+    assert data.train.labels.tolist() == [[1, 0], [0, 0], [0, 1]]
+
+
+def test_yes_and_no_are_read_as_numbers(tmp_path: Path) -> None:
+    data = told_by(pictures(tmp_path, *PATHS), "image,a,b\n0.png,1.00,0.\n1.png,0.00,1\n2.png,1,1.000\n")
+    assert data.train.labels.tolist() == [[1, 0], [0, 1], [1, 1]]
+
+
+def test_a_split_that_lacks_some_columns_is_refused_and_one_without_any_is_passed_over(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *PATHS)
+    (root / "test.csv").write_text("image,a\n3.png,1\n")
+    text = "image,a,b\n0.png,1,0\n1.png,0,1\n"
+    with pytest.raises(UserError, match="it lacks 'b'"):
+        told_by(root, text, "train.csv")
+    (root / "test.csv").write_text("image,else\n3.png,1\n")
+    assert told_by(root, text, "train.csv").test is None
+
+
+def test_a_split_that_shows_nothing_is_passed_over_and_cannot_be_judged_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = pictures(tmp_path, *PATHS)
+    text = "image,split,a,b\n0.png,train,1,0\n1.png,train,0,1\n2.png,val,0,0\n3.png,val,0,0\n"
+    data = told_by(root, text)
+    assert data.validation is None
+    assert "the validation split of" in capsys.readouterr().err
+    judged = open_data(str(root / "labels.csv"), judging=True)
+    assert fingerprint(judged) == fingerprint(data)
+    (root / "labels.csv").write_text("image,a,b\n0.png,0,0\n1.png,0,0\n")
+    with pytest.raises(UserError, match=r"no labels to judge by[\s\S]*no picture of it shows a class"):
+        open_data(str(root / "labels.csv"), columns=ColumnNames(label="a,b"), judging=True)
+
+
+def test_a_column_told_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="names 'a' twice"):
+        told_by(pictures(tmp_path, *PATHS), "image,a,b\n0.png,1,0\n1.png,0,1\n", label="a,b,a")
+
+
+@pytest.mark.parametrize("by_column", [False, True])
+def test_rows_of_one_picture_are_joined_in_parquet_too(tmp_path: Path, by_column: bool) -> None:
+    root = pictures(tmp_path, *PATHS)
+    rows = [(path, name, path == PATHS[4]) for path, names in zip(PATHS, ROWS, strict=True) for name in names or [""]]
+    image, label, is_last = (list(column) for column in zip(*rows, strict=True))
+    split = {"split": [("train", "test")[last] for last in is_last]} if by_column else {}
+    pq.write_table(pa.table({"image": image, "label": label, **split}), root / "train.parquet")
+    data = open_parquet(tmp_path, SEVERAL)
+    assert [row for one in data.splits().values() for row in one.labels.tolist()] == WANT
+    shown = [one.pictures.encoded(row) for one in data.splits().values() for row in range(len(one))]
+    assert shown == [(root / path).read_bytes() for path in PATHS]
+
+
+def test_of_one_label_a_picture_a_parquet_row_may_stand_twice(tmp_path: Path) -> None:
+    """As who writes the table may want it, to let a picture count more often."""
+    file = pictures(tmp_path, *PATHS) / "train.parquet"
+    pq.write_table(pa.table({"image": [*PATHS[:3], PATHS[0]], "label": ["a", "b", "a", "a"]}), file)
+    assert open_parquet(tmp_path).train.labels.tolist() == [0, 1, 0, 0]
+    inside = pa.array([(tmp_path / PATHS[n % 2]).read_bytes() for n in range(4)], pa.binary())
+    pq.write_table(pa.table({"image": inside, "label": ["a", "b", "a", "b"]}), file)
+    assert len(open_parquet(tmp_path).train) == 4
+
+
 def test_classes_that_exclude_each_other_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = pictures(tmp_path, *PATHS)
     for last, noted in (("0,1", True), ("1,1", False)):
@@ -421,8 +532,8 @@ def test_a_class_whose_pictures_are_all_broken_is_refused(tmp_path: Path) -> Non
 
 def test_examples_show_each_class_before_a_second_of_one() -> None:
     labels = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]], np.uint8)
-    assert list(_of_each_class(labels, 3)) == [0, 1, 4, 3]
-    assert list(_of_each_class(np.array([0, 0, 1, 1, 1]), 3)) == [0, 2, 1, 3, 4]
+    assert list(_of_each_class(labels)) == [0, 1, 4, 3]
+    assert list(_of_each_class(np.array([0, 0, 1, 1, 1]))) == [0, 2, 1, 3, 4]
 
 
 def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
@@ -435,6 +546,16 @@ def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
         opened = open_with_data(load(tmp_path / "m.safetensors"), choose_compute("cpu"), place, judging=True)
         assert opened.data.train.labels.tolist() == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
         assert opened.columns == SEVERAL
+
+
+def test_what_is_wrong_with_a_table_read_as_in_training_is_said(tmp_path: Path) -> None:
+    both, other = ColumnNames(image="photo", separator=";"), ColumnNames()
+
+    def opened(columns: ColumnNames) -> ImageData:
+        raise UserError("no photo" if columns == both else "no image")
+
+    with pytest.raises(UserError, match="no photo"):
+        with_own_columns(opened, other, both)
 
 
 def test_a_tar_of_several_labels_a_picture_is_refused(tmp_path: Path) -> None:

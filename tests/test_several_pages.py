@@ -41,7 +41,7 @@ from residuum.reporting.sentences import notes
 from residuum.reporting.several_sentences import never_called
 from residuum.reporting.sweep_view import view_sweep
 from residuum.studies.frame import quantity
-from residuum.sweeps.run import accuracy
+from residuum.sweeps.run import _judged, accuracy
 from residuum.tracking.trackers import figures_of, final_figures
 from residuum.training.head_run import are_right
 from residuum.training.progress import shown
@@ -316,7 +316,7 @@ def sweep_record(five: Path, values: tuple[float, ...]) -> SweepRecord:
     assert environment is not None
     return SweepRecord(
         kind="sweep", data="d", command="residuum sweep", over={"lr": ("0.1",)}, seeds=(0, 1), cost="training",
-        judged_on="validation", settings={}, combinations=(found, replace_values(found)), notes=(),
+        several=True, judged_on="validation", settings={}, combinations=(found, replace_values(found)), notes=(),
         environment=environment,
     )  # fmt: skip
 
@@ -325,17 +325,25 @@ def replace_values(one: Combination) -> Combination:
     return structs.replace(one, values={"lr": "0.2"}, accuracy=quantity("mean average precision", (50.0, 51.0), "%"))
 
 
-def test_a_sweep_compares_by_mean_average_precision(five: Path, judged: Evaluation, tmp_path: Path) -> None:
+def test_a_sweep_compares_by_mean_average_precision(
+    five: Path, judged: Evaluation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = runs.read_run(five)
     assert run.evaluation is not None
     assert judged.mean_ap is not None
     assert accuracy(run) == (run.epochs[-1].validation_map, "validation")
     without = [structs.replace(one, validation_map=None, validation_accuracy=None) for one in run.epochs]
     assert accuracy(replace(run, metrics=without)) == (judged.mean_ap.value, "test")
+    monkeypatch.setattr("residuum.sweeps.run.is_finished", lambda _folder: True)
+    judging = _judged({}, {0: five}, {})
+    assert (judging.several, judging.splits) == (True, {"validation"})
     view = view_sweep(sweep_record(five, (60.0, 62.0)))
     assert "with mean average precision 61 ± 1.41" in view.sentence
     assert view.heads[2] == "mean average precision"
     assert "accura" not in " ".join([view.sentence, *(words for _, words in view.kinds)])
+    written = to_json(structs.replace(sweep_record(five, (60.0, 62.0)), several=False))
+    assert "several" not in written  # as files of 0.1 are
+    assert from_json(written, SweepRecord, "sweep.json").figure == "accuracy"
 
 
 def test_a_sweeps_page_has_nothing_left_in_english(five: Path, tmp_path: Path, in_chinese: None) -> None:

@@ -35,6 +35,7 @@ from residuum.loading import load
 from residuum.models.file import read_model
 from residuum.outward_printing import print_export
 from residuum.outward_settings import ExportSettings
+from residuum.prediction.answer import separator_of
 from residuum.publishing.metadata import head
 from residuum.publishing.subject import Subject
 
@@ -219,6 +220,31 @@ def test_an_export_knows_what_parts_the_labels_of_a_table(folder: Path, tmp_path
         csv.writer(file).writerows(columns)
     again = residuum.evaluate(found.path, table, threads=1)
     assert again.mean_ap == judged.mean_ap
+
+
+def test_an_export_knows_the_columns_of_the_table_it_was_trained_with(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    told = {"label_separator": "; ", "image_column": "photo", "label_column": "shown"}
+    run = several_model(tmp_path / "walks.safetensors", told)
+    found = export(ExportSettings(run, to="onnx", out=tmp_path / "out", data=folder, threads=1))
+    shown = [called_in(row) for row in expected_of(pictures(COUNT))]
+    table = table_of(tmp_path, pictures(COUNT), shown) / "test.csv"
+    rows = [row.split(",") for row in table.read_text().splitlines()[1:]]
+    lines = ["photo,image,shown,label", *(f"{name},{rows[0][0]},{labels},hive" for name, labels in rows)]
+    table.write_text("\n".join(lines))
+    judged = residuum.evaluate(found.path, table, threads=1)
+    assert judged.images == COUNT
+    assert judged.mean_ap is not None
+    assert judged.mean_ap.value == 1
+
+
+@pytest.mark.parametrize(
+    ("classes", "told", "mark"),
+    [(("a", "b"), None, ";"), (("a;b", "c"), None, "|"), (("a;b", "c|d"), ";", "~"), (("a,b", "c"), ", ", ", ")],
+)
+def test_what_stands_between_labels_is_in_no_name(classes: tuple[str, ...], told: str | None, mark: str) -> None:
+    assert separator_of(classes, told) == mark
+    assert mark.join(classes).split(mark) == list(classes)
 
 
 def test_pictures_of_one_label_each_do_not_judge_an_export_of_several(

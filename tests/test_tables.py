@@ -273,9 +273,9 @@ def test_what_is_remembered_of_a_column_is_not_taken_for_another(
     monkeypatch.setattr(cache, "SETTLED_NS", 0)
     paths = {"left": [*PATHS[:3]] * 2, "right": [*PATHS[:3], *PATHS[2::-1]]}  # the same files, first in the same order
     both = {"photo": pa.array(PNGS, pa.binary()), "drawing": pa.array(PNGS[::-1], pa.binary())}
-    root = table(tmp_path, **both, **paths, label=LABELS)
-    for name in ("photo", "drawing", "left", "right"):
-        pictures = open_data(str(root), columns=ColumnNames(name, None)).train.pictures
+    root = table(tmp_path, **both, **paths, label=LABELS, backwards=[0, 1, 2, 2, 1, 0])
+    for name, label in {"photo": "label", "drawing": "label", "left": "label", "right": "backwards"}.items():
+        pictures = open_data(str(root), columns=ColumnNames(name, label)).train.pictures
         wanted = [hashlib.sha256(pictures.encoded(row)).digest() for row in range(len(pictures))]
         for _ in range(2):
             assert [bytes(one) for one in cache.picture_digests(pictures)] == wanted, name

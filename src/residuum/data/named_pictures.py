@@ -124,8 +124,8 @@ class BesideTable:
             first += len(names)
             paths += self.below.named(file, column, _all_named(file, column, [names[row] for row in ours]), split)
         self.told.update(paths)
-        pictures, labels = _once(files[0], paths, labels)
-        return Split(FolderPictures(str(self.below.root), pictures), labels)
+        firsts, labels = once(files[0], paths, labels)
+        return Split(FolderPictures(str(self.below.root), [paths[row] for row in firsts]), labels)
 
     def untold(self) -> list[PassedOver]:
         """Return the pictures that no row names."""
@@ -141,11 +141,12 @@ def _all_named(table: Path, column: str, names: Sequence[str | None]) -> list[st
     return found
 
 
-def _once(table: Path, paths: list[str], labels: Labels) -> tuple[list[str], Labels]:
-    """Return each picture once, with what all its rows tell (UserError: of one class a picture, they disagree)."""
+def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.int64], Labels]:
+    """Return the first row of each picture, and what all its rows tell (UserError: of one class a picture, they
+    disagree)."""
     places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
     if len(places) == len(paths):
-        return paths, labels
+        return np.arange(len(paths)), labels
     of_rows = np.array([places[path] for path in paths])
     _, firsts = np.unique(of_rows, return_index=True)
     found: Labels = labels[firsts]
@@ -158,7 +159,7 @@ def _once(table: Path, paths: list[str], labels: Labels) -> tuple[list[str], Lab
             f"in rows {paths.index(path) + 1} and {wrong[0] + 1}",
             "keep one of them; or, where it shows both, give --label-separator",
         )
-    return list(places), found
+    return firsts.astype(np.int64), found
 
 
 def text_tables_in(root: Path) -> list[Path]:

@@ -109,6 +109,12 @@ class ParquetPictures:
             return groups[number]
 
 
+def own_files(pictures: Pictures) -> list[str]:
+    """Return each row's own file, or the row's number where the picture lies in the table; nothing where all do."""
+    beside = pictures.beside if isinstance(pictures, ParquetPictures) else ()
+    return [path or str(row) for row, path in enumerate(beside)]
+
+
 def pictures_in(root: Path, files: Sequence[Path], columns: Columns, split: str) -> Pictures:
     """Return the pictures of a split's files, which lie in them or beside (UserError if they are not found)."""
     groups, starts = [], [0]

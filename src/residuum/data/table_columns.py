@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +59,10 @@ class Columns:
         """Return all columns that labels are read from."""
         return self.each or (self.label,)
 
+    def tell_of(self, schema: Any) -> bool:
+        """Say whether a file with this schema holds any labels; test files often hold none."""
+        return any(name in schema.names and not pa.types.is_null(schema.field(name).type) for name in self.labels)
+
 
 def find_columns(path: Path, told: ColumnNames) -> Columns:
     """Find the columns of a file: those told, else the usual ones, else the only ones that can be meant.
@@ -80,10 +85,14 @@ def find_columns(path: Path, told: ColumnNames) -> Columns:
 
 
 def _names_told(schema: Any, told: str | None) -> tuple[str, ...]:
-    """Return the columns of labels that are told: one of that very name, else those parted by commas."""
+    """Return the columns of labels that are told: one of that very name, else those parted by commas (UserError: it is
+    told twice)."""
     if told is None or told in schema.names:
         return () if told is None else (told,)
-    return tuple(filter(None, map(str.strip, told.split(",")))) or (told,)
+    names = tuple(filter(None, map(str.strip, told.split(",")))) or (told,)
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"--label-column names {listed(repeated)} twice", "", "name each column once")
+    return names
 
 
 def picture_column(path: Path) -> str:
@@ -113,12 +122,13 @@ def check_columns(path: Path, columns: Columns, *, labelled: bool) -> None:
         schema = file.schema_arrow
         assert schema.names is not None  # read here, where names that are no text are one error
     picture = (columns.bytes or columns.path).split(".")[0]
+    labelled = labelled or columns.tell_of(schema)
     wanted = [picture, *([columns.split] if columns.split else []), *(columns.labels if labelled else [])]
     if missing := [name for name in wanted if name not in schema.names]:
         raise UserError(
             f"the columns of {path} are not the training split's", f"it lacks {listed(missing)}, of {_said(schema)}"
         )
-    if not {*columns.labels} <= {*schema.names} or pa.types.is_null(schema.field(columns.label).type):
+    if not columns.tell_of(schema):
         return
     found = _of_pictures_and_labels(
         path, schema, _picture_column(path, schema, picture), columns.split, columns.labels, columns.separator

@@ -61,9 +61,8 @@ def _labels_of(files: Sequence[Path], columns: Columns) -> Any:
 
 def _shown(path: Path, columns: Columns) -> Shown:
     with opened(path) as file:
-        schema, rows = file.schema_arrow, rows_of(file)
-        if not {*columns.labels} <= {*schema.names} or pa.types.is_null(schema.field(columns.label).type):
-            return nothing_told(rows)
+        if not columns.tell_of(file.schema_arrow):
+            return nothing_told(rows_of(file))
         if columns.each:
             return in_columns(path, columns.each)
         found = whole_column(path, file, columns.label)
@@ -109,14 +108,15 @@ def is_hidden(labels: Any) -> bool:
     return bool(pa.types.is_integer(labels.type) and pc.all(pc.equal(labels, HIDDEN)).as_py())
 
 
+def is_bare(labels: Any) -> bool:
+    """Say whether no picture of several labels shows any: there is nothing to judge an answer by."""
+    return isinstance(labels, Shown) and bool(labels.is_told.any()) and not len(labels.values)
+
+
 def check_present(root: Path, split: SplitName, column: str, labels: Any) -> None:
     """Refuse a split without rows, or with rows without a label (UserError)."""
     if len(labels) == 0:
         raise UserError(f"the {split} split of {root} has no rows")
-    if isinstance(labels, Shown):
-        if is_hidden(labels):
-            raise UserError(f"the {split} split of {root} has no labels", f"the column {column!r} is empty")
-        return
     missing = labels.is_null()
     if pa.types.is_integer(labels.type):
         missing = pc.or_kleene(missing, pc.less(labels, 0))
@@ -126,6 +126,33 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
             f"{len(rows)} of {len(labels)} rows of the {split} split of {root} have no label",
             f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}",
             "remove these rows" + _or_several(labels),
+        )
+
+
+def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -> None:
+    """Refuse a split without rows; rows of which nothing is told, but where an empty text says "none"; and numbers
+    below 0 (UserError)."""
+    if len(labels) == 0:
+        raise UserError(f"the {split} split of {root} has no rows")
+    where, held = f"the {split} split of {root}", f"the column {columns.label!r}"
+    if is_hidden(labels):
+        raise UserError(f"{where} has no labels", f"{held} is empty")
+    untold = np.flatnonzero(~labels.is_told)
+    if len(untold) and columns.separator is None:
+        empty = f"its columns {listed(columns.each, 5)} hold" if columns.each else f"{held} holds"
+        none = "0 in each column says" if columns.each else "an empty list says"
+        raise UserError(
+            f"{len(untold)} of {len(labels)} rows of {where} have no label",
+            f"{empty} nothing there, first in row {untold[0]}",
+            f"remove these rows; where a picture shows no class, {none} so",
+        )
+    if not pa.types.is_integer(labels.values.type):
+        return
+    if rows := np.unique(labels.rows[pc.less(labels.values, 0).to_numpy()]).tolist():
+        raise UserError(
+            f"{where} has the label {pc.min(labels.values).as_py()}",
+            f"{held} holds numbers below 0 in {len(rows)} of {len(labels)} rows, first in row {rows[0]}",
+            "leave them out of the lists",
         )
 
 

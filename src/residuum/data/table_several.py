@@ -3,7 +3,7 @@
 Letters: N rows, K classes, M labels of all rows together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from residuum.data.table_files import opened, whole_column
 from residuum.errors import UserError, listed
 
-YES = frozenset({"1", "1.0", "true", "yes"})
-NO = frozenset({"0", "0.0", "-1", "-1.0", "false", "no"})
-"""What a column of a class says of a row, in any case; -1 as in CelebA."""
+YES = frozenset({"1", "true", "yes"})
+NO = frozenset({"0", "-1", "false", "no"})
+"""What a column of a class says of a row, in any case; -1 as in CelebA, where no 0 stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,12 @@ def in_columns(path: Path, columns: Sequence[str]) -> Shown:
     """Read a column for each class, which says yes or no of each row; the classes' numbers are the columns'.
 
     Raises:
-        UserError: a column holds something else, or nothing in a row of which others tell.
+        UserError: a column holds something else, or nothing in a row of which others tell, or both 0 and -1 occur.
     """
     with opened(path) as file:
-        said = [_yes_or_no(path, name, whole_column(path, file, name)) for name in columns]
+        words = {name: _as_words(whole_column(path, file, name)) for name in columns}
+    _refuse_unclear(path, words)
+    said = [_yes_or_no(path, name, one) for name, one in words.items()]
     shown, told = (np.stack(each, 1) for each in zip(*said, strict=True))
     is_told: NDArray[np.bool_] = np.logical_or.reduce(told, axis=1)
     if gaps := np.argwhere(~told & is_told[:, None]).tolist():
@@ -100,9 +102,20 @@ def in_columns(path: Path, columns: Sequence[str]) -> Shown:
     return Shown(rows.astype(np.int64), pa.chunked_array([pa.array(numbers, pa.int64())]), is_told)
 
 
-def _yes_or_no(path: Path, name: str, column: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which rows a column says yes of, (N,), and of which it says something."""
-    said = _as_words(column)
+def _refuse_unclear(path: Path, words: Mapping[str, Any]) -> None:
+    """Refuse columns that hold both 0 and -1: one of them may mean that nobody knows (UserError)."""
+    held = {name: _held(said) for name, said in words.items()}
+    below = [name for name, each in held.items() if "-1" in each]
+    if below and any("0" in each for each in held.values()):
+        raise UserError(
+            f"the columns of {path} hold both 0 and -1",
+            f"-1 can mean no, as in CelebA, or uncertain, as in CheXpert; it occurs in {listed(below, 5)}",
+            "write 0 or 1 in place of -1, or leave these rows out",
+        )
+
+
+def _yes_or_no(path: Path, name: str, said: Any) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows a column of words says yes of, (N,), and of which it says something."""
     if strange := sorted(_held(said) - YES - NO):
         raise UserError(
             f"the column {name!r} of {path} does not say yes or no",
@@ -120,8 +133,11 @@ def says_yes_or_no(path: Path, columns: Sequence[str]) -> bool:
 
 
 def _as_words(column: Any) -> Any:
-    """Return what a column says, as texts in small letters: true, 1, -1.0."""
-    return pc.utf8_lower(column.cast(pa.large_string()))
+    """Return what a column says, as texts in small letters: true, 1, -1; null where it holds NaN."""
+    if pa.types.is_floating(column.type):
+        column = column.cast(pa.float64())
+        column = pc.if_else(pc.is_nan(column), None, column)
+    return pc.replace_substring_regex(pc.utf8_lower(column.cast(pa.large_string())), r"^(-?[0-9]+)\.0*$", r"\1")
 
 
 def _held(words: Any) -> set[str]:

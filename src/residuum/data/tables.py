@@ -15,8 +15,8 @@ from residuum.console import say
 from residuum.data.class_names import refuse_nothing_to_learn
 from residuum.data.contract import USUAL_COLUMNS, ColumnNames, ImageData, Split, Subset
 from residuum.data.labels import Labels, counts, is_several
-from residuum.data.named_pictures import BesideTable, PicturesBelow, text_tables_in
-from residuum.data.parquet import pictures_in
+from residuum.data.named_pictures import BesideTable, PicturesBelow, once, text_tables_in
+from residuum.data.parquet import own_files, pictures_in
 from residuum.data.picture_files import existing_folder, is_text_table, label_of, passed_over, printable
 from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
 from residuum.data.split import split_meant
@@ -24,7 +24,9 @@ from residuum.data.table_columns import Columns, check_columns, find_columns, pi
 from residuum.data.table_files import opened, whole_column
 from residuum.data.table_labels import (
     check_present,
+    check_shown,
     classes_in,
+    is_bare,
     is_hidden,
     note_parts,
     numbers,
@@ -72,7 +74,9 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     """Open a folder of pictures by the CSV or TSV tables in it, or by the one table at `path`, in the same way.
 
     A row names a picture below the folder: see PicturesBelow.named. What is told of one picture in several rows must
-    agree; of several labels it shows them all. Pictures that stand in no row are passed over.
+    agree; of several labels it shows them all. Pictures that stand in no row are passed over. Rows of the one table are
+    training pictures whatever it is called, so that a run finds them again as they were; unless its column `split` says
+    otherwise.
 
     Raises:
         UserError: there is no such table, or it does not tell what pictures show.
@@ -82,7 +86,7 @@ def open_texts(path: str | Path, told: ColumnNames = USUAL_COLUMNS, *, judging: 
     root = existing_folder(given.parent if is_table else given)
     files = [root / given.name] if is_table else text_tables_in(root)
     beside = BesideTable(PicturesBelow(root))
-    by_file: ByFile = {"train": files} if is_table and not judging else by_split(root, files)
+    by_file: ByFile = {"train": files} if is_table else by_split(root, files)
     classes, splits = _open(root, by_file, told, _from_texts(beside), judging=judging)
     source = files[0] if is_table else root
     data = ImageData.of(label_of(root), str(source), classes, splits)
@@ -114,12 +118,15 @@ def _open(
         kind = "….csv" if is_text_table(files[0]) else "-….parquet"
         mend = f"write train into its column {columns.split!r}" if columns.split else f"call its files train{kind}"
         raise UserError(f"{root} has no training split", "", mend)
-    _pass_over_hidden(root, splits)
+    _pass_over_hidden(root, splits, judging=judging)
     known = [rows.labels for split, rows in splits.items() if judging or split == "train"]
     if not (columns.names or columns.several):
         note_parts(columns.label, known)
     for split, rows in splits.items():
-        check_present(root, split, columns.label, rows.labels)
+        if columns.several:
+            check_shown(root, split, columns, rows.labels)
+        else:
+            check_present(root, split, columns.label, rows.labels)
     classes = columns.names or classes_in(root, columns.label, known)
     found: dict[SplitName, Split] = {
         split: made(split, rows, columns, numbers(root, split, rows.labels, classes, named=bool(columns.names)))
@@ -133,12 +140,20 @@ def _open(
     return list(classes), {"train": first.take(np.empty(0, np.int64)), **found}
 
 
-def _pass_over_hidden(root: Path, splits: dict[SplitName, _Rows]) -> None:
-    for hidden in [split for split in splits if split != "train" and is_hidden(splits[split].labels)]:
-        say(f"note: the {hidden} split of {root} has no labels: it is passed over")
-        del splits[hidden]
-    if not splits:
-        raise UserError(f"{root} has no labels to judge by", "", "residuum predict answers pictures without labels")
+def _pass_over_hidden(root: Path, splits: dict[SplitName, _Rows], *, judging: bool) -> None:
+    """Pass over what cannot be judged by: splits without labels, or of several labels without a picture that shows any.
+
+    Raises:
+        UserError: nothing is left to judge by.
+    """
+    hidden = {split: "has no labels" for split, rows in splits.items() if is_hidden(rows.labels)}
+    hidden |= {split: "has no picture that shows a class" for split, rows in splits.items() if is_bare(rows.labels)}
+    if judging and len(hidden) == len(splits):
+        why = "" if "has no labels" in hidden.values() else "no picture of it shows a class"
+        raise UserError(f"{root} has no labels to judge by", why, "residuum predict answers pictures without labels")
+    for split in [one for one in hidden if one != "train"]:
+        say(f"note: the {split} split of {root} {hidden[split]}: it is passed over")
+        del splits[split]
 
 
 def _say_unused(classes: Sequence[str], training: Split) -> None:
@@ -204,10 +219,23 @@ def _from_parquet(root: Path) -> Made:
 
     def made(split: SplitName, rows: _Rows, columns: Columns, labels: Labels) -> Split:
         if rows.rows is None:
-            return Split(pictures_in(root, tuple(rows.files), columns, split), labels)
-        return Split(Subset(whole(tuple(rows.files), columns, "table"), rows.rows), labels)
+            pictures = pictures_in(root, tuple(rows.files), columns, split)
+            return _each_once(rows.files[0], Split(pictures, labels), own_files(pictures))
+        pictures = whole(tuple(rows.files), columns, "table")
+        own = own_files(pictures)
+        of_rows = [own[row] for row in rows.rows] if own else []
+        return _each_once(rows.files[0], Split(Subset(pictures, rows.rows), labels), of_rows)
 
     return made
+
+
+def _each_once(table: Path, split: Split, own: Sequence[str]) -> Split:
+    """Join the rows of one picture of several labels, as in tables of texts; pictures that lie in the table are one a
+    row, and so are those of one label, which may stand there more often so that they count more often."""
+    if not is_several(split.labels):
+        return split
+    firsts, labels = once(table, own, split.labels) if own else (np.empty(0, np.int64), split.labels)
+    return replace(split.take(firsts), labels=labels) if len(firsts) < len(own) else split
 
 
 def _from_texts(beside: BesideTable) -> Made:

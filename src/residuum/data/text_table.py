@@ -4,6 +4,7 @@ The header line tells the separator: a comma, a semicolon or a tab. RFC 4180 say
 separators, quotes that are doubled, and ends of lines.
 """
 
+import codecs
 import csv
 import io
 import re
@@ -22,6 +23,7 @@ from residuum.data.picture_files import SUFFIXES as OF_PICTURES
 from residuum.errors import UserError, listed
 
 _SEPARATORS = (",", ";", "\t")
+_BLANK_START = re.compile(rb"\A(?:[ \t\f\v]*[\r\n])+")
 _REMEMBERED = 8
 """So many tables stay in memory: each is asked for its columns, then for each of them."""
 
@@ -53,7 +55,7 @@ def text_table(path: str | Path) -> TextTable:
 
 @lru_cache(_REMEMBERED)
 def _read(path: str, _size: int, _changed: int) -> TextTable:
-    content = Path(path).read_bytes()
+    content = _BLANK_START.sub(b"", Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
     names, separator = _header(path, _text(path, content))
     unique = [str(number) for number in range(len(names))]
     as_one = max(len(content), 1 << 20)  # a row across two blocks would be an error
@@ -86,7 +88,7 @@ def _filled(column: Any) -> Any:
 
 def _text(path: str, content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except ValueError as error:
         raise UserError(f"{path} is no text in UTF-8", str(error), "save it as CSV in UTF-8") from error
     if "\0" in text:
@@ -96,9 +98,8 @@ def _text(path: str, content: bytes) -> str:
 
 def _header(path: str, text: str) -> tuple[list[str], str]:
     """Return the columns' names, "" where one has none, and what parts them (UserError: the first line names none)."""
-    start = text.lstrip("\r\n")
-    separator = _separator(path, start)
-    rows = csv.reader(io.StringIO(start, newline=""), delimiter=separator)
+    separator = _separator(path, text)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     names = [name.strip() for name in next(rows, [])]
     mend = "begin it with a line that names its columns, as file_name,label"
     if not any(names):
@@ -112,8 +113,8 @@ def _header(path: str, text: str) -> tuple[list[str], str]:
     return names, separator
 
 
-def _separator(path: str, start: str) -> str:
-    line = re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", start), maxsplit=1)[0]
+def _separator(path: str, text: str) -> str:
+    line = re.split(r"[\r\n]", re.sub(r'"[^"]*"', "", text), maxsplit=1)[0]
     times = {one: line.count(one) for one in _SEPARATORS}
     most = max(times, key=lambda one: times[one])
     return most if times[most] or not path.lower().endswith(".tsv") else "\t"

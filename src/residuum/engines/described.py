@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from residuum import runs
 from residuum.choices import EnginePrecision, PrecisionWanted
-from residuum.data.contract import ColumnNames
+from residuum.data.contract import USUAL_COLUMNS, ColumnNames
 from residuum.errors import UserError
 from residuum.files import short_digest
 from residuum.records.codec import from_json
@@ -44,8 +44,8 @@ class Described:
     """What a lineage calls the model file, here and wherever it was exported from."""
     several: bool = False
     """Whether a picture may show any number of the classes, each answered for itself."""
-    separator: str | None = None
-    """What stood between the labels of a picture in the table it was trained with, where they were one text."""
+    columns: ColumnNames = USUAL_COLUMNS
+    """Those of the table it was trained with, where any were told."""
 
 
 def of_model_file(file: Path) -> Described:
@@ -69,7 +69,7 @@ def of_model_file(file: Path) -> Described:
     need_classes(about, str(file))
     likeness = None if about.likeness is UNSET else about.likeness
     found = _described(runs.model_name(file), about.classes, about.preprocessing, likeness, kept, short_digest(file))
-    return replace(found, several=about.several is True, separator=ColumnNames.of(about.settings).separator)
+    return replace(found, several=about.several is True, columns=ColumnNames.of(about.settings))
 
 
 def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
@@ -83,7 +83,8 @@ def of_exported(file: Path, metadata: Mapping[str, str]) -> Described:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{beside} is damaged", str(error), "export the model again") from error
     found = _described(about.name, about.classes, about.view, about.likeness, kept, about.digest)
-    return replace(found, several=about.several is True, separator=about.label_separator or None)
+    columns = ColumnNames(about.image_column or None, about.label_column or None, about.label_separator or None)
+    return replace(found, several=about.several is True, columns=columns)
 
 
 def precision_of(file: Path, metadata: Mapping[str, str], asked: PrecisionWanted) -> EnginePrecision:

@@ -98,8 +98,7 @@ def _open_data(settings: EvaluateSettings, model: Described) -> tuple[ImageData,
         UserError: there are none, or they have one label a picture where the export answers several, or the reverse.
     """
     opened = partial(open_data, str(settings.data), progress=show_progress("fetching"), judging=True)
-    own = ColumnNames(separator=model.separator)
-    data, _ = with_own_columns(opened, ColumnNames.told(settings), own)
+    data, _ = with_own_columns(opened, ColumnNames.told(settings), model.columns)
     data = readable(data, skip_broken=True) if settings.skip_broken else data
     refuse_other_kind(data, model.several, str(settings.run))
     return numbered_as(data, model.classes), fingerprint(data)

@@ -134,14 +134,23 @@ def open_with_data(
 def with_own_columns(
     opened: Callable[..., ImageData], columns: ColumnNames, own: ColumnNames
 ) -> tuple[ImageData, ColumnNames]:
-    """Open the data by the columns told and, where none is, by those that training read, if the table has them."""
+    """Open the data by the columns told and, where none is, by those that training read, if the table has them.
+
+    Raises:
+        UserError: it can be opened neither by those nor by the told ones alone; of both errors the first, which is of
+            the columns trained with.
+    """
     both = ColumnNames(*(told or trained for told, trained in zip(columns, own, strict=True)))
-    if columns != both:
-        with suppress(UserError):  # it has not
-            data = opened(columns=both)
-            say("of the table those columns are read that the model was trained with")
-            return data, both
-    return opened(columns=columns), columns
+    if columns == both:
+        return opened(columns=columns), columns
+    try:
+        data = opened(columns=both)
+    except UserError as error:  # it may have others
+        with suppress(UserError):
+            return opened(columns=columns), columns
+        raise error from None
+    say("of the table those columns are read that the model was trained with")
+    return data, both
 
 
 def _numbered(data: ImageData, classifier: Classifier) -> ImageData:

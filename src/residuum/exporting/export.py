@@ -51,9 +51,10 @@ SNIPPETS: dict[ExportTarget, tuple[str, ...]] = {
     "torch": ("use_torch.py",),
 }
 """What lies beside an exported file and uses it."""
-CLASSES, SEVERAL = "classes", "several"
-"""Under which a file's metadata have the class names, one a line, and "true" for several labels a picture, for programs
-without JSON."""
+CLASSES = "classes"
+"""Under which a file's metadata have the class names, one a line, for programs without JSON."""
+SEVERAL = "several"
+"""Under which they have "true" for several labels a picture, likewise; it is left out for one."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def _written(
 
 def described(classifier: Classifier, settings: ExportSettings) -> Exported:
     """Return what the exported file says of itself."""
-    about = classifier.about
+    about, columns = classifier.about, ColumnNames.of(classifier.about.settings)
     return Exported(
         name=classifier.name,
         digest=classifier.digest,
@@ -113,7 +114,9 @@ def described(classifier: Classifier, settings: ExportSettings) -> Exported:
         precision="int8" if settings.int8 else "float32",
         classes=about.classes,
         several=about.several,
-        label_separator=ColumnNames.of(about.settings).separator or UNSET,
+        label_separator=columns.separator or UNSET,
+        image_column=columns.image or UNSET,
+        label_column=columns.label or UNSET,
         view=about.preprocessing,
         likeness=None if about.likeness is UNSET else about.likeness,
         licence=settings.licence or _licence(classifier),

@@ -29,7 +29,7 @@ def is_address(place: object) -> bool:
     return isinstance(place, str) and place.lower().startswith(("http://", "https://"))
 
 
-def is_several(pictures: object) -> bool:
+def are_many(pictures: object) -> bool:
     """Say whether this is a folder, a table of pictures, or several of them."""
     if isinstance(pictures, str | Path):
         return Path(pictures).is_dir() or is_text_table(pictures)
@@ -42,7 +42,7 @@ def sources(pictures: Picture | Iterable[Picture]) -> Iterator[Source]:
     Raises:
         UserError: a name is empty, a folder holds no pictures or cannot be read, or a table names none.
     """
-    each: Iterable[Picture] = pictures if is_several(pictures) and not isinstance(pictures, str | Path) else [pictures]  # type: ignore[assignment,list-item]
+    each: Iterable[Picture] = pictures if are_many(pictures) and not isinstance(pictures, str | Path) else [pictures]  # type: ignore[assignment,list-item]
     for number, picture in enumerate(each, 1):
         if isinstance(picture, str) and not picture:  # to pathlib it is the working folder
             raise UserError(f"the name of picture {number} is empty", "", 'name a file or a folder: "." is this one')

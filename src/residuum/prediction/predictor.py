@@ -26,8 +26,8 @@ from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
-from residuum.prediction.answer import SEPARATOR, Answer, Unanswered, called_of
-from residuum.prediction.pictures import Picture, Source, fetched_source, is_several, sources, view_of
+from residuum.prediction.answer import Answer, Unanswered, called_of, separator_of
+from residuum.prediction.pictures import Picture, Source, are_many, fetched_source, sources, view_of
 from residuum.runs import exported_file
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Predictor:
         Raises:
             UserError: a picture cannot be read (`answers` goes on with the others), or is none (BrokenPicture).
         """
-        if is_several(pictures):
+        if are_many(pictures):
             return [answered(one) for one in self.answers(pictures, top=top)]
         (source,) = sources(pictures)
         return self.answers_of([source.name], view_of(source, self.model.view)[None], top)[0]
@@ -121,9 +121,8 @@ class Predictor:
         output = self.engine(views)
         apart, limit = self._distances(output)
         said = self.engine.name, self.engine.precision
-        kind = partial(
-            Answer, several=self.several, separator=self.model.separator or SEPARATOR, call_from=self.call_from
-        )
+        separator = separator_of(self.classes, self.model.columns.separator)
+        kind = partial(Answer, several=self.several, separator=separator, call_from=self.call_from)
         return [
             kind(name, *self._likeliest(row, top), far, limit, *said)
             for name, row, far in zip(names, output.probabilities, apart, strict=True)
@@ -141,7 +140,7 @@ class Predictor:
         Raises:
             UserError: as `predict`, or there are no pictures.
         """
-        if not is_several(pictures):
+        if not are_many(pictures):
             (source,) = sources(pictures)
             return np.asarray(self.engine(view_of(source, self.model.view)[None]).features[0])
         steps = [self.engine(np.stack([one.view for one in batch])) for batch in self._views(pictures)]
@@ -203,7 +202,7 @@ class Predictor:
                 self.classifier, [one.name for one in batch], [one.view for one in batch], of, top, methods
             )
         ]
-        return found if is_several(pictures) else found[0]
+        return found if are_many(pictures) else found[0]
 
     def _views(self, pictures: Picture | Iterable[Picture]) -> Iterator[list[Seen]]:
         """Yield views, as many as an engine takes in one step (UserError if one cannot be read)."""

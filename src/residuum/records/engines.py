@@ -30,6 +30,10 @@ class Exported(Record, frozen=True, kw_only=True):
     """Whether a picture may show any number of classes, each answered for itself; left out where it shows one."""
     label_separator: str | UnsetType = UNSET
     """What stood between the labels of a picture in the table it was trained with; left out where nothing did."""
+    image_column: str | UnsetType = UNSET
+    """Which column of that table held the pictures; left out where none was told, as in files of 0.1."""
+    label_column: str | UnsetType = UNSET
+    """Which held the labels, or several with commas between; likewise."""
     view: View
     """How the graph makes a view of a picture."""
     likeness: Likeness | None

@@ -52,7 +52,7 @@ class Combination(Record, frozen=True, kw_only=True):
         return found
 
 
-class SweepRecord(Record, frozen=True, kw_only=True):
+class SweepRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     """sweep.json."""
 
     kind: Literal["sweep"]
@@ -63,6 +63,8 @@ class SweepRecord(Record, frozen=True, kw_only=True):
     """What varied, and its values in words."""
     seeds: tuple[Count, ...]
     cost: SweepCost
+    several: bool = False
+    """Whether a picture may show several classes: what combinations are compared by is then mean average precision."""
     judged_on: SplitName | None
     """The pictures of which accuracy speaks; None where no run has finished."""
     settings: dict[str, Any]
@@ -74,4 +76,9 @@ class SweepRecord(Record, frozen=True, kw_only=True):
     @property
     def figure(self) -> str:
         """Return what combinations are compared by: accuracy, or of several labels mean average precision."""
-        return next((one.accuracy.label for one in self.combinations if one.accuracy), "accuracy")
+        return figure(several=self.several)
+
+
+def figure(*, several: bool) -> str:
+    """Return what runs are compared by, of one label a picture or of several."""
+    return "mean average precision" if several else "accuracy"

@@ -74,7 +74,7 @@ def view_sweep(sweep: SweepRecord) -> SweepView:
         beside=_beside(sweep, rows),
         chart=_chart(sweep, [row for row in rows if row.found.standing is not None]),
         kinds=[
-            (STYLES[standing], words if sweep.figure == "accuracy" else words.replace("accurate", "good"))
+            (STYLES[standing], words.replace("accurate", "good") if sweep.several else words)
             for standing, words in STANDINGS.items()
             if any(row.found.standing == standing for row in rows)
         ],
@@ -96,7 +96,7 @@ def _sentence(sweep: SweepRecord, front: list[Row]) -> str:
     assert best.found.accuracy is not None
     on = f"{sweep.judged_on} pictures" if sweep.judged_on else "pictures"
     share = f"{quantity_words(best.found.accuracy)}{NBSP}%"
-    score = f"{share} of {on}" if sweep.figure == "accuracy" else f"{sweep.figure} {share} on {on}"
+    score = f"{sweep.figure} {share} on {on}" if sweep.several else f"{share} of {on}"
     if len(sweep.combinations) == 1:
         return f"{isolated(named(best.found))}: {score}."
     on_front = f"{counted(len(front), 'combination')} on the Pareto front of {sweep.figure} against {COSTS[sweep.cost]}"

@@ -37,18 +37,24 @@ def examples_of(predictor: Predictor, count: int) -> tuple[Picture, ...]:
     try:
         data = numbered_as(open_data(trained_with.source, False, columns=columns, recorded=True), predictor.classes)
         split = data.test or data.validation or data.train
-        rows = islice(_of_each_class(split.labels, len(data.classes)), count)
+        rows = islice(_of_each_class(split.labels), count)
         view = predictor.model.view
         return tuple(_file(split.pictures.encoded(i), told(split.labels, i, data.classes), view) for i in rows)
     except UserError:
         return ()
 
 
-def _of_each_class(labels: Labels, num_classes: int) -> Iterator[int]:
+def _of_each_class(labels: Labels) -> Iterator[int]:
     """Yield the rows that show a class, each once: the first of each class, then the second, and so on."""
-    shows = labels if is_several(labels) else labels[:, None] == np.arange(num_classes)
+    if not is_several(labels):
+        turns = np.empty(len(labels), np.int64)
+        for label in np.unique(labels):
+            rows = np.flatnonzero(labels == label)
+            turns[rows] = np.arange(len(rows))
+        yield from np.lexsort((labels, turns)).tolist()
+        return
     seen = set[int]()
-    for turn in zip_longest(*(np.flatnonzero(of_class).tolist() for of_class in shows.T)):
+    for turn in zip_longest(*(np.flatnonzero(of_class).tolist() for of_class in labels.T)):
         fresh = [row for row in dict.fromkeys(turn) if row is not None and row not in seen]
         seen.update(fresh)
         yield from fresh

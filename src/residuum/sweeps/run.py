@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import structs
 
@@ -25,7 +25,7 @@ from residuum.plain_data import as_json, explicit, flag, read_off
 from residuum.records.codec import write_record
 from residuum.records.evaluation import headline
 from residuum.records.study import Quantity
-from residuum.records.sweep import Combination, Failed, SweepRecord
+from residuum.records.sweep import Combination, Failed, SweepRecord, figure
 from residuum.setting_parts import WhereTrained
 from residuum.settings import SweepSettings, TrainSettings
 from residuum.studies.frame import quantity
@@ -65,7 +65,7 @@ def sweep(settings: SweepSettings) -> Path:
         for place, values in enumerate(combinations(varied))
     ]
     folder = home / _name(base, varied)
-    write_record(folder / runs.SWEEP, _record(settings, base, varied, [one for one, _ in found], _splits(found)))
+    write_record(folder / runs.SWEEP, _record(settings, base, varied, found))
     return folder
 
 
@@ -99,10 +99,15 @@ def _trained(missing: Mapping[Path, TrainSettings], where: WhereTrained) -> dict
 # --- what came of it ----------------------------------------------------------------------------
 
 
-def _judged(
-    values: dict[str, str], folders: Mapping[int, Path], faults: Mapping[str, UserError]
-) -> tuple[Combination, set[str]]:
-    """Return a combination with the figures of its runs, and the split they are of."""
+class _Judged(NamedTuple):
+    """A combination with the figures of its runs, the splits they are of, and whether of several labels a picture."""
+
+    combination: Combination
+    splits: set[str]
+    several: bool
+
+
+def _judged(values: dict[str, str], folders: Mapping[int, Path], faults: Mapping[str, UserError]) -> _Judged:
     done = [runs.read_run(folder) for folder in folders.values() if is_finished(folder)]
     failed = tuple(
         Failed(folder.name, seed, _in_words(faults.get(folder.name)))
@@ -111,9 +116,9 @@ def _judged(
     )
     judged = [one for run in done if (one := accuracy(run)) is not None]
     tested = [headline(run.evaluation).value for run in done if run.evaluation and run.evaluation.split == "test"]
-    what = "mean average precision" if any(run.several for run in done) else "accuracy"
+    what = figure(several=(several := any(run.several for run in done)))
     cost = done[0].settings.summary if done else None
-    return Combination(
+    combination = Combination(
         values=values,
         runs=tuple(run.path.name for run in done),
         failed=failed,
@@ -123,7 +128,8 @@ def _judged(
         training=_multiply_adds(done[0]) if done else None,
         inference=cost.multiply_adds if cost else None,
         parameters=cost.parameters if cost else None,
-    ), {split for _, split in judged}
+    )
+    return _Judged(combination, {split for _, split in judged}, several)
 
 
 def _in_words(fault: UserError | None) -> str:
@@ -152,17 +158,14 @@ def _multiply_adds(run: runs.RunRecord) -> float | None:
     return float(FORWARD_AND_BACK * run.settings.summary.multiply_adds * run.data.counts.train * run.epochs[-1].epoch)
 
 
-def _splits(found: Sequence[tuple[Combination, set[str]]]) -> set[str]:
-    return set().union(*(splits for _, splits in found))
-
-
 def _record(
     settings: SweepSettings,
     base: TrainSettings,
     varied: Mapping[str, Mapping[str, Any]],
-    found: Sequence[Combination],
-    splits: set[str],
+    judged: Sequence[_Judged],
 ) -> SweepRecord:
+    found, splits = [one.combination for one in judged], set[str]().union(*(one.splits for one in judged))
+    several = any(one.several for one in judged)
     placed = [one for one in found if one.accuracy is not None and one.cost(settings.cost) is not None]
     points = [(one.cost(settings.cost) or 0.0, one.accuracy) for one in placed if one.accuracy is not None]
     standing = {id(one): where for one, where in zip(placed, standings(points), strict=True)}
@@ -173,18 +176,24 @@ def _record(
         over={name: tuple(values) for name, values in varied.items()},
         seeds=tuple(range(settings.seed, settings.seed + settings.seeds)),
         cost=settings.cost,
+        several=several,
         judged_on=min(splits) if len(splits) == 1 else None,  # type: ignore[arg-type]
         settings=explicit(base),
         combinations=tuple(structs.replace(one, standing=standing.get(id(one))) for one in found),
-        notes=tuple(_notes(settings, found, placed, splits)),
+        notes=tuple(_notes(settings, found, placed, splits, several=several)),
         environment=machine.environment(),
     )
 
 
 def _notes(
-    settings: SweepSettings, found: Sequence[Combination], placed: Sequence[Combination], splits: set[str]
+    settings: SweepSettings,
+    found: Sequence[Combination],
+    placed: Sequence[Combination],
+    splits: set[str],
+    *,
+    several: bool,
 ) -> list[str]:
-    notes, several = list[str](), any(one.accuracy and one.accuracy.label != "accuracy" for one in found)
+    notes = list[str]()
     what, best = ("Figures", "the best figure") if several else ("Accuracies", "the best accuracy")
     if len(splits) > 1:
         notes.append(f"{what} are of different splits ({', '.join(sorted(splits))}) and do not compare.")
