@@ -542,7 +542,7 @@ def test_a_table_elsewhere_is_parted_as_in_training(tmp_path: Path) -> None:
     about = Provenance(settings={"label_separator": ";"}, several=True)
     save_classifier(tmp_path / "m.safetensors", ResNet(spec), spec, ("c", "a", "b"), how, about)
     data = of_labels(tmp_path / "in", [[1, 1, 0], [0, 1, 0], [1, 0, 1]])
-    for place in (data.source, f"{data.source}/labels.csv"):
+    for place in (tmp_path / "in", data.source):
         opened = open_with_data(load(tmp_path / "m.safetensors"), choose_compute("cpu"), place, judging=True)
         assert opened.data.train.labels.tolist() == [[0, 1, 1], [0, 0, 1], [1, 1, 0]]
         assert opened.columns == SEVERAL
@@ -655,3 +655,25 @@ def test_each_class_of_two_pictures_gives_one_where_it_can() -> None:
         assert labels[cut.training].any(0).all()
         assert cut_validation(np.array([[0, 1, 1], [1, 1, 0]], np.uint8), 0.5, seed) is None
         assert cut_validation(np.array([[1, 0], [0, 1]], np.uint8), 0.5, seed) is None
+
+
+def test_a_run_goes_on_with_its_table_whatever_lies_beside_it_later(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *PATHS)
+    (root / "tags.csv").write_text("image,cat,dog\n0.png,1,0\n1.png,1,1\n2.png,0,1\n", encoding="utf-8")
+    opened = open_data(str(root))
+    assert opened.source == str((root / "tags.csv").absolute())
+    (root / "tags (copy).csv").write_bytes((root / "tags.csv").read_bytes())
+    with pytest.raises(UserError, match="which table"):
+        open_data(str(root))
+    again = open_data(opened.source, recorded=True)
+    assert fingerprint(again) == fingerprint(opened)
+    assert again.source == opened.source
+
+
+def test_what_one_picture_alone_shows_is_said_and_nothing_of_balance(tmp_path: Path) -> None:
+    root = pictures(tmp_path, *PATHS)
+    rows = "".join(f"{name},1,{int(name == PATHS[0])}\n" for name in PATHS)
+    (root / "tags.csv").write_text(f"image,cat,dog\n{rows}", encoding="utf-8")
+    found = check(open_data(str(root / "tags.csv")))
+    assert any("one picture alone of train shows 'dog'" in one for one in found["problems"])
+    assert not any("unbalanced" in one for one in found["problems"])

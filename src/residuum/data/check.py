@@ -234,7 +234,7 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
     if alike := [names for names in _spelled_alike(filled) if len(names) > 1]:
         yield f"classes whose names differ in blanks or capitals alone: {', '.join(map(' and '.join, alike[:LISTED]))}"
     for name, split in report["splits"].items():
-        yield from _problems_of_split(name, split, set(report["classes"]))
+        yield from _problems_of_split(name, split, set(report["classes"]), several=report["several"])
     for leak in report["leaks"]["between"]:
         first, second = leak["splits"]
         pairs = [pair for pair in report["leaks"]["pairs"] if [one["split"] for one in pair] == leak["splits"]]
@@ -269,7 +269,7 @@ def _spelled_alike(names: set[str]) -> list[list[str]]:
     return list(alike.values())
 
 
-def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> Iterator[str]:
+def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, several: bool) -> Iterator[str]:
     if not split["pictures"]:
         yield f"{name} holds no picture"
         return
@@ -280,7 +280,9 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str]) -> I
         yield f"{name} holds no picture of {listed(split['empty_classes'])}: {_of_no_picture(name)}"
     if unknown := [label for label in split["per_class"] if label not in classes]:
         yield f"{name} has labels that no class has: {listed(unknown)}"
-    if split["imbalance"] >= UNBALANCED:
+    if several and (alone := [label for label, count in split["per_class"].items() if count == 1]):
+        yield f"one picture alone of {name} shows {listed(alone)}: how well such are found cannot be told"
+    if split["imbalance"] >= UNBALANCED and not several:
         yield f"{name} is unbalanced: its largest class is {split['imbalance']:.3g} times its smallest"
     if split["greys"] and (span := span_of(tuple(split["greys"]))):
         least, most = (f"{end:g}" for end in split["greys"])

@@ -19,7 +19,7 @@ from residuum.data.picture_files import (
     say_passed_over,
 )
 from residuum.data.remote import is_address
-from residuum.data.shard_files import data_root, shards_and_tables, suffix_of_shards
+from residuum.data.shard_files import data_root, place_of, shards_and_tables, suffix_of_shards
 from residuum.errors import UserError, listed, nearest
 from residuum.machine import cache_folder
 
@@ -132,7 +132,9 @@ def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judg
         say(f"note: {names} beside the folders of classes: not read; if meant, give that file")
         return None
     try:
-        return _open_texts(root, columns, judging=judging)
+        data = _open_texts(root, columns, judging=judging)
+        # a run goes on with the table it began with, whatever is put beside it later
+        return data if len(tables) > 1 or judging else replace(data, source=place_of(tables[0]))
     except UserError as error:
         if columns == USUAL_COLUMNS and judging and count:
             say(f"note: {names} beside the pictures does not tell what they show ({error.what}): folders are classes")
