@@ -87,7 +87,7 @@ def test_every_result_says_where_it_comes_from(path: Path) -> None:
         assert {"date", "torch", "processor", "cores"} <= environment.keys()
     for run in result.get("runs", []):
         assert "seed" in run
-        assert {"test_accuracy", "validation_accuracy", "accuracy", "test_error"} & run.keys()
+        assert {"test_accuracy", "validation_accuracy", "accuracy", "test_error", "mean_average_precision"} & run.keys()
 
 
 @pytest.mark.parametrize("name", ["fast-trials.json", "fast-95-trials.json"])
