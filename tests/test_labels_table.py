@@ -668,6 +668,10 @@ def test_a_run_goes_on_with_its_table_whatever_lies_beside_it_later(tmp_path: Pa
     again = open_data(opened.source, recorded=True)
     assert fingerprint(again) == fingerprint(opened)
     assert again.source == opened.source
+    (root / "tags (copy).csv").unlink()
+    (root / "meta").mkdir()
+    (root / "tags.csv").rename(root / "meta" / "tags.csv")  # whose pictures lie above it
+    assert open_data(str(root)).source == str(root.absolute())
 
 
 def test_what_one_picture_alone_shows_is_said_and_nothing_of_balance(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def _by_text_table(root: Path, tables: list[Path], columns: ColumnNames, *, judg
     try:
         data = _open_texts(root, columns, judging=judging)
         # a run goes on with the table it began with, whatever is put beside it later
-        return data if len(tables) > 1 or judging else replace(data, source=place_of(tables[0]))
+        is_alone = len(tables) == 1 and tables[0].parent == root and not judging
+        return replace(data, source=place_of(tables[0])) if is_alone else data
     except UserError as error:
         if columns == USUAL_COLUMNS and judging and count:
             say(f"note: {names} beside the pictures does not tell what they show ({error.what}): folders are classes")
