@@ -679,5 +679,5 @@ def test_what_one_picture_alone_shows_is_said_and_nothing_of_balance(tmp_path: P
     rows = "".join(f"{name},1,{int(name == PATHS[0])}\n" for name in PATHS)
     (root / "tags.csv").write_text(f"image,cat,dog\n{rows}", encoding="utf-8")
     found = check(open_data(str(root / "tags.csv")))
-    assert any("one picture alone of train shows 'dog'" in one for one in found["problems"])
+    assert any("train has one picture only of 'dog'" in one for one in found["problems"])
     assert not any("unbalanced" in one for one in found["problems"])

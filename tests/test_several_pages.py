@@ -172,7 +172,7 @@ def test_a_net_no_better_than_the_commonest_label_is_said_to_be(
 ) -> None:
     print_run(None, runs.read_run(several_run(tmp_path / "poor", skill=0.0)), False)
     assert re.search(
-        r"note     The likeliest label would be right of .* were it always ants: .* no", capsys.readouterr().out
+        r"note     The likeliest label would be right for .* were it always ants: .* no", capsys.readouterr().out
     )
 
 

@@ -224,7 +224,7 @@ def test_the_reports_words_are_of_several_labels(
         "没有标为图中有",
         "标签不同：",
         "与训练图片没有任何共同标签",
-        "认为图中有的标签不变",
+        "而判为有的标签不变",
     ):
         assert words in page.plain
 

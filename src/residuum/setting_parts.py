@@ -72,14 +72,15 @@ class OfTable(Settings, group="Data"):
     """Which columns of a table to read, and how."""
 
     image_column: str | None = None
-    """Column of a table, CSV or Parquet, that holds the pictures or their paths. By default image, img, path,
+    """Column of a table (CSV, TSV or Parquet) that holds the pictures or their paths. By default image, img, path,
     file_name or another usual name, or the only one."""
     label_column: str | None = None
-    """Column of a table that holds the classes; or, of several labels a picture, columns of 0 and 1 called as the
-    classes are: dog,outdoor. By default label or fine_label, or the only one; or all, where all are of 0 and 1."""
+    """Column of a table that holds the classes; or, for several labels a picture, columns of 0 and 1 named as the
+    classes are: dog,outdoor. By default label or another usual name, or the only one; or all, where all are of 0 and
+    1."""
     label_separator: str | None = None
-    """What parts the labels in that column, as ; in dog;outdoor: then each picture shows any number of classes. By
-    default a text is one label."""
+    """What parts the labels in that column, as ; in dog;outdoor: then a picture may show any number of classes, or
+    none. By default a text is one label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +109,8 @@ class DataChoices(OfTable, group="Data"):
     """The pictures, and how much of them is seen."""
 
     data: DataPlace | None = None
-    """A folder of pictures, a CSV table of what they show, a folder of Parquet files, "digits", "cifar10" or another
-    data set's name. By default digits."""
+    """A folder of pictures, a CSV or TSV table of what they show, a folder of Parquet files, "digits", "cifar10" or
+    another data set's name. By default digits."""
     _: KW_ONLY
     image_size: Annotated[int | None, Range(8, 2048)] = None
     """Side of the square the net sees, in pixels. By default that of the weights it starts from; else the

@@ -78,13 +78,13 @@ class PredictSettings(ByEngine):
     run: Place | None = None
     """A run folder, a model file or an export."""
     images: tuple[PlaceOrAddress, ...] = ()
-    """Pictures, or folders of pictures."""
+    """Pictures, folders of pictures, or tables that name some."""
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
-    """How many classes to show for each picture; of several labels a picture, text shows all that are called."""
+    """How many classes to show for each picture; for several labels a picture, text shows those called instead."""
     call_from: Annotated[float, Range(0, 1)] = 0.5
-    """Of several labels a picture, the probability from which on one is called: less finds more rare ones, and calls
-    more that are not there."""
+    """For several labels a picture: the probability from which on a label is called. A lower one finds more rare
+    labels, and calls more that are not there."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None

@@ -281,7 +281,7 @@ def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, s
     if unknown := [label for label in split["per_class"] if label not in classes]:
         yield f"{name} has labels that no class has: {listed(unknown)}"
     if several and (alone := [label for label, count in split["per_class"].items() if count == 1]):
-        yield f"one picture alone of {name} shows {listed(alone)}: how well such are found cannot be told"
+        yield f"{name} has one picture only of {listed(alone)}: how well such are found cannot be told"
     if split["imbalance"] >= UNBALANCED and not several:
         yield f"{name} is unbalanced: its largest class is {split['imbalance']:.3g} times its smallest"
     if split["greys"] and (span := span_of(tuple(split["greys"]))):

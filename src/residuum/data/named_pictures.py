@@ -156,7 +156,7 @@ def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.
         path = paths[wrong[0]]
         raise UserError(
             f"{table} tells different labels of one picture, {path!r}",
-            f"in rows {paths.index(path) + 1} and {wrong[0] + 1}",
+            f"in rows {paths.index(path)} and {wrong[0]}, counted from 0",
             "keep one of them; or, where it shows both, give --label-separator",
         )
     return firsts.astype(np.int64), found

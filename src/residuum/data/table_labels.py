@@ -124,7 +124,7 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
     if len(rows):
         raise UserError(
             f"{len(rows)} of {len(labels)} rows of the {split} split of {root} have no label",
-            f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}",
+            f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}, counted from 0",
             "remove these rows" + _or_several(labels),
         )
 
@@ -143,15 +143,16 @@ def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -
         none = "0 in each column says" if columns.each else "an empty list says"
         raise UserError(
             f"{len(untold)} of {len(labels)} rows of {where} have no label",
-            f"{empty} nothing there, first in row {untold[0]}",
+            f"{empty} nothing there, first in row {untold[0]}, counted from 0",
             f"remove these rows; where a picture shows no class, {none} so",
         )
     if not pa.types.is_integer(labels.values.type):
         return
     if rows := np.unique(labels.rows[pc.less(labels.values, 0).to_numpy()]).tolist():
+        count = f"{len(rows)} of {len(labels)} rows"
         raise UserError(
             f"{where} has the label {pc.min(labels.values).as_py()}",
-            f"{held} holds numbers below 0 in {len(rows)} of {len(labels)} rows, first in row {rows[0]}",
+            f"{held} holds numbers below 0 in {count}, first in row {rows[0]}, counted from 0",
             "leave them out of the lists",
         )
 

@@ -96,7 +96,7 @@ def in_columns(path: Path, columns: Sequence[str]) -> Shown:
     is_told: NDArray[np.bool_] = np.logical_or.reduce(told, axis=1)
     if gaps := np.argwhere(~told & is_told[:, None]).tolist():
         row, number = gaps[0]
-        why = f"its column {columns[number]!r} holds nothing in row {row}"
+        why = f"its column {columns[number]!r} holds nothing in row {row}, counted from 0"
         raise UserError(f"{path} does not say of each picture whether it shows a class", why, "write 0 or 1 there")
     rows, numbers = np.nonzero(shown)
     return Shown(rows.astype(np.int64), pa.chunked_array([pa.array(numbers, pa.int64())]), is_told)

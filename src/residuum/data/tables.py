@@ -165,8 +165,8 @@ def _say_unused(classes: Sequence[str], training: Split) -> None:
 def _say_exclusive(labels: Labels) -> None:
     if is_several(labels) and (labels.sum(1) == 1).all():
         say(
-            "note: each training picture shows one class alone; told by one column of names, without "
-            "--label-separator, a net learns that classes exclude each other"
+            "note: each training picture shows exactly one class; where that is always so, one column of class names, "
+            "without --label-separator, lets a net learn that classes exclude each other"
         )
 
 

@@ -178,8 +178,8 @@ def refuse_other_kind(data: ImageData, several: bool, place: str) -> None:
     if data.several != several:
         one, many = "one label a picture", "several labels a picture"
         what, why = (one, many) if several else (many, one)
-        table = "judge it on a table with all labels of each picture; --label-separator says what parts them"
-        mend = table if several else "give one label a picture"
+        table = "give a table with all labels of each picture; --label-separator says what parts them"
+        mend = table if several else "give pictures of one label each"
         raise UserError(f"{data.source} has {what}", f"{place} was trained with {why}", mend)
 
 

@@ -8,7 +8,7 @@ def verdict(found: Evaluation, which: str) -> str:
     """Say mean average precision; `which` says whether the net has seen the pictures."""
     assert found.mean_ap is not None
     precise = f"the mean average precision is {with_interval(found.mean_ap)}"
-    right = f"Its likeliest label is right of {percent(found.top1.value)}"
+    right = f"Its likeliest label is right for {percent(found.top1.value)}"
     shown = f"a picture shows {found.labels_a_picture:.3g} labels in the mean"
     return f"Of {counted(found.images, 'picture')} {which}, {precise}. {right}; {shown}."
 
@@ -25,7 +25,7 @@ def lazy(found: Evaluation) -> str:
         return ""
     name, share = found.commonest
     how = "no better" if found.top1.value <= share else "not better, as far as these pictures tell"
-    always = f"The likeliest label would be right of {percent(share)} were it always {isolated(name)}"
+    always = f"The likeliest label would be right for {percent(share)} were it always {isolated(name)}"
     return f"{always}: this net is {how}."
 
 

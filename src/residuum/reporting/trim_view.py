@@ -82,7 +82,7 @@ def _accuracy_words(found: Trim, chosen: Point) -> str:
     done = f"{counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out"
     name, when = isolated(found.model.name), f"after recalibration{mended}, {before} before"
     if found.data.several:
-        return f"With {done}, the likeliest label of {name} is right of {after} of {pictures(found)} {when}"
+        return f"With {done}, the likeliest label of {name} is right for {after} of {pictures(found)} {when}"
     return f"With {done}, {name} names {after} of {pictures(found)} correctly {when}"
 
 
