@@ -136,7 +136,8 @@ def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -
         raise UserError(f"the {split} split of {root} has no rows")
     where, held = f"the {split} split of {root}", f"the column {columns.label!r}"
     if is_hidden(labels):
-        raise UserError(f"{where} has no labels", f"{held} is empty")
+        empty = f"its columns {listed(columns.each, 5)} are empty" if columns.each else f"{held} is empty"
+        raise UserError(f"{where} has no labels", empty)
     untold = np.flatnonzero(~labels.is_told)
     if len(untold) and columns.separator is None:
         empty = f"its columns {listed(columns.each, 5)} hold" if columns.each else f"{held} holds"

@@ -45,7 +45,7 @@ def refuse_several(data: ImageData) -> None:
     """Refuse pictures of several labels: every study measures how often the one right class is named (UserError)."""
     if data.several:
         raise UserError(
-            f"{data.source} tells several labels of a picture",
+            f"{data.source} has several labels a picture",
             "the studies repeat experiments on pictures of one class each",
             "give pictures of one class each",
         )
