@@ -574,7 +574,7 @@ def test_studies_refuse_several_labels_and_results_stay_apart_from_the_table(tmp
     data = of_labels(tmp_path / "in", [[1, 0, 0], [1, 0, 1], [0, 1, 0], [1, 1, 0]])
     columns = ";\n".join(["image,a,b", *(f"{n}.png,{n % 2},{n // 2}" for n in range(4))]).replace(";", "")
     (tmp_path / "in/labels.csv").write_text(columns)
-    with pytest.raises(UserError, match="tells several labels of a picture"):
+    with pytest.raises(UserError, match="has several labels a picture"):
         next(run_studies(StudySettings(("degradation",), data=data.source, out=str(tmp_path / "out"))))
     with pytest.raises(UserError, match="lies in the folder of the pictures"):
         refuse_below(tmp_path / "in/run", str(tmp_path / "in/labels.csv"))
