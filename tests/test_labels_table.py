@@ -681,3 +681,12 @@ def test_what_one_picture_alone_shows_is_said_and_nothing_of_balance(tmp_path: P
     found = check(open_data(str(root / "tags.csv")))
     assert any("train has one picture only of 'dog'" in one for one in found["problems"])
     assert not any("unbalanced" in one for one in found["problems"])
+
+
+def test_a_table_that_is_not_there_is_told_from_those_that_are(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("image,label\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"there is no table .*tag\.csv") as error:
+        open_data(str(tmp_path / "tag.csv"))
+    assert error.value.mend == "did you mean tags.csv?"
+    with pytest.raises(UserError, match="there is no table"):
+        open_data("nowhere/at_all.csv")  # no name on the hub

@@ -78,7 +78,7 @@ def numbered_as(data: ImageData, classes: Sequence[str]) -> ImageData:
         raise OtherClasses(
             f"the model does not know all classes of {data.source}",
             f"it knows {listed(classes, 10)}, but not {listed(unknown, 10)}",
-            "; ".join(alike[:5]) or "give pictures of its classes alone, in folders called as the classes are",
+            "; ".join(alike[:5]) or "give pictures of its classes alone, called as these are in folders or table",
         )
     numbers = np.array([place.get(name, -1) for name in data.classes], np.int64)
     splits: dict[str, Any] = {

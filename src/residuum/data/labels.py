@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Labels = NDArray[Any]
 
+NONE = "–"
+"""What is said of a picture that shows no class."""
 CALLED = 0.5
 """Of several classes a picture those are answered whose probability is at least this."""
 
@@ -59,13 +61,13 @@ def shown_by(labels: Labels, row: int) -> list[int]:
 
 
 def told(labels: Labels, row: int, classes: Sequence[str]) -> str:
-    """Say which classes a picture shows: "ants", or "ants, flower"; "–" where it shows none."""
+    """Say which classes a picture shows: "ants", or "ants, flower"; NONE where it shows none."""
     return joined(classes[k] for k in shown_by(labels, row))
 
 
 def joined(names: Any) -> str:
     """Say several classes as one text."""
-    return ", ".join(names) or "–"
+    return ", ".join(names) or NONE
 
 
 def answered(logits: NDArray[np.floating[Any]], *, several: bool = False) -> NDArray[np.float64]:

@@ -212,5 +212,6 @@ def not_found(table: Path, column: str, first: str, places: Sequence[str]) -> Us
     return UserError(
         f"the pictures of {table} are not found",
         f"its column {column!r} says {shown} first, which is no file, seen from " + " or ".join(dict.fromkeys(places)),
-        "put the pictures where it says, or store their bytes in the table",
+        "put the pictures where it says, or "
+        + ("write their paths from there into it" if is_text_table(table) else "store their bytes in the table"),
     )

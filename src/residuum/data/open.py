@@ -53,6 +53,8 @@ def open_data(
         return digits()
     if _is_here(source):
         return _open_local(Path(source), columns, judging=judging)
+    if is_text_table(source):
+        raise _no_table(Path(source))
     wanted = hub_name(source)
     if wanted is None and Path(source).name != source:
         existing_folder(source)  # a path to nothing: it says what is there instead
@@ -67,6 +69,12 @@ def open_data(
     own_name = "-".join(filter(None, [wanted.repository.split("/")[1], wanted.configuration]))
     name = source if source in SHORT_NAMES else own_name
     return replace(_open_local(folder, columns, judging=judging), name=name, source=str(wanted))
+
+
+def _no_table(path: Path) -> UserError:
+    """Return the error for a table that is not there, which names those beside it."""
+    beside = [one.name for one in sorted(path.parent.iterdir()) if is_text_table(one)] if path.parent.is_dir() else []
+    return UserError(f"there is no table {path}", f"seen from {Path.cwd()}", nearest(path.name, beside))
 
 
 def _is_folder_meant(path: Path) -> bool:

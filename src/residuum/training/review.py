@@ -22,7 +22,7 @@ from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import ColumnNames, Pictures
-from residuum.data.labels import Labels, is_several, told
+from residuum.data.labels import NONE, Labels, is_several, told
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -280,7 +280,8 @@ def _table(found: Review) -> str:
     for one in found.findings:
         places[one.kind] = place = places.get(one.kind, 0) + 1
         each = [(shown.split, shown.name, shown.label) for shown in one.pictures] or [("", "", ", ".join(one.classes))]
-        table.writerows(
-            (one.kind, place, f"{one.score:.6g}", *which, one.suggested or "", one.reason) for which in each
-        )
+        for which in each:
+            cells = (*which, one.suggested or "")
+            named = ("" if cell == NONE else cell for cell in cells)  # no label is an empty cell, as in the table read
+            table.writerow((one.kind, place, f"{one.score:.6g}", *named, one.reason))
     return text.getvalue()
