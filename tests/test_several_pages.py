@@ -423,3 +423,17 @@ def test_a_class_that_no_picture_shows_and_one_label_beside_several_make_a_page(
     page = Page(write_report([odd, five, one], tmp_path / "three.html").read_text(encoding="utf-8"))
     assert "These runs were judged on different pictures, so none of them can be called the best" in page.plain
     assert page.html.count('<td data-head="mean AP">–</td>') == 1
+
+
+def test_a_mistake_names_the_label_it_is_about(five: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = copied_once(five, tmp_path / "run")
+    found = json.loads((run / runs.MISTAKES).read_text(encoding="utf-8"))
+    first = found[0] | {"about": "ants", "missed": True, "confidence": 0.75}
+    change_list = [first, first | {"missed": False}]
+    (run / runs.MISTAKES).write_text(json.dumps(change_list), encoding="utf-8")
+    page = Page(write_report([run], tmp_path / "page.html").read_text(encoding="utf-8")).plain
+    assert "75.0 % sure that ants is not there" in page
+    assert "75.0 % sure that ants is there" in page
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    page = Page(write_report([run], tmp_path / "zh.html").read_text(encoding="utf-8")).plain
+    assert "的把握认为图中没有" in page

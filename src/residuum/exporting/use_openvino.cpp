@@ -42,7 +42,7 @@ int main(int count, char** given) {
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](auto one, auto other) { return shares[one] > shares[other]; });
     std::size_t answered = std::min<std::size_t>(5, order.size());
-    if (model->has_rt_info("several"))  // labels a picture: those are called that reach a half
+    if (model->has_rt_info("several"))   // labels a picture: those are called that reach a half
         answered = std::count_if(shares, shares + classes.size(), [](float share) { return share >= 0.5f; });
     for (std::size_t i = 0; i < answered; ++i)
         std::printf("%6.2f%%  %s\n", 100 * shares[order[i]], classes[order[i]].c_str());
