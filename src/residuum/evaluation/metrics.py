@@ -25,6 +25,7 @@ from residuum.evaluation.shares import (
     judge_class,
     proportion,
     reflected,
+    refuse_not_finite,
 )
 from residuum.records.evaluation import ClassFigures, Evaluation, Measure, chance_ece
 
@@ -142,13 +143,7 @@ def _check(probabilities: Probabilities, labels: NDArray[np.int64], classes: Seq
             "the data and the model do not have the same classes",
             "judge the model on data with the classes it was trained on",
         )
-    broken = np.count_nonzero(~np.isfinite(probabilities).all(axis=1))
-    if broken:
-        raise UserError(
-            f"the model's answer is not a finite number for {broken} of {N} images",
-            "its weights are damaged, or training has diverged",
-            "train with a lower learning rate, or take an earlier checkpoint",
-        )
+    refuse_not_finite(probabilities)
     sums = probabilities.sum(axis=1)
     assert probabilities.min() >= 0, "these are not probabilities: some are negative"
     assert np.abs(sums - 1).max() < 0.01, "these are not probabilities: a row does not add up to 1"

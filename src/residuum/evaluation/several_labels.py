@@ -25,6 +25,7 @@ from residuum.evaluation.shares import (
     judge_class,
     proportion,
     reflected,
+    refuse_not_finite,
 )
 from residuum.records.evaluation import Evaluation, Measure, chance_ece
 
@@ -94,17 +95,14 @@ def mean_average_precision(probabilities: Probabilities, labels: Labels) -> floa
     """Return average precision, its mean over the classes that some of N images shows, (N, K) both; None of none."""
     if not labels.any():
         return None
-    return float(np.nanmean(_average_precisions(probabilities, labels.astype(bool), np.ones((1, len(labels))))))
+    return float(
+        _mean_over_shown(_average_precisions(probabilities, labels.astype(bool), np.ones((1, len(labels)))))[0]
+    )
 
 
 def _in_order(probabilities: Probabilities, labels: Labels) -> tuple[Probabilities, NDArray[np.bool_]]:
     """Return both in an order that depends on what they hold alone (UserError if an answer is not finite)."""
-    if broken := np.count_nonzero(~np.isfinite(probabilities).all(axis=1)):
-        raise UserError(
-            f"the model's answer is not a finite number for {broken} of {len(labels)} images",
-            "its weights are damaged, or training has diverged",
-            "train with a lower learning rate, or take an earlier checkpoint",
-        )
+    refuse_not_finite(probabilities)
     assert probabilities.min() >= 0, "these are not probabilities: some are negative"
     assert probabilities.max() <= 1 + 1e-6, "these are not probabilities: some are above 1"
     order = np.lexsort([*labels.T, *probabilities.T])

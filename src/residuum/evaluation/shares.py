@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from residuum.errors import UserError
 from residuum.records.evaluation import Bin, ClassFigures, Measure
 from residuum.records.numbers import wilson
 
@@ -20,6 +21,16 @@ Probabilities = NDArray[np.floating[Any]]  # float32 or float64
 BINS = 15
 EDGES = np.arange(BINS + 1) / BINS
 RESAMPLES = 1000
+
+
+def refuse_not_finite(probabilities: Probabilities) -> None:
+    """Raise UserError where an answer of (N, K) is not a finite number."""
+    if broken := np.count_nonzero(~np.isfinite(probabilities).all(axis=1)):
+        raise UserError(
+            f"the model's answer is not a finite number for {broken} of {len(probabilities)} images",
+            "its weights are damaged, or training has diverged",
+            "train with a lower learning rate, or take an earlier checkpoint",
+        )
 
 
 def proportion(successes: Any, trials: int) -> Measure:
