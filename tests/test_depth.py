@@ -627,7 +627,7 @@ def test_accuracies_of_an_order() -> None:
 def curve(accuracies: list[float], milliseconds: list[float] | None = None) -> list[Point]:
     times = milliseconds or [10.0] * len(accuracies)
     return [
-        made.point(k, accuracy_recalibrated=a, latency_ms={1: 99.0 * k + 1, 32: t})
+        made.point(k, accuracy=0.0 if k else 0.9, accuracy_recalibrated=a, latency_ms={1: 99.0 * k + 1, 32: t})
         for k, (a, t) in enumerate(zip(accuracies, times, strict=True))
     ]
 
@@ -883,7 +883,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "asked": {"keep": "float"},
         "curve": [point],
         "random": [{"draw": "int", "accuracy": ["float"], "accuracy_recalibrated": ["float"]}],
-        "chosen": {"removed": "int", "why": "str"},
+        "chosen": {"removed": "int", "why": "str", "recalibrated": "bool"},
         "repaired": "NoneType",
     }
     curve = found["curve"]
@@ -915,7 +915,9 @@ def test_trim_writes_a_smaller_model_that_says_where_it_is_from(trimmed: Path) -
     assert lineage[2].deleted == tuple(point["deleted"] for point in found["curve"][1:5])
     metrics = classifier.about.metrics
     assert (metrics.split, metrics.images) == ("validation", 40)
-    assert metrics.top1.value == pytest.approx(found["curve"][4]["accuracy_recalibrated"])
+    as_chosen = "accuracy_recalibrated" if found["chosen"]["recalibrated"] else "accuracy"
+    assert metrics.top1.value == pytest.approx(found["curve"][4][as_chosen])
+    assert metrics.top1.value == max(found["curve"][4][way] for way in ("accuracy", "accuracy_recalibrated"))
 
 
 def test_trim_refuses_before_it_begins(model: Path, tmp_path: Path) -> None:

@@ -408,8 +408,35 @@ def test_without_repair_and_without_draws(tmp_path: Path) -> None:
 
 def test_nothing_taken_out(tmp_path: Path) -> None:
     found = page(tmp_path, fake_trim(removed=0, repaired=False)).plain
-    assert "With 0 blocks of 27 taken out" in found
+    assert "Nothing is taken out: resnet56 names 92.5 % of 5,000 validation pictures correctly, as before" in found
     assert "drawn at random" not in found
+
+
+def treated(content: Json, way: str) -> Json:
+    """The same trim of a folded net, or of one whose model keeps BN as trained."""
+    content["chosen"] |= {"recalibrated": False}
+    for part in ("curve", "random") if way == "folded" else ():
+        content[part] = [{**one, "accuracy_recalibrated": None} for one in content[part]]
+    return content
+
+
+@pytest.mark.parametrize("way", ["folded", "better"])
+@pytest.mark.parametrize("repaired", [True, False])
+def test_a_net_with_bn_as_trained_is_shown_so(
+    tmp_path: Path, way: str, repaired: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = treated(fake_trim(repaired=repaired), way)
+    found = page(tmp_path, content).plain.replace("\u00a0", " ")
+    accuracy = f"{100 * content['curve'][8]['accuracy']:.1f} %"
+    assert f"resnet56 names {accuracy} of 5,000 validation pictures correctly with BN as trained" in found
+    assert "correctly after recalibration" not in found
+    assert ("the mean of the draws, BN as trained" in found) == (way == "folded")
+    assert ("BN is folded: nothing to recalibrate" in found) == (way == "folded")
+    assert ("which is better here than recalibrated" in found) == (way == "better")
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    written = write_depth_report(leave(tmp_path, content)).read_text(encoding="utf-8")
+    left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", text)}
+    assert left <= {"A processor", "Linux x86_64", "resnet56"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from residuum.console import put as print  # noqa: A004 - names may hold what st
 from residuum.printing import print_json
 
 if TYPE_CHECKING:
+    from residuum.records.depth import Point, Trim
     from residuum.settings import LesionSettings, TrimSettings
 
 
@@ -43,16 +44,15 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     assert found.chosen is not None
     whole, chosen = found.curve[0], found.curve[found.chosen.removed]
     print(f"blocks   {chosen.removed} of {sum(whole.blocks)} taken out: {found.chosen.why}")
-    accuracy = f"{whole.accuracy:.2%} before, {chosen.accuracy_recalibrated:.2%} after"
+    accuracy = f"{whole.accuracy:.2%} before, {found.after:.2%} after"
     if found.repaired and found.repaired.validation_accuracy is not None:
         accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
     print(f"shown    {found.protocol}")
     for said in noted(found):
         print(said)
-    print("after    recalibrated: BN's statistics measured anew on training pictures, nothing trained")
-    random = [draw.accuracy_recalibrated[chosen.removed] for draw in found.random]
-    if random:
+    print(f"after    {_after(found, chosen)}")
+    if random := found.by_chance:
         print(f"random   {sum(random) / len(random):.2%} on average of {counted(len(random), 'random choice')}")
     for size in found.batches[-1:]:
         if not found.speeds_say_something:
@@ -62,6 +62,17 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     print(f"model    {folder / MODEL}\nreport   {folder / REPORT}")
     print(f"next     residuum evaluate {_named(folder / MODEL, settings.data)}")
     return print(f"         residuum predict {_named(folder / MODEL)} PICTURE...")
+
+
+def _after(found: Trim, chosen: Point) -> str:
+    """Say what became of BN in the chosen net."""
+    if not chosen.removed:
+        return "nothing is taken out: the model is the net as it was"
+    if found.is_folded:
+        return "BN as it was: its statistics are folded into the convolutions, so none were measured anew"
+    if found.recalibrated:
+        return "recalibrated: BN's statistics measured anew on training pictures, nothing trained"
+    return f"BN as trained, which is better here than recalibrated ({chosen.accuracy_recalibrated:.2%})"
 
 
 def _named(*given: str | Path | None) -> str:

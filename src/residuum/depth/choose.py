@@ -60,9 +60,12 @@ def check_possible(target: Target, spec: NetSpec) -> None:
 
 
 def _by_drop(points: float, curve: Sequence[Point]) -> tuple[int, str]:
-    """Return the most blocks; the drop is from the net as it was given to the recalibrated smaller one."""
-    drops = [0.0] + [100 * (curve[0].accuracy - point.accuracy_recalibrated) for point in curve[1:]]
+    """Return the most blocks; the drop is from the net as it was given to the model of the smaller one."""
+    drops = [100 * (curve[0].accuracy - point.best) for point in curve]
     removed = max(k for k, drop in enumerate(drops) if drop <= points + 1e-9)
+    if not removed:
+        least = min(drops[1:], default=0.0)
+        return 0, f"none with --max-drop {points:g}: to take any out costs {least:.2f} points of validation accuracy"
     lost = f"{drops[removed]:.2f} points" if drops[removed] >= 0 else "nothing"
     return removed, f"the most with --max-drop {points:g}: {lost} of validation accuracy lost"
 

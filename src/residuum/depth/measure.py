@@ -20,7 +20,7 @@ from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
 from residuum.models.answers import several_right
 from residuum.models.block import ResidualBlock
-from residuum.models.resnet import ResNet
+from residuum.models.resnet import ResNet, unfolded
 from residuum.records.depth import Score
 
 MOST_LOSS = -math.log(SMALLEST)
@@ -110,8 +110,8 @@ def _score(tallies: Sequence[Tally], count: int) -> Score:
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """Let every BN normalise by each batch's own statistics and leave the running ones alone."""
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    """Let every BN but the folded ones normalise by each batch's own statistics and leave the running ones alone."""
+    norms = unfolded(net)
     for norm in norms:
         norm.training, norm.track_running_stats = True, False
     try:
@@ -132,10 +132,14 @@ def score(
 def recalibrated(
     net: ResNet, gone: Collection[str], training: Iterable[Batch], compute: Compute, views: Views = "single"
 ) -> ResNet:
-    """Return the net without those blocks, its BN statistics measured anew on the `views` of training pictures."""
+    """Return the net without those blocks, its BN statistics measured anew on the `views` of training pictures.
+
+    Folded ones stay: without a batch's mean and variance to go back to, weights and shifts fit no others.
+    """
     smaller = without(net, gone)
     with compute.autocast():
-        recalibrate(smaller, (view for batch in training for _, view in weighted(batch.images, views)))
+        images = (view for batch in training for _, view in weighted(batch.images, views))
+        recalibrate(smaller, images, unfolded(smaller))
     return smaller
 
 

@@ -1,20 +1,21 @@
 """BN statistics measured anew, after the blocks before them have changed. No weight is touched."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 
 @torch.no_grad()
-def recalibrate(net: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace every BN's running mean and variance by their plain averages over (B, C, H, W) `batches`.
+def recalibrate(net: nn.Module, batches: Iterable[Tensor], norms: Sequence[nn.BatchNorm2d] | None = None) -> None:
+    """Replace every BN's running mean and variance, or those of `norms`, by plain averages over (B, C, H, W) `batches`.
 
-    BN normalises by each batch's own statistics meanwhile, as in training; all else (dropout, stochastic depth) is as
-    in evaluation. Batches count alike, whatever their length. Afterwards mode and momenta are as they were.
+    Those BN normalise by each batch's own statistics meanwhile, as in training; all else (dropout, stochastic depth) is
+    as in evaluation. Batches count alike, whatever their length. Afterwards mode and momenta are as they were.
     """
     modes = [(module, module.training) for module in net.modules()]
-    momenta = [(module, module.momentum) for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [bn for bn in net.modules() if isinstance(bn, nn.BatchNorm2d)] if norms is None else norms
+    momenta = [(norm, norm.momentum) for norm in norms]
     net.eval()
     for norm, _ in momenta:
         norm.reset_running_stats()

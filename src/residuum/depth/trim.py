@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from msgspec import structs
+from torch import nn
 
 from residuum import machine, runs
 from residuum.choices import Views
@@ -19,14 +20,14 @@ from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on
 from residuum.depth.latency import LEAST_ROUNDS, MOST_ROUNDS, latencies
 from residuum.depth.measure import recalibrated, score
-from residuum.depth.remove import most_removable, spec_without
+from residuum.depth.remove import most_removable, spec_without, without
 from residuum.depth.repair import UNREPAIRED, repair
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.evaluation.evaluate import judged, probabilities, scores, to_judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.loading import Classifier, load_for, save_classifier
 from residuum.models.count import cost
-from residuum.models.resnet import ResNet
+from residuum.models.resnet import ResNet, is_folded, unfolded
 from residuum.records.codec import write_record
 from residuum.records.depth import Chosen, Draw, Point, Trim
 from residuum.records.model import Trimmed
@@ -62,6 +63,12 @@ class Work(NamedTuple):
     def recalibrated(self, gone: Sequence[str]) -> ResNet:
         """Return the net without those blocks, its BN statistics measured anew."""
         return recalibrated(self.net, gone, self.training, self.opened.compute, self.views)
+
+    def accuracy_recalibrated(self, gone: Sequence[str]) -> float | None:
+        """Return the accuracy of that net; None where all BN is folded, and recalibrating would change nothing."""
+        if is_folded(self.net):
+            return None
+        return score(self.recalibrated(gone), self.validation, self.opened.compute, (), self.views).accuracy
 
 
 def trim(settings: TrimSettings) -> Path:
@@ -103,8 +110,9 @@ def trim(settings: TrimSettings) -> Path:
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     keep(curve=tuple(points), latency_protocol=how, share_waited=share)
     removed, why = choose(target, record.curve)
-    keep(chosen=Chosen(removed=removed, why=why))
-    _write_model(work, deleted[:removed])
+    chosen = Chosen(removed=removed, why=why, recalibrated=record.curve[removed].recalibrated)
+    _write_model(work, deleted[:removed], chosen)
+    keep(chosen=chosen)
     if settings.repair:
         keep(repaired=repair(settings, work.opened, work.out, _original_test_accuracy(work)))
     return work.out
@@ -134,15 +142,13 @@ def _curve(work: Work) -> Iterator[Point]:
         f"measuring the whole curve, 1 to {most} of {sum(spec.blocks)} blocks out, the least harmful first; "
         f"--{name.replace('_', '-')} {value:g} then chooses on it"
     )
-    say(
-        "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
-        "anew on training pictures"
-    )
+    _say_how_bn_works(work.net)
     for cut in least_harmful_first(work.net, work.validation, compute, work.views, work.searching):
         gone += [cut.deleted] if cut.deleted else []
-        accuracy = score(work.recalibrated(gone), work.validation, compute, (), work.views).accuracy
+        accuracy = work.accuracy_recalibrated(gone)
         if cut.deleted:
-            say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}, recalibrated {accuracy:.2%}")
+            again = "" if accuracy is None else f", recalibrated {accuracy:.2%}"
+            say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}{again}")
         smaller = spec_without(spec, gone)
         yield Point(
             removed=len(gone),
@@ -157,6 +163,20 @@ def _curve(work: Work) -> Iterator[Point]:
         )
 
 
+def _say_how_bn_works(net: ResNet) -> None:
+    """Say by what the least harmful block is known, and what becomes of BN's statistics."""
+    layers, own = sum(isinstance(one, nn.BatchNorm2d) for one in net.modules()), len(unfolded(net))
+    if not own:
+        say("least harmful: by the loss; BN's statistics are folded into the convolutions, so none are measured anew")
+        return
+    say(
+        "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
+        "anew on training pictures"
+    )
+    if own < layers:
+        say(f"{layers - own} of {layers} BN layers are folded into their convolutions, or new, and stay as they are")
+
+
 def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
     """Yield the accuracies of random deletion, for as many blocks gone as the curve has, draw by draw."""
     generator = np.random.default_rng(work.settings.seed)
@@ -168,16 +188,17 @@ def _random_draws(work: Work, whole: Point) -> Iterator[Draw]:
         yield Draw(
             draw=draw,
             accuracy=(whole.accuracy, *as_trained),
-            accuracy_recalibrated=(whole.accuracy_recalibrated, *again),
+            accuracy_recalibrated=None if again is None else (whole.accuracy_with(recalibrated=True), *again),
         )
 
 
 # --- the smaller model --------------------------------------------------------------------------
 
 
-def _write_model(work: Work, gone: Sequence[str]) -> None:
-    """Write the net without the blocks `gone`, recalibrated, judged on the same pictures as `evaluate` would."""
-    classifier, net = work.opened.classifier, work.recalibrated(gone) if gone else work.net
+def _write_model(work: Work, gone: Sequence[str], chosen: Chosen) -> None:
+    """Write the net without the blocks `gone`, judged on the same pictures as `evaluate` would."""
+    classifier = work.opened.classifier
+    net = work.recalibrated(gone) if chosen.recalibrated else without(work.net, gone)
     split = work.opened.validation_split
     found = judged(net, work.loader, exactly(work.opened.compute), classifier.classes, split)
     now = machine.environment()

@@ -115,16 +115,22 @@ def last_bn(block: ResidualBlock) -> nn.BatchNorm2d:
     return [module for module in block.branch.modules() if isinstance(module, nn.BatchNorm2d)][-1]
 
 
-def is_folded(net: ResNet) -> bool:
-    """Say whether BN's statistics are folded into the convolutions: each BN's running mean is 0, its variance 1.
+def is_folded(net: nn.Module) -> bool:
+    """Say whether the statistics of all BN layers are folded into the convolutions."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in net.modules()) and not unfolded(net)
 
-    Some files hold 1 − ε, so that BN divides by exactly 1.
+
+def unfolded(net: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return the BN layers that have statistics of their own; of a folded one the running mean is 0, the variance 1.
+
+    Some files hold 1 − ε, so that BN divides by exactly 1. A layer that has seen no picture yet looks folded.
     """
-    bns = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
-    return bool(bns) and all(
-        not bn.running_mean.any() and bool(((bn.running_var - 1).abs() <= 2 * bn.eps).all())  # type: ignore[union-attr, operator]
-        for bn in bns
-    )
+    return [
+        bn
+        for bn in net.modules()
+        if isinstance(bn, nn.BatchNorm2d)
+        and (bn.running_mean.any() or bool(((bn.running_var - 1).abs() > 2 * bn.eps).any()))  # type: ignore[union-attr, operator]
+    ]
 
 
 def _stem(spec: NetSpec) -> nn.Sequential:

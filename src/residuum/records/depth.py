@@ -135,13 +135,29 @@ class Point(Record, frozen=True, kw_only=True):
     loss: Amount
     """With BN as trained."""
     loss_batch_statistics: Amount
-    """With BN by each batch's own statistics: what the search went by."""
+    """With BN by each batch's own statistics, but for folded ones: what the search went by."""
     accuracy: Share
     """With BN as trained."""
-    accuracy_recalibrated: Share
-    """With BN's statistics measured anew on training pictures."""
+    accuracy_recalibrated: Share | None
+    """With BN's statistics measured anew on training pictures; None where all are folded and stay as they are."""
     latency_ms: dict[int, Milliseconds] | None
     """Of one pass, by pictures in a batch; None until all nets are timed together."""
+
+    @property
+    def recalibrated(self) -> bool:
+        """Say whether the model of this net is recalibrated: never the whole net, and none that is better as it is."""
+        again = self.accuracy_recalibrated
+        return self.removed > 0 and again is not None and again >= self.accuracy
+
+    @property
+    def best(self) -> float:
+        """Return the accuracy of the model of this net."""
+        return self.accuracy_with(recalibrated=self.recalibrated)
+
+    def accuracy_with(self, *, recalibrated: bool) -> float:
+        """Return the accuracy with BN recalibrated, or as trained."""
+        again = self.accuracy_recalibrated
+        return again if recalibrated and again is not None else self.accuracy
 
 
 class Draw(Record, frozen=True, kw_only=True):
@@ -149,14 +165,21 @@ class Draw(Record, frozen=True, kw_only=True):
 
     draw: Count
     accuracy: tuple[Share, ...]
-    accuracy_recalibrated: tuple[Share, ...]
+    accuracy_recalibrated: tuple[Share, ...] | None
+
+    def accuracy_with(self, *, recalibrated: bool) -> tuple[float, ...]:
+        """Return the accuracies with BN recalibrated, or as trained."""
+        again = self.accuracy_recalibrated
+        return again if recalibrated and again is not None else self.accuracy
 
 
-class Chosen(Record, frozen=True, kw_only=True):
+class Chosen(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The net that was chosen: how many blocks are gone, and why so many."""
 
     removed: Count
     why: str
+    recalibrated: bool | None = None
+    """Whether BN's statistics were measured anew for it; absent in older files, where they were if a block is gone."""
 
 
 class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -196,11 +219,15 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
             raise ValueError("`curve` does not take out one block after the other")
         if len({frozenset(point.latency_ms or {}) for point in self.curve}) > 1:
             raise ValueError("the nets of `curve` were not timed alike")
+        if len({one.accuracy_recalibrated is None for one in (*self.curve, *self.random)}) > 1:
+            raise ValueError("some nets were recalibrated, and others not")
         lines = [one for draw in self.random for one in (draw.accuracy, draw.accuracy_recalibrated)]
-        if any(len(line) != len(self.curve) for line in lines):
+        if any(line is not None and len(line) != len(self.curve) for line in lines):
             raise ValueError("`random` and `curve` are not of one length")
         if self.chosen and self.chosen.removed >= len(self.curve):
             raise ValueError("`chosen` is not on `curve`")
+        if self.chosen and self.chosen.recalibrated and self.is_folded:
+            raise ValueError("`chosen` is recalibrated, and `curve` is not")
         if self.repaired and not self.chosen:
             raise ValueError("`repaired` without `chosen`")
 
@@ -208,6 +235,31 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
     def whole(self) -> float | None:
         """Return the whole net's accuracy, with BN as trained; None until it is measured."""
         return self.curve[0].accuracy if self.curve else None
+
+    @property
+    def is_folded(self) -> bool:
+        """Say whether all BN statistics are folded into the convolutions, so that none were measured anew."""
+        return any(point.accuracy_recalibrated is None for point in self.curve)
+
+    @property
+    def recalibrated(self) -> bool:
+        """Say whether the chosen net's BN statistics were measured anew."""
+        if self.chosen is None or self.chosen.recalibrated is None:
+            return self.chosen is not None and self.chosen.removed > 0
+        return self.chosen.recalibrated
+
+    @property
+    def after(self) -> float:
+        """Return the chosen net's accuracy, as its model is (ValueError where none is chosen)."""
+        if self.chosen is None:
+            raise ValueError("no net is chosen")
+        return self.curve[self.chosen.removed].accuracy_with(recalibrated=self.recalibrated)
+
+    @property
+    def by_chance(self) -> list[float]:
+        """Return each draw's accuracy with as many blocks gone as are chosen, BN as in the chosen net."""
+        gone = self.chosen.removed if self.chosen else 0
+        return [draw.accuracy_with(recalibrated=self.recalibrated)[gone] for draw in self.random] if gone else []
 
     @property
     def speeds_say_something(self) -> bool:

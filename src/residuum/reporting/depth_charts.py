@@ -136,12 +136,13 @@ def _accuracy_chart(
 
 def _by_removed(found: Trim) -> list[Series]:
     """Return all lines, the most important last, so that it lies on top; random orders are drawn faintly."""
-    chosen_order = [
-        Series("least harmful first, recalibrated", _line([p.accuracy_recalibrated for p in found.curve]), 0),
-        Series("the same, BN as trained", _line([p.accuracy for p in found.curve]), 1),
-    ]
-    draws = [Series("", _line(draw.accuracy_recalibrated), 2, faint=True) for draw in found.random]
-    means = [Series("random order, recalibrated, mean", _line(random_means(found)), 2)] if draws else []
+    treated = "BN as trained" if found.is_folded else "recalibrated"
+    least = _line([point.accuracy_with(recalibrated=True) for point in found.curve])
+    chosen_order = [Series(f"least harmful first, {treated}", least, 0)]
+    if not found.is_folded:
+        chosen_order.append(Series("the same, BN as trained", _line([p.accuracy for p in found.curve]), 1))
+    draws = [Series("", _line(draw.accuracy_with(recalibrated=True)), 2, faint=True) for draw in found.random]
+    means = [Series(f"random order, {treated}, mean", _line(random_means(found)), 2)] if draws else []
     return [*_repaired(found), *draws, *means, *reversed(chosen_order)]
 
 
@@ -150,13 +151,12 @@ def _line(values: Sequence[float]) -> Points:
 
 
 def random_means(found: Trim) -> list[float]:
-    """Return the mean accuracy of the random draws, if there are any, recalibrated, by the number of blocks gone."""
-    return [mean(random_at(found, k)) for k in range(len(found.curve))] if found.random else []
+    """Return the mean accuracy of the random draws, if there are any, by the number of blocks gone.
 
-
-def random_at(found: Trim, removed: int) -> list[float]:
-    """Return each draw's accuracy with so many blocks gone, recalibrated."""
-    return [draw.accuracy_recalibrated[removed] for draw in found.random]
+    Recalibrated, unless BN is folded.
+    """
+    draws = [draw.accuracy_with(recalibrated=True) for draw in found.random]
+    return [mean(values) for values in zip(*draws, strict=True)]
 
 
 def _repaired(found: Trim, x: float | None = None) -> list[Series]:
@@ -198,7 +198,8 @@ def _latency_chart(found: Trim, size: int) -> Picture | None:
     chosen = timed[found.chosen.removed][0] if found.chosen else None
     series = _repaired(found, chosen) if chosen is not None else []
     series.append(Series("BN as trained", [(ms, point.accuracy) for ms, point in timed], 1))
-    series.append(Series("recalibrated", [(ms, point.accuracy_recalibrated) for ms, point in timed], 0))
+    if not found.is_folded:
+        series.append(Series("recalibrated", [(ms, point.accuracy_with(recalibrated=True)) for ms, point in timed], 0))
 
     def reading(ms: float) -> str:
         return milliseconds(ms) + (f", {counted(gone[ms], 'block')} taken out" if ms in gone else "")

@@ -5,7 +5,7 @@ from statistics import mean
 
 from residuum.machine import BUSY
 from residuum.records.depth import Point, Repaired, Trim
-from residuum.reporting.depth_charts import random_at, random_means, trim_charts
+from residuum.reporting.depth_charts import random_means, trim_charts
 from residuum.reporting.depth_view import (
     DepthView,
     Table,
@@ -65,25 +65,28 @@ def _verdict(found: Trim) -> str:
     elif found.batches:
         each = [f"{found.speed(chosen, size):.2f} times as fast {_at_once(size)}" for size in found.batches]
         parts.append(f"it is {' and '.join(each)}")
-    if chosen.removed and (values := random_at(found, chosen.removed)):
+    if values := found.by_chance:
         spread = f" on average ({_extremes(values)} over {len(values)} draws)" if len(values) > 1 else " (one draw)"
         parts.append(f"as many blocks drawn at random leave {percent(mean(values))}{spread}")
     return "; ".join(parts) + "."
 
 
 def _accuracy_words(found: Trim, chosen: Point) -> str:
-    before, after = percent(found.curve[0].accuracy), percent(chosen.accuracy_recalibrated)
+    before, after = percent(found.curve[0].accuracy), percent(found.after)
     repaired = found.repaired
     mended = (
         f" and {percent(repaired.validation_accuracy)} after {counted(repaired.epochs, 'epoch')} of repair"
         if repaired and repaired.validation_accuracy is not None
         else ""
     )
-    done = f"{counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out"
-    name, when = isolated(found.model.name), f"after recalibration{mended}, {before} before"
+    done = f"With {counted(chosen.removed, 'block')} of {sum(found.curve[0].blocks)} taken out, "
+    treated = "after recalibration" if found.recalibrated else "with BN as trained"
+    name, when = isolated(found.model.name), f" {treated}{mended}, {before} before"
+    if not (chosen.removed or mended):
+        done, when = "Nothing is taken out: ", ", as before"
     if found.data.several:
-        return f"With {done}, the likeliest label of {name} is right for {after} of {pictures(found)} {when}"
-    return f"With {done}, {name} names {after} of {pictures(found)} correctly {when}"
+        return f"{done}the likeliest label of {name} is right for {after} of {pictures(found)}{when}"
+    return f"{done}{name} names {after} of {pictures(found)} correctly{when}"
 
 
 def _at_once(size: int) -> str:
@@ -101,19 +104,28 @@ def _tiles(found: Trim) -> Iterator[Tile]:
     if found.chosen is None:
         return
     before, after = found.curve[0], found.curve[found.chosen.removed]
-    trained = f"{percent(after.accuracy)} with BN as trained"
     parameters = f"{short(after.parameters)} parameters, {short(before.parameters)} before"
     yield "Accuracy before", percent(before.accuracy), f"of {pictures(found)}"
-    yield "After recalibration", percent(after.accuracy_recalibrated), trained
+    yield _after_tile(found, after)
     yield from _repair_tiles(found.repaired) if found.repaired else ()
-    if after.removed and (values := random_at(found, after.removed)):
-        spread = f"mean, recalibrated; {_extremes(values)} over {counted(len(values), 'draw')}"
+    if values := found.by_chance:
+        treated = "recalibrated" if found.recalibrated else "BN as trained"
+        spread = f"mean, {treated}; {_extremes(values)} over {counted(len(values), 'draw')}"
         yield "Random blocks instead", percent(mean(values)), spread
     for size in found.told:
         now, then = (milliseconds((point.latency_ms or {})[size]) for point in (after, before))
         name = "One picture" if size == 1 else f"{size} pictures at once"
         yield name, f"{found.speed(after, size):.2f}×", f"as fast: {now} instead of {then}"
     yield "Multiply-adds", short(after.multiply_adds), f"{short(before.multiply_adds)} before; {parameters}"
+
+
+def _after_tile(found: Trim, after: Point) -> Tile:
+    """Say how good the chosen net is, and how good with BN's statistics the other way."""
+    if found.recalibrated:
+        return "After recalibration", percent(found.after), f"{percent(after.accuracy)} with BN as trained"
+    other = NONE if after.accuracy_recalibrated is None else f"{percent(after.accuracy_recalibrated)} recalibrated"
+    unlike = "BN is folded: nothing to recalibrate" if found.is_folded else other
+    return "After, BN as trained", percent(found.after), unlike if after.removed else "nothing is taken out"
 
 
 def _repair_tiles(repaired: Repaired) -> Iterator[Tile]:
@@ -128,11 +140,13 @@ def _repair_tiles(repaired: Repaired) -> Iterator[Tile]:
 def _table(found: Trim) -> Table:
     times = [f"ms for {size}" for size in found.told]
     chance = ["random"] if found.random else []
-    heads = ["gone", "taken out", "recalibrated", "as trained", *chance, *times, *(["speed"] if times else [])]
+    again = [] if found.is_folded else ["recalibrated"]
+    heads = ["gone", "taken out", *again, "as trained", *chance, *times, *(["speed"] if times else [])]
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
     lead = "Each line is the net with one block less; blocks have the names of the whole net."
-    lead += " Random: the mean of the draws, recalibrated." if found.random else ""
+    treated = "BN as trained" if found.is_folded else "recalibrated"
+    lead += f" Random: the mean of the draws, {treated}." if found.random else ""
     lead += f" Speed: how many times as fast, {_at_once(found.told[-1])}." if found.told else ""
     return Table("Which block went when", lead, heads, rows)
 
@@ -140,7 +154,7 @@ def _table(found: Trim) -> Table:
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
     speeds = [found.speed(point, size) for size in found.told[-1:]]
     cells = [
-        cell(percent, point.accuracy_recalibrated),
+        *([] if found.is_folded else [cell(percent, point.accuracy_recalibrated)]),
         cell(percent, point.accuracy),
         *[cell(percent, value) for value in chance[point.removed : point.removed + 1]],
         *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.told],
@@ -169,15 +183,14 @@ def _notes(found: Trim) -> Iterator[str]:
     )
     if found.curve and found.data.images:
         yield uncertainty(found, found.curve[0].accuracy)
-    yield (
-        "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
-        "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained. A lesion leaves BN as "
-        "trained and shows accuracy first: the block that costs least there may be another."
-    )
+    yield _how_bn_worked(found)
+    if found.chosen and found.chosen.removed and not (found.recalibrated or found.is_folded):
+        yield "The chosen net keeps BN as trained, which is better here than recalibrated."
     if found.random:
+        again = "left with BN as it is" if found.is_folded else "recalibrated"
         yield (
             f"Random orders take out the same kinds of block, {counted(len(found.random), 'draw')}, and are "
-            "recalibrated too; where few blocks are left to choose from, all orders meet."
+            f"{again} too; where few blocks are left to choose from, all orders meet."
         )
     if not found.batches:
         yield "The nets were not timed."
@@ -189,6 +202,19 @@ def _notes(found: Trim) -> Iterator[str]:
             f"{found.share_waited:.0%} of the time: times, and how many times as fast, may mislead. "
             "Call trim again when the machine is quiet."
         )
+
+
+def _how_bn_worked(found: Trim) -> str:
+    if found.is_folded:
+        return (
+            "Each time, the block whose absence gives the lowest loss went. BN's statistics are folded into the "
+            "convolutions of this net, so BN stays as it is and nothing is recalibrated."
+        )
+    return (
+        "Each time, the block whose absence gives the lowest loss went, BN working with the statistics of each "
+        "batch. Recalibrated: BN statistics measured anew on training pictures, nothing trained. A lesion leaves BN as "
+        "trained and shows accuracy first: the block that costs least there may be another."
+    )
 
 
 def _views(protocol: str) -> str:
