@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -35,24 +36,28 @@ from residuum.depth.grow import blocks_to_reach, grow, grown, why_not_grown
 from residuum.depth.latency import in_turn, latencies
 from residuum.depth.lesion import block_costs, lesion, lesions, what_is_left
 from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
+from residuum.depth.progress import passes_of_curve, passes_of_draw, passes_without
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import most_removable, still_removable, without
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.trim import trim
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.exchange.import_weights import import_weights
 from residuum.files import write_json, write_whole
 from residuum.loading import load, save_classifier
+from residuum.models.block import ResidualBlock
 from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
+from residuum.records.codec import write_record
 from residuum.records.depth import Point
 from residuum.records.model import Imported, Provenance
 from residuum.settings import EvaluateSettings, GrowSettings, LesionSettings, TrainSettings, TrimSettings
+from residuum.verb import refuse_taken_by_trim
 
 SHOWN = Preprocessing(8, 8, np.array(IMAGENET_MEAN, np.float32), np.array(IMAGENET_STD, np.float32))
 CPU = choose_compute("cpu", "float32", threads=1)
@@ -880,6 +885,7 @@ def test_trim_leaves_the_whole_curve(trimmed: Path) -> None:
         "protocol": "str",
         "latency_protocol": "str",
         "share_waited": "float",
+        "call": "str",
         "asked": {"keep": "float"},
         "curve": [point],
         "random": [{"draw": "int", "accuracy": ["float"], "accuracy_recalibrated": ["float"]}],
@@ -931,7 +937,7 @@ def test_trim_refuses_before_it_begins(model: Path, tmp_path: Path) -> None:
 def test_what_was_measured_outlives_an_interruption(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     quickly(monkeypatch)
@@ -943,6 +949,167 @@ def test_what_was_measured_outlives_an_interruption(
     assert len(found["random"]) == 1
     assert found["chosen"] is None
     assert found["curve"][1]["latency_ms"] is None
+
+
+def figures_of(out: Path) -> dict[str, Any]:
+    """What trim found, but for when and how fast."""
+    found = json.loads((out / "trim.json").read_text())
+    for point in found["curve"]:
+        point.pop("latency_ms")
+    return {part: found[part] for part in ("curve", "random", "chosen", "asked", "data", "call")}
+
+
+class Interrupted(Exception):  # noqa: N818 - stands for a signal
+    pass
+
+
+@pytest.mark.parametrize("pulled", range(9))
+def test_a_trim_that_was_stopped_anywhere_goes_on_with_the_same_call(
+    model: Path, tmp_path: Path, pulled: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is stopped at the writing of each part in turn: of nothing, six nets, a random order, the times, the model."""
+    quickly(monkeypatch)
+    how: dict[str, Any] = {"random": 1, "images": 10, "keep": 0.57}
+    whole = trim(trim_settings(model, tmp_path / "whole", **how))
+    written, measured = 0, 0
+
+    def write(path: Path, record: Any) -> None:
+        nonlocal written
+        write_record(path, record)
+        written += 1
+        if written == pulled + 1:
+            raise Interrupted
+
+    def counting(*given: Any) -> Any:
+        nonlocal measured
+        measured += 1
+        return score(*given)
+
+    monkeypatch.setattr("residuum.depth.trim.write_record", write)
+    with pytest.raises(Interrupted):
+        trim(trim_settings(model, tmp_path / "out", **how))
+    monkeypatch.setattr("residuum.depth.trim.score", counting)
+    refuse_taken_by_trim(tmp_path / "out")  # as the command does before torch is there
+    trim(trim_settings(model, tmp_path / "out", **how))
+    assert "goes on" in (said := capsys.readouterr().err)
+    assert "going on with the trim that was stopped" in said
+    assert measured == max(0, 6 - pulled)  # what was written is not measured again
+    assert figures_of(tmp_path / "out") == figures_of(whole)
+    tensors, expected = (load(place).net.state_dict() for place in (tmp_path / "out", whole))
+    assert all(torch.equal(tensors[name], tensor) for name, tensor in expected.items())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {runs.MODEL, runs.TRIM}
+
+
+def test_a_folder_that_another_call_began_is_refused(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quickly(monkeypatch)
+    monkeypatch.setattr("residuum.depth.trim.choose", lambda *_: {}["stopped"])
+    out = tmp_path / "out"
+    with pytest.raises(KeyError):
+        trim(trim_settings(model, out, random=0, images=10))
+    before = (out / runs.TRIM).read_bytes()
+    for other in ({"images": 11}, {"keep": 0.6}, {"seed": 1}, {"random": 1}):
+        with pytest.raises(UserError, match="another model, other pictures or other settings"):
+            trim(trim_settings(model, out, **{"random": 0, "images": 10, **other}))
+    assert (out / runs.TRIM).read_bytes() == before
+    monkeypatch.undo()
+    quickly(monkeypatch)
+    trim(trim_settings(model, out, random=0, images=10))
+    with pytest.raises(UserError, match="not an empty folder"):  # it has its model
+        trim(trim_settings(model, out, random=0, images=10))
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / runs.LOCK).write_text("")  # before anything was written
+    trim(trim_settings(model, tmp_path / "killed", random=0, images=10))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / runs.TRIM).write_bytes(before)
+    (tmp_path / "other" / "mine.txt").write_text("")
+    with pytest.raises(UserError, match="not an empty folder"):
+        trim(trim_settings(model, tmp_path / "other", random=0, images=10))
+
+
+def test_a_repair_that_was_stopped_goes_on(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[TrainSettings] = []
+
+    def train(settings: TrainSettings) -> runs.RunRecord:
+        told.append(settings)
+        run = Path(settings.out or settings.resume or "")
+        if settings.resume is None:
+            write_json(run / runs.SETTINGS, {})
+            raise Stopped("stopped after step 3", 143)
+        write_whole(run / runs.MODEL, (tmp_path / "out" / "model-unrepaired.safetensors").read_bytes())
+        return made.run_record(run, [made.epoch(1, validation_accuracy=0.5)])
+
+    monkeypatch.setattr(repair_module, "train", train)
+    quickly(monkeypatch)
+    asked = trim_settings(model, tmp_path / "out", random=0, repair=1, images=10)
+    with pytest.raises(Stopped):
+        trim(asked)
+    monkeypatch.setattr("residuum.depth.trim.score", None)  # nothing is measured again
+    found = json.loads((trim(asked) / "trim.json").read_text())
+    assert [settings.resume for settings in told] == [None, str(tmp_path / "out" / "repair")]
+    assert found["repaired"]["validation_accuracy"] == 0.5
+    assert load(tmp_path / "out").about.lineage[-1].verb == "trim"
+
+
+# --- how far it is --------------------------------------------------------------------------------
+
+
+def walked(net: nn.Module, measure: Callable[[], object]) -> int:
+    """How many pictures went through how many blocks, seen from within the blocks of any net."""
+    count = 0
+
+    def see(block: nn.Module, given: tuple[Tensor, ...], _: Tensor) -> None:
+        nonlocal count
+        count += len(given[0]) if isinstance(block, ResidualBlock) else 0
+
+    handle = nn.modules.module.register_module_forward_hook(see)
+    try:
+        measure()
+    finally:
+        handle.remove()
+    return count
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_progress_counts_what_goes_through_the_blocks(is_folded: bool) -> None:
+    net, served, told = lived_in(tiny((3, 2))), batches(), list[int]()
+    if is_folded:
+        for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.reset_running_stats()
+    spec, training = net.spec, 0 if is_folded else 8
+    order = random_order(spec, np.random.default_rng(0))
+    seen = walked(net, lambda: accuracies(net, order, served, served, CPU, "single", told.append))
+    assert seen == sum(told) == passes_of_draw(spec, most_removable(spec), 8, training)
+    told.clear()
+    seen = walked(net, lambda: list(least_harmful_first(net, served, CPU, told=told.append)))
+    assert seen == sum(told) <= passes_of_curve(spec, (), 8, 0)
+    assert sum(told) >= 0.8 * passes_of_curve(spec, (), 8, 0)
+    told.clear()
+    names = [name for name, _ in net.blocks()]  # a lesion is shortcuts alone: the branch of no block is seen
+    lesions(net, served, CPU, told=told.append)
+    assert sum(told) == 8 * passes_without(names, names)
+
+
+def test_trim_and_lesion_say_how_far_they_are_and_what_few_pictures_mean(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quickly(monkeypatch)
+    monkeypatch.setattr("residuum.console.SECONDS_BETWEEN", 0.0)
+    trim(trim_settings(model, tmp_path / "trim", random=1, images=10))
+    said = capsys.readouterr().err
+    shares = [int(share) for share in re.findall(r"measuring: (\d+)%", said)]
+    assert shares == sorted(shares)
+    assert shares[0] == 0
+    assert shares[-1] == 100
+    assert len(set(shares)) > 20
+    assert re.search(r"measuring: \d+%, ETA \d+ s", said)
+    assert re.search(r"timing 6 nets side by side, .*: 100%", said)
+    assert "few pictures to judge by: each of the 10 is 10.00 points of accuracy" in said
+    lesion(LesionSettings(str(model), out=str(tmp_path / "lesion"), device="cpu", threads=1, images=10))
+    said = capsys.readouterr().err
+    assert "measuring 7 blocks, each left out in turn, on 10 pictures: 100%" in said
+    assert "few pictures" in said
 
 
 @pytest.mark.parametrize(("target", "decides"), [({"keep": 0.75}, False), ({"speedup": 1.0}, True)])

@@ -44,7 +44,8 @@ from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training import features as features_file
 from residuum.training import head_run
-from residuum.training.head import FOLDS, STRENGTHS, fit_head, folds
+from residuum.training.features import heeding
+from residuum.training.head import FOLDS, STRENGTHS, _Regression, fit_head, folds
 from residuum.training.loop import Job, to_training
 from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import resolve
@@ -73,6 +74,32 @@ def test_classes_that_a_line_separates_are_told_apart_out_of_fold() -> None:
     head = fit_head(x, labels, 3, seed=0)
     assert (head.out_of_fold.argmax(1) == labels).all()
     assert ((x @ head.weight.T + head.bias).argmax(1) == labels).all()
+
+
+def test_a_fit_heeds_a_stop_between_two_regressions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many pictures make each of dozens a matter of seconds."""
+    x, labels = made_up([20, 20], seed=0, apart=1.0)
+    asked, fitted = [None, None, None, 143], 0
+    whole = _Regression.fitted
+
+    def counted(self: _Regression, strength: float) -> object:
+        nonlocal fitted
+        fitted += 1
+        return whole(self, strength)
+
+    monkeypatch.setattr(_Regression, "fitted", counted)
+    with pytest.raises(Stopped) as stopped:
+        fit_head(x, labels, 2, 0, asked_to_stop=lambda: asked[fitted])
+    assert (stopped.value.exit_code, fitted) == (143, 3)
+
+
+def test_batches_are_handed_on_until_a_stop_is_asked_for() -> None:
+    asked: list[int] = []
+    served = heeding([1, 2, 3], lambda: asked[0] if asked else None)  # type: ignore[list-item]
+    assert next(served) == 1
+    asked.append(130)
+    with pytest.raises(Stopped):
+        next(served)
 
 
 def test_where_there_is_nothing_to_learn_it_says_so() -> None:

@@ -33,6 +33,7 @@ from residuum.records.codec import read_record
 from residuum.records.depth import Lesion, Trim
 from residuum.records.explained import Explained
 from residuum.reporting.explained_view import view_explained
+from residuum.reporting.lesion_view import lines
 from residuum.reporting.page import write_report
 from residuum.settings import StudySettings
 from residuum.studies.run import run_studies
@@ -358,6 +359,11 @@ def test_a_lesions_figures_are_those_of_evaluate(trained: Path, tmp_path: Path) 
     without = residuum.evaluate(tmp_path / "cut.safetensors", split="validation", threads=1)
     assert row.loss == pytest.approx(without.loss, rel=1e-5)
     assert row.accuracy == pytest.approx(without.top1.value)
+    assert without.mean_ap is not None
+    assert row.mean_ap == pytest.approx(without.mean_ap.value)
+    assert lesion.intact.mean_ap == pytest.approx(judged.mean_ap.value)
+    assert f"mean average precision {judged.mean_ap.value:.2%}" in next(lines(lesion))
+    assert page.rows(11)[0][5] == "mean average precision"
 
 
 def test_a_trimmed_and_repaired_net_still_answers_several_labels(trained: Path, tmp_path: Path) -> None:
@@ -375,6 +381,9 @@ def test_a_trimmed_and_repaired_net_still_answers_several_labels(trained: Path, 
         assert model.about.metrics.mean_ap is not None
     smaller = residuum.evaluate(found / "model-unrepaired.safetensors", split="validation", threads=1)
     assert smaller.top1.value == pytest.approx(trim.after)
+    assert smaller.mean_ap is not None
+    assert smaller.mean_ap.value == pytest.approx(trim.curve[2].mean_ap_with(recalibrated=trim.recalibrated))
+    assert "Mean average precision" in (found / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_grown_net_answers_the_same(trained: Path, pictures: Path, tmp_path: Path) -> None:

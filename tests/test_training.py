@@ -779,7 +779,7 @@ def test_a_run_folder_that_is_removed_is_made_again_elsewhere(
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal hangs up here")
-def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> None:
+def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with stop_requests() as asked:
@@ -789,6 +789,9 @@ def test_a_terminal_that_is_closed_is_a_stop_unless_nohup_was_asked_for() -> Non
         with stop_requests() as asked:
             os.kill(os.getpid(), signal.SIGHUP)
             assert asked() == 129
+            assert capsys.readouterr().err.count("stopping as soon as what is under way is done") == 1
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert capsys.readouterr().err == ""  # said once
     finally:
         signal.signal(signal.SIGHUP, before)
 

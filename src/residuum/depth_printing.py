@@ -47,7 +47,10 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     accuracy = f"{whole.accuracy:.2%} before, {found.after:.2%} after"
     if found.repaired and found.repaired.validation_accuracy is not None:
         accuracy += f", {found.repaired.validation_accuracy:.2%} repaired"
+    now, then = chosen.mean_ap_with(recalibrated=found.recalibrated), whole.mean_ap
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
+    if now is not None and then is not None:
+        print(f"mean AP  {then:.2%} before, {now:.2%} after: mean average precision over the labels")
     print(f"shown    {found.protocol}")
     for said in noted(found):
         print(said)

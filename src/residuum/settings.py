@@ -170,7 +170,8 @@ class TrimSettings(OfTable, InPrecision):
     random: Annotated[int, Range(0, 1000)] = 5
     """Draws of random deletion to compare with."""
     out: Place | None = None
-    """Folder for the smaller model, figures and report. By default RUN/MODEL-trim-DATE; here for a model file."""
+    """Folder for the smaller model, figures and report; the same call goes on in one where it was stopped. By default
+    RUN/MODEL-trim-DATE; here for a model file."""
     images: ImageCount = None
     """Measure on this many validation pictures. By default all."""
     seed: Seed = 0

@@ -170,6 +170,14 @@ def refuse_taken(out: str | Path | None) -> None:
     runs.refuse_taken(out)
 
 
+def refuse_taken_by_trim(out: str | Path | None) -> None:
+    """Refuse the same, but for a folder in which a trim may have been stopped, which trim looks into."""
+    from residuum import runs  # not for --help
+
+    if not (out and any((Path(out) / name).is_file() for name in (runs.TRIM, runs.LOCK))):
+        runs.refuse_taken(out)
+
+
 def refuse_existing(out: str | Path | None, why: str) -> None:
     """Refuse a file for results that exists (UserError), as early."""
     from residuum import runs

@@ -43,7 +43,7 @@ from residuum.settings import (
     TrainSettings,
     TrimSettings,
 )
-from residuum.verb import packages_of, refuse_existing, refuse_taken, stopped_by_signals, verb
+from residuum.verb import packages_of, refuse_existing, refuse_taken, refuse_taken_by_trim, stopped_by_signals, verb
 
 if TYPE_CHECKING:
     from residuum.exchange.export_weights import Exported
@@ -298,7 +298,7 @@ def trim(settings: TrimSettings) -> Path:
     """
     if settings.model is None:
         raise UserError("which model?", "", "residuum trim MODEL DATA --keep 0.75")
-    refuse_taken(settings.out)
+    refuse_taken_by_trim(settings.out)
     from residuum.depth.trim import trim as trim_model
     from residuum.reporting.depth_page import write_depth_report
 

@@ -1,6 +1,7 @@
 """What lesion and trim say of a net, of the pictures it was measured on, and of how these were shown."""
 
 from residuum import machine
+from residuum.console import say
 from residuum.data.contract import Split
 from residuum.data.labels import counts
 from residuum.evaluation.evaluate import computed_in, protocol
@@ -9,6 +10,7 @@ from residuum.files import Json
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
 from residuum.models.spec import NetSpec
+from residuum.records.depth import FEW
 
 
 def measured_on(opened: NetWithData, split: Split) -> Json:
@@ -29,6 +31,12 @@ def measured_on(opened: NetWithData, split: Split) -> Json:
         "protocol": computed_in(protocol(how, how.views), opened.compute.precision),
         "environment": machine.environment(),
     }
+
+
+def say_if_few(images: int) -> None:
+    """Say what one picture counts where there are few to judge by."""
+    if images < FEW:
+        say(f"few pictures to judge by: each of the {images} is {100 / images:.2f} points of accuracy")
 
 
 def net_name(spec: NetSpec) -> str:

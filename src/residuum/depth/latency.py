@@ -11,19 +11,27 @@ from torch import Tensor
 
 from residuum import machine
 from residuum.compute import Compute
+from residuum.data.cache import Progress
 from residuum.depth.measure import blocks_left, finish
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet
 
 BATCHES = (1, 32)
 LEAST_ROUNDS, MOST_ROUNDS = 5, 100
+WHOLE = 1000
+"""Parts that progress is told in."""
 TURN = 0.02
 """Seconds that a batch goes through a net again and again in a turn, and once at the least."""
 
 
 @torch.inference_mode()
 def latencies(
-    net: ResNet, deleted: Sequence[str], image_size: int, compute: Compute, seconds: float = 30.0
+    net: ResNet,
+    deleted: Sequence[str],
+    image_size: int,
+    compute: Compute,
+    seconds: float = 30.0,
+    progress: Progress | None = None,
 ) -> tuple[list[dict[int, float]], str]:
     """Return the milliseconds of one pass without the first k blocks `deleted`, k from 0, and how they were measured.
 
@@ -39,11 +47,15 @@ def latencies(
     passes = [partial(walk, blocks_left(net, deleted[:k])) for k in range(len(deleted) + 1)]
     shape = (net.spec.in_channels, image_size, image_size)
     turns = in_turn(passes, [compute.lay_out(torch.rand(size, *shape)) for size in BATCHES], compute.device, TURN)
+    tell = progress or (lambda _done, _total: None)
+    tell(0, WHOLE)
     next(turns)
     rounds: list[NDArray[np.float64]] = []
     began = time.monotonic()
-    while len(rounds) < LEAST_ROUNDS or (len(rounds) < MOST_ROUNDS and time.monotonic() - began < seconds):
+    while (done := _done(len(rounds), (time.monotonic() - began) / max(seconds, 1e-9))) < 1:
+        tell(round(WHOLE * done), WHOLE)
         rounds.append(1000 * next(turns))
+    tell(WHOLE, WHOLE)
     median = np.median(np.stack(rounds), axis=0)
     figures = [dict(zip(BATCHES, row, strict=True)) for row in median.tolist()]
     where = f"{compute.device.type}, {compute.precision}, {compute.layout}, {compute.threads} threads"
@@ -52,6 +64,12 @@ def latencies(
         figures,
         f"forward pass of a batch in memory, median of {len(rounds)} rounds, {turn}, all nets in turn; {where}",
     )
+
+
+def _done(rounds: int, time: float) -> float:
+    """Return how much of the timing is done, 1 at its end, after so many rounds and such a share of the `time` there
+    is for it."""
+    return max(rounds / MOST_ROUNDS, min(rounds / LEAST_ROUNDS, time))
 
 
 def in_turn(

@@ -14,12 +14,12 @@ import torch
 from residuum import runs
 from residuum.choices import Views
 from residuum.compute import Compute
-from residuum.console import say
 from residuum.data.batches import Batch
 from residuum.data.contract import ColumnNames
-from residuum.depth.described import measured_on
+from residuum.depth.described import measured_on, say_if_few
 from residuum.depth.measure import StandIn, identity, scores_without, shortcut_alone
-from residuum.depth.remove import keeps_shape, still_removable
+from residuum.depth.progress import Told, passes_without, telling, untold
+from residuum.depth.remove import block_names, keeps_shape, still_removable
 from residuum.evaluation.evaluate import to_judge
 from residuum.evaluation.opening import open_with_data, with_validation
 from residuum.loading import load_for
@@ -46,8 +46,10 @@ def lesion(settings: LesionSettings) -> Path:
     out = runs.folder_of_results(settings.out, settings.model or "", f"{classifier.name}-lesion", opened.data.source)
     loader = opened.validation_loader(settings.images)
     images = len(loader.split)
-    say(f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures")
-    intact, scores = lesions(net, loader.held(), compute, classifier.preprocessing.views)
+    say_if_few(images)
+    doing = f"measuring {sum(net.spec.blocks)} blocks, each left out in turn, on {images} pictures"
+    told = telling(doing, images * passes_without(block_names(net.spec), _lesioned(net)))
+    intact, scores = lesions(net, loader.held(), compute, classifier.preprocessing.views, told)
     found = Lesion(
         **measured_on(opened, loader.split),
         intact=intact,
@@ -58,14 +60,16 @@ def lesion(settings: LesionSettings) -> Path:
 
 
 def lesions(
-    net: ResNet, batches: Iterable[Batch], compute: Compute, views: Views = "single"
+    net: ResNet, batches: Iterable[Batch], compute: Compute, views: Views = "single", told: Told = untold
 ) -> tuple[Score, dict[str, Score]]:
     """Score the whole net, and the net with one block at a time lesioned; blocks that cannot be are left out."""
-    spec = net.spec
-    names = [name for name, _ in net.blocks() if what_is_left(spec, name) is not None]
-    stand_in: StandIn = identity if spec.shortcut == "none" else shortcut_alone
+    stand_in: StandIn = identity if net.spec.shortcut == "none" else shortcut_alone
     net.eval()
-    return scores_without(net, (), dict.fromkeys(names, stand_in), batches, compute, views)
+    return scores_without(net, (), dict.fromkeys(_lesioned(net), stand_in), batches, compute, views, told)
+
+
+def _lesioned(net: ResNet) -> list[str]:
+    return [name for name, _ in net.blocks() if what_is_left(net.spec, name) is not None]
 
 
 def what_is_left(spec: NetSpec, name: str) -> Literal["identity", "shortcut"] | None:
@@ -90,6 +94,7 @@ def _block_rows(net: ResNet, scores: Mapping[str, Score], image_size: int) -> tu
             left=what_is_left(net.spec, name),
             loss=scores[name].loss if name in scores else None,
             accuracy=scores[name].accuracy if name in scores else None,
+            mean_ap=scores[name].mean_ap if name in scores else None,
             **costs[name],
         )
         for name, _ in net.blocks()

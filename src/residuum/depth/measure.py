@@ -14,11 +14,14 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Batch
+from residuum.data.labels import Labels, is_several
 from residuum.data.preprocess import weighted
+from residuum.depth.progress import Told, passes_without, untold
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
-from residuum.models.answers import several_right
+from residuum.evaluation.several_labels import mean_average_precision
+from residuum.models.answers import answered, several_right
 from residuum.models.block import ResidualBlock
 from residuum.models.resnet import ResNet, unfolded
 from residuum.records.depth import Score
@@ -28,8 +31,9 @@ MOST_LOSS = -math.log(SMALLEST)
 
 StandIn = Callable[[ResidualBlock, Tensor], Tensor]
 """What a block's input (N, C_in, H, W) becomes when something else stands in the block's place."""
-Tally = tuple[Tensor, Tensor]
-"""A batch's summed losses and its hits, left on the device until all batches are done."""
+Tally = tuple[Tensor, Tensor, Tensor]
+"""A batch's summed losses, its hits and, of several labels a picture, its answers (B, K), or else none: left on the
+device until all batches are done."""
 WHOLE = ""
 """The name of nothing replaced, among those of replaced blocks."""
 
@@ -57,13 +61,15 @@ def scores_without(
     batches: Iterable[Batch],
     compute: Compute,
     views: Views = "single",
+    told: Told = untold,
 ) -> tuple[Score, dict[str, Score]]:
     """Score the net less the blocks that are `gone`; and then with each stand-in, alone, in its block's place.
 
     An answer is the mean logits of each picture's `views`. The net is in the mode it comes in: evaluation, for figures.
     """
     blocks = blocks_left(net, gone)
-    count, tallies = 0, {name: list[Tally]() for name in (WHOLE, *stand_ins)}
+    passes = passes_without([name for name, _ in blocks], stand_ins)
+    labels, tallies = list[Tensor](), {name: list[Tally]() for name in (WHOLE, *stand_ins)}
     for batch in batches:
         with compute.autocast():
             answers = [
@@ -72,8 +78,10 @@ def scores_without(
             for name, tally in tallies.items():
                 logits = torch.stack([weight * found[name].float() for weight, found in answers]).sum(0)
                 tally.append(_tally(logits, batch.labels))
-        count += len(batch.labels)
-    found = {name: _score(tally, count) for name, tally in tallies.items()}
+        labels.append(batch.labels)
+        told(passes * len(batch.labels))
+    truths = torch.cat(labels).cpu().numpy()
+    found = {name: _score(tally, truths) for name, tally in tallies.items()}
     return found.pop(WHOLE), found
 
 
@@ -99,13 +107,16 @@ def _tally(logits: Tensor, labels: Tensor) -> Tally:
         hits = several_right(logits, labels)
     else:
         losses, hits = cross_entropy(logits, labels, reduction="none"), (logits.argmax(1) == labels).sum()
-    return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), hits
+    kept = answered(logits, several=True) if labels.ndim == 2 else logits[:0]
+    return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), hits, kept
 
 
-def _score(tallies: Sequence[Tally], count: int) -> Score:
-    """Divide the sums over the batches by the `count` of their pictures."""
-    loss, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in zip(*tallies, strict=True))
-    return Score(loss=loss / count, accuracy=hits / count)
+def _score(tallies: Sequence[Tally], labels: Labels) -> Score:
+    """Divide the sums over the batches by the count of their pictures, whose (N,) or (N, K) `labels` are given."""
+    *sums, answers = zip(*tallies, strict=True)
+    loss, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in sums)
+    several = mean_average_precision(torch.cat(answers).cpu().numpy(), labels) if is_several(labels) else None
+    return Score(loss=loss / len(labels), accuracy=hits / len(labels), mean_ap=several)
 
 
 @contextmanager
@@ -122,24 +133,40 @@ def batch_statistics(net: nn.Module) -> Iterator[None]:
 
 
 def score(
-    net: ResNet, batches: Iterable[Batch], compute: Compute, gone: Collection[str] = (), views: Views = "single"
+    net: ResNet,
+    batches: Iterable[Batch],
+    compute: Compute,
+    gone: Collection[str] = (),
+    views: Views = "single",
+    told: Told = untold,
 ) -> Score:
     """Score the net less the blocks that are `gone`."""
     net.eval()
-    return scores_without(net, gone, {}, batches, compute, views)[0]
+    return scores_without(net, gone, {}, batches, compute, views, told)[0]
 
 
 def recalibrated(
-    net: ResNet, gone: Collection[str], training: Iterable[Batch], compute: Compute, views: Views = "single"
+    net: ResNet,
+    gone: Collection[str],
+    training: Iterable[Batch],
+    compute: Compute,
+    views: Views = "single",
+    told: Told = untold,
 ) -> ResNet:
     """Return the net without those blocks, its BN statistics measured anew on the `views` of training pictures.
 
     Folded ones stay: without a batch's mean and variance to go back to, weights and shifts fit no others.
     """
     smaller = without(net, gone)
+    blocks = sum(smaller.spec.blocks)
+
+    def shown() -> Iterator[Tensor]:
+        for batch in training:
+            yield from (view for _, view in weighted(batch.images, views))
+            told(blocks * len(batch.labels))
+
     with compute.autocast():
-        images = (view for batch in training for _, view in weighted(batch.images, views))
-        recalibrate(smaller, images, unfolded(smaller))
+        recalibrate(smaller, shown(), unfolded(smaller))
     return smaller
 
 

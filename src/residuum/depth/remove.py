@@ -28,6 +28,11 @@ def still_removable(spec: NetSpec, gone: Collection[str] = ()) -> list[str]:
     return names
 
 
+def block_names(spec: NetSpec, gone: Collection[str] = ()) -> list[str]:
+    """Return the net's blocks, in order, but for those `gone`."""
+    return [name for stage in _stages(spec) for name in stage if name not in gone]
+
+
 def most_removable(spec: NetSpec) -> int:
     """Return how many blocks can be taken out in all."""
     free = [sum(_may_go(spec, name) for name in stage) for stage in _stages(spec)]

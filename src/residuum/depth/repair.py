@@ -3,26 +3,21 @@
 from pathlib import Path
 
 from residuum import runs
+from residuum.depth.unfinished import REPAIR, UNREPAIRED
 from residuum.evaluation.opening import NetWithData
-from residuum.files import write_whole
 from residuum.records.depth import Repaired
 from residuum.settings import TrainSettings, TrimSettings
 from residuum.training.run import train
 
-RUN = "repair"
-"""The folder of the training run, in the folder of the cut."""
-UNREPAIRED = "model-unrepaired.safetensors"
-
 
 def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test_accuracy: float | None) -> Repaired:
-    """Train out/model-unrepaired.safetensors on and write out/model.safetensors; return figures for trim.json.
+    """Train out/model-unrepaired.safetensors on, or go on with the run in out/repair; return figures for trim.json.
 
     Raises:
         UserError: training could not go on; the unrepaired model is there all the same.
         Stopped: a signal came; the run in out/repair can be gone on with.
     """
-    run = train(_settings(settings, opened, out))
-    write_whole(out / runs.MODEL, runs.model_path(run.path).read_bytes())
+    run = _trained(settings, opened, out)
     test = run.evaluation if run.evaluation and run.evaluation.split == "test" else None
     return Repaired(
         epochs=settings.repair,
@@ -32,6 +27,14 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test
         original_test_accuracy=original_test_accuracy,
         protocol=test.protocol if test else None,
     )
+
+
+def _trained(settings: TrimSettings, opened: NetWithData, out: Path) -> runs.RunRecord:
+    """Return the run in out/repair, begun, gone on with or finished already."""
+    run = out / REPAIR
+    if (run / runs.MODEL).exists():
+        return runs.read_run(run)
+    return train(TrainSettings(resume=str(run)) if runs.is_run(run) else _settings(settings, opened, out))
 
 
 def _settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSettings:
@@ -46,7 +49,7 @@ def _settings(settings: TrimSettings, opened: NetWithData, out: Path) -> TrainSe
         start=str(out / UNREPAIRED),
         recipe="fine_tune",
         epochs=settings.repair,
-        out=str(out / RUN),
+        out=str(out / REPAIR),
         device=settings.device,
         precision=settings.precision,
         threads=settings.threads,

@@ -9,6 +9,7 @@ from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.data.batches import Batch
 from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
+from residuum.depth.progress import Told, untold
 from residuum.depth.remove import still_removable
 from residuum.models.resnet import ResNet, is_folded
 from residuum.models.spec import NetSpec
@@ -34,8 +35,12 @@ def least_harmful_first(
     compute: Compute,
     views: Views = "single",
     searching: Compute | None = None,
+    gone: Sequence[str] | None = None,
+    told: Told = untold,
 ) -> Iterator[Cut]:
     """Yield the whole net, then each next block to go; the pictures are walked again and again.
+
+    Where it is said which blocks are `gone` already, only the next ones are yielded.
 
     In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
     goes; of equals the first. Meanwhile BN normalises by each batch's own statistics, as it does after recalibration:
@@ -49,18 +54,19 @@ def least_harmful_first(
         several = (batch for batch in validation if len(batch.labels) >= fewest)
         with batch_statistics(net):
             intact, scores = scores_without(
-                net, gone, dict.fromkeys(candidates, identity), several, searching or compute, views
+                net, out, dict.fromkeys(candidates, identity), several, searching or compute, views, told
             )
         return intact.loss, {name: found.loss for name, found in scores.items()}
 
-    gone: list[str] = []
-    whole, _ = searched(())
-    yield Cut(None, whole, score(net, validation, compute, (), views))
-    while candidates := still_removable(net.spec, gone):
+    out = list(gone or ())
+    if gone is None:
+        whole, _ = searched(())
+        yield Cut(None, whole, score(net, validation, compute, (), views, told))
+    while candidates := still_removable(net.spec, out):
         _, losses = searched(candidates)
         least = min(candidates, key=lambda name: losses[name])
-        gone.append(least)
-        yield Cut(least, losses[least], score(net, validation, compute, gone, views))
+        out.append(least)
+        yield Cut(least, losses[least], score(net, validation, compute, out, views, told))
 
 
 def random_order(spec: NetSpec, generator: np.random.Generator) -> list[str]:
@@ -78,14 +84,15 @@ def accuracies(
     training: Iterable[Batch],
     compute: Compute,
     views: Views = "single",
+    told: Told = untold,
 ) -> tuple[list[float], list[float] | None]:
     """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated.
 
     The latter are None where all BN is folded.
     """
     firsts = [order[:k] for k in range(1, len(order) + 1)]
-    as_trained = [score(net, validation, compute, gone, views).accuracy for gone in firsts]
+    as_trained = [score(net, validation, compute, gone, views, told).accuracy for gone in firsts]
     if is_folded(net):
         return as_trained, None
-    again = (recalibrated(net, gone, training, compute, views) for gone in firsts)
-    return as_trained, [score(smaller, validation, compute, (), views).accuracy for smaller in again]
+    again = (recalibrated(net, gone, training, compute, views, told) for gone in firsts)
+    return as_trained, [score(smaller, validation, compute, (), views, told).accuracy for smaller in again]

@@ -6,6 +6,9 @@ from residuum.records.codec import Record
 from residuum.records.environment import Environment
 from residuum.records.numbers import Amount, Count, Milliseconds, Share, wilson
 
+FEW = 500
+"""Pictures below which it is said how little they tell: a share of a half has a 95 % interval of ± 4.4 points there."""
+
 Aim = Literal["keep", "max_drop", "speedup"]
 Target = dict[Aim, Amount]
 """One of them: share of the blocks kept, points of accuracy lost at most, or times as fast at least."""
@@ -67,16 +70,18 @@ class Measured(Record, frozen=True, kw_only=True, tag_field="kind"):
         return wilson(round(whole * images), images)[0] <= share
 
 
-class Score(Record, frozen=True, kw_only=True):
+class Score(Record, frozen=True, kw_only=True, omit_defaults=True):
     """How good a net is."""
 
     loss: Amount
     """Mean negative log-likelihood, in nats, here and below; of several labels a picture also over its classes."""
     accuracy: Share
     """The share of the pictures called right, here and below."""
+    mean_ap: Share | None = None
+    """Mean average precision, of several labels a picture; absent in older files, here and below."""
 
 
-class LesionRow(Record, frozen=True, kw_only=True):
+class LesionRow(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The net with one block's branch left out; parameters and multiply-adds (for one picture) are the block's."""
 
     name: str
@@ -91,6 +96,7 @@ class LesionRow(Record, frozen=True, kw_only=True):
     accuracy: Share | None
     parameters: Count
     multiply_adds: Count
+    mean_ap: Share | None = None
 
     def __post_init__(self) -> None:
         """Refuse figures of nothing, and something without figures (ValueError)."""
@@ -121,7 +127,7 @@ class Lesion(Measured, frozen=True, kw_only=True, tag="lesion"):
         return None if row.accuracy is None else 100 * (self.intact.accuracy - row.accuracy)
 
 
-class Point(Record, frozen=True, kw_only=True):
+class Point(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The net with so many blocks gone."""
 
     removed: Count
@@ -142,6 +148,8 @@ class Point(Record, frozen=True, kw_only=True):
     """With BN's statistics measured anew on training pictures; None where all are folded and stay as they are."""
     latency_ms: dict[int, Milliseconds] | None
     """Of one pass, by pictures in a batch; None until all nets are timed together."""
+    mean_ap: Share | None = None
+    mean_ap_recalibrated: Share | None = None
 
     @property
     def recalibrated(self) -> bool:
@@ -158,6 +166,10 @@ class Point(Record, frozen=True, kw_only=True):
         """Return the accuracy with BN recalibrated, or as trained."""
         again = self.accuracy_recalibrated
         return again if recalibrated and again is not None else self.accuracy
+
+    def mean_ap_with(self, *, recalibrated: bool) -> float | None:
+        """Return the mean average precision with BN recalibrated, or as trained; None of one label a picture."""
+        return self.mean_ap_recalibrated if recalibrated and self.accuracy_recalibrated is not None else self.mean_ap
 
 
 class Draw(Record, frozen=True, kw_only=True):
@@ -200,12 +212,14 @@ DROWNED = 0.25
 
 
 class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
-    """trim.json: accuracy against depth. One that was interrupted has no `chosen`."""
+    """trim.json: accuracy against depth. One that was stopped before its model was written has no `chosen`."""
 
     latency_protocol: str
     """How the passes were timed; empty until they are."""
     share_waited: float | None = None
     """Share of the timing that threads waited for a core, as others computed; absent until timed and in older files."""
+    call: str = ""
+    """Digest of what was asked and of what it is measured on: the same call goes on with one that was stopped."""
     asked: Target
     curve: tuple[Point, ...]
     """The whole net, then one block less each time."""
@@ -219,7 +233,8 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
             raise ValueError("`curve` does not take out one block after the other")
         if len({frozenset(point.latency_ms or {}) for point in self.curve}) > 1:
             raise ValueError("the nets of `curve` were not timed alike")
-        if len({one.accuracy_recalibrated is None for one in (*self.curve, *self.random)}) > 1:
+        nets: tuple[Point | Draw, ...] = (*self.curve, *self.random)
+        if len({net.accuracy_recalibrated is None for net in nets}) > 1:
             raise ValueError("some nets were recalibrated, and others not")
         lines = [one for draw in self.random for one in (draw.accuracy, draw.accuracy_recalibrated)]
         if any(line is not None and len(line) != len(self.curve) for line in lines):
@@ -235,6 +250,11 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
     def whole(self) -> float | None:
         """Return the whole net's accuracy, with BN as trained; None until it is measured."""
         return self.curve[0].accuracy if self.curve else None
+
+    @property
+    def deleted(self) -> list[str]:
+        """Return the blocks gone, in the order in which they went."""
+        return [point.deleted for point in self.curve if point.deleted is not None]
 
     @property
     def is_folded(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from residuum.records.depth import Measured
+from residuum.records.depth import FEW, Measured
 from residuum.records.evaluation import Measure
 from residuum.records.numbers import wilson
 from residuum.reporting.charts import Picture
@@ -76,6 +76,11 @@ def of_several(measured: Measured) -> Iterator[str]:
         )
 
 
+def precision(value: float | None) -> str:
+    """Write a mean average precision behind an accuracy; nothing where there is none."""
+    return "" if value is None else f", mean average precision {value:.2%}"
+
+
 def no_better(measured: Measured) -> str:
     """Say that the whole net does no better than the laziest answer, so that its blocks' worth shows little."""
     if not measured.is_lazy:
@@ -84,11 +89,24 @@ def no_better(measured: Measured) -> str:
     return f"{lazy}: this net is no better, so its blocks have little to lose."
 
 
+def few(measured: Measured) -> Iterator[str]:
+    """Say what it means that blocks are judged on few pictures."""
+    if 0 < measured.data.images < FEW:
+        yield (
+            "So few pictures hardly tell blocks apart: which block costs least is partly luck. To judge by more: "
+            f"residuum {measured.kind} MODEL DATA."
+        )
+
+
 def noted(measured: Measured) -> Iterator[str]:
     """Say it for the terminal."""
     if said := no_better(measured):
         yield f"note     {said.replace(NBSP, ' ')}"
     yield from (f"note     {said}" for said in of_several(measured))
+    for said in few(measured):
+        if measured.whole is not None:
+            yield f"note     {uncertainty(measured, measured.whole).replace(NBSP, ' ')}"
+        yield f"note     {said}"
 
 
 def shown(measured: Measured) -> str:

@@ -10,19 +10,20 @@ from residuum.reporting.depth_view import (
     Table,
     TableRow,
     cell,
+    few,
     no_better,
     noted,
     of_several,
     pictures,
     points,
+    precision,
     shown,
     trained_on,
     uncertainty,
 )
 from residuum.reporting.wording import NONE, count, counted, isolated, percent, short
 
-HEADS = ["#", "block", "points lost", "accuracy", "right of {}", "loss", "kind", "in its place", "parameters"]
-HEADS += ["multiply-adds"]
+HEADS = ["#", "block", "points lost", "accuracy", "right of {}"], ["loss", "kind", "in its place", "parameters"]
 
 
 def view_lesion(found: Lesion) -> DepthView:
@@ -42,17 +43,22 @@ def view_lesion(found: Lesion) -> DepthView:
         table=Table(
             "Block by block",
             "Press a heading to sort.",
-            [head.format(f"{found.data.images:,}") for head in HEADS],
+            _heads(found),
             [_table_row(number, row, found) for number, row in enumerate(found.blocks, start=1)],
             is_sorting=True,
         ),
-        how=[("shown to the net", found.protocol), ("loss of the whole net", found.intact.loss)],
+        how=[
+            ("shown to the net", found.protocol),
+            ("loss of the whole net", found.intact.loss),
+            *[("its mean average precision", percent(value)) for value in [found.intact.mean_ap] if value is not None],
+        ],
     )
 
 
 def lines(found: Lesion) -> Iterator[str]:
     """Say for the terminal what is lost without each block, in the net's order and the sign of the page."""
-    yield f"intact   {found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
+    right = f"{found.intact.accuracy:.2%} right of {found.data.images:,} {found.data.split} pictures"
+    yield f"intact   {right}{precision(found.intact.mean_ap)}"
     yield f"shown    {found.protocol}"
     yield from noted(found)
     if _ranks_nothing(found):
@@ -68,7 +74,7 @@ def _without(found: Lesion, row: LesionRow) -> str:
     said = f"{points(found.lost(row)):>8} points lost, {right:,} of {found.data.images:,} pictures right"
     if _ranks_nothing(found) and row.loss is not None:
         said += f", loss {row.loss:.4g}"
-    return said + ("; changes the shape, so it stays" if row.changes_shape else "")
+    return said + precision(row.mean_ap) + ("; changes the shape, so it stays" if row.changes_shape else "")
 
 
 def _ranks_nothing(found: Lesion) -> bool:
@@ -81,12 +87,19 @@ def _right(found: Lesion, row: LesionRow) -> int | None:
     return None if row.accuracy is None else round(row.accuracy * found.data.images)
 
 
+def _heads(found: Lesion) -> list[str]:
+    before, behind = HEADS
+    precise = [] if found.intact.mean_ap is None else ["mean average precision"]
+    return [head.format(f"{found.data.images:,}") for head in (*before, *precise, *behind, "multiply-adds")]
+
+
 def _table_row(number: int, row: LesionRow, found: Lesion) -> TableRow:
     loss = "–" if row.loss is None else f"{row.loss:.4g}"
     cells = [
         cell(points, found.lost(row)),
         cell(percent, row.accuracy),
         cell(count, _right(found, row)),
+        *([cell(percent, row.mean_ap)] if found.intact.mean_ap is not None else []),
         (loss, row.loss),
         ("can go" if row.removable else "changes the shape" if row.changes_shape else "has to stay", None),
         (f"the {row.left}" if row.left else "nothing", None),
@@ -143,6 +156,7 @@ def _notes(found: Lesion) -> Iterator[str]:
     yield shown(found)
     if found.data.images:
         yield uncertainty(found, found.intact.accuracy)
+    yield from few(found)
     if found.model.shortcut == "none":
         yield "In a block's place stands the identity; nothing is trained or recalibrated."
     else:

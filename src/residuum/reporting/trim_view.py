@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from statistics import mean
+from typing import TypeVar
 
 from residuum.machine import BUSY
 from residuum.records.depth import Point, Repaired, Trim
@@ -12,6 +13,7 @@ from residuum.reporting.depth_view import (
     TableRow,
     Tile,
     cell,
+    few,
     milliseconds,
     no_better,
     of_several,
@@ -22,6 +24,8 @@ from residuum.reporting.depth_view import (
 )
 from residuum.reporting.wording import NONE, count, counted, isolated, percent, percent_figure, short
 from residuum.runs import TRIM
+
+T = TypeVar("T")
 
 
 def view_trim(found: Trim) -> DepthView:
@@ -112,6 +116,9 @@ def _tiles(found: Trim) -> Iterator[Tile]:
         treated = "recalibrated" if found.recalibrated else "BN as trained"
         spread = f"mean, {treated}; {_extremes(values)} over {counted(len(values), 'draw')}"
         yield "Random blocks instead", percent(mean(values)), spread
+    now_ap, then_ap = after.mean_ap_with(recalibrated=found.recalibrated), before.mean_ap
+    if now_ap is not None and then_ap is not None:
+        yield "Mean average precision", percent(now_ap), f"{percent(then_ap)} before"
     for size in found.told:
         now, then = (milliseconds((point.latency_ms or {})[size]) for point in (after, before))
         name = "One picture" if size == 1 else f"{size} pictures at once"
@@ -142,6 +149,7 @@ def _table(found: Trim) -> Table:
     chance = ["random"] if found.random else []
     again = [] if found.is_folded else ["recalibrated"]
     heads = ["gone", "taken out", *again, "as trained", *chance, *times, *(["speed"] if times else [])]
+    heads += _precise(found, ["mean average precision"])
     heads += ["depth", "parameters", "multiply-adds", "blocks left"]
     rows = [_table_row(found, point, random_means(found)) for point in found.curve]
     lead = "Each line is the net with one block less; blocks have the names of the whole net."
@@ -149,6 +157,11 @@ def _table(found: Trim) -> Table:
     lead += f" Random: the mean of the draws, {treated}." if found.random else ""
     lead += f" Speed: how many times as fast, {_at_once(found.told[-1])}." if found.told else ""
     return Table("Which block went when", lead, heads, rows)
+
+
+def _precise(found: Trim, columns: list[T]) -> list[T]:
+    """Return the columns that only nets of several labels have; older files have none."""
+    return columns if found.curve and found.curve[0].mean_ap is not None else []
 
 
 def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
@@ -159,6 +172,7 @@ def _table_row(found: Trim, point: Point, chance: Sequence[float]) -> TableRow:
         *[cell(percent, value) for value in chance[point.removed : point.removed + 1]],
         *[cell(milliseconds, (point.latency_ms or {})[size]) for size in found.told],
         *[(f"{ratio:.2f}×", ratio) for ratio in speeds],
+        *_precise(found, [cell(percent, point.mean_ap_with(recalibrated=point.recalibrated))]),
         cell(count, point.depth),
         cell(short, point.parameters),
         cell(short, point.multiply_adds),
@@ -183,6 +197,7 @@ def _notes(found: Trim) -> Iterator[str]:
     )
     if found.curve and found.data.images:
         yield uncertainty(found, found.curve[0].accuracy)
+    yield from few(found)
     yield _how_bn_worked(found)
     if found.chosen and found.chosen.removed and not (found.recalibrated or found.is_folded):
         yield "The chosen net keeps BN as trained, which is better here than recalibrated."

@@ -4,7 +4,7 @@ Letters: N pictures, D features.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from residuum import machine
 from residuum.choices import Views
 from residuum.compute import Compute
 from residuum.console import say, show_progress
-from residuum.data.batches import Loader
+from residuum.data.batches import Batch, Loader
 from residuum.data.cache import DECODE_VERSION, content_key
 from residuum.data.preprocess import weighted
 from residuum.errors import Stopped, UserError
@@ -127,6 +127,14 @@ def _computed(
             if (code := asked_to_stop()) is not None:
                 raise Stopped("stopped before all pictures were seen", code)
     return {kind: torch.cat(each) for kind, each in parts.items()}
+
+
+def heeding(batches: Iterable[Batch], asked_to_stop: Callable[[], int | None]) -> Iterator[Batch]:
+    """Hand batches on until a signal came (Stopped)."""
+    for batch in batches:
+        if (code := asked_to_stop()) is not None:
+            raise Stopped("stopped before all pictures were seen", code)
+        yield batch
 
 
 @contextmanager

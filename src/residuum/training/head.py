@@ -8,6 +8,7 @@ Letters: N pictures, D features, K classes.
 """
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from residuum.data.labels import Labels, answered, as_kinds, is_several
 from residuum.data.rng import order
-from residuum.errors import UserError
+from residuum.errors import Stopped, UserError
 from residuum.evaluation.metrics import mean_loss
 
 FOLDS = 5
@@ -48,6 +49,7 @@ def fit_head(
     seed: int,
     same: NDArray[np.int64] | None = None,
     weights: Numbers | None = None,
+    asked_to_stop: Callable[[], int | None] = lambda: None,
 ) -> Head:
     """Fit (N, D) features to N pictures' labels; `seed` decides the folds.
 
@@ -56,6 +58,7 @@ def fit_head(
 
     Raises:
         UserError: all pictures are the same.
+        Stopped: a signal came.
     """
     x, which = x.astype(np.float64), folds(labels, seed, same)
     if (which == which[0]).all():
@@ -66,6 +69,8 @@ def fit_head(
     for strength in STRENGTHS:
         answers = np.empty((len(x), num_classes))
         for rows, regression in zip(kept, regressions, strict=True):
+            if (code := asked_to_stop()) is not None:
+                raise Stopped("stopped while the last layer was fitted", code)
             weight, bias = regression.fitted(strength)
             answers[~rows] = answered(x[~rows] @ weight.T + bias, several=is_several(labels))
         loss = mean_loss(answers, labels, weights)

@@ -109,7 +109,7 @@ def _fitted(
     final_x = features(net, loaders[final], resolved.compute, asked_to_stop, views, final) if final else None
     same = _same_files(train.split)
     labels, seed = train.split.labels, resolved.settings.seed
-    head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights)
+    head = fit_head(x, labels, len(classes), seed, same, resolved.class_weights, asked_to_stop)
     found = calibrated(head, labels, folds(labels, seed, same), classes)
     set_last_layer(net, found.head.weight, found.head.bias)
     answers = None

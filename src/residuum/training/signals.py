@@ -1,11 +1,13 @@
-"""Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed) ask training to stop after the step; a second Ctrl-C stops at
-once."""
+"""Ctrl-C, SIGTERM and SIGHUP (a terminal that is closed) ask training to stop after the step, which is said; a second
+Ctrl-C stops at once."""
 
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+
+from residuum.console import say
 
 
 @contextmanager
@@ -16,6 +18,9 @@ def stop_requests() -> Iterator[Callable[[], int | None]]:
     def ask(number: int, _frame: FrameType | None) -> None:
         if code and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not code:
+            with suppress(RuntimeError):  # the signal came while another line was being written
+                say("stopping as soon as what is under way is done; Ctrl-C stops at once")
         code.append(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there

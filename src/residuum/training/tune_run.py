@@ -6,7 +6,8 @@ answers to pictures that neither has seen. Letters: N training pictures, K class
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from residuum.records.evaluation import Evaluation
 from residuum.tracking.contract import Track
 from residuum.training.average import average_of
 from residuum.training.binding import bound
-from residuum.training.features import features, without_last_layer
+from residuum.training.features import features, heeding, without_last_layer
 from residuum.training.head import FOLDS, Head, Numbers, fit_with
 from residuum.training.head_run import (
     Fitted,
@@ -83,21 +84,30 @@ def train_tuned(
     run = folder.folder()
     fitted = fit_to_features(run, resolved, loaders, asked_to_stop)
     resolved = replace(resolved, recipe=replace(resolved.recipe, views=fitted.views))
-    try:
+    with _going_on_with(run):
         work = _prepared(run, resolved, loaders, fitted, asked_to_stop)
         rows, answers = _out_of_fold(work, asked_to_stop)
-    except Stopped as stop:
-        raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
     found = _calibrated(work, rows, answers)
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
         take_steps(folder, resolved, work.job(), dict, asked_to_stop, track)
-        set_last_layer(fitted.net, *_last_layer(work, _features(work), np.arange(len(work.labels))))
+        with _going_on_with(run):
+            x = _features(work, asked_to_stop)
+        set_last_layer(fitted.net, *_last_layer(work, x, np.arange(len(work.labels))))
         return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
     work.begin_again(fitted.found.head.weight, fitted.found.head.bias)
     only_head = head_recipe(Task(num_pictures=resolved.num_training, image_size=resolved.image_size, depth=0))
     resolved = replace(resolved, recipe=replace(only_head, views=fitted.views))
     return resolved, fitted.net, judge_head(folder.folder(), resolved, loaders, fitted)
+
+
+@contextmanager
+def _going_on_with(run: Path) -> Iterator[None]:
+    """Say how to go on where it is stopped."""
+    try:
+        yield
+    except Stopped as stop:
+        raise Stopped(f"{stop}\nto go on: residuum train --resume {run}", stop.exit_code) from None
 
 
 @dataclass(frozen=True)
@@ -219,7 +229,7 @@ def _without(work: _Work, left_out: NDArray[np.bool_], doing: str, asked_to_stop
     except NotFiniteError as error:
         warn(f"{error.what}: as if it knew nothing of these pictures")
         return np.full((len(asked), num_classes), 0.5 if is_several(labels) else 1 / num_classes, np.float32)
-    x = _features(work)
+    x = _features(work, asked_to_stop)
     weight, bias = _last_layer(work, x, others)
     return answered(x[asked] @ weight.T + bias, several=is_several(labels)).astype(np.float32)
 
@@ -231,15 +241,22 @@ def _last_layer(work: _Work, x: NDArray[np.float32], rows: NDArray[np.int64]) ->
 
 
 @torch.inference_mode()
-def _features(work: _Work) -> NDArray[np.float32]:
-    """Return (N, D): what the net's last layer reads of each training picture, the mean over the views chosen."""
+def _features(work: _Work, asked_to_stop: AskedToStop) -> NDArray[np.float32]:
+    """Return (N, D): what the net's last layer reads of each training picture, the mean over the views chosen.
+
+    Raises:
+        Stopped: a signal came.
+    """
     net, compute, views = work.fitted.net.eval(), work.resolved.compute, work.fitted.views
     found: list[Tensor] = []
     with without_last_layer(net), compute.autocast():
         if isinstance(work.loader, Maps):
-            each = [torch.cat([work.forward(batch.images).float() for batch in maps]) for maps in work.loader.asked]
+            each = [
+                torch.cat([work.forward(batch.images).float() for batch in heeding(maps, asked_to_stop)])
+                for maps in work.loader.asked
+            ]
             return torch.stack(each).mean(0).cpu().numpy()
-        for batch in work.loader:
+        for batch in heeding(work.loader, asked_to_stop):
             parts = [weight * work.forward(view).float() for weight, view in weighted(batch.images, views)]
             found.append(torch.stack(parts).sum(0).cpu())
     return torch.cat(found).numpy()
