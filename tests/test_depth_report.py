@@ -469,6 +469,42 @@ def test_the_page_has_its_words_in_chinese(tmp_path: Path, kind: str, monkeypatc
     assert "<td>训练时留出的</td>" in written
 
 
+def of_several_labels(content: Json) -> Json:
+    """The same of 17 pictures of several labels each."""
+    content["data"] |= {"images": 17, "several": True}
+    for place, one in enumerate(content.get("curve", content.get("blocks"))):
+        one["mean_ap"] = 0.8 - 0.01 * place
+        if content["kind"] == "trim":
+            one["mean_ap_recalibrated"] = 0.85 - 0.01 * place
+    if content["kind"] == "lesion":
+        content["intact"]["mean_ap"] = 0.81
+    return content
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_several_labels_there_is_mean_average_precision_and_few_pictures_are_said_to_be_few(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = of_several_labels(KINDS[kind]())
+    found = page(tmp_path, content)
+    plain = found.plain.replace("\u00a0", " ")
+    assert "So few pictures hardly tell blocks apart" in plain
+    assert f"residuum {kind} MODEL DATA" in plain
+    rows = found.rows(11 if kind == "lesion" else 13)
+    place = rows[0].index("mean average precision")
+    first = content["blocks"][0] if kind == "lesion" else content["curve"][1]
+    expected = first["mean_ap"] if kind == "lesion" else first["mean_ap_recalibrated"]
+    assert rows[1 if kind == "lesion" else 2][place] == f"{100 * expected:.1f} %"
+    whole = "its mean average precision81.0 %" if kind == "lesion" else "Mean average precision77.0 %80.0 % before"
+    assert whole in plain
+    read = from_json(content, Lesion if kind == "lesion" else Trim, "made up")
+    assert any("one picture is 5.88 points" in line for line in noted(read))
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    written = write_depth_report(leave(tmp_path, content)).read_text(encoding="utf-8")
+    left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", text)}
+    assert left <= {"A processor", "Linux x86_64", "resnet56"}
+
+
 @pytest.mark.parametrize("reached", [0, 1, 2, 25])
 def test_a_trim_that_was_interrupted(tmp_path: Path, reached: int) -> None:
     content = fake_trim() | {"chosen": None, "repaired": None, "random": [], "latency_protocol": ""}
