@@ -495,14 +495,14 @@ def test_of_several_labels_there_is_mean_average_precision_and_few_pictures_are_
     first = content["blocks"][0] if kind == "lesion" else content["curve"][1]
     expected = first["mean_ap"] if kind == "lesion" else first["mean_ap_recalibrated"]
     assert rows[1 if kind == "lesion" else 2][place] == f"{100 * expected:.1f} %"
-    whole = "its mean average precision81.0 %" if kind == "lesion" else "Mean average precision77.0 %80.0 % before"
-    assert whole in plain
+    assert ("81.0 %" if kind == "lesion" else "77.0 %80.0 % before") in plain  # of the whole net; of the chosen one
     read = from_json(content, Lesion if kind == "lesion" else Trim, "made up")
     assert any("one picture is 5.88 points" in line for line in noted(read))
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     written = write_depth_report(leave(tmp_path, content)).read_text(encoding="utf-8")
-    left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", text)}
-    assert left <= {"A processor", "Linux x86_64", "resnet56"}
+    names = re.compile("\u2068[^\u2069]*\u2069")
+    left = {text for text in left_in_english(written) if re.search("[A-Za-z]{3}", names.sub("", text))}
+    assert left <= {"A processor", "Linux x86_64"}
 
 
 @pytest.mark.parametrize("reached", [0, 1, 2, 25])
