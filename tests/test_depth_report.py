@@ -469,6 +469,19 @@ def test_the_page_has_its_words_in_chinese(tmp_path: Path, kind: str, monkeypatc
     assert "<td>训练时留出的</td>" in written
 
 
+@pytest.mark.parametrize("is_folded", [True, False])
+def test_a_lesion_says_how_trim_goes_on_from_it(
+    tmp_path: Path, is_folded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = fake_lesion()
+    content["model"] |= {"folded": is_folded}
+    assert ("work with the statistics of each batch" in page(tmp_path, content).plain) != is_folded
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    found = page(tmp_path, content).plain
+    assert "它看损失" in found
+    assert ("每个批次的统计量" in found) != is_folded
+
+
 def of_several_labels(content: Json) -> Json:
     """The same of 17 pictures of several labels each."""
     content["data"] |= {"images": 17, "several": True}

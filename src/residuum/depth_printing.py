@@ -25,7 +25,8 @@ def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
     if json:
         return print_json(found)
     print("\n".join(lines(found)))
-    print("trim     may begin with another block: it goes by the loss, BN working with each batch's statistics")
+    how = "" if found.model.folded else ", BN working with each batch's statistics"
+    print(f"trim     may begin with another block: it goes by the loss{how}")
     print(f"report   {folder / REPORT}")
     return print(f"next     residuum trim {_named(settings.model, settings.data)}")
 

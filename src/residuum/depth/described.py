@@ -9,6 +9,7 @@ from residuum.evaluation.opening import NetWithData
 from residuum.files import Json
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
+from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.records.depth import FEW
 
@@ -18,7 +19,13 @@ def measured_on(opened: NetWithData, split: Split) -> Json:
     how, data, spec = opened.classifier.preprocessing, opened.data, opened.classifier.spec
     kind = {"shortcut": spec.shortcut, "order": spec.order, "activation": spec.activation}
     return {
-        "model": {"name": net_name(spec), **kind, "blocks": list(spec.blocks), **cost(spec, how.image_size)},
+        "model": {
+            "name": net_name(spec),
+            **kind,
+            "blocks": list(spec.blocks),
+            **cost(spec, how.image_size),
+            **({"folded": True} if is_folded(opened.classifier.net) else {}),
+        },
         "data": {
             "name": data.name,
             "split": opened.validation_split,

@@ -16,7 +16,7 @@ from residuum.compute import Compute
 from residuum.data.batches import Batch
 from residuum.data.labels import Labels, is_several
 from residuum.data.preprocess import weighted
-from residuum.depth.progress import Told, passes_without, untold
+from residuum.depth.progress import Told, untold
 from residuum.depth.recalibrate import recalibrate
 from residuum.depth.remove import without
 from residuum.evaluation.metrics import SMALLEST
@@ -68,27 +68,29 @@ def scores_without(
     An answer is the mean logits of each picture's `views`. The net is in the mode it comes in: evaluation, for figures.
     """
     blocks = blocks_left(net, gone)
-    passes = passes_without([name for name, _ in blocks], stand_ins)
     labels, tallies = list[Tensor](), {name: list[Tally]() for name in (WHOLE, *stand_ins)}
     for batch in batches:
         with compute.autocast():
-            answers = [
-                (weight, _walked(net, blocks, stand_ins, view)) for weight, view in weighted(batch.images, views)
-            ]
+            shown = weighted(batch.images, views)
+            answers = [(weight, _walked(net, blocks, stand_ins, view, told, len(shown))) for weight, view in shown]
             for name, tally in tallies.items():
                 logits = torch.stack([weight * found[name].float() for weight, found in answers]).sum(0)
                 tally.append(_tally(logits, batch.labels))
         labels.append(batch.labels)
-        told(passes * len(batch.labels))
     truths = torch.cat(labels).cpu().numpy()
     found = {name: _score(tally, truths) for name, tally in tallies.items()}
     return found.pop(WHOLE), found
 
 
 def _walked(
-    net: ResNet, blocks: Sequence[tuple[str, ResidualBlock]], stand_ins: Mapping[str, StandIn], images: Tensor
+    net: ResNet,
+    blocks: Sequence[tuple[str, ResidualBlock]],
+    stand_ins: Mapping[str, StandIn],
+    images: Tensor,
+    told: Told,
+    views: int,
 ) -> dict[str, Tensor]:
-    """Return (B, K) logits of one view, of the net and with each block replaced.
+    """Return (B, K) logits of one view of so many, of the net and with each block replaced.
 
     At each block the walk goes on to the end with its stand-in, then takes the block itself: about n²/2 blocks, where
     n + 1 whole nets would cost n².
@@ -98,16 +100,18 @@ def _walked(
         if name in stand_ins:
             logits[name] = finish(net, blocks[place + 1 :], stand_ins[name](block, x))
         x = block(x)
+        rest = len(blocks) - place - 1 if name in stand_ins else 0
+        told(len(images) * (1 + rest) / views)
     return logits | {WHOLE: net.head(x)}
 
 
 def _tally(logits: Tensor, labels: Tensor) -> Tally:
     if labels.ndim == 2:  # several a picture
         losses = binary_cross_entropy_with_logits(logits, labels.to(logits), reduction="none").mean(1)
-        hits = several_right(logits, labels)
+        hits, kept = several_right(logits, labels), answered(logits, several=True)
     else:
-        losses, hits = cross_entropy(logits, labels, reduction="none"), (logits.argmax(1) == labels).sum()
-    kept = answered(logits, several=True) if labels.ndim == 2 else logits[:0]
+        losses = cross_entropy(logits, labels, reduction="none")
+        hits, kept = (logits.argmax(1) == labels).sum(), logits[:0]
     return losses.nan_to_num(nan=MOST_LOSS).clamp(max=MOST_LOSS).sum(), hits, kept
 
 
@@ -115,8 +119,8 @@ def _score(tallies: Sequence[Tally], labels: Labels) -> Score:
     """Divide the sums over the batches by the count of their pictures, whose (N,) or (N, K) `labels` are given."""
     *sums, answers = zip(*tallies, strict=True)
     loss, hits = (float(torch.stack(parts).cpu().double().sum()) for parts in sums)
-    several = mean_average_precision(torch.cat(answers).cpu().numpy(), labels) if is_several(labels) else None
-    return Score(loss=loss / len(labels), accuracy=hits / len(labels), mean_ap=several)
+    precise = mean_average_precision(torch.cat(answers).cpu().numpy(), labels) if is_several(labels) else None
+    return Score(loss=loss / len(labels), accuracy=hits / len(labels), mean_ap=precise)
 
 
 @contextmanager

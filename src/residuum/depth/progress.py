@@ -6,23 +6,24 @@ from residuum.console import show_progress
 from residuum.depth.remove import block_names, still_removable
 from residuum.models.spec import NetSpec
 
-Told = Callable[[int], None]
-"""Hears how many pictures went through how many blocks, multiplied, since it was told last."""
+Told = Callable[[float], None]
+"""Hears how many pictures went through how many blocks, multiplied, since it was told last; one of so many views is that
+share of a picture."""
 
 
-def untold(_passes: int) -> None:
+def untold(_passes: float) -> None:
     """Tell nobody."""
 
 
 def telling(doing: str, total: int) -> Told:
     """Return what tells the person how far it is, and when the rest may be done, of a `total` known beforehand."""
-    progress, done = show_progress(doing), 0
-    progress(done, total)
+    progress, done = show_progress(doing), 0.0
+    progress(0, total)
 
-    def told(passes: int) -> None:
+    def told(passes: float) -> None:
         nonlocal done
         done += passes
-        progress(min(done, total), total)
+        progress(min(round(done), total), total)
 
     return told
 

@@ -14,7 +14,7 @@ Target = dict[Aim, Amount]
 """One of them: share of the blocks kept, points of accuracy lost at most, or times as fast at least."""
 
 
-class MeasuredNet(Record, frozen=True, kw_only=True):
+class MeasuredNet(Record, frozen=True, kw_only=True, omit_defaults=True):
     """The whole net, its choices as in models/spec.py and its cost as in records/run.py."""
 
     name: str
@@ -25,6 +25,8 @@ class MeasuredNet(Record, frozen=True, kw_only=True):
     depth: Count
     parameters: Count
     multiply_adds: Count
+    folded: bool = False
+    """Whether all BN statistics are folded into the convolutions: mean 0, variance 1."""
 
 
 class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
