@@ -7,8 +7,7 @@ from residuum.depth.remove import block_names, still_removable
 from residuum.models.spec import NetSpec
 
 Told = Callable[[float], None]
-"""Hears how many pictures went through how many blocks, multiplied, since it was told last; one of so many views is that
-share of a picture."""
+"""Hears how many pictures went through how many blocks, multiplied, since it was told last; a view counts its share."""
 
 
 def untold(_passes: float) -> None:
