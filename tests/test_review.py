@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 import sklearn
 import torch
@@ -22,6 +24,7 @@ from residuum import runs, verbs
 from residuum.compute import Compute
 from residuum.data.labels import answered
 from residuum.data.split import ValidationCut
+from residuum.data.text_table import text_table
 from residuum.depth.grow import grow
 from residuum.errors import UserError
 from residuum.evaluation.likeness import (
@@ -342,10 +345,14 @@ def test_the_table_holds_every_finding_and_json_the_record(
     run: runs.RunRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.review is not None
-    with (run.path / runs.REVIEW_TABLE).open(encoding="utf-8", newline="") as file:
+    with (run.path / runs.REVIEW_TABLE).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(max(1, len(one.pictures)) for one in run.review.findings)
     assert (rows[0]["kind"], rows[0]["place"], rows[0]["picture"]) == ("label", "1", "train/blue/wrong.png")
+    written = (run.path / runs.REVIEW_TABLE).read_bytes()
+    assert written.startswith(b"\xef\xbb\xbfkind,")  # by which a spreadsheet tells UTF-8
+    assert pyarrow.csv.read_csv(pa.BufferReader(written)).column_names[0] == "kind"
+    assert text_table(run.path / runs.REVIEW_TABLE).schema_arrow.names[0] == "kind"
     verbs.review.show(ReviewSettings(str(run.path)), run.review, True)
     assert len(json.loads(capsys.readouterr().out)["findings"]) == len(run.review.findings)
     verbs.review.show(ReviewSettings(str(run.path)), run.review, False)

@@ -118,7 +118,8 @@ def review(settings: ReviewSettings) -> Review:
     )
     try:
         write_record(run / runs.REVIEW, found)
-        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+        # for people: without the mark spreadsheets take UTF-8 for the system's own letters; programs have the JSON
+        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8-sig", "surrogateescape"))
     except CannotWrite as error:  # what was asked for is what is found
         say(f"what was found is not kept in the run: {error.what}")
     return found
