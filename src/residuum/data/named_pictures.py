@@ -6,7 +6,7 @@ Letters: N rows.
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,8 @@ from residuum.data.shard_files import files_called, split_of
 from residuum.data.split import split_meant
 from residuum.errors import UserError, listed
 
+RowsSaid = Callable[..., str]
+"""Names rows of a split, counted from 0, as a person finds them in their table."""
 _USUAL_TABLES = ("labels", "metadata", "annotations")
 
 
@@ -112,19 +114,27 @@ class BesideTable:
         named: Sequence[Sequence[str | None]],
         rows: NDArray[np.int64] | None,
         labels: Labels,
+        said: RowsSaid,
     ) -> Split:
-        """Make a split of the pictures that the rows of `files` name, (N,), or `rows` of these, and their labels.
+        """Make a split of the pictures that the rows of `files` name, (N,), or `rows` of these, and their labels;
+        `said` names one of its rows.
 
         Raises:
             UserError: a row names no picture, or rows of the same picture tell different labels.
         """
         paths, first = list[str](), 0
         for file, names in zip(files, named, strict=True):
-            ours = range(len(names)) if rows is None else (rows[(rows >= first) & (rows < first + len(names))] - first)
-            first += len(names)
-            paths += self.below.named(file, column, _all_named(file, column, [names[row] for row in ours]), split)
+            ours, last = names, first + len(names)
+            if rows is not None:
+                ours = [names[row - first] for row in rows[(rows >= first) & (rows < last)].tolist()]
+            if unnamed := [row for row, name in enumerate(ours) if not name]:
+                what = f"{len(unnamed)} of {len(ours)} rows of {file} name no picture"
+                why = f"the column {column!r} is empty there, first in {said(len(paths) + unnamed[0])}"
+                raise UserError(what, why, "remove these rows")
+            first = last
+            paths += self.below.named(file, column, list(map(str, ours)), split)
         self.told.update(paths)
-        firsts, labels = once(files[0], paths, labels)
+        firsts, labels = once(files[0], paths, labels, said)
         return Split(FolderPictures(str(self.below.root), [paths[row] for row in firsts]), labels)
 
     def untold(self) -> list[PassedOver]:
@@ -133,17 +143,9 @@ class BesideTable:
         return [PassedOver(printable(path), "pictures of which no table tells") for path in left]
 
 
-def _all_named(table: Path, column: str, names: Sequence[str | None]) -> list[str]:
-    found = [name for name in names if name]
-    if len(found) < len(names):
-        what = f"{len(names) - len(found)} of {len(names)} rows of {table} name no picture"
-        raise UserError(what, f"the column {column!r} is empty there", "remove these rows")
-    return found
-
-
-def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.int64], Labels]:
+def once(table: Path, paths: Sequence[str], labels: Labels, said: RowsSaid) -> tuple[NDArray[np.int64], Labels]:
     """Return the first row of each picture, and what all its rows tell (UserError: of one class a picture, they
-    disagree)."""
+    disagree); `said` names a row."""
     places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
     if len(places) == len(paths):
         return np.arange(len(paths)), labels
@@ -156,7 +158,7 @@ def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.
         path = paths[wrong[0]]
         raise UserError(
             f"{table} tells different labels of one picture, {path!r}",
-            f"in rows {paths.index(path)} and {wrong[0]}, counted from 0",
+            f"in {said(paths.index(path), wrong[0])}",
             "keep one of them; or, where it shows both, give --label-separator",
         )
     return firsts.astype(np.int64), found
