@@ -202,6 +202,29 @@ def test_pictures_are_found_as_people_name_them(tmp_path: Path, name: str, table
     assert data.train.pictures.files() == [str(tmp_path / "x/a.png"), str(tmp_path / "x/b.png")]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "A", "x/A.PNG", "X/a.png", "x/a.jpeg", "./X/a"])
+def test_a_picture_that_is_called_nearly_so_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    root = pictures(tmp_path, "x/a.png", "x/b.png", "y/c.png")
+    with pytest.raises(UserError, match="are not found") as error:
+        told_by(root, f"image,label\n{name},cat\nnone.png,dog\n", label="label")
+    assert error.value.mend.startswith(f"{name!r} differs from 'x/a.png' by suffix or capitals alone")
+    data = told_by(root, f"image,label\nx/b.png,cat\n{name},dog\nc.png,dog\n", label="label")
+    assert len(data.train) == 3
+    said = capsys.readouterr().err
+    assert "note: 1 of 3 pictures that" in said
+    assert f"{name!r} differs from 'x/a.png' by suffix or capitals alone" in said
+
+
+@pytest.mark.parametrize("name", ["y/a.png", "aa.png", ".jpg", "..", "/", "x"])
+def test_what_differs_by_more_is_not_said_to_be_near(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    told_by(pictures(tmp_path, "x/a.png", "x/b.png", "c.png"), f"image,label\nb.png,cat\nc,cat\n{name},dog\n")
+    assert "differs from" not in capsys.readouterr().err
+
+
 def test_a_name_that_could_be_two_pictures_is_refused_unless_the_split_tells(tmp_path: Path) -> None:
     root = pictures(tmp_path, "train/1.png", "test/1.png", "train/2.png")
     with pytest.raises(UserError, match=r"'1', which could be 'p/a/1.png', 'p/b/1.png'"):

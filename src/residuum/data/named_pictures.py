@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.console import say
 from residuum.data.class_names import natural_key
 from residuum.data.contract import Split
 from residuum.data.folder import FolderPictures
@@ -75,9 +76,28 @@ class PicturesBelow:
             found.append(meant[0] if meant else None)
         if unclear:
             raise _unclear(table, column, unclear)
+        missing = [name for name, path in zip(names, found, strict=True) if not path]
+        near = next(((name, alike) for name in missing if (alike := self._alike(as_path(name)))), None)
         if names and not any(found):
-            raise not_found(table, column, names[0], (str(table.parent), str(self.root)))
+            raise not_found(table, column, names[0], (str(table.parent), str(self.root)), near)
+        if near:
+            say(f"note: {len(missing)} of {len(names)} pictures that {table} names are not there; {_near_said(*near)}")
         return [path or os.path.normpath(f"{folder}/{as_path(name)}") for name, path in zip(names, found, strict=True)]
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """Those of each name without its suffix, in small letters."""
+        found = defaultdict[str, list[str]](list)
+        for path in self.paths:
+            found[PurePosixPath(_plain(path)).stem.casefold()].append(path)
+        return found
+
+    def _alike(self, name: str) -> list[str]:
+        """Return the pictures that a name misses by its suffix or its capitals alone."""
+        end = _plain(os.path.normpath(name)).casefold()
+        ends = {end, str(PurePosixPath(end).with_suffix(""))} if PurePosixPath(end).name else set[str]()
+        found = {one: None for each in ends for one in self._by_stem.get(each.rpartition("/")[2], ())}
+        return [one for one in found if any(_ends_in(_plain(one).casefold(), each) for each in ends)]
 
     def _direct(self, folder: str, name: str) -> str | None:
         for base in dict.fromkeys((folder, ".")):
@@ -205,8 +225,16 @@ def _unclear(table: Path, column: str, unclear: dict[str, list[str]]) -> UserErr
     )
 
 
-def not_found(table: Path, column: str, first: str, places: Sequence[str]) -> UserError:
-    """Return the error for a table none of whose pictures is where it says."""
+def _near_said(name: str, alike: Sequence[str]) -> str:
+    meant = " or ".join(repr(printable(one)) for one in alike[:3])
+    return f"{name!r} differs from {meant} by suffix or capitals alone: write names as the files have them"
+
+
+def not_found(
+    table: Path, column: str, first: str, places: Sequence[str], near: tuple[str, Sequence[str]] | None = None
+) -> UserError:
+    """Return the error for a table none of whose pictures is where it says; `near`: one of its names, and pictures that
+    are called nearly so."""
     shown = repr(first if len(first) < 100 else f"{first[:100]}…")
     if "://" in first and not first.startswith("file://"):
         why = f"its column {column!r} holds {shown}"
@@ -214,6 +242,8 @@ def not_found(table: Path, column: str, first: str, places: Sequence[str]) -> Us
     return UserError(
         f"the pictures of {table} are not found",
         f"its column {column!r} says {shown} first, which is no file, seen from " + " or ".join(dict.fromkeys(places)),
-        "put the pictures where it says, or "
+        _near_said(*near)
+        if near
+        else "put the pictures where it says, or "
         + ("write their paths from there into it" if is_text_table(table) else "store their bytes in the table"),
     )
