@@ -400,8 +400,12 @@ def test_from_where_on_labels_are_called_can_be_said(model: Path, folder: Path, 
         (answer,) = residuum.predict(str(model), str(picture), call_from=call_from)
         enough = {name for name, p in zip(LABELS, expected[0], strict=True) if p >= call_from - 1e-6}
         assert set(answer.labels or ()) == enough
-    with pytest.raises(UserError, match="call_from"):
-        residuum.predict(str(model), str(picture), call_from=1.5)
+        assert residuum.load(model, call_from=call_from).predict(picture).labels == answer.labels
+    for asked in (residuum.load, residuum.predict):
+        with pytest.raises(
+            UserError, match=r"^call_from 1\.5 is out of range\n  why:  it must lie from 0 to 1\n  mend: "
+        ):
+            asked(str(model), *[str(picture)] * (asked is residuum.predict), call_from=1.5)
 
 
 def test_a_suffix_that_says_no_form_is_mended_by_another(model: Path, folder: Path, tmp_path: Path) -> None:

@@ -140,15 +140,16 @@ def load(
     precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    call_from: float = 0.5,
 ) -> Predictor:
     """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
-    (UserError if none).
+    (UserError if none). `call_from`: for several labels a picture, the probability from which on a label is called.
 
     It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 
-    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads)
+    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from)
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
