@@ -134,6 +134,26 @@ def warm_python(warm: "Warm", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(warm.python))
 
 
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in this process, which is given its words: its exit code, and what it printed and said."""
+    from residuum.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture
 def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
