@@ -104,7 +104,14 @@ def explained(folder: Path) -> Path:
     ]
     one = {"seen": picture(0.3, 96), "answers": said, "heat_of": LONG, "heat": [heat, heat], "blocks": blocks}
     pictures = [{**one, "name": name, "nearest": [near] * 5} for name in (f"{LONG}.jpg", "b.png")]
-    about = {"model": LONG, "shortcut": "B", "last_stage": 2, "protocol": "single view", "searched": "243 pictures"}
+    about = {
+        "model": LONG,
+        "shortcut": "B",
+        "last_stage": 2,
+        "protocol": "four views, 96×96",
+        "maps": "the first of these views alone, 96×96",
+        "searched": "243 pictures",
+    }
     environment = fake_lesion()["environment"]
     folder.mkdir(parents=True)
     whole = {**about, "pictures": pictures, "environment": environment}
@@ -144,6 +151,9 @@ def made(top: Path) -> list[Path]:
     found.append(write_report(runs[:5], top / "compared.html"))
     found.append(write_report([left(top / "lesion", "lesion.json", fake_lesion())]))
     found.append(write_report([left(top / "trim", "trim.json", fake_trim())]))
+    for kind, fake in (("lesion", fake_lesion()), ("trim", fake_trim())):
+        fake["data"]["several"] = True
+        found.append(write_report([left(top / f"several-{kind}", f"{kind}.json", fake)]))
     found.append(write_report([explained(top / "explained")]))
     for name, make in STUDIES.items():
         found.append(write_study_report(leave(top / "studies" / name, make())))
