@@ -68,7 +68,7 @@ def told_what_is_fastest(cache: Path) -> Path:
     from made_up_machine import measured_as
 
     from residuum import fastest
-    from residuum.kernels.matrix_units import has_matrix_units
+    from residuum.kernels.pairs import has_matrix_units
     from residuum.records.codec import write_record
 
     best = "bfloat16" if has_matrix_units() else "float32"
