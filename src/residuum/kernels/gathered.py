@@ -79,7 +79,10 @@ class _Pointwise(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, rounded = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = _product(dy, rounded.T) if ctx.needs_input_grad[0] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            own = has_matrix_units()
+            dx = _product(dy, rounded.T) if own else input_gradient(x, dy, rounded[:, :, None, None], 1, 0)
         return dx, gathered_gradient(x, dy, weight, 1, 0) if ctx.needs_input_grad[1] else None
 
 
