@@ -577,7 +577,8 @@ def test_the_compiled_passes_are_taken_where_they_are_faster(
 @pytest.mark.parametrize(
     ("channels", "side", "stride", "called"),
     [
-        ((16, 16), 32, 1, ["weight_gradient"]),
+        ((16, 16), 32, 1, ["direct", "direct", "weight_gradient"]),
+        ((64, 64), 8, 1, ["weight_gradient"]),
         ((256, 256), 8, 1, ["gathered_gradient"]),
         ((512, 512), 4, 1, ["direct", "direct", "gathered_gradient"]),
         ((16, 32), 32, 2, ["direct", "gathered_gradient"]),

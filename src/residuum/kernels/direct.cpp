@@ -64,7 +64,8 @@ struct Pass {
     int64_t blocks() const {
         return Co % (4 * BLOCK) == 0 && steps(OW) <= SUMS / 4 ? 4 : Co % (2 * BLOCK) == 0 ? 2 : 1;
     }
-    int64_t pixels() const { return blocks() == 1 ? BLOCK : SUMS / blocks(); }
+    int64_t pixels() const { return SUMS / std::max<int64_t>(blocks(), 2); }
+    bool goes_by_two() const { return C == BLOCK && Co == BLOCK && k == 3 && stride == 1; }
     int64_t pairs(const Line& across) const { return parts(across.taps * C, 2); }
     int64_t packed(const Line& down, const Line& across) const { return down.taps * pairs(across) * 2 * Co; }
     int64_t packed() const {
@@ -158,6 +159,11 @@ struct Piece {
     int64_t y_pixel;
     bool past_cache;
 };
+inline void store(const Piece& p, int64_t at, __m512 sums) {
+    __m256i rounded = (__m256i)_mm512_cvtneps_pbh(sums);
+    if (p.past_cache) _mm256_stream_si256((__m256i*)(p.y + at), rounded);
+    else put(p.y + at, rounded);
+}
 
 // R pixels by N blocks of 16 channels.
 template <int R, int N> inline void products(Piece p, const half* weights, int64_t rows, int64_t pairs) {
@@ -176,53 +182,79 @@ template <int R, int N> inline void products(Piece p, const half* weights, int64
         }
     }
     for (int r = 0; r < R; ++r)
-        for (int n = 0; n < N; ++n) {
-            half* y = p.y + r * p.y_pixel + 16 * n;
-            __m256i rounded = (__m256i)_mm512_cvtneps_pbh(sums[r][n]);
-            if (p.past_cache) _mm256_stream_si256((__m256i*)y, rounded);
-            else put(y, rounded);
-        }
+        for (int n = 0; n < N; ++n) store(p, r * p.y_pixel + BLOCK * n, sums[r][n]);
 }
-template <int N, int R = N == 1 ? BLOCK : SUMS / N>
+template <int N, int R = N == 1 ? SUMS / 2 : SUMS / N>
 inline void some_pixels(int64_t pixels, const Piece& p, const half* weights, int64_t rows, int64_t pairs) {
     if constexpr (R == 1) products<1, N>(p, weights, rows, pairs);
     else if (pixels == R) products<R, N>(p, weights, rows, pairs);
     else some_pixels<N, R - 1>(pixels, p, weights, rows, pairs);
 }
 
+// R pixels of each of two rows of a 3x3 convolution of stride 1, 16 channels in and out: with so few channels taking a
+// pair lasts longer than multiplying it once, and of four rows that are read two serve both. The rows are gone through
+// together, since each of these loops is short.
+template <int R> inline void two_rows(const Piece& p, int64_t y_row, const half* weights) {
+    constexpr int64_t PAIRS = 3 * BLOCK / 2;
+    __m512 sums[2][R];
+    for (int r = 0; r < R; ++r) sums[0][r] = sums[1][r] = _mm512_setzero_ps();
+    const half *x0 = p.x, *x1 = x0 + p.row, *x2 = x1 + p.row, *x3 = x2 + p.row;
+    const half *w0 = weights, *w1 = w0 + 32 * PAIRS, *w2 = w1 + 32 * PAIRS;
+    for (int64_t k = 0; k < PAIRS; ++k) {
+        __m512bh a = (__m512bh)_mm512_loadu_si512(w0 + 32 * k), b = (__m512bh)_mm512_loadu_si512(w1 + 32 * k),
+                 c = (__m512bh)_mm512_loadu_si512(w2 + 32 * k);
+        for (int r = 0; r < R; ++r) {
+            int64_t at = 2 * k + r * BLOCK;
+            sums[0][r] = _mm512_dpbf16_ps(sums[0][r], a, twice(x0 + at));
+            __m512bh pair = twice(x1 + at);
+            sums[1][r] = _mm512_dpbf16_ps(sums[1][r], a, pair);
+            sums[0][r] = _mm512_dpbf16_ps(sums[0][r], b, pair);
+            pair = twice(x2 + at);
+            sums[1][r] = _mm512_dpbf16_ps(sums[1][r], b, pair);
+            sums[0][r] = _mm512_dpbf16_ps(sums[0][r], c, pair);
+            sums[1][r] = _mm512_dpbf16_ps(sums[1][r], c, twice(x3 + at));
+        }
+    }
+    for (int r = 0; r < R; ++r) {
+        store(p, r * p.y_pixel, sums[0][r]);
+        store(p, y_row + r * p.y_pixel, sums[1][r]);
+    }
+}
+template <int R = SUMS / 2>
+inline void some_of_two_rows(int64_t pixels, const Piece& p, int64_t y_row, const half* weights) {
+    if constexpr (R == 1) two_rows<1>(p, y_row, weights);
+    else if (pixels == R) two_rows<R>(p, y_row, weights);
+    else some_of_two_rows<R - 1>(pixels, p, y_row, weights);
+}
+
 // Some rows of one residue's outputs of a picture, from what was copied of its input.
 template <int N>
 void multiply(const Pass& p, const Line& down, const Line& across, const half* band, int64_t columns,
               const half* weights, half* y, int64_t first, int64_t end) {
-    int64_t pairs = p.pairs(across), times = parts(across.outputs, p.pixels());
-    int64_t residues = p.residues(), row = columns * p.C, pixel = across.step * p.C;
-    bool past_cache = streams((const bfloat16*)y, p.B * p.OH * p.OW * p.Co);
+    bool by_two = p.goes_by_two(), past_cache = streams((const bfloat16*)y, p.B * p.OH * p.OW * p.Co);
+    int64_t pairs = p.pairs(across), times = parts(across.outputs, p.pixels()), residues = p.residues();
+    int64_t row = columns * p.C, pixel = across.step * p.C, y_row = residues * p.OW * p.Co;
     const half* x = band + (down.first - p.first(p.OH)) * row + (across.first - p.first(p.OW)) * p.C;
     for (int64_t co = 0; co < p.Co; co += BLOCK * N, weights += down.taps * pairs * 2 * BLOCK * N)
-        for (int64_t i = first; i < end; ++i)
+        for (int64_t i = first; i < end; i += by_two && i + 1 < end ? 2 : 1)
             for (int64_t n = 0; n < times; ++n) {
-                int64_t from = across.outputs * n / times, to = across.outputs * (n + 1) / times;
+                int64_t from = across.outputs * n / times, pixels = across.outputs * (n + 1) / times - from;
                 half* out = y + ((i * residues + down.residue) * p.OW + from * residues + across.residue) * p.Co + co;
-                some_pixels<N>(to - from,
-                               Piece{x + (i - first) * down.step * row + from * pixel, row, pixel, out, residues * p.Co,
-                                     past_cache},
-                               weights, down.taps, pairs);
+                Piece piece{
+                    x + (i - first) * down.step * row + from * pixel, row, pixel, out, residues * p.Co, past_cache};
+                if (by_two && i + 1 < end) some_of_two_rows(pixels, piece, y_row, weights);
+                else some_pixels<N>(pixels, piece, weights, down.taps, pairs);
             }
 }
 
-// Copy what a band's rows read of a picture; what lies outside is zero.
+// Copy what a band's rows read of a picture; what lies outside is zero, and columns beside it have been from the start.
 void copy(const Pass& p, const Band& b, const half* x, int64_t y, half* to) {
     int64_t left = p.first(p.OW), from = std::max<int64_t>(left, 0), until = std::min(left + b.columns, p.W);
-    for (int64_t r = 0; r < b.rows; ++r, to += b.columns * p.C) {
-        bool is_inside = y + r >= 0 && y + r < p.H && from < until;
-        if (!is_inside) {
-            std::memset(to, 0, 2 * b.columns * p.C);
-            continue;
-        }
-        std::memset(to, 0, 2 * (from - left) * p.C);
-        std::memcpy(to + (from - left) * p.C, x + ((y + r) * p.W + from) * p.C, 2 * (until - from) * p.C);
-        std::memset(to + (until - left) * p.C, 0, 2 * (left + b.columns - until) * p.C);
-    }
+    if (from >= until) return;
+    to += (from - left) * p.C;
+    for (int64_t r = y; r < y + b.rows; ++r, to += b.columns * p.C)
+        if (r >= 0 && r < p.H) std::memcpy(to, x + (r * p.W + from) * p.C, 2 * (until - from) * p.C);
+        else std::memset(to, 0, 2 * (until - from) * p.C);
 }
 
 void work_through(const Pass& p, const half* x, const half* weights, half* y, Share items, half* room) {
