@@ -109,10 +109,11 @@ LADDER = {
     "outward_printing": ALL | {"printing"},
     "verb": {"errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
-    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "outward_printing", "verb"},
-    "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
+    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "verb"},
+    "outward_verbs": ALL | {"printing", "outward_printing", "verb"},
+    "cli": BASE | {"chinese_help", "printing", "verb", "verbs", "outward_verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verb", "verbs", "nets"},  # the package top, which nobody imports
+    "__init__": ALL | {"verb", "verbs", "outward_verbs", "nets"},  # the package top, which nobody imports
 }
 
 PRINTING = {
