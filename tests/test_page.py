@@ -31,8 +31,9 @@ from browser import Tab
 from served_here import served_at
 
 from residuum import outward_verbs
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.preprocess import Preprocessing
+from residuum.data.resize import evaluation_view
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.explanation.live import switched
