@@ -35,7 +35,7 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
         Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
     here = where.on == "here"
-    placed, most = _placed_here(jobs, where, cores) if here else (_placed_elsewhere(jobs, where), len(jobs))
+    placed, most = _placed_here(jobs, cores) if here else (_placed_elsewhere(jobs, where), len(jobs))
     most = min(len(jobs), where.at_once or most)
     if where.dry_run:
         say("\n".join([f"to be trained: {len(jobs)} nets", *(f"  {folder.name}" for folder in jobs)]))
@@ -71,9 +71,7 @@ def _of_these_pictures(ended: Ended, settings: TrainSettings) -> Ended:
     return Ended(ended.folder, fault)
 
 
-def _placed_here(
-    jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: int | None
-) -> tuple[dict[Path, TrainSettings], int]:
+def _placed_here(jobs: Mapping[Path, TrainSettings], cores: int | None) -> tuple[dict[Path, TrainSettings], int]:
     """Return the jobs with their threads, and how many of them this machine has room for."""
     compute = choose_compute(next(iter(jobs.values())).device, threads=cores)
     if compute.device.type != "cpu":
