@@ -107,9 +107,10 @@ LADDER = {
     "explained_printing": ALL | {"printing"},
     "models_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
+    "pictures_printing": ALL | {"printing"},
     "verb": {"errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
-    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "verb"},
+    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "pictures_printing", "verb"},
     "outward_verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs", "outward_verbs"},
     "__main__": {"cli"},
@@ -123,6 +124,7 @@ PRINTING = {
     "explained_printing.py",
     "models_printing.py",
     "outward_printing.py",
+    "pictures_printing.py",
     "serving/service.py",
 }
 PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import depth_printing, explained_printing, models_printing, printing
+from residuum import depth_printing, explained_printing, models_printing, pictures_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.settings import (
@@ -221,7 +221,7 @@ def this_machine(settings: MachineSettings) -> Machine:
     return look(anew=settings.anew)
 
 
-@verb(CheckSettings, printing.print_findings, name="data check", announced=True)
+@verb(CheckSettings, pictures_printing.print_findings, name="data check", announced=True)
 def check(settings: CheckSettings) -> dict[str, Any]:
     """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
     from residuum.data.check import check as check_data
@@ -235,7 +235,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     return check_data(data, show_progress("looking"))
 
 
-@verb(PackSettings, printing.print_packed, name="data pack", announced=True)
+@verb(PackSettings, pictures_printing.print_packed, name="data pack", announced=True)
 def pack(settings: PackSettings) -> Packed:
     """Write pictures as Parquet shards in Hugging Face's layout, with checksums, for data larger than memory.
 
@@ -250,7 +250,7 @@ def pack(settings: PackSettings) -> Packed:
     return pack_data(settings)
 
 
-@verb(ReviewSettings, printing.print_review, name="data review", announced=True)
+@verb(ReviewSettings, pictures_printing.print_review, name="data review", announced=True)
 def review(settings: ReviewSettings) -> Review:
     """Look for what is wrong with a run's pictures: likely wrong labels, copies, pictures like no other.
 
