@@ -12,13 +12,13 @@ from residuum import runs
 from residuum.compute import choose_compute
 from residuum.console import say
 from residuum.dispatch.here import train_one_by_one, train_side_by_side
-from residuum.dispatch.job import AskedToStop, Ended, Planned, beside, pictures_of
+from residuum.dispatch.job import Ended, Planned, beside, pictures_of
 from residuum.dispatch.with_ray import train_on_ray
 from residuum.dispatch.with_slurm import shown, train_by_slurm
 from residuum.errors import UserError
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
-from residuum.training.signals import stop_requests
+from residuum.training.signals import AskedToStop, stop_requests
 
 ON_A_GPU = 4
 """Runs side by side on one GPU here: small nets leave most of it idle."""

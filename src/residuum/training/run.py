@@ -1,7 +1,7 @@
 """`residuum train`, as a sentence: settings, data, net, loop, judgement, model file."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -37,7 +37,7 @@ from residuum.training.loop import Job
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.reopen import note_where_data_lie, refuse_finished, reopen
 from residuum.training.resolve import Resolved, resolve
-from residuum.training.signals import stop_requests
+from residuum.training.signals import AskedToStop, stop_requests
 from residuum.training.start import (
     Loaders,
     final_split,
@@ -186,7 +186,7 @@ def _way_on(run: Path) -> Iterator[None]:
 
 
 def _train_and_judge(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop, track: Track
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
@@ -198,7 +198,7 @@ def _train_and_judge(
 
 
 def _trained(
-    folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+    folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop, track: Track
 ) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)

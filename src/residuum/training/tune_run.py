@@ -6,7 +6,6 @@ answers to pictures that neither has seen. Letters: N training pictures, K class
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -50,6 +49,7 @@ from residuum.training.kept import Kept
 from residuum.training.loop import Callbacks, Job, NotFiniteError, fit
 from residuum.training.maps import Maps, maps
 from residuum.training.resolve import Resolved
+from residuum.training.signals import AskedToStop
 from residuum.training.start import Loaders, final_split, make_job
 from residuum.training.state import State
 from residuum.training.steps import take_steps
@@ -64,8 +64,6 @@ MARGIN = 0.0
 HELD_BACK = 0.1
 """The last layer of a tuned net is fitted at so many times the head's strength: the net's features of pictures that it
 was tuned on lie further apart than those of others."""
-
-AskedToStop = Callable[[], int | None]
 
 
 def train_tuned(
