@@ -177,6 +177,19 @@ def cifar10() -> Path:
 
 
 @pytest.fixture(scope="session")
+def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of the public weights of ResNet-20."""
+    from residuum.exchange.import_weights import import_weights
+    from residuum.outward_settings import ImportSettings
+
+    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
+    return import_weights(ImportSettings(str(weights), out=str(out))).path
+
+
+@pytest.fixture(scope="session")
 def studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where studies keep their runs, so that the tests of several studies share them."""
     return tmp_path_factory.mktemp("studies")
