@@ -8,8 +8,8 @@
 
 With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units computes as one without.
 
-Writes results/parity-MODEL.json (parity-MODEL-avx2.json, parity-MODEL-avx512_core_bf16.json) after every run; a run that stands there already is not run
-again. Speed is not measured here, so other work may go on beside it.
+Writes results/parity-MODEL.json (parity-MODEL-avx2.json, parity-MODEL-avx512_core_bf16.json) after every run; a run
+that stands there already is not run again. Speed is not measured here, so other work may go on beside it.
 """
 
 import json
