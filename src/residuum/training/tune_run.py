@@ -123,7 +123,9 @@ class _Work:
         """Return the steps on these training pictures, by default all."""
         loader = self.loader if rows is None else self.loader.take(rows)
         recipe = _for_fewer(self.resolved.recipe, len(self.labels), len(loader.split))
-        return make_job(replace(self.resolved, recipe=recipe), self.fitted.net, self.forward, loader)
+        parts = min(self.resolved.settings.accumulate, recipe.batch_size)  # a fold may have fewer pictures than a batch
+        net, forward = self.fitted.net, self.forward
+        return make_job(replace(self.resolved, recipe=recipe), net, forward, loader, accumulate=parts)
 
 
 def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, asked_to_stop: AskedToStop) -> _Work:
