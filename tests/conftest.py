@@ -68,7 +68,7 @@ def told_what_is_fastest(cache: Path) -> Path:
     from made_up_machine import measured_as
 
     from residuum import fastest
-    from residuum.kernels.matrix_units import has_matrix_units
+    from residuum.kernels.pairs import has_matrix_units
     from residuum.records.codec import write_record
 
     best = "bfloat16" if has_matrix_units() else "float32"
@@ -194,6 +194,19 @@ def cifar10() -> Path:
     if not folder.is_dir():
         pytest.skip(f"CIFAR-10 is not at {folder}; set RESIDUUM_DATA to the folder that holds cifar10")
     return folder
+
+
+@pytest.fixture(scope="session")
+def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of the public weights of ResNet-20."""
+    from residuum.exchange.import_weights import import_weights
+    from residuum.outward_settings import ImportSettings
+
+    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
+    return import_weights(ImportSettings(str(weights), out=str(out))).path
 
 
 @pytest.fixture(scope="session")

@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.choices import Views
-from residuum.data.decode import evaluation_view
 from residuum.data.preprocess import Preprocessing
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.views import SAID

@@ -19,7 +19,8 @@ from PIL import ExifTags, Image
 from small_start import coloured_noise, small_model
 
 from residuum.choices import Interpolation
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.outward_settings import ServeSettings

@@ -29,7 +29,7 @@ from residuum.dispatch.job import trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
-from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
+from residuum.records.study import Bar, Bars, Compared, Line, Part, Quantity, StudyRecord, Words
 from residuum.settings import StudySettings, TrainSettings
 from residuum.studies import catalogue, degradation
 from residuum.studies.catalogue import open_study, texts
@@ -116,6 +116,7 @@ def test_a_part_names_both_figures() -> None:
     assert number.words == "it (2 ± 1 %) above 0.5 by more than 0.25"
     assert figures.words == "it (2 ± 1 %) not above it (5 ± 1 %)"
     (by,) = not_above("a", "b", by=0.5).parts(q)
+    assert number.compared == Compared("it", "2 ± 1 %", "above", "0.5", by="0.25")
     assert number.said == number.words
     assert figures.said == "it (2 ± 1 %) at most it (5 ± 1 %)"  # "the figures do not say: not above" says it twice
     assert by.said == "it (2 ± 1 %) at most 0.5 above it (5 ± 1 %)"

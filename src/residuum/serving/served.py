@@ -18,8 +18,9 @@ from msgspec import convert, structs
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.decode import BrokenPicture, decode, evaluation_view
+from residuum.data.decode import BrokenPicture, decode
 from residuum.data.labels import CALLED
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.outward_settings import ServeSettings
 from residuum.prediction.answer import Answer

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+AskedToStop = Callable[[], int | None]
+"""Returns the exit code once a stop was asked for, else None."""
+
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], int | None]]:
+def stop_requests() -> Iterator[AskedToStop]:
     """Yield a function that returns the exit code (130, 143 or 129) once a stop was asked for, else None."""
     code: list[int] = []
 
