@@ -1,6 +1,7 @@
 """What can be trusted: likely wrong labels, copies, lonely pictures, classes alike; "unsure", and the temperature."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -56,7 +57,7 @@ from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds
-from residuum.training.review import _answers, _told, review
+from residuum.training.review import _answers, _table, _told, review
 from residuum.training.run import train
 from residuum.training.trust import calibrated
 
@@ -544,3 +545,12 @@ def test_what_cannot_be_reviewed_is_refused(run: runs.RunRecord, tmp_path: Path)
             review(ReviewSettings(str(run.path)))
     finally:
         extra.unlink()
+
+
+def test_no_cell_of_the_table_is_a_formula() -> None:
+    shown = Shown(split="train", name="=cmd|' /C calc'!A0.png", label="+ants")
+    finding = Finding(kind="label", score=-0.5, reason="@bees", pictures=(shown,), suggested="-flower")
+    found = Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(finding,))
+    (_, row) = csv.reader(io.StringIO(_table(found)))
+    assert row[2] == "-0.5"  # a number
+    assert row[4:] == ["'=cmd|' /C calc'!A0.png", "'+ants", "'-flower", "'@bees"]

@@ -31,6 +31,14 @@ _REMEMBERED = 8
 """So many tables stay in memory: each is asked for its columns, then for each of them."""
 
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def no_formula(text: str) -> str:
+    """Return a text for a cell: what a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
 @dataclass(frozen=True)
 class TextTable:
     """A table of texts, of which a cell without any is null. It is asked as an opened Parquet file is."""

@@ -23,6 +23,7 @@ from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import ColumnNames, Pictures
 from residuum.data.labels import NONE, Labels, is_several, told
+from residuum.data.text_table import no_formula
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -283,6 +284,6 @@ def _table(found: Review) -> str:
         each = [(shown.split, shown.name, shown.label) for shown in one.pictures] or [("", "", ", ".join(one.classes))]
         for which in each:
             cells = (*which, one.suggested or "")
-            named = ("" if cell == NONE else cell for cell in cells)  # no label is an empty cell, as in the table read
-            table.writerow((one.kind, place, f"{one.score:.6g}", *named, one.reason))
+            named = ["" if cell == NONE else cell for cell in cells]  # no label is an empty cell, as in the table read
+            table.writerow((one.kind, place, f"{one.score:.6g}", *map(no_formula, [*named, one.reason])))
     return text.getvalue()
