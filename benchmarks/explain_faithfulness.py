@@ -28,8 +28,9 @@ from torch.nn.functional import avg_pool2d, interpolate, relu
 from residuum.choices import Precision
 from residuum.compute import choose_compute
 from residuum.data.batches import Batch, open_loader
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.open import open_data
+from residuum.data.resize import evaluation_view
 from residuum.data.split import drawn
 from residuum.evaluation.heat_maps import grad_cam, rise
 from residuum.files import read_json

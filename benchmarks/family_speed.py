@@ -74,7 +74,7 @@ class UsualCifarNet(nn.Module):
         return self.fc(out)
 
 
-def sides(name: str, precision: str) -> dict[str, nn.Module]:
+def sides(name: str) -> dict[str, nn.Module]:
     """Return our net, as trained and as built, and the reference, all with the same weights."""
     nets: dict[str, nn.Module] = {"ours": ResNet(named(name)), "watched": ResNet(named(name))}
     nets["reference"] = torchvision.models.resnet50() if name == "resnet50" else UsualCifarNet(named(name).blocks[0])
@@ -102,7 +102,7 @@ def measure(name: str, batch: int, size: int, setting: tuple[str, str], rounds: 
     """Alternate single steps of all sides; their order within a round changes from round to round."""
     precision, layout = setting
     torch.manual_seed(0)
-    nets = sides(name, precision)
+    nets = sides(name)
     images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 10, (batch,))
     if layout == "channels-last":
         images = images.to(memory_format=torch.channels_last)

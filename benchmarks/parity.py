@@ -6,8 +6,10 @@
     python benchmarks/parity.py ../shared/data/cifar10 --model resnet20 --epochs 3 --seeds 1 2 3
     python benchmarks/parity.py ../shared/data/cifar10 --avx2                 both in float32, as on AVX2
 
-Writes results/parity-MODEL.json (parity-MODEL-avx2.json) after every run; a run that stands there already is not run
-again. Speed is not measured here, so other work may go on beside it.
+With ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16 a processor with matrix units computes as one without.
+
+Writes results/parity-MODEL.json (parity-MODEL-avx2.json, parity-MODEL-avx512_core_bf16.json) after every run; a run
+that stands there already is not run again. Speed is not measured here, so other work may go on beside it.
 """
 
 import json
@@ -19,6 +21,7 @@ from figures import Figures, add_runs, asked, flags, mean_and_sd, trained
 
 from residuum.records.codec import to_json
 
+ISA = "ONEDNN_MAX_CPU_ISA"
 WAYS = {"fast": {}, "plain": {"RESIDUUM_KERNELS": "off"}}
 
 
@@ -59,11 +62,14 @@ def main(
 ) -> None:
     words = flags(model=model, epochs=epochs, threads=threads)
     command = " ".join(["python benchmarks/parity.py DATA", *words, *flags(avx2=avx2)])
-    about = {"command": command, "model": model, "epochs": epochs, **({"instructions": "AVX2"} if avx2 else {})}
     if avx2:
         os.environ.update(AVX2)
+    about = {"command": command, "model": model, "epochs": epochs}
+    isa = os.environ.get(ISA)
+    if isa is not None:
+        about |= {"instructions": isa, "command": command if avx2 else f"{ISA}={isa} {command}"}
     cases = [{"way": way, "seed": seed} for seed in seeds for way in WAYS]
-    name = f"parity-{model}{'-avx2' if avx2 else ''}"
+    name = f"parity-{model}{'-' + isa.lower() if isa else ''}"
     done = add_runs(name, about, cases, lambda way, seed: one_run(data, words, avx2, way, seed), summary)
     print(json.dumps(summary(done), indent=1))
 

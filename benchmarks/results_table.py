@@ -180,9 +180,8 @@ def _on_a_gpu(words: dict[str, Any]) -> list[str]:
     published = {"published": fast["published"]["seconds"], "device": fast["published"]["device"]}
     said = {"right": right, "least": _percent(min(rights)), "n": len(rights), "seconds": fast["summary"]["seconds"]}
     lines += [words["gpu_fast"].format(**said, **published), ""]
-    runs = [{"device": paper["device"]["name"], **run} for run in paper["runs"]]
-    alike = dict.fromkeys((run["model"], run["device"]) for run in runs)
-    rows = [_paper_row(*one, runs, speed[0]["device"]["name"]) for one in alike]
+    alike = dict.fromkeys((run["model"], run["device"]) for run in paper["runs"])
+    rows = [_paper_row(*one, paper["runs"], speed[0]["device"]["name"]) for one in alike]
     rows += [_papers_row_here(one, paper, words["here"]) for one in _accuracies()[1]]
     return lines + _table(words["gpu_paper"], rows)
 

@@ -68,7 +68,7 @@ def told_what_is_fastest(cache: Path) -> Path:
     from made_up_machine import measured_as
 
     from residuum import fastest
-    from residuum.kernels.matrix_units import has_matrix_units
+    from residuum.kernels.pairs import has_matrix_units
     from residuum.records.codec import write_record
 
     best = "bfloat16" if has_matrix_units() else "float32"
@@ -134,6 +134,26 @@ def warm_python(warm: "Warm", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(warm.python))
 
 
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in this process, which is given its words: its exit code, and what it printed and said."""
+    from residuum.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return code, *capsys.readouterr()
+
+    return run
+
+
 @pytest.fixture
 def unfilled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not draw the convolutions' weights of new nets: most of the work, where only shapes count."""
@@ -174,6 +194,19 @@ def cifar10() -> Path:
     if not folder.is_dir():
         pytest.skip(f"CIFAR-10 is not at {folder}; set RESIDUUM_DATA to the folder that holds cifar10")
     return folder
+
+
+@pytest.fixture(scope="session")
+def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file of the public weights of ResNet-20."""
+    from residuum.exchange.import_weights import import_weights
+    from residuum.outward_settings import ImportSettings
+
+    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
+    return import_weights(ImportSettings(str(weights), out=str(out))).path
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from residuum.kernels import batch_norm, build, crops, frozen, gathered, pooling, shortcut, update, winograd
+from residuum.kernels import batch_norm, build, crops, direct, frozen, gathered, pooling, shortcut, update, winograd
 from residuum.kernels import convolution as convolutions
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.pairs import has_matrix_units, has_pairs
 from residuum.models import layers
 from residuum.models.plan import Piece
 
@@ -133,7 +133,7 @@ def by_winograd(draw: Random) -> Case:
     )
 
 
-def on_matrix_units(draw: Random) -> Case:
+def by_pairs(draw: Random) -> Case:
     """3×3, 1×1 or strided convolutions in bfloat16."""
     size, stride = draw.choice(((3, 1), (3, draw.randint(1, 3)), (1, draw.randint(1, 3))))
     conv = _convolution(_blocks(draw), _blocks(draw), size, stride=stride, padding=size // 2)
@@ -142,6 +142,25 @@ def on_matrix_units(draw: Random) -> Case:
     exact = lambda x, w: functional.conv2d(x, w, None, stride, size // 2)  # noqa: E731
     name = f"{own.__name__} {tuple(x.shape)} {conv}"
     return Case(name, lambda x, _: own(conv, x), exact, [x, conv.weight], half=True)
+
+
+def directly(draw: Random) -> Case:
+    """Any convolution by direct.cpp, and the gradient of its input; x's channels are whole blocks for that alone."""
+    size = draw.randint(1, 5)
+    stride, padding, is_turned = draw.randint(1, size + 1), draw.randint(0, size), draw.random() < 0.5
+    c_in, c_out = _blocks(draw) if is_turned else draw.randint(1, 40), _blocks(draw)
+    x = _pictures(draw, c_in, HALF, least=size, grad=False)
+    weight = torch.randn(c_out, c_in, size, size).contiguous(memory_format=LAST)
+    how = (None, stride, padding)
+    y = functional.conv2d(x.double(), weight.to(HALF).double(), *how)
+    name = f"direct {tuple(x.shape)} {size} {stride} {padding} turned={is_turned}"
+    if not is_turned:
+        convolve = lambda x, w: functional.conv2d(x, w, *how)  # noqa: E731
+        return Case(name, lambda x, w: direct.convolution(x, w, stride, padding), convolve, [x, weight], half=True)
+    dy = torch.randn(y.shape).to(HALF).contiguous(memory_format=LAST)
+    gradient = lambda dy, w: torch.nn.grad.conv2d_input(x.shape, w, dy, stride, padding)  # noqa: E731
+    own = lambda dy, w: direct.input_gradient(dy, w, x.shape[2:], stride, padding)  # noqa: E731
+    return Case(name, own, gradient, [dy, weight], half=True)
 
 
 def stems(draw: Random) -> Case:
@@ -258,7 +277,7 @@ def torchs_pooling(draw: Random) -> Case:
 # --- the program -----------------------------------------------------------------------------------
 
 EVERYWHERE = (normalised, pooled, kept_pixels, by_winograd, cropped, moved, moved_by_lamb)
-UNITS = (on_matrix_units, stems) if has_matrix_units() else ()
+UNITS = (*((by_pairs, directly) if has_pairs() else ()), *((stems,) if has_matrix_units() else ()))
 KINDS = {
     "everywhere": EVERYWHERE,
     "kernels": (*EVERYWHERE, *UNITS, *UNITS),

@@ -22,10 +22,11 @@ from residuum import machine
 from residuum.data import cache
 from residuum.data.cache import content_key, decoded, fingerprint, picture_digests
 from residuum.data.contract import ImageData, Pictures, Split, Subset
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.digits import digits
 from residuum.data.folder import open_folder
 from residuum.data.open import open_data
+from residuum.data.resize import evaluation_view
 from residuum.data.tables import open_parquet
 from residuum.errors import UserError
 

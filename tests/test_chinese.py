@@ -173,6 +173,15 @@ def test_blanks_stand_between_chinese_and_other_letters_alone(english: str, told
     assert chinese.said(english) == told
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("cat", "支持 <bdi>cat</bdi> 的证据"), ("猫", "支持<bdi>猫</bdi>的证据"), ("猫 2", "支持<bdi>猫 2</bdi> 的证据")],
+)
+def test_a_name_in_a_sentence_stands_as_its_letters_want_it(name: str, told: str) -> None:
+    written = f"RISE: what speaks for <bdi>{name}</bdi>, the more orange the more; strongest in the middle"
+    assert told in chinese.page(written)
+
+
 def test_a_mark_of_chinese_brings_its_own_blank() -> None:
     written = "<td><bdi>一句。</bdi> The figures do not say: <bdi>误差。 猫</bdi></td>"
     assert chinese.page(written) == "<td><bdi>一句。</bdi>数字说明不了：<bdi>误差。 猫</bdi></td>"

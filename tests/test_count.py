@@ -25,7 +25,6 @@ from residuum.models.table import COSTS, count_all, table
 from residuum.models_printing import print_models
 from residuum.settings import ModelsSettings
 
-Row = dict[str, Any]
 pytestmark = pytest.mark.usefixtures("unfilled")
 
 

@@ -21,7 +21,7 @@ from residuum.data.check import LISTED, check
 from residuum.data.contract import ImageData, Split
 from residuum.data.digits import digits
 from residuum.errors import PartlyDone, UserError
-from residuum.printing import print_findings
+from residuum.pictures_printing import print_findings
 
 CLASSES = ("cat", "dog")
 

@@ -22,7 +22,9 @@ from sample_photographs import by_pillow, photographs_here
 from torchvision import transforms
 
 from residuum.data import decode as room
-from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, evaluation_view, header
+from residuum.data import resize
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, header
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (13, 17, 3), np.uint8)
@@ -685,7 +687,7 @@ def test_slivers_are_resized_where_they_are_kept(seed: int) -> None:
     for _ in range(10):
         height, width, side, margin = (chance.randint(low, high) for low, high in ((1, 60), (1, 60), (1, 30), (0, 9)))
         pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), np.uint8)
-        with mock.patch.object(room, "MAX_PIXELS", 0):
+        with mock.patch.object(resize, "MAX_PIXELS", 0):
             view = evaluation_view(pixels, side, side + margin).astype(int)
         assert np.abs(view - torchvision_view(pixels, side, side + margin)).max() <= 2, (height, width, side, margin)
 

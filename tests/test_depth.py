@@ -15,7 +15,6 @@ import made_up_records as made
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from made_up_machine import measured_as
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -44,7 +43,6 @@ from residuum.depth.trim import trim
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import evaluate
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
-from residuum.exchange.import_weights import import_weights
 from residuum.files import write_json, write_whole
 from residuum.loading import load, save_classifier
 from residuum.models.block import ResidualBlock
@@ -52,7 +50,6 @@ from residuum.models.count import cost
 from residuum.models.named import named
 from residuum.models.resnet import ResNet, last_bn
 from residuum.models.spec import NetSpec
-from residuum.outward_settings import ImportSettings
 from residuum.records.codec import write_record
 from residuum.records.depth import Point
 from residuum.records.model import Imported, Provenance
@@ -1267,15 +1264,6 @@ def test_names_of_nets() -> None:
 
 
 # --- on public weights and real pictures ----------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
-    if not weights.is_file():
-        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
-    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
-    return import_weights(ImportSettings(str(weights), out=str(out))).path
 
 
 def test_public_weights_grown_to_56_layers_answer_the_same_and_learn(public_model: Path, tmp_path: Path) -> None:

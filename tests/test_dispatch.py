@@ -86,9 +86,9 @@ def test_other_machines_are_told_whole_paths_and_a_processor(tmp_path: Path, mon
 
 def test_nets_of_several_threads_share_the_cores() -> None:
     jobs = {Path("a"): SMALL, Path("b"): replace(SMALL, threads=2)}
-    placed, most = _placed_here(jobs, WhereTrained(), 5)
+    placed, most = _placed_here(jobs, 5)
     assert ([one.threads for one in placed.values()], most) == ([1, 2], 2)
-    assert _placed_here(jobs, WhereTrained(), 1)[1] == 1
+    assert _placed_here(jobs, 1)[1] == 1
 
 
 def test_a_dry_run_trains_nothing_and_names_the_nets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,10 +49,11 @@ from residuum.exchange.export_weights import (
     theirs,
 )
 from residuum.exchange.fit import infer, renamed
+from residuum.exchange.groups import Group
 from residuum.exchange.import_weights import Imported, import_weights
 from residuum.exchange.layouts import timm_v2, to_ours, to_theirs, torchvision_like, transformers
 from residuum.exchange.opening import open_file
-from residuum.exchange.recognise import as_group, recognise
+from residuum.exchange.recognise import recognise
 from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import NAMED_NETS, named
 from residuum.models.resnet import ResNet
@@ -291,7 +292,7 @@ def test_a_whole_library_net_computes_here_what_it_computes_there(name: str, tmp
 def test_a_library_net_is_known_by_its_keys_and_shapes(name: str) -> None:
     with torch.device("meta"):
         state = LIBRARY_NETS[name][0]().state_dict()
-    group = as_group(state)
+    group = Group(state)
     layout, _ = recognise(group, name)
     assert layout.name == LIBRARY_NETS[name][1]
     spec = infer(renamed(group, layout, name))
@@ -789,7 +790,7 @@ def test_any_width_of_group_is_read_from_the_tensors() -> None:
     for width, groups in ((80, 1), (5, 3), (16, 8), (33, 2)):
         with torch.device("meta"):
             state = VISION.ResNet(Bottleneck, SHORT, width_per_group=width, groups=groups).state_dict()
-        group = as_group(state)
+        group = Group(state)
         spec = infer(renamed(group, recognise(group, "")[0], ""))
         assert (spec.widths[0], spec.groups, spec.out_channels) == (width * groups, groups, (256, 512, 1024, 2048))
         with torch.device("meta"):
@@ -1136,7 +1137,7 @@ def test_timm_nets_without_bn_are_refused_with_the_reason(name: str) -> None:
     with torch.device("meta"):
         state = timm.create_model(name).state_dict()
     with pytest.raises(UserError, match="without batch normalisation") as refusal:
-        recognise(as_group(state), name)
+        recognise(Group(state), name)
     assert "GroupNorm" in refusal.value.why
 
 

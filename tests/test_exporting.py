@@ -32,9 +32,9 @@ import residuum
 from residuum import loading, runs
 from residuum.choices import ExportTarget
 from residuum.compute import choose_compute
-from residuum.data.decode import evaluation_view
 from residuum.data.folder import FolderPictures
 from residuum.data.preprocess import Preprocessing
+from residuum.data.resize import evaluation_view
 from residuum.engines import with_openvino
 from residuum.engines.choose import open_engine
 from residuum.engines.described import KEY

@@ -21,6 +21,7 @@ from residuum.cli import main
 from residuum.compute import choose_compute
 from residuum.errors import UserError
 from residuum.kernels import build
+from residuum.models.operations import OPERATIONS
 from residuum.plain_data import as_json
 from residuum.records.codec import from_json, to_json
 from residuum.records.machine import WAYS, Measured, Timing
@@ -48,6 +49,11 @@ def chosen(**told: Any) -> tuple[str, str, int]:
     with threads_used(1):
         here = choose_compute("cpu", **told)
     return here.precision, here.layout, here.threads
+
+
+def test_the_convolutions_timed_are_those_that_a_plan_tries_and_in_its_order() -> None:
+    tried = [operation.compute for operation in OPERATIONS if operation.name == "3×3 convolution"]
+    assert [kernel.convolution for kernel in fastest.CONVOLUTIONS] == tried
 
 
 # --- the rule -----------------------------------------------------------------------------------

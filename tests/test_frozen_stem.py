@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from residuum.choices import Activation
 from residuum.kernels.frozen import activated, applies
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.pairs import has_matrix_units
 from residuum.models.plan import Piece
 
 amx = pytest.mark.skipif(not has_matrix_units(), reason="no matrix units here")

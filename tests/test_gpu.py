@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import quickly
 
 from residuum import compute, runs
 from residuum.compute import choose_compute
@@ -127,13 +128,6 @@ def test_batches_made_several_at_once_are_those_made_one_by_one(
 
 
 # --- steps ---------------------------------------------------------------------------------------
-
-
-def quickly(out: Path, **changes: object) -> TrainSettings:
-    """Settings of a run of about a second on the built-in digits: a net of 8 layers, if none is named."""
-    base = {"epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 1}
-    net = {} if "model" in changes else {"model": "resnet20", "blocks": (1, 1, 1)}
-    return TrainSettings("digits", **{**base, **net, **changes})  # type: ignore[arg-type]
 
 
 def trained(monkeypatch: pytest.MonkeyPatch, settings: TrainSettings, steps: Steps | None) -> runs.RunRecord:

@@ -18,11 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 from residuum.choices import Activation
 from residuum.kernels import batch_norm as kernel
-from residuum.kernels import build, gathered, shortcut
+from residuum.kernels import build, direct, gathered, shortcut
 from residuum.kernels import convolution as convolutions
 from residuum.kernels.activation import ACTIVATIONS
 from residuum.kernels.convolution import has_own_pass
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.pairs import has_matrix_units, has_pairs
 from residuum.kernels.shortcut import every
 from residuum.kernels.update import direction, move
 from residuum.models.block import Add, ResidualBlock
@@ -335,7 +335,15 @@ def test_on_windows_torch_does_the_work_and_that_is_said(run_with: RunWith, monk
 def test_what_is_compiled_for(machine: str, kept: str, flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", kept)
-    assert build._architecture() == flag
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "DEFAULT")
+    assert build._architecture() == (flag,)
+
+
+def test_what_keeps_torch_from_matrix_units_keeps_what_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    assert build._architecture() == ("-march=native", "-mno-amx-bf16")
 
 
 def test_threads_are_torchs_and_no_compilers() -> None:
@@ -456,10 +464,12 @@ def test_other_shortcuts_are_left_to_torch(channels: int, zeros: tuple[int, int]
     torch.testing.assert_close(every(x, 2, zeros), expected, rtol=0, atol=0)
 
 
-# --- convolutions on matrix units ---------------------------------------------------------------
+# --- convolutions by products of bfloat16 pairs --------------------------------------------------
 
 has_units = has_matrix_units()
 on_matrix_units = pytest.mark.skipif(not has_units, reason="this processor has no bfloat16 matrix units")
+by_pairs = pytest.mark.skipif(not has_pairs(), reason="this processor multiplies no pairs of bfloat16")
+by_pairs_alone = pytest.mark.skipif(has_units or not has_pairs(), reason="needs AVX-512 BF16 without matrix units")
 
 
 @contextmanager
@@ -509,7 +519,7 @@ def assert_right(found: list[Tensor], exact: list[Tensor], conv: nn.Conv2d, x: T
         torch.testing.assert_close(one.double(), other, rtol=rounding, atol=1e-5 * size)
 
 
-@on_matrix_units
+@by_pairs
 @settings(max_examples=60, deadline=None)
 @given(
     channels=st.tuples(st.sampled_from([16, 32, 48, 64]), st.sampled_from([16, 32, 80])),
@@ -525,7 +535,7 @@ def test_the_three_passes_are_those_of_float64(
     assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
-@on_matrix_units
+@by_pairs
 @pytest.mark.parametrize("channels", [(16, 16), (16, 32), (48, 16), (64, 64), (128, 128)])
 @pytest.mark.parametrize("side", [(1, 1), (5, 7), (8, 8), (16, 16), (32, 32), (33, 33)])
 @pytest.mark.parametrize("batch", [1, 3])
@@ -563,6 +573,28 @@ def test_the_compiled_passes_are_taken_where_they_are_faster(
     assert called == [*own, "weight_gradient"]
 
 
+@by_pairs_alone
+@pytest.mark.parametrize(
+    ("channels", "side", "stride", "called"),
+    [
+        ((16, 16), 32, 1, ["direct", "direct", "weight_gradient"]),
+        ((64, 64), 8, 1, ["weight_gradient"]),
+        ((256, 256), 8, 1, ["gathered_gradient"]),
+        ((512, 512), 4, 1, ["direct", "direct", "gathered_gradient"]),
+        ((16, 32), 32, 2, ["direct", "gathered_gradient"]),
+    ],
+)
+def test_without_matrix_units_too(
+    channels: tuple[int, int], side: int, stride: int, called: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    for module in (convolutions, direct, gathered):
+        monkeypatch.setattr(module, "call_with_room", lambda name, *arguments: names.append(name))
+    conv, x, dy = convolved(channels, (2, side, side), 3, stride)
+    passes(conv, x, dy)
+    assert names == called
+
+
 @on_matrix_units
 @pytest.mark.parametrize("channels", [(144, 160), (16, 64), (64, 16)])
 def test_what_is_partly_left_to_torch_is_right(channels: tuple[int, int]) -> None:
@@ -571,7 +603,7 @@ def test_what_is_partly_left_to_torch_is_right(channels: tuple[int, int]) -> Non
     assert_right(passes(conv, x, dy), exact_passes(conv, x, dy), conv, x)
 
 
-@on_matrix_units
+@by_pairs
 @settings(max_examples=60, deadline=None)
 @given(
     channels=st.tuples(st.sampled_from([16, 48, 80]), st.sampled_from([16, 64, 80])),
@@ -593,7 +625,7 @@ def test_other_sizes_and_strides_are_those_of_float64(
     assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
-@on_matrix_units
+@by_pairs
 @pytest.mark.parametrize(
     ("channels", "side", "size", "stride"),
     [((64, 256), 56, 1, 1), ((256, 64), 14, 1, 1), ((64, 64), 28, 3, 2), ((512, 2048), 7, 1, 1)],
@@ -651,7 +683,7 @@ def test_the_gathered_gradient_is_taken_where_it_is_faster(
     assert names == ["gathered_gradient"] * called
 
 
-@on_matrix_units
+@by_pairs
 @pytest.mark.parametrize("side", [(8, 8), (7, 5)])
 def test_a_strided_1x1_of_a_block_is_right(side: tuple[int, int]) -> None:
     _, x, dy = convolved((64, 80), (2, *side), 1, 2)
@@ -662,7 +694,7 @@ def test_a_strided_1x1_of_a_block_is_right(side: tuple[int, int]) -> None:
     assert_right(found, exact_passes(conv, x, dy), conv, x)
 
 
-@on_matrix_units
+@by_pairs
 def test_an_input_that_needs_no_gradient_gets_none() -> None:
     conv, x, dy = convolved((16, 32), (2, 8, 8))
     expected = passes(conv, x, dy)[2]
@@ -675,14 +707,16 @@ def test_an_input_that_needs_no_gradient_gets_none() -> None:
 
 def test_what_keeps_torchs_library_from_the_matrix_units_keeps_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
-    has_some = has_matrix_units()
+    has_some, has_any = has_matrix_units(), has_pairs()
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
-    assert not has_matrix_units()
+    assert (has_matrix_units(), has_pairs()) == (False, has_any)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "avx512_core_amx")
-    assert has_matrix_units() == has_some
+    assert (has_matrix_units(), has_pairs()) == (has_some, has_any)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI")
+    assert not has_pairs()
 
 
-@on_matrix_units
+@by_pairs
 def test_checkpointing_gives_the_same_gradients() -> None:
     conv, x, dy = convolved((16, 16), (2, 8, 8))
     expected = passes(conv, x, dy)
@@ -692,7 +726,7 @@ def test_checkpointing_gives_the_same_gradients() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-@on_matrix_units
+@by_pairs
 def test_without_gradients_the_outcome_is_the_same() -> None:
     conv, x, dy = convolved((32, 16), (2, 8, 8))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
@@ -701,7 +735,7 @@ def test_without_gradients_the_outcome_is_the_same() -> None:
     assert torch.equal(y, passes(conv, x, dy)[0])
 
 
-@on_matrix_units
+@by_pairs
 def test_a_nan_is_not_hidden_and_stays_in_its_picture() -> None:
     conv, x, _ = convolved((16, 16), (2, 8, 8))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

@@ -145,6 +145,39 @@ def test_a_table_that_tells_nothing_is_an_error_that_says_why(tmp_path: Path, co
             open_data(str(place))
 
 
+MARKED = [
+    ("image,label\na.png,cat\nHERE,\nb.png,dog\n", {}),
+    ("\n \r\n\nimage;label\r\n\r\na.png;cat\r\n;;\r\nHERE;\r\n".replace(";;", ";"), {}),
+    ('"image\nof",label\n\n"a.png","big\ncat"\n\nHERE,\n', {"image": "image\nof"}),
+    ("image,cat,dog\na.png,1,0\n\nHERE,,1\n", {}),
+    ("image,label\n\nHERE,cat\nb.png,dog\n\nHERE,dog\n", {}),
+    ("image,label\na.png,cat\n\nb.png,dog\n\nHERE,dog,1\n", {}),
+    ("image,label,of\na.png,cat,HAS\n\n,dog,HERE\n", {}),
+    ("image,label,split\na.png,cat,val\nb.png,dog,train\na.png,cat,train\n\nHERE,,train\n", {}),
+]
+
+
+@pytest.mark.parametrize(("text", "columns"), MARKED)
+def test_errors_name_the_row_that_a_spreadsheet_shows(tmp_path: Path, text: str, columns: dict[str, str]) -> None:
+    """By Python's reader, whose records are a spreadsheet's rows, blank ones among them."""
+    first = next(line for line in text.splitlines() if line.strip())
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first else ","))
+    here = [number for number, row in enumerate(rows, 1) if "HERE" in row]
+    header = next(number for number, row in enumerate(rows, 1) if "label" in row or "cat" in row)
+    (tmp_path / "HERE").symlink_to(pictures(tmp_path, "a.png", "b.png") / "b.png")
+    with pytest.raises(UserError) as error:
+        told_by(tmp_path, text, **columns)
+    assert f"{' and '.join(f'row {row}' for row in here)} (the header is row {header})" in error.value.why
+
+
+def test_of_several_tables_the_one_that_a_row_lies_in_is_named(tmp_path: Path) -> None:
+    root = pictures(tmp_path, "a.png", "b.png", "c.png")
+    (root / "train_2.csv").write_text("image,label\nc.png,\n")
+    with pytest.raises(UserError) as error:
+        told_by(root, "image,label\na.png,cat\nb.png,dog\n", "train_1.csv")
+    assert "row 2 of train_2.csv (the header is row 1)" in error.value.why
+
+
 @given(st.binary(max_size=60) | st.text('ab1.png,;\t"\n\r -', max_size=60).map(str.encode))
 def test_any_bytes_are_a_table_or_an_error_that_says_why(tmp_path_factory: pytest.TempPathFactory, tail: bytes) -> None:
     root = pictures(tmp_path_factory.mktemp("t"), "a.png", "b.png")
@@ -167,6 +200,29 @@ def test_pictures_are_found_as_people_name_them(tmp_path: Path, name: str, table
     data = told_by(pictures(tmp_path, "x/a.png", "x/b.png"), f"file_name,label\n{name},cat\nb.png,dog\n", table)
     assert shown(data) == {"x/a.png": "cat", "x/b.png": "dog"}
     assert data.train.pictures.files() == [str(tmp_path / "x/a.png"), str(tmp_path / "x/b.png")]
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "A", "x/A.PNG", "X/a.png", "x/a.jpeg", "./X/a"])
+def test_a_picture_that_is_called_nearly_so_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    root = pictures(tmp_path, "x/a.png", "x/b.png", "y/c.png")
+    with pytest.raises(UserError, match="are not found") as error:
+        told_by(root, f"image,label\n{name},cat\nnone.png,dog\n", label="label")
+    assert error.value.mend.startswith(f"{name!r} differs from 'x/a.png' by suffix or capitals alone")
+    data = told_by(root, f"image,label\nx/b.png,cat\n{name},dog\nc.png,dog\n", label="label")
+    assert len(data.train) == 3
+    said = capsys.readouterr().err
+    assert "note: 1 of 3 pictures that" in said
+    assert f"{name!r} differs from 'x/a.png' by suffix or capitals alone" in said
+
+
+@pytest.mark.parametrize("name", ["y/a.png", "aa.png", ".jpg", "..", "/", "x"])
+def test_what_differs_by_more_is_not_said_to_be_near(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    told_by(pictures(tmp_path, "x/a.png", "x/b.png", "c.png"), f"image,label\nb.png,cat\nc,cat\n{name},dog\n")
+    assert "differs from" not in capsys.readouterr().err
 
 
 def test_a_name_that_could_be_two_pictures_is_refused_unless_the_split_tells(tmp_path: Path) -> None:
@@ -402,7 +458,7 @@ def test_rows_of_which_nothing_is_told_do_not_show_nothing(tmp_path: Path, kind:
 
 def test_blank_rows_of_a_table_of_texts_do_not_show_nothing(tmp_path: Path) -> None:
     root = pictures(tmp_path, *PATHS)
-    with pytest.raises(UserError, match=r"1 of 3 rows[\s\S]*first in row 1"):
+    with pytest.raises(UserError, match=r"1 of 3 rows[\s\S]*first in row 3"):
         told_by(root, "image,a,b\n0.png,1,0\n1.png,,\n2.png,0,1\n")
     data = told_by(root, "image,tags\n0.png,a\n1.png,\n2.png,b\n", separator=";")
     assert data.train.labels.tolist() == [[1, 0], [0, 0], [0, 1]]

@@ -107,12 +107,14 @@ LADDER = {
     "explained_printing": ALL | {"printing"},
     "models_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
+    "pictures_printing": ALL | {"printing"},
     "verb": {"errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
-    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "outward_printing", "verb"},
-    "cli": BASE | {"chinese_help", "printing", "verb", "verbs"},
+    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "pictures_printing", "verb"},
+    "outward_verbs": ALL | {"printing", "outward_printing", "verb"},
+    "cli": BASE | {"chinese_help", "printing", "verb", "verbs", "outward_verbs"},
     "__main__": {"cli"},
-    "__init__": ALL | {"verb", "verbs", "nets"},  # the package top, which nobody imports
+    "__init__": ALL | {"verb", "verbs", "outward_verbs", "nets"},  # the package top, which nobody imports
 }
 
 PRINTING = {
@@ -122,6 +124,7 @@ PRINTING = {
     "explained_printing.py",
     "models_printing.py",
     "outward_printing.py",
+    "pictures_printing.py",
     "serving/service.py",
 }
 PRINTING |= {f"exporting/use_{engine}.py" for engine in ("onnx", "openvino", "torch")}

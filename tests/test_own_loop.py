@@ -203,10 +203,11 @@ def named_tensors(spec: NetSpec) -> dict[str, Tensor]:
 
 def inferred(state: dict[str, Tensor], **told: Any) -> NetSpec:
     from residuum.exchange.fit import infer, renamed
+    from residuum.exchange.groups import Group
     from residuum.exchange.own import NetTold, completed
-    from residuum.exchange.recognise import as_group, recognise
+    from residuum.exchange.recognise import recognise
 
-    group = as_group(state)
+    group = Group(state)
     layout, _ = recognise(group, "")
     return completed(infer(renamed(group, layout, "")), layout.name, NetTold(**told))[0]
 

@@ -30,9 +30,10 @@ for package in ("starlette", "uvicorn", "httptools", "python_multipart", "promet
 from browser import Tab
 from served_here import served_at
 
-from residuum import verbs
-from residuum.data.decode import decode, evaluation_view
+from residuum import outward_verbs
+from residuum.data.decode import decode
 from residuum.data.preprocess import Preprocessing
+from residuum.data.resize import evaluation_view
 from residuum.engines.with_torch import TorchEngine
 from residuum.errors import UserError
 from residuum.explanation.live import switched
@@ -375,9 +376,9 @@ def test_show_serves_one_model_here_and_opens_its_page(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(showing, "serve", serve)
     monkeypatch.setattr(showing.webbrowser, "open", lambda address: opened.set() or address == "http://127.0.0.1:9")
-    verbs.show.run(ShowSettings("RUN", port=0, threads=1))
+    outward_verbs.show.run(ShowSettings("RUN", port=0, threads=1))
     assert opened.wait(10)
     assert served == [ServeSettings(("RUN",), port=0, examples=12, threads=1, longest_wait=60.0)]
     assert served[0].host == "127.0.0.1"
     with pytest.raises(UserError, match="which model"):
-        verbs.show.run(ShowSettings())
+        outward_verbs.show.run(ShowSettings())

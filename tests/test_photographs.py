@@ -18,8 +18,9 @@ from residuum.data.augment import augmented_picture, random_crop
 from residuum.data.batches import Loader
 from residuum.data.boxes import Box, as_stored, decoding_scale, whole_pixels
 from residuum.data.contract import Split
-from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part, evaluation_view
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_part
 from residuum.data.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, normalise
+from residuum.data.resize import evaluation_view
 from residuum.data.rng import uniform
 from residuum.data.share import one_pass
 from residuum.recipe import Augmentation

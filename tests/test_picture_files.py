@@ -8,16 +8,15 @@ import socket
 import struct
 import sys
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Command
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
-from residuum.cli import main
 from residuum.data import look as looking
 from residuum.data.cache import fingerprint
 from residuum.data.decode import BrokenPicture, decode, grey_extremes, header
@@ -301,21 +300,6 @@ def test_a_cache_within_the_pictures_is_refused_and_not_made(photos: Path, monke
 
 
 # --- the command --------------------------------------------------------------------------------
-
-Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["residuum", *map(str, words)])
-        try:
-            main()
-        except SystemExit as end:
-            return int(end.code or 0), *capsys.readouterr()
-        return 0, *capsys.readouterr()
-
-    return run
 
 
 def test_the_check_names_every_one_counts_and_ends_with_a_code(command: Command, photos: Path) -> None:

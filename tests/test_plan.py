@@ -20,7 +20,7 @@ from residuum.cli import main
 from residuum.compute import Compute
 from residuum.errors import UserError
 from residuum.kernels import build
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.pairs import has_matrix_units
 from residuum.models import plan
 from residuum.models.layers import convolution
 from residuum.models.named import named

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import Command
 from small_start import coloured_noise, small_model
 
 import residuum
 from residuum import Predictor, UserError
-from residuum.cli import main
 from residuum.prediction.addresses import fetched
 from residuum.prediction.answer import Answer
 from residuum.prediction.sorting import class_folders, sort_copy
@@ -44,20 +44,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["residuum", "predict", *map(str, words), "--threads", "1"])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+def command(command: Command) -> Command:
+    return lambda *words: command("predict", *words, "--threads", "1")
 
 
-def test_bad_pictures_are_listed_at_the_end_and_the_rest_is_answered(command: Any, model: Path, folder: Path):
+def test_bad_pictures_are_listed_at_the_end_and_the_rest_is_answered(command: Command, model: Path, folder: Path):
     code, out, err = command(model, folder, "--json")
     rows = [json.loads(row) for row in out.splitlines()]
     assert code == 3
@@ -74,7 +65,7 @@ def test_bad_pictures_are_listed_at_the_end_and_the_rest_is_answered(command: An
     assert "2 of 2" in err
 
 
-def test_a_table_has_a_row_for_each_picture(command: Any, model: Path, folder: Path, tmp_path: Path):
+def test_a_table_has_a_row_for_each_picture(command: Command, model: Path, folder: Path, tmp_path: Path):
     out = tmp_path / "new" / "answers.csv"
     code, printed, _ = command(model, folder, "--out", out, "--top", 2)
     assert (code, printed) == (3, f"answers  {out}, of 6 of 9 pictures\n")
@@ -124,7 +115,9 @@ def test_few_pictures_take_one_thread_and_leave_torch_as_it_was(
     assert used == [1, 2]
 
 
-def test_copies_lie_in_their_class_and_nothing_is_written_over(command: Any, model: Path, folder: Path, tmp_path: Path):
+def test_copies_lie_in_their_class_and_nothing_is_written_over(
+    command: Command, model: Path, folder: Path, tmp_path: Path
+):
     into = tmp_path / "sorted"
     answers = [one for one in residuum.load(model).answers(folder) if isinstance(one, Answer)]
     names = {"red": "red", "=1+1": "=1+1", "蓝/..": "蓝_"}
@@ -159,7 +152,7 @@ def test_folders_of_classes_stay_below_and_apart(tmp_path: Path):
     assert sort_copy(unsure, folders).parent.name == "unsure (2)"
 
 
-def test_ctrl_c_leaves_what_is_answered(command: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_ctrl_c_leaves_what_is_answered(command: Command, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root, answers_of = coloured_noise(tmp_path / "pictures", COLOURS, 10, 30), Predictor.answers_of
     steps = 0
 
@@ -227,7 +220,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.server_close()
 
 
-def test_an_address_is_fetched_only_when_allowed(command: Any, model: Path, site: str, tmp_path: Path):
+def test_an_address_is_fetched_only_when_allowed(command: Command, model: Path, site: str, tmp_path: Path):
     (tmp_path / "x.png").write_bytes(Hostile.picture)
     code, _, err = command(model, f"{site}/x.png")
     assert code == 2

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED
 from PIL import Image
 from small_start import coloured_noise
 from torch import Tensor
@@ -27,11 +26,9 @@ from residuum.evaluation import evaluate as evaluate_file
 from residuum.evaluation.evaluate import evaluate, protocol
 from residuum.evaluation.many_views import mean_over_views, refuse_what_means_nothing
 from residuum.evaluation.opening import open_with_data, with_other_net
-from residuum.exchange.import_weights import import_weights
 from residuum.loading import Classifier, load, save_classifier
 from residuum.models.named import named
 from residuum.models.resnet import ResNet
-from residuum.outward_settings import ImportSettings
 from residuum.records.codec import read_record
 from residuum.records.evaluation import KeptEvaluation
 from residuum.records.model import Provenance
@@ -48,19 +45,10 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def public(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
-    if not weights.is_file():
-        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
-    out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
-    return import_weights(ImportSettings(str(weights), out=str(out))).path
-
-
-@pytest.fixture(scope="module")
-def photographs(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photographs(public_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A picture of each size, of a class of its own, under the public net's class names."""
     root, luck = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    for name, size in zip(load(public).classes[::2], SIZES, strict=True):
+    for name, size in zip(load(public_model).classes[::2], SIZES, strict=True):
         (root / name).mkdir()
         coarse = Image.fromarray(luck.integers(0, 256, (7, 9, 3), np.uint8))
         coarse.resize(size, Image.Resampling.BICUBIC).save(root / name / "x.png")
@@ -68,9 +56,9 @@ def photographs(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def shown_at_36(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shown_at_36(public_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The public net, which is to see photographs as nets for ImageNet do: the centre of a larger picture."""
-    net = load(public)
+    net = load(public_model)
     how = replace(net.preprocessing, resize_to=36)
     path = tmp_path_factory.mktemp("36") / "at-36.safetensors"
     save_classifier(path, net.net, net.spec, net.classes, how, Provenance())
@@ -78,13 +66,13 @@ def shown_at_36(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def other(public: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other(public_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another net: other weights, mean, view, and its classes in another order."""
     torch.manual_seed(0)
     spec = named("resnet20", 10, blocks=(1, 1, 1), widths=(4, 8, 16))
     how = Preprocessing(32, 40, np.array([120, 110, 100], np.float32), np.array([60, 55, 50], np.float32))
     path = tmp_path_factory.mktemp("other") / "other.safetensors"
-    save_classifier(path, ResNet(spec), spec, load(public).classes[::-1], how, Provenance())
+    save_classifier(path, ResNet(spec), spec, load(public_model).classes[::-1], how, Provenance())
     return path
 
 
@@ -158,10 +146,10 @@ def test_the_papers_scales_are_those_of_224_pixels() -> None:
     assert protocol(shown, "multi-scale") == "whole pictures, shorter sides 224, 256, 384, 480, 640"
 
 
-def test_a_net_that_sees_whole_pictures_is_shown_crops_of_a_frame(public: Path, photographs: Path) -> None:
+def test_a_net_that_sees_whole_pictures_is_shown_crops_of_a_frame(public_model: Path, photographs: Path) -> None:
     """As training's are cut: 4 px of zeros about 32×32, after normalisation."""
     compute = choose_compute("cpu", "float32", threads=1)
-    opened = open_with_data(load(public), compute, photographs)
+    opened = open_with_data(load(public_model), compute, photographs)
     loader = opened.loader(opened.data.train)
     told = list[tuple[int, int]]()
     found = mean_over_views(opened.classifier.net, loader, compute, "ten-crop", lambda *far: told.append(far))
@@ -200,9 +188,9 @@ def test_judging_says_how_far_it_is(
 # --- refused, with the reason --------------------------------------------------------------------
 
 
-def test_what_means_nothing_is_refused(public: Path, photographs: Path, tmp_path: Path) -> None:
+def test_what_means_nothing_is_refused(public_model: Path, photographs: Path, tmp_path: Path) -> None:
     compute = choose_compute("cpu", "float32", threads=1)
-    opened = open_with_data(load(public), compute, photographs)
+    opened = open_with_data(load(public_model), compute, photographs)
     loader = opened.loader(opened.data.train)
     refuse_what_means_nothing("multi-scale", loader, mirrors=False)
     with pytest.raises(UserError, match="mirror images"):
@@ -210,9 +198,9 @@ def test_what_means_nothing_is_refused(public: Path, photographs: Path, tmp_path
     mean_picture = replace(loader.preprocessing, mean=np.zeros((32, 32, 3), np.float32))
     with pytest.raises(UserError, match="any size"):
         refuse_what_means_nothing("multi-scale", replace(loader, preprocessing=mean_picture), mirrors=True)
-    small = coloured_noise(tmp_path / "x", dict.fromkeys(load(public).classes, (120, 120, 120)), 1, 32)
+    small = coloured_noise(tmp_path / "x", dict.fromkeys(load(public_model).classes, (120, 120, 120)), 1, 32)
     with pytest.raises(UserError, match="for photographs") as refusal:
-        evaluate(EvaluateSettings(str(public), str(small), views=("multi-scale",), threads=1))
+        evaluate(EvaluateSettings(str(public_model), str(small), views=("multi-scale",), threads=1))
     assert "show no more" in refusal.value.why
 
 
@@ -222,22 +210,22 @@ def test_digits_are_not_mirrored(tmp_path: Path) -> None:
         evaluate(EvaluateSettings(str(run), views=("mirrored",), threads=1))
 
 
-def test_nets_of_other_classes_are_not_averaged(public: Path, tmp_path: Path, photographs: Path) -> None:
-    net = load(public)
+def test_nets_of_other_classes_are_not_averaged(public_model: Path, tmp_path: Path, photographs: Path) -> None:
+    net = load(public_model)
     renamed = (*net.classes[:-1], "lorry")
     save_classifier(tmp_path / "renamed.safetensors", net.net, net.spec, renamed, net.preprocessing, Provenance())
     with pytest.raises(UserError, match="different classes") as refusal:
-        evaluate(EvaluateSettings(str(public), str(photographs), with_=(str(tmp_path / "renamed.safetensors"),)))
+        evaluate(EvaluateSettings(str(public_model), str(photographs), with_=(str(tmp_path / "renamed.safetensors"),)))
     assert "lorry" in refusal.value.why
 
 
-def test_pictures_that_one_net_has_learnt_are_not_judged_on(public: Path, photographs: Path) -> None:
-    opened = open_with_data(load(public), choose_compute("cpu", "float32", threads=1), photographs)
+def test_pictures_that_one_net_has_learnt_are_not_judged_on(public_model: Path, photographs: Path) -> None:
+    opened = open_with_data(load(public_model), choose_compute("cpu", "float32", threads=1), photographs)
     labels = np.arange(10).repeat(2)
     first, same, another = (opened._replace(same=True, cut=cut_validation(labels, 0.5, seed)) for seed in (0, 0, 1))
     evaluate_file._refuse_seen([first, same], "validation")
     evaluate_file._refuse_seen([first, another], "test")
-    evaluate_file._refuse_seen([first, with_other_net(opened, load(public))], "validation")  # not trained here
+    evaluate_file._refuse_seen([first, with_other_net(opened, load(public_model))], "validation")  # not trained here
     for learnt in (another, another._replace(cut=None)):
         with pytest.raises(UserError, match="kept aside"):
             evaluate_file._refuse_seen([first, same, learnt], "validation")

@@ -25,7 +25,7 @@ from residuum import machine, runs
 from residuum.cli import main
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
-from residuum.kernels.matrix_units import has_matrix_units
+from residuum.kernels.pairs import has_matrix_units
 from residuum.loading import load
 from residuum.records.codec import UNSAID, VERSION, from_json, read_record, with_version, write_record
 from residuum.records.depth import Lesion, Trim

@@ -26,8 +26,8 @@ from PIL import Image, ImageDraw
 
 from residuum import runs
 from residuum.choices import Views
-from residuum.data.decode import evaluation_view
 from residuum.data.preprocess import Preprocessing
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.views import SAID
@@ -1021,6 +1021,8 @@ def test_runs_that_do_not_compare_are_said_not_to(tmp_path: Path) -> None:
     found = report(*runs, out=tmp_path / "all.html").text
     assert "did not use the same data" in found
     assert "judged on different splits" in found
+    of_each = [re.sub(r"\s+", " ", one) for one in re.findall(r"[AB]\s+10,000 \w+ pictures", found)]
+    assert of_each == ["A 10,000 test pictures", "B 10,000 validation pictures"]
     assert "C: no final figures yet" in found
 
 

@@ -1,6 +1,7 @@
 """What can be trusted: likely wrong labels, copies, lonely pictures, classes alike; "unsure", and the temperature."""
 
 import csv
+import io
 import json
 import re
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pytest
 import sklearn
 import torch
@@ -22,6 +25,7 @@ from residuum import runs, verbs
 from residuum.compute import Compute
 from residuum.data.labels import answered
 from residuum.data.split import ValidationCut
+from residuum.data.text_table import text_table
 from residuum.depth.grow import grow
 from residuum.errors import UserError
 from residuum.evaluation.likeness import (
@@ -53,7 +57,7 @@ from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
 from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
 from residuum.training.head import fit_head, folds
-from residuum.training.review import _answers, _told, review
+from residuum.training.review import _answers, _table, _told, review
 from residuum.training.run import train
 from residuum.training.trust import calibrated
 
@@ -342,10 +346,14 @@ def test_the_table_holds_every_finding_and_json_the_record(
     run: runs.RunRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run.review is not None
-    with (run.path / runs.REVIEW_TABLE).open(encoding="utf-8", newline="") as file:
+    with (run.path / runs.REVIEW_TABLE).open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(max(1, len(one.pictures)) for one in run.review.findings)
     assert (rows[0]["kind"], rows[0]["place"], rows[0]["picture"]) == ("label", "1", "train/blue/wrong.png")
+    written = (run.path / runs.REVIEW_TABLE).read_bytes()
+    assert written.startswith(b"\xef\xbb\xbfkind,")  # by which a spreadsheet tells UTF-8
+    assert pyarrow.csv.read_csv(pa.BufferReader(written)).column_names[0] == "kind"
+    assert text_table(run.path / runs.REVIEW_TABLE).schema_arrow.names[0] == "kind"
     verbs.review.show(ReviewSettings(str(run.path)), run.review, True)
     assert len(json.loads(capsys.readouterr().out)["findings"]) == len(run.review.findings)
     verbs.review.show(ReviewSettings(str(run.path)), run.review, False)
@@ -537,3 +545,12 @@ def test_what_cannot_be_reviewed_is_refused(run: runs.RunRecord, tmp_path: Path)
             review(ReviewSettings(str(run.path)))
     finally:
         extra.unlink()
+
+
+def test_no_cell_of_the_table_is_a_formula() -> None:
+    shown = Shown(split="train", name="=cmd|' /C calc'!A0.png", label="+ants")
+    finding = Finding(kind="label", score=-0.5, reason="@bees", pictures=(shown,), suggested="-flower")
+    found = Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(finding,))
+    (_, row) = csv.reader(io.StringIO(_table(found)))
+    assert row[2] == "-0.5"  # a number
+    assert row[4:] == ["'=cmd|' /C calc'!A0.png", "'+ants", "'-flower", "'@bees"]

@@ -19,7 +19,8 @@ from PIL import ExifTags, Image
 from small_start import coloured_noise, small_model
 
 from residuum.choices import Interpolation
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.loading import load
 from residuum.outward_settings import ServeSettings
@@ -233,6 +234,10 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "an unknown model": (404, "/v1/predict?model=none", png(b"x")),
     "no number": (422, "/v1/predict?top=many", png(b"x")),
     "zero": (422, "/v1/predict?top=0", png(b"x")),
+    "no probability": (422, "/v1/predict?call_from=1.5", png(b"x")),
+    "half a number": (422, "/v1/predict?call_from=0.5.1", png(b"x")),
+    "not a number": (422, "/v1/predict?call_from=nan", png(b"x")),
+    "from which, of a map": (422, "/v1/explain?call_from=0.5", png(b"x")),
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
     "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
     "too deep": (422, "/v1/blocks?depth=999", png(encoded(16, "PNG"))),

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,24 @@ def test_the_labels_called_are_named_with_their_probabilities_whatever_top(clien
         Draft202012Validator(schema).validate(reply)
     assert "labels" in described["components"]["schemas"]["Predicted"]["properties"]
     assert client.get("/v1/models").json()[0]["several"] is True
+
+
+def test_from_where_on_labels_are_called_can_be_asked(client: TestClient) -> None:
+    for number, call_from in product((MOST, NONE), (0.0, 0.2, float(np.median(ANSWERS[MOST])) + 1e-4, 0.9, 1.0)):
+        reply = client.post(f"/v1/predict?top=1&call_from={call_from}", **sent(number)).json()  # type: ignore[arg-type]
+        order = np.argsort(-ANSWERS[number])
+        assert reply["labels"] == [LABELS[k] for k in order if ANSWERS[number][k] >= call_from]
+        assert len(reply["answers"]) == max(1, len(reply["labels"]))
+
+
+def test_requests_of_one_batch_are_called_each_from_its_own(model: Path) -> None:
+    """As if each had been alone, though all are computed at once."""
+    service = open_service(ServeSettings((model,), threads=1))
+    (served,) = service.models.values()
+    view = served.view(sent(MOST)["content"])  # type: ignore[arg-type]
+    together = served.predict.run([(view, 1, 0.9), (view, 2, 0.0), (view, 1, 0.5)])
+    assert [one.probabilities for one in together] == [together[1].probabilities] * 3
+    assert len(together[0].classes) == len(LABELS)
 
 
 def test_blocks_are_switched_off_by_the_sigmoid_of_each(client: TestClient) -> None:

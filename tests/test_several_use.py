@@ -4,7 +4,6 @@ import csv
 import json
 import runpy
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Command
 from msgspec import structs
 from numpy.typing import NDArray
 from PIL import Image
@@ -23,7 +23,6 @@ from small_start import small_model
 import residuum
 from residuum import UserError
 from residuum.choices import ExportTarget
-from residuum.cli import main
 from residuum.data.labels import CALLED
 from residuum.data.preprocess import normalise
 from residuum.engines.choose import open_engine
@@ -61,20 +60,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def expected() -> Answers:
     return expected_of(pictures(COUNT))
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["residuum", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def test_the_pictures_show_from_none_to_several(expected: Answers) -> None:
@@ -261,7 +246,7 @@ def test_pictures_of_one_label_each_do_not_judge_an_export_of_several(
 
 
 def test_predict_prints_the_labels_called_with_their_probabilities(
-    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, expected: Answers
+    command: Command, model: Path, folder: Path, expected: Answers
 ) -> None:
     code, out, _ = command("predict", model, folder, "--top", 1, "--threads", 1)
     assert code == 0
@@ -271,7 +256,7 @@ def test_predict_prints_the_labels_called_with_their_probabilities(
 
 
 def test_predict_writes_the_labels_called_beside_the_likeliest(
-    command: Callable[..., tuple[int, str, str]], folder: Path, expected: Answers, tmp_path: Path
+    command: Command, folder: Path, expected: Answers, tmp_path: Path
 ) -> None:
     """A table's own separator stands between them; in JSON all that are called have a probability, whatever --top."""
     model = several_model(tmp_path / "walks.safetensors", {"label_separator": " | "})
@@ -292,7 +277,7 @@ def test_predict_writes_the_labels_called_beside_the_likeliest(
 
 
 def test_a_picture_that_cannot_be_read_has_as_many_cells_as_one_that_is_answered(
-    command: Callable[..., tuple[int, str, str]], model: Path, folder: Path, tmp_path: Path
+    command: Command, model: Path, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"<html>gone</html>")
     _, out, _ = command("predict", model, folder / "00.png", tmp_path / "bad.png", "--format", "csv", "--threads", 1)
@@ -356,7 +341,7 @@ def test_config_json_says_whether_there_are_several_labels(tmp_path: Path) -> No
     assert folder_facts(tmp_path).several is None
 
 
-def test_import_prints_that_labels_are_several(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_import_prints_that_labels_are_several(command: Command, tmp_path: Path) -> None:
     save_file(several_net().state_dict(), tmp_path / "theirs.safetensors")
     words = (tmp_path / "theirs.safetensors", "--several", "--out", tmp_path / "in.safetensors")
     code, out, _ = command("import", *words)
@@ -367,7 +352,7 @@ def test_import_prints_that_labels_are_several(command: Callable[..., tuple[int,
     assert "it says itself what --several would tell" in err
 
 
-def test_export_weights_says_what_is_lost(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_export_weights_says_what_is_lost(command: Command, tmp_path: Path) -> None:
     net = residuum.net("resnet18", classes=4, widths=(64, 128, 256, 512), blocks=(1, 1, 1, 1))
     told: dict[str, Any] = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "image_size": 32, "classes": LABELS}
     for several in (True, False):
@@ -400,8 +385,12 @@ def test_from_where_on_labels_are_called_can_be_said(model: Path, folder: Path, 
         (answer,) = residuum.predict(str(model), str(picture), call_from=call_from)
         enough = {name for name, p in zip(LABELS, expected[0], strict=True) if p >= call_from - 1e-6}
         assert set(answer.labels or ()) == enough
-    with pytest.raises(UserError, match="call_from"):
-        residuum.predict(str(model), str(picture), call_from=1.5)
+        assert residuum.load(model, call_from=call_from).predict(picture).labels == answer.labels
+    for asked in (residuum.load, residuum.predict):
+        with pytest.raises(
+            UserError, match=r"^call_from 1\.5 is out of range\n  why:  it must lie from 0 to 1\n  mend: "
+        ):
+            asked(str(model), *[str(picture)] * (asked is residuum.predict), call_from=1.5)
 
 
 def test_a_suffix_that_says_no_form_is_mended_by_another(model: Path, folder: Path, tmp_path: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_missing_label_and_one_too_many_are_named(reviewed: runs.RunRecord, tr
         assert one.suggested == (", ".join(np.array(LABELS)[truth[row] > 0]) or "–")
     assert len(found.of_kind("label")) < 10
     assert found.of_kind("classes") == []
-    with (reviewed.path / runs.REVIEW_TABLE).open(encoding="utf-8", newline="") as file:
+    with (reviewed.path / runs.REVIEW_TABLE).open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] == "label"]
     assert [row["suggested"] for row in rows[:2]] == [one.suggested for one in found.of_kind("label")[:2]]
 

@@ -198,11 +198,11 @@ def test_all_broken_tars_are_named(tmp_path: Path, kind: str) -> None:
     assert "000002" not in error.value.why
 
 
-def test_pictures_without_a_class_are_refused_by_their_row(tmp_path: Path) -> None:
+def test_pictures_without_a_class_are_refused_by_their_name(tmp_path: Path) -> None:
     tar(tmp_path / "train-0.tar", {"1": with_cls(1), "2": {"png": PICTURES[2]}})
     with pytest.raises(UserError, match="have no label") as error:
         open_tars(tmp_path)
-    assert "row 1" in error.value.why
+    assert "first in train-0.tar/2" in error.value.why
 
 
 def test_a_shard_that_was_replaced_is_not_read_at_the_old_places(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from conftest import Command
 from corpus.warm import Started, Warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,13 +24,12 @@ from processes import living
 from study_words import left_in_english
 
 from residuum import runs
-from residuum.cli import main
 from residuum.dispatch.here import train_side_by_side
 from residuum.dispatch.job import trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
-from residuum.records.study import Bar, Bars, Line, Part, Quantity, StudyRecord, Words
+from residuum.records.study import Bar, Bars, Compared, Line, Part, Quantity, StudyRecord, Words
 from residuum.settings import StudySettings, TrainSettings
 from residuum.studies import catalogue, degradation
 from residuum.studies.catalogue import open_study, texts
@@ -115,6 +116,7 @@ def test_a_part_names_both_figures() -> None:
     assert number.words == "it (2 ± 1 %) above 0.5 by more than 0.25"
     assert figures.words == "it (2 ± 1 %) not above it (5 ± 1 %)"
     (by,) = not_above("a", "b", by=0.5).parts(q)
+    assert number.compared == Compared("it", "2 ± 1 %", "above", "0.5", by="0.25")
     assert number.said == number.words
     assert figures.said == "it (2 ± 1 %) at most it (5 ± 1 %)"  # "the figures do not say: not above" says it twice
     assert by.said == "it (2 ± 1 %) at most 0.5 above it (5 ± 1 %)"
@@ -480,20 +482,9 @@ def test_studies_are_listed_in_the_language_asked_for(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("few_digits")
-def test_the_command_lists_and_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_lists_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.chdir(tmp_path)
-
-    def study_command(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["residuum", "study", *words])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
+    study_command = partial(command, "study")
     code, listed, _ = study_command("--list")
     assert code == 0
     assert all(name in listed for name in texts())

@@ -25,7 +25,7 @@ from test_chinese import left_in_english as english_on
 from residuum import verbs
 from residuum.errors import UserError
 from residuum.records.codec import read_record
-from residuum.records.study import ONLY_TINY, Line, Lines, Part, StudyRecord, Verdict
+from residuum.records.study import ONLY_TINY, Compared, Line, Lines, Part, StudyRecord, Verdict
 from residuum.records.study import Quantity as StudyQuantity
 from residuum.reporting.charts import Series, XAxis, YAxis, curves
 from residuum.reporting.page import write_report
@@ -326,6 +326,7 @@ def test_large_fields_stay_small_files(tmp_path: Path) -> None:
 # --- texts are texts, damage is refused ---------------------------------------------------------
 
 OF_THE_FORMAT = {"study", "lines", "bars", "map", "quick", "supported", "contradicted", "undecided"}
+OF_THE_FORMAT |= {"above", "below", "not above"}
 
 
 def test_hostile_texts_are_shown_as_text(tmp_path: Path) -> None:
@@ -754,6 +755,23 @@ def test_a_part_of_a_claim_says_once_what_both_sides_share(part: str, said: str)
     told = in_chinese(replace(study, verdict=Verdict("contradicted", (Part(part, False),))))
     assert told.verdict is not None
     assert told.verdict.telling == (said,)
+
+
+def test_a_part_is_said_in_both_languages_from_what_it_compares() -> None:
+    compared = Compared("training error, plain56", "9 %", "not above", "training error, plain20", "5 %", by="0.5")
+    part = Part("words that nobody reads", False, compared)
+    study = replace(read_record(STORED[0], StudyRecord), verdict=Verdict("contradicted", (part,)))
+    assert part.said == "training error, plain56 (9 %) at most 0.5 above training error, plain20 (5 %)"
+    told = in_chinese(study).verdict
+    assert told is not None
+    assert told.telling == ("plain56 的训练误差（9 %）至多比 plain20（5 %）高 0.5",)
+
+
+@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+def test_parts_that_a_file_has_in_words_alone_are_read_whole(path: Path) -> None:
+    verdict = read_record(path, StudyRecord).verdict
+    assert verdict is not None
+    assert [str(part.compared) for part in verdict.parts] == [part.words for part in verdict.parts]
 
 
 def test_a_study_of_somebody_elses_words_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

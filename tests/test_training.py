@@ -19,6 +19,7 @@ from conftest import every_sixth_digit
 from corpus.warm import Warm
 from PIL import Image
 from safetensors.torch import load_file
+from small_run import quickly
 
 import residuum
 from residuum import runs
@@ -44,13 +45,6 @@ from residuum.training.run import train
 from residuum.training.signals import stop_requests
 from residuum.training.start import make_net
 from residuum.training.state import restore_checkpoint
-
-
-def quickly(out: Path, **changes: object) -> TrainSettings:
-    """Settings of a run of about a second on the built-in digits: a net of 8 layers, if none is named."""
-    base = {"epochs": 2, "batch_size": 64, "seed": 3, "out": str(out), "threads": 1}
-    net = {} if "model" in changes else {"model": "resnet20", "blocks": (1, 1, 1)}
-    return TrainSettings("digits", **{**base, **net, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

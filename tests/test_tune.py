@@ -34,7 +34,7 @@ from residuum.records.evaluation import KeptEvaluation
 from residuum.records.model import Trained
 from residuum.reporting.sentences import notes
 from residuum.settings import EvaluateSettings, PredictSettings, TrainSettings
-from residuum.training import head_run, tune_run
+from residuum.training import head_run, loop, tune_run
 from residuum.training.features import features
 from residuum.training.head import STRENGTHS
 from residuum.training.optimizer import make_optimizer, set_rate
@@ -202,6 +202,20 @@ def test_a_stopped_run_goes_on_from_the_last_fold_to_the_same_net(
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert again.evaluation == finished.evaluation
     assert [event.message for event in again.events] == [event.message for event in finished.events]
+
+
+def test_steps_in_parts_tune_as_whole_ones_do(
+    asked: TrainSettings, finished: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    cut = loop.parts
+    monkeypatch.setattr(loop, "parts", lambda forward, labels, mix, count, weights: (
+        seen.append((len(labels), count)) or cut(forward, labels, mix, count, weights)))  # fmt: skip
+    record = train(replace(asked, accumulate=3, out=str(tmp_path / "run")))
+    assert set(seen) == {(8, 3)}
+    one, other = (read_tensors(each.path / runs.MODEL)[0] for each in (finished, record))
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name], tensor, rtol=1e-3, atol=1e-4)
 
 
 def test_tuning_that_does_worse_leaves_the_head_alone(

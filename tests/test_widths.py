@@ -14,6 +14,7 @@ from page_reading import Page, in_browser
 from test_chinese import left_in_english
 from test_depth_report import fake_lesion, fake_trim
 from test_report import NAMES, change, picture, write_run
+from test_several_pages import several_run
 
 from residuum.reporting.page import write_report
 from residuum.reporting.study_page import write_study_index, write_study_report
@@ -23,15 +24,18 @@ Json = dict[str, Any]
 RESULTS = Path(__file__).parents[1] / "results" / "studies"
 WIDTHS = (375, 768, 1024, 1200)
 LONG = "Donaudampfschifffahrtsgesellschaftskapitän with a long name, 2nd class"
+WORDS = ["internationalization", "n02087394-Rhodesian_ridgeback", "golden retriever puppy", "basal cell", "cat"]
 CUT = """(() => {
   for (const part of document.querySelectorAll("details")) part.open = true;
   const page = document.documentElement, found = [];
   const name = (node) => `${node.closest("[aria-label]")?.ariaLabel ?? ""}: ${node.tagName} ${node.className}`
     + ` "${node.textContent.trim().slice(0, 40)}"`;
-  const whole = "td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li";
+  const whole = "td, th, figcaption, .tile, .big, .answer, .sentence, .note, .gallery li, .confusion th span";
   if (page.scrollWidth > page.clientWidth) found.push(`the page is ${page.scrollWidth} wide`);
   for (const node of document.querySelectorAll(whole)) {
-    if (node.scrollWidth <= node.clientWidth + 1 || !node.checkVisibility() || node.closest(".unseen")) continue;
+    const below = node.matches("th span") ? node.scrollHeight - node.clientHeight : 0;
+    const over = Math.max(node.scrollWidth - node.clientWidth, below);
+    if (over <= 1 || !node.checkVisibility() || node.closest(".unseen")) continue;
     if (getComputedStyle(node).display !== "inline")
       found.push(`cut: ${name(node)} (${node.scrollWidth} in ${node.clientWidth})`);
   }
@@ -100,7 +104,14 @@ def explained(folder: Path) -> Path:
     ]
     one = {"seen": picture(0.3, 96), "answers": said, "heat_of": LONG, "heat": [heat, heat], "blocks": blocks}
     pictures = [{**one, "name": name, "nearest": [near] * 5} for name in (f"{LONG}.jpg", "b.png")]
-    about = {"model": LONG, "shortcut": "B", "last_stage": 2, "protocol": "single view", "searched": "243 pictures"}
+    about = {
+        "model": LONG,
+        "shortcut": "B",
+        "last_stage": 2,
+        "protocol": "four views, 96×96",
+        "maps": "the first of these views alone, 96×96",
+        "searched": "243 pictures",
+    }
     environment = fake_lesion()["environment"]
     folder.mkdir(parents=True)
     whole = {**about, "pictures": pictures, "environment": environment}
@@ -133,10 +144,16 @@ def made(top: Path) -> list[Path]:
     (runs[3] / "evaluation.json").unlink()
     runs.append(reviewed(write_run(top / "tuned", names, epochs=3)))
     runs.append(write_run(top / "many", [f"{LONG} {i}" for i in range(30)], epochs=2))
+    runs += [several_run(top / "several", names), several_run(top / "words", WORDS)]
+    runs += [write_run(top / f"first-{count}", WORDS[:count]) for count in (2, 3, 4)]
     found = [write_report([run]) for run in runs[3:]]
+    found.append(write_report(runs[6:8], top / "several-compared.html"))
     found.append(write_report(runs[:5], top / "compared.html"))
     found.append(write_report([left(top / "lesion", "lesion.json", fake_lesion())]))
     found.append(write_report([left(top / "trim", "trim.json", fake_trim())]))
+    for kind, fake in (("lesion", fake_lesion()), ("trim", fake_trim())):
+        fake["data"]["several"] = True
+        found.append(write_report([left(top / f"several-{kind}", f"{kind}.json", fake)]))
     found.append(write_report([explained(top / "explained")]))
     for name, make in STUDIES.items():
         found.append(write_study_report(leave(top / "studies" / name, make())))
@@ -204,6 +221,33 @@ def test_chinese_pages_leave_nothing_in_english(chinese_pages: list[Path]) -> No
             if re.search("[A-Za-z]{3}", OTHERS.sub("", text))
         }
         assert left == set(), page
+
+
+BROKEN = """(() => {
+  const found = [], range = document.createRange();
+  for (const name of document.querySelectorAll(".named th[scope=row] bdi")) {
+    const texts = [...name.childNodes].filter((one) => one.nodeType === Node.TEXT_NODE);
+    for (const [text, word] of texts.flatMap((text) => [...text.data.matchAll(/\\S+/g)].map((word) => [text, word]))) {
+      range.setStart(text, word.index);
+      range.setEnd(text, word.index + word[0].length);
+      if (new Set([...range.getClientRects()].map((line) => line.top)).size > 1) found.push(word[0]);
+    }
+  }
+  return [found, document.querySelectorAll(".named th[scope=row] bdi").length];
+})()"""
+"""Words of the names in the table of classes that stand in two lines, and how many names there are."""
+
+
+@in_browser
+@pytest.mark.parametrize("width", WIDTHS)
+def test_no_word_of_a_class_is_broken(pages: list[Path], chromium: Tab, width: int) -> None:
+    for page in (one for one in pages if one.parent.name in {"words", "first-4"}):
+        chromium.size(width)
+        chromium.open(page.as_uri())
+        chromium.wait("document.readyState === 'complete'")
+        broken, names = chromium.js(BROKEN)
+        assert broken == []
+        assert names >= 4
 
 
 def cut(tab: Tab, width: int) -> list[str]:

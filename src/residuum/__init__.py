@@ -17,7 +17,7 @@ if sys.orig_argv[1:3] == ["-m", "residuum"] or "".join(sys.argv[:1]).endswith(("
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from residuum import verbs
+from residuum import outward_verbs, verbs
 from residuum.choices import (
     Activation,
     AnswerFormat,
@@ -112,24 +112,24 @@ __version__ = VERSION
 train = verbs.train.python
 plan = verbs.plan.python
 evaluate = verbs.evaluate.python
-bench = verbs.bench.python
-export = verbs.export.python
-import_weights = verbs.import_weights.python
-export_weights = verbs.export_weights.python
+bench = outward_verbs.bench.python
+export = outward_verbs.export.python
+import_weights = outward_verbs.import_weights.python
+export_weights = outward_verbs.export_weights.python
 grow = verbs.grow.python
 lesion = verbs.lesion.python
 trim = verbs.trim.python
-show = verbs.show.python
-card = verbs.card.python
-publish = verbs.publish.python
+show = outward_verbs.show.python
+card = outward_verbs.card.python
+publish = outward_verbs.publish.python
 sweep = verbs.sweep.python
 check = verbs.check.python
 pack = verbs.pack.python
 review = verbs.review.python
 fetch = verbs.fetch.python
 this_machine = verbs.this_machine.python
-weights_list = verbs.weights_list.python
-weights_fetch = verbs.weights_fetch.python
+weights_list = outward_verbs.weights_list.python
+weights_fetch = outward_verbs.weights_fetch.python
 
 
 @for_people
@@ -140,15 +140,16 @@ def load(
     precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    call_from: float = 0.5,
 ) -> Predictor:
     """Open a run folder, a model file or an export, to hold and to ask: pictures in, answers out, from any thread
-    (UserError if none).
+    (UserError if none). `call_from`: for several labels a picture, the probability from which on a label is called.
 
     It has `classes`; and its `net`, the torch module, with its `preprocessing`, but of an export.
     """
     from residuum.prediction.predictor import load as load_predictor
 
-    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads)
+    return load_predictor(path, engine=engine, precision=precision, device=device, threads=threads, call_from=call_from)
 
 
 # --- verbs that take any number of things, one after another ------------------------------------
@@ -233,7 +234,7 @@ def serve(
     threads: int | None = None,
 ) -> None:
     """Answer over HTTP, many at once, until a signal ends it (Stopped)."""
-    verbs.serve.run(ServeSettings(
+    outward_verbs.serve.run(ServeSettings(
         runs, host=host, port=port, token_file=token_file, batch=batch, gather=gather, queue=queue,
         longest_wait=longest_wait, megabytes=megabytes, megapixels=megapixels, receive=receive, drain=drain,
         examples=examples, engine=engine, precision=precision, device=device, threads=threads,

@@ -40,6 +40,8 @@ FULL_WIDTH = "，。；：？！、（）"
 """Marks that bring their own blank."""
 BLANK = re.compile(rf"(?<=[{FULL_WIDTH}])((?:</?(?:bdi|b|a|code|span)\b[^>]*>)+) +")
 """A blank behind such a mark, with the ends of elements between them."""
+NAMED = re.compile("(?<=[\u4e00-\u9fff]) (?=<bdi>[\u4e00-\u9fff])|(?<=[A-Za-z0-9]</bdi>)(?=[\u4e00-\u9fff])")
+"""Where a name in a sentence of a page brings a blank too many, or lacks one: as `_joined` has it."""
 NAME = re.compile("\u2068[^\u2069]*\u2069")
 """What was put into a sentence and is somebody's own."""
 
@@ -85,7 +87,8 @@ def page(written: str) -> str:
         if name and name[1] in KEPT:
             within = within[:-1] if part.startswith("</") else [*within, name[1]]
         parts.append(SPOKEN.sub(lambda found: f'{found[1]}="{_text(found[2])}"', part))
-    return BLANK.sub(r"\1", "".join(parts))
+    whole = BLANK.sub(r"\1", "".join(parts))
+    return NAMED.sub(lambda found: "" if found[0] else " ", whole)
 
 
 def _text(escaped: str) -> str:

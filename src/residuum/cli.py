@@ -23,7 +23,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, T
 from cyclopts.config import Dict
 from cyclopts.exceptions import CoercionError, MissingArgumentError, UnknownOptionError, UnusedCliTokensError
 
-from residuum import chinese, ranks, verbs
+from residuum import chinese, outward_verbs, ranks, verbs
 from residuum.console import say, secure_streams, silence, tell_on_stderr
 from residuum.errors import BEFORE_THE_RUN, Stopped, UserError, nearest
 from residuum.plain_data import Range, as_json, by_place, command_line, flag, group_of
@@ -34,7 +34,9 @@ from residuum.version import VERSION
 Json = Annotated[bool, Parameter(negative=(), help="Print the figures as JSON, for scripts.")]
 TOGETHER = {"train", "evaluate"}
 """Verbs that several processes do together, under torchrun."""
-VERBS: list[Verb[..., Any, Any]] = [one for one in vars(verbs).values() if isinstance(one, Verb)]
+VERBS: list[Verb[..., Any, Any]] = [
+    one for declared in (verbs, outward_verbs) for one in vars(declared).values() if isinstance(one, Verb)
+]
 
 EXAMPLE = re.compile(r"(?<=^Examples:) | {4}(?=residuum )", re.MULTILINE)
 """What stands before each example of a docstring; the help has a line for each."""

@@ -29,6 +29,8 @@ from residuum.records.machine import CLEARLY, WAYS, Measured, Timing
 
 SHAPES = ((64, 16, 32), (64, 32, 16), (64, 64, 8))
 """(pictures, channels, side in pixels)"""
+CONVOLUTIONS = (convolution, winograd)
+"""Our kernels of a 3×3 convolution, in the order in which models/operations.py tries them."""
 Clock = Callable[[], float]
 """Seconds since some moment."""
 CPU_TIME: Clock = time.perf_counter if sys.platform == "win32" else time.thread_time
@@ -172,7 +174,7 @@ def _layers(precision: Precision, layout: Layout, own: bool) -> Callable[[], Non
 
 def _forward(conv: nn.Conv2d, norm: nn.BatchNorm2d, x: Tensor, own: bool) -> Tensor:
     """Return ReLU(BN(conv(x))), as models/operations.py would compute it."""
-    kernel = next((one for one in (convolution, winograd) if own and one.applies(conv, x)), None)
+    kernel = next((one for one in CONVOLUTIONS if own and one.applies(conv, x)), None)
     y = kernel.convolution(conv, x) if kernel else conv(x)
     if own and batch_norm.applies(y, norm):
         return batch_norm.batch_norm(y, norm, act="relu")[0]

@@ -43,6 +43,21 @@ def is_kept_to_avx2() -> bool:
     return os.environ.get("ATEN_CPU_CAPABILITY") == "avx2"
 
 
+def may_use_matrix_units() -> bool:
+    """Say whether torch's library is not kept from matrix units (AMX): what is ours then keeps from them too."""
+    return _may_use("AMX")
+
+
+def may_use_bfloat16_pairs() -> bool:
+    """The same for products of bfloat16 pairs, which AVX-512 BF16 and all above it have."""
+    return _may_use("BF16", "FP16", "AVX10", "AMX") and not is_kept_to_avx2()
+
+
+def _may_use(*features: str) -> bool:
+    highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+    return highest in {"ALL", "DEFAULT"} or any(feature in highest for feature in features)
+
+
 def cores() -> int:
     """Count the cores this process may use, not those the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,13 +20,10 @@ if TYPE_CHECKING:
     from residuum.records.evaluation import DataEvaluation, Evaluation, MeasureName, Together
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
-    from residuum.records.pack import Packed
-    from residuum.records.review import Review
     from residuum.runs import RunRecord
     from residuum.settings import (
         EvaluateSettings,
         PredictSettings,
-        ReviewSettings,
         StudySettings,
         SweepSettings,
     )
@@ -37,6 +34,11 @@ def print_json(content: Any) -> None:
     from residuum.records.codec import to_json
 
     print(json_format.dumps(to_json(content), ensure_ascii=False, indent=1))
+
+
+def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
+    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
+    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
 
 
 def print_figures(figures: Evaluation | None, which: str = "") -> None:
@@ -79,148 +81,13 @@ def _meant(protocol: str) -> list[str]:
     return [words.partition(": ")[2].rstrip(".") for term, words in AVERAGED.items() if term in protocol]
 
 
-def print_findings(settings: object, findings: dict[str, Any], json: bool) -> None:
-    """Print what was found in a data set.
-
-    Raises:
-        UserError: no picture can be read, or (PartlyDone) some can not.
-    """
-    print_json(findings) if json else _print_found(findings)
-    total = sum(split["pictures"] for split in findings["splits"].values())
-    if shards := (findings["shards"] or {}).get("broken"):
-        raise PartlyDone(
-            f"{len(shards):,} of {findings['shards']['checked']:,} shards are broken",
-            listed(one["name"] for one in shards),
-        )
-    if broken := sum(len(split["broken"]) for split in findings["splits"].values()):
-        from residuum.data.look import MEND
-
-        what = f"{broken:,} of {total:,} pictures cannot be read"
-        raise (PartlyDone if broken < total else UserError)(what, "the reasons stand above", MEND)
-
-
-def _print_found(findings: dict[str, Any]) -> None:
-    for name, split in findings["splits"].items():
-        uneven = f"the largest class {split['imbalance']:.3g} times the smallest"
-        none = f", {split['shows_none']:,} of them show no class" if split["shows_none"] else ""
-        print(f"{name:<11}{split['pictures']:,} pictures{none}, {uneven}")
-        print(
-            "".join(f"{'':<11}{count:>8,}  {one_line(label)}\n" for label, count in split["per_class"].items()), end=""
-        )
-    return print("\n".join(findings["problems"] or ["nothing wrong was found"]))
-
-
-def print_packed(settings: object, packed: Packed, json: bool) -> None:
-    """Print what was written."""
-    if json:
-        return print_json(packed)
-    there = f", {packed.there:,} of them there before" if packed.there else ""
-    print(f"packed   {packed.pictures:,} pictures, {packed.bytes / 1e6:,.1f} MB, in {packed.shards:,} shards{there}")
-    return print(f"data     {packed.folder}")
-
-
-REVIEWED = {
-    "label": "perhaps under the wrong class",
-    "copies": "the same picture, or nearly",
-    "unlike": "like no other picture",
-    "classes": "classes that cannot be told apart",
-}
-REVIEWED_OF_SEVERAL = {
-    "label": "labels that are perhaps wrong, or missing",
-    "copies": REVIEWED["copies"],
-    "unlike": REVIEWED["unlike"],
-}
-
-
-def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
-    """Print what to look at in a run's pictures, the surest of each kind, and where the rest is."""
-    from residuum.runs import REVIEW_TABLE
-
-    if json:
-        return print_json(found)
-    print(f"pictures {found.pictures:,}, in all splits\nanswers  {found.answers}")
-    for kind, words in (REVIEWED_OF_SEVERAL if found.several else REVIEWED).items():
-        those = [one for one in found.findings if one.kind == kind]
-        print(f"\n{words}: {len(those):,}{_to_look_at(found) if kind == 'label' and those else ''}")
-        for one in those[:25]:
-            print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
-        if len(those) > 25:
-            print(f"  {len(those) - 25:,} more in the table")
-    print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
-    return print(f"next     residuum report {settings.run}")
-
-
-def _to_look_at(found: Review) -> str:
-    """Say what the number of doubted labels is, and is not."""
-    said = " to look at, the most doubtful first"
-    if found.by_luck is None:
-        return said
-    return f"{said}; about {found.by_luck:,.0f} would be listed even if every label were right: the net is unsure there"
-
-
-def print_machine(settings: object, found: Machine, json: bool) -> None:
-    """Print what a machine is, how long each way of computing took on it, and which is used."""
-    if json:
-        return print_json(found)
-    from residuum.machine import BUSY
-
-    here = found.environment
-    print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
-    print(f"devices  {', '.join(found.devices)}")
-    print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
-    print("timed    each way on one thread, in processor time; then the best by threads, on the clock: two scales")
-    for clock, timings in (("processor", found.measured.ways), ("clock", found.measured.by_threads)):
-        for one in timings:
-            print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
-    if found.measured.waited > BUSY:
-        print(f"busy     others were computing ({found.measured.waited:.0%} waited): threads will be timed again")
-    return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
-
-
-def print_forecast(settings: object, found: Forecast, json: bool) -> None:
-    """Print what a run will cost, and what the figures rest on."""
-    from residuum.records.codec import to_json
-
-    if json:
-        return print_json({**to_json(found), "total_s": found.seconds.total})
-    where = found.on if found.devices == 1 else f"{found.on}, {found.devices} devices"
-    print(f"on       {one_line(where)}: {found.images_per_s:,.4g} images/s in training")
-    parts = to_json(found.seconds)
-    print(
-        f"time     {_lasts(found.seconds.total)}: {', '.join(f'{part} {_lasts(s)}' for part, s in parts.items() if s)}"
-    )
-    none = f"not measured: {found.joules_of}"
-    energy = none if found.joules is None else f"{found.joules / 3.6e6:,.3g} kWh, {found.joules_of}"
-    print(f"energy   {energy}")
-    print(f"memory   {_bytes(found.memory)} at the most{_of(found.memory_there, 'there are')}")
-    disk = found.disk
-    kept = f"{_bytes(disk.run)} in the end, {_bytes(disk.checkpoints)} for checkpoints on the way"
-    print(f"disk     {kept}, {_bytes(disk.cache)} in the cache{_of(disk.free, 'free')}")
-    print(f"saves    {found.checkpoints:,} times, a checkpoint of {_bytes(found.checkpoint_bytes)}")
-    each = sum(found.a_picture.values())
-    shares = ", ".join(f"{part} {1000 * s:,.3g} ms ({s / each:.0%})" for part, s in found.a_picture.items() if s)
-    print(f"slowest  {found.bottleneck}; a picture takes, each alone: {shares}")
-    for assumption in found.assumptions:
-        print(f"assumed  {one_line(assumption)}")
-    if found.memory_there and found.memory > found.memory_there:
-        say("note: that is more memory than there is: a smaller --batch-size or --image-size, or --checkpointing")
-    return None
-
-
-def _lasts(seconds: float) -> str:
-    """Say a time with its largest unit that is above one."""
-    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:,.3g} {name}"
-    return f"{seconds:,.2g} s"
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"
-
-
-def _of(count: int | None, words: str) -> str:
-    return f" ({_bytes(count)} {words})" if count else ""
+def say_unread(unread: Sequence[str], done: int) -> None:
+    """Say why pictures cannot be read; raise PartlyDone if others can, UserError if none can."""
+    for text in unread:
+        say(text)
+    if unread:
+        total = len(unread) + done
+        raise (PartlyDone if done else UserError)(f"{len(unread):,} of {total:,} pictures could not be read")
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------
@@ -333,15 +200,6 @@ def _never_unsure(one: Answer) -> str:
     return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
 
 
-def say_unread(unread: Sequence[str], done: int) -> None:
-    """Say why pictures cannot be read; raise PartlyDone if others can, UserError if none can."""
-    for text in unread:
-        say(text)
-    if unread:
-        total = len(unread) + done
-        raise (PartlyDone if done else UserError)(f"{len(unread):,} of {total:,} pictures could not be read")
-
-
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:
     """Print the list of studies, or what those that were run answered."""
     from residuum.records.codec import read_record
@@ -395,6 +253,66 @@ def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
         raise (PartlyDone if len(lost) < every else UserError)(what, lost[0].why, "the same command tries them again")
 
 
-def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
-    """Return what prints where a result lies: {what: path} as JSON, or the text with the path in it."""
-    return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
+def print_machine(settings: object, found: Machine, json: bool) -> None:
+    """Print what a machine is, how long each way of computing took on it, and which is used."""
+    if json:
+        return print_json(found)
+    from residuum.machine import BUSY
+
+    here = found.environment
+    print(f"machine  {here.processor}, {here.cores} cores, {here.system}; torch {here.torch}")
+    print(f"devices  {', '.join(found.devices)}")
+    print(f"kernels  {'compiled' if found.kernels else 'none: torch computes all'}")
+    print("timed    each way on one thread, in processor time; then the best by threads, on the clock: two scales")
+    for clock, timings in (("processor", found.measured.ways), ("clock", found.measured.by_threads)):
+        for one in timings:
+            print(f"{one.ms:>18,.1f} ms  {clock:<9}  cpu, {one.precision}, {one.layout}, threads: {one.threads}")
+    if found.measured.waited > BUSY:
+        print(f"busy     others were computing ({found.measured.waited:.0%} waited): threads will be timed again")
+    return print(f"used     {found.device}, {found.precision}, {found.layout}, {found.threads} threads")
+
+
+def print_forecast(settings: object, found: Forecast, json: bool) -> None:
+    """Print what a run will cost, and what the figures rest on."""
+    from residuum.records.codec import to_json
+
+    if json:
+        return print_json({**to_json(found), "total_s": found.seconds.total})
+    where = found.on if found.devices == 1 else f"{found.on}, {found.devices} devices"
+    print(f"on       {one_line(where)}: {found.images_per_s:,.4g} images/s in training")
+    parts = to_json(found.seconds)
+    print(
+        f"time     {_lasts(found.seconds.total)}: {', '.join(f'{part} {_lasts(s)}' for part, s in parts.items() if s)}"
+    )
+    none = f"not measured: {found.joules_of}"
+    energy = none if found.joules is None else f"{found.joules / 3.6e6:,.3g} kWh, {found.joules_of}"
+    print(f"energy   {energy}")
+    print(f"memory   {_bytes(found.memory)} at the most{_of(found.memory_there, 'there are')}")
+    disk = found.disk
+    kept = f"{_bytes(disk.run)} in the end, {_bytes(disk.checkpoints)} for checkpoints on the way"
+    print(f"disk     {kept}, {_bytes(disk.cache)} in the cache{_of(disk.free, 'free')}")
+    print(f"saves    {found.checkpoints:,} times, a checkpoint of {_bytes(found.checkpoint_bytes)}")
+    each = sum(found.a_picture.values())
+    shares = ", ".join(f"{part} {1000 * s:,.3g} ms ({s / each:.0%})" for part, s in found.a_picture.items() if s)
+    print(f"slowest  {found.bottleneck}; a picture takes, each alone: {shares}")
+    for assumption in found.assumptions:
+        print(f"assumed  {one_line(assumption)}")
+    if found.memory_there and found.memory > found.memory_there:
+        say("note: that is more memory than there is: a smaller --batch-size or --image-size, or --checkpointing")
+    return None
+
+
+def _lasts(seconds: float) -> str:
+    """Say a time with its largest unit that is above one."""
+    for unit, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:,.3g} {name}"
+    return f"{seconds:,.2g} s"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:,.3g} GB" if count >= 1e9 else f"{count / 1e6:,.3g} MB"
+
+
+def _of(count: int | None, words: str) -> str:
+    return f" ({_bytes(count)} {words})" if count else ""

@@ -82,7 +82,7 @@ class PredictSettings(ByEngine):
     _: KW_ONLY
     top: Annotated[int, Range(1, 100_000)] = 5
     """How many classes to show for each picture; for several labels a picture, text shows those called instead."""
-    call_from: Annotated[float, Range(0, 1)] = 0.5
+    call_from: Annotated[float, Range(0, 1, "it is a probability: 0.2 for one of 20 %")] = 0.5
     """For several labels a picture: the probability from which on a label is called. A lower one finds more rare
     labels, and calls more that are not there."""
     out: Place | None = None

@@ -9,21 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import depth_printing, explained_printing, models_printing, outward_printing, printing
+from residuum import depth_printing, explained_printing, models_printing, pictures_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
-from residuum.outward_settings import (
-    BenchSettings,
-    CardSettings,
-    ExportSettings,
-    ExportWeightsSettings,
-    FetchWeightsSettings,
-    ImportSettings,
-    ListWeightsSettings,
-    PublishSettings,
-    ServeSettings,
-    ShowSettings,
-)
 from residuum.settings import (
     CheckSettings,
     EvaluateSettings,
@@ -43,22 +31,16 @@ from residuum.settings import (
     TrainSettings,
     TrimSettings,
 )
-from residuum.verb import packages_of, refuse_existing, refuse_taken, refuse_taken_by_trim, stopped_by_signals, verb
+from residuum.verb import refuse_existing, refuse_taken, refuse_taken_by_trim, verb
 
 if TYPE_CHECKING:
-    from residuum.exchange.export_weights import Exported
-    from residuum.exchange.import_weights import Imported
     from residuum.explanation.explain import Explanation
-    from residuum.exporting.export import ExportedModel
     from residuum.prediction.answer import Answer, Unanswered
-    from residuum.publishing.publish import Published
-    from residuum.records.engines import EngineChoice
     from residuum.records.evaluation import DataEvaluation
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
     from residuum.records.pack import Packed
     from residuum.records.review import Review
-    from residuum.records.weights import Fetched
     from residuum.runs import RunRecord
 
 
@@ -128,30 +110,6 @@ def explain(settings: ExplainSettings) -> Explanation:
     return found
 
 
-@verb(ServeSettings, lambda _settings, _result, _json: None, announced=True)
-def serve(settings: ServeSettings) -> None:
-    """Answer over HTTP, many at once, until SIGTERM or Ctrl-C; the log goes to stdout, a line of JSON a request.
-
-    Examples: residuum serve RUN    residuum serve RUN OTHER=RUN2 --port 0
-    """
-    with stopped_by_signals():
-        with packages_of("serve"):
-            from residuum.serving.run import serve as serve_models
-        serve_models(settings)
-
-
-@verb(ShowSettings, lambda _settings, _result, _json: None, announced=True)
-def show(settings: ShowSettings) -> None:
-    """Open a page in the browser that answers pictures, with blocks to switch off by a click, until Ctrl-C.
-
-    Examples: residuum show RUN    residuum show model.safetensors --port 0
-    """
-    with stopped_by_signals():
-        with packages_of("show"):
-            from residuum.serving.show import show as show_model
-        show_model(settings)
-
-
 @verb(ReportSettings, printing.prints_path("report", "report   {}"))
 def report(settings: ReportSettings) -> Path:
     """Write one HTML page about a run, or one that compares several; it opens offline."""
@@ -160,74 +118,6 @@ def report(settings: ReportSettings) -> Path:
     if not settings.runs:
         raise UserError("which run?", "", "residuum report RUN...")
     return write_report([Path(run) for run in settings.runs], Path(settings.out) if settings.out else None)
-
-
-@verb(BenchSettings, outward_printing.print_bench, announced=True)
-def bench(settings: BenchSettings) -> EngineChoice:
-    """Time each engine that is installed on a model, here, and remember which is fastest: it answers from now on.
-
-    An engine is chosen only if its answers to real pictures agree with the run's own, which torch gives in float32; one
-    that changes answers by more than rounding (bfloat16, int8) only if you allow it.
-    """
-    from residuum.exporting.bench import bench as bench_model
-
-    return bench_model(settings)
-
-
-@verb(ExportSettings, outward_printing.print_export, announced=True)
-def export(settings: ExportSettings) -> ExportedModel:
-    """Write a model for other programs: pictures of any size in, probabilities and features out, and what uses it.
-
-    Its answers to real pictures are compared with the run's own; it is kept only if they agree.
-
-    Examples: residuum export RUN --to onnx    residuum export RUN --to openvino --int8
-    """
-    refuse_taken(settings.out)
-    with stopped_by_signals():  # so that nothing half written is left
-        from residuum.exporting.export import export as export_model
-
-        return export_model(settings)
-
-
-@verb(ImportSettings, outward_printing.print_imported, name="import")
-def import_weights(settings: ImportSettings) -> Imported:
-    """Turn other people's weights into a model file: torchvision, timm, transformers, CIFAR checkpoints.
-
-    Examples: residuum import resnet20.th    residuum import torchvision:resnet50    residuum import hf:OWNER/NAME
-    """
-    from residuum.exchange.import_weights import import_weights as import_file
-
-    return import_file(settings)
-
-
-@verb(ExportWeightsSettings, outward_printing.print_exported)
-def export_weights(settings: ExportWeightsSettings) -> Exported:
-    """Write a model's weights under torchvision's or timm's names, as safetensors."""
-    from residuum.exchange.export_weights import export_weights as export_file
-
-    return export_file(settings)
-
-
-@verb(CardSettings, printing.prints_path("card", "card     {}"))
-def card(settings: CardSettings) -> Path:
-    """Write a model card beside a run or model: figures, data, limits, lineage, licence; the Hugging Face hub reads it.
-
-    What you write into it is kept.
-    """
-    from residuum.publishing.card import write_card
-
-    return write_card(settings)
-
-
-@verb(PublishSettings, outward_printing.print_published)
-def publish(settings: PublishSettings) -> Published:
-    """Send a model with its card to the Hugging Face hub, and check what lies there; a new repository is private.
-
-    Examples: residuum publish RUN OWNER/NAME --dry-run    residuum publish RUN OWNER/NAME --licence apache-2.0
-    """
-    from residuum.publishing.publish import publish as publish_model
-
-    return publish_model(settings)
 
 
 @verb(StudySettings, printing.print_study)
@@ -331,7 +221,7 @@ def this_machine(settings: MachineSettings) -> Machine:
     return look(anew=settings.anew)
 
 
-@verb(CheckSettings, printing.print_findings, name="data check", announced=True)
+@verb(CheckSettings, pictures_printing.print_findings, name="data check", announced=True)
 def check(settings: CheckSettings) -> dict[str, Any]:
     """Look at a data set: counts, sizes, modes, broken files, duplicates across splits."""
     from residuum.data.check import check as check_data
@@ -345,7 +235,7 @@ def check(settings: CheckSettings) -> dict[str, Any]:
     return check_data(data, show_progress("looking"))
 
 
-@verb(PackSettings, printing.print_packed, name="data pack", announced=True)
+@verb(PackSettings, pictures_printing.print_packed, name="data pack", announced=True)
 def pack(settings: PackSettings) -> Packed:
     """Write pictures as Parquet shards in Hugging Face's layout, with checksums, for data larger than memory.
 
@@ -360,7 +250,7 @@ def pack(settings: PackSettings) -> Packed:
     return pack_data(settings)
 
 
-@verb(ReviewSettings, printing.print_review, name="data review", announced=True)
+@verb(ReviewSettings, pictures_printing.print_review, name="data review", announced=True)
 def review(settings: ReviewSettings) -> Review:
     """Look for what is wrong with a run's pictures: likely wrong labels, copies, pictures like no other.
 
@@ -379,22 +269,3 @@ def fetch(settings: FetchSettings) -> Path:
     if settings.name is None:
         raise UserError("which data set?", "", "residuum data fetch cifar10")
     return fetch_data(settings.name, progress=show_progress("fetching"))
-
-
-@verb(ListWeightsSettings, outward_printing.print_weights, name="weights list")
-def weights_list(settings: ListWeightsSettings) -> list[dict[str, Any]]:
-    """List trained weights by name: size, licence, published accuracy, checksum, and which are on this machine."""
-    from residuum.weights.listing import listing
-
-    return listing(here=settings.here)
-
-
-@verb(FetchWeightsSettings, outward_printing.print_fetched, name="weights fetch")
-def weights_fetch(settings: FetchWeightsSettings) -> Fetched:
-    """Fetch trained weights by name, check and import them, for `residuum train PHOTOS` to start from.
-
-    Examples: residuum weights fetch resnet50    residuum weights fetch resnet18 --from /media/usb
-    """
-    from residuum.exchange.fetch_weights import fetch_weights
-
-    return fetch_weights(settings)

@@ -170,7 +170,7 @@ def _tuned() -> Path:
 
 @cache
 def _exported() -> Path:
-    from residuum.verbs import export
+    from residuum.outward_verbs import export
 
     return export.python(_tuned(), to="onnx", out=_tuned().parent / "exported", threads=1).path
 

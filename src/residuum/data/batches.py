@@ -20,10 +20,11 @@ from residuum.console import say, show_progress
 from residuum.data.augment import augmented_batch, augmented_views, fill_of, hashes_there
 from residuum.data.cache import decoded
 from residuum.data.contract import Pictures, Readable, Split, Subset
-from residuum.data.decode import decode, evaluation_view, header
+from residuum.data.decode import decode, header
 from residuum.data.deep import Span
 from residuum.data.mixing import Mix
 from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.resize import evaluation_view
 from residuum.data.rng import order, whole
 from residuum.data.share import EpochOrder, Plan, TrainingPlan, distinct, one_pass
 from residuum.data.windows import Windows

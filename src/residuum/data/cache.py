@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from residuum import machine
 from residuum.choices import Interpolation
 from residuum.data.contract import ImageData, Pictures, Readable, Subset
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.deep import Span
 from residuum.data.digits import Scans
 from residuum.data.labels import as_bytes
 from residuum.data.remote import address_of, state_there
+from residuum.data.resize import evaluation_view
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.files import remove_unfinished, replacing

@@ -1,6 +1,6 @@
 """From a picture file to pixels: the one way in for training, prediction and checking.
 
-Letters: H, W the picture's height and width, S the side of a square view; pixels are RGB, 0..255.
+Letters: H, W the picture's height and width; pixels are RGB, 0..255.
 """
 
 import io
@@ -24,7 +24,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from residuum.choices import Interpolation
 from residuum.data.boxes import whole_pixels
 from residuum.data.deep import Span, extremes, is_deep_grey, to_grey
 from residuum.data.jpeg import Frame, PartOf, frame_of, needed, stored_part, stored_whole
@@ -42,7 +41,6 @@ MAX_PIXELS = 100_000_000
 _WEBP, _TIFF = WebPImagePlugin.WebPImageFile.format, TiffImagePlugin.TiffImageFile.format
 FORMATS = ["PNG", "JPEG", _WEBP, "BMP", "GIF", _TIFF, "PPM", AvifImagePlugin.AvifImageFile.format]
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 _SPECIAL = {"transparency", *_ORIENTED}
 _PILLOW_WARNINGS = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
@@ -167,45 +165,6 @@ def grey_extremes(encoded: bytes | Pixels, name: str) -> tuple[float, float] | N
         return extremes(image)
 
 
-def evaluation_view(
-    pixels: Pixels, image_size: int, resize_to: int, interpolation: Interpolation = "bilinear"
-) -> Pixels:
-    """Return the central S×S, S = image_size, after bringing the shorter side to `resize_to` (>= S).
-
-    (H, W, 3) to (S, S, 3), bilinear or bicubic, with antialiasing. The result may share memory with `pixels`.
-    """
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    new_height, new_width = (resize_to * side // short for side in (height, width))
-    top, left = (round((side - image_size) / 2) for side in (new_height, new_width))
-    bottom, right = top + image_size, left + image_size
-    if short == resize_to:
-        return np.ascontiguousarray(pixels[top:bottom, left:right])
-    image, filter_ = Image.fromarray(pixels), _FILTERS[interpolation]
-    if new_height * new_width > MAX_PIXELS:  # a sliver: resize only what is kept, exact to two levels
-        columns, rows = width / new_width, height / new_height
-        box = (left * columns, top * rows, right * columns, bottom * rows)
-        return np.array(image.resize((image_size, image_size), filter_, box))
-    resized = image.resize((new_width, new_height), filter_)
-    return np.array(resized.crop((left, top, right, bottom)))
-
-
-def resized(pixels: Pixels, shorter: int, name: str, interpolation: Interpolation = "bilinear") -> Pixels:
-    """Return the whole picture (H, W, 3) with its shorter side brought to `shorter`, with antialiasing.
-
-    Raises:
-        BrokenPicture: it is so long a strip that it would have more than MAX_PIXELS.
-    """
-    height, width = pixels.shape[:2]
-    short = min(height, width)
-    new_height, new_width = (shorter * side // short for side in (height, width))
-    if new_height * new_width > MAX_PIXELS:
-        raise _broken(name, f"with a shorter side of {shorter} px it would be of over {MAX_PIXELS // 10**6} million")
-    if short == shorter:
-        return pixels
-    return np.array(Image.fromarray(pixels).resize((new_width, new_height), _FILTERS[interpolation]))
-
-
 # --- opening -----------------------------------------------------------------------------------
 
 
@@ -225,7 +184,7 @@ def _only_broken_pictures(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise _too_large(name) from error
     except Exception as error:  # Pillow raises a dozen types here, MemoryError and AssertionError among them
-        raise _broken(name, str(error)[:200] or type(error).__name__) from error
+        raise broken(name, str(error)[:200] or type(error).__name__) from error
     finally:
         if _PILLOW_WARNINGS in filters:
             filters.remove(_PILLOW_WARNINGS)
@@ -236,11 +195,11 @@ def _open(encoded: bytes, name: str, most: int = MAX_PIXELS) -> ImageFile.ImageF
     try:
         image = Image.open(io.BytesIO(without_notes(encoded)), formats=formats)
     except UnidentifiedImageError as error:
-        raise _broken(name, why_not_read(encoded[:START], reads_heic=formats is not FORMATS)) from error
+        raise broken(name, why_not_read(encoded[:START], reads_heic=formats is not FORMATS)) from error
     if image.width * image.height > min(most, MAX_PIXELS):
         raise _too_large(name, most)
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _is_raw(image):
-        raise _broken(name, "it is a camera's raw picture, of which a small preview alone is there; convert it to JPEG")
+        raise broken(name, "it is a camera's raw picture, of which a small preview alone is there; convert it to JPEG")
     return image
 
 
@@ -295,7 +254,8 @@ def _part_of_jpeg(
     return _upright(np.array(part if part.mode == "RGB" else part.convert("RGB")), orientation)
 
 
-def _broken(name: str, cause: str) -> BrokenPicture:
+def broken(name: str, cause: str) -> BrokenPicture:
+    """Return what is raised of a picture that cannot be read, by its cause."""
     return BrokenPicture(f"cannot read the picture {name}", cause, "replace or remove it")
 
 
@@ -360,7 +320,7 @@ def _to_rgb(image: Image.Image, encoded: bytes, name: str, span: Span | None) ->
     if is_deep_grey(image):
         grey = to_grey(image, span)
         if isinstance(grey, str):
-            raise _broken(name, grey)
+            raise broken(name, grey)
         return _grey(grey)
     if image.mode in ("LA", "La", "PA", "RGBA") or (image.mode == "P" and image.has_transparency_data):
         return _on_white(image)

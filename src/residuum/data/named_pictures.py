@@ -6,7 +6,7 @@ Letters: N rows.
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from residuum.choices import SplitName
+from residuum.console import say
 from residuum.data.class_names import natural_key
 from residuum.data.contract import Split
 from residuum.data.folder import FolderPictures
@@ -24,6 +25,8 @@ from residuum.data.shard_files import files_called, split_of
 from residuum.data.split import split_meant
 from residuum.errors import UserError, listed
 
+RowsSaid = Callable[..., str]
+"""Names rows of a split, counted from 0, as a person finds them in their table."""
 _USUAL_TABLES = ("labels", "metadata", "annotations")
 
 
@@ -73,9 +76,28 @@ class PicturesBelow:
             found.append(meant[0] if meant else None)
         if unclear:
             raise _unclear(table, column, unclear)
+        missing = [name for name, path in zip(names, found, strict=True) if not path]
+        near = next(((name, alike) for name in missing if (alike := self._alike(as_path(name)))), None)
         if names and not any(found):
-            raise not_found(table, column, names[0], (str(table.parent), str(self.root)))
+            raise not_found(table, column, names[0], (str(table.parent), str(self.root)), near)
+        if near:
+            say(f"note: {len(missing)} of {len(names)} pictures that {table} names are not there; {_near_said(*near)}")
         return [path or os.path.normpath(f"{folder}/{as_path(name)}") for name, path in zip(names, found, strict=True)]
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """Those of each name without its suffix, in small letters."""
+        found = defaultdict[str, list[str]](list)
+        for path in self.paths:
+            found[PurePosixPath(_plain(path)).stem.casefold()].append(path)
+        return found
+
+    def _alike(self, name: str) -> list[str]:
+        """Return the pictures that a name misses by its suffix or its capitals alone."""
+        end = _plain(os.path.normpath(name)).casefold()
+        ends = {end, str(PurePosixPath(end).with_suffix(""))} if PurePosixPath(end).name else set[str]()
+        found = {one: None for each in ends for one in self._by_stem.get(each.rpartition("/")[2], ())}
+        return [one for one in found if any(_ends_in(_plain(one).casefold(), each) for each in ends)]
 
     def _direct(self, folder: str, name: str) -> str | None:
         for base in dict.fromkeys((folder, ".")):
@@ -112,19 +134,27 @@ class BesideTable:
         named: Sequence[Sequence[str | None]],
         rows: NDArray[np.int64] | None,
         labels: Labels,
+        said: RowsSaid,
     ) -> Split:
-        """Make a split of the pictures that the rows of `files` name, (N,), or `rows` of these, and their labels.
+        """Make a split of the pictures that the rows of `files` name, (N,), or `rows` of these, and their labels;
+        `said` names one of its rows.
 
         Raises:
             UserError: a row names no picture, or rows of the same picture tell different labels.
         """
         paths, first = list[str](), 0
         for file, names in zip(files, named, strict=True):
-            ours = range(len(names)) if rows is None else (rows[(rows >= first) & (rows < first + len(names))] - first)
-            first += len(names)
-            paths += self.below.named(file, column, _all_named(file, column, [names[row] for row in ours]), split)
+            ours, last = names, first + len(names)
+            if rows is not None:
+                ours = [names[row - first] for row in rows[(rows >= first) & (rows < last)].tolist()]
+            if unnamed := [row for row, name in enumerate(ours) if not name]:
+                what = f"{len(unnamed)} of {len(ours)} rows of {file} name no picture"
+                why = f"the column {column!r} is empty there, first in {said(len(paths) + unnamed[0])}"
+                raise UserError(what, why, "remove these rows")
+            first = last
+            paths += self.below.named(file, column, list(map(str, ours)), split)
         self.told.update(paths)
-        firsts, labels = once(files[0], paths, labels)
+        firsts, labels = once(files[0], paths, labels, said)
         return Split(FolderPictures(str(self.below.root), [paths[row] for row in firsts]), labels)
 
     def untold(self) -> list[PassedOver]:
@@ -133,17 +163,9 @@ class BesideTable:
         return [PassedOver(printable(path), "pictures of which no table tells") for path in left]
 
 
-def _all_named(table: Path, column: str, names: Sequence[str | None]) -> list[str]:
-    found = [name for name in names if name]
-    if len(found) < len(names):
-        what = f"{len(names) - len(found)} of {len(names)} rows of {table} name no picture"
-        raise UserError(what, f"the column {column!r} is empty there", "remove these rows")
-    return found
-
-
-def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.int64], Labels]:
+def once(table: Path, paths: Sequence[str], labels: Labels, said: RowsSaid) -> tuple[NDArray[np.int64], Labels]:
     """Return the first row of each picture, and what all its rows tell (UserError: of one class a picture, they
-    disagree)."""
+    disagree); `said` names a row."""
     places = {path: place for place, path in enumerate(dict.fromkeys(paths))}
     if len(places) == len(paths):
         return np.arange(len(paths)), labels
@@ -156,7 +178,7 @@ def once(table: Path, paths: Sequence[str], labels: Labels) -> tuple[NDArray[np.
         path = paths[wrong[0]]
         raise UserError(
             f"{table} tells different labels of one picture, {path!r}",
-            f"in rows {paths.index(path)} and {wrong[0]}, counted from 0",
+            f"in {said(paths.index(path), wrong[0])}",
             "keep one of them; or, where it shows both, give --label-separator",
         )
     return firsts.astype(np.int64), found
@@ -203,8 +225,16 @@ def _unclear(table: Path, column: str, unclear: dict[str, list[str]]) -> UserErr
     )
 
 
-def not_found(table: Path, column: str, first: str, places: Sequence[str]) -> UserError:
-    """Return the error for a table none of whose pictures is where it says."""
+def _near_said(name: str, alike: Sequence[str]) -> str:
+    meant = " or ".join(repr(printable(one)) for one in alike[:3])
+    return f"{name!r} differs from {meant} by suffix or capitals alone: write names as the files have them"
+
+
+def not_found(
+    table: Path, column: str, first: str, places: Sequence[str], near: tuple[str, Sequence[str]] | None = None
+) -> UserError:
+    """Return the error for a table none of whose pictures is where it says; `near`: one of its names, and pictures that
+    are called nearly so."""
     shown = repr(first if len(first) < 100 else f"{first[:100]}…")
     if "://" in first and not first.startswith("file://"):
         why = f"its column {column!r} holds {shown}"
@@ -212,6 +242,8 @@ def not_found(table: Path, column: str, first: str, places: Sequence[str]) -> Us
     return UserError(
         f"the pictures of {table} are not found",
         f"its column {column!r} says {shown} first, which is no file, seen from " + " or ".join(dict.fromkeys(places)),
-        "put the pictures where it says, or "
+        _near_said(*near)
+        if near
+        else "put the pictures where it says, or "
         + ("write their paths from there into it" if is_text_table(table) else "store their bytes in the table"),
     )

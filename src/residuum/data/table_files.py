@@ -1,6 +1,6 @@
 """Files that hold tables, Parquet or text, opened to be asked for columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,25 @@ def rows_of(file: Any) -> int:
     if isinstance(file, TextTable):
         return len(file.table)
     return sum(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+
+
+def rows_said(files: Sequence[str | Path], *rows: int) -> str:
+    """Name rows of tables that follow each other, counted from 0, as a person finds them: "row 7 (the header is row
+    1)", as a spreadsheet has it, and of Parquet as they are; with the file where there are several."""
+    found = [_row_of(files, int(row)) for row in rows]
+    names = [f"row {row}" + f" of {Path(path).name}" * (len(files) > 1) for path, row, _ in found]
+    return f"{' and '.join(names)} ({found[0][2]})"
+
+
+def _row_of(files: Sequence[str | Path], row: int) -> tuple[str | Path, int, str]:
+    """Return the file that a row of several lies in, its number there, and from where that counts."""
+    for path in files:
+        with opened(path) as file:
+            if row < (count := rows_of(file)):
+                is_text = isinstance(file, TextTable)
+                return (path, file.numbers[row], file.counted) if is_text else (path, row, "counted from 0")
+        row -= count
+    raise AssertionError(f"there are fewer rows, by {row + 1}")
 
 
 def whole_column(path: str | Path, file: Any, column: str) -> Any:

@@ -14,6 +14,7 @@ from residuum.choices import SplitName
 from residuum.console import say
 from residuum.data.class_names import natural_key
 from residuum.data.labels import Labels
+from residuum.data.named_pictures import RowsSaid
 from residuum.data.picture_files import is_text_table
 from residuum.data.table_columns import Columns, is_text
 from residuum.data.table_files import opened, rows_of, whole_column
@@ -113,8 +114,8 @@ def is_bare(labels: Any) -> bool:
     return isinstance(labels, Shown) and bool(labels.is_told.any()) and not len(labels.values)
 
 
-def check_present(root: Path, split: SplitName, column: str, labels: Any) -> None:
-    """Refuse a split without rows, or with rows without a label (UserError)."""
+def check_present(root: Path, split: SplitName, column: str, labels: Any, said: RowsSaid) -> None:
+    """Refuse a split without rows, or with rows without a label (UserError); `said` names one of its rows."""
     if len(labels) == 0:
         raise UserError(f"the {split} split of {root} has no rows")
     missing = labels.is_null()
@@ -124,14 +125,14 @@ def check_present(root: Path, split: SplitName, column: str, labels: Any) -> Non
     if len(rows):
         raise UserError(
             f"{len(rows)} of {len(labels)} rows of the {split} split of {root} have no label",
-            f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in row {rows[0]}, counted from 0",
+            f"the column {column!r} holds nothing, NaN or {HIDDEN} there, first in {said(rows[0])}",
             "remove these rows" + _or_several(labels),
         )
 
 
-def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -> None:
+def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown, said: RowsSaid) -> None:
     """Refuse a split without rows; rows of which nothing is told, but where an empty text says "none"; and numbers
-    below 0 (UserError)."""
+    below 0 (UserError); `said` names one of its rows."""
     if len(labels) == 0:
         raise UserError(f"the {split} split of {root} has no rows")
     where, held = f"the {split} split of {root}", f"the column {columns.label!r}"
@@ -144,7 +145,7 @@ def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -
         none = "0 in each column says" if columns.each else "an empty list says"
         raise UserError(
             f"{len(untold)} of {len(labels)} rows of {where} have no label",
-            f"{empty} nothing there, first in row {untold[0]}, counted from 0",
+            f"{empty} nothing there, first in {said(untold[0])}",
             f"remove these rows; where a picture shows no class, {none} so",
         )
     if not pa.types.is_integer(labels.values.type):
@@ -153,7 +154,7 @@ def check_shown(root: Path, split: SplitName, columns: Columns, labels: Shown) -
         count = f"{len(rows)} of {len(labels)} rows"
         raise UserError(
             f"{where} has the label {pc.min(labels.values).as_py()}",
-            f"{held} holds numbers below 0 in {count}, first in row {rows[0]}, counted from 0",
+            f"{held} holds numbers below 0 in {count}, first in {said(rows[0])}",
             "leave them out of the lists",
         )
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from residuum.data.table_files import opened, whole_column
+from residuum.data.table_files import opened, rows_said, whole_column
 from residuum.errors import UserError, listed
 
 YES = frozenset({"1", "true", "yes"})
@@ -96,7 +96,7 @@ def in_columns(path: Path, columns: Sequence[str]) -> Shown:
     is_told: NDArray[np.bool_] = np.logical_or.reduce(told, axis=1)
     if gaps := np.argwhere(~told & is_told[:, None]).tolist():
         row, number = gaps[0]
-        why = f"its column {columns[number]!r} holds nothing in row {row}, counted from 0"
+        why = f"its column {columns[number]!r} holds nothing in {rows_said([path], row)}"
         raise UserError(f"{path} does not say of each picture whether it shows a class", why, "write 0 or 1 there")
     rows, numbers = np.nonzero(shown)
     return Shown(rows.astype(np.int64), pa.chunked_array([pa.array(numbers, pa.int64())]), is_told)

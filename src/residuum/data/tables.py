@@ -21,7 +21,7 @@ from residuum.data.picture_files import existing_folder, is_text_table, label_of
 from residuum.data.shard_files import by_split, data_root, data_set_files, is_of_training, place_of, read_each
 from residuum.data.split import split_meant
 from residuum.data.table_columns import Columns, check_columns, find_columns, picture_column
-from residuum.data.table_files import opened, whole_column
+from residuum.data.table_files import opened, rows_said, whole_column
 from residuum.data.table_labels import (
     check_present,
     check_shown,
@@ -44,6 +44,10 @@ class _Rows(NamedTuple):
     files: Sequence[Path]
     rows: NDArray[np.int64] | None
     labels: Any
+
+    def said(self, *rows: int) -> str:
+        """Name rows of the split, counted from 0, as a person finds them in their table."""
+        return rows_said(self.files, *(rows if self.rows is None else self.rows[list(rows)]))
 
 
 Made = Callable[[SplitName, _Rows, Columns, Labels], Split]
@@ -124,9 +128,9 @@ def _open(
         note_parts(columns.label, known)
     for split, rows in splits.items():
         if columns.several:
-            check_shown(root, split, columns, rows.labels)
+            check_shown(root, split, columns, rows.labels, rows.said)
         else:
-            check_present(root, split, columns.label, rows.labels)
+            check_present(root, split, columns.label, rows.labels, rows.said)
     classes = columns.names or classes_in(root, columns.label, known)
     found: dict[SplitName, Split] = {
         split: made(split, rows, columns, numbers(root, split, rows.labels, classes, named=bool(columns.names)))
@@ -220,28 +224,28 @@ def _from_parquet(root: Path) -> Made:
     def made(split: SplitName, rows: _Rows, columns: Columns, labels: Labels) -> Split:
         if rows.rows is None:
             pictures = pictures_in(root, tuple(rows.files), columns, split)
-            return _each_once(rows.files[0], Split(pictures, labels), own_files(pictures))
+            return _each_once(rows, Split(pictures, labels), own_files(pictures))
         pictures = whole(tuple(rows.files), columns, "table")
         own = own_files(pictures)
         of_rows = [own[row] for row in rows.rows] if own else []
-        return _each_once(rows.files[0], Split(Subset(pictures, rows.rows), labels), of_rows)
+        return _each_once(rows, Split(Subset(pictures, rows.rows), labels), of_rows)
 
     return made
 
 
-def _each_once(table: Path, split: Split, own: Sequence[str]) -> Split:
+def _each_once(rows: _Rows, split: Split, own: Sequence[str]) -> Split:
     """Join the rows of one picture of several labels, as in tables of texts; pictures that lie in the table are one a
     row, and so are those of one label, which may stand there more often so that they count more often."""
     if not is_several(split.labels):
         return split
-    firsts, labels = once(table, own, split.labels) if own else (np.empty(0, np.int64), split.labels)
+    firsts, labels = once(rows.files[0], own, split.labels, rows.said) if own else (np.empty(0, np.int64), split.labels)
     return replace(split.take(firsts), labels=labels) if len(firsts) < len(own) else split
 
 
 def _from_texts(beside: BesideTable) -> Made:
     def made(split: SplitName, rows: _Rows, columns: Columns, labels: Labels) -> Split:
         named = [read_texts([file], columns.path) for file in rows.files]
-        return beside.split(split, rows.files, columns.path, named, rows.rows, labels)
+        return beside.split(split, rows.files, columns.path, named, rows.rows, labels, rows.said)
 
     return made
 

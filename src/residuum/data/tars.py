@@ -87,8 +87,8 @@ class _Rows(NamedTuple):
 
 
 def _numbered(root: Path, name: str, splits: dict[Any, _Rows], *, judging: bool) -> ImageData:
-    for split, (_, labels) in splits.items():
-        check_present(root, split, ".cls", labels)
+    for split, (pictures, labels) in splits.items():
+        check_present(root, split, ".cls", labels, pictures.name)
     named = _class_names(root)
     known = [labels for split, (_, labels) in splits.items() if judging or split == "train"]
     classes = named or classes_in(root, ".cls", known)

@@ -15,17 +15,28 @@ from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
+from numpy.typing import NDArray
 
 from residuum.data.picture_files import SUFFIXES as OF_PICTURES
 from residuum.errors import UserError, listed
 
 _SEPARATORS = (",", ";", "\t")
 _BLANK_START = re.compile(rb"\A(?:[ \t\f\v]*[\r\n])+")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 _REMEMBERED = 8
 """So many tables stay in memory: each is asked for its columns, then for each of them."""
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def no_formula(text: str) -> str:
+    """Return a text for a cell: what a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
 @dataclass(frozen=True)
@@ -33,6 +44,10 @@ class TextTable:
     """A table of texts, of which a cell without any is null. It is asked as an opened Parquet file is."""
 
     table: Any
+    numbers: NDArray[np.int64]
+    """The number of each row as a spreadsheet shows it: from 1, header and blank rows among them."""
+    counted: str
+    """The same in words: "the header is row 1"."""
 
     @property
     def schema_arrow(self) -> Any:
@@ -55,7 +70,10 @@ def text_table(path: str | Path) -> TextTable:
 
 @lru_cache(_REMEMBERED)
 def _read(path: str, _size: int, _changed: int) -> TextTable:
-    content = _BLANK_START.sub(b"", Path(path).read_bytes().removeprefix(codecs.BOM_UTF8))
+    whole = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
+    content = _BLANK_START.sub(b"", whole)
+    header = 1 + len(_LINE_END.findall(whole[: len(whole) - len(content)]))
+    counted = f"the header is row {header}"
     names, separator = _header(path, _text(path, content))
     unique = [str(number) for number in range(len(names))]
     as_one = max(len(content), 1 << 20)  # a row across two blocks would be an error
@@ -63,21 +81,19 @@ def _read(path: str, _size: int, _changed: int) -> TextTable:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(content),
             pyarrow.csv.ReadOptions(column_names=unique, skip_rows_after_names=1, use_threads=False, block_size=as_one),
-            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+            pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values=True, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(unique, pa.large_string())),
         )
     except pa.ArrowException as error:
         why = str(error).splitlines()[0].removeprefix("CSV parse error: ")
+        why = re.sub(r"^Row #(\d+)", lambda found: f"row {int(found[1]) + header - 1} ({counted})", why)
         mend = f"put a cell that holds {separator!r} into double quotes"
         raise UserError(f"cannot read {path}", why, mend) from error
     named = [number for number, name in enumerate(names) if name]  # an index of rows, as pandas writes it, has no name
-    return TextTable(_without_blank_rows([names[k] for k in named], [_filled(table.column(k)) for k in named]))
-
-
-def _without_blank_rows(names: list[str], columns: list[Any]) -> Any:
-    """Return the rows that say anything: spreadsheets write blank ones behind the last."""
-    says = [column.is_valid() for column in columns]
-    return pa.table(columns, names).filter(reduce(pc.or_, says))
+    columns = [_filled(table.column(number)) for number in named]
+    says = reduce(pc.or_, [column.is_valid() for column in columns])  # spreadsheets write blank rows behind the last
+    numbers = np.flatnonzero(says.to_numpy()) + header + 1
+    return TextTable(pa.table(columns, [names[number] for number in named]).filter(says), numbers, counted)
 
 
 def _filled(column: Any) -> Any:

@@ -12,7 +12,6 @@ from residuum import runs
 from residuum.dispatch.job import (
     RESTARTS,
     WAITING,
-    AskedToStop,
     Ended,
     failed,
     is_finished,
@@ -26,6 +25,7 @@ from residuum.dispatch.job import (
 from residuum.errors import UserError
 from residuum.settings import TrainSettings
 from residuum.training.run import train
+from residuum.training.signals import AskedToStop
 
 
 def train_one_by_one(jobs: Mapping[Path, TrainSettings], asked_to_stop: AskedToStop) -> Generator[Ended]:

@@ -10,7 +10,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from residuum.errors import Stopped, UserError
 from residuum.files import write_json
 from residuum.plain_data import as_json, explicit
 from residuum.settings import TrainSettings
+from residuum.training.signals import AskedToStop
 
 WAITING = 0.05
 """Seconds between two looks at what others do."""
@@ -31,8 +31,6 @@ RESTARTS = 20
 """How often a run goes on whose process or node was lost."""
 SAVED = {129, 130, 143}
 """Exit codes of a run that was asked to stop, and has saved."""
-
-AskedToStop = Callable[[], int | None]
 
 
 @dataclass(frozen=True)

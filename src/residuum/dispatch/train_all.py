@@ -12,13 +12,13 @@ from residuum import runs
 from residuum.compute import choose_compute
 from residuum.console import say
 from residuum.dispatch.here import train_one_by_one, train_side_by_side
-from residuum.dispatch.job import AskedToStop, Ended, Planned, beside, pictures_of
+from residuum.dispatch.job import Ended, Planned, beside, pictures_of
 from residuum.dispatch.with_ray import train_on_ray
 from residuum.dispatch.with_slurm import shown, train_by_slurm
 from residuum.errors import UserError
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
-from residuum.training.signals import stop_requests
+from residuum.training.signals import AskedToStop, stop_requests
 
 ON_A_GPU = 4
 """Runs side by side on one GPU here: small nets leave most of it idle."""
@@ -35,7 +35,7 @@ def train_all(jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: in
         Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
     here = where.on == "here"
-    placed, most = _placed_here(jobs, where, cores) if here else (_placed_elsewhere(jobs, where), len(jobs))
+    placed, most = _placed_here(jobs, cores) if here else (_placed_elsewhere(jobs, where), len(jobs))
     most = min(len(jobs), where.at_once or most)
     if where.dry_run:
         say("\n".join([f"to be trained: {len(jobs)} nets", *(f"  {folder.name}" for folder in jobs)]))
@@ -71,9 +71,7 @@ def _of_these_pictures(ended: Ended, settings: TrainSettings) -> Ended:
     return Ended(ended.folder, fault)
 
 
-def _placed_here(
-    jobs: Mapping[Path, TrainSettings], where: WhereTrained, cores: int | None
-) -> tuple[dict[Path, TrainSettings], int]:
+def _placed_here(jobs: Mapping[Path, TrainSettings], cores: int | None) -> tuple[dict[Path, TrainSettings], int]:
     """Return the jobs with their threads, and how many of them this machine has room for."""
     compute = choose_compute(next(iter(jobs.values())).device, threads=cores)
     if compute.device.type != "cpu":

@@ -20,7 +20,6 @@ from residuum import machine
 from residuum.dispatch.job import (
     RESTARTS,
     WAITING,
-    AskedToStop,
     Ended,
     beside,
     failed,
@@ -34,6 +33,7 @@ from residuum.dispatch.job import (
 from residuum.errors import UserError
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
+from residuum.training.signals import AskedToStop
 from residuum.version import VERSION, installing
 
 SAVING = 60.0

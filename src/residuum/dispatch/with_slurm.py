@@ -18,7 +18,6 @@ from typing import Any
 from residuum.dispatch.job import (
     RESTARTS,
     WAITING,
-    AskedToStop,
     Ended,
     beside,
     command,
@@ -34,6 +33,7 @@ from residuum.records.codec import read_record, write_record
 from residuum.records.dispatch import Submitted
 from residuum.setting_parts import WhereTrained
 from residuum.settings import TrainSettings
+from residuum.training.signals import AskedToStop
 from residuum.version import installing
 
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "NOCONFIG")

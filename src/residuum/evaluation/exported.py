@@ -16,9 +16,10 @@ from residuum.console import say, show_progress
 from residuum.data.cache import Progress, fingerprint
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames, ImageData, Pictures, Subset
-from residuum.data.decode import Pixels, decode, evaluation_view
+from residuum.data.decode import Pixels, decode
 from residuum.data.look import readable
 from residuum.data.open import open_data
+from residuum.data.resize import evaluation_view
 from residuum.data.threads import in_threads
 from residuum.engines.choose import open_engine
 from residuum.engines.described import Described

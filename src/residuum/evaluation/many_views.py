@@ -20,9 +20,10 @@ from residuum.compute import Compute
 from residuum.data.batches import Loader, natural_size
 from residuum.data.cache import Progress
 from residuum.data.cuts import CutView, cut_views
-from residuum.data.decode import Pixels, resized
+from residuum.data.decode import Pixels
 from residuum.data.labels import is_several
 from residuum.data.preprocess import Preprocessing, normalise
+from residuum.data.resize import resized
 from residuum.errors import UserError
 from residuum.evaluation.views import five_crop, ten_crop
 from residuum.models.answers import answered

@@ -64,7 +64,7 @@ def judge_several(
     ap = _average_precisions(p, y, np.ones((1, len(y))))[0]
     of_each = zip(classes, hits.tolist(), images.tolist(), so_often.tolist(), strict=True)
     per_class = (judge_class(*each) for each in of_each)
-    mean_ap, macro_f1, ece = _with_intervals(p, y, called, seed, chance_ece(bins))
+    mean_ap, macro_f1, ece = _with_intervals(p, y, called, ap, seed, chance_ece(bins))
     return Evaluation(
         split=split,
         protocol=protocol,
@@ -156,17 +156,18 @@ def _gaps(p: Probabilities, y: NDArray[np.bool_]) -> Counts:
 
 
 def _with_intervals(
-    p: Probabilities, y: NDArray[np.bool_], called: NDArray[np.bool_], seed: int, by_chance: float
+    p: Probabilities, y: NDArray[np.bool_], called: NDArray[np.bool_], ap: Counts, seed: int, by_chance: float
 ) -> tuple[Measure, Measure, Measure]:
-    """Return mean AP, macro F1 and ECE with intervals from the same resamples of the images."""
+    """Return mean AP, macro F1 and ECE with intervals from the same resamples of the images; `ap` (K,): of them all."""
     N, gaps = len(y), _gaps(p, y)
 
-    def figures(weights: Counts) -> Counts:
+    def figures(weights: Counts, ap: Counts) -> Counts:
         ece = np.abs(weights @ gaps).sum(axis=1) / N
-        return np.stack([_mean_over_shown(_average_precisions(p, y, weights)), _macro_f1(y, called, weights), ece])
+        return np.stack([_mean_over_shown(ap), _macro_f1(y, called, weights), ece])
 
-    resampled = np.concatenate([figures(weights) for weights in _resamples(N, p.shape[1], seed)], axis=1)
-    mean_ap, macro_f1, ece = figures(np.ones((1, N)))[:, 0].tolist()
+    parts = (figures(weights, _average_precisions(p, y, weights)) for weights in _resamples(N, p.shape[1], seed))
+    resampled = np.concatenate(list(parts), axis=1)
+    mean_ap, macro_f1, ece = figures(np.ones((1, N)), ap[None])[:, 0].tolist()
     return (
         effective(mean_ap, resampled[0], N),
         effective(macro_f1, resampled[1], N),

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 from residuum.data.labels import Labels, is_several
 from residuum.errors import UserError
 from residuum.files import write_whole
-from residuum.models.file import read_tensors, sealed
+from residuum.models.file import KEY, read_tensors, sealed
 from residuum.records.codec import from_json, with_version
 from residuum.records.review import OutOfFold
-
-_KEY = "residuum"
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,14 @@ def write_unseen(path: Path, unseen: Unseen) -> None:
     """Write the file, whole or not at all (UserError where it cannot be)."""
     arrays = {name: getattr(unseen, name) for name in ("labels", "probabilities", "distances", "kept")}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    write_whole(path, sealed(tensors, {_KEY: json.dumps(with_version(unseen.about), ensure_ascii=False)}))
+    write_whole(path, sealed(tensors, {KEY: json.dumps(with_version(unseen.about), ensure_ascii=False)}))
 
 
 def read_unseen(path: Path) -> Unseen:
     """Read the file (UserError if it is missing, damaged or not such a file)."""
     tensors, metadata = read_tensors(path)
     try:
-        about = from_json(json.loads(metadata.get(_KEY, "")), OutOfFold, f"what {path} says of itself")
+        about = from_json(json.loads(metadata.get(KEY, "")), OutOfFold, f"what {path} says of itself")
         unseen = Unseen(about, **{name: tensor.numpy() for name, tensor in tensors.items()})
     except (ValueError, TypeError) as error:
         raise UserError(f"{path} does not hold answers out of fold", str(error), "train again") from error

@@ -16,6 +16,7 @@ from residuum.data.download import Asked, Expected, download, is_web_address
 from residuum.data.hub import HUB, fetch_model, fetched_files
 from residuum.errors import UserError
 from residuum.exchange.import_weights import import_weights
+from residuum.exchange.known import IMAGENET
 from residuum.exchange.sources import CONFIG, PROCESSOR, WEIGHT_FILES
 from residuum.files import IN_THE_CACHE, UNFINISHED, cannot_write
 from residuum.models.count import cost
@@ -31,8 +32,7 @@ CARD = "README.md"
 """What a repository says of itself; its licence stands there."""
 
 _OTHER = "check --from; weights in a file of another name: residuum import FILE"
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-_TORCHVISION = {**_IMAGENET, "image_size": 224, "interpolation": "bilinear", "stride_in": "3x3"}
+_TORCHVISION = {**IMAGENET, "image_size": 224, "interpolation": "bilinear", "stride_in": "3x3"}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class Guess:
     why: dict[str, str]
 
 
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _CIFAR10 = {"mean": (0.4914, 0.4822, 0.4465), "std": (0.2023, 0.1994, 0.2010)}
 _CIFAR100 = {"mean": (0.5071, 0.4867, 0.4408), "std": (0.2675, 0.2565, 0.2761)}
 _HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
@@ -53,7 +53,7 @@ CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog
 
 _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
     TORCHVISION: (
-        {**_IMAGENET, **_V1},
+        {**IMAGENET, **_V1},
         {
             "mean": "ImageNet's, as torchvision trains",
             "resize_to": "as torchvision's V1 weights; its V2 weights take 232, timm's often 235 with bicubic",
@@ -62,7 +62,7 @@ _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
     ),
     TIMM: (
-        {**_IMAGENET, **_V1},
+        {**IMAGENET, **_V1},
         {
             "mean": "ImageNet's, as most of timm's weights",
             "resize_to": "as torchvision; it varies among timm's weights, 235 (224 / 0.95) is commonest",
@@ -80,7 +80,7 @@ _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
     ),
     TRANSFORMERS: (
-        {**_IMAGENET, **_V1, "interpolation": "bicubic"},
+        {**IMAGENET, **_V1, "interpolation": "bicubic"},
         {
             "mean": "ImageNet's, as microsoft/resnet-50; preprocessor_config.json beside the weights would tell",
             "resize_to": "224 / 0.875, as microsoft/resnet-50",
@@ -89,7 +89,7 @@ _GUESSES: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
         },
     ),
     AKAMASTER: (
-        {**_IMAGENET, **_SMALL, "zero_channels": "both"},
+        {**IMAGENET, **_SMALL, "zero_channels": "both"},
         {"mean": "ImageNet's, as akamaster trains on CIFAR-10", "zero_channels": "as akamaster"},
     ),
     KUANGLIU: (
@@ -135,7 +135,7 @@ def guess(layout: str, spec: NetSpec) -> Guess:
 def _guess_of_own(spec: NetSpec) -> Guess:
     """Return what nets of one's own loop are shown most often; strides and zero channels are as the net has them."""
     small = spec.sees_small
-    colours, view = (_CIFAR10, _SMALL) if small else (_IMAGENET, _V1)
+    colours, view = (_CIFAR10, _SMALL) if small else (IMAGENET, _V1)
     pictures = f"{'CIFAR-10' if small else 'ImageNet'}'s: nothing tells what your loop took"
     built = "as residuum.net builds such nets"
     why = {"mean": pictures, "std": pictures, "image_size": pictures, "resize_to": pictures, "interpolation": pictures}

@@ -1,9 +1,7 @@
 """Which layout a group of tensors belongs to."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-
-from torch import Tensor
 
 from residuum.errors import UserError
 from residuum.exchange.groups import Group
@@ -111,8 +109,3 @@ def _name(names: Collection[str], head: str, *, timm: bool, small: bool) -> str:
     if head.partition(".")[0] != "linear":
         return CIFAR
     return KUANGLIU if any(".shortcut." in name for name in names) else AKAMASTER
-
-
-def as_group(tensors: Mapping[str, Tensor]) -> Group:
-    """Return tensors that are a net's alone, under the names of its layout."""
-    return Group(dict(tensors), keys={name: name for name in tensors})

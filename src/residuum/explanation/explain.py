@@ -20,10 +20,11 @@ from residuum import errors, machine, runs
 from residuum.compute import Compute, choose_compute
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.labels import CALLED
 from residuum.data.picture_files import picture_files, printable, read_picture
 from residuum.data.preprocess import Preprocessing, normalise, whole, whole_side
+from residuum.data.resize import evaluation_view
 from residuum.data.split import drawn
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol

@@ -34,7 +34,7 @@ def with_pictures(model: ModelProto, view: View) -> ModelProto:
 
 
 def _cut_views(nodes: Nodes, view: View) -> None:
-    """Append what `data.decode.evaluation_view` does: the shorter side to RESIZE_TO, then the central S×S."""
+    """Append what `data.resize.evaluation_view` does: the shorter side to RESIZE_TO, then the central S×S."""
     shape = nodes.add("Shape", PICTURES)
     batch, sides = (nodes.add("Slice", shape, *map(nodes.constant, ends)) for ends in (([0], [1]), ([1], [3])))
     scaled = nodes.add("Div", nodes.add("Mul", sides, RESIZE_TO), nodes.add("ReduceMin", sides))

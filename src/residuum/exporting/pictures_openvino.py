@@ -26,7 +26,7 @@ def with_pictures(model: Any, view: View) -> Any:
 
 
 def _views(ops: Any, pictures: Any, view: View) -> Any:
-    """Return what `data.decode.evaluation_view` gives: the shorter side to `resize_to`, then the central S×S.
+    """Return what `data.resize.evaluation_view` gives: the shorter side to `resize_to`, then the central S×S.
 
     By two products, columns first, each rounded as Pillow rounds; OpenVINO's own Pillow modes take 0.4 s for each new
     size of picture.

@@ -44,7 +44,7 @@ class FromPictures(nn.Module):
         return answered(self.net.fc(features), several=self.several), features
 
     def _views(self, pictures: Tensor) -> Tensor:
-        """Cut (B, 3, S, S) views, as `data.decode.evaluation_view` does."""
+        """Cut (B, 3, S, S) views, as `data.resize.evaluation_view` does."""
         sides = pictures.shape[1], pictures.shape[2]
         shorter = cast(int, torch.sym_min(*sides))  # while it is traced, a symbol for one
         height, width = (self.shorter * side // shorter for side in sides)

@@ -30,15 +30,14 @@ from residuum.models.count import cost
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
 from residuum.recipe import Recipe
+from residuum.recipes.named import AFTER_THE_HEAD
 from residuum.runs import CHECKPOINT
-from residuum.training.average import average_of
 from residuum.training.captured import steps_for
 from residuum.training.loop import Job, mixed_batch, one_by_one, to_training, train_step
-from residuum.training.optimizer import make_optimizer
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
 from residuum.training.sharing import sharing_cores
-from residuum.training.start import evaluation_batch, make_net, weights_there
+from residuum.training.start import evaluation_batch, make_job, make_net
 from residuum.training.state import State, save_checkpoint
 
 LONG = 3.0
@@ -140,19 +139,8 @@ def _job(resolved: Resolved, loader: Loader, batch: int) -> Job:
     resolved.compute.place(net)
     forward = make_forward(net, resolved.compute, checkpointing=resolved.settings.checkpointing)
     recipe = replace(resolved.recipe.changed(lr=TINY_RATE), batch_size=batch)
-    optimizer = make_optimizer(net, recipe, resolved.compute.dtype)
-    return Job(
-        net,
-        forward,
-        optimizer,
-        recipe,
-        in_training(loader, resolved),
-        resolved.compute,
-        resolved.settings.seed,
-        class_weights=weights_there(resolved),
-        average=average_of(net, recipe),
-        accumulate=resolved.settings.accumulate,
-    )
+    timed_by, pictures = replace(resolved, recipe=recipe), in_training(loader, resolved)
+    return make_job(timed_by, net, forward, pictures, accumulate=resolved.settings.accumulate)
 
 
 def batch_of(resolved: Resolved) -> int:
@@ -300,7 +288,7 @@ def _several_judged_in(images: int, classes: int) -> float:
 
 def refuse_folds(name: str) -> None:
     """Raise UserError for a recipe that tunes fold by fold, and as long as that does better."""
-    if name in {"tune_last", "tune_all"}:
+    if name in AFTER_THE_HEAD:
         raise UserError(
             f"what recipe {name} costs cannot be told",
             "it tunes fold by fold, and goes on where that does better; on few photographs it takes minutes",

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from residuum import machine
 from residuum.data.batches import Loader, Served, training_plan
 from residuum.data.contract import Split
-from residuum.data.decode import decode, evaluation_view
+from residuum.data.decode import decode
 from residuum.data.preprocess import measure as mean_and_spread
+from residuum.data.resize import evaluation_view
 from residuum.data.share import TrainingPlan
 from residuum.data.split import training_and_validation
 from residuum.recipe import SMALL, Recipe

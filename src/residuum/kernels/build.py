@@ -107,7 +107,7 @@ def _compiled(compiler: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as unfinished:
         parts = [str(Path(unfinished) / f"{source.stem}.o") for source in SOURCES]
-        start = [compiler, *FLAGS, _architecture(), "-c"]
+        start = [compiler, *FLAGS, *_architecture(), "-c"]
         with ThreadPoolExecutor(machine.cores()) as cores:
             list(cores.map(lambda source, part: _run([*start, str(source), "-o", part]), SOURCES, parts))
         whole = Path(unfinished) / "whole.so"
@@ -122,11 +122,13 @@ def _target(compiler: str) -> Path:
     return machine.cache_folder() / "kernels" / f"kernels-{_key(compiler)}.so"
 
 
-def _architecture() -> str:
+def _architecture() -> tuple[str, ...]:
     """Say what to compile for: this machine, or a lesser one where torch computes as on it."""
     if machine.is_kept_to_avx2():
-        return "-march=x86-64-v3"
-    return "-march=native" if platform.machine() in {"x86_64", "AMD64", "i686"} else "-mcpu=native"
+        return ("-march=x86-64-v3",)
+    if platform.machine() not in {"x86_64", "AMD64", "i686"}:
+        return ("-mcpu=native",)
+    return "-march=native", *(() if machine.may_use_matrix_units() else ("-mno-amx-bf16",))
 
 
 def _run(command: list[str]) -> None:
@@ -138,7 +140,7 @@ def _key(compiler: str) -> str:
     parts = [
         *(source.read_bytes() for source in (*SOURCES, *HEADERS)),
         _version(compiler),
-        *map(str.encode, (*FLAGS, _architecture(), platform.machine(), _features(), torch.__version__)),
+        *map(str.encode, (*FLAGS, *_architecture(), platform.machine(), _features(), torch.__version__)),
     ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 

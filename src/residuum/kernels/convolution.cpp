@@ -251,7 +251,7 @@ extern "C" void convolution(const uint16_t* x, const float* w, uint16_t* y, int6
             }
             multiply(l, packed, tiles, room, band, y + band.pixel() * Co, next);
         }
-        _tile_release();
+        release();
     });
 }
 

@@ -86,7 +86,7 @@ void pictures(const Frozen& f, const T* x, const float* w, bfloat16* y, int acti
             if (past_cache) picture<T, true>(f, in, weights, bordered, sums, out, activation);
             else picture<T, false>(f, in, weights, bordered, sums, out, activation);
         }
-        _tile_release();
+        release();
     });
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from residuum.choices import Activation
 from residuum.kernels.activation import number
 from residuum.kernels.build import call_with_room
-from residuum.kernels.matrix_units import BLOCK, LONGEST_RUN, computes_in_bfloat16, has_matrix_units, square_shape
+from residuum.kernels.pairs import BLOCK, LONGEST_RUN, computes_in_bfloat16, has_matrix_units, square_shape
 
 
 def applies(x: Tensor, conv: nn.Conv2d, act: Activation | None) -> bool:

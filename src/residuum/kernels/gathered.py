@@ -1,7 +1,8 @@
 """Convolutions that share little between their taps: 1×1, strided, and stems; gathered_gradient.cpp says how.
 
-The gradient of the weights is ours, in float32; the rest is torch's. Where channels are last in memory, a 1×1
-convolution is a product of matrices, (pixels, C_in) by (C_in, C_out), there and back.
+The gradient of the weights is ours, in float32; the rest is torch's, but for the gradient of a strided convolution's
+input without matrix units (direct.cpp). With matrix units a 1×1 convolution of channels that are last in memory is a
+product of matrices, (pixels, C_in) by (C_in, C_out), there and back.
 """
 
 import math
@@ -12,9 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import conv2d
 
-from residuum.kernels import matrix_units
+from residuum.kernels import direct, pairs
 from residuum.kernels.build import call_with_room
-from residuum.kernels.matrix_units import BLOCK, LONGEST_RUN, WIDE, has_matrix_units, square_shape, trains
+from residuum.kernels.pairs import BLOCK, LONGEST_RUN, WIDE, has_matrix_units, square_shape, trains
 from residuum.kernels.shortcut import every
 
 NARROW = 64
@@ -22,10 +23,10 @@ NARROW = 64
 
 
 def pointwise_applies(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Say whether this is a 1×1 convolution, of any stride, that is faster on the matrix units by us than by torch."""
+    """Say whether this is a 1×1 convolution, of any stride, that is faster by us than by torch."""
     shape = square_shape(conv, x)
     is_wide = min(conv.weight.shape[:2]) >= WIDE
-    return shape is not None and shape[::2] == (1, 0) and is_wide and matrix_units.applies(x, conv.weight)
+    return shape is not None and shape[::2] == (1, 0) and is_wide and pairs.applies(x, conv.weight)
 
 
 def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -34,9 +35,9 @@ def pointwise(conv: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def strided_applies(conv: nn.Conv2d, x: Tensor) -> bool:
-    """Say whether this is a 3×3 convolution of any stride and padding for the matrix units."""
+    """Say whether this is a 3×3 convolution of any stride and padding for products of pairs."""
     shape = square_shape(conv, x)
-    return shape is not None and shape[0] == 3 and matrix_units.applies(x, conv.weight)
+    return shape is not None and shape[0] == 3 and pairs.applies(x, conv.weight)
 
 
 def strided(conv: nn.Conv2d, x: Tensor) -> Tensor:
@@ -78,14 +79,17 @@ class _Pointwise(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, weight, rounded = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
-        dx = _product(dy, rounded.T) if ctx.needs_input_grad[0] else None
-        return dx, _gathered_gradient(x, dy, weight, 1, 0) if ctx.needs_input_grad[1] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            own = has_matrix_units()
+            dx = _product(dy, rounded.T) if own else input_gradient(x, dy, rounded[:, :, None, None], 1, 0)
+        return dx, gathered_gradient(x, dy, weight, 1, 0) if ctx.needs_input_grad[1] else None
 
 
 def _product(x: Tensor, matrix: Tensor) -> Tensor:
     """(N, C, H, W) by (C', C) to (N, C', H, W), channels last."""
     batch, channels, height, width = x.shape
-    if channels <= NARROW:
+    if channels <= NARROW or not has_matrix_units():
         return conv2d(x, matrix[:, :, None, None])
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)
     return (pixels @ matrix.T).view(batch, height, width, -1).permute(0, 3, 1, 2)
@@ -105,8 +109,11 @@ class _Strided(torch.autograd.Function):
         x, weight, rounded = ctx.saved_tensors
         dy = dy.contiguous(memory_format=torch.channels_last)
         how = (ctx.stride, ctx.padding)
-        dx = input_gradient(x, dy, rounded, *how) if ctx.needs_input_grad[0] else None
-        dw = _gathered_gradient(x, dy, weight, *how, by_rows=ctx.by_rows) if ctx.needs_input_grad[1] else None
+        dx = None
+        if ctx.needs_input_grad[0]:
+            own = not has_matrix_units()
+            dx = direct.input_gradient(dy, weight, x.shape[2:], *how) if own else input_gradient(x, dy, rounded, *how)
+        dw = gathered_gradient(x, dy, weight, *how, by_rows=ctx.by_rows) if ctx.needs_input_grad[1] else None
         return dx, dw, None, None, None
 
 
@@ -116,7 +123,7 @@ def input_gradient(x: Tensor, dy: Tensor, weight: Tensor, stride: int, padding: 
     return torch.ops.aten.convolution_backward(dy, x, weight, *how)[0]  # type: ignore[no-any-return]
 
 
-def _gathered_gradient(
+def gathered_gradient(
     x: Tensor, dy: Tensor, weight: Tensor, stride: int, padding: int, *, by_rows: bool = False
 ) -> Tensor:
     """Return the gradient of a weight (C_out, C_in, k, k), gathered tap by tap, or a row of taps at a time."""

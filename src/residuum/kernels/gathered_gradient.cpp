@@ -1,6 +1,6 @@
 // The gradient of a convolution's weights as one matrix product over the pixels, on a processor with matrix units
-// (AMX): for 1x1 convolutions, strides and stems, whose taps share little of what is fetched (weight_gradient.cpp is
-// for 3x3).
+// (AMX) or products of pairs (tiles.hpp): for 1x1 convolutions, strides and stems, whose taps share little of what is
+// fetched (weight_gradient.cpp is for 3x3).
 //
 // dw[co, tap, i] = sum over the output's pixels of g[pixel, co] x[place(pixel, tap) + i]. What a tap reads of x is a
 // run of numbers that lie side by side: the channels of a pixel, or those of a whole row of taps where channels are
@@ -13,7 +13,7 @@
 #include "threads.hpp"
 #include "tiles.hpp"
 
-#ifdef HAS_MATRIX_UNITS
+#ifdef HAS_PAIRS
 
 #include <algorithm>
 
@@ -57,7 +57,7 @@ struct Room {
 void pack_g(const Shape& s, const half* g, int64_t first, const half* zeros, half* to) {
     const half* at[DEEP];
     for (int64_t k = 0; k < DEEP; ++k) at[k] = first + k < s.pixels() ? g + (first + k) * s.Co : zeros;
-    for (int64_t c = 0; c < s.Co; c += TILE, to += APART) pack_pairs<true>(at, c, to);
+    for (int64_t c = 0; c < s.Co; c += TILE, to += APART) pack_pairs<LEFT_BY_ROWS>(at, c, to);
 }
 
 // Where the first tap of 32 pixels reads: row and column in the picture, and the place in x.
@@ -103,6 +103,7 @@ Ahead ahead(const Shape& s, const half* x, const half* g, int64_t first, int64_t
 }
 
 // Add up 32 by 32 products over the packed steps.
+#ifdef HAS_MATRIX_UNITS
 void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps,
                bool is_first, Ahead& next) {
     begin<4>(sums, is_first);
@@ -112,6 +113,21 @@ void add_block(const half* g0, const half* g1, const half* x0, const half* x1, f
     }
     finish<4>(sums);
 }
+#else
+void add_block(const half* g0, const half* g1, const half* x0, const half* x1, float* const* sums, int64_t steps,
+               bool is_first, Ahead& next) {
+    const half *left[] = {g0, g1}, *right[] = {x0, x1};
+    for (int64_t co = 0; co < (g0 == g1 ? TILE : 2 * TILE); co += 8) {
+        float* const* tiles = sums + co / TILE * 2;
+        EightRows<2> rows(tiles, co % TILE, is_first);
+        for (int64_t step = 0; step < steps * 512; step += 512) {
+            rows.add(left[co / TILE] + step + 2 * (co % TILE), right, step);
+            if (co == 0) next.fetch();
+        }
+        rows.put(tiles, co % TILE);
+    }
+}
+#endif
 
 // Add the products of a batch to the sums, [down][across][16][16]. An odd last tile is worked on twice.
 void multiply(const Shape& s, const Room& room, int64_t steps, bool is_first, Ahead& next) {
@@ -173,7 +189,7 @@ extern "C" void gathered_gradient(const uint16_t* x, const uint16_t* g, float* d
         Room room(work + n * Room::bytes(s), s);
         configure();
         work_through(s, x, g, first, end, room);
-        _tile_release();
+        release();
     });
     for_each(Co * s.taps(), threads,
              [=, &s](int64_t n) { join(s, work, threads, n / s.taps(), n % s.taps(), dw + n * run); });

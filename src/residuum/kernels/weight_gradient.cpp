@@ -1,4 +1,5 @@
-// The gradient of a 3x3 convolution's weights on a processor with matrix units (AMX).
+// The gradient of a 3x3 convolution's weights on a processor with matrix units (AMX), or that adds up products of pairs
+// of bfloat16 at least (tiles.hpp).
 //
 // dw[co, ci, tap] = sum over pixels of g[pixel, co] x[pixel + shift(tap), ci]: nine matrix products over the pixels. A
 // tile product adds up 16 pairs of neighbouring pixels; g is transposed for it, x's pairs lie channel by channel side
@@ -12,7 +13,7 @@
 #include "threads.hpp"
 #include "tiles.hpp"
 
-#ifdef HAS_MATRIX_UNITS
+#ifdef HAS_PAIRS
 
 #include <algorithm>
 
@@ -76,7 +77,7 @@ void plan(const Batch& b, int64_t rows, int64_t pictures, int32_t* pixels) {
 void pack_g(const Batch& b, const half* g, const int32_t* pixels, const half* zeros, half* to) {
     const half* at[DEEP];
     for (int64_t k = 0; k < DEEP; ++k) at[k] = pixels[k] < 0 ? zeros : g + pixels[k] * b.Co;
-    for (int64_t c = 0; c < b.Co; c += TILE, to += b.each_g()) pack_pairs<true>(at, c, to);
+    for (int64_t c = 0; c < b.Co; c += TILE, to += b.each_g()) pack_pairs<LEFT_BY_ROWS>(at, c, to);
 }
 
 // Pair the W pixels of one row of one picture, from the place of the first pair's first channels on.
@@ -120,6 +121,7 @@ Ahead ahead(const Batch& b, const half* x, const half* g, int64_t item, int64_t 
 }
 
 // Add up N taps of 16 by 16 channels, 3 or 6, over all that is packed.
+#ifdef HAS_MATRIX_UNITS
 template <int N>
 void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first,
               Ahead& next) {
@@ -147,6 +149,26 @@ void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* 
         }
     finish<N>(sums);
 }
+#else
+template <int N>
+void add_taps(const Batch& b, int64_t groups, const half* g, const half* const* x, float* const* sums, bool is_first,
+              Ahead& next) {
+    if constexpr (N > 3) add_taps<N - 3>(b, groups, g, x + 3, sums + 3, is_first, next);
+    for (int64_t co = 0; co < TILE; co += 8) {
+        EightRows<3> rows(sums, co, is_first);
+        const half* left = g + 2 * co;
+        for (int64_t group = 0; group < groups; ++group)
+            for (int64_t row = 0; row < b.steps / b.run; ++row) {
+                int64_t at = (group * b.pairs + row * b.across) * DEEP;
+                for (int64_t step = 0; step < b.run; ++step, left += 512, at += 512) {
+                    rows.add(left, x, at);
+                    if (co == 0) next.fetch();
+                }
+            }
+        rows.put(sums, co);
+    }
+}
+#endif
 
 // Add the products to the sums, [tap][Co/16][Ci/16][16][16]: six taps of odd pairs, then three of even ones, so that
 // each kind is fetched but once.
@@ -207,7 +229,7 @@ extern "C" void weight_gradient(const uint16_t* x, const uint16_t* g, float* dw,
         Room room(work + n * each, b);
         configure();
         work_through(b, x, g, first, end, room);
-        _tile_release();
+        release();
     });
     for_each(Co, threads, [=](int64_t co) {
         for (int64_t tap = 0; tap < 9; ++tap)

@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from residuum.kernels.build import library
 from residuum.kernels.convolution import run_gradient, run_pass
-from residuum.kernels.matrix_units import BLOCK, square_shape
+from residuum.kernels.pairs import BLOCK, square_shape
 
 LEAST_TILES = 64
 """With fewer tiles of 4×4 pixels the filters' own transform takes what is spared."""

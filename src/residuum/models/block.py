@@ -20,7 +20,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from residuum.models.layers import SqueezeExcite, ZeroPad, activation, average, convolution, nonlinearity
+from residuum.models.layers import SqueezeExcite, ZeroPad, activation, average, convolution, nonlinearity, preactivation
 from residuum.models.shortcuts import SHORTCUTS
 from residuum.models.spec import NetSpec
 
@@ -68,7 +68,7 @@ def make_block(
     changes_shape = stride != 1 or c_in != c_out
     projects = SHORTCUTS[spec.shortcut].projects_at(changes_shape)
     return ResidualBlock(
-        _before(spec, c_in, activated),
+        nn.Identity() if activated else preactivation(spec, c_in),
         _branch(spec, c_in, spec.widths[stage], c_out, stride),
         _shortcut(spec, c_in, c_out, stride, changes_shape),
         _addition(spec, c_in, c_out, stride),
@@ -106,12 +106,6 @@ def _branch(spec: NetSpec, c_in: int, width: int, c_out: int, stride: int) -> nn
     if spec.squeeze:
         layers["squeeze"] = SqueezeExcite(convolutions[-1].out_channels, spec.squeeze)
     return nn.Sequential(layers)
-
-
-def _before(spec: NetSpec, c_in: int, activated: bool) -> nn.Module:
-    if activated or not spec.preactivated:
-        return nn.Identity()
-    return activation(spec, c_in) if spec.order == "preactivation" else nonlinearity(spec)
 
 
 def _after(spec: NetSpec, c_out: int) -> nn.Module:

@@ -28,7 +28,8 @@ from residuum.records.model import FORMAT, About, read_about, written_by
 _BACK = "bring the file back, or import its weights anew"
 EPSILON = 1e-5
 """What BN adds to a variance."""
-_KEY = "residuum"
+KEY = "residuum"
+"""What a file of tensors says of itself stands under this key."""
 _DIGEST = "sha256"
 
 
@@ -53,7 +54,7 @@ def write_model(path: Path, model: ModelFile) -> None:
     tensors |= {f"preprocessing/{name}": tensor for name, tensor in model.preprocessing.items()}
     tensors |= {f"likeness/{name}": tensor for name, tensor in model.likeness.items()}
     about = json.dumps(with_version(model.about), ensure_ascii=False)
-    write_whole(path, sealed(tensors, {_KEY: about}))
+    write_whole(path, sealed(tensors, {KEY: about}))
 
 
 def _import_first(path: Path) -> str:
@@ -65,7 +66,7 @@ def _import_first(path: Path) -> str:
 def read_model(path: Path) -> ModelFile:
     """Read a model file, its weights unpacked (UserError if it is missing, damaged or not one of ours)."""
     tensors, metadata = read_tensors(path)
-    content = _content(metadata.get(_KEY, "{}"))
+    content = _content(metadata.get(KEY, "{}"))
     if (written := content.get("format")) != FORMAT:
         ours = (
             f"its format is {written!r}, expected {FORMAT!r}",

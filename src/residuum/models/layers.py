@@ -55,6 +55,14 @@ def activation(spec: NetSpec, channels: int) -> nn.Sequential:
     return nn.Sequential(OrderedDict([("bn", nn.BatchNorm2d(channels)), (spec.activation, nonlinearity(spec))]))
 
 
+def preactivation(spec: NetSpec, channels: int) -> nn.Module:
+    """What a pre-activation net has before each branch, and after its last addition (2016, fig. 4d, e, and appendix);
+    nothing in the others."""
+    if not spec.preactivated:
+        return nn.Identity()
+    return activation(spec, channels) if spec.order == "preactivation" else nonlinearity(spec)
+
+
 def average(stride: int) -> nn.AvgPool2d:
     """The mean of stride×stride pixels; at an odd map's edges, of those that are there."""
     return nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False)

@@ -65,7 +65,8 @@ def _skipping(conv: Any, x: Tensor) -> Tensor:
 
 _CONVOLUTION = (nn.Conv2d,)
 _GATHERED = "torch, gathered_gradient.cpp"
-_OWN = "convolution.cpp, weight_gradient.cpp"
+_STRIDED = "torch, direct.cpp, gathered_gradient.cpp"
+_OWN = "torch, convolution.cpp, direct.cpp, weight_gradient.cpp"
 OPERATIONS = (
     Operation(
         "frozen convolution, activation",
@@ -85,7 +86,7 @@ OPERATIONS = (
     Operation("3×3 convolution", _OWN, _CONVOLUTION, convolution.applies, convolution.convolution),
     Operation("3×3 convolution", "winograd.cpp", _CONVOLUTION, winograd.applies, winograd.convolution),
     Operation("1×1 convolution", _GATHERED, _CONVOLUTION, gathered.pointwise_applies, gathered.pointwise),
-    Operation("strided 3×3 convolution", _GATHERED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
+    Operation("strided 3×3 convolution", _STRIDED, _CONVOLUTION, gathered.strided_applies, gathered.strided),
     Operation("stem", _GATHERED, _CONVOLUTION, gathered.stem_applies, gathered.stem),
     Operation(
         "1×1 of every stride-th pixel",

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 from residuum.models.block import GatedAdd, ResidualBlock, make_block
-from residuum.models.layers import POOLS, activation, convolution, nonlinearity
+from residuum.models.layers import POOLS, convolution, nonlinearity, preactivation
 from residuum.models.spec import NetSpec
 
 
@@ -26,7 +26,7 @@ class ResNet(nn.Module):
         self.spec = spec
         self.stem = _stem(spec)
         self.stages = _stages(spec)
-        self.end = _end(spec, spec.out_channels[-1])
+        self.end = preactivation(spec, spec.out_channels[-1])
         self.pool = POOLS[spec.pooling]()
         self.fc = _last_layer(spec)
         initialise(self)
@@ -176,13 +176,6 @@ def _stages(spec: NetSpec) -> nn.Sequential:
             c_in = spec.out_channels[number - 1]
         stages[f"stage{number}"] = nn.Sequential(blocks)
     return nn.Sequential(stages)
-
-
-def _end(spec: NetSpec, channels: int) -> nn.Module:
-    """What a pre-activation net has after its last addition (2016, appendix); nothing in the others."""
-    if not spec.preactivated:
-        return nn.Identity()
-    return activation(spec, channels) if spec.order == "preactivation" else nonlinearity(spec)
 
 
 def _last_layer(spec: NetSpec) -> nn.Linear:

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from residuum.data.decode import BrokenPicture, Pixels, decode, decode_opened, evaluation_view
+from residuum.data.decode import BrokenPicture, Pixels, decode, decode_opened
 from residuum.data.picture_files import is_text_table, picture_files, read_picture
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.records.model import View
 

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -49,8 +48,8 @@ def _answers(
         precision=settings.precision,
         device=settings.device,
         threads=threads,
+        call_from=settings.call_from,
     )
-    predictor = replace(predictor, call_from=settings.call_from)
     copy = _copies(settings, predictor)
     top = min(settings.top, len(predictor.classes))
     progress = show_progress("pictures answered") if len(named) >= MANY else None

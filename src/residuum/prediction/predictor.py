@@ -29,6 +29,7 @@ from residuum.evaluation.likeness import directions, distances
 from residuum.prediction.answer import Answer, Unanswered, called_of, separator_of
 from residuum.prediction.pictures import Picture, Source, are_many, fetched_source, sources, view_of
 from residuum.runs import exported_file
+from residuum.settings import PredictSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -322,10 +323,13 @@ def load(
     precision: PrecisionWanted = "auto",
     device: Device = "auto",
     threads: int | None = None,
+    call_from: float = CALLED,
 ) -> Predictor:
-    """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here)."""
+    """Open a run folder, a model file or an exported model (UserError if there is none, or no such engine here, or
+    `call_from` is no probability)."""
+    call_from = PredictSettings(call_from=call_from).call_from
     opened = open_engine(Path(path), engine, precision, device, threads)
-    return Predictor(opened.engine, opened.model, Path(path), threads)
+    return Predictor(opened.engine, opened.model, Path(path), threads, call_from)
 
 
 def answered(one: T | Unanswered) -> T:

@@ -12,12 +12,12 @@ from residuum.choices import AnswerFormat
 from residuum.console import one_line, visible
 from residuum.data.labels import joined
 from residuum.data.picture_files import printable
+from residuum.data.text_table import no_formula
 from residuum.errors import UserError
 from residuum.files import cannot_write
 from residuum.prediction.answer import Answer, Unanswered
 
 SUFFIXES: dict[str, AnswerFormat] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def format_of(out: str | Path | None, told: AnswerFormat | None) -> AnswerFormat:
@@ -90,10 +90,8 @@ def _cells(one: Answer | Unanswered, top: int, several: bool) -> list[str]:
 
 
 def _row(cells: list[str]) -> str:
-    """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
     row = io.StringIO()
-    safe = (f"'{cell}" if cell.startswith(_FORMULAS) else cell for cell in cells)
-    csv.writer(row, lineterminator="\n").writerow(_text(cell) for cell in safe)
+    csv.writer(row, lineterminator="\n").writerow(_text(no_formula(cell)) for cell in cells)
     return row.getvalue()
 
 

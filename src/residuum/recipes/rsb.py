@@ -19,12 +19,10 @@ each; a block is skipped in a whole step (Huang et al. 2016); smoothing comes af
 
 from dataclasses import replace
 
-from residuum.recipe import Augmentation, Cosine, RandomAugment, Recipe, Task
+from residuum.recipe import SMALL, Augmentation, Cosine, RandomAugment, Recipe, Task
 
 STEPS_A_PASS = 400
 """Fewer would be few updates; 2,048 pictures at once make 625 of ImageNet."""
-SMALL = 64
-"""Pictures up to this side, in pixels, are trained on as they are."""
 
 
 def rsb_a1(task: Task) -> Recipe:

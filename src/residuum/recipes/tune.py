@@ -11,9 +11,6 @@ Chosen on the training pictures of ants-bees, out of fold (docs/decisions.md).
 
 from residuum.recipe import Augmentation, OneCycle, ParameterGroup, Recipe, Task
 
-AFTER_THE_HEAD = ("tune_last", "tune_all")
-"""The recipes that begin from a fitted last layer, and end with it where tuning does no better."""
-
 
 def tune_last(task: Task) -> Recipe:
     """Return the recipe of the last stage and the last layer: what the stages before make of pictures is kept."""

@@ -2,9 +2,9 @@
 
 import math
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from msgspec import Meta
+from msgspec import Meta, structs
 
 from residuum.choices import Scale
 from residuum.records.codec import Record
@@ -12,12 +12,11 @@ from residuum.records.environment import Environment
 
 Seconds = Annotated[float, Meta(ge=0, le=1e12)]
 Answer = Literal["supported", "contradicted", "undecided"]
+Relation = Literal["above", "below", "not above"]
 LACKS = {"contradicted": "Fails", "undecided": "The figures do not say"}
 """What is said of the parts of a claim for which it is not supported."""
 ONE_SEED = "One seed has no spread, so nothing is decided of these"
 """The same where nets were trained with one seed alone."""
-NOT_ABOVE = re.compile(r"(.+\)) not above (.+?)(?: by more than (\S+))?")
-"""A part of a claim as the file has it."""
 ONLY_TINY = (
     "Scale tiny shows only that the study runs: its nets hardly learn, and the verdict says nothing of the claim."
 )
@@ -89,20 +88,61 @@ def bound(values: tuple[float, ...], limit: float | None) -> str:
     return "> " if over and all(over) else "≥ " if any(over) else ""
 
 
+class Compared(Record, frozen=True):
+    """What is held against what, each by its name and its figure as it is written."""
+
+    one: str
+    figure: str
+    relation: Relation
+    other: str
+    """A name, or a number."""
+    other_figure: str = ""
+    """"" of a number."""
+    by: str = ""
+    """By how much more; "" where any difference will do."""
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Return both sides in words."""
+        return f"{self.one} ({self.figure})", self.other + (f" ({self.other_figure})" if self.other_figure else "")
+
+    def __str__(self) -> str:
+        one, other = self.sides
+        return f"{one} {self.relation} {other}" + (f" by more than {self.by}" if self.by else "")
+
+
 class Part(Record, frozen=True):
     """One part of the claim, in words, and whether it holds; None: the figures do not say."""
 
     words: str
     holds: bool | None
+    compared: Compared | None = None
+    """What the words say; None of somebody else's words. Older files lack it, and it is read from their words."""
+
+    def __post_init__(self) -> None:
+        if self.compared is None:
+            structs.force_setattr(self, "compared", _read(self.words))
 
     @property
     def said(self) -> str:
         """Write it without a "not", which would stand within another where it fails, or where figures do not say."""
-        found = NOT_ABOVE.fullmatch(self.words)
-        if not found:
+        told = self.compared
+        if told is None or told.relation != "not above":
             return self.words
-        one, other, by = found.groups()
-        return f"{one} at most {by} above {other}" if by else f"{one} at most {other}"
+        one, other = told.sides
+        return f"{one} at most {told.by} above {other}" if told.by else f"{one} at most {other}"
+
+
+OLDER = re.compile(r"(.+) \(([^()]+)\) (not above|above|below) (.+?)(?: \(([^()]+)\))?(?: by more than (\S+))?")
+"""A part as older files have it: in words alone, which are those of `Compared`."""
+
+
+def _read(words: str) -> Compared | None:
+    found = OLDER.fullmatch(words)
+    if not found:
+        return None
+    one, figure, relation, other, other_figure, by = found.groups("")
+    return Compared(one, figure, cast(Relation, relation), other, other_figure, by)
 
 
 class Verdict(Record, frozen=True):

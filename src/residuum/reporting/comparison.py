@@ -46,7 +46,7 @@ class Comparison:
 
     verdict: str
     judged_on: str
-    cautions: list[str]
+    cautions: list[tuple[str, dict[str, str]]]
     charts: list[Picture]
     differing: list[tuple[str, list[str]]]
     parts: list[Part]
@@ -170,23 +170,22 @@ def _judged(run: OneRun) -> tuple[int, str]:
     return run.evaluation.images, run.evaluation.split
 
 
-def _cautions(runs: Sequence[OneRun]) -> list[str]:
-    """Say what makes these runs' figures incomparable."""
+def _cautions(runs: Sequence[OneRun]) -> list[tuple[str, dict[str, str]]]:
+    """Say what makes these runs' figures incomparable, and of each run, by its letter, what differs."""
     judged = [(run, run.evaluation) for run in runs if run.evaluation]
     missing = [run.letter for run in runs if run.evaluation is None]
-    made = [f"{', '.join(missing)}: no final figures yet."] if missing else []
+    made: list[tuple[str, dict[str, str]]] = []
+    if missing:
+        made.append((f"{', '.join(missing)}: no final figures yet.", {}))
     if len({_fingerprint(run) for run in runs}) > 1:
-        made.append("These runs did not use the same data (fingerprints differ): their figures do not compare.")
-    aspects = {
-        "judged on different splits": {one.letter: found.split for one, found in judged},
-        "judged on different numbers of pictures": {one.letter: f"{found.images:,}" for one, found in judged},
-        "judged in different ways": {one.letter: found.protocol for one, found in judged},
-    }
-    return made + [
-        f"These runs were {what}: {', '.join(f'{one} {isolated(value)}' for one, value in values.items())}."
-        for what, values in aspects.items()
-        if len(set(values.values())) > 1
-    ]
+        what = "These runs did not use the same data (fingerprints differ): their figures do not compare."
+        made.append((what, {}))
+    aspects = [
+        ("These runs were judged on different splits, or on different numbers of pictures:",
+         {one.letter: pictures_of(found.images, found.split) for one, found in judged}),
+        ("These runs were judged in different ways:", {one.letter: found.protocol for one, found in judged}),
+    ]  # fmt: skip
+    return made + [(what, values) for what, values in aspects if len(set(values.values())) > 1]
 
 
 def _no_curves(runs: Sequence[OneRun]) -> str:

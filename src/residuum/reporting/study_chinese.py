@@ -11,12 +11,10 @@ from msgspec.structs import replace
 
 from residuum.chinese import STUDIES
 from residuum.chinese import said as said_by
-from residuum.records.study import Bars, Chart, Lines, Part, Quantity, StudyRecord, Table, Verdict, Words
+from residuum.records.study import Bars, Chart, Compared, Lines, Part, Quantity, StudyRecord, Table, Verdict, Words
 
-COMPARED = re.compile(r"(.+) \(([^()]+)\) (not above|above|below) (.+?)(?: \(([^()]+)\))?(?: by more than (\S+))?")
-"""A part of a claim as studies/verdict.py writes it: one figure, a relation, another figure or a number, how much."""
 OLDER = {"捷径连接": "快捷连接", "捷径": "快捷连接", "支路": "分支", "分类层": "最后一层"}
-RELATIONS = {"above": "高于", "below": "低于", "not above": "至多为"}
+RELATIONS = {"above": "高于", "below": "低于"}
 UNSPACED = re.compile("(?<=[\u4e00-\u9fff])(?=[A-Za-z0-9-])|(?<=[A-Za-z0-9%])(?=[\u4e00-\u9fff])")
 """Where Chinese and Latin letters meet: a space belongs there."""
 
@@ -58,26 +56,25 @@ def _all(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _verdict(verdict: Verdict) -> Verdict:
-    return replace(verdict, parts=tuple(Part(_compared(part.words), part.holds) for part in verdict.parts))
+    return replace(verdict, parts=tuple(Part(_part(part), part.holds) for part in verdict.parts))
 
 
-def _compared(words: str) -> str:
-    found = COMPARED.fullmatch(words)
-    if not found:
-        return said(words)
-    one, figure, relation, other, others, by = found.groups()
-    first, second = _told_apart(one, other)
-    return UNSPACED.sub(" ", f"{first}（{said(figure)}）{_against(second, others, relation, by)}")
+def _part(part: Part) -> str:
+    told = part.compared
+    if told is None:
+        return said(part.words)
+    first, second = _told_apart(told.one, told.other)
+    return UNSPACED.sub(" ", f"{first}（{said(told.figure)}）{_against(second, told)}")
 
 
-def _against(other: str, figure: str | None, relation: str, by: str | None) -> str:
+def _against(other: str, told: Compared) -> str:
     """Return what a figure is held against, behind its name; without a "not", as English has it (records/study.py)."""
-    other += f"（{said(figure)}）" if figure else ""
-    if relation != "not above":
-        return f"{RELATIONS[relation]}{other}" + (f"超过 {by}" if by else "")
-    if by:
-        return f"至多比{other}高 {by}"
-    return f"至多与{other}相同" if figure else f"至多为{other}"
+    other += f"（{said(told.other_figure)}）" if told.other_figure else ""
+    if told.relation != "not above":
+        return f"{RELATIONS[told.relation]}{other}" + (f"超过 {told.by}" if told.by else "")
+    if told.by:
+        return f"至多比{other}高 {told.by}"
+    return f"至多与{other}相同" if told.other_figure else f"至多为{other}"
 
 
 def _told_apart(one: str, other: str) -> tuple[str, str]:

@@ -14,6 +14,8 @@ def with_limits(study: StudyRecord) -> StudyRecord:
     if study.name != "identity" or not isinstance(steps, int):
         return study
     limited = {name: replace(one, limit=steps) for name, one in study.quantities.items() if _lacks(name, one)}
+    if not limited:
+        return study
     changed = {str(study.quantities[name]): str(one) for name, one in limited.items() if one.bound}
 
     def said(text: str) -> str:

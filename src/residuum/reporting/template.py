@@ -47,6 +47,7 @@ def _environment() -> Environment:
     made.filters |= {name: getattr(wording, name) for name in WORDING}
     made.filters["file_name"] = partial(_broken_behind, "/_-")
     made.filters["setting_name"] = partial(_broken_behind, "._")
+    made.filters["class_name"] = partial(_broken_behind, "/_-.")
     made.filters |= {name: getattr(study_wording, name) for name in STUDY_WORDING}
     made.filters |= {
         "figure": lambda value: f"{value:.4g}" if value is not None and math.isfinite(value) else "–",

@@ -5,6 +5,7 @@ import contextlib
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +19,8 @@ from starlette.routing import Route
 
 from residuum import machine
 from residuum.data.decode import BrokenPicture
-from residuum.errors import UserError, nearest
+from residuum.data.labels import CALLED
+from residuum.errors import UserError, in_python, nearest
 from residuum.page.page import page
 from residuum.prediction.answer import Answer
 from residuum.records.explained import ExplainedPicture
@@ -31,6 +33,7 @@ from residuum.serving.refusals import Refusal, refusal_as_json, refused
 from residuum.serving.replies import Milliseconds, Said, as_json
 from residuum.serving.served import HEAT_MAPS, Served
 from residuum.serving.service import Service
+from residuum.settings import PredictSettings
 
 T = TypeVar("T")
 
@@ -163,9 +166,9 @@ async def _gone(request: Request) -> None:
 
 
 async def _predict(request: Request) -> Response:
-    served, top = _model(request), _top(request)
-    taken = await _take(request, served, served.predict, lambda view: (view, top))
-    found: Answer = taken.result
+    served, top, call_from = _model(request), _top(request), _call_from(request)
+    taken = await _take(request, served, served.predict, lambda view: (view, top, call_from))
+    found: Answer = replace(taken.result, call_from=call_from)  # of a batch all are answered from the lowest on
     labels = UNSET if found.labels is None else list(found.labels)
     most = max(top, len(labels or ()))
     pairs = zip(found.classes[:most], found.probabilities[:most], strict=True)
@@ -295,6 +298,20 @@ def _class(request: Request) -> str | None:
 
 def _top(request: Request) -> int:
     return min(_number(request, "top", 5) or 1, len(_model(request).classes))
+
+
+def _call_from(request: Request) -> float:
+    """Return the probability from which on a label is called (Refusal 422 if it is none)."""
+    given = request.query_params.get("call_from")
+    if given is None:
+        return CALLED
+    try:
+        return PredictSettings(call_from=float(given)).call_from
+    except ValueError:
+        raise Refusal(422, f"call_from cannot be {given[:40]!r}", "it is a number", "give one from 0 to 1") from None
+    except UserError as error:
+        in_python(error, ("call_from",))
+        raise
 
 
 def _number(request: Request, name: str, default: int | None) -> int | None:

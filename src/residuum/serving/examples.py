@@ -10,9 +10,10 @@ from PIL import Image
 
 from residuum.data.class_names import numbered_as
 from residuum.data.contract import ColumnNames
-from residuum.data.decode import decode, resized
+from residuum.data.decode import decode
 from residuum.data.labels import Labels, is_several, told
 from residuum.data.open import open_data
+from residuum.data.resize import resized
 from residuum.errors import UserError
 from residuum.prediction.predictor import Predictor
 from residuum.records.model import View

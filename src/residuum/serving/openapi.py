@@ -4,6 +4,7 @@ from typing import Any
 
 from msgspec import json
 
+from residuum.data.labels import CALLED
 from residuum.serving import replies
 from residuum.serving.incoming import FIELD
 from residuum.version import VERSION
@@ -74,7 +75,7 @@ def _of_pictures() -> dict[str, dict[str, Any]]:
     """Return the routes that take a picture, by path."""
     all_take = [_model(), _top(), _view()]
     return {
-        "/v1/predict": _picture_route("What a picture shows", replies.Predicted, all_take),
+        "/v1/predict": _picture_route("What a picture shows", replies.Predicted, [*all_take, _call_from()]),
         "/v1/explain": _picture_route("Where the evidence lies", replies.Heated, [*all_take, *_heat()]),
         "/v1/blocks": _picture_route("With blocks off", replies.Switched, [*all_take, *_blocks()]),
     }
@@ -119,6 +120,11 @@ def _model() -> dict[str, Any]:
 def _top() -> dict[str, Any]:
     how_many = "How many classes to name; of several labels a picture, those called are named besides."
     return _query("top", how_many, type="integer", minimum=1, maximum=999_999_999, default=5)
+
+
+def _call_from() -> dict[str, Any]:
+    what = "For several labels a picture: the probability from which on a label is called."
+    return _query("call_from", what, type="number", minimum=0, maximum=1, default=CALLED)
 
 
 def _view() -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Predicted(Reply, frozen=True, kw_only=True):
     answers: list[Said]
     """The `top` likeliest; of several labels a picture all that are called, too."""
     labels: list[str] | UnsetType = UNSET
-    """Of several labels a picture those called, likeliest first: of a probability of 0.5 or more, which may be none;
-    absent of one label a picture."""
+    """Of several labels a picture those called, likeliest first: of a probability of `call_from` or more, which may be
+    none; absent of one label a picture."""
     unsure: bool | None
     """Whether the picture is unlike those trained on, so that the answers mean little; null where the model does not
     know those, and cannot say."""

@@ -18,7 +18,9 @@ from msgspec import convert, structs
 from numpy.typing import NDArray
 
 from residuum import machine
-from residuum.data.decode import BrokenPicture, decode, evaluation_view
+from residuum.data.decode import BrokenPicture, decode
+from residuum.data.labels import CALLED
+from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.outward_settings import ServeSettings
 from residuum.prediction.answer import Answer
@@ -45,9 +47,9 @@ HEAT_MAPS = {"Grad-CAM": 1, "RISE": 100}
 class Served:
     """A model, ready to answer, and each thing it does as work for the desk.
 
-    `predict` takes (view, top), `heat` (view, class or None, top), by the map's name, and `switch` a view and what
-    else explanation/live.py's `switched` is told. Where the net is not here, but only what an engine makes of it,
-    there is only the first.
+    `predict` takes (view, top, call_from), `heat` (view, class or None, top), by the map's name, and `switch` a view
+    and what else explanation/live.py's `switched` is told. Where the net is not here, but only what an engine makes of
+    it, there is only the first.
     """
 
     name: str
@@ -120,7 +122,7 @@ def open_served(name: str, place: Path, settings: ServeSettings) -> Served:
     blank = np.zeros((side, side, 3), np.uint8)
     computes_on = 0 if predictor.leaves_the_processor else min(predictor.threads or machine.cores(), machine.cores())
     predict = Work(partial(_predicted, predictor), settings.batch, cores=computes_on)
-    answering = _time(predict, (blank, 1))
+    answering = _time(predict, (blank, 1, CALLED))
     pixels = round(settings.megapixels * 1e6)
     served = Served(name or _called(place, predictor), place, predictor, predictor.digest, pixels, predict)
     try:
@@ -180,9 +182,10 @@ def _tried(work: Callable[[], object]) -> Iterator[tuple[float, float]]:
             return
 
 
-def _predicted(predictor: Predictor, asked: Sequence[tuple[NDArray[np.uint8], int]]) -> list[Answer]:
-    most = max(top for _, top in asked)
-    return predictor.answers_of([""] * len(asked), np.stack([view for view, _ in asked]), most)
+def _predicted(predictor: Predictor, asked: Sequence[tuple[NDArray[np.uint8], int, float]]) -> list[Answer]:
+    views, tops, lowest = zip(*asked, strict=True)
+    predictor = replace(predictor, call_from=min(lowest))
+    return predictor.answers_of([""] * len(asked), np.stack(views), max(tops))
 
 
 def _heated(

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-from residuum.records.study import Answer, Part, Quantity, Verdict
+from residuum.records.study import Answer, Compared, Part, Quantity, Relation, Verdict
 
 ERRORS = 2.0
 """Standard errors of a difference that it must exceed."""
@@ -22,7 +22,6 @@ BEYOND = (
 )
 CLEARLY = ", so “not above” has to be clearly below"
 
-Relation = Literal["above", "below", "not above"]
 Quantities = Mapping[str, Quantity]
 """What was measured, by the names that rules call it by."""
 ANY = {1: "it", 2: "either"}
@@ -134,8 +133,9 @@ def _part(a: Quantity, relation: Relation, b: Quantity | float, by: float) -> Pa
     mean = b if isinstance(b, int | float) else b.mean
     gap = {"above": a.mean - mean - by, "below": mean - by - a.mean, "not above": mean + by - a.mean}[relation]
     error = a.standard_error if isinstance(b, int | float) else math.hypot(a.standard_error, b.standard_error)
-    words = f"{_named(a)} {relation} {_named(b)}" + (f" by more than {by:g}" if by else "")
-    return Part(words, _beyond(gap, error, True if relation == "not above" else None))
+    other = (f"{b:g}", "") if isinstance(b, int | float) else (b.label, str(b))
+    told = Compared(a.label, str(a), relation, *other, by=f"{by:g}" if by else "")
+    return Part(str(told), _beyond(gap, error, True if relation == "not above" else None), told)
 
 
 def _beyond(gap: float, error: float, alike: bool | None) -> bool | None:
@@ -143,10 +143,6 @@ def _beyond(gap: float, error: float, alike: bool | None) -> bool | None:
     if math.isnan(gap) or math.isnan(error) or (error and abs(gap) <= ERRORS * error):
         return None
     return alike if gap == 0 else gap > 0
-
-
-def _named(one: Quantity | float) -> str:
-    return f"{one:g}" if isinstance(one, int | float) else f"{one.label} ({one})"
 
 
 def decide(parts: Sequence[Part]) -> Verdict:

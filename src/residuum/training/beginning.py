@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 
-from residuum.choices import RecipeName, Tune
+from residuum.choices import RecipeName
 from residuum.console import say, show_progress
 from residuum.data.contract import ColumnNames, ImageData
 from residuum.data.look import is_looked_at, readable
@@ -13,17 +13,20 @@ from residuum.models.named import named
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, explicit, flag
 from residuum.recipe import FEW
-from residuum.recipes.named import recipe_name
+from residuum.recipes.named import BY_FOLDS, recipe_asked_for, recipe_name
 from residuum.setting_parts import NetChoices, RecipeChoices, WhichRecipe
 from residuum.settings import TrainSettings
-from residuum.training.way import HARDLY, chosen_start, is_few_photographs, refuse_lone_pictures
+from residuum.training.way import (
+    HARDLY,
+    chosen_start,
+    is_few_photographs,
+    refuse_lone_pictures,
+    say_if_nothing_is_kept_aside,
+)
 from residuum.weights.fetched import start_file
 
 _COURSE = {field.name for part in (WhichRecipe, RecipeChoices) for field in fields(part)}
 """Settings of the course that training takes."""
-
-BY_FOLDS: dict[RecipeName, Tune] = {"head": "head", "tune_last": "last", "tune_all": "all"}
-"""Recipes that judge training pictures by nets that have not seen them, and what they tune."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Beginning:
     """What a training begins with."""
 
     settings: TrainSettings
-    """As they were asked for, but for the weights that few photographs are given."""
+    """As they were asked for, with the weights that few photographs are given, what is tuned, and the share kept aside
+    for validation."""
     data: ImageData
     start: Classifier | None
     """None for a new net."""
@@ -49,7 +53,7 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
     """Open pictures and weights and choose the recipe (UserError where they do not go together); see `resolve`."""
     recipe, start = recipe_name(_asked_recipe(settings), settings.target), _weights(settings.start)
     if settings.model is not None or start is not None:
-        net_asked_for(settings, start, settings.model or "", 10)  # a typing error, before the data are opened
+        net_asked_for(settings, start, 10)  # a typing error, before the data are opened
     data = _pictures(settings, looking)
     begun = Beginning(settings, data, start, recipe, is_unasked=not _asked_of_net(settings))
     is_chosen = begun.is_unasked and not settings.from_nothing and is_few_photographs(data)
@@ -61,7 +65,7 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
         begun = replace(begun, recipe=_for_few(begun.settings, begun.recipe, len(data.train)))
     if begun.judges_by_folds:
         refuse_lone_pictures(data)
-    return begun
+    return replace(begun, settings=_judged_settings(begun))
 
 
 def _weights(start: object) -> Classifier | None:
@@ -96,6 +100,16 @@ def _check_new(begun: Beginning, *, is_told: bool) -> None:
         raise UserError("what is to be tuned?", "there are no trained weights", "name a model with --start")
 
 
+def _judged_settings(begun: Beginning) -> TrainSettings:
+    """Return the settings with what the recipe tunes, and no share kept aside for validation where the data have such
+    pictures, or folds judge all."""
+    settings = replace(begun.settings, tune=BY_FOLDS.get(begun.recipe, begun.settings.tune))
+    if not begun.judges_by_folds and begun.data.validation is None:
+        return settings
+    say_if_nothing_is_kept_aside(settings.validation, begun.data)
+    return replace(settings, validation=0.0)
+
+
 def _asked_of_net(settings: TrainSettings) -> bool:
     """Say whether anything was said of the net, its weights or the steps it takes."""
     said = (_COURSE - {"tune"}) | {field.name for field in fields(NetChoices)} | {"model", "start"}
@@ -108,9 +122,7 @@ def _asked_recipe(settings: TrainSettings) -> RecipeName:
     Raises:
         UserError: what is tuned is not there, contradicts the recipe, or has no use for what else was given.
     """
-    by_tune: dict[Tune | None, RecipeName] = {"head": "head", "last": "tune_last", "all": "fine_tune"}
-    default: RecipeName = "fine_tune" if settings.start else "quick"
-    name = settings.recipe or by_tune.get(settings.tune, default)
+    name = recipe_asked_for(settings.recipe, settings.tune, is_started=bool(settings.start))
     if settings.from_nothing and settings.start is not None:
         raise UserError("--from-nothing and --start contradict each other", "", "leave one out")
     if settings.tune and settings.tune != BY_FOLDS.get(name, "all"):
@@ -156,15 +168,15 @@ def _for_few(settings: TrainSettings, name: RecipeName, num_pictures: int) -> Re
     return name
 
 
-def net_asked_for(settings: TrainSettings, start: Classifier | None, model: str, num_classes: int) -> NetSpec:
-    """The net that was asked for: the one named `model` with its choices, or the one to begin with.
+def net_asked_for(settings: TrainSettings, start: Classifier | None, num_classes: int) -> NetSpec:
+    """The net that was asked for: the one named with its choices, or the one to begin with.
 
     Raises:
         UserError: no such name, choices that contradict, or choices for a net that is there already.
     """
     choices = asked(NetChoices, settings)
     if start is None:
-        return named(model, num_classes, **choices)
+        return named(settings.model or "", num_classes, **choices)
     if settings.model is not None or choices:
         flags = [flag(name) for name in (*(["model"] if settings.model else []), *choices)]
         raise UserError(

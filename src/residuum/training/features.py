@@ -4,7 +4,7 @@ Letters: N pictures, D features.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from residuum.files import write_whole
 from residuum.models.file import digest, read_tensors, sealed
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet
+from residuum.training.signals import AskedToStop
 
 BATCH = 32
 """Pictures in one step: few enough for a stop to be heeded soon."""
@@ -43,7 +44,7 @@ def features(
     net: ResNet,
     loader: Loader,
     compute: Compute,
-    asked_to_stop: Callable[[], int | None],
+    asked_to_stop: AskedToStop,
     views: Views = "single",
     split: str = "train",
 ) -> NDArray[np.float32]:
@@ -107,7 +108,7 @@ def _computed(
     net: ResNet,
     loader: Loader,
     compute: Compute,
-    asked_to_stop: Callable[[], int | None],
+    asked_to_stop: AskedToStop,
     named: str,
     kinds: Sequence[Views],
 ) -> dict[Views, Tensor]:
@@ -129,7 +130,7 @@ def _computed(
     return {kind: torch.cat(each) for kind, each in parts.items()}
 
 
-def heeding(batches: Iterable[Batch], asked_to_stop: Callable[[], int | None]) -> Iterator[Batch]:
+def heeding(batches: Iterable[Batch], asked_to_stop: AskedToStop) -> Iterator[Batch]:
     """Hand batches on until a signal came (Stopped)."""
     for batch in batches:
         if (code := asked_to_stop()) is not None:

@@ -8,7 +8,6 @@ Letters: N pictures, D features, K classes.
 """
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +18,7 @@ from residuum.data.labels import Labels, answered, as_kinds, is_several
 from residuum.data.rng import order
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.metrics import mean_loss
+from residuum.training.signals import AskedToStop
 
 FOLDS = 5
 STRENGTHS = tuple(10.0 ** (place / 2) for place in range(-8, 5))
@@ -49,7 +49,7 @@ def fit_head(
     seed: int,
     same: NDArray[np.int64] | None = None,
     weights: Numbers | None = None,
-    asked_to_stop: Callable[[], int | None] = lambda: None,
+    asked_to_stop: AskedToStop = lambda: None,
 ) -> Head:
     """Fit (N, D) features to N pictures' labels; `seed` decides the folds.
 

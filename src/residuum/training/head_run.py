@@ -1,7 +1,6 @@
 """The part of a run that fits the last layer alone: features, regression, the judgement on every picture."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from residuum.training.head import FOLDS, Head, Numbers, fit_head, folds
 from residuum.training.kept import Kept
 from residuum.training.record import record_judged
 from residuum.training.resolve import Resolved
+from residuum.training.signals import AskedToStop
 from residuum.training.start import Loaders, final_split, make_net, seen_of
 from residuum.training.trust import Calibrated, calibrated, record_trust
 
@@ -63,7 +63,7 @@ class Fitted:
 
 
 def train_head(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop
 ) -> tuple[Resolved, ResNet, Evaluation]:
     """Return the way taken, with the views that were chosen; the net with its last layer fitted; and the run's final
     figures, which are written.
@@ -77,7 +77,7 @@ def train_head(
     return resolved, fitted.net, judge_head(folder.folder(), resolved, loaders, fitted)
 
 
-def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None]) -> Fitted:
+def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop) -> Fitted:
     """Fit the last layer, and say how the training pictures fared out of fold.
 
     Raises:
@@ -100,9 +100,7 @@ def fit_to_features(run: Path, resolved: Resolved, loaders: Loaders, asked_to_st
     return fitted
 
 
-def _fitted(
-    net: ResNet, resolved: Resolved, loaders: Loaders, views: Views, asked_to_stop: Callable[[], int | None]
-) -> Fitted:
+def _fitted(net: ResNet, resolved: Resolved, loaders: Loaders, views: Views, asked_to_stop: AskedToStop) -> Fitted:
     """Fit the last layer to the mean features of these views (Stopped, UserError as above)."""
     final, train, classes = final_split(loaders), loaders["train"], resolved.data.classes
     x = features(net, train, resolved.compute, asked_to_stop, views)

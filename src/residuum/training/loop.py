@@ -24,6 +24,7 @@ from residuum.training.average import Average, averaged
 from residuum.training.loss import learnt_by, mean_loss, right, weights_of_mean
 from residuum.training.optimizer import Optimizer, frozen_part, set_rate
 from residuum.training.sharing import sharing_cores
+from residuum.training.signals import AskedToStop
 from residuum.training.state import State
 from residuum.training.together import parts
 
@@ -61,7 +62,7 @@ class Callbacks:
     report: Report
     save: Callable[[State], None]
     validate: Callable[[], dict[str, float]]
-    asked_to_stop: Callable[[], int | None]
+    asked_to_stop: AskedToStop
 
 
 class NotFiniteError(UserError):

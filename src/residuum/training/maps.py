@@ -20,6 +20,7 @@ from residuum.data.share import Plan, one_pass
 from residuum.errors import Stopped
 from residuum.recipe import Augmentation
 from residuum.training.features import BATCH
+from residuum.training.signals import AskedToStop
 
 Begin = Callable[[Tensor], Tensor]
 """(B, 3, S, S) to the maps (B, C, H, W) behind the frozen part."""
@@ -76,7 +77,7 @@ def maps(
     augmentation: Augmentation,
     seed: int,
     passes: int,
-    asked_to_stop: Callable[[], int | None],
+    asked_to_stop: AskedToStop,
     *,
     mirrored: bool,
 ) -> Maps | None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.choices import Device, Interpolation, RecipeName
+from residuum.choices import Device, Interpolation
 from residuum.compute import Compute, choose_compute
 from residuum.data.contract import ImageData
 from residuum.data.split import ValidationCut, cut_validation
@@ -17,17 +17,16 @@ from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.plain_data import asked, check_known, read_off
 from residuum.recipe import SMALL, Recipe, Task
-from residuum.recipes.named import OWN_NETS, RECIPES
+from residuum.recipes.named import BY_FOLDS, RECIPES, default_net
 from residuum.setting_parts import NetChoices, RecipeChoices
 from residuum.settings import TrainSettings
-from residuum.training.beginning import BY_FOLDS, begin, net_asked_for
+from residuum.training.beginning import Beginning, begin, net_asked_for
 from residuum.training.way import (
     fewer_passes,
     is_balanced,
     own_side,
     say_if_little_is_left,
     say_if_long,
-    say_if_nothing_is_kept_aside,
 )
 
 check_known(NetChoices, NetSpec)
@@ -90,71 +89,25 @@ def resolve(settings: TrainSettings, *, looking: bool = True) -> Resolved:
     Without `looking` it is not seen to that every picture can be read, unless that is remembered.
     """
     begun = begin(settings, looking=looking)
-    data, start, named_recipe, is_unasked = begun.data, begun.start, begun.recipe, begun.is_unasked
-    settings = replace(begun.settings, tune=BY_FOLDS.get(named_recipe, begun.settings.tune))
-    if begun.judges_by_folds or data.validation is not None:
-        say_if_nothing_is_kept_aside(settings.validation, data)
-        settings = replace(settings, validation=0.0)
-    share = settings.validation
-    cut = cut_validation(data.train.labels, share, settings.seed) if share else None
-    num_training = len(cut.training if cut else data.train)
-    image_size = settings.image_size or own_side(start, named_recipe, data)
-    model = settings.model or OWN_NETS.get(named_recipe) or ("resnet20" if image_size <= SMALL else "resnet18")
-    spec = net_asked_for(settings, start, model, len(data.classes))
-    task = _task(settings, start, data, spec, num_training, image_size)
-    recipe = _recipe(settings, named_recipe, task, several=data.several)
-    if is_unasked and start is None and (passes := fewer_passes(task, spec, recipe)):
-        recipe = _recipe(settings, named_recipe, replace(task, epochs=passes), several=data.several)
-    if settings.stochastic_depth is None and not spec.stochastic_depth and spec.shortcut != "none":
-        spec = replace(spec, stochastic_depth=recipe.stochastic_depth)
+    settings, data, start = begun.settings, begun.data, begun.start
+    cut = cut_validation(data.train.labels, settings.validation, settings.seed) if settings.validation else None
+    image_size = settings.image_size or own_side(start, begun.recipe, data)
+    if start is None:
+        settings = replace(settings, model=settings.model or default_net(begun.recipe, image_size))
+    spec = net_asked_for(settings, start, len(data.classes))
+    task = _task(begun, spec, len(cut.training if cut else data.train), image_size)
+    recipe = _recipe(begun, task, spec)
+    spec = _with_stochastic_depth(spec, settings, recipe)
     compute = choose_compute(settings.device, settings.precision, settings.layout, settings.threads)
     if start is None:
         say_if_little_is_left(spec, image_size)
     say_if_long(task, spec, recipe, compute)
-    return Resolved(
-        settings=replace(
-            settings,
-            data=data.source,
-            **({} if start else {"model": model, **read_off(NetChoices, spec)}),
-            **_of_recipe(settings, recipe, num_training // recipe.batch_size),
-            image_size=image_size,
-            shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=image_size > SMALL),
-            balance=is_balanced(settings.balance, data, by_folds=begun.judges_by_folds),
-            device=cast(Device, compute.device.type),
-            **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
-            workers=compute.workers(settings.workers),
-        ),
-        data=data,
-        cut=cut,
-        spec=spec,
-        start=start,
-        recipe=recipe,
-        compute=compute,
-        image_size=image_size,
-        resize_to=_resize_to(image_size, start, recipe),
-    )
+    resize_to = _resize_to(image_size, start, recipe)
+    resolved = Resolved(settings, data, cut, spec, start, recipe, compute, image_size, resize_to)
+    return replace(resolved, settings=_all_named(resolved))
 
 
-def _task(
-    settings: TrainSettings,
-    start: Classifier | None,
-    data: ImageData,
-    spec: NetSpec,
-    num_training: int,
-    image_size: int,
-) -> Task:
-    """What a recipe may know."""
-    return Task(
-        num_pictures=num_training,
-        image_size=image_size,
-        depth=spec.depth,
-        stages=len(spec.blocks),
-        mirrors=data.mirrors if settings.flip is None else settings.flip,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        folded=start is not None and is_folded(start.net),
-        views=start.preprocessing.views if start else "single",
-    )
+# --- pictures, net and recipe ---------------------------------------------------------------------
 
 
 def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int:
@@ -164,16 +117,47 @@ def _resize_to(image_size: int, start: Classifier | None, recipe: Recipe) -> int
     return image_size if image_size <= SMALL else round(image_size / recipe.test_crop)
 
 
-def _recipe(settings: TrainSettings, name: RecipeName, task: Task, *, several: bool) -> Recipe:
-    """Call the recipe, then change what was asked for; `several` labels a picture are answered yes or no, each."""
+def _with_stochastic_depth(spec: NetSpec, settings: TrainSettings, recipe: Recipe) -> NetSpec:
+    """The net with the recipe's stochastic depth, where it has shortcuts, and no other was asked for or is its own."""
+    if settings.stochastic_depth is not None or spec.stochastic_depth or spec.shortcut == "none":
+        return spec
+    return replace(spec, stochastic_depth=recipe.stochastic_depth)
+
+
+def _task(begun: Beginning, spec: NetSpec, num_training: int, image_size: int) -> Task:
+    """What a recipe may know."""
+    settings, start = begun.settings, begun.start
+    return Task(
+        num_pictures=num_training,
+        image_size=image_size,
+        depth=spec.depth,
+        stages=len(spec.blocks),
+        mirrors=begun.data.mirrors if settings.flip is None else settings.flip,
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        folded=start is not None and is_folded(start.net),
+        views=start.preprocessing.views if start else "single",
+    )
+
+
+def _recipe(begun: Beginning, task: Task, spec: NetSpec) -> Recipe:
+    """The recipe, changed as was asked; shorter where a new net would take long and nobody asked for it."""
+    recipe = _changed(begun, task)
+    if begun.is_unasked and begun.start is None and (passes := fewer_passes(task, spec, recipe)):
+        return _changed(begun, replace(task, epochs=passes))
+    return recipe
+
+
+def _changed(begun: Beginning, task: Task) -> Recipe:
+    """Call the recipe, then change what was asked for, and what several labels a picture need."""
     if task.num_pictures < 2:
         raise UserError(f"{task.num_pictures} training pictures are too few", "batch normalisation needs two at a time")
-    recipe = RECIPES[name](task).changed(**asked(RecipeChoices, settings))
+    recipe = RECIPES[begun.recipe](task).changed(**asked(RecipeChoices, begun.settings))
     if recipe.rate_decay != 1 and recipe.optimizer == "muon":
         raise UserError(
-            f"recipe {name} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
+            f"recipe {begun.recipe} has no use for --rate-decay", "Muon moves each convolution as far", "leave it out"
         )
-    return _for_several(settings, recipe) if several else recipe
+    return _for_several(begun.settings, recipe) if begun.data.several else recipe
 
 
 def _for_several(settings: TrainSettings, recipe: Recipe) -> Recipe:
@@ -189,6 +173,24 @@ def _for_several(settings: TrainSettings, recipe: Recipe) -> Recipe:
 
 
 # --- every choice named -------------------------------------------------------------------------
+
+
+def _all_named(resolved: Resolved) -> TrainSettings:
+    """The settings that repeat the run: each that was left open has the value that was decided."""
+    settings, data, recipe, compute = resolved.settings, resolved.data, resolved.recipe, resolved.compute
+    streamed = resolved.image_size > SMALL
+    return replace(
+        settings,
+        data=data.source,
+        **({} if resolved.start else read_off(NetChoices, resolved.spec)),
+        **_of_recipe(settings, recipe, resolved.num_training // recipe.batch_size),
+        image_size=resolved.image_size,
+        shuffle=chosen_shuffle(settings.shuffle, data.train.pictures, streamed=streamed),
+        balance=is_balanced(settings.balance, data, by_folds=recipe.name in BY_FOLDS),
+        device=cast(Device, compute.device.type),
+        **{name: getattr(compute, name) for name in ("precision", "layout", "threads")},
+        workers=compute.workers(settings.workers),
+    )
 
 
 def _of_recipe(settings: TrainSettings, recipe: Recipe, steps_an_epoch: int) -> dict[str, Any]:

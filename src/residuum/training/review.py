@@ -23,6 +23,7 @@ from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import ColumnNames, Pictures
 from residuum.data.labels import NONE, Labels, is_several, told
+from residuum.data.text_table import no_formula
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
 from residuum.evaluation.likeness import directions
@@ -118,7 +119,8 @@ def review(settings: ReviewSettings) -> Review:
     )
     try:
         write_record(run / runs.REVIEW, found)
-        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8", "surrogateescape"))
+        # for people: without the mark spreadsheets take UTF-8 for the system's own letters; programs have the JSON
+        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8-sig", "surrogateescape"))
     except CannotWrite as error:  # what was asked for is what is found
         say(f"what was found is not kept in the run: {error.what}")
     return found
@@ -282,6 +284,6 @@ def _table(found: Review) -> str:
         each = [(shown.split, shown.name, shown.label) for shown in one.pictures] or [("", "", ", ".join(one.classes))]
         for which in each:
             cells = (*which, one.suggested or "")
-            named = ("" if cell == NONE else cell for cell in cells)  # no label is an empty cell, as in the table read
-            table.writerow((one.kind, place, f"{one.score:.6g}", *named, one.reason))
+            named = ["" if cell == NONE else cell for cell in cells]  # no label is an empty cell, as in the table read
+            table.writerow((one.kind, place, f"{one.score:.6g}", *map(no_formula, [*named, one.reason])))
     return text.getvalue()

@@ -1,7 +1,7 @@
 """`residuum train`, as a sentence: settings, data, net, loop, judgement, model file."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -22,7 +22,7 @@ from residuum.evaluation.unseen import read_unseen
 from residuum.files import CannotWrite, write_whole
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
-from residuum.recipes.tune import AFTER_THE_HEAD
+from residuum.recipes.named import AFTER_THE_HEAD, BY_FOLDS
 from residuum.records.codec import read_record
 from residuum.records.evaluation import Evaluation
 from residuum.records.model import Provenance
@@ -31,24 +31,21 @@ from residuum.records.run import Data, Event, RunSettings
 from residuum.settings import TrainSettings
 from residuum.tracking.contract import Track
 from residuum.tracking.trackers import final_figures, refuse_absent, tracking
-from residuum.training.average import average_of
-from residuum.training.beginning import BY_FOLDS
 from residuum.training.head_run import train_head
 from residuum.training.kept import Kept, kept
 from residuum.training.loop import Job
-from residuum.training.optimizer import make_optimizer
 from residuum.training.record import describe, record_data, record_judged, record_start, run_name
 from residuum.training.reopen import note_where_data_lie, refuse_finished, reopen
 from residuum.training.resolve import Resolved, resolve
-from residuum.training.signals import stop_requests
+from residuum.training.signals import AskedToStop, stop_requests
 from residuum.training.start import (
     Loaders,
     final_split,
     lineage,
+    make_job,
     make_net,
     open_loaders,
     seen_of,
-    weights_there,
     whiten_stem,
 )
 from residuum.training.state import has_checkpoint
@@ -84,14 +81,10 @@ def _train_and_write(settings: TrainSettings) -> runs.RunRecord:
     asked, settings = settings, settings if begun is None else TrainSettings(resume=begun)
     run, resolved, trackers, loaders = _opened(settings)
     with runs.only_writer(run), stop_requests() as asked_to_stop, _way_on(run):
-        if settings.resume is not None:
-            refuse_finished(run)  # by another process, meanwhile
-            note_where_data_lie(run, resolved)
-            runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=warn)
-        elif runs.is_only_begun(run):  # another may have begun there meanwhile
+        if settings.resume is None:
             _begin(run, settings, resolved)
         else:
-            raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
+            _go_on(run, resolved)
         with kept(run) as folder, tracking(run, trackers) as track:
             tell_what_is_done(resolved, run, asked)
             taken, net, judged = _train_and_judge(folder, resolved, loaders, asked_to_stop, track)
@@ -116,12 +109,17 @@ def _opened(settings: TrainSettings) -> tuple[Path, Resolved, tuple[TrackerName,
         say(describe(run, resolved))
         return run, resolved, trackers, open_loaders(resolved)
     except KeyboardInterrupt:
-        if settings.resume:
-            raise Stopped(f"stopped\nto go on: residuum train --resume {run}", 130) from None
-        if run is not None and settings.out is None:
-            with suppress(OSError):  # only where it is empty
-                run.rmdir()
-        raise Stopped(BEFORE_THE_RUN, 130) from None
+        raise _stopped_early(settings, run) from None
+
+
+def _stopped_early(settings: TrainSettings, run: Path | None) -> Stopped:
+    """Return what ends a training before its run was begun, or gone on with; an empty folder of its own is removed."""
+    if settings.resume:
+        return Stopped(f"stopped\nto go on: residuum train --resume {run}", 130)
+    if run is not None and settings.out is None:
+        with suppress(OSError):  # only where it is empty
+            run.rmdir()
+    return Stopped(BEFORE_THE_RUN, 130)
 
 
 def _train_beside() -> runs.RunRecord:
@@ -152,7 +150,13 @@ def _trackers(settings: TrainSettings) -> tuple[TrackerName, ...]:
 
 
 def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
-    """Write down what the run begins with; settings.json comes last and makes the folder a run."""
+    """Write down what the run begins with; settings.json comes last and makes the folder a run.
+
+    Raises:
+        UserError: another run has begun there meanwhile.
+    """
+    if not runs.is_only_begun(run):
+        raise UserError(f"another run was written to {run} meanwhile", "", "choose another --out")
     runs.clear_begun(run)
     if resolved.start is not None:  # so that the run can go on without the original
         write_whole(run / runs.START, resolved.start.file.read_bytes())
@@ -161,6 +165,14 @@ def _begin(run: Path, settings: TrainSettings, resolved: Resolved) -> None:
     if skipped := resolved.data.skipped:
         message = f"gone on without {len(skipped):,} that cannot be read: {listed(one.name for one in skipped)}"
         runs.append_metrics(run, Event(step=0, message=message))
+
+
+def _go_on(run: Path, resolved: Resolved) -> None:
+    """Write down where the data lie now, and take back metrics that nothing follows from (UserError: it has finished
+    meanwhile)."""
+    refuse_finished(run)
+    note_where_data_lie(run, resolved)
+    runs.cut_metrics(run, math.inf if has_checkpoint(run) else 0, warn=warn)
 
 
 @contextmanager
@@ -174,7 +186,7 @@ def _way_on(run: Path) -> Iterator[None]:
 
 
 def _train_and_judge(
-    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+    folder: Kept, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop, track: Track
 ) -> tuple[Resolved, nn.Module, Evaluation | None]:
     """Return the way taken, which is not the one asked for where the head alone did better; the net; its figures."""
     if resolved.recipe.name == "head":
@@ -186,26 +198,14 @@ def _train_and_judge(
 
 
 def _trained(
-    folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: Callable[[], int | None], track: Track
+    folder: Kept | None, resolved: Resolved, loaders: Loaders, asked_to_stop: AskedToStop, track: Track
 ) -> Job:
     net = make_net(resolved)
     resolved.compute.place(net)
     forward = forward_of(net, resolved)
-    optimizer = make_optimizer(net, resolved.recipe, resolved.compute.dtype)
     if resolved.start is None and (folder is None or not has_checkpoint(folder.folder())):
         whiten_stem(net, loaders["train"], resolved.settings.seed)
-    job = Job(
-        net,
-        forward,
-        optimizer,
-        resolved.recipe,
-        loaders["train"],
-        resolved.compute,
-        resolved.settings.seed,
-        class_weights=weights_there(resolved),
-        average=average_of(net, resolved.recipe),
-        accumulate=resolved.settings.accumulate,
-    )
+    job = make_job(resolved, net, forward, loaders["train"], accumulate=resolved.settings.accumulate)
     validate = partial(_validation_scores, job, loaders.get("validation"))
     take_steps(folder, resolved, job, validate, asked_to_stop, track)
     return job

@@ -9,19 +9,22 @@ from types import FrameType
 
 from residuum.console import say
 
+AskedToStop = Callable[[], int | None]
+"""Returns the exit code once a stop was asked for, else None."""
+
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], int | None]]:
+def stop_requests() -> Iterator[AskedToStop]:
     """Yield a function that returns the exit code (130, 143 or 129) once a stop was asked for, else None."""
     code: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if code and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not code:
+        code.append(128 + number)
+        if len(code) == 1:
             with suppress(RuntimeError):  # the signal came while another line was being written
                 say("stopping as soon as what is under way is done; Ctrl-C stops at once")
-        code.append(128 + number)
 
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers only there
         yield lambda: None

@@ -1,4 +1,6 @@
-"""What a run begins with: its splits, ready to be served, and its net with weights by chance or of a trained one."""
+"""What a run begins with: its splits, ready to be served; its net with weights by chance or of a trained one; and what
+the loop works on.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from torch import nn
 from residuum import machine, runs
 from residuum.choices import SplitName
 from residuum.console import say
-from residuum.data.batches import Loader, open_loader, pixels_if_small
+from residuum.data.batches import Loader, Served, open_loader, pixels_if_small
 from residuum.data.cache import count_seen
 from residuum.data.contract import Split
 from residuum.data.preprocess import Preprocessing, measure
@@ -18,11 +20,14 @@ from residuum.data.split import training_and_validation
 from residuum.errors import UserError, listed
 from residuum.files import short_digest
 from residuum.loading import Classifier
+from residuum.models.plan import Forward
 from residuum.models.resnet import ResNet
 from residuum.models.whitening import PICTURES, whiten
 from residuum.recipe import SMALL
 from residuum.records.model import Lineage, Trained
-from residuum.training.optimizer import frozen_part
+from residuum.training.average import average_of
+from residuum.training.loop import Job
+from residuum.training.optimizer import frozen_part, make_optimizer
 from residuum.training.resolve import Resolved
 
 EVALUATION_BATCH = 250
@@ -144,10 +149,28 @@ def _take_over(net: ResNet, start: Classifier, classes: tuple[str, ...], *, seve
     net.load_state_dict(weights)
 
 
-def weights_there(resolved: Resolved) -> torch.Tensor | None:
-    """Return what a picture of each class counts, (K,) float32, where the run computes; None: all alike."""
-    weights = resolved.class_weights
-    return None if weights is None else torch.from_numpy(weights).float().to(resolved.compute.device)
+# --- what the loop works on ---------------------------------------------------------------------
+
+
+def make_job(resolved: Resolved, net: ResNet, forward: Forward, loader: Served, *, accumulate: int = 1) -> Job:
+    """Return the run's steps on the loader's pictures, each in `accumulate` parts, with a new optimiser; an average
+    begins with the net as it is."""
+    recipe, compute, weights = resolved.recipe, resolved.compute, resolved.class_weights
+    return Job(
+        net,
+        forward,
+        make_optimizer(net, recipe, compute.dtype),
+        recipe,
+        loader,
+        compute,
+        resolved.settings.seed,
+        class_weights=None if weights is None else torch.from_numpy(weights).float().to(compute.device),
+        average=average_of(net, recipe),
+        accumulate=accumulate,
+    )
+
+
+# --- where it came from -------------------------------------------------------------------------
 
 
 def lineage(run: Path, resolved: Resolved) -> Lineage:

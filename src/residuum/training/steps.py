@@ -16,6 +16,7 @@ from residuum.training.kept import Kept
 from residuum.training.loop import Callbacks, Job, Report, fit
 from residuum.training.progress import shown
 from residuum.training.resolve import Resolved
+from residuum.training.signals import AskedToStop
 from residuum.training.state import State, has_checkpoint, restore_checkpoint, save_checkpoint
 from residuum.training.together import processes, same_on_all
 
@@ -25,7 +26,7 @@ def take_steps(
     resolved: Resolved,
     job: Job,
     validate: Callable[[], dict[str, float]],
-    asked_to_stop: Callable[[], int | None],
+    asked_to_stop: AskedToStop,
     track: Track,
 ) -> None:
     """Take all steps of the job's recipe, from the run's last checkpoint on where it has one; without a run folder

@@ -27,10 +27,10 @@ from residuum.models.plan import Forward, Plan, make_forward
 from residuum.models.resnet import ResNet
 from residuum.models.synchronised import synchronise
 from residuum.plain_data import as_json
+from residuum.recipes.named import BY_FOLDS
 from residuum.records.codec import from_json, to_json
 from residuum.records.run import RunSettings
 from residuum.settings import TrainSettings
-from residuum.training.beginning import BY_FOLDS
 from residuum.training.resolve import Resolved
 
 # --- before anything begins ---------------------------------------------------------------------

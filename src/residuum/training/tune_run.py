@@ -6,7 +6,7 @@ answers to pictures that neither has seen. Letters: N training pictures, K class
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +34,6 @@ from residuum.recipe import Recipe, Task
 from residuum.recipes.head import head as head_recipe
 from residuum.records.evaluation import Evaluation
 from residuum.tracking.contract import Track
-from residuum.training.average import average_of
 from residuum.training.binding import bound
 from residuum.training.features import features, heeding, without_last_layer
 from residuum.training.head import FOLDS, Head, Numbers, fit_with
@@ -51,9 +50,9 @@ from residuum.training.head_run import (
 from residuum.training.kept import Kept
 from residuum.training.loop import Callbacks, Job, NotFiniteError, fit
 from residuum.training.maps import Maps, maps
-from residuum.training.optimizer import make_optimizer
 from residuum.training.resolve import Resolved
-from residuum.training.start import Loaders, final_split, weights_there
+from residuum.training.signals import AskedToStop
+from residuum.training.start import Loaders, final_split, make_job
 from residuum.training.state import State
 from residuum.training.steps import take_steps
 from residuum.training.trust import Calibrated, calibrated, record_trust
@@ -67,8 +66,6 @@ MARGIN = 0.0
 HELD_BACK = 0.1
 """The last layer of a tuned net is fitted at so many times the head's strength: the net's features of pictures that it
 was tuned on lie further apart than those of others."""
-
-AskedToStop = Callable[[], int | None]
 
 
 def train_tuned(
@@ -135,12 +132,11 @@ class _Work:
 
     def job(self, rows: NDArray[np.int64] | None = None) -> Job:
         """Return the steps on these training pictures, by default all."""
-        net, recipe, compute = self.fitted.net, self.resolved.recipe, self.resolved.compute
         loader = self.loader if rows is None else self.loader.take(rows)
-        recipe = _for_fewer(recipe, len(self.labels), len(loader.split))
-        optimizer = make_optimizer(net, recipe, compute.dtype)
-        seed, weights, average = self.resolved.settings.seed, weights_there(self.resolved), average_of(net, recipe)
-        return Job(net, self.forward, optimizer, recipe, loader, compute, seed, class_weights=weights, average=average)
+        recipe = _for_fewer(self.resolved.recipe, len(self.labels), len(loader.split))
+        parts = min(self.resolved.settings.accumulate, recipe.batch_size)  # a fold may have fewer pictures than a batch
+        net, forward = self.fitted.net, self.forward
+        return make_job(replace(self.resolved, recipe=recipe), net, forward, loader, accumulate=parts)
 
 
 def _prepared(run: Path, resolved: Resolved, loaders: Loaders, fitted: Fitted, asked_to_stop: AskedToStop) -> _Work:

@@ -15,8 +15,6 @@ from residuum.models.table import table
 from residuum.settings import ModelsSettings
 
 FACTS = Path(__file__).with_name("catalogue.toml")
-SHORTEST_PREFIX = 8
-"""Hexadecimal digits of the SHA-256 that torchvision's file names carry."""
 
 _HUB_NAME = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 _TIMM_NAME = r"[a-z]\w*\.\w+"

@@ -1,11 +1,14 @@
-"""Where a processor's matrix units can be used: for which tensors, and whether there are any."""
+"""Where a processor's products of bfloat16 pairs can be used: for which tensors, and what there is.
 
-import os
+Matrix units (AMX) add up 16 × 16 × 32 of them at a time, AVX-512 BF16 without such units 16 × 2.
+"""
+
 from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from residuum import machine
 from residuum.kernels.build import library
 
 BLOCK = 16
@@ -17,13 +20,13 @@ WIDE = 64
 
 
 def applies(x: Tensor, weight: Tensor) -> bool:
-    """Say whether a convolution of x by the weight is for the matrix units: bfloat16, channels last, whole blocks."""
+    """Say whether a convolution of x by the weight is for products of pairs: bfloat16, channels last, whole blocks."""
     return (
         trains(x, weight)
         and x.shape[1] % BLOCK == 0
         and x.dtype == torch.bfloat16
         and x.is_contiguous(memory_format=torch.channels_last)
-        and has_matrix_units()
+        and has_pairs()
     )
 
 
@@ -65,12 +68,18 @@ def computes_in_bfloat16(x: Tensor) -> bool:
 
 
 def has_matrix_units() -> bool:
-    """Say whether the compiled convolutions can run here, and torch's library is not kept from these units either."""
-    highest = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
-    return (highest in {"ALL", "DEFAULT"} or "AMX" in highest) and _has_room()
+    """Say whether the compiled convolutions can run on matrix units here, and torch's library is not kept from these
+    units either."""
+    return machine.may_use_matrix_units() and _has_room("convolution_room")
+
+
+def has_pairs() -> bool:
+    """Say whether pairs can be multiplied at all, on matrix units or without."""
+    return machine.may_use_bfloat16_pairs() and _has_room("weight_gradient_room")
 
 
 @cache
-def _has_room() -> bool:
-    room = getattr(library(), "convolution_room", None)
+def _has_room(name: str) -> bool:
+    """Say whether a compiled function is there, and the system lets it work."""
+    room = getattr(library(), name, None)
     return room is not None and bool(room(1, 1, 1, BLOCK, BLOCK, 1) > 0)
