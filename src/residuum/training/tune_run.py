@@ -88,7 +88,7 @@ def train_tuned(
     if _is_better(work, rows, found):
         work.begin_again(fitted.start.head.weight, fitted.start.head.bias)
         take_steps(folder, resolved, work.job(), dict, asked_to_stop, track)
-        with _going_on_with(run):
+        with _going_on_with(folder.folder()):
             x = _features(work, asked_to_stop)
         set_last_layer(fitted.net, *_last_layer(work, x, np.arange(len(work.labels))))
         return resolved, fitted.net, _judged(replace(work, run=folder.folder()), loaders, rows, answers)
