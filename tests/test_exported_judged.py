@@ -21,10 +21,10 @@ from residuum.data.preprocess import Preprocessing, normalise, weighted
 from residuum.errors import UserError
 from residuum.evaluation.exported import views_of
 from residuum.exporting.export import export
+from residuum.judged_printing import print_evaluation
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
 from residuum.outward_settings import ExportSettings
-from residuum.printing import print_evaluation
 from residuum.records.evaluation import DataEvaluation
 from residuum.records.model import Provenance, View
 from residuum.settings import EvaluateSettings

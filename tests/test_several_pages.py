@@ -25,9 +25,9 @@ from residuum import chinese, runs
 from residuum.evaluation.evaluate import scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
+from residuum.judged_printing import print_figures, print_run
 from residuum.loading import load, save_classifier
 from residuum.outward_settings import CardSettings
-from residuum.printing import print_figures, print_run
 from residuum.publishing.card import write_card
 from residuum.records.codec import from_json, read_record, to_json
 from residuum.records.depth import Lesion, Trim
