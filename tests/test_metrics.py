@@ -55,7 +55,7 @@ def judged(probabilities, labels, **options):
 def figures(judgement):
     """Return every figure that carries an interval."""
     whole = [judgement[name] for name in ("top1", "top5", "macro_f1", "ece") if judgement[name] is not None]
-    return whole + [row[name] for row in judgement["per_class"] for name in ("precision", "recall", "f1")]
+    return whole + [row[name] for row in judgement["per_class"] for name in ("precision", "recall", "f1") if row[name]]
 
 
 # --- against what others wrote -----------------------------------------------------------------
