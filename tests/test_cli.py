@@ -721,4 +721,3 @@ def test_a_flag_that_there_is_not_is_refused_beside_help(
     assert (code, out) == (2, "")
     assert "there is no --language" in err
     assert "RESIDUUM_LANG=zh residuum --help" in err
-    assert command(("--help",), capsys, monkeypatch)[0] == 0

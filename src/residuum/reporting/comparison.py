@@ -112,7 +112,8 @@ def _verdict(runs: Sequence[OneRun]) -> str:
         return "None of these runs has final figures yet."
     if len({(_fingerprint(run), run.several, *_judged(run)) for _, run in judged}) > 1:
         if are_same_pictures([run for _, run in judged]):
-            return "These runs were judged on the same pictures by different labels, which does not tell the best:"
+            told = "“By the same labels”, below, says which is better, as far as that can be told."
+            return f"These runs were judged on the same pictures by different labels. {told}"
         return "These runs were judged on different pictures, so none of them can be called the best:"
     judged.sort(key=lambda one: -one[0].value)
     best, run = judged[0]
