@@ -238,7 +238,9 @@ def test_these_pages_are_chinese(
     assert still_english(write_report(list(fresh), tmp_path / "both.html").read_text()) == set()
 
 
-def test_a_run_from_before_is_judged_as_ever(fresh: tuple[Path, Path], photos: Path, tmp_path: Path) -> None:
+def test_a_run_from_before_is_judged_as_ever(
+    fresh: tuple[Path, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (fresh[0] / runs.PICTURES).unlink()
     about = json.loads((fresh[0] / runs.DATA).read_text())
     (fresh[0] / runs.DATA).write_text(json.dumps({key: value for key, value in about.items() if key != "contents"}))
@@ -246,3 +248,6 @@ def test_a_run_from_before_is_judged_as_ever(fresh: tuple[Path, Path], photos: P
     assert (found.split, found.seen) == ("all", 0)
     page = Page(write_report(list(fresh), tmp_path / "page.html").read_text())
     assert "judged on different pictures" in page.plain
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert still_english(write_report(list(fresh), tmp_path / "zh.html").read_text()) == set()
+    assert "是" in Page((tmp_path / "zh.html").read_text()).plain  # settings that are yes or no
