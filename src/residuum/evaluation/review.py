@@ -148,7 +148,8 @@ def _balanced(p: Numbers, share: Numbers) -> Numbers:
 def _listed(p: Numbers, labels: NDArray[np.bool_], share: Numbers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Say of (N, K) answers where a label would be doubted, and where one would be missed."""
     given = np.where(labels, p, 0).sum(axis=0) / np.maximum(labels.sum(axis=0), 1)
-    return p <= share, p >= np.minimum(0.5, np.where(labels.any(axis=0), given, 0.5))
+    least = np.minimum(0.5, np.where(labels.any(axis=0), given, 0.5))
+    return np.less_equal(p, share), np.greater_equal(p, least)
 
 
 def _are_asked(all_labels: Labels) -> NDArray[np.bool_]:
