@@ -149,13 +149,14 @@ def _listed(p: Numbers, labels: NDArray[np.bool_], share: Numbers) -> tuple[NDAr
     """Say of (N, K) answers where a label would be doubted, and where one would be missed."""
     given = np.where(labels, p, 0).sum(axis=0) / np.maximum(labels.sum(axis=0), 1)
     least = np.minimum(0.5, np.where(labels.any(axis=0), given, 0.5))
-    return np.less_equal(p, share), np.greater_equal(p, least)
+    return p <= share, p >= least
 
 
 def _are_asked(all_labels: Labels) -> NDArray[np.bool_]:
     """Say which classes are known from more than one picture, as is what lacks them, (K,)."""
     shown = all_labels.sum(axis=0, dtype=np.int64)
-    return (shown > 1) & (len(all_labels) - shown > 1)
+    found: NDArray[np.bool_] = (shown > 1) & (len(all_labels) - shown > 1)
+    return found
 
 
 def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, asked: Ints, all_labels: Labels) -> float:
