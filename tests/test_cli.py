@@ -712,3 +712,12 @@ def test_a_reader_that_has_seen_enough_ends_the_command_quietly() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_a_flag_that_there_is_not_is_refused_beside_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, out, err = command(("--language", "zh", "--help"), capsys, monkeypatch)
+    assert (code, out) == (2, "")
+    assert "there is no --language" in err
+    assert "RESIDUUM_LANG=zh residuum --help" in err

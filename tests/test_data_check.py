@@ -223,6 +223,24 @@ def test_names_that_look_like_one_and_one_that_is_blank() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("names", "counts", "said"),
+    [
+        (("animal", "anmial", "bird"), (15, 3, 4), "'anmial' (3) and 'animal' (15)"),
+        (("vehicle", "vehicel", "bird"), (5, 1, 4), "'vehicel' (1) and 'vehicle' (5)"),
+        (("animal", "anmial", "bird"), (6, 3, 4), ""),  # both are frequent
+        (("plate 17", "plate 18", "bird"), (15, 1, 4), ""),
+        (("cat", "cart", "bird"), (15, 1, 4), ""),
+    ],
+)
+def test_a_rare_name_that_is_nearly_another_is_told(names: tuple[str, ...], counts: tuple[int, ...], said: str) -> None:
+    labels = np.repeat(np.arange(len(names)), counts)
+    rows = split(*((encode(picture(i)), int(k)) for i, k in enumerate(labels)))
+    problems = check(ImageData("tags", "/tags", names, rows))["problems"]
+    near = [one for one in problems if "misspelt" in one]
+    assert near == [f"classes of few pictures whose names are nearly another's: {said}; misspelt?"] * bool(said)
+
+
 def test_an_empty_split() -> None:
     report = check(data(clean(0), test=split()))
     assert report["problems"] == ["test holds no picture"]

@@ -21,10 +21,10 @@ from residuum.data.preprocess import Preprocessing, normalise, weighted
 from residuum.errors import UserError
 from residuum.evaluation.exported import views_of
 from residuum.exporting.export import export
+from residuum.judged_printing import print_evaluation
 from residuum.loading import save_classifier
 from residuum.models.resnet import ResNet
 from residuum.outward_settings import ExportSettings
-from residuum.printing import print_evaluation
 from residuum.records.evaluation import DataEvaluation
 from residuum.records.model import Provenance, View
 from residuum.settings import EvaluateSettings
@@ -125,7 +125,7 @@ def test_pictures_that_training_may_have_seen_are_told(
 
     said: list[str] = []
     monkeypatch.setattr(exported, "say", said.append)
-    assert residuum.evaluate(exports["onnx"], seven_and_two(tmp_path / "all"), threads=1).split == "train"
+    assert residuum.evaluate(exports["onnx"], seven_and_two(tmp_path / "all"), threads=1).split == "all"
     assert said == ["an export does not say which pictures it was trained on: they may be among these"]
     shutil.copytree(tmp_path / "all", tmp_path / "cut" / "train")
     shutil.copytree(tmp_path / "all", tmp_path / "cut" / "test")

@@ -29,12 +29,12 @@ from residuum.data.labels import answered
 from residuum.errors import Stopped, UserError
 from residuum.evaluation.evaluate import computed_in, evaluate
 from residuum.evaluation.views import SAID
+from residuum.judged_printing import print_evaluation, print_figures, print_run
 from residuum.loading import load, save_classifier
 from residuum.models.file import read_tensors
 from residuum.models.named import named
 from residuum.models.plan import make_forward
 from residuum.models.resnet import ResNet, is_folded
-from residuum.printing import print_evaluation, print_figures, print_run
 from residuum.recipe import Task
 from residuum.recipes.fine_tune import fine_tune
 from residuum.records.codec import read_record

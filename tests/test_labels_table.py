@@ -746,3 +746,24 @@ def test_a_table_that_is_not_there_is_told_from_those_that_are(tmp_path: Path) -
     assert error.value.mend == "did you mean tags.csv?"
     with pytest.raises(UserError, match="there is no table"):
         open_data("nowhere/at_all.csv")  # no name on the hub
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;\r", '"sep=;"', "sep=;;"])
+def test_the_line_by_which_a_spreadsheet_is_told_the_separator_names_no_column(tmp_path: Path, first: str) -> None:
+    pictures(tmp_path, "a.png", "b.png")
+    assert shown(told_by(tmp_path, f"{first}\nimage;label\na.png;cat, big\nb.png;dog\n")) == {
+        "a.png": "cat, big",
+        "b.png": "dog",
+    }
+
+
+def test_another_mark_within_labels_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path, *(f"{number}.png" for number in range(6)))
+    cells = ["animal, dog", "animal, cat", "plant", "animal, dog", "plant, tree", "tree"]
+    text = "image,label\n" + "".join(f'{number}.png,"{cell}"\n' for number, cell in enumerate(cells))
+    data = told_by(tmp_path, text, separator=";")
+    said = "note: ';' leaves labels in 'label' that look like several, as 'animal, dog'"
+    assert f'{said}: with --label-separator "," each part is a label of its own' in capsys.readouterr().err
+    assert "animal, dog" in data.classes
+    assert list(told_by(tmp_path, text, separator=",").classes) == ["animal", "cat", "dog", "plant", "tree"]
+    assert "look like several" not in capsys.readouterr().err

@@ -104,13 +104,23 @@ LADDER = {
     "reporting": BASE,  # beside the ladder: it reads run folders and nothing else
     "printing": ALL,  # for the types of what it prints
     "depth_printing": ALL | {"printing"},
+    "judged_printing": ALL | {"printing"},
     "explained_printing": ALL | {"printing"},
     "models_printing": ALL | {"printing"},
     "outward_printing": ALL | {"printing"},
     "pictures_printing": ALL | {"printing"},
     "verb": {"errors", "plain_data", "runs", "version"},
     "nets": ALL | {"verb"},
-    "verbs": ALL | {"printing", "depth_printing", "explained_printing", "models_printing", "pictures_printing", "verb"},
+    "verbs": ALL
+    | {
+        "printing",
+        "depth_printing",
+        "judged_printing",
+        "explained_printing",
+        "models_printing",
+        "pictures_printing",
+        "verb",
+    },
     "outward_verbs": ALL | {"printing", "outward_printing", "verb"},
     "cli": BASE | {"chinese_help", "printing", "verb", "verbs", "outward_verbs"},
     "__main__": {"cli"},
@@ -121,6 +131,7 @@ PRINTING = {
     "console.py",
     "printing.py",
     "depth_printing.py",
+    "judged_printing.py",
     "explained_printing.py",
     "models_printing.py",
     "outward_printing.py",

@@ -55,7 +55,7 @@ def judged(probabilities, labels, **options):
 def figures(judgement):
     """Return every figure that carries an interval."""
     whole = [judgement[name] for name in ("top1", "top5", "macro_f1", "ece") if judgement[name] is not None]
-    return whole + [row[name] for row in judgement["per_class"] for name in ("precision", "recall", "f1")]
+    return whole + [row[name] for row in judgement["per_class"] for name in ("precision", "recall", "f1") if row[name]]
 
 
 # --- against what others wrote -----------------------------------------------------------------
@@ -69,7 +69,8 @@ def test_confusion_and_classes_agree_with_scikit_learn(N, K, reference):
     assert ours["confusion"] == reference.confusion_matrix(labels, predicted, labels=every).tolist()
     theirs = reference.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
     for name, column in zip(("precision", "recall", "f1"), theirs[:3], strict=True):  # of nothing both say 0
-        assert [row[name]["value"] for row in ours["per_class"]] == pytest.approx(column, abs=1e-9)
+        found = [row[name]["value"] if row[name] else 0.0 for row in ours["per_class"]]
+        assert found == pytest.approx(column, abs=1e-9)
     assert [row["images"] for row in ours["per_class"]] == theirs[3].tolist()
 
 
@@ -245,8 +246,7 @@ def test_the_constant_predictor_is_not_flattered():
     assert ours["loss"] == pytest.approx(math.log(100))
     assert ours["ece"]["value"] == pytest.approx(0, abs=1e-12)
     assert np.array(ours["confusion"])[:, 0].tolist() == [1] * 100
-    never = ours["per_class"][1]["precision"]
-    assert never == {"value": 0.0, "low": 0.0, "high": 1.0}
+    assert ours["per_class"][1]["precision"] is None  # it was never called
 
 
 def test_ties_go_to_the_lower_number():
@@ -259,14 +259,7 @@ def test_ties_go_to_the_lower_number():
 
 def test_a_class_of_which_nothing_is_known():
     ours = judged(np.array([[0.8, 0.2, 0.0], [0.3, 0.7, 0.0]]), np.array([0, 0]))["per_class"][2]
-    unknown = {"value": 0.0, "low": 0.0, "high": 1.0}
-    assert ours == {
-        "name": "class 2",
-        "images": 0,
-        "precision": unknown,
-        "recall": unknown,
-        "f1": unknown,
-    }
+    assert ours == {"name": "class 2", "images": 0, "precision": None, "recall": None, "f1": None}
 
 
 def test_a_class_without_images_that_was_called_is_not_known_to_fail():

@@ -339,12 +339,22 @@ def test_on_a_phone_in_chinese(tab: Tab, served: tuple[Service, str]) -> None:
     assert min(height for _, height in tops) >= 44
     tab.click("#language")
     assert tab.js("document.getElementById('net-head').textContent") == "The net, block by block"
+    assert tab.js("document.getElementById('split-legend').textContent").startswith("decoding ")
     tab.speak("en-US")
 
 
 @in_browser
 def test_nothing_is_cut_at_any_width(tab: Tab) -> None:
     assert [one for width in WIDTHS for one in cut(tab, width)] == []
+
+
+CHOSEN = """() => {
+    const chosen = new DataTransfer(), input = document.getElementById("file");
+    chosen.items.add(new File(["no matter"], "a.png", { type: "image/png" }));
+    input.files = chosen.files;
+    input.dispatchEvent(new Event("change"));
+}"""
+"""A picture is chosen."""
 
 
 @in_browser
@@ -355,6 +365,9 @@ def test_a_server_that_wants_a_token_is_given_it(tab: Tab, served: tuple[Service
         tab.js("sessionStorage.clear()")
         tab.open(address)
         tab.wait("document.getElementById('asked')?.hidden === false")
+        tab.js(f"({CHOSEN})()")
+        tab.wait("!document.getElementById('fault').hidden")
+        assert tab.js("document.getElementById('fault').textContent") == "This server wants its token."
         tab.js("document.getElementById('token').value = 'open sesame'; document.getElementById('token').focus()")
         tab.press("Enter")
         tab.wait(ANSWERED)

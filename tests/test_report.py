@@ -31,7 +31,7 @@ from residuum.data.resize import evaluation_view
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import protocol
 from residuum.evaluation.views import SAID
-from residuum.printing import print_figures
+from residuum.judged_printing import print_figures
 from residuum.reporting import charts, comparison, wording
 from residuum.reporting.page import write_report
 from residuum.reporting.sentences import lazy as lazy_words

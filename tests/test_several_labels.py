@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    log_loss,
+    precision_recall_fscore_support,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.preprocessing import StandardScaler
 
 from residuum.data.labels import answered, counts, is_right, shown_by, told
@@ -49,8 +55,12 @@ def test_the_figures_are_scikit_learns(n: int, seed: int, levels: int) -> None:
     precision, recall, f1, _ = precision_recall_fscore_support(truth, called, zero_division=0)
     for k, one in enumerate(found.per_class):
         assert one.images == truth[:, k].sum()
-        assert (one.precision.value, one.recall.value) == pytest.approx((precision[k], recall[k]))
-        assert one.f1.value == pytest.approx(f1[k])
+        own = [measure.value if measure else 0.0 for measure in (one.precision, one.recall, one.f1)]
+        assert own == pytest.approx([precision[k], recall[k], f1[k] if one.images else 0.0])
+    for one in found.by_threshold:
+        precision, recall, _, _ = precision_recall_fscore_support(truth, p >= one.call_from, zero_division=0)
+        assert np.array(one.hits) / np.maximum(one.called, 1) == pytest.approx(precision)
+        assert np.array(one.hits) / np.maximum(truth.sum(axis=0), 1) == pytest.approx(recall)
     assert found.macro_f1.value == pytest.approx(f1[shown].mean())
     each = [
         log_loss(truth[:, k], np.clip(p[:, k].astype(np.float64), 2.0**-25, 1 - 2.0**-25), labels=[0, 1])
@@ -61,6 +71,19 @@ def test_the_figures_are_scikit_learns(n: int, seed: int, levels: int) -> None:
     assert found.top1.value == pytest.approx(np.mean(right))
     hits = several_right(torch.from_numpy(p).logit(), torch.from_numpy(truth))
     assert int(hits) == sum(right)
+
+
+def test_labels_may_be_called_from_another_probability_on() -> None:
+    p, truth = answers(40, 3)
+    found = judge(p, truth, CLASSES, split="test", protocol="", call_from=0.2)
+    assert found.call_from == 0.2
+    assert [one.recall and one.recall.value for one in found.per_class] == pytest.approx(
+        recall_score(truth, p >= 0.2, average=None)
+    )
+    same = next(one for one in found.by_threshold if one.call_from == 0.2)
+    assert list(same.hits) == [row[k] for k, row in enumerate(found.confusion)]
+    usual = judge(p, truth, CLASSES, split="test", protocol="")
+    assert (usual.mean_ap, usual.loss, usual.by_threshold) == (found.mean_ap, found.loss, found.by_threshold)
 
 
 def test_the_order_of_the_images_changes_nothing() -> None:

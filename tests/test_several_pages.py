@@ -25,9 +25,9 @@ from residuum import chinese, runs
 from residuum.evaluation.evaluate import scores
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
+from residuum.judged_printing import print_figures, print_run
 from residuum.loading import load, save_classifier
 from residuum.outward_settings import CardSettings
-from residuum.printing import print_figures, print_run
 from residuum.publishing.card import write_card
 from residuum.records.codec import from_json, read_record, to_json
 from residuum.records.depth import Lesion, Trim
@@ -109,7 +109,7 @@ def test_what_an_order_by_chance_scores_is_the_mean_over_all_orders(judged: Eval
         truth[list(places)] = 1
         each.append(average_precision_score(truth, -np.arange(7)))
     classes = tuple(structs.replace(one, images=n) for one, n in zip(judged.per_class, (shows, 0), strict=False))
-    found = structs.replace(judged, images=7, per_class=classes, confusion=((0, 0), (0, 0)))
+    found = structs.replace(judged, images=7, per_class=classes, confusion=((0, 0), (0, 0)), by_threshold=())
     assert found.mean_ap_by_chance == pytest.approx(np.mean(each))
 
 
@@ -265,7 +265,7 @@ def test_damaged_figures_are_refused_or_make_a_whole_page(five: Path, tmp_path: 
 def test_of_many_pictures_an_order_by_chance_scores_the_share_that_shows(judged: Evaluation) -> None:
     """And the sum that is exact, of 3,000, is met by the one that is used."""
     first, n = structs.replace(judged.per_class[0], images=2 * 10**8), 10**9
-    many = structs.replace(judged, images=n, per_class=(first,), confusion=((0,),))
+    many = structs.replace(judged, images=n, per_class=(first,), confusion=((0,),), by_threshold=())
     assert many.mean_ap_by_chance == pytest.approx(0.2)
     h = sum(1 / i for i in range(1, 3001)) / 3000
     some = structs.replace(many, images=3000, per_class=(structs.replace(first, images=30),))

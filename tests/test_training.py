@@ -82,7 +82,7 @@ def stopped_after_4_steps(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_learns_and_leaves_a_whole_run_folder(finished: runs.RunRecord) -> None:
     written = {path.name for path in finished.path.iterdir()}
     assert written == {
-        runs.SETTINGS, runs.ENVIRONMENT, runs.DATA, runs.SPLIT, runs.METRICS,
+        runs.SETTINGS, runs.ENVIRONMENT, runs.DATA, runs.SPLIT, runs.PICTURES, runs.METRICS,
         runs.MODEL, runs.EVALUATION, runs.MISTAKES,
     }  # fmt: skip
     epochs = finished.epochs

@@ -74,6 +74,8 @@ app = _Command(
         negative_iterable=(), show_default=lambda value: None if value in (None, ()) else str(value)
     ),
 )
+FIRST = {"--help", "--version", "--config", "--print-config", "--debug", "--install-completion"}
+"""Flags that may stand before a verb."""
 HOMES = {
     "data": _Command(name="data", help="Look at or fetch pictures."),
     "weights": _Command(name="weights", help="List or fetch trained weights."),
@@ -305,6 +307,7 @@ def main() -> None:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # what torch's C++ says of sockets, nobody can use
     _escape_what_cannot_be_shown()
     _refuse_no_folder()
+    _refuse_unknown(sys.argv[1:])
     if sys.argv[1:] in ([], ["--help"], ["-h"]):
         app.help_format = "plaintext"  # the list of verbs has no more, and to load what reads markdown takes a while
     try:
@@ -318,6 +321,14 @@ def main() -> None:
         _close_stdout()
         where = f": {error.filename}" if error.filename else ", so this could not be written"
         _fail(f"error: {error.strerror or error}{where}", 2)
+
+
+def _refuse_unknown(words: Sequence[str]) -> None:
+    """End where the first word is a flag that there is not: help, if it is asked for beside it, passes over that."""
+    name = words[0].partition("=")[0] if words else ""
+    if name.startswith("--") and name not in FIRST and {"--help", "-h"} & {*words}:
+        mend = "RESIDUUM_LANG=zh residuum --help" if name.startswith("--lang") else "residuum --help says what there is"
+        _fail(f"error: there is no {name}\n  mend: {mend}", 2)
 
 
 def _refuse_no_folder() -> None:

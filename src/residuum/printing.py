@@ -17,12 +17,9 @@ from residuum.errors import PartlyDone, UserError, listed
 
 if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
-    from residuum.records.evaluation import DataEvaluation, Evaluation, MeasureName, Together
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
-    from residuum.runs import RunRecord
     from residuum.settings import (
-        EvaluateSettings,
         PredictSettings,
         StudySettings,
         SweepSettings,
@@ -41,46 +38,6 @@ def prints_path(what: str, text: str) -> Callable[[object, Path, bool], None]:
     return lambda _settings, path, json: print_json({what: str(path)}) if json else print(text.format(path))
 
 
-def print_figures(figures: Evaluation | None, which: str = "") -> None:
-    """Print how a net was judged, on `which` pictures, and the figures with their intervals."""
-    if figures is None:
-        return
-    kind = "training" if figures.split == "out-of-fold" else figures.split
-    print(f"judged   {figures.images:,} {which or f'{kind} pictures'}, {figures.protocol}")
-    for meant in _meant(figures.protocol):
-        print(f"meaning  {meant}")
-    if figures.unasked:
-        how = f"{figures.asked} were asked: no picture of {listed(figures.unasked, 5)}, of which nothing is known"
-        print(f"classes  {how}")
-    if figures.is_several:
-        print(f"labels   {figures.labels_a_picture:.3g} a picture in the mean; called: answered with one half or more")
-    over = f"; over {figures.asked}" if figures.asked else ""
-    luck = f"; by luck alone, were it calibrated, {figures.ece_by_chance:.2%}"
-    by_chance = f"; in an order by chance {figures.mean_ap_by_chance:.2%}" if figures.is_several else ""
-    notes, words = {"mean average precision": over + by_chance, "macro F1": over, "ECE": luck}, _words(figures)
-    width = 1 + max(map(len, words.values()))
-    for label, one in figures.named(words).items():
-        interval = f"95 % interval {one.low:.2%} to {one.high:.2%}{notes.get(label, '')}"
-        print(f"{label:<{width}}{one.value:.2%}  ({interval})")
-    if figures.is_several:
-        print(f"{'loss':<{width}}{figures.loss:.4g} nats  (binary cross-entropy, the mean over pictures and classes)")
-
-
-def _words(figures: Evaluation) -> dict[MeasureName, str]:
-    """Return what figures are called here, in the order in which they are told."""
-    first: dict[MeasureName, str] = {"top1": "top-1", "top5": "top-5"}
-    if figures.is_several:
-        first = {"mean_ap": "mean average precision", "top1": "likeliest label right"}
-    return {**first, "macro_f1": "macro F1", "ece": "ECE"}
-
-
-def _meant(protocol: str) -> list[str]:
-    """Say in plain words what is averaged, where a picture is shown in several ways."""
-    from residuum.reporting.sentences import AVERAGED
-
-    return [words.partition(": ")[2].rstrip(".") for term, words in AVERAGED.items() if term in protocol]
-
-
 def say_unread(unread: Sequence[str], done: int) -> None:
     """Say why pictures cannot be read; raise PartlyDone if others can, UserError if none can."""
     for text in unread:
@@ -91,62 +48,6 @@ def say_unread(unread: Sequence[str], done: int) -> None:
 
 
 # --- what came of each verb: for people, or as JSON ---------------------------------------------
-
-
-def print_run(settings: object, record: RunRecord, json: bool) -> None:
-    """Print the final figures of a run, and what to do with it."""
-    from residuum.records.codec import to_json
-    from residuum.reporting import sentences
-    from residuum.runs import MODEL
-
-    if json:
-        figures = to_json(record.evaluation.figures()) if record.evaluation else {}
-        return print_json({"run": str(record.path), "settings": record.settings.settings, **figures})
-    print_figures(record.evaluation)
-    for said in filter(None, (sentences.lazy(record), sentences.which_to_quote(record))):
-        print(f"note     {said}")
-    print(f"model    {record.path / MODEL}")
-    print(f"next     residuum report {record.path}")
-    if record.head is not None:
-        print(f"         residuum data review {record.path}")
-    return print(f"         residuum predict {record.path} PICTURE...")
-
-
-def print_evaluation(settings: EvaluateSettings, found: DataEvaluation, json: bool) -> None:
-    """Print how a net was judged, and whether on pictures that have changed since it was trained."""
-    if json:
-        return print_json(found)
-    if not found.same_data_as_training and settings.data is None:
-        say("note: the data have changed since the run was trained")
-    is_whole = settings.split is None and found.split == "train" and not found.same_data_as_training
-    if found.engine:
-        say(f"computed by {found.engine} in {found.precision}")
-    print_figures(found, f"pictures of {found.data}" if is_whole else "")
-    if found.seen:
-        from residuum.records.evaluation import too_good
-
-        say(f"note: {too_good(found)}")
-    if found.beside:
-        _print_side_by_side(found)
-    if found.not_kept:
-        say(f"the figures are not kept in the run: {found.not_kept}")
-    return None
-
-
-def _print_side_by_side(found: DataEvaluation) -> None:
-    """Print a line for each protocol and net, those of the figures above first."""
-    from residuum.records.evaluation import headline
-
-    first, second = ("mean AP", "likeliest label right") if found.is_several else ("top-1", "top-5")
-    wide = len(second) + 3
-    print(f"\n{first:>8}  {'95 % interval':<19}{second:>{wide}}{'loss':>8}   protocol, net")
-    lines: tuple[DataEvaluation | Together, ...] = (found, *found.beside)
-    for one in lines:
-        best, beside = headline(one), one.top1 if found.is_several else one.top5
-        interval = f"{best.low:.2%} to {best.high:.2%}"
-        also = f"{beside.value:.2%}" if beside else ""
-        named = " + ".join(one.models)
-        print(f"{best.value:>8.2%}  {interval:<19}{also:>{wide}}{one.loss:>8.3f}   {one.protocol}, {named}")
 
 
 def print_answers(settings: PredictSettings, answers: Iterator[Answer | Unanswered], json: bool) -> None:

@@ -4,6 +4,7 @@ settings.json            what was asked and what it resolved to; repeats the run
 environment.json         date, versions, hardware
 data.json                classes, counts, fingerprint, where validation came from
 split.json               the rows cut from the training data for validation, if any were
+pictures.safetensors     by which pictures of its splits are known again, whatever they are called or said to show
 metrics.jsonl            one line a report: kind "step", "epoch" or "event"
 checkpoint.safetensors   all that training needs to go on; the one before it, or one of no use, beside it
 folds.safetensors        while a net is tuned fold by fold: the answers of those done
@@ -22,7 +23,7 @@ NAME-lesion-DATE/, NAME-trim-DATE/  what `residuum lesion` and `residuum trim` f
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -45,6 +46,7 @@ SETTINGS = "settings.json"
 ENVIRONMENT = "environment.json"
 DATA = "data.json"
 SPLIT = "split.json"
+PICTURES = "pictures.safetensors"
 METRICS = "metrics.jsonl"
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS_CHECKPOINT = "checkpoint-previous.safetensors"
@@ -73,7 +75,7 @@ EVENTS = "tensorboard"
 MLFLOW = "mlflow"
 EVALUATIONS = "evaluations"  # what `residuum evaluate` found later, one file a split and data set
 
-BEGUN = {DATA, START, ENVIRONMENT, SPLIT, LOCK}
+BEGUN = {DATA, START, ENVIRONMENT, SPLIT, PICTURES, LOCK}
 """What lies in a run folder before settings.json, the last of what a run begins with, makes it one."""
 LARGEST_LOG = 2**30
 """Bytes of a metrics.jsonl that is read: a line every two seconds for years."""
@@ -94,13 +96,19 @@ class RunRecord:
     mistakes: list[Mistake]
     head: HeadFit | None = None
     review: Review | None = None
-    out_of_fold: Evaluation | None = None
-    """Of the training pictures, where `evaluation` is of others."""
+    later: Sequence[KeptEvaluation] = ()
+    """What `residuum evaluate` found afterwards."""
 
     @property
     def several(self) -> bool:
         """Say whether its pictures may show several classes each."""
         return self.evaluation.is_several if self.evaluation else bool(self.data and self.data.several)
+
+    @property
+    def out_of_fold(self) -> Evaluation | None:
+        """Return the figures of the training pictures, out of fold, where `evaluation` is of others."""
+        own = ("out-of-fold", self.data and self.data.fingerprint)
+        return next((one for one in self.later if (one.split, one.fingerprint) == own), None)
 
     @property
     def steps(self) -> list[Step]:
@@ -235,7 +243,6 @@ def _lines(run: Path) -> Iterator[Callable[[], tuple[bytes, Line]]]:
 
 def read_run(path: Path) -> RunRecord:
     """Read a run folder (UserError if `path` is not a run folder, or one of its files is damaged)."""
-    folds = next((path / EVALUATIONS).glob("out-of-fold-*"), None)
     return replace(
         read_begun(path),
         metrics=read_metrics(path),
@@ -243,7 +250,7 @@ def read_run(path: Path) -> RunRecord:
         mistakes=_optional(path / MISTAKES, list[Mistake]) or [],
         head=_optional(path / HEAD, HeadFit),
         review=_optional(path / REVIEW, Review),
-        out_of_fold=read_record(folds, KeptEvaluation) if folds else None,
+        later=[read_record(file, KeptEvaluation) for file in sorted((path / EVALUATIONS).glob("*.json"))],
     )
 
 
@@ -255,15 +262,10 @@ def read_begun(path: Path) -> RunRecord:
         )
     if not is_run(path):
         mend = f"give {path.parent}" if is_run(path.parent) else "give the folder that `residuum train` printed"
-        raise UserError(f"{path} is not a run folder", _why_no_run(path), mend)
+        why = "it is a file" if path.is_file() else f"it holds no {SETTINGS}" if path.is_dir() else "there is none"
+        raise UserError(f"{path} is not a run folder", why, mend)
     settings, data = read_record(path / SETTINGS, RunSettings), _optional(path / DATA, Data)
     return RunRecord(path, settings, _optional(path / ENVIRONMENT, Environment), data, [], None, [])
-
-
-def _why_no_run(path: Path) -> str:
-    if path.is_dir():
-        return f"it holds no {SETTINGS}"
-    return "it is a file" if path.is_file() else "there is no such folder"
 
 
 def _optional(file: Path, kind: type[T]) -> T | None:
@@ -297,8 +299,7 @@ def refuse_taken_by_run(wanted: str | Path) -> None:
 def is_only_begun(path: Path) -> bool:
     """Say whether a folder holds nothing but what a run leaves that was killed before it was one."""
     with suppress(OSError):
-        names = {file.name for file in path.iterdir() if not is_unfinished(file)}
-        return LOCK in names <= BEGUN
+        return LOCK in {file.name for file in path.iterdir() if not is_unfinished(file)} <= BEGUN
     return False
 
 

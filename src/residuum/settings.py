@@ -65,6 +65,9 @@ class EvaluateSettings(OfTable, WithWorkers):
     split: SplitName | None = None
     """Which split. By default the test split, or validation where there is no test split, or else what was trained on,
     which flatters the net and is said."""
+    call_from: Annotated[float, Range(0, 1)] = 0.5
+    """For several labels a picture: the probability from which on a label is called. The report shows what others would
+    call."""
     skip_broken: bool = False
     """Judge without pictures that cannot be read, which are named."""
     batch_size: Annotated[int, Range(1, 65_536)] = 250

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from residuum import depth_printing, explained_printing, models_printing, pictures_printing, printing
+from residuum import depth_printing, explained_printing, judged_printing, models_printing, pictures_printing, printing
 from residuum.console import show_progress
 from residuum.errors import UserError
 from residuum.settings import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # --- train, judge, use --------------------------------------------------------------------------
 
 
-@verb(TrainSettings, printing.print_run)
+@verb(TrainSettings, judged_printing.print_run)
 def train(settings: TrainSettings) -> RunRecord:
     """Train a net on pictures and leave a run folder: model, figures, settings.
 
@@ -74,7 +74,7 @@ def plan(settings: PlanSettings) -> Forecast:
     return plan_run(settings)
 
 
-@verb(EvaluateSettings, printing.print_evaluation, announced=True)
+@verb(EvaluateSettings, judged_printing.print_evaluation, announced=True)
 def evaluate(settings: EvaluateSettings) -> DataEvaluation:
     """Judge a run, model or export on a split of its own data, or on other data with the same classes."""
     from residuum.evaluation.exported import evaluate_run_or_export

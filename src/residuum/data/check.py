@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from statistics import median
@@ -24,6 +25,13 @@ LISTED = 100
 
 UNBALANCED = 3
 """From here on the ratio of the largest class to the smallest counts as a problem."""
+
+MISSPELT = 5
+"""A class may be another, misspelt, if that has so many times its pictures at least,"""
+LIKE = 0.8
+"""if their names are so alike (difflib's ratio),"""
+SHORTEST = 5
+"""and of so many letters at least."""
 
 Place = tuple[str, int]
 """A split's name and a row in it."""
@@ -233,6 +241,8 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
         yield f"it holds a class without a name, {blank[0]!r}: are those pictures without a label?"
     if alike := [names for names in _spelled_alike(filled) if len(names) > 1]:
         yield f"classes whose names differ in blanks or capitals alone: {', '.join(map(' and '.join, alike[:LISTED]))}"
+    if near := list(_perhaps_misspelt(report)):
+        yield f"classes of few pictures whose names are nearly another's: {', '.join(near[:LISTED])}; misspelt?"
     for name, split in report["splits"].items():
         yield from _problems_of_split(name, split, set(report["classes"]), several=report["several"])
     for leak in report["leaks"]["between"]:
@@ -267,6 +277,24 @@ def _spelled_alike(names: set[str]) -> list[list[str]]:
     for name in sorted(names):
         alike.setdefault(" ".join(name.casefold().split()), []).append(repr(name))
     return list(alike.values())
+
+
+def _perhaps_misspelt(report: dict[str, Any]) -> Iterator[str]:
+    """Yield rare classes with the much more frequent one whose name is nearly theirs, as 'anmial' and 'animal'."""
+    count = Counter[str]()
+    for split in report["splits"].values():
+        count.update(split["per_class"])
+    plain = {name: " ".join(name.casefold().split()) for name in count if count[name]}
+    for name in sorted(plain):
+        often = [other for other in plain if count[other] >= MISSPELT * count[name] and plain[other] != plain[name]]
+        near = get_close_matches(plain[name], [plain[other] for other in often], 1, LIKE) if _may_err(name) else []
+        for other in [each for each in often if [plain[each]] == near][:1]:
+            yield f"{name!r} ({count[name]:,}) and {other!r} ({count[other]:,})"
+
+
+def _may_err(name: str) -> bool:
+    """Say whether a name is long enough to be misspelt, and no number of one: plate 7 is not plate 8."""
+    return len(name) >= SHORTEST and not any(letter.isdigit() for letter in name)
 
 
 def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, several: bool) -> Iterator[str]:

@@ -78,18 +78,18 @@ def answered(logits: NDArray[np.floating[Any]], *, several: bool = False) -> NDA
     return powers / powers.sum(axis=1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def is_right(answers: NDArray[np.floating[Any]], labels: Labels) -> NDArray[np.bool_]:
+def is_right(answers: NDArray[np.floating[Any]], labels: Labels, call_from: float = CALLED) -> NDArray[np.bool_]:
     """Say of each of N pictures whether its likeliest class is what it shows, by (N, K) probabilities.
 
-    Of several labels: one that it shows, or that it shows none and none is called. Of one class alone: that it is
-    called where it is shown and nowhere else.
+    Of several labels: one that it shows, or that it shows none and none is called, from `call_from` on. Of one class
+    alone: that it is called where it is shown and nowhere else.
     """
     right: NDArray[np.bool_]
     likeliest, rows = answers.argmax(axis=1), np.arange(len(labels))
     if not is_several(labels):
         right = likeliest == labels
         return right
-    called = answers[rows, likeliest] >= CALLED
+    called = answers[rows, likeliest] >= answers.dtype.type(call_from)
     if labels.shape[1] == 1:
         right = called == (labels[:, 0] > 0)
         return right

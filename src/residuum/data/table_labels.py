@@ -165,6 +165,10 @@ def _or_several(labels: Any) -> str:
     return "; where a picture may show several labels or none, --label-separator says what parts them" * texts
 
 
+MARKS = (";", "|", ",")
+"""What usually parts the labels of a picture."""
+
+
 def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...]:
     """Return the classes that occur: the names in natural order, or the numbers, which is said if some are left out.
 
@@ -190,20 +194,36 @@ def classes_in(root: Path, column: str, splits: Sequence[Any]) -> tuple[str, ...
 
 def note_parts(column: str, splits: Sequence[Any]) -> None:
     """Say how several labels a picture are read where most texts of several words between marks share their words."""
-    texts = [labels.to_pylist() for labels in splits if is_text(labels.type)]
-    times = Counter(text for some in texts for text in some if text)
-    for mark in (";", "|", ","):
+    times = Counter(text for one in splits if is_text(one.type) for text in one.to_pylist() if text)
+    if found := _mark_within(times, MARKS):
+        mark, first = found
+        say(
+            f"note: the labels in {column!r} look like several a picture, as {first!r}: "
+            f'with --label-separator "{mark}" each part is a label of its own'
+        )
+
+
+def note_other_mark(column: str, told: str, splits: Sequence[Shown]) -> None:
+    """Say that another mark than the one told seems to part the labels, where it stands within them."""
+    times = Counter(text for one in splits if is_text(one.values.type) for text in one.values.to_pylist() if text)
+    if found := _mark_within(times, [mark for mark in MARKS if mark != told]):
+        mark, first = found
+        say(
+            f"note: {told!r} leaves labels in {column!r} that look like several, as {first!r}: "
+            f'with --label-separator "{mark}" each part is a label of its own'
+        )
+
+
+def _mark_within(times: Counter[str], marks: Sequence[str]) -> tuple[str, str] | None:
+    """Return the mark between the words that texts of several words share, and the first such text."""
+    for mark in marks:
         several = {text: count for text, count in times.items() if mark in text}
         parts = Counter(part.strip() for text in times for part in text.split(mark))
         shared = sum(parts[part.strip()] > 1 for text in several for part in text.split(mark))
         of_all = sum(len(text.split(mark)) for text in several)
         if several and 10 * sum(several.values()) >= times.total() and 2 * shared > of_all:
-            first = next(iter(several))
-            say(
-                f"note: the labels in {column!r} look like several a picture, as {first!r}: "
-                f'with --label-separator "{mark}" each part is a label of its own'
-            )
-            return
+            return mark, next(iter(several))
+    return None
 
 
 def numbers(root: Path, split: SplitName, labels: Any, classes: Sequence[str], *, named: bool) -> Labels:

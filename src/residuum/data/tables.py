@@ -28,6 +28,7 @@ from residuum.data.table_labels import (
     classes_in,
     is_bare,
     is_hidden,
+    note_other_mark,
     note_parts,
     numbers,
     read_labels,
@@ -126,6 +127,8 @@ def _open(
     known = [rows.labels for split, rows in splits.items() if judging or split == "train"]
     if not (columns.names or columns.several):
         note_parts(columns.label, known)
+    elif columns.separator is not None:
+        note_other_mark(columns.label, columns.separator, known)
     for split, rows in splits.items():
         if columns.several:
             check_shown(root, split, columns, rows.labels, rows.said)

@@ -1,7 +1,7 @@
 """Tables as text, CSV and TSV, read as columns of texts: what a cell means, its reader decides.
 
-The header line tells the separator: a comma, a semicolon or a tab. RFC 4180 says the rest: cells in quotes may hold
-separators, quotes that are doubled, and ends of lines.
+The header line tells the separator: a comma, a semicolon or a tab; or a line `sep=;` before it, which spreadsheets
+write. RFC 4180 says the rest: cells in quotes may hold separators, quotes that are doubled, and ends of lines.
 """
 
 import codecs
@@ -27,6 +27,8 @@ from residuum.errors import UserError, listed
 _SEPARATORS = (",", ";", "\t")
 _BLANK_START = re.compile(rb"\A(?:[ \t\f\v]*[\r\n])+")
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+_TOLD = re.compile(rb'\A"?sep=([,;\t|])"?[ \t,;|]*(?:\r\n?|\n|\Z)', re.IGNORECASE)
+"""A first line by which a spreadsheet is told what parts the cells; it names no column."""
 _REMEMBERED = 8
 """So many tables stay in memory: each is asked for its columns, then for each of them."""
 
@@ -73,8 +75,10 @@ def _read(path: str, _size: int, _changed: int) -> TextTable:
     whole = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     content = _BLANK_START.sub(b"", whole)
     header = 1 + len(_LINE_END.findall(whole[: len(whole) - len(content)]))
+    told = _TOLD.match(content)  # a line that a spreadsheet does not show
+    content = content[told.end() :] if told else content
     counted = f"the header is row {header}"
-    names, separator = _header(path, _text(path, content))
+    names, separator = _header(path, _text(path, content), told[1].decode() if told else None)
     unique = [str(number) for number in range(len(names))]
     as_one = max(len(content), 1 << 20)  # a row across two blocks would be an error
     try:
@@ -112,9 +116,9 @@ def _text(path: str, content: bytes) -> str:
     return text
 
 
-def _header(path: str, text: str) -> tuple[list[str], str]:
+def _header(path: str, text: str, told: str | None) -> tuple[list[str], str]:
     """Return the columns' names, "" where one has none, and what parts them (UserError: the first line names none)."""
-    separator = _separator(path, text)
+    separator = told or _separator(path, text)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     names = [name.strip() for name in next(rows, [])]
     mend = "begin it with a line that names its columns, as file_name,label"

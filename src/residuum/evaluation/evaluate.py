@@ -1,7 +1,8 @@
 """A net and batches in, probabilities out; and the verb `evaluate` for a finished run."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,20 +17,29 @@ from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Loader
 from residuum.data.cache import Progress, count_seen
 from residuum.data.contract import ColumnNames, ImageData, Split
-from residuum.data.labels import Labels, is_right, is_several
+from residuum.data.labels import CALLED, Labels, is_right, is_several
 from residuum.data.preprocess import Preprocessing, weighted
 from residuum.errors import UserError
+from residuum.evaluation.known import (
+    Digests,
+    are_among,
+    digests_of,
+    read_known,
+    rows_among,
+    with_pictures_kept_aside,
+)
 from residuum.evaluation.many_views import frame, is_framed, mean_over_views, refuse_what_means_nothing, sides
 from residuum.evaluation.metrics import judge, mean_loss
 from residuum.evaluation.opening import NetWithData, open_with_data, with_other_net
 from residuum.evaluation.several_labels import mean_average_precision
+from residuum.evaluation.unseen import read_unseen
 from residuum.evaluation.views import SAID
 from residuum.files import CannotWrite, short_digest
 from residuum.loading import load
 from residuum.models.answers import answered
 from residuum.plain_data import as_json
 from residuum.records.codec import write_record
-from residuum.records.evaluation import DataEvaluation, Evaluation, KeptEvaluation, Together
+from residuum.records.evaluation import ALL, OUT_OF_FOLD, DataEvaluation, Evaluation, KeptEvaluation, Together
 from residuum.records.model import View
 from residuum.runs import model_path
 from residuum.setting_parts import InPrecision
@@ -143,50 +153,101 @@ def evaluate(settings: EvaluateSettings) -> DataEvaluation:
 
 def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     classifier, *others = [load(one) for one in (given, *settings.with_)]
+    refuse_calling(settings, several=classifier.several)
     compute = to_judge(settings)
     columns = ColumnNames.told(settings)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
+    known = {} if opened.same else read_known(classifier.file.parent)
+    opened = with_pictures_kept_aside(opened, known)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
-    if opened.same and name == "train" and settings.split is None:
-        _say_learnt(Path(given))
+    seen = _count_seen(opened, split, name, known)
+    which = _called(name, len(split), seen, settings) if not opened.same else name
+    if which == "train" and settings.split is None:
+        _say_learnt(Path(given), seen)
     nets = [opened, *(with_other_net(opened, other) for other in others)]
     _refuse_seen(nets, name)
-    first, *beside = _by_protocol(nets, name, split, settings)
-    unseen = opened.same and name != "train"
-    seen = count_seen(split.pictures, opened.training.pictures) if unseen else 0
+    first, *beside = _by_protocol(nets, which, split, settings)
+    about: dict[str, Any] = {
+        "data": str(settings.data) if settings.data else opened.data.source,
+        "fingerprint": opened.fingerprint,
+        "same_data_as_training": opened.same,
+    }
+    folds = _out_of_fold(opened, known["train"], split, settings) if seen == len(split) and known else None
+    beside += [((classifier.name,), folds)] if folds else []
     found = DataEvaluation(
         **structs.asdict(structs.replace(first[1], seen=seen)),
-        data=str(settings.data) if settings.data else opened.data.source,
-        fingerprint=opened.fingerprint,
-        same_data_as_training=opened.same,
+        **about,
         models=first[0],
         beside=tuple(Together(**structs.asdict(one.figures()), models=models) for models, one in beside),
     )
-    run = Path(given)
-    if runs.is_run(run) and ranks.rank() == 0:  # kept beside the run, never over the run's own evaluation
-        kept = KeptEvaluation(
-            **structs.asdict(found),
-            model=classifier.file.name,
-            settings=as_json(settings),
-            environment=machine.environment(),
-        )
-        try:
-            write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
-        except CannotWrite as error:  # what was asked for is the figures
-            return structs.replace(found, not_kept="; ".join(filter(None, (error.what, error.why))))
+    alone = [DataEvaluation(**structs.asdict(folds), **about, models=(classifier.name,))] if folds else []
+    try:
+        for one in (found, *alone):
+            _keep(Path(given), classifier.file.name, one, settings)
+    except CannotWrite as error:  # what was asked for is the figures
+        return structs.replace(found, not_kept="; ".join(filter(None, (error.what, error.why))))
     return found
 
 
-def _say_learnt(run: Path) -> None:
+def refuse_calling(settings: EvaluateSettings, *, several: bool) -> None:
+    """Refuse to say from where on labels are called, of a net that always answers one (UserError)."""
+    if settings.call_from != CALLED and not several:
+        why = f"{settings.run} answers one class a picture, the likeliest"
+        raise UserError("--call-from is for several labels a picture", why, "leave it out")
+
+
+def _count_seen(opened: NetWithData, split: Split, name: str, known: Mapping[str, Digests]) -> int:
+    """Return how many pictures of a split were trained on; of the split trained on itself 0, as its name says it."""
+    if not opened.same:
+        return int(are_among(digests_of(split.pictures), known["train"]).sum()) if known else 0
+    return 0 if name == "train" else count_seen(split.pictures, opened.training.pictures)
+
+
+def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> str:
+    """Return what to call a split of data that are not the run's own: "train" only pictures that it has learnt, or a
+    split that was asked for; data without splits are judged whole."""
+    return ALL if name == "train" and settings.split is None and seen < images else name
+
+
+def _out_of_fold(opened: NetWithData, trained: Digests, split: Split, settings: EvaluateSettings) -> Evaluation | None:
+    """Judge what a net that had not seen them answered to the run's training pictures, in training, by the labels that
+    they have now; None where that was not kept."""
+    classifier = opened.classifier
+    path = classifier.file.parent / runs.OUT_OF_FOLD
+    unseen = read_unseen(path) if path.exists() and not settings.with_ else None
+    if unseen is None or len(unseen.about.names) != len(trained) or unseen.about.classes != classifier.classes:
+        return None
+    answers = unseen.probabilities[rows_among(digests_of(split.pictures), trained)]
+    how: dict[str, Any] = {"split": OUT_OF_FOLD, "protocol": unseen.about.protocol, "call_from": settings.call_from}
+    return judge(answers, split.labels, classifier.classes, **how)
+
+
+def _keep(run: Path, model: str, found: DataEvaluation, settings: EvaluateSettings) -> None:
+    """Keep figures beside the run, never over the run's own evaluation (CannotWrite)."""
+    if runs.is_run(run) and ranks.rank() == 0:
+        told, here = as_json(settings), machine.environment()
+        kept = KeptEvaluation(**structs.asdict(found), model=model, settings=told, environment=here)
+        write_record(run / runs.EVALUATIONS / _kept_as(found, settings), kept)
+
+
+def _say_learnt(run: Path, seen: int) -> None:
     """Say that the pictures judged are those that were learnt, and where others' figures are."""
-    better = "; residuum report has those of answers out of fold" if (run / runs.OUT_OF_FOLD).exists() else ""
-    say(f"note: no pictures were kept from training, so it is judged on those it has learnt, which flatters it{better}")
+    has_folds = (run / runs.OUT_OF_FOLD).exists()
+    if seen:
+        better = "; below stand its answers out of fold, by the same labels" if has_folds else ""
+        known = "it was trained on all of these pictures, whatever names and labels they have here"
+        return say(f"note: {known}, so it is judged on those it has learnt, which flatters it{better}")
+    better = "; residuum report has those of answers out of fold" if has_folds else ""
+    return say(
+        f"note: no pictures were kept from training, so it is judged on those it has learnt, which flatters it{better}"
+    )
 
 
 def _kept_as(found: DataEvaluation, settings: EvaluateSettings) -> str:
     """Return a file name for what was asked, so that no other protocol's figures are written over."""
     parts = [found.split, found.fingerprint[:12], *settings.views]
+    parts += [f"from{settings.call_from:g}"] if settings.call_from != CALLED else []
     parts += [short_digest(model_path(Path(one)))[:8] for one in settings.with_]
     return "-".join(parts) + ".json"
 
@@ -213,6 +274,7 @@ def _by_protocol(
 ) -> list[tuple[tuple[str, ...], Evaluation]]:
     """Return figures, with the names of the nets they are of: for each protocol of all together, then of each alone."""
     classes, names, found = nets[0].classifier.classes, _names(nets, settings), []
+    asked_from = settings.call_from
     for asked in settings.views or (None,):
         answers, said = [], []
         for net in nets:
@@ -227,9 +289,12 @@ def _by_protocol(
         if len(nets) > 1:
             how = f"{len(nets)} nets averaged, {'; '.join(dict.fromkeys(said))}"
             together = np.stack(answers).mean(axis=0)
-            found.append((names, judge(together, split.labels, classes, split=name, protocol=how)))
+            found.append(
+                (names, judge(together, split.labels, classes, split=name, protocol=how, call_from=asked_from))
+            )
         for i, (theirs, how) in enumerate(zip(answers, said, strict=True)):
-            found.append((names[i : i + 1], judge(theirs, split.labels, classes, split=name, protocol=how)))
+            by_itself = judge(theirs, split.labels, classes, split=name, protocol=how, call_from=asked_from)
+            found.append((names[i : i + 1], by_itself))
     return found
 
 

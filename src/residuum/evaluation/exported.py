@@ -24,10 +24,10 @@ from residuum.data.threads import in_threads
 from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
-from residuum.evaluation.evaluate import choose_split, evaluate, protocol
+from residuum.evaluation.evaluate import choose_split, evaluate, protocol, refuse_calling
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.opening import refuse_other_kind, with_own_columns
-from residuum.records.evaluation import DataEvaluation
+from residuum.records.evaluation import ALL, DataEvaluation
 from residuum.records.model import View
 from residuum.runs import MODEL, exported_file
 from residuum.settings import EvaluateSettings
@@ -54,6 +54,8 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     opened = open_engine(export, "auto", settings.precision, settings.device, settings.threads)
     data, digest = _open_data(settings, opened.model)
     name, split = choose_split(data, data.train, data.validation, settings.split)
+    refuse_calling(settings, several=opened.model.several)
+    which = ALL if name == "train" and settings.split is None else name
     if name == "train":
         say("an export does not say which pictures it was trained on: they may be among these")
     view = opened.model.view
@@ -61,8 +63,9 @@ def evaluate_export(export: Path, settings: EvaluateSettings) -> DataEvaluation:
     progress = show_progress(f"judging {len(split):,} pictures by {opened.model.name}, {how}")
     batches = _views(split.pictures, view, settings.batch_size, progress)
     answers = np.concatenate([opened.engine(views).probabilities for views in batches])
+    judged = judge(answers, split.labels, opened.model.classes, split=which, protocol=how, call_from=settings.call_from)
     return DataEvaluation(
-        **structs.asdict(judge(answers, split.labels, opened.model.classes, split=name, protocol=how)),
+        **structs.asdict(judged),
         data=str(settings.data),
         fingerprint=digest,
         same_data_as_training=None,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from residuum.data.labels import Labels, is_several
+from residuum.data.labels import CALLED, Labels, is_several
 from residuum.errors import UserError
 from residuum.evaluation.several_labels import binary_cross_entropy, judge_several
 from residuum.evaluation.shares import (
@@ -58,10 +58,11 @@ def judge(
     split: str,
     protocol: str,
     seed: int = 0,
+    call_from: float = CALLED,
 ) -> Evaluation:
     """Judge (N, K) probabilities against (N,) labels; the order of the images changes nothing.
 
-    Of several labels a picture, (N, K): see judge_several.
+    Of several labels a picture, (N, K): see judge_several; `call_from` is for those alone.
 
     top1, top5, precision and recall carry Wilson's interval. F1 is 2J / (1 + J), J being the share of hits
     among the images that are of a class or are called so: a proportion, so its Wilson interval carries over.
@@ -70,7 +71,7 @@ def judge(
     - top-k: a hit if fewer than k classes are strictly likelier than the label, or as likely with a lower
       number. So a predictor that calls all classes equal gains nothing by it. top5 is None when K <= 5.
     - macro_f1: the mean over the classes that have images, as scikit-learn's with those as `labels`.
-    - A precision of a class never predicted, and recall and F1 of one without images, are 0, within 0 to 1: unknown.
+    - The precision of a class never predicted, and recall and F1 of one without images, are None: unknown.
     - loss: mean negative log-likelihood in nats; a probability below 1.2e-38 counts as that, so an image
       costs at most 87.3 and the loss stays finite.
     - confusion: rows are the truth, columns the prediction. calibration: 15 bins of the confidence.
@@ -79,7 +80,7 @@ def judge(
         UserError: there are no images, a label is not among the classes, a probability is not finite.
     """
     if is_several(labels):
-        return judge_several(probabilities, labels, classes, split=split, protocol=protocol, seed=seed)
+        return judge_several(probabilities, labels, classes, split, protocol, seed, call_from)
     _check(probabilities, labels, classes)
     rows = _read_rows(probabilities, labels)
     confusion = confusion_matrix(rows.labels, rows.predicted, len(classes))

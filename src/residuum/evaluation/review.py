@@ -36,11 +36,7 @@ FEWEST = 5
 ROWS = 512
 """Compared in one step, so that memory suffices for many pictures."""
 
-NO = 0
-"""The answer that a picture does not show a class."""
-
 Ints = NDArray[np.int64]
-Question = tuple[Probabilities, Ints, Ints]
 Numbers = NDArray[np.floating[Any]]
 
 
@@ -112,7 +108,7 @@ class DoubtedAnswer(NamedTuple):
 
     row: int
     score: float
-    """As Doubted's, of the question whether the picture shows the class."""
+    """What speaks for what is said, 0 to 1."""
     class_number: int
     is_said: bool
     """Whether the picture is said to show it."""
@@ -120,27 +116,47 @@ class DoubtedAnswer(NamedTuple):
     """What the class was given by a net that has not seen the picture."""
 
 
-def doubted_of_several(
-    answers: Probabilities, labels: Labels, nearest: Nearest, asked: Ints, all_labels: Labels
-) -> list[DoubtedAnswer]:
-    """Return the labels, and those missing, that answers and nearest pictures speak against, the likeliest wrong first.
+def doubted_of_several(answers: Probabilities, labels: Labels, asked: Ints, all_labels: Labels) -> list[DoubtedAnswer]:
+    """Return the labels, and those missing, that answers speak against, the likeliest wrong first.
 
-    Whether a picture shows a class is one question of two answers: each is doubted by the rule of `doubted_labels`, for
-    (N, K) labels, 0 or 1, and all are then put in one order.
+    (N, K) `answers` and `labels`, 0 or 1, are of the pictures at `asked`; no answer has seen its picture. A label is
+    doubted that was given no more than its share of all pictures, and one is missed that was given one half, or as much
+    as pictures with it are in the mean, where that is less: the threshold of Northcutt et al. 2021 (arXiv 1911.00068),
+    eq. 2, so that labels that are seldom called are missed, too. All are in the order of the odds that they are wrong,
+    by Bayes, were errors as frequent in each class: what a label was given counts against how many pictures have it, of
+    which few have a rare one.
     """
-    found = [
-        DoubtedAnswer(one.row, one.score, k, one.suggested == NO, one.own if one.suggested == NO else 1 - one.own)
-        for k, (p, its, all_its) in enumerate(_questions(answers, labels, all_labels))
-        for one in doubted_labels(p, its, nearest, asked, all_its)
+    p, is_said = answers.astype(np.float64), labels.astype(bool)
+    share = all_labels.mean(axis=0, dtype=np.float64)
+    spoken = np.where(is_said, _balanced(p, share), 1 - p)
+    wrong, missing = _listed(p, is_said, share)
+    rows, classes = np.nonzero(np.where(is_said, wrong, missing) & _are_asked(all_labels))
+    order = np.argsort(spoken[rows, classes], kind="stable")
+    return [
+        DoubtedAnswer(int(asked[i]), float(spoken[i, k]), int(k), bool(is_said[i, k]), float(p[i, k]))
+        for i, k in zip(rows[order].tolist(), classes[order].tolist(), strict=True)
     ]
-    return sorted(found, key=lambda one: one.score)
 
 
-def _questions(answers: Probabilities, labels: Labels, all_labels: Labels) -> Iterator[Question]:
-    """Yield of each of K classes, whether a picture shows it, NO or 1: (N, 2) answers, (N,) labels, and all labels."""
-    for k in range(answers.shape[1]):
-        p = answers[:, k]
-        yield np.stack([1 - p, p], axis=1), labels[:, k].astype(np.int64), all_labels[:, k].astype(np.int64)
+def _balanced(p: Numbers, share: Numbers) -> Numbers:
+    """Return what (N, K) probabilities would be, were half of the pictures of each class, by their share now, (K,)."""
+    ours, others = p * (1 - share), (1 - p) * share
+    found: Numbers = ours / np.maximum(ours + others, np.finfo(np.float64).tiny)
+    return found
+
+
+def _listed(p: Numbers, labels: NDArray[np.bool_], share: Numbers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say of (N, K) answers where a label would be doubted, and where one would be missed."""
+    given = np.where(labels, p, 0).sum(axis=0) / np.maximum(labels.sum(axis=0), 1)
+    least = np.minimum(0.5, np.where(labels.any(axis=0), given, 0.5))
+    return p <= share, p >= least
+
+
+def _are_asked(all_labels: Labels) -> NDArray[np.bool_]:
+    """Say which classes are known from more than one picture, as is what lacks them, (K,)."""
+    shown = all_labels.sum(axis=0, dtype=np.int64)
+    found: NDArray[np.bool_] = (shown > 1) & (len(all_labels) - shown > 1)
+    return found
 
 
 def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, asked: Ints, all_labels: Labels) -> float:
@@ -151,8 +167,7 @@ def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, as
     sure, and this larger. Of several labels a picture it is the sum over all questions.
     """
     if is_several(labels):
-        questions = _questions(answers, labels, all_labels)
-        return sum(doubted_by_luck(p, its, nearest, asked, all_its) for p, its, all_its in questions)
+        return _by_luck_of_several(answers.astype(np.float64), labels.astype(bool), all_labels)
     count = np.bincount(all_labels, minlength=answers.shape[1])
     total = 0.0
     for start in range(0, len(labels), ROWS):
@@ -166,6 +181,12 @@ def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, as
         is_doubted = ((p + agreeing) / 2 < 0.5) & (others > 0) & (p < p.max(axis=1, keepdims=True))
         total += float(p[is_doubted].sum())
     return total
+
+
+def _by_luck_of_several(p: Numbers, is_said: NDArray[np.bool_], all_labels: Labels) -> float:
+    wrong, missing = _listed(p, is_said, all_labels.mean(axis=0, dtype=np.float64))
+    listed = np.where(wrong, p, 0) + np.where(missing, 1 - p, 0)
+    return float(listed[:, _are_asked(all_labels)].sum())
 
 
 # --- copies -------------------------------------------------------------------------------------

@@ -27,8 +27,10 @@ from residuum.evaluation.shares import (
     reflected,
     refuse_not_finite,
 )
-from residuum.records.evaluation import Evaluation, Measure, chance_ece
+from residuum.records.evaluation import ClassFigures, Evaluation, Measure, Threshold, chance_ece
 
+THRESHOLDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+"""From where on labels might be called: closer where rare classes, of which nets are less sure, are decided."""
 NEARLY_SURE = 1 - float(np.finfo(np.float32).epsneg) / 2
 """An answer beyond this counts as this in the loss: a float32 of 1 may have been so."""
 DRAWN = 200_000_000
@@ -41,11 +43,18 @@ Counts = NDArray[np.float64]
 
 
 def judge_several(
-    probabilities: Probabilities, labels: Labels, classes: Sequence[str], *, split: str, protocol: str, seed: int = 0
+    probabilities: Probabilities,
+    labels: Labels,
+    classes: Sequence[str],
+    split: str,
+    protocol: str,
+    seed: int = 0,
+    call_from: float = CALLED,
 ) -> Evaluation:
     """Judge (N, K) probabilities against (N, K) truths, 0 or 1; the order of the images changes nothing.
 
-    - A class is called from a probability of 0.5 on; precision, recall, F1 and `confusion` are of what is called.
+    - A class is called from a probability of `call_from` on; precision, recall, F1 and `confusion` are of that.
+    - by_threshold: what would be called from others on.
     - top1: the share of images whose likeliest class is one they show, or that show none and none is called.
     - mean_ap: average precision, its mean over the classes that some image shows; an interval as macro_f1's.
     - loss: mean binary cross-entropy, in nats, over images and classes.
@@ -59,29 +68,49 @@ def judge_several(
         why = "no image shows any class" if len(labels) else "the split is empty"
         raise UserError("there are no labels to judge by", why, "choose another split, or add images")
     p, y = _in_order(probabilities, labels)
-    called, bins = p >= CALLED, calibration(p.ravel(), y.ravel())
-    hits, images, so_often = (counts(each.astype(np.uint8), len(classes)) for each in (called & y, y, called))
+    called, bins = _from(p, call_from), calibration(p.ravel(), y.ravel())
     ap = _average_precisions(p, y, np.ones((1, len(y))))[0]
-    of_each = zip(classes, hits.tolist(), images.tolist(), so_often.tolist(), strict=True)
-    per_class = (judge_class(*each) for each in of_each)
     mean_ap, macro_f1, ece = _with_intervals(p, y, called, ap, seed, chance_ece(bins))
     return Evaluation(
         split=split,
         protocol=protocol,
         images=len(y),
-        top1=proportion(is_right(p, y.astype(np.uint8)).sum(), len(y)),
+        top1=proportion(is_right(p, y.astype(np.uint8), call_from).sum(), len(y)),
         top5=None,
         mean_ap=mean_ap,
         macro_f1=macro_f1,
         ece=ece,
         loss=binary_cross_entropy(p, y),
-        per_class=tuple(
-            structs.replace(one, average_precision=None if np.isnan(its) else float(its))
-            for one, its in zip(per_class, ap.tolist(), strict=True)
-        ),
+        per_class=tuple(_per_class(p, y, called, classes)),
         confusion=tuple(map(tuple, _taken_for(called, y).tolist())),
         calibration=bins,
+        call_from=call_from,
+        by_threshold=tuple(_by_threshold(p, y)),
     )
+
+
+def _per_class(
+    p: Probabilities, y: NDArray[np.bool_], called: NDArray[np.bool_], classes: Sequence[str]
+) -> Iterator[ClassFigures]:
+    """Yield the figures of each class."""
+    hits, images, so_often = (counts(each.astype(np.uint8), len(classes)) for each in (called & y, y, called))
+    ap = _average_precisions(p, y, np.ones((1, len(y))))[0]
+    of_each = zip(classes, hits.tolist(), images.tolist(), so_often.tolist(), strict=True)
+    for each, its in zip(of_each, ap.tolist(), strict=True):
+        yield structs.replace(judge_class(*each), average_precision=None if np.isnan(its) else float(its))
+
+
+def _from(p: Probabilities, threshold: float) -> NDArray[np.bool_]:
+    """Say which of (N, K) answers reach a threshold, as near as their numbers can hold it."""
+    return p >= p.dtype.type(threshold)
+
+
+def _by_threshold(p: Probabilities, y: NDArray[np.bool_]) -> Iterator[Threshold]:
+    """Yield how often each class would be called from some thresholds on, and how often rightly."""
+    for threshold in THRESHOLDS:
+        called = _from(p, threshold)
+        hits = (called & y).sum(axis=0)
+        yield Threshold(call_from=threshold, called=tuple(called.sum(axis=0).tolist()), hits=tuple(hits.tolist()))
 
 
 def binary_cross_entropy(probabilities: Probabilities, labels: Labels) -> float:

@@ -48,9 +48,9 @@ def judge_class(name: str, hits: int, images: int, called: int) -> ClassFigures:
     return ClassFigures(
         name=name,
         images=images,
-        precision=proportion(hits, called),
-        recall=proportion(hits, images),
-        f1=Measure(value=f1, low=low, high=high),
+        precision=proportion(hits, called) if called else None,
+        recall=proportion(hits, images) if images else None,
+        f1=Measure(value=f1, low=low, high=high) if images else None,
     )
 
 

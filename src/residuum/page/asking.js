@@ -1,7 +1,8 @@
 import { bytesOf } from "./link.js";
-import { ask, latest } from "./server.js";
+import { Refused, ask, latest } from "./server.js";
 import { show, showHeat, showPicture, showTimes } from "./shown.js";
 import { colour, fault, guarded, state, the } from "./state.js";
+import { t } from "./words.js";
 
 // --- asking ---
 export const model = () => ({ model: state.model.name });
@@ -32,6 +33,7 @@ const answered = async (blob, still) => {
 export const look = guarded(async (blob, name, live = false, example = 0) => {
   const mine = ++state.asked;
   const still = () => mine === state.asked;
+  if (!state.model) throw new Refused(t(the("asked").hidden ? "offline" : "tokenWanted"));
   fault("");
   the("source-note").hidden = true;
   if (state.picture?.url) URL.revokeObjectURL(state.picture.url);

@@ -3,7 +3,7 @@ import { explain, look, switched } from "./asking.js";
 import { bytesOf, copy, fromLink, inLink } from "./link.js";
 import { drawnNet } from "./net.js";
 import { ask, askForPicture, useToken } from "./server.js";
-import { drawIn, show, showHeat } from "./shown.js";
+import { drawIn, show, showHeat, showTimes } from "./shown.js";
 import { asPicture } from "./saved.js";
 import { pictureSource } from "./source.js";
 import { canBeOff, fault, fresh, guarded, state, the } from "./state.js";
@@ -166,6 +166,7 @@ the("language").addEventListener("click", () => {
   the("evidence").value = of;
   show();
   showHeat();
+  if (predicted) showTimes(state.milliseconds);
 });
 the("asked").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -156,6 +156,7 @@ export const showPicture = () => {
 };
 
 export const showTimes = (milliseconds) => {
+  state.milliseconds = milliseconds;
   const spent = state.predicted.milliseconds;
   const parts = { decoding: spent.decoding, net: spent.net, rest: spent.rest };
   parts.way = Math.max(0, milliseconds - parts.decoding - parts.net - parts.rest);

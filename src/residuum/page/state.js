@@ -16,6 +16,7 @@ export const state = {
   picture: null, // {blob, name, example, url, live}
   asked: 0,
   predicted: null,
+  milliseconds: 0, // the last answer took
   whole: null, // what /v1/blocks gave with all blocks on
   now: null, // and with those off
   heat: null,

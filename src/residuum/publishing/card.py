@@ -25,6 +25,7 @@ from residuum.outward_settings import CardSettings
 from residuum.publishing.metadata import head, judgements
 from residuum.publishing.subject import Subject, on_hub, origins, subject
 from residuum.records.evaluation import (
+    OUT_OF_FOLD,
     ClassFigures,
     Evaluation,
     Figures,
@@ -104,6 +105,7 @@ def card(of: Subject, licence: str | None = None, repository: str = "") -> str:
         use=_use(of, repository),
         judged=judgements(of),
         measures=_measures,
+        which=_which,
         protocols=_protocols(of),
         per_class=_per_class(of),
         several=of.is_several,
@@ -182,6 +184,13 @@ def _measures(figures: Figures) -> list[tuple[str, Measure]]:
     if figures.is_several:
         first = {"mean_ap": f"mean average precision{over}", "top1": "likeliest label right"}
     return list(figures.named({**first, "macro_f1": f"macro F1{over}", "ece": "expected calibration error"}).items())
+
+
+def _which(figures: Figures) -> str:
+    """Say which pictures were judged, and whether the net has learnt them."""
+    if figures.split == "train":
+        return "train: it was trained on them, which flatters it"
+    return figures.split + (f": {figures.seen:,} of them it was trained on, which flatters it" if figures.seen else "")
 
 
 def _protocols(of: Subject) -> list[tuple[str, str]]:
@@ -271,13 +280,14 @@ def _limits_of_figures(of: Subject) -> list[str]:
         said.append("These were its training pictures, each answered by a last layer fitted without it.")
     elif judged.split != "test":
         said.append(f"These were {judged.split} pictures: none was kept for a test until the end.")
-    quoted = [which_to_quote(judged, one) for one in of.later if one.split == "out-of-fold"]
+    quoted = [which_to_quote(judged, one) for one in of.later if one.split == OUT_OF_FOLD and one.same_data_as_training]
     said += filter(None, [too_good(judged), *quoted])
-    asked = [one for one in judged.per_class if one.images] if isinstance(judged, Evaluation) else []
+    each = judged.per_class if isinstance(judged, Evaluation) else ()
+    asked = [(its.value, one) for one in each if (its := one.known("recall"))]
     if isinstance(judged, Evaluation) and judged.unasked:
         said.append(f"None of them shows {listed(judged.unasked, 5)}: nothing is known of how it names those.")
     if asked:
-        weakest = min(asked, key=lambda one: one.recall.value)
-        found = f"{weakest.recall.value:.1%} of {weakest.images:,}"
+        recall, weakest = min(asked, key=lambda one: one[0])
+        found = f"{recall:.1%} of {weakest.images:,}"
         said.append(f"The class it finds least often is {weakest.name}: {found} pictures.")
     return said

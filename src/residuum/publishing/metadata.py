@@ -65,7 +65,9 @@ def _kinds(spec: NetSpec) -> list[str]:
 def _results(subject: Subject) -> Iterator[dict[str, Any]]:
     for data, figures in judgements(subject):
         kind = data.partition(":")[0] if on_hub(data) else re.sub(r"[^\w.-]+", "-", data) or "unknown"
-        shown = {"images": figures.images, "protocol": figures.protocol}
+        shown: dict[str, Any] = {"images": figures.images, "protocol": figures.protocol}
+        if learnt := figures.images if figures.split == "train" else figures.seen:
+            shown["trained_on"] = learnt  # so many of them: nobody should take it for a figure of new pictures
         several = figures.mean_ap is not None
         metrics, name = (METRICS_OF_SEVERAL, "Multi-label image") if several else (METRICS, "Image")
         yield {

@@ -30,18 +30,18 @@ class ClassFigures(Record, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     images: Count
     """Those that are of it, or show it where they may show several."""
-    precision: Measure
-    """0, within 0 to 1, where no picture was called so."""
-    recall: Measure
-    """0, within 0 to 1, where there are no pictures; so is F1."""
-    f1: Measure
+    precision: Measure | None
+    """None where no picture was called so; in files of 0.1.0 it is 0 then, within 0 to 1, as are the others."""
+    recall: Measure | None
+    """None where there are no pictures; so is F1."""
+    f1: Measure | None
     average_precision: Share | None = None
     """Of several labels a picture; None where no picture shows it, and of one label a picture."""
 
     def known(self, name: Literal["precision", "recall", "f1"]) -> Measure | None:
         """Return a figure, None where the pictures tell nothing of it; of files of 0.1.0 too."""
-        found: Measure = getattr(self, name)
-        return found if found.is_known and (self.images or name == "precision") else None
+        found: Measure | None = getattr(self, name)
+        return found if found and found.is_known and (self.images or name == "precision") else None
 
 
 class Bin(Record, frozen=True, kw_only=True):
@@ -79,6 +79,11 @@ def chance_ece(bins: tuple[Bin, ...]) -> float:
 SUMMED = 1000
 """Terms of a harmonic number that are added up; the rest is an integral."""
 
+OUT_OF_FOLD = "out-of-fold"
+"""What a judgement of training pictures is called in place of a split, each answered by a net that had not seen it."""
+ALL = "all"
+"""What one is called of data that are not the run's own and have no splits: all their pictures."""
+
 MeasureName = Literal["mean_ap", "top1", "top5", "macro_f1", "ece"]
 
 
@@ -86,7 +91,7 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     """A judgement in short, as model files carry it."""
 
     split: str
-    """Which pictures: train, validation or test."""
+    """Which pictures: train, validation or test; out-of-fold; or all, of data of others that have no splits."""
     protocol: str
     """How each was shown to the net."""
     images: Count
@@ -104,7 +109,8 @@ class Figures(Record, frozen=True, kw_only=True, omit_defaults=True):
     mean_ap: Measure | None = None
     """Average precision, its mean over the classes that some picture shows: of several labels a picture alone."""
     seen: Count = 0
-    """Of the test or validation pictures, so many are the same files as training pictures; 0.1.0 did not count them."""
+    """Of the pictures, so many are the same files as training pictures, whatever labels they have; 0.1.0 did not count
+    them. 0 where the run's own training pictures were judged by the labels that they had."""
 
     @property
     def is_several(self) -> bool:
@@ -123,7 +129,10 @@ def headline(found: Figures) -> Measure:
 
 def too_good(found: Figures) -> str:
     """Say how many of the pictures judged were trained on; "" where none was."""
-    which = f"The {found.images:,} {found.split} pictures include {found.seen:,} that it was trained on"
+    kind = "" if found.split == ALL else f"{found.split} "
+    which = f"The {found.images:,} {kind}pictures include {found.seen:,} that it was trained on"
+    if found.seen == found.images:
+        which = f"It was trained on all of the {found.images:,} pictures"
     what = "the figures are" if found.is_several else "the accuracy is"
     return f"{which}, so {what} too high to quote." if found.seen else ""
 
@@ -161,6 +170,16 @@ def _harmonic(n: int) -> float:
     return sum(1 / i for i in range(1, first + 1)) + math.log((n + 0.5) / (first + 0.5))
 
 
+class Threshold(Record, frozen=True, kw_only=True):
+    """What would be called of several labels a picture, were a class called from this probability on. K classes."""
+
+    call_from: Share
+    called: tuple[Count, ...]
+    """For how many pictures each class would be, (K,)."""
+    hits: tuple[Count, ...]
+    """For how many of them rightly, (K,)."""
+
+
 class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     """evaluation.json: a judgement with its long tables. Letter: K classes."""
 
@@ -172,10 +191,20 @@ class Evaluation(Figures, frozen=True, kw_only=True, omit_defaults=True):
     calibration: tuple[Bin, ...]
     """Bins of the confidence, from 0 to 1; of several labels a picture, of each of its K answers."""
 
+    call_from: Share = 0.5
+    """Of several labels a picture: the probability from which on a class was called."""
+    by_threshold: tuple[Threshold, ...] = ()
+    """The same of other thresholds; files of 0.1.0 have none."""
+
     def __post_init__(self) -> None:
         """Refuse a matrix that does not fit the classes (ValueError)."""
         if {len(self.per_class)} != {len(self.confusion), *map(len, self.confusion)}:
             raise ValueError(f"`confusion` is not {len(self.per_class)}×{len(self.per_class)}, as `per_class` is")
+        if {len(self.per_class)} != {
+            len(self.per_class),
+            *(len(x) for t in self.by_threshold for x in (t.called, t.hits)),
+        }:
+            raise ValueError("`by_threshold` has not as many classes as `per_class`")
 
     @property
     def commonest(self) -> tuple[str, float] | None:

@@ -67,6 +67,16 @@ class Skipped(Record, frozen=True, kw_only=True):
     why: str
 
 
+class Contents(Record, frozen=True, kw_only=True):
+    """SHA-256 of the pictures in each split, in whatever order, and whatever they are called or said to show."""
+
+    train: str
+    """Of those trained on."""
+    validation: str | None
+    """None where there are none, as below."""
+    test: str | None
+
+
 class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     """data.json: what a run was trained on."""
 
@@ -78,6 +88,8 @@ class Data(Record, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str
     """What the pictures, labels and class names are."""
     counts: Counts
+    contents: Contents | None = None
+    """Which pictures these are; 0.1.0 did not say."""
     validation_from: str
     """Where the validation pictures are from, in words."""
     image_size: Count

@@ -12,6 +12,7 @@ from residuum.records.numbers import mcnemar
 from residuum.reporting import charts, recall_chart
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.one_run import OneRun, flat
+from residuum.reporting.other_labels import Crossed, are_same_pictures, crossed
 from residuum.reporting.points import last, points
 from residuum.reporting.sentences import head_alone, pictures_of
 from residuum.reporting.wording import NBSP, counted, isolated, percent, plain, with_interval
@@ -45,6 +46,8 @@ class Comparison:
     """All that the page shows of several runs together."""
 
     verdict: str
+    crossed: Crossed | None
+    """Each run by the labels of each, where these alone differ."""
     judged_on: str
     cautions: list[tuple[str, dict[str, str]]]
     charts: list[Picture]
@@ -72,10 +75,11 @@ def compare(runs: Sequence[OneRun]) -> Comparison:
     rows, note = _recall_rows(runs)
     panels = [rows[i : i + PANEL] for i in range(0, len(rows), PANEL)]
     labels = [run.letter for run in runs]
-    lowest = min((one.recall.low for _, found in rows for one in found if one and one.images), default=0.0)
+    lowest = min((one.recall.low for _, found in rows for one in found if one and one.recall and one.images), default=0)
     floor = min(math.floor(lowest * 10) / 10, 0.9)  # a round share, from which all can be drawn
     return Comparison(
         verdict=_verdict(runs),
+        crossed=crossed(runs),
         judged_on=_judged_on(runs),
         cautions=_cautions(runs),
         charts=_charts(runs),
@@ -107,6 +111,9 @@ def _verdict(runs: Sequence[OneRun]) -> str:
     if not judged:
         return "None of these runs has final figures yet."
     if len({(_fingerprint(run), run.several, *_judged(run)) for _, run in judged}) > 1:
+        if are_same_pictures([run for _, run in judged]):
+            told = "“By the same labels”, below, says which is better, as far as that can be told."
+            return f"These runs were judged on the same pictures by different labels. {told}"
         return "These runs were judged on different pictures, so none of them can be called the best:"
     judged.sort(key=lambda one: -one[0].value)
     best, run = judged[0]
@@ -179,6 +186,8 @@ def _cautions(runs: Sequence[OneRun]) -> list[tuple[str, dict[str, str]]]:
         made.append((f"{', '.join(missing)}: no final figures yet.", {}))
     if len({_fingerprint(run) for run in runs}) > 1:
         what = "These runs did not use the same data (fingerprints differ): their figures do not compare."
+        if are_same_pictures([run for run, _ in judged]):
+            what = "The pictures are the same; their labels, or the names of the classes, differ."
         made.append((what, {}))
     aspects = [
         ("These runs were judged on different splits, or on different numbers of pictures:",
@@ -285,5 +294,5 @@ def _recall_rows(runs: Sequence[OneRun]) -> tuple[list[recall_chart.Row], str]:
 
 
 def _spread(found: Sequence[ClassFigures | None]) -> float:
-    values = [one.recall.value for one in found if one and one.images]
+    values = [one.recall.value for one in found if one and one.recall and one.images]
     return max(values) - min(values) if values else 0.0

@@ -11,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from residuum.records.codec import to_json
-from residuum.records.evaluation import Evaluation
+from residuum.records.evaluation import Evaluation, KeptEvaluation
 from residuum.records.review import Finding
 from residuum.records.run import Epoch, RunSummary, Step
 from residuum.reporting import charts, sentences, trust_view
 from residuum.reporting.charts import Picture, Series
 from residuum.reporting.points import last, points, thin
+from residuum.reporting.thresholds_view import Thresholds, thresholds
 from residuum.reporting.wording import shown
 from residuum.runs import RunRecord
 
@@ -116,6 +117,7 @@ class OneRun:
     def data_rows(self) -> list[tuple[str, object]]:
         """Return what is known of the data, with the classes counted."""
         data = flat(self.record.data) | {"classes": len(self.names)}
+        data = {key: value for key, value in data.items() if not key.startswith("contents")}  # beside `fingerprint`
         return [(key, "–" if value is None else value) for key, value in data.items()]
 
     @property
@@ -150,6 +152,22 @@ class OneRun:
     def review_words(self) -> str:
         """Return what was looked at, or how to."""
         return trust_view.review_words(self.record)
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Return what would be called of several labels a picture from other thresholds on."""
+        return thresholds(self.record) if self.several else None
+
+    @property
+    def later(self) -> list[KeptEvaluation]:
+        """Return how it was judged after training, but for what stands in the sections above."""
+        return [one for one in self.record.later if one is not self.record.out_of_fold]
+
+    @property
+    def later_sections(self) -> list[tuple[str, str]]:
+        """Return the ids and names of the sections on these."""
+        sections = (("thresholds", "Thresholds", self.thresholds), ("later", "Judged later", self.later))
+        return [(key, words) for key, words, there in sections if there]
 
     @property
     def no_doubt(self) -> str:
@@ -305,7 +323,7 @@ def _mistakes(found: Evaluation) -> int:
     if not found.is_several:
         return sum(sum(row) - row[k] for k, row in enumerate(found.confusion))
     missed = sum(one.images - row[k] for k, (one, row) in enumerate(zip(found.per_class, found.confusion, strict=True)))
-    return missed + sum(one.precision.is_known and one.precision.value < 1 for one in found.per_class)
+    return missed + sum((its := one.known("precision")) is not None and its.value < 1 for one in found.per_class)
 
 
 # --- mistakes -----------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def recall_plot(rows: Sequence[Row], labels: Sequence[str], low: float) -> Marku
         top = 8 + height * i
         parts.append(svg.line(118, top, 388, top, "row"))
         parts.append(svg.name_label(110, top + height / 2 + 3.5, name, letters=16))
-        known = [(j, one.recall) for j, one in enumerate(found) if one and one.images]
+        known = [(j, one.recall) for j, one in enumerate(found) if one and one.recall and one.images]
         parts += [_recall_mark(x, top + 8 + 8 * j, j, recall, labels[j]) for j, recall in known]
     return svg.drawing(bottom + 20, f"recall of {len(rows)} classes in {len(labels)} runs", *parts)
 

@@ -29,9 +29,9 @@ KINDS: dict[FindingKind, tuple[str, str]] = {
 OF_SEVERAL: dict[FindingKind, tuple[str, str]] = {
     "label": (
         "Perhaps a wrong label, or one missing",
-        "To look at, the most doubtful first: a net that has not seen the picture does not call a label that it has, "
-        "or calls one that it has not, and the pictures nearest to it do not outweigh that. Many may be right, and "
-        "hard.",
+        "To look at, the most doubtful first: a net that has not seen the picture gives a label that it has no more "
+        "than its share of all pictures, or one that it lacks one half, or as much as pictures with it in the mean. "
+        "That a rare label is given less counts. Many may be right, and hard.",
     ),
     "copies": (
         KINDS["copies"][0],

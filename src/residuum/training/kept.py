@@ -12,7 +12,7 @@ from residuum.console import warn
 from residuum.errors import UserError
 from residuum.files import replacing
 
-_FROM_THE_START = (runs.START, runs.DATA, runs.ENVIRONMENT, runs.SPLIT, runs.SETTINGS)
+_FROM_THE_START = (runs.START, runs.DATA, runs.ENVIRONMENT, runs.SPLIT, runs.PICTURES, runs.SETTINGS)
 
 
 class Kept:

@@ -16,6 +16,7 @@ from residuum.data.contract import ImageData
 from residuum.data.labels import is_several
 from residuum.data.split import training_and_validation
 from residuum.evaluation.heat_maps import heat_beside
+from residuum.evaluation.known import write_known
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.evaluation.shares import Probabilities
@@ -62,7 +63,8 @@ def record_start(run: Path, asked: TrainSettings, resolved: Resolved) -> None:
 def record_data(run: Path, resolved: Resolved) -> None:
     """Write what the data are, so that figures can be traced to them."""
     data, cut = resolved.data, resolved.cut
-    _, validation = training_and_validation(data, cut)
+    train, validation = training_and_validation(data, cut)
+    splits = {"train": train, "validation": validation, "test": data.test}
     described = Data(
         name=data.name,
         source=data.source,
@@ -73,6 +75,7 @@ def record_data(run: Path, resolved: Resolved) -> None:
             validation=len(validation) if validation else None,
             test=len(data.test) if data.test else None,
         ),
+        contents=write_known(run, {name: split.pictures for name, split in splits.items() if split}),
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),

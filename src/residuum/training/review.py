@@ -214,7 +214,7 @@ def _labels(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Finding
 def _several_labels(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Finding]:
     rows, answers, _ = unseen
     labels, classes = pictures.labels, pictures.classes
-    doubted = doubted_of_several(answers, labels[rows], near, rows, labels)
+    doubted = doubted_of_several(answers, labels[rows], rows, labels)
     for place, one in enumerate(doubted):
         showing = int(labels[near.rows[one.row], one.class_number].sum())
         said = "is said to show " if one.is_said else "is not said to show "
