@@ -1,5 +1,6 @@
 """The server's connections: real sockets, to a server in a thread."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -240,3 +241,39 @@ def test_a_second_signal_ends_a_request_under_way_without_a_fault(first: int, se
         events = [json.loads(line) for line in out.splitlines()]
         assert [one["event"] for one in events] == ["ending", "request", "stopped"], (line, events)
         assert events[1]["status"] == 499
+
+
+def test_who_stands_in_the_queue_is_let_in_before_the_door_is_closed() -> None:
+    async def greeted() -> list[bytes]:
+        met: list[asyncio.StreamWriter] = []
+
+        def meet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"good day")
+            met.append(writer)
+
+        door = socket.create_server(("127.0.0.1", 0))
+        server, address = await asyncio.start_server(meet, sock=door), door.getsockname()
+        guests = [socket.create_connection(address, timeout=10) for _ in range(20)]
+        assert not met  # the loop had no turn
+        await run.let_in([door])
+        server.close()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(address, timeout=10)
+        async with asyncio.timeout(10):
+            while len(met) < len(guests):
+                await asyncio.sleep(0)
+            for writer in met:
+                await writer.drain()
+                writer.close()
+        with contextlib.ExitStack() as ends:
+            return [ends.enter_context(guest).recv(8) for guest in guests]
+
+    assert asyncio.run(greeted()) == [b"good day"] * 20
+
+
+def test_a_queue_that_never_ends_keeps_no_door_open() -> None:
+    """Nobody takes these, as the loop has no such server."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        began = time.monotonic()
+        asyncio.run(run.let_in([listening], seconds=0.05))
+        assert 0.05 <= time.monotonic() - began < 10

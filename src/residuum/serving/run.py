@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
+import selectors
 import signal
 import socket
 import threading
-from collections.abc import Callable, Generator
+import time
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,6 +34,8 @@ UNREAD = 30_000
 """Milliseconds that a client may leave what it was sent unread (Linux)."""
 BACKLOG = 2048
 """Connections that may wait to be taken, as uvicorn has it."""
+QUEUE = 1.0
+"""For how many seconds a server that ends still takes those who wait."""
 RESERVED = 100
 """Files that are not connections."""
 
@@ -143,7 +147,9 @@ class _Server(uvicorn.Server):
         self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End; uvicorn leaves the app's own end out where it is asked a second time, and is then told of a fault."""
+        """End, with nobody left in the queue before the door; uvicorn leaves the app's own end out where it is asked a
+        second time, and is then told of a fault."""
+        await let_in(sockets or ())
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()
@@ -178,6 +184,19 @@ class _Server(uvicorn.Server):
         self.force_exit = self.should_exit
         self.ended_by = self.ended_by or number
         self.service.draining, self.should_exit = True, True
+
+
+async def let_in(sockets: Sequence[socket.socket], seconds: float = QUEUE) -> None:
+    """Wait until the running loop has taken all who stand in these sockets' queues: the system throws them out where a
+    socket is closed. Who comes meanwhile joins a queue of one place at the most, or finds it full and asks again."""
+    until = time.monotonic() + seconds
+    with selectors.DefaultSelector() as waiting:
+        for one in sockets:
+            waiting.register(one, selectors.EVENT_READ)
+            with contextlib.suppress(OSError):
+                one.listen(0)
+        while waiting.select(0) and time.monotonic() < until:
+            await asyncio.sleep(0)
 
 
 class _Bounded(HttpToolsProtocol):
