@@ -36,6 +36,8 @@ BACKLOG = 2048
 """Connections that may wait to be taken, as uvicorn has it."""
 QUEUE = 1.0
 """For how many seconds a server that ends still takes those who wait."""
+TURNS = 4
+"""Turns of the loop in which whoever it has taken is a connection of the server's."""
 RESERVED = 100
 """Files that are not connections."""
 
@@ -195,8 +197,10 @@ async def let_in(sockets: Sequence[socket.socket], seconds: float = QUEUE) -> No
             waiting.register(one, selectors.EVENT_READ)
             with contextlib.suppress(OSError):
                 one.listen(0)
-        while waiting.select(0) and time.monotonic() < until:
+        empty = 0
+        while empty < TURNS and time.monotonic() < until:
             await asyncio.sleep(0)
+            empty = 0 if waiting.select(0) else empty + 1
 
 
 class _Bounded(HttpToolsProtocol):
