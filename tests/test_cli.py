@@ -465,7 +465,7 @@ def test_depth_is_a_dial(capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     code, out, err = command(words, capsys, monkeypatch)
     assert code == 0
     assert err.count("note: others were computing") == 1
-    assert "call trim again when the machine is quiet" in err
+    assert "call trim, with another --out, again when the machine is quiet" in err
     assert "blocks   3 of 9 taken out: --keep 0.67 of 9 blocks" in out
     assert (out + err).count("taken out") == 1
     assert out.splitlines()[-2:] == [

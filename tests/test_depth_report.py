@@ -491,6 +491,9 @@ def of_several_labels(content: Json) -> Json:
             one["mean_ap_recalibrated"] = 0.85 - 0.01 * place
     if content["kind"] == "lesion":
         content["intact"]["mean_ap"] = 0.81
+    else:
+        content["repaired"] = {"epochs": 2, "validation_accuracy": 0.75, "mean_ap": 0.8215, "test_accuracy": None}
+        content["repaired"] |= {"test_images": None, "original_test_accuracy": None}
     return content
 
 
@@ -509,6 +512,7 @@ def test_of_several_labels_there_is_mean_average_precision_and_few_pictures_are_
     expected = first["mean_ap"] if kind == "lesion" else first["mean_ap_recalibrated"]
     assert rows[1 if kind == "lesion" else 2][place] == f"{100 * expected:.1f} %"
     assert ("81.0 %" if kind == "lesion" else "77.0 %80.0 % before") in plain  # of the whole net; of the chosen one
+    assert ("82.2 %" in plain) == (kind == "trim")  # repaired
     read = from_json(content, Lesion if kind == "lesion" else Trim, "made up")
     assert any("one picture is 5.88 points" in line for line in noted(read))
     monkeypatch.setenv("RESIDUUM_LANG", "zh")

@@ -51,7 +51,8 @@ def print_trim(settings: TrimSettings, folder: Path, json: bool) -> None:
     now, then = chosen.mean_ap_with(recalibrated=found.recalibrated), whole.mean_ap
     print(f"accuracy {accuracy} ({found.data.images:,} {found.data.split} pictures)")
     if now is not None and then is not None:
-        print(f"mean AP  {then:.2%} before, {now:.2%} after: mean average precision over the labels")
+        again = f", {found.repaired.mean_ap:.2%} repaired" if found.repaired and found.repaired.mean_ap else ""
+        print(f"mean AP  {then:.2%} before, {now:.2%} after{again}: mean average precision over the labels")
     print(f"shown    {found.protocol}")
     for said in noted(found):
         print(said)

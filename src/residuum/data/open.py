@@ -74,7 +74,8 @@ def open_data(
 def _no_table(path: Path) -> UserError:
     """Return the error for a table that is not there, which names those beside it."""
     beside = [one.name for one in sorted(path.parent.iterdir()) if is_text_table(one)] if path.parent.is_dir() else []
-    return UserError(f"there is no table {path}", f"seen from {Path.cwd()}", nearest(path.name, beside))
+    mend = nearest(path.name, beside) if beside else "check the path: no table lies in that folder"
+    return UserError(f"there is no table {path}", f"seen from {Path.cwd()}", mend)
 
 
 def _is_folder_meant(path: Path) -> bool:

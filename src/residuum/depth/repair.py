@@ -22,6 +22,7 @@ def repair(settings: TrimSettings, opened: NetWithData, out: Path, original_test
     return Repaired(
         epochs=settings.repair,
         validation_accuracy=run.epochs[-1].validation_accuracy,
+        mean_ap=run.epochs[-1].validation_map,
         test_accuracy=test.top1.value if test else None,
         test_images=test.images if test else None,
         original_test_accuracy=original_test_accuracy,

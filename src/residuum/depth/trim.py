@@ -190,7 +190,7 @@ def _timed(work: Work, record: Trim) -> Json:
     doing = f"timing {len(record.curve)} nets side by side, {LEAST_ROUNDS} to {MOST_ROUNDS} rounds, as 30 s allow"
     began, waited = time.perf_counter(), machine.seconds_waited()
     figures, how = latencies(work.net, record.deleted, work.image_size, work.searching, progress=show_progress(doing))
-    share = say_if_busy("trim", began, waited, deciding="speedup" in record.asked)
+    share = say_if_busy("trim, with another --out,", began, waited, deciding="speedup" in record.asked)
     points = (structs.replace(one, latency_ms=ms) for one, ms in zip(record.curve, figures, strict=True))
     return {"curve": tuple(points), "latency_protocol": how, "share_waited": share}
 

@@ -201,6 +201,8 @@ class Repaired(Record, frozen=True, kw_only=True, omit_defaults=True):
 
     epochs: Count
     validation_accuracy: Share | None
+    mean_ap: Share | None = None
+    """On the validation pictures, of several labels a picture."""
     test_accuracy: Share | None
     test_images: Count | None
     original_test_accuracy: Share | None

@@ -94,7 +94,8 @@ def few(measured: Measured) -> Iterator[str]:
     if 0 < measured.data.images < FEW:
         yield (
             "So few pictures hardly tell blocks apart: which block costs least is partly luck. To judge by more: "
-            f"residuum {measured.kind} MODEL DATA."
+            f"residuum {measured.kind} MODEL DATA, where DATA has a validation split of more pictures that the net has "
+            "not learnt."
         )
 
 

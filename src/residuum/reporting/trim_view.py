@@ -138,6 +138,8 @@ def _after_tile(found: Trim, after: Point) -> Tile:
 def _repair_tiles(repaired: Repaired) -> Iterator[Tile]:
     epochs = f"{counted(repaired.epochs, 'epoch')} of training"
     yield "After repair", percent(repaired.validation_accuracy), epochs
+    if repaired.mean_ap is not None:
+        yield "Mean average precision, after repair", percent(repaired.mean_ap), epochs
     if repaired.test_accuracy is not None:
         of = f"of {count(repaired.test_images)} test pictures"
         before = f"; {percent(repaired.original_test_accuracy)} before" if repaired.original_test_accuracy else ""
@@ -210,12 +212,12 @@ def _notes(found: Trim) -> Iterator[str]:
     if not found.batches:
         yield "The nets were not timed."
     if found.batches and not found.told:
-        yield f"The times are in {TRIM} alone. Call trim again when the machine is quiet."
+        yield f"The times are in {TRIM} alone. Call trim, with another --out, again when the machine is quiet."
     elif (found.share_waited or 0) > BUSY:
         yield (
             "While the nets were timed, others were computing and threads waited "
             f"{found.share_waited:.0%} of the time: times, and how many times as fast, may mislead. "
-            "Call trim again when the machine is quiet."
+            "Call trim, with another --out, again when the machine is quiet."
         )
 
 
