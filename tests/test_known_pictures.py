@@ -222,6 +222,40 @@ def test_runs_of_the_same_pictures_are_compared_by_the_same_labels(
     assert re_ahead(after.plain)
 
 
+def test_a_net_with_a_class_too_many_is_judged_by_the_labels_of_the_other(
+    fresh: tuple[Path, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (photos / "tags.csv").open(newline="") as file:
+        rows = {name: its.split(";") if its else [] for name, its in list(csv.reader(file))[1:]}
+    slips = [name for name, its in rows.items() if "blue" in its][:8]
+    misspelt = {**rows, **{name: ["bleu" if one == "blue" else one for one in rows[name]] for name in slips}}
+    start = str(tmp_path / "start.safetensors")
+    small_model(Path(start), ("a", "b", "c"), SIDE)
+    (tmp_path / "told").mkdir()
+    data = table(tmp_path / "told" / "misspelt.csv", {str(photos / name): its for name, its in misspelt.items()})
+    told: dict[str, Any] = {**TOLD, "start": start, "threads": 1, "precision": "float32"}
+    first = train(TrainSettings(str(data), **told, out=str(tmp_path / "slips"))).path
+    before = Page(write_report([first, fresh[0]], tmp_path / "before.html").read_text()).plain
+    lacks = "B cannot be judged by the labels of A: its net does not have bleu."
+    assert lacks in before
+    assert f"residuum evaluate {first} {photos / 'tags.csv'}" in before
+    assert "is ahead" not in before
+    by_others = judged(first, photos / "tags.csv").beside[0].mean_ap
+    own = runs.read_run(fresh[0]).evaluation
+    by_own = own and own.mean_ap
+    assert by_others
+    assert by_own
+    ahead = "A" if by_others.value > by_own.value else "B"
+    after = Page(write_report([first, fresh[0]], tmp_path / "after.html").read_text()).plain
+    assert f"{ahead} is ahead by the labels of B; " in after
+    assert lacks in after
+    assert "residuum evaluate" not in after.split("By the same labels")[-1].split("Learning curves")[0]
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    page = write_report([first, fresh[0]], tmp_path / "zh.html").read_text()
+    assert still_english(page) == set()
+    assert f"按 B 的标签，{ahead} 领先" in page
+
+
 def re_ahead(page: str) -> bool:
     return "is ahead by the labels of each" in page or "Which is ahead depends on the labels" in page
 
