@@ -155,6 +155,23 @@ def test_a_missing_rare_label_is_found_and_rare_ones_do_not_swamp_the_list() -> 
     assert sum(one.class_number == 1 for one in first) < len(first) / 2
 
 
+@pytest.mark.parametrize(("shown_by", "given"), [(2, 0.006), (4, 0.3), (40, 0.006)])
+def test_a_class_that_a_net_hardly_knows_is_not_missed_wherever_it_is_given_a_per_cent(
+    shown_by: int, given: float
+) -> None:
+    """As a misspelt tag on a few of the pictures that show what was meant."""
+    luck, n = np.random.default_rng(7), 800
+    often = luck.random(n) < 0.5
+    labels = np.stack([often, np.zeros(n, bool)], axis=1).astype(np.uint8)
+    labels[np.flatnonzero(often)[:shown_by], 1] = 1
+    answers = np.stack([np.where(often, 0.9, 0.1), np.where(often, 1.2, 0.4) * given], axis=1)
+    answers[labels[:, 1] == 1, 1] = given
+    missed = answers[:, 1] >= answers[labels[:, 1] == 1, 1].mean()  # what the mean alone as a threshold would list
+    assert (missed & (labels[:, 1] == 0)).sum() > 300
+    found = doubted_of_several(answers, labels, np.arange(n), labels)
+    assert [one for one in found if one.class_number == 1 and not one.is_said] == []
+
+
 def test_of_answers_as_right_as_they_are_sure_as_many_are_doubted_as_by_luck() -> None:
     over, spread = [], []
     for seed in range(20):

@@ -31,6 +31,7 @@ OF_SEVERAL: dict[FindingKind, tuple[str, str]] = {
         "Perhaps a wrong label, or one missing",
         "To look at, the most doubtful first: a net that has not seen the picture gives a label that it has no more "
         "than its share of all pictures, or one that it lacks one half, or as much as pictures with it in the mean. "
+        "No label is missed that was given less than 5 %, or that fewer than five pictures have. "
         "That a rare label is given less counts. Many may be right, and hard.",
     ),
     "copies": (
