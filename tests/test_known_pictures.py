@@ -156,7 +156,8 @@ def test_new_pictures_are_not_called_train(
     assert [line.split()[0] for line in lines[head + 1 : head + 4]] == sorted(COLOURS)
     assert [int(line.split()[1]) for line in lines[head + 1 : head + 4]] == [one.images for one in found.per_class]
     page = Page(write_report([fresh[0]], tmp_path / "page.html").read_text())
-    assert "Judged later" in page.plain
+    heads = page.plain.split("Judged later")[-1].split("which")[0]
+    assert heads.split()[-1] == "data"
     assert "labels.csv" in page.plain
 
 
@@ -268,6 +269,9 @@ def test_these_pages_are_chinese(
     for number, asked in enumerate(([fresh[0]], list(fresh))):
         page = write_report(asked, tmp_path / f"{number}.html").read_text()
         assert sorted(still_english(page)) == []
+    alone = Page((tmp_path / "0.html").read_text()).plain.split("后来的评估")[-1]
+    assert "“全部”：没有划分的数据" in alone
+    assert "数据" in alone.split("哪一部分")[0].split("下面")[-1]  # what was judged, not how many
     judged(fresh[1], photos / "tags.csv")
     assert still_english(write_report(list(fresh), tmp_path / "both.html").read_text()) == set()
 

@@ -1,6 +1,7 @@
 """Several labels a picture: why a net answers so, what is wrong with its labels, and what its blocks are worth."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,14 @@ from residuum.explanation.live import switched
 from residuum.forecast.measure import judged_in
 from residuum.loading import load, save_classifier
 from residuum.models.resnet import last_bn
+from residuum.pictures_printing import print_review
 from residuum.records.codec import read_record
 from residuum.records.depth import Lesion, Trim
 from residuum.records.explained import Explained
 from residuum.reporting.explained_view import view_explained
 from residuum.reporting.lesion_view import lines
 from residuum.reporting.page import write_report
-from residuum.settings import StudySettings
+from residuum.settings import ReviewSettings, StudySettings
 from residuum.studies.run import run_studies
 from residuum.training.head import fit_head
 from residuum.training.review import _answers
@@ -209,7 +211,40 @@ def test_a_missing_label_and_one_too_many_are_named(reviewed: runs.RunRecord, tr
     assert found.of_kind("classes") == []
     with (reviewed.path / runs.REVIEW_TABLE).open(encoding="utf-8-sig", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["kind"] == "label"]
-    assert [row["suggested"] for row in rows[:2]] == [one.suggested for one in found.of_kind("label")[:2]]
+    told = {one["picture"]: one for one in rows}
+    assert reviewed.data is not None
+    with Path(reviewed.data.source).open(newline="", encoding="utf-8") as file:
+        sheet = {row["file"]: row["label"] for row in csv.DictReader(file)}
+    for row, _ in (MISSING, WRONG):
+        one = told[f"{row:03}.png"]
+        assert one["class"] == sheet[one["picture"]]  # as the sheet has it, so that it can be put there
+        assert one["suggested"] == ";".join(np.array(LABELS)[truth[row] > 0])
+
+
+def test_a_name_that_is_nearly_another_is_said_by_training_the_review_and_the_page(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = Path(shutil.copytree(pictures, tmp_path / "photos"))
+    slips = iter(["flowr", "flowr"])
+    with (data / "labels.csv").open(newline="", encoding="utf-8") as file:
+        rows = [line.replace("flower", next(slips, "flower")) if "flower" in line else line for line in file]
+    (data / "labels.csv").write_text("".join(rows), encoding="utf-8")
+    start = str(pictures.parent / "start.safetensors")
+    told: dict[str, Any] = {"label_separator": ";", "precision": "float32", "threads": 1}
+    run = residuum.train(str(data), start=start, out=str(tmp_path / "run"), **told)
+    others = sum("flower" in row for row in rows)
+    said = f"classes of few pictures whose names are nearly another's: 'flowr' (2) and 'flower' ({others}); misspelt?"
+    assert f"note: {said}" in capsys.readouterr().err
+    found = residuum.review(run.path)
+    assert found.misspelt == (("flowr", 2, "flower", others),)
+    assert not [one for one in found.findings if one.reason.startswith("is not said to show flowr")]
+    print_review(ReviewSettings(str(run.path)), found, json=False)
+    assert said in capsys.readouterr().out
+    page = Page(write_report([run.path], tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert f"Class flowr (2) is called nearly as flower ({others}): is it misspelt?" in page.plain
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    page = Page(write_report([run.path], tmp_path / "zh.html").read_text(encoding="utf-8"))
+    assert f"类别 flowr（2 张）与 flower（{others} 张）的名字几乎相同" in page.plain
 
 
 def test_of_a_net_trained_whole_the_pictures_kept_aside_are_answered_class_by_class(trained: Path) -> None:

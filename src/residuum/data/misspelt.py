@@ -28,9 +28,9 @@ def nearly_named(count: Mapping[str, int]) -> list[NearName]:
     return list(_near(count))
 
 
-def said_of_names(near: Sequence[NearName]) -> str:
+def said_of_names(near: Sequence[tuple[str, int, str, int]]) -> str:
     """Say so in one line."""
-    pairs = [f"{one.name!r} ({one.pictures:,}) and {one.other!r} ({one.others:,})" for one in near[:LISTED]]
+    pairs = [f"{name!r} ({its:,}) and {other!r} ({others:,})" for name, its, other, others in near[:LISTED]]
     return f"classes of few pictures whose names are nearly another's: {', '.join(pairs)}; misspelt?"
 
 
