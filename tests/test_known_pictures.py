@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from residuum.judged_printing import print_evaluation
 from residuum.outward_settings import CardSettings
 from residuum.publishing.card import write_card
 from residuum.records.codec import read_record, to_json
-from residuum.records.evaluation import DataEvaluation, KeptEvaluation
+from residuum.records.evaluation import DataEvaluation, KeptEvaluation, Measure
+from residuum.reporting.other_labels import _words
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training.run import train
@@ -246,19 +248,40 @@ def test_a_net_with_a_class_too_many_is_judged_by_the_labels_of_the_other(
     by_own = own and own.mean_ap
     assert by_others
     assert by_own
+    is_level = round(by_others.value, 3) == round(by_own.value, 3)
     ahead = "A" if by_others.value > by_own.value else "B"
+    said = "None is ahead by the labels of B." if is_level else f"{ahead} is ahead by the labels of B; "
     after = Page(write_report([first, fresh[0]], tmp_path / "after.html").read_text()).plain
-    assert f"{ahead} is ahead by the labels of B; " in after
+    assert said in after
     assert lacks in after
     assert "residuum evaluate" not in after.split("By the same labels")[-1].split("Learning curves")[0]
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     page = write_report([first, fresh[0]], tmp_path / "zh.html").read_text()
     assert still_english(page) == set()
-    assert f"按 B 的标签，{ahead} 领先" in page
+    assert ("按 B 的标签，不分先后" if is_level else f"按 B 的标签，{ahead} 领先") in page
+
+
+def test_the_words_of_a_verdict_are_those_of_the_figures() -> None:
+    runs_ = [SimpleNamespace(letter=letter) for letter in "AB"]
+
+    def said(*rows: tuple[float | None, float | None]) -> str:
+        found = [
+            [None if at is None else Measure(value=at, low=at - 0.05, high=min(at + 0.05, 1)) for at in row]
+            for row in rows
+        ]
+        return _words(runs_, list(zip(runs_, found, strict=True)), [], can=False)  # type: ignore[arg-type]
+
+    assert said((0.7, 0.61), (None, 0.607)).startswith("A is ahead by the labels of B; the intervals overlap")
+    assert said((0.7, 0.61), (None, 0.8)).startswith("B is ahead by the labels of B; its intervals lie above")
+    assert said((0.7, 1.0), (None, 1.0)) == "None is ahead by the labels of B."
+    assert said((0.7, 0.6), (0.6, 0.5)).startswith("A is ahead by the labels of each; ")
+    assert said((0.7, 0.6), (0.7, 0.5)).startswith("A is ahead by the labels of B; ")
+    assert said((0.7, 0.6), (0.6, 0.9)).startswith("Which is ahead depends on the labels")
+    assert said((0.7, None), (None, 0.9)).startswith("Figures by different labels do not tell")
 
 
 def re_ahead(page: str) -> bool:
-    return "is ahead by the labels of each" in page or "Which is ahead depends on the labels" in page
+    return "is ahead by the labels of" in page or "Which is ahead depends on the labels" in page
 
 
 def test_these_pages_are_chinese(

@@ -105,9 +105,24 @@ def _words(labels: Sequence[OneRun], rows: Rows, lacking: Sequence[tuple[OneRun,
     full = [place for place in range(len(labels)) if all(found[place] for _, found in rows)]
     gaps = [_gap(run, one) for run, one in lacking]
     if full:
-        verdict = _verdict([labels[place] for place in full], _of_places(rows, full), alone=len(full) < len(labels))
+        verdict = _verdict_by(labels, rows, full)
         return " ".join([verdict, *gaps, *([COMMANDS] if can else [])])
     return " ".join([NOT_TOLD, *gaps, *([COMMANDS] if can else [])])
+
+
+def _verdict_by(labels: Sequence[OneRun], rows: Rows, full: Sequence[int]) -> str:
+    """Say which run is ahead by the labels at these places; those by which none is, are left out."""
+    decided = [place for place in full if not _is_level(rows, place)]
+    if not decided:
+        return f"None is ahead by the labels of {', '.join(labels[place].letter for place in full)}."
+    their = [labels[place] for place in decided]
+    return _verdict(their, _of_places(rows, decided), alone=len(decided) < len(labels))
+
+
+def _is_level(rows: Rows, place: int) -> bool:
+    """Say whether the two greatest figures are the same, as they are shown."""
+    *_, second, first = sorted(round(_value(found[place]), 3) for _, found in rows)
+    return second == first
 
 
 def _of_places(rows: Rows, places: Sequence[int]) -> Rows:
