@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from residuum.judged_printing import print_evaluation
 from residuum.outward_settings import CardSettings
 from residuum.publishing.card import write_card
 from residuum.records.codec import read_record, to_json
-from residuum.records.evaluation import DataEvaluation, KeptEvaluation
+from residuum.records.evaluation import DataEvaluation, KeptEvaluation, Measure
+from residuum.reporting.other_labels import _words
 from residuum.reporting.page import write_report
 from residuum.settings import EvaluateSettings, TrainSettings
 from residuum.training.run import train
@@ -156,7 +158,8 @@ def test_new_pictures_are_not_called_train(
     assert [line.split()[0] for line in lines[head + 1 : head + 4]] == sorted(COLOURS)
     assert [int(line.split()[1]) for line in lines[head + 1 : head + 4]] == [one.images for one in found.per_class]
     page = Page(write_report([fresh[0]], tmp_path / "page.html").read_text())
-    assert "Judged later" in page.plain
+    heads = page.plain.split("Judged later")[-1].split("which")[0]
+    assert heads.split()[-1] == "data"
     assert "labels.csv" in page.plain
 
 
@@ -222,8 +225,63 @@ def test_runs_of_the_same_pictures_are_compared_by_the_same_labels(
     assert re_ahead(after.plain)
 
 
+def test_a_net_with_a_class_too_many_is_judged_by_the_labels_of_the_other(
+    fresh: tuple[Path, Path], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (photos / "tags.csv").open(newline="") as file:
+        rows = {name: its.split(";") if its else [] for name, its in list(csv.reader(file))[1:]}
+    slips = [name for name, its in rows.items() if "blue" in its][:8]
+    misspelt = {**rows, **{name: ["bleu" if one == "blue" else one for one in rows[name]] for name in slips}}
+    start = str(tmp_path / "start.safetensors")
+    small_model(Path(start), ("a", "b", "c"), SIDE)
+    (tmp_path / "told").mkdir()
+    data = table(tmp_path / "told" / "misspelt.csv", {str(photos / name): its for name, its in misspelt.items()})
+    told: dict[str, Any] = {**TOLD, "start": start, "threads": 1, "precision": "float32"}
+    first = train(TrainSettings(str(data), **told, out=str(tmp_path / "slips"))).path
+    before = Page(write_report([first, fresh[0]], tmp_path / "before.html").read_text()).plain
+    lacks = "B cannot be judged by the labels of A: its net does not have bleu."
+    assert lacks in before
+    assert f"residuum evaluate {first} {photos / 'tags.csv'}" in before
+    assert "is ahead" not in before
+    by_others = judged(first, photos / "tags.csv").beside[0].mean_ap
+    own = runs.read_run(fresh[0]).evaluation
+    by_own = own and own.mean_ap
+    assert by_others
+    assert by_own
+    is_level = round(by_others.value, 3) == round(by_own.value, 3)
+    ahead = "A" if by_others.value > by_own.value else "B"
+    said = "None is ahead by the labels of B." if is_level else f"{ahead} is ahead by the labels of B; "
+    after = Page(write_report([first, fresh[0]], tmp_path / "after.html").read_text()).plain
+    assert said in after
+    assert lacks in after
+    assert "residuum evaluate" not in after.split("By the same labels")[-1].split("Learning curves")[0]
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    page = write_report([first, fresh[0]], tmp_path / "zh.html").read_text()
+    assert still_english(page) == set()
+    assert ("按 B 的标签，不分先后" if is_level else f"按 B 的标签，{ahead} 领先") in page
+
+
+def test_the_words_of_a_verdict_are_those_of_the_figures() -> None:
+    runs_ = [SimpleNamespace(letter=letter) for letter in "AB"]
+
+    def said(*rows: tuple[float | None, float | None]) -> str:
+        found = [
+            [None if at is None else Measure(value=at, low=at - 0.05, high=min(at + 0.05, 1)) for at in row]
+            for row in rows
+        ]
+        return _words(runs_, list(zip(runs_, found, strict=True)), [], can=False)  # type: ignore[arg-type]
+
+    assert said((0.7, 0.61), (None, 0.607)).startswith("A is ahead by the labels of B; the intervals overlap")
+    assert said((0.7, 0.61), (None, 0.8)).startswith("B is ahead by the labels of B; its intervals lie above")
+    assert said((0.7, 1.0), (None, 1.0)) == "None is ahead by the labels of B."
+    assert said((0.7, 0.6), (0.6, 0.5)).startswith("A is ahead by the labels of each; ")
+    assert said((0.7, 0.6), (0.7, 0.5)).startswith("A is ahead by the labels of B; ")
+    assert said((0.7, 0.6), (0.6, 0.9)).startswith("Which is ahead depends on the labels")
+    assert said((0.7, None), (None, 0.9)).startswith("Figures by different labels do not tell")
+
+
 def re_ahead(page: str) -> bool:
-    return "is ahead by the labels of each" in page or "Which is ahead depends on the labels" in page
+    return "is ahead by the labels of" in page or "Which is ahead depends on the labels" in page
 
 
 def test_these_pages_are_chinese(
@@ -234,6 +292,9 @@ def test_these_pages_are_chinese(
     for number, asked in enumerate(([fresh[0]], list(fresh))):
         page = write_report(asked, tmp_path / f"{number}.html").read_text()
         assert sorted(still_english(page)) == []
+    alone = Page((tmp_path / "0.html").read_text()).plain.split("后来的评估")[-1]
+    assert "“全部”：没有划分的数据" in alone
+    assert "数据" in alone.split("哪一部分")[0].split("下面")[-1]  # what was judged, not how many
     judged(fresh[1], photos / "tags.csv")
     assert still_english(write_report(list(fresh), tmp_path / "both.html").read_text()) == set()
 

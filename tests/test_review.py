@@ -551,6 +551,6 @@ def test_no_cell_of_the_table_is_a_formula() -> None:
     shown = Shown(split="train", name="=cmd|' /C calc'!A0.png", label="+ants")
     finding = Finding(kind="label", score=-0.5, reason="@bees", pictures=(shown,), suggested="-flower")
     found = Review(data="", fingerprint="", pictures=1, answers="", answered=1, findings=(finding,))
-    (_, row) = csv.reader(io.StringIO(_table(found)))
+    (_, row) = csv.reader(io.StringIO(_table(found, ";")))
     assert row[2] == "-0.5"  # a number
     assert row[4:] == ["'=cmd|' /C calc'!A0.png", "'+ants", "'-flower", "'@bees"]

@@ -23,7 +23,7 @@ from small_start import small_model
 import residuum
 from residuum import UserError
 from residuum.choices import ExportTarget
-from residuum.data.labels import CALLED
+from residuum.data.labels import CALLED, separator_of
 from residuum.data.preprocess import normalise
 from residuum.engines.choose import open_engine
 from residuum.evaluation.metrics import judge
@@ -34,7 +34,6 @@ from residuum.loading import load
 from residuum.models.file import read_model
 from residuum.outward_printing import print_export
 from residuum.outward_settings import ExportSettings
-from residuum.prediction.answer import separator_of
 from residuum.publishing.metadata import head
 from residuum.publishing.subject import Subject
 

@@ -71,6 +71,7 @@ REVIEWED_OF_SEVERAL = {
 
 def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
     """Print what to look at in a run's pictures, the surest of each kind, and where the rest is."""
+    from residuum.data.misspelt import said_of_names
     from residuum.runs import REVIEW_TABLE
 
     if json:
@@ -83,6 +84,8 @@ def print_review(settings: ReviewSettings, found: Review, json: bool) -> None:
             print(f"  {', '.join(each.name for each in one.pictures)}  {one.reason}".replace("    ", "  "))
         if len(those) > 25:
             print(f"  {len(those) - 25:,} more in the table")
+    if found.misspelt:
+        print(f"\n{said_of_names(found.misspelt)}")
     print(f"\ntable    {Path(settings.run or '') / REVIEW_TABLE}")
     return print(f"next     residuum report {settings.run}")
 

@@ -4,7 +4,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import partial
 from itertools import chain
 from statistics import median
@@ -16,6 +15,7 @@ from residuum.data.contract import ImageData, Pictures, Split
 from residuum.data.decode import BrokenPicture, Header, decode, grey_extremes, header
 from residuum.data.deep import span_of
 from residuum.data.labels import Labels, is_several, shown_by, told
+from residuum.data.misspelt import nearly_named, said_of_names
 from residuum.data.sums import check_sums
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
@@ -25,13 +25,6 @@ LISTED = 100
 
 UNBALANCED = 3
 """From here on the ratio of the largest class to the smallest counts as a problem."""
-
-MISSPELT = 5
-"""A class may be another, misspelt, if that has so many times its pictures at least,"""
-LIKE = 0.8
-"""if their names are so alike (difflib's ratio),"""
-SHORTEST = 5
-"""and of so many letters at least."""
 
 Place = tuple[str, int]
 """A split's name and a row in it."""
@@ -241,8 +234,8 @@ def _problems(report: dict[str, Any]) -> Iterator[str]:
         yield f"it holds a class without a name, {blank[0]!r}: are those pictures without a label?"
     if alike := [names for names in _spelled_alike(filled) if len(names) > 1]:
         yield f"classes whose names differ in blanks or capitals alone: {', '.join(map(' and '.join, alike[:LISTED]))}"
-    if near := list(_perhaps_misspelt(report)):
-        yield f"classes of few pictures whose names are nearly another's: {', '.join(near[:LISTED])}; misspelt?"
+    if near := nearly_named(_of_all_splits(report)):
+        yield said_of_names(near)
     for name, split in report["splits"].items():
         yield from _problems_of_split(name, split, set(report["classes"]), several=report["several"])
     for leak in report["leaks"]["between"]:
@@ -279,22 +272,11 @@ def _spelled_alike(names: set[str]) -> list[list[str]]:
     return list(alike.values())
 
 
-def _perhaps_misspelt(report: dict[str, Any]) -> Iterator[str]:
-    """Yield rare classes with the much more frequent one whose name is nearly theirs, as 'anmial' and 'animal'."""
+def _of_all_splits(report: dict[str, Any]) -> Counter[str]:
     count = Counter[str]()
     for split in report["splits"].values():
         count.update(split["per_class"])
-    plain = {name: " ".join(name.casefold().split()) for name in count if count[name]}
-    for name in sorted(plain):
-        often = [other for other in plain if count[other] >= MISSPELT * count[name] and plain[other] != plain[name]]
-        near = get_close_matches(plain[name], [plain[other] for other in often], 1, LIKE) if _may_err(name) else []
-        for other in [each for each in often if [plain[each]] == near][:1]:
-            yield f"{name!r} ({count[name]:,}) and {other!r} ({count[other]:,})"
-
-
-def _may_err(name: str) -> bool:
-    """Say whether a name is long enough to be misspelt, and no number of one: plate 7 is not plate 8."""
-    return len(name) >= SHORTEST and not any(letter.isdigit() for letter in name)
+    return count
 
 
 def _problems_of_split(name: str, split: dict[str, Any], classes: set[str], *, several: bool) -> Iterator[str]:

@@ -5,6 +5,7 @@ Letters: N pictures, K classes. `Labels` are (N,) int64 class numbers; or, of se
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ NONE = "–"
 """What is said of a picture that shows no class."""
 CALLED = 0.5
 """Of several classes a picture those are answered whose probability is at least this."""
+
+_SEPARATORS = ";|~¦‖"
+"""What may stand between the labels of a picture in one text, the first that fits."""
 
 
 def is_several(labels: Labels) -> bool:
@@ -68,6 +72,13 @@ def told(labels: Labels, row: int, classes: Sequence[str]) -> str:
 def joined(names: Any) -> str:
     """Say several classes as one text."""
     return ", ".join(names) or NONE
+
+
+def separator_of(classes: Sequence[str], told: str | None) -> str:
+    """Return what stands between labels where they are one text: what a table told, else the first mark of some, unless
+    a class has it in its name."""
+    marks = chain(filter(None, [told]), _SEPARATORS, map(chr, range(0x2500, 0x2600)))
+    return next((mark for mark in marks if not any(mark in name for name in classes)), "\n")
 
 
 def answered(logits: NDArray[np.floating[Any]], *, several: bool = False) -> NDArray[np.float64]:

@@ -32,7 +32,10 @@ FENCE = 1.5
 """Outside is what lies beyond the upper quartile by so many interquartile ranges (Tukey 1977, "Exploratory data
 analysis", ch. 2)."""
 FEWEST = 5
-"""Pictures of each of two classes that it takes to say that they cannot be told apart."""
+"""Pictures of each of two classes that it takes to say that they cannot be told apart; and of one of several labels
+that it takes to miss it elsewhere: what a net gives such pictures in the mean says little where they are fewer."""
+LEAST = 0.05
+"""No label is missed that was given less: a net that cannot tell a class gives all pictures about its share."""
 ROWS = 512
 """Compared in one step, so that memory suffices for many pictures."""
 
@@ -122,14 +125,16 @@ def doubted_of_several(answers: Probabilities, labels: Labels, asked: Ints, all_
     (N, K) `answers` and `labels`, 0 or 1, are of the pictures at `asked`; no answer has seen its picture. A label is
     doubted that was given no more than its share of all pictures, and one is missed that was given one half, or as much
     as pictures with it are in the mean, where that is less: the threshold of Northcutt et al. 2021 (arXiv 1911.00068),
-    eq. 2, so that labels that are seldom called are missed, too. All are in the order of the odds that they are wrong,
+    eq. 2, so that labels that are seldom called are missed, too. None is missed that was given less than one in twenty,
+    or that fewer than five pictures show, as a misspelt one: one hundredth would otherwise call it missing wherever the
+    label is that was meant. All are in the order of the odds that they are wrong,
     by Bayes, were errors as frequent in each class: what a label was given counts against how many pictures have it, of
     which few have a rare one.
     """
     p, is_said = answers.astype(np.float64), labels.astype(bool)
     share = all_labels.mean(axis=0, dtype=np.float64)
     spoken = np.where(is_said, _balanced(p, share), 1 - p)
-    wrong, missing = _listed(p, is_said, share)
+    wrong, missing = _listed(p, is_said, all_labels)
     rows, classes = np.nonzero(np.where(is_said, wrong, missing) & _are_asked(all_labels))
     order = np.argsort(spoken[rows, classes], kind="stable")
     return [
@@ -145,11 +150,12 @@ def _balanced(p: Numbers, share: Numbers) -> Numbers:
     return found
 
 
-def _listed(p: Numbers, labels: NDArray[np.bool_], share: Numbers) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def _listed(p: Numbers, labels: NDArray[np.bool_], all_labels: Labels) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Say of (N, K) answers where a label would be doubted, and where one would be missed."""
     given = np.where(labels, p, 0).sum(axis=0) / np.maximum(labels.sum(axis=0), 1)
-    least = np.minimum(0.5, np.where(labels.any(axis=0), given, 0.5))
-    return p <= share, p >= least
+    least = np.clip(np.where(labels.any(axis=0), given, 0.5), LEAST, 0.5)
+    is_known = all_labels.sum(axis=0, dtype=np.int64) >= FEWEST
+    return p <= all_labels.mean(axis=0, dtype=np.float64), (p >= least) & is_known
 
 
 def _are_asked(all_labels: Labels) -> NDArray[np.bool_]:
@@ -184,7 +190,7 @@ def doubted_by_luck(answers: Probabilities, labels: Labels, nearest: Nearest, as
 
 
 def _by_luck_of_several(p: Numbers, is_said: NDArray[np.bool_], all_labels: Labels) -> float:
-    wrong, missing = _listed(p, is_said, all_labels.mean(axis=0, dtype=np.float64))
+    wrong, missing = _listed(p, is_said, all_labels)
     listed = np.where(wrong, p, 0) + np.where(missing, 1 - p, 0)
     return float(listed[:, _are_asked(all_labels)].sum())
 

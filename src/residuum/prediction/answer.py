@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from residuum.choices import EngineName, EnginePrecision
 from residuum.data.labels import CALLED
 from residuum.errors import UserError
 from residuum.records.explained import why_unsure
-
-_SEPARATORS = ";|~¦‖"
-"""What may stand between the labels of a picture in one text, the first that fits."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +73,6 @@ class Answer:
             return found
         limits = {"distance": self.distance, "threshold": self.threshold}
         return {**found, "unsure": self.unsure, "reason": self.reason, **limits}
-
-
-def separator_of(classes: Sequence[str], told: str | None) -> str:
-    """Return what stands between labels where they are one text: what a table told, else the first mark of some, unless
-    a class has it in its name."""
-    marks = chain(filter(None, [told]), _SEPARATORS, map(chr, range(0x2500, 0x2600)))
-    return next((mark for mark in marks if not any(mark in name for name in classes)), "\n")
 
 
 def called_of(probabilities: Sequence[float], call_from: float) -> int:

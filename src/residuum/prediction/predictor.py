@@ -20,13 +20,13 @@ from PIL import Image
 
 from residuum import machine
 from residuum.choices import Device, EngineWanted, PrecisionWanted
-from residuum.data.labels import CALLED
+from residuum.data.labels import CALLED, separator_of
 from residuum.data.threads import in_order
 from residuum.engines.choose import open_engine
 from residuum.engines.described import Described
 from residuum.errors import UserError
 from residuum.evaluation.likeness import directions, distances
-from residuum.prediction.answer import Answer, Unanswered, called_of, separator_of
+from residuum.prediction.answer import Answer, Unanswered, called_of
 from residuum.prediction.pictures import Picture, Source, are_many, fetched_source, sources, view_of
 from residuum.runs import exported_file
 from residuum.settings import PredictSettings

@@ -91,6 +91,8 @@ class Shown(Record, frozen=True, kw_only=True):
     """What a person calls it."""
     label: str
     """The class it stands under; of several labels all of them, "ants, flower", or "–" where there is none."""
+    labels: tuple[str, ...] = ()
+    """Of several labels a picture, each by itself."""
     thumbnail: str = ""
     """The picture made small, as a PNG data URI; left out beyond the first of a kind."""
 
@@ -110,6 +112,8 @@ class Finding(Record, frozen=True, kw_only=True):
     pictures: tuple[Shown, ...]
     suggested: str | None = None
     """The likeliest class, where the label may be wrong; of several labels a picture all that it would then have."""
+    suggested_labels: tuple[str, ...] = ()
+    """The same of several labels a picture, each by itself."""
     classes: tuple[str, ...] = ()
     """The two that cannot be told apart."""
 
@@ -131,6 +135,8 @@ class Review(Record, frozen=True, kw_only=True):
     those that are wrong make it larger. None where no label was held against an answer, and in reviews of 0.1.0."""
     several: bool = False
     """Whether a picture may show several classes: a label is then one of them, or one that is missing."""
+    misspelt: tuple[tuple[str, Count, str, Count], ...] = ()
+    """Classes of few pictures, and the much more frequent ones whose names are nearly theirs, with their pictures."""
     findings: tuple[Finding, ...]
 
     def of_kind(self, kind: FindingKind) -> list[Finding]:

@@ -9,9 +9,20 @@ from dataclasses import dataclass
 
 from residuum.records.evaluation import OUT_OF_FOLD, Evaluation, Measure, headline
 from residuum.reporting.one_run import OneRun
+from residuum.reporting.wording import isolated
 
 MOST = 6
 """Runs up to which each is held against the labels of each."""
+NAMED = 5
+"""Of the classes that a net lacks, so many are named."""
+Rows = Sequence[tuple[OneRun, Sequence[Measure | None]]]
+"""Each run with its figure by each of some labels; None where it has not been judged by them."""
+NOT_TOLD = "Figures by different labels do not tell which net is better: all have to be judged by the same labels."
+COMMANDS = (
+    "These commands judge by the labels that are missing here, on pictures that the net has not learnt; then write "
+    "this page again:"
+)
+MENDED = "Labels that were mended where a run’s answers spoke against them favour that run."
 COLUMNS = ("image_column", "label_column", "label_separator")
 
 
@@ -21,7 +32,7 @@ class Crossed:
 
     heads: Sequence[str]
     """Letters of the runs whose labels they are."""
-    rows: Sequence[tuple[OneRun, Sequence[Measure | None]]]
+    rows: Rows
     words: str
     commands: Sequence[str]
     """What would fill the gaps."""
@@ -41,8 +52,9 @@ def crossed(runs: Sequence[OneRun]) -> Crossed | None:
     labelled = [run for run in judged if run in by_labels.values()]
     rows = [(run, [_by(run, one) for one in labelled]) for run in judged]
     asked = [(run, one) for run, found in rows for one, its in zip(labelled, found, strict=True) if its is None]
-    commands = [_command(run, one) for run, one in asked if set(_classes(one)) <= set(_classes(run))]
-    words = _verdict(labelled, rows) if not asked else _missing(can=bool(commands))
+    commands = [_command(run, one) for run, one in asked if not _lacking(run, one)]
+    lacking = [(run, one) for run, one in asked if _lacking(run, one)]
+    words = _words(labelled, rows, lacking, can=bool(commands))
     return Crossed([one.letter for one in labelled], rows, words, commands)
 
 
@@ -83,29 +95,62 @@ def _command(run: OneRun, labels: OneRun) -> str:
     return shlex.join(["residuum", "evaluate", str(run.record.path), source, *flags])
 
 
-def _missing(*, can: bool) -> str:
-    said = (
-        "Figures by different labels do not tell which net is better: each has to be judged by the labels of the other."
-    )
-    if can:
-        return f"{said} These commands do that, for pictures that the net has not learnt; then write this page again:"
-    return f"{said} These nets cannot be: each lacks a class of the other."
+def _lacking(run: OneRun, labels: OneRun) -> list[str]:
+    """Return the classes of the other's labels that a run's net does not have; its further ones are no hindrance."""
+    return [name for name in _classes(labels) if name not in set(_classes(run))]
 
 
-def _verdict(labels: Sequence[OneRun], rows: Sequence[tuple[OneRun, Sequence[Measure | None]]]) -> str:
-    """Say which run is ahead by whose labels, and whether luck may have made it so."""
+def _words(labels: Sequence[OneRun], rows: Rows, lacking: Sequence[tuple[OneRun, OneRun]], *, can: bool) -> str:
+    """Say who is ahead by those labels that all are judged by, and why others are missing."""
+    full = [place for place in range(len(labels)) if all(found[place] for _, found in rows)]
+    gaps = [_gap(run, one) for run, one in lacking]
+    if full:
+        verdict = _verdict_by(labels, rows, full)
+        return " ".join([verdict, *gaps, *([COMMANDS] if can else [])])
+    return " ".join([NOT_TOLD, *gaps, *([COMMANDS] if can else [])])
+
+
+def _verdict_by(labels: Sequence[OneRun], rows: Rows, full: Sequence[int]) -> str:
+    """Say which run is ahead by the labels at these places; those by which none is, are left out."""
+    decided = [place for place in full if not _is_level(rows, place)]
+    if not decided:
+        return f"None is ahead by the labels of {', '.join(labels[place].letter for place in full)}."
+    their = [labels[place] for place in decided]
+    return _verdict(their, _of_places(rows, decided), alone=len(decided) < len(labels))
+
+
+def _is_level(rows: Rows, place: int) -> bool:
+    """Say whether the two greatest figures are the same, as they are shown."""
+    *_, second, first = sorted(round(_value(found[place]), 3) for _, found in rows)
+    return second == first
+
+
+def _of_places(rows: Rows, places: Sequence[int]) -> Rows:
+    return [(run, [found[place] for place in places]) for run, found in rows]
+
+
+def _gap(run: OneRun, labels: OneRun) -> str:
+    """Say why a run cannot be judged by the labels of another."""
+    names = _lacking(run, labels)
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    those = ", ".join(map(isolated, names[:NAMED]))
+    return f"{run.letter} cannot be judged by the labels of {labels.letter}: its net does not have {those}{more}."
+
+
+def _verdict(labels: Sequence[OneRun], rows: Rows, *, alone: bool) -> str:
+    """Say which run is ahead by whose labels, and whether luck may have made it so; `alone`: not all are told of."""
     best = [max(rows, key=lambda row: _value(row[1][place]))[0] for place in range(len(labels))]
-    mended = "Labels that were mended where a run’s answers spoke against them favour that run."
     if len({run.letter for run in best}) > 1:
         each = ", ".join(f"{run.letter} by those of {one.letter}" for run, one in zip(best, labels, strict=True))
-        return f"Which is ahead depends on the labels ({each}), so it is not told which net is better. {mended}"
+        return f"Which is ahead depends on the labels ({each}), so it is not told which net is better. {MENDED}"
     first = next(found for run, found in rows if run is best[0])
     others = [found for run, found in rows if run is not best[0]]
     apart = all(_apart(mine, its) for other in others for mine, its in zip(first, other, strict=True))
     luck = (
         "its intervals lie above the others" if apart else "the intervals overlap, so luck may have made the difference"
     )
-    return f"{best[0].letter} is ahead by the labels of each; {luck}. {mended}"
+    whose = ", ".join(one.letter for one in labels) if alone else "each"
+    return f"{best[0].letter} is ahead by the labels of {whose}; {luck}. {MENDED}"
 
 
 def _value(measure: Measure | None) -> float:

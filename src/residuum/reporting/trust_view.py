@@ -31,6 +31,7 @@ OF_SEVERAL: dict[FindingKind, tuple[str, str]] = {
         "Perhaps a wrong label, or one missing",
         "To look at, the most doubtful first: a net that has not seen the picture gives a label that it has no more "
         "than its share of all pictures, or one that it lacks one half, or as much as pictures with it in the mean. "
+        "No label is missed that was given less than 5 %, or that fewer than five pictures have. "
         "That a rare label is given less counts. Many may be right, and hard.",
     ),
     "copies": (
@@ -41,6 +42,8 @@ OF_SEVERAL: dict[FindingKind, tuple[str, str]] = {
 }
 """Of several labels a picture."""
 
+MOST_NAMES = 10
+"""Classes that may be misspelt, of which so many are named."""
 UNSURE = YAxis("called unsure", svg.percent_tick, percent, is_share=True)
 KNOWN = XAxis(
     "training pictures called unsure", lambda x: f"{percent(x)} of the training pictures", True, svg.percent_tick
@@ -134,4 +137,10 @@ def review_words(record: RunRecord) -> str:
         return f"Not looked at yet: {how} looks for wrong labels, copies and pictures like no other."
     looked = f"{counted(record.review.pictures, 'picture')} were looked at"
     labels = f"labels were held against the answers {record.review.answers} ({record.review.answered:,})"
-    return f"{looked}; {labels}. Nothing was moved or deleted; review.csv beside this page lists everything."
+    said = f"{looked}; {labels}. Nothing was moved or deleted; review.csv beside this page lists everything."
+    return " ".join([said, *map(_near, record.review.misspelt[:MOST_NAMES])])
+
+
+def _near(pair: tuple[str, int, str, int]) -> str:
+    name, its, other, others = pair
+    return f"Class {isolated(name)} ({its:,}) is called nearly as {isolated(other)} ({others:,}): is it misspelt?"

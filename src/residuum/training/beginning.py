@@ -21,6 +21,7 @@ from residuum.training.way import (
     chosen_start,
     is_few_photographs,
     refuse_lone_pictures,
+    say_if_names_are_near,
     say_if_nothing_is_kept_aside,
 )
 from residuum.weights.fetched import start_file
@@ -55,6 +56,8 @@ def begin(settings: TrainSettings, *, looking: bool) -> Beginning:
     if settings.model is not None or start is not None:
         net_asked_for(settings, start, 10)  # a typing error, before the data are opened
     data = _pictures(settings, looking)
+    if looking:
+        say_if_names_are_near(data)
     begun = Beginning(settings, data, start, recipe, is_unasked=not _asked_of_net(settings))
     is_chosen = begun.is_unasked and not settings.from_nothing and is_few_photographs(data)
     if is_chosen:

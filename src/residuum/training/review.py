@@ -22,7 +22,8 @@ from residuum.console import say
 from residuum.data.batches import Loader
 from residuum.data.cache import picture_digests
 from residuum.data.contract import ColumnNames, Pictures
-from residuum.data.labels import NONE, Labels, is_several, told
+from residuum.data.labels import Labels, counts, is_several, separator_of, shown_by, told
+from residuum.data.misspelt import NearName, nearly_named
 from residuum.data.text_table import no_formula
 from residuum.data.threads import in_threads
 from residuum.errors import UserError, listed
@@ -72,8 +73,9 @@ class _All:
         split, at = self.places[row]
         loader = self.loaders[split]
         small = thumbnail(loader.seen(at)) if pictured else ""
-        label = told(self.labels, row, self.classes)
-        return Shown(split=split, name=loader.split.pictures.name(at), label=label, thumbnail=small)
+        name, label = loader.split.pictures.name(at), told(self.labels, row, self.classes)
+        each = _each(self.labels, row, self.classes) if is_several(self.labels) else ()
+        return Shown(split=split, name=name, label=label, labels=each, thumbnail=small)
 
 
 def review(settings: ReviewSettings) -> Review:
@@ -115,12 +117,14 @@ def review(settings: ReviewSettings) -> Review:
         answered=len(unseen[0]),
         by_luck=_by_luck(labels, near, unseen),
         several=opened.data.several,
+        misspelt=_misspelt(pictures),
         findings=tuple(_findings(pictures, near, unseen)),
     )
+    separator = separator_of(pictures.classes, columns.separator)
     try:
         write_record(run / runs.REVIEW, found)
         # for people: without the mark spreadsheets take UTF-8 for the system's own letters; programs have the JSON
-        write_whole(run / runs.REVIEW_TABLE, _table(found).encode("utf-8-sig", "surrogateescape"))
+        write_whole(run / runs.REVIEW_TABLE, _table(found, separator).encode("utf-8-sig", "surrogateescape"))
     except CannotWrite as error:  # what was asked for is what is found
         say(f"what was found is not kept in the run: {error.what}")
     return found
@@ -188,6 +192,11 @@ def _findings(pictures: _All, near: Nearest, unseen: Answered) -> Iterator[Findi
         yield Finding(kind="classes", score=one.right, **said, pictures=(), classes=names)
 
 
+def _misspelt(pictures: _All) -> tuple[NearName, ...]:
+    count = counts(pictures.labels, len(pictures.classes)).tolist()
+    return tuple(nearly_named(dict(zip(pictures.classes, count, strict=True))))
+
+
 def _by_luck(labels: Labels, near: Nearest, unseen: Answered) -> float | None:
     rows, answers, _ = unseen
     return doubted_by_luck(answers, labels[rows], near, rows, labels) if len(rows) else None
@@ -227,7 +236,12 @@ def _several_labels(pictures: _All, near: Nearest, unseen: Answered) -> Iterator
             **_told(said, classes[one.class_number], rest),
             pictures=(pictures.shown(one.row, pictured=place < PICTURED),),
             suggested=told(mended, 0, classes),
+            suggested_labels=_each(mended, 0, classes),
         )
+
+
+def _each(labels: Labels, row: int, classes: Sequence[str]) -> tuple[str, ...]:
+    return tuple(classes[k] for k in shown_by(labels, row))
 
 
 def _copies(pictures: _All, near: Nearest) -> Iterator[Finding]:
@@ -273,17 +287,25 @@ def _unlike(pictures: _All, near: Nearest) -> Iterator[Finding]:
         )
 
 
-def _table(found: Review) -> str:
-    """Write a row for each picture of each finding, and one for each pair of classes."""
+def _table(found: Review, separator: str) -> str:
+    """Write a row for each picture of each finding, and one for each pair of classes; several labels as the table that
+    was read has them, with the separator between them."""
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(("kind", "place", "score", "split", "picture", "class", "suggested", "reason"))
     places: dict[FindingKind, int] = {}
     for one in found.findings:
         places[one.kind] = place = places.get(one.kind, 0) + 1
-        each = [(shown.split, shown.name, shown.label) for shown in one.pictures] or [("", "", ", ".join(one.classes))]
-        for which in each:
-            cells = (*which, one.suggested or "")
-            named = ["" if cell == NONE else cell for cell in cells]  # no label is an empty cell, as in the table read
-            table.writerow((one.kind, place, f"{one.score:.6g}", *map(no_formula, [*named, one.reason])))
+        suggested = separator.join(one.suggested_labels) if found.several else one.suggested or ""
+        for which in _cells(found, one, separator):
+            row = map(no_formula, [*which, suggested, one.reason])
+            table.writerow((one.kind, place, f"{one.score:.6g}", *row))
     return text.getvalue()
+
+
+def _cells(found: Review, one: Finding, separator: str) -> list[tuple[str, str, str]]:
+    """Return split, picture and class of each row of a finding; no label is an empty cell, as in the table read."""
+    if not one.pictures:
+        return [("", "", ", ".join(one.classes))]
+    labels = [separator.join(shown.labels) if found.several else shown.label for shown in one.pictures]
+    return [(shown.split, shown.name, label) for shown, label in zip(one.pictures, labels, strict=True)]

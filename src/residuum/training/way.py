@@ -5,12 +5,15 @@ pictures, and what cannot work at all.
 import math
 from pathlib import Path
 
+import numpy as np
+
 from residuum.choices import RecipeName
 from residuum.compute import Compute, choose_compute
 from residuum.console import say
 from residuum.data.batches import natural_size
 from residuum.data.contract import ImageData
 from residuum.data.labels import counts
+from residuum.data.misspelt import nearly_named, said_of_names
 from residuum.data.preprocess import whole_side
 from residuum.errors import UserError, listed
 from residuum.fastest import multiply_adds_per_s
@@ -68,6 +71,13 @@ def refuse_lone_pictures(data: ImageData) -> None:
             "what was learnt of a class is judged on pictures that were not learnt from, so it needs two at least",
             "add pictures, or take the class out",
         )
+
+
+def say_if_names_are_near(data: ImageData) -> None:
+    """Say so where a class of few pictures may be another, misspelt, as `residuum data check` does."""
+    pictures = sum(counts(split.labels, len(data.classes)) for split in data.splits().values())
+    if near := nearly_named(dict(zip(data.classes, np.asarray(pictures).tolist(), strict=True))):
+        say(f"note: {said_of_names(near)}")
 
 
 def is_balanced(asked: bool | None, data: ImageData, *, by_folds: bool) -> bool:
