@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -140,18 +140,22 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """The command in this process, which is given its words: its exit code, and what it printed and said."""
+    return lambda *words: in_this_process(words, capsys, monkeypatch)
+
+
+def in_this_process(
+    words: Sequence[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> tuple[int, str, str]:
+    """Run the command line in this process: exit code, stdout, stderr."""
     from residuum.cli import main
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = int(end.code or 0)
+    return code, *capsys.readouterr()
 
 
 @pytest.fixture
@@ -196,15 +200,21 @@ def cifar10() -> Path:
     return folder
 
 
+def third_party(name: str) -> Path:
+    """A file of other people's weights."""
+    weights = SHARED / "third-party-weights" / name
+    if not weights.is_file():
+        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    return weights
+
+
 @pytest.fixture(scope="session")
 def public_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file of the public weights of ResNet-20."""
     from residuum.exchange.import_weights import import_weights
     from residuum.outward_settings import ImportSettings
 
-    weights = SHARED / "third-party-weights" / "resnet20-12fca82f.th"
-    if not weights.is_file():
-        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    weights = third_party("resnet20-12fca82f.th")
     out = tmp_path_factory.mktemp("public") / "resnet20.safetensors"
     return import_weights(ImportSettings(str(weights), out=str(out))).path
 

@@ -8,12 +8,12 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from conftest import in_this_process as command
 from conftest import new_cache, told_what_is_fastest
 from made_up_records import as_file
 from PIL import Image
@@ -45,20 +45,6 @@ def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("scan") / "数字.png"
     Image.fromarray(test.pictures.encoded(0)).save(path)
     return path
-
-
-def command(
-    words: Sequence[object], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> tuple[int, str, str]:
-    """Run the command line in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(sys, "argv", ["residuum", *map(str, words)])
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    out, err = capsys.readouterr()
-    return code, out, err
 
 
 def processor_seconds() -> float:

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import third_party
 from made_up_machine import measured_as
 from narrow_resnet import NarrowResNet
 from safetensors import safe_open
@@ -1535,14 +1536,9 @@ def test_bicubic_reaches_evaluation_and_prediction(monkeypatch: pytest.MonkeyPat
     assert all(a != b for a, b in zip(*found.values(), strict=True))
 
 
-THIRD_PARTY = DATA / "third-party-weights" / "resnet20-12fca82f.th"
-
-
 @pytest.fixture
 def public_weights() -> Path:
-    if not THIRD_PARTY.is_file():
-        pytest.skip(f"there is no {THIRD_PARTY}; set RESIDUUM_DATA to the folder that holds third-party-weights")
-    return THIRD_PARTY
+    return third_party("resnet20-12fca82f.th")
 
 
 def test_public_weights_need_only_their_path(public_weights: Path) -> None:

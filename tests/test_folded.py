@@ -7,7 +7,7 @@ from typing import Any
 import made_up_records as made
 import pytest
 import torch
-from conftest import SHARED
+from conftest import third_party
 from test_depth import (
     CPU,
     batches,
@@ -212,9 +212,7 @@ def test_the_drop_is_of_the_model_that_is_written() -> None:
 
 @pytest.mark.slow
 def test_public_weights_with_folded_bn_lose_nothing_to_recalibration(tmp_path: Path) -> None:
-    weights = SHARED / "third-party-weights" / "half-resnet50.safetensors"
-    if not weights.is_file():
-        pytest.skip(f"there is no {weights}; set RESIDUUM_DATA to the folder that holds third-party-weights")
+    weights = third_party("half-resnet50.safetensors")
     asked = ImportSettings(str(weights), stride_in="1x1", out=str(tmp_path / "half.safetensors"))
     net = load(import_weights(asked).path).net
     assert is_folded(net)
