@@ -15,18 +15,21 @@ import pyarrow.csv
 import pytest
 import sklearn
 import torch
+from msgspec import UNSET
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from sklearn.neighbors import NearestNeighbors
-from small_start import small_model
+from small_start import coloured_noise, small_model
 from test_head import made_up
 
+import residuum
 from residuum import runs, verbs
 from residuum.compute import Compute
 from residuum.data.labels import answered
 from residuum.data.split import ValidationCut
 from residuum.data.text_table import text_table
 from residuum.depth.grow import grow
+from residuum.depth.trim import trim
 from residuum.errors import UserError
 from residuum.evaluation.likeness import (
     KEPT,
@@ -55,7 +58,7 @@ from residuum.prediction.predict import predict
 from residuum.records.review import Finding, Review, Shown
 from residuum.reporting import template, trust_view, wording
 from residuum.reporting.page import write_report
-from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings
+from residuum.settings import GrowSettings, PredictSettings, ReviewSettings, TrainSettings, TrimSettings
 from residuum.training.head import fit_head, folds
 from residuum.training.review import _answers, _table, _told, review
 from residuum.training.run import train
@@ -471,6 +474,36 @@ def test_a_picture_unlike_those_trained_on_is_unsure_with_its_reason(
     (before,) = predict(PredictSettings(str(start), (str(asked[1]),)))  # a model that does not know what it has seen
     assert before.unsure is None
     assert set(before.as_json()) == {"picture", "answers", "engine", "precision"}
+
+
+def test_a_trimmed_net_is_unsure_by_its_own_features_of_the_training_pictures(
+    run: runs.RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("residuum.depth.latency.LEAST_ROUNDS", 1)
+    monkeypatch.setattr("residuum.depth.latency.MOST_ROUNDS", 1)
+    deeper = load(grow(GrowSettings(str(run.path), blocks=(3, 1, 1), out=str(tmp_path / "deeper.safetensors"))))
+    with torch.no_grad():  # blocks that do something, so that without one all pictures look otherwise
+        for _, block in list(deeper.net.blocks())[1:3]:
+            block.branch[-1].weight += 2
+    changed = tmp_path / "changed.safetensors"
+    kept = deeper.kept
+    save_classifier(changed, deeper.net, deeper.spec, deeper.classes, deeper.preprocessing, deeper.about, kept)
+    how = {"keep": 0.8, "random": 0, "device": "cpu", "precision": "float32", "threads": 1}
+    smaller = load(trim(TrimSettings(str(changed), out=str(tmp_path / "trimmed"), **how)))
+    assert smaller.spec.blocks == (2, 1, 1)
+    assert smaller.about.likeness is not UNSET
+    assert smaller.kept is not None
+    assert not np.allclose(smaller.kept, kept, atol=0.01)
+    trained_on = sorted((Path(smaller.source) / "train").rglob("*.png"))
+    x = directions(residuum.load(smaller.file).features(trained_on))
+    by_sklearn = NearestNeighbors(n_neighbors=NEIGHBOURS + 1, metric="cosine").fit(x).kneighbors(x)[0]
+    apart = by_sklearn[:, 1:].mean(1)
+    assert np.abs(apart - smaller.about.likeness.threshold).min() < 1e-3
+    assert (apart > smaller.about.likeness.threshold + 1e-3).mean() <= smaller.about.likeness.known <= 0.1
+    assert np.allclose(np.sort(smaller.kept @ smaller.kept.T, axis=None), np.sort(x @ x.T, axis=None), atol=2e-3)
+    others = coloured_noise(tmp_path / "others", COLOURS, 8, SIDE)
+    elsewhere = load(trim(TrimSettings(str(changed), str(others), out=str(tmp_path / "elsewhere"), **how)))
+    assert (elsewhere.about.likeness, elsewhere.kept) == (UNSET, None)
 
 
 def test_a_model_file_answers_with_its_temperature_and_repeats(run: runs.RunRecord, tmp_path: Path) -> None:

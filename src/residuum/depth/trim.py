@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from msgspec import structs
+from msgspec import UNSET, structs
 from torch import nn
 
 from residuum import machine, runs
@@ -20,6 +20,7 @@ from residuum.data.contract import ColumnNames
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on, say_if_few
 from residuum.depth.latency import LEAST_ROUNDS, MOST_ROUNDS, latencies
+from residuum.depth.likeness import known_to
 from residuum.depth.measure import recalibrated, score
 from residuum.depth.progress import Told, passes_of_curve, passes_of_draw, telling
 from residuum.depth.remove import most_removable, spec_without, without
@@ -279,9 +280,10 @@ def _write_model(work: Work, gone: Sequence[str], chosen: Chosen) -> None:
         blocks=net.spec.blocks,
     )
     lineage = (*classifier.about.lineage, step)
-    about = structs.replace(classifier.about, lineage=lineage, metrics=found.figures(), versions=now)
+    like, kept = known_to(net, work.opened, work.settings.seed) or (UNSET, None)
+    about = structs.replace(classifier.about, lineage=lineage, metrics=found.figures(), versions=now, likeness=like)
     path = work.out / (UNREPAIRED if work.settings.repair else runs.MODEL)
-    save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about)
+    save_classifier(path, net, net.spec, classifier.classes, classifier.preprocessing, about, kept)
 
 
 def _original_test_accuracy(work: Work) -> float | None:

@@ -18,7 +18,8 @@ class Likeness(Record, frozen=True, kw_only=True):
     threshold: Amount
     """The greatest mean cosine distance to that many nearest training pictures that passes as like them."""
     known: Share
-    """The share of the training pictures beyond it, each looked up among those of other folds."""
+    """The share of the training pictures beyond it, each looked up among those of other folds, or, in a trimmed net,
+    among all others that are kept."""
 
 
 class DoubtPoint(Record, frozen=True, kw_only=True):
