@@ -1068,16 +1068,12 @@ def walked(net: nn.Module, measure: Callable[[], object]) -> int:
     return count
 
 
-@pytest.mark.parametrize("is_folded", [False, True])
-def test_progress_counts_what_goes_through_the_blocks(is_folded: bool) -> None:
+def test_progress_counts_what_goes_through_the_blocks() -> None:
     net, served, told = lived_in(tiny((3, 2))), batches(), list[int]()
-    if is_folded:
-        for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.reset_running_stats()
-    spec, training = net.spec, 0 if is_folded else 8
+    spec = net.spec
     order = random_order(spec, np.random.default_rng(0))
     seen = walked(net, lambda: accuracies(net, order, served, served, CPU, "single", told.append))
-    assert seen == sum(told) == passes_of_draw(spec, most_removable(spec), 8, training)
+    assert seen == sum(told) == passes_of_draw(spec, most_removable(spec), 8, 8)
     told.clear()
     seen = walked(net, lambda: list(least_harmful_first(net, served, CPU, told=told.append)))
     assert seen == sum(told) <= passes_of_curve(spec, (), 8, 0)

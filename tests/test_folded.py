@@ -1,6 +1,7 @@
 """Nets whose BN statistics are folded into the convolutions: a batch's own statistics are no substitute for them, so
-trim leaves BN as it is; and of whatever net, trim's model is the better of the two that it measured."""
+trim takes them out again first; and of whatever net, trim's model is the better of the two that it measured."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from test_depth import (
     learn_last_layer,
     lived_in,
     pictures,
-    plain_score,
     quickly,
     save,
     tiny,
@@ -24,9 +24,10 @@ from torch import nn
 
 from residuum.depth.choose import choose
 from residuum.depth.measure import recalibrated
-from residuum.depth.remove import still_removable, without
-from residuum.depth.search import accuracies, least_harmful_first
+from residuum.depth.recalibrate import recalibrate
+from residuum.depth.remove import without
 from residuum.depth.trim import trim
+from residuum.depth.unfold import unfold
 from residuum.depth_printing import print_trim
 from residuum.exchange.import_weights import import_weights
 from residuum.loading import load
@@ -80,34 +81,57 @@ def test_a_folded_net_answers_as_before_and_no_longer_by_batches() -> None:
         assert float((net(x) - whole(x)).abs().max()) > 0.1
 
 
-def test_folded_statistics_are_not_measured_anew() -> None:
-    net, gone = folded(lived_in(tiny((3, 2)))), ["stage1.block2"]
-    expected = without(net, gone).state_dict()
-    for name, tensor in recalibrated(net, gone, batches(), CPU).state_dict().items():
-        assert torch.equal(tensor, expected[name]), name
-    assert accuracies(net, gone, batches(), batches(), CPU) == ([plain_score(without(net, gone), batches())[1]], None)
+@pytest.mark.parametrize("which", [slice(None), slice(2, 5), slice(0)], ids=["all", "some", "none"])
+def test_unfolded_a_net_answers_as_before(which: slice) -> None:
+    shown = [batch.images for batch in batches()]
+    net = lived_in(tiny((3, 2)))
+    for conv, bn in pairs(net)[which]:
+        fold(conv, bn)
+    with torch.no_grad():
+        before = net(shown[0])
+        assert unfold(net, shown) == len(pairs(net)[which])
+        assert len(unfolded(net)) == len(pairs(net))
+        torch.testing.assert_close(net(shown[0]), before, rtol=1e-4, atol=1e-4)
+        assert unfold(net, []) == 0
 
 
-def test_of_a_net_with_some_folded_layers_the_others_are_measured_anew() -> None:
-    net = lived_in(tiny((2, 2)))
-    fold(*pairs(net)[2])
-    again = recalibrated(net, [], batches(), CPU)
-    changed = [
-        not torch.equal(new.running_var, old.running_var)  # type: ignore[arg-type]
-        for (_, new), (_, old) in zip(pairs(again), pairs(net), strict=True)
-    ]
-    assert changed == [place != 2 for place in range(len(changed))]
+def test_the_statistics_of_an_unfolded_net_are_those_of_its_pictures() -> None:
+    shown, inputs = [batch.images for batch in batches((5, 3))], dict[nn.Module, list[torch.Tensor]]()
+    net = folded(lived_in(tiny((2, 2))))
+    for _, bn in pairs(net):
+        bn.register_forward_pre_hook(lambda bn, given: inputs.setdefault(bn, []).append(given[0].detach()))
+    unfold(net, shown)
+    for _, bn in pairs(net):
+        x = torch.cat(inputs[bn]).double()
+        assert bn.running_mean is not None
+        assert bn.running_var is not None
+        torch.testing.assert_close(bn.running_mean.double(), x.mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(bn.running_var.double(), x.var((0, 2, 3), correction=0), rtol=1e-3, atol=1e-5)
 
 
-def test_the_search_of_a_folded_net_goes_by_the_loss_with_bn_as_it_is() -> None:
-    served = batches((5, 1))  # of a batch of one, too
-    net, gone = folded(lived_in(tiny((3, 2)))), list[str]()
-    for cut in least_harmful_first(net, served, CPU):
-        candidates = still_removable(net.spec, gone) if cut.deleted else []
-        losses = [plain_score(without(net, [*gone, name]), served)[0] for name in candidates]
-        assert cut.searched == pytest.approx(min(losses, default=plain_score(net, served)[0]), abs=1e-6)
-        gone += [cut.deleted] if cut.deleted else []
-    assert len(gone) == 3
+def test_a_channel_that_is_always_the_same_is_no_fault() -> None:
+    net = folded(lived_in(tiny((2, 2))))
+    with torch.no_grad():
+        pairs(net)[1][0].weight[0] = 0
+        x = batches()[0].images
+        before = net(x)
+        unfold(net, [x])
+        torch.testing.assert_close(net(x), before, rtol=1e-4, atol=1e-4)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in net.state_dict().values())
+
+
+def test_recalibrated_an_unfolded_net_is_the_one_that_was_folded() -> None:
+    """BN of x by x's own statistics does not depend on the scale that a convolution gave x."""
+    served, gone = batches((8, 8)), ["stage1.block2"]
+    whole = lived_in(tiny((3, 2)))
+    recalibrate(whole, [batch.images for batch in served])  # its own pictures' statistics, as an unfolded net has
+    net = folded(copy.deepcopy(whole))
+    unfold(net, [batch.images for batch in served])
+    x = pictures(8)
+    with torch.no_grad():
+        expected = recalibrated(whole, gone, served, CPU)(x)
+        torch.testing.assert_close(recalibrated(net, gone, served, CPU)(x), expected, rtol=0.02, atol=0.02)
+        assert float((without(whole, gone)(x) - expected).abs().max()) > 0.1
 
 
 # --- trim, as a user calls it ---------------------------------------------------------------------
@@ -137,26 +161,26 @@ def assert_the_model_is_as_said(out: Path, found: Trim) -> None:
 
 
 @pytest.mark.parametrize("keep", [0.57, 1.0])
-def test_trim_leaves_folded_bn_alone_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keep: float
+def test_trim_unfolds_bn_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], keep: float
 ) -> None:
     quickly(monkeypatch)
     net = lived_in(tiny((4, 3), widths=(8, 16)))
     learn_last_layer(net)
     save(tmp_path / "m.safetensors", folded(net), data=made.data("digits", "another"), settings=None)
-    printed, page, found = said_of(tmp_path / "m.safetensors", tmp_path / "out", capsys, keep=keep)
-    assert found.is_folded
-    assert not found.recalibrated
-    assert [point.accuracy_recalibrated for point in found.curve] == [None] * 6
-    assert [draw.accuracy_recalibrated for draw in found.random] == [None]
-    assert found.after == found.curve[3 if keep < 1 else 0].accuracy
-    assert is_folded(load(tmp_path / "out").net)
-    assert_the_model_is_as_said(tmp_path / "out", found)
-    assert ("folded into the convolutions" in printed) == (keep < 1)
-    assert ("the model is the net as it was" in printed) == (keep == 1)
-    assert "statistics are folded into the convolutions of this net" in page
-    assert ">recalibrated<" not in page
-    assert ("Nothing is taken out" in page) == (keep == 1)
+    out = trim(trim_settings(tmp_path / "m.safetensors", tmp_path / "out", keep=keep))
+    layers = len(pairs(net))
+    assert f"{layers} of {layers} BN layers were folded into their convolutions" in capfd.readouterr().err
+    found = read_record(out / "trim.json", Trim)
+    assert not found.is_folded
+    assert None not in [point.accuracy_recalibrated for point in found.curve]
+    smaller = load(out).net
+    assert len(unfolded(smaller)) == len(pairs(smaller))
+    assert_the_model_is_as_said(out, found)
+    if keep == 1.0:
+        with torch.no_grad():
+            whole, x = load(tmp_path / "m.safetensors").net, pictures(8)
+            torch.testing.assert_close(smaller(x), whole(x), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("target", [{"keep": 0.57}, {"max_drop": 5.0}])
@@ -211,18 +235,13 @@ def test_the_drop_is_of_the_model_that_is_written() -> None:
 
 
 @pytest.mark.slow
-def test_public_weights_with_folded_bn_lose_nothing_to_recalibration(tmp_path: Path) -> None:
+def test_public_weights_with_folded_bn_are_the_same_unfolded(tmp_path: Path) -> None:
     weights = third_party("half-resnet50.safetensors")
     asked = ImportSettings(str(weights), stride_in="1x1", out=str(tmp_path / "half.safetensors"))
     net = load(import_weights(asked).path).net
     assert is_folded(net)
     x = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    served = [made_batch(x)]
-    smaller = recalibrated(net, ["stage3.block4"], served, CPU)
     with torch.no_grad():
-        assert torch.equal(smaller(x), without(net, ["stage3.block4"])(x))
-
-
-def made_batch(x: torch.Tensor) -> Any:
-    (one,) = batches((len(x),))
-    return type(one)(x, one.labels, one.rows, 0)
+        before = net.features(x)
+        assert unfold(net, [x]) == 53
+        torch.testing.assert_close(net.features(x), before, rtol=1e-3, atol=1e-3)

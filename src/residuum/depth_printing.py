@@ -25,8 +25,7 @@ def print_lesion(settings: LesionSettings, folder: Path, json: bool) -> None:
     if json:
         return print_json(found)
     print("\n".join(lines(found)))
-    how = "" if found.model.folded else ", BN working with each batch's statistics"
-    print(f"trim     may begin with another block: it goes by the loss{how}")
+    print("trim     may begin with another block: it goes by the loss, BN working with each batch's statistics")
     print(f"report   {folder / REPORT}")
     return print(f"next     residuum trim {_named(settings.model, settings.data)}")
 
@@ -73,8 +72,6 @@ def _after(found: Trim, chosen: Point) -> str:
     """Say what became of BN in the chosen net."""
     if not chosen.removed:
         return "nothing is taken out: the model is the net as it was"
-    if found.is_folded:
-        return "BN as it was: its statistics are folded into the convolutions, so none were measured anew"
     if found.recalibrated:
         return "recalibrated: BN's statistics measured anew on training pictures, nothing trained"
     return f"BN as trained, which is better here than recalibrated ({chosen.accuracy_recalibrated:.2%})"

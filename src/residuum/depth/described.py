@@ -9,7 +9,6 @@ from residuum.evaluation.opening import NetWithData
 from residuum.files import Json
 from residuum.models.count import cost
 from residuum.models.named import NAMED_NETS
-from residuum.models.resnet import is_folded
 from residuum.models.spec import NetSpec
 from residuum.records.depth import FEW
 
@@ -24,7 +23,6 @@ def measured_on(opened: NetWithData, split: Split) -> Json:
             **kind,
             "blocks": list(spec.blocks),
             **cost(spec, how.image_size),
-            **({"folded": True} if is_folded(opened.classifier.net) else {}),
         },
         "data": {
             "name": data.name,

@@ -23,7 +23,7 @@ from residuum.evaluation.metrics import SMALLEST
 from residuum.evaluation.several_labels import mean_average_precision
 from residuum.models.answers import answered, several_right
 from residuum.models.block import ResidualBlock
-from residuum.models.resnet import ResNet, unfolded
+from residuum.models.resnet import ResNet
 from residuum.records.depth import Score
 
 MOST_LOSS = -math.log(SMALLEST)
@@ -125,8 +125,8 @@ def _score(tallies: Sequence[Tally], labels: Labels) -> Score:
 
 @contextmanager
 def batch_statistics(net: nn.Module) -> Iterator[None]:
-    """Let every BN but the folded ones normalise by each batch's own statistics and leave the running ones alone."""
-    norms = unfolded(net)
+    """Let every BN normalise by each batch's own statistics and leave the running ones alone."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     for norm in norms:
         norm.training, norm.track_running_stats = True, False
     try:
@@ -159,7 +159,7 @@ def recalibrated(
 ) -> ResNet:
     """Return the net without those blocks, its BN statistics measured anew on the `views` of training pictures.
 
-    Folded ones stay: without a batch's mean and variance to go back to, weights and shifts fit no others.
+    None may be folded (`unfold`): without a batch's mean and variance to go back to, weights and shifts fit no others.
     """
     smaller = without(net, gone)
     blocks = sum(smaller.spec.blocks)
@@ -170,7 +170,7 @@ def recalibrated(
             told(blocks * len(batch.labels))
 
     with compute.autocast():
-        recalibrate(smaller, shown(), unfolded(smaller))
+        recalibrate(smaller, shown())
     return smaller
 
 

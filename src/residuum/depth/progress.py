@@ -51,6 +51,6 @@ def passes_of_curve(spec: NetSpec, gone: Collection[str], validation: int, train
 
 
 def passes_of_draw(spec: NetSpec, most: int, validation: int, training: int) -> int:
-    """Return what one random order costs: each smaller net scored as trained and, where there is training, again."""
+    """Return what one random order costs: each smaller net scored as trained, recalibrated and scored again."""
     blocks = sum(len(block_names(spec)) - gone for gone in range(1, most + 1))
-    return blocks * (validation + (validation + training if training else 0))
+    return blocks * (2 * validation + training)

@@ -11,7 +11,7 @@ from residuum.data.batches import Batch
 from residuum.depth.measure import batch_statistics, identity, recalibrated, score, scores_without
 from residuum.depth.progress import Told, untold
 from residuum.depth.remove import still_removable
-from residuum.models.resnet import ResNet, is_folded
+from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.records.depth import Score
 
@@ -20,7 +20,7 @@ from residuum.records.depth import Score
 class Cut:
     """One block gone, after all before it; of the first, the whole net, `deleted` is None.
 
-    `searched` is the loss that the search goes by, in nats: BN by each batch's own statistics, unless they are folded.
+    `searched` is the loss that the search goes by, in nats: BN by each batch's own statistics.
     `score` is with BN as trained.
     """
 
@@ -44,14 +44,13 @@ def least_harmful_first(
 
     In every round each block that may still go is left out in turn, and the one whose absence gives the lowest loss
     goes; of equals the first. Meanwhile BN normalises by each batch's own statistics, as it does after recalibration:
-    with BN as trained the search hardly beats chance (docs/log.md). Only folded BN works as it is. The search computes
+    with BN as trained the search hardly beats chance (docs/log.md). No BN may be folded (`unfold`). The search computes
     in `searching`, by default as the scores do, in `compute`.
     """
-    fewest = 1 if is_folded(net) else 2  # one picture has no statistics
 
     def searched(candidates: Sequence[str]) -> tuple[float, dict[str, float]]:
         """Return the loss less the blocks that are gone, and then less each candidate too."""
-        several = (batch for batch in validation if len(batch.labels) >= fewest)
+        several = (batch for batch in validation if len(batch.labels) > 1)  # one picture has no statistics
         with batch_statistics(net):
             intact, scores = scores_without(
                 net, out, dict.fromkeys(candidates, identity), several, searching or compute, views, told
@@ -85,14 +84,9 @@ def accuracies(
     compute: Compute,
     views: Views = "single",
     told: Told = untold,
-) -> tuple[list[float], list[float] | None]:
-    """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated.
-
-    The latter are None where all BN is folded.
-    """
+) -> tuple[list[float], list[float]]:
+    """Return the accuracies without the first 1, 2, … blocks of `order`: BN as trained, and recalibrated."""
     firsts = [order[:k] for k in range(1, len(order) + 1)]
     as_trained = [score(net, validation, compute, gone, views, told).accuracy for gone in firsts]
-    if is_folded(net):
-        return as_trained, None
     again = (recalibrated(net, gone, training, compute, views, told) for gone in firsts)
     return as_trained, [score(smaller, validation, compute, (), views, told).accuracy for smaller in again]

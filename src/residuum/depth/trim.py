@@ -17,6 +17,7 @@ from residuum.compute import Compute, choose_compute, say_if_busy
 from residuum.console import say, show_progress
 from residuum.data.batches import Batch, Loader
 from residuum.data.contract import ColumnNames
+from residuum.data.preprocess import weighted
 from residuum.depth.choose import asked, check_possible, choose
 from residuum.depth.described import measured_on, say_if_few
 from residuum.depth.latency import LEAST_ROUNDS, MOST_ROUNDS, latencies
@@ -27,13 +28,14 @@ from residuum.depth.remove import most_removable, spec_without, without
 from residuum.depth.repair import repair
 from residuum.depth.search import accuracies, least_harmful_first, random_order
 from residuum.depth.unfinished import REPAIR, UNREPAIRED, gone_on_with, is_stopped_trim, key_of
+from residuum.depth.unfold import unfold
 from residuum.evaluation.evaluate import judged, probabilities, scores, to_judge
 from residuum.evaluation.opening import NetWithData, open_with_data, with_validation
 from residuum.files import Json, write_whole
 from residuum.loading import Classifier, load_for, save_classifier
 from residuum.lock import only_holder
 from residuum.models.count import cost
-from residuum.models.resnet import ResNet, is_folded, unfolded
+from residuum.models.resnet import ResNet
 from residuum.records.codec import write_record
 from residuum.records.depth import Chosen, Draw, Point, Score, Target, Trim
 from residuum.records.model import Trimmed
@@ -72,10 +74,8 @@ class Work(NamedTuple):
         """Return the net without those blocks, its BN statistics measured anew."""
         return recalibrated(self.net, gone, self.training, self.opened.compute, self.views)
 
-    def score_recalibrated(self, gone: Sequence[str], told: Told) -> Score | None:
-        """Score that net; None where all BN is folded, and recalibrating would change nothing."""
-        if is_folded(self.net):
-            return None
+    def score_recalibrated(self, gone: Sequence[str], told: Told) -> Score:
+        """Score that net."""
         compute, views = self.opened.compute, self.views
         net = recalibrated(self.net, gone, self.training, compute, views, told)
         return score(net, self.validation, compute, (), views, told)
@@ -139,9 +139,21 @@ def _prepare(settings: TrimSettings, classifier: Classifier) -> Work:
     out = _folder(settings, classifier, opened)
     loader = opened.validation_loader(settings.images)
     training = opened.recalibration_loader(settings.seed, even=True)
-    call = key_of(settings, classifier.digest, opened.fingerprint)
+    call = key_of(settings, classifier.digest, opened.fingerprint, *(["unfolded"] if _unfold(opened, training) else []))
     pictures = loader.held(), training.held(), len(training.split)
     return Work(settings, out, searching, opened, loader, *pictures, call)
+
+
+def _unfold(opened: NetWithData, training: Loader) -> int:
+    """Take folded BN statistics out of the net's convolutions again; say and return of how many layers."""
+    net, views = opened.classifier.net, opened.classifier.preprocessing.views
+    layers = sum(isinstance(one, nn.BatchNorm2d) for one in net.modules())
+    if folded := unfold(net, (view for batch in training for _, view in weighted(batch.images, views))):
+        say(
+            f"{folded} of {layers} BN layers were folded into their convolutions, or new: they have statistics of "
+            "training pictures now, and the answers are the same"
+        )
+    return folded
 
 
 def _folder(settings: TrimSettings, classifier: Classifier, opened: NetWithData) -> Path:
@@ -177,7 +189,7 @@ def _begun(work: Work, target: Target) -> Trim:
 def _telling(work: Work, record: Trim) -> tuple[Told, Callable[[], None]]:
     """Return what tells how far the curve and the random draws are, and what tells that they are done."""
     spec, pictures = work.net.spec, len(work.loader.split)
-    training = 0 if is_folded(work.net) else work.training_pictures
+    training = work.training_pictures
     draws = work.settings.random - len(record.random)
     total = draws * passes_of_draw(spec, most_removable(spec), pictures, training)
     if len(record.curve) <= most_removable(spec):
@@ -207,8 +219,8 @@ def _curve(work: Work, measured: Sequence[Point], told: Told) -> Iterator[Point]
         gone += [cut.deleted] if cut.deleted else []
         found = work.score_recalibrated(gone, told)
         if cut.deleted:
-            again = "" if found is None else f", recalibrated {found.accuracy:.2%}"
-            say(f"{len(gone)} of {most}: {cut.deleted}; accuracy {cut.score.accuracy:.2%}{again}")
+            accuracy = f"accuracy {cut.score.accuracy:.2%}, recalibrated {found.accuracy:.2%}"
+            say(f"{len(gone)} of {most}: {cut.deleted}; {accuracy}")
         smaller = spec_without(spec, gone)
         yield Point(
             removed=len(gone),
@@ -219,8 +231,8 @@ def _curve(work: Work, measured: Sequence[Point], told: Told) -> Iterator[Point]
             loss_batch_statistics=cut.searched,
             accuracy=cut.score.accuracy,
             mean_ap=cut.score.mean_ap,
-            accuracy_recalibrated=None if found is None else found.accuracy,
-            mean_ap_recalibrated=None if found is None else found.mean_ap,
+            accuracy_recalibrated=found.accuracy,
+            mean_ap_recalibrated=found.mean_ap,
             latency_ms=None,  # measured later, all together
         )
 
@@ -228,20 +240,14 @@ def _curve(work: Work, measured: Sequence[Point], told: Told) -> Iterator[Point]
 def _announce(work: Work) -> None:
     """Say what is measured, by what the least harmful block is known, and what becomes of BN's statistics."""
     spec, ((name, value),) = work.net.spec, asked(work.settings).items()
-    layers, own = sum(isinstance(one, nn.BatchNorm2d) for one in work.net.modules()), len(unfolded(work.net))
     say(
         f"measuring the whole curve, 1 to {most_removable(spec)} of {sum(spec.blocks)} blocks out, the least harmful "
         f"first; --{name.replace('_', '-')} {value:g} then chooses on it"
     )
-    if not own:
-        say("least harmful: by the loss; BN's statistics are folded into the convolutions, so none are measured anew")
-        return
     say(
         "least harmful: by the loss, BN working with each batch's statistics; recalibrated: BN's statistics measured "
         "anew on training pictures"
     )
-    if own < layers:
-        say(f"{layers - own} of {layers} BN layers are folded into their convolutions, or new, and stay as they are")
 
 
 def _random_draws(work: Work, record: Trim, told: Told) -> Iterator[Draw]:
@@ -258,7 +264,7 @@ def _random_draws(work: Work, record: Trim, told: Told) -> Iterator[Draw]:
         yield Draw(
             draw=draw,
             accuracy=(whole.accuracy, *as_trained),
-            accuracy_recalibrated=None if again is None else (whole.accuracy_with(recalibrated=True), *again),
+            accuracy_recalibrated=(whole.accuracy_with(recalibrated=True), *again),
         )
 
 

@@ -26,7 +26,7 @@ class MeasuredNet(Record, frozen=True, kw_only=True, omit_defaults=True):
     parameters: Count
     multiply_adds: Count
     folded: bool = False
-    """Whether all BN statistics are folded into the convolutions: mean 0, variance 1."""
+    """In files of a few days: all BN statistics were folded into the convolutions, and `trim` left them so."""
 
 
 class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,11 +143,11 @@ class Point(Record, frozen=True, kw_only=True, omit_defaults=True):
     loss: Amount
     """With BN as trained."""
     loss_batch_statistics: Amount
-    """With BN by each batch's own statistics, but for folded ones: what the search went by."""
+    """With BN by each batch's own statistics: what the search went by."""
     accuracy: Share
     """With BN as trained."""
     accuracy_recalibrated: Share | None
-    """With BN's statistics measured anew on training pictures; None where all are folded and stay as they are."""
+    """With BN's statistics measured anew on training pictures; None in files of nets whose BN was left folded."""
     latency_ms: dict[int, Milliseconds] | None
     """Of one pass, by pictures in a batch; None until all nets are timed together."""
     mean_ap: Share | None = None
@@ -262,7 +262,7 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
 
     @property
     def is_folded(self) -> bool:
-        """Say whether all BN statistics are folded into the convolutions, so that none were measured anew."""
+        """Say whether BN's statistics were left folded into the convolutions, so that none were measured anew."""
         return any(point.accuracy_recalibrated is None for point in self.curve)
 
     @property

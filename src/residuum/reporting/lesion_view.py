@@ -165,13 +165,10 @@ def _notes(found: Lesion) -> Iterator[str]:
             "addition stays. Nothing is trained or recalibrated."
         )
     yield "A negative figure is a gain. Losses of two blocks do not add up to the loss of both."
-    if found.model.folded:
-        yield "Trim may take another block out first than the one that costs least here: it goes by the loss."
-    else:
-        yield (
-            "Trim may take another block out first than the one that costs least here: it goes by the loss, and lets "
-            "BN work with the statistics of each batch; here BN works as trained."
-        )
+    yield (
+        "Trim may take another block out first than the one that costs least here: it goes by the loss, and lets "
+        "BN work with the statistics of each batch; here BN works as trained."
+    )
     if any(row.changes_shape and row.accuracy is not None for row in found.blocks):
         yield (
             "Where the shape changes, what remains is a shortcut that changes it too; such a block cannot be taken "
