@@ -4,6 +4,7 @@ The oracle is the net itself, as torch computes it before it is saved.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -118,6 +119,139 @@ def test_load_lays_a_net_out_as_is_fastest_and_answers_as_it_to_the_bit_in_that_
     assert all(torch.equal(tensor, there[name]) for name, tensor in net.state_dict().items())
     torch.testing.assert_close(answers(held.net), answers(net), rtol=1e-4, atol=1e-5)
     assert torch.equal(answers(held.net), answers(held.engine.compute.place(net)))  # type: ignore[attr-defined]
+
+
+class Shifted(nn.Module):
+    """A wrapper of somebody's own, which does more than hand on."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.module = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.module(x + 1)  # type: ignore[no-any-return]
+
+
+def without_the_last_relu(net: ResNet) -> None:
+    net.stages.stage1.block1.after = nn.Identity()  # type: ignore[union-attr, assignment]
+
+
+def doubled_by_a_hook(net: ResNet) -> None:
+    next(net.blocks())[1].branch.register_forward_hook(lambda module, given, F: 2 * F)
+
+
+def halved_before(net: ResNet) -> None:
+    net.stages.register_forward_pre_hook(lambda module, given: (given[0] / 2,))
+
+
+def with_tanh(net: ResNet) -> None:
+    next(net.blocks())[1].branch.add_module("tanh", nn.Tanh())
+
+
+def leaky(net: ResNet) -> None:
+    net.stages.stage2.block1.branch.relu1 = nn.LeakyReLU(0.1)  # type: ignore[union-attr, assignment]
+
+
+def capped(net: ResNet) -> None:
+    net.stem.relu = nn.ReLU6()
+
+
+def forward_replaced(net: ResNet) -> None:
+    net.pool.forward = lambda x: x.amax((2, 3), keepdim=True)  # type: ignore[method-assign, assignment]
+
+
+def another_epsilon(net: ResNet) -> None:
+    net.stem.bn.eps = 1e-3  # type: ignore[union-attr, assignment]
+
+
+def relu_before_bn(net: ResNet) -> None:
+    stem = dict(net.stem.named_children())
+    net.stem = nn.Sequential(OrderedDict([(name, stem[name]) for name in ("conv", "relu", "bn")]))
+
+
+def without_a_branchs_relu(net: ResNet) -> None:
+    del next(net.blocks())[1].branch.relu1
+
+
+def answers_a_pair(net: ResNet) -> None:
+    net.register_forward_hook(lambda module, given, y: (y, y))
+
+
+def another_specification(net: ResNet) -> None:
+    net.spec = replace(net.spec, activation="gelu")
+
+
+CHANGES = [
+    (without_the_last_relu, r"stages\.stage1\.block1\.after is an Identity, not a ReLU"),
+    (doubled_by_a_hook, r"stages\.stage1\.block1\.branch has a forward hook"),
+    (halved_before, "stages has a forward hook"),
+    (with_tanh, r"branch\.tanh \(Tanh\) was added"),
+    (leaky, "relu1 is a LeakyReLU, not a ReLU"),
+    (capped, r"stem\.relu is a ReLU6, not a ReLU"),
+    (forward_replaced, "pool has another forward"),
+    (another_epsilon, r"stem\.bn has another eps"),
+    (relu_before_bn, "stem has its modules in another order"),
+    (without_a_branchs_relu, r"branch\.relu1 \(ReLU\) is gone"),
+    (answers_a_pair, "the net has a forward hook"),
+    (another_specification, r"relu \(ReLU\) was added"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_a_net_that_was_changed_so_that_it_answers_otherwise_is_refused(
+    change: Callable[[ResNet], None], said: str, kind: torch.dtype
+) -> None:
+    """In numbers that are too coarse to tell rounding from a change, too."""
+    net = some(residuum.net("resnet20", **SMALL)).to(kind).train()
+    change(net)
+    with pytest.raises(UserError, match=f"(?s)no longer what its spec says.*{said}.*relu-only-preactivation.*nets.md"):
+        saved(net)
+    assert all(module.training for module in net.modules())
+    assert list(Path().iterdir()) == []
+
+
+def test_a_changed_backbone_and_a_changed_net_that_nothing_was_learnt_by_are_refused() -> None:
+    backbone, new = residuum.net("resnet20", **{**SMALL, "classes": 0}), residuum.net("resnet56", classes=10)
+    for net, classes in ((backbone, ()), (new, DIGITS)):
+        leaky(net)
+        with pytest.raises(UserError, match="LeakyReLU"):
+            saved(net, classes=classes)
+
+
+def watched(net: ResNet) -> None:
+    seen: list[Tensor] = []
+    for module in net.modules():
+        module.register_forward_hook(lambda module, given, y: seen.append(y))  # type: ignore[func-returns-value]
+    net.stages.last_seen = torch.ones(3)  # type: ignore[assignment]
+
+
+def with_dropout(net: ResNet) -> None:
+    net.stages.stage3.add_module("dropout", nn.Dropout(0.5))  # type: ignore[operator]
+
+
+def sharing_statistics(net: ResNet) -> None:
+    nn.SyncBatchNorm.convert_sync_batchnorm(net)
+
+
+def frozen(net: ResNet) -> None:
+    net.stem.eval().requires_grad_(False)
+    next(net.blocks())[1].branch.bn1.momentum = 0.01  # type: ignore[union-attr, assignment]
+
+
+@pytest.mark.parametrize("change", [watched, with_dropout, sharing_statistics, frozen])
+def test_a_change_that_changes_no_answer_is_saved(change: Callable[[ResNet], None]) -> None:
+    net = trained(residuum.net("resnet20", **SMALL))
+    before = answers(net)
+    change(net.train())
+    modes = [module.training for module in net.modules()]
+    assert torch.equal(answers(load(saved(net)).net), before)
+    assert [module.training for module in net.modules()] == modes
+
+
+def test_a_wrapper_of_ones_own_is_named() -> None:
+    with pytest.raises(UserError, match=r"(?s)inside a Shifted.*\.module"):
+        saved(Shifted(residuum.net("resnet20", **SMALL)))
 
 
 def test_a_net_that_is_compiled_wrapped_averaged_or_coarser_is_the_net_inside() -> None:

@@ -112,17 +112,19 @@ def save(
     """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path, which is as it
     was given: nothing adds `.safetensors`, here as for every `out`.
 
-    The net is one of `net`, `net_of` or `load`, compiled or in a wrapper or not; its last layer may have been replaced
-    by another `nn.Linear`. `classes` are in the order of its outputs. Pictures have colours from 0 to 1; their shorter
-    side is resized to `resize_to` px (by default `image_size`), the central square of `image_size` cut out, `mean` of
-    red, green and blue subtracted, `std` divided by. `load(path).net` holds the same weights: it answers as the net in
-    evaluation mode does, to the bit where both lie alike in memory (`load` puts channels last where that is faster),
-    elsewhere to rounding. `several`: a picture may have several labels, or none; each is answered for itself, by the
-    sigmoid of its output, as a net trained with `BCEWithLogitsLoss` does.
+    The net is one of `net`, `net_of` or `load`, compiled or in a wrapper of torch's or not; its last layer may have
+    been replaced by another `nn.Linear`. Where another module was replaced, added or hooked, both nets answer random
+    pictures: it is saved if the file's answers as it does. `classes` are in the order of its outputs. Pictures have
+    colours from 0 to 1; their shorter side is resized to `resize_to` px (by default `image_size`), the central square
+    of `image_size` cut out, `mean` of red, green and blue subtracted, `std` divided by. `load(path).net` holds the same
+    weights: it answers as the net in evaluation mode does, to the bit where both lie alike in memory (`load` puts
+    channels last where that is faster), elsewhere to rounding. `several`: a picture may have several labels, or none;
+    each is answered for itself, by the sigmoid of its output, as a net trained with `BCEWithLogitsLoss` does.
 
     Raises:
-        UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says; it holds
-            numbers that are not finite; or classes, colours or sizes are none that it can have.
+        UserError: there is a file already; the net is none of residuum's, or no longer what its `spec` says, so that
+            the file's would answer otherwise (what differs is named); it holds numbers that are not finite; or classes,
+            colours or sizes are none that it can have.
     """
     from residuum.exchange.saving import save_net
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from residuum import machine
 from residuum.errors import UserError, listed
 from residuum.exchange.known import Known, preprocessing
+from residuum.exchange.unchanged import MEND, refuse_changed
 from residuum.loading import save_classifier
 from residuum.models.file import all_finite, misfits
 from residuum.models.resnet import ResNet
@@ -24,7 +25,9 @@ def save_net(net: nn.Module, settings: SaveSettings) -> Path:
     """Write the net with its classes and preprocessing (UserError as `residuum.save` says)."""
     path = Path(settings.path)
     refuse_existing(path, mend="name another file, or remove it")
-    copy = _copied(_own(net))
+    own = _own(net)
+    copy = _copied(own)
+    refuse_changed(own, copy, settings.image_size)
     _check_classes(settings.classes, copy.spec)
     provenance = Provenance(versions=machine.environment(), several=True if settings.several else UNSET)
     told = {name: getattr(settings, name) for name in ("mean", "std", "image_size", "interpolation")}
@@ -38,6 +41,12 @@ def _own(net: nn.Module) -> ResNet:
     inner = net
     while not isinstance(inner, ResNet):
         wrapped = getattr(inner, "_orig_mod", getattr(inner, "module", None))
+        if isinstance(wrapped, nn.Module) and not type(inner).__module__.startswith("torch."):
+            raise UserError(
+                f"the net is inside a {type(inner).__name__}, which residuum does not know",
+                "what it does before or after the net is in no model file",
+                "give the net inside, its `.module`, if that answers as the whole does",
+            )
         if not isinstance(wrapped, nn.Module):
             raise UserError(
                 f"the net is a {type(net).__name__}, none of residuum's",
@@ -55,8 +64,7 @@ def _copied(net: ResNet) -> ResNet:
     with torch.device("meta"):
         copy = ResNet(spec)
     if wrong := misfits(copy, weights):
-        mend = "its last layer may be another nn.Linear with a bias; all else has to stay as residuum.net built it"
-        raise UserError("the net is no longer what its spec says", wrong, mend)
+        raise UserError("the net is no longer what its spec says", wrong, MEND)
     if odd := [name for name, tensor in weights.items() if not all_finite(tensor)]:
         mend = "its training diverged: begin with a lower learning rate"
         raise UserError(f"the net holds numbers in {odd[0]} that are not finite", "it would answer NaN", mend)
