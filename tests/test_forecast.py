@@ -3,20 +3,23 @@
 import ctypes
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from msgspec import structs
+from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
 import residuum
 from residuum import runs
 from residuum.compute import choose_compute
+from residuum.data.windows import Blocks
 from residuum.data.workers import give_back_freed_memory, made_by_workers
 from residuum.errors import UserError
 from residuum.forecast import cost, measure, memory, power, source
@@ -37,7 +40,16 @@ from residuum.training.start import open_loaders
 
 SMALL_NET: dict[str, Any] = {"model": "resnet20", "blocks": (1, 1, 1), "batch_size": 64, "threads": 1, "epochs": 1}
 SOURCE = Source(
-    streamed=True, reading=0.001, bytes=100_000, hashing=0.0005, decoding=0.004, serving=0.006, serving_core=0.011
+    streamed=True,
+    reading=0.001,
+    rereading=0.0001,
+    bytes=100_000,
+    hashing=0.0005,
+    decoding=0.004,
+    looking=0.002,
+    viewing=0.0,
+    serving=0.006,
+    serving_core=0.011,
 )
 EIGHT = Profile(
     name="eight of them",
@@ -160,6 +172,99 @@ def test_pictures_are_timed_as_the_run_sees_them(tmp_path: Path, monkeypatch: py
     seen = source.loader_of(resolved.data.train, resolved, 4)
     assert torch.equal(seen.images, open_loaders(run)["train"].images)
     assert seen.preprocessing.greys == run.data.greys
+
+
+class Clock:
+    """Time that passes only where a test lets it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """20,000 pictures in blocks of 1,000: the first of each that is read takes ten seconds, any other a millisecond."""
+
+    clock: Clock
+    read: set[int] = field(default_factory=set)
+
+    def __len__(self) -> int:
+        return 20_000
+
+    def encoded(self, index: int) -> bytes:
+        self.clock.now += 0.001 if index // 1000 in self.read else 10.0
+        self.read.add(index // 1000)
+        return b"x"
+
+    def name(self, index: int) -> str:
+        return str(index)
+
+    def files(self) -> list[str]:
+        return ["one.parquet"]
+
+    def blocks(self) -> Blocks:
+        return Blocks(np.arange(20_000) // 1000, np.full(20, 10**6), by_default=False)
+
+
+def test_what_is_read_as_a_whole_is_shared_by_all_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was counted as if each picture of the data set had cost as much as the few that were read: 20 to 100 times."""
+    clock = Clock()
+    monkeypatch.setattr(source, "time", clock)
+    monkeypatch.setattr(source, "SECONDS", 1e9)
+    rows, reading, rereading, held = source._reading(Sharded(clock))
+    assert len(rows) == len(set(rows.tolist())) == len(held) == 2048
+    assert reading == pytest.approx(0.001 + 10 / 1000, rel=0.01)
+    assert rereading == pytest.approx(0.001)
+
+
+def test_a_small_data_set_is_read_whole_and_no_picture_twice() -> None:
+    for count in (1, 5, 16, 17, 100, 3000):
+        rows = list(source._at_places(count))
+        assert len(rows) == len(set(rows)) == min(count, len(rows))
+        assert set(rows) <= set(range(count))
+        assert len(rows) == count or count == 3000
+
+
+def test_decoding_side_by_side_takes_every_picture_once_but_for_the_first() -> None:
+    seen = list[int]()
+    assert source._side_by_side(21, seen.extend) > 0
+    assert sorted(seen) == [0, *range(21)]
+
+
+@pytest.mark.parametrize("kept", [set(), {"digests"}, {"digests", "looked"}, {"digests", "looked", "decoded"}])
+def test_preparing_reads_anew_what_is_not_remembered(
+    kept: set[str], resolved: Resolved, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first pass over the pictures reads them, and the others what is held in memory by then."""
+    monkeypatch.setattr(cost, "are_digests_kept", lambda _: "digests" in kept)
+    monkeypatch.setattr(cost, "is_looked_at", lambda _: "looked" in kept)
+    monkeypatch.setattr(cost, "_is_decoded", lambda *_: "decoded" in kept)
+    here = replace(SOURCE, streamed=False, viewing=0.003)
+    passes = [0.0005, 0.002, 0.003][len(kept) :]
+    count = sum(map(len, resolved.data.splits().values()))
+    wanted = count * (0.001 + 0.0001 * (len(passes) - 1) + sum(passes)) if passes else 0.0
+    assert cost._preparing(resolved.data, here, resolved) == pytest.approx(wanted)
+
+
+def test_the_first_batch_of_a_pass_is_not_taken_for_all(resolved: Resolved, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(measure, "time", clock)
+
+    def passed(net: Any, shown: Any, compute: Any, views: Any, forward: Any, progress: Any) -> NDArray[np.float32]:
+        progress(0, 80)
+        for done in range(10, 81, 10):
+            clock.now += 9.0 if done == 10 else 1.0
+            progress(done, 80)
+        return np.zeros((80, 10), np.float32)
+
+    monkeypatch.setattr(measure, "probabilities", passed)
+    job = SimpleNamespace(compute=resolved.compute, forward=None, net=None)
+    shown = SimpleNamespace(split=range(80))
+    once, seconds, _ = measure._evaluating(job, shown, resolved, final=False)  # type: ignore[arg-type]
+    assert (once, seconds) == pytest.approx((8.0, 0.1))
 
 
 def test_figures_of_many_answers_are_timed_on_some(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -292,7 +292,7 @@ def _decode_in_threads(
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the decoded pictures in order, (n, S, S, 3) at a time."""
     total, done, broken = len(pictures), 0, list[str]()
-    for piece, unreadable in in_threads(total, partial(_decode_rows, pictures, image_size, view, greys)):
+    for piece, unreadable in in_threads(total, partial(decode_rows, pictures, image_size, view, greys)):
         broken += unreadable
         done += len(piece)
         if progress:
@@ -306,7 +306,7 @@ def _decode_in_threads(
         )
 
 
-def _decode_rows(
+def decode_rows(
     pictures: Pictures, image_size: int, view: View, greys: Span | None, rows: range
 ) -> tuple[NDArray[np.uint8], list[str]]:
     """Return (n, S, S, 3) and the names of those of the n that cannot be read; these stay black."""

@@ -71,7 +71,7 @@ def _file(content: str) -> Path:
 
 def _looked(pictures: Pictures, progress: Progress | None) -> Looked:
     broken, greys = dict[int, str](), list[tuple[float, float]]()
-    for done, (some, found) in enumerate(in_threads(len(pictures), partial(_look_at, pictures)), 1):
+    for done, (some, found) in enumerate(in_threads(len(pictures), partial(look_at, pictures)), 1):
         broken |= some
         greys += found
         if progress:
@@ -80,7 +80,8 @@ def _looked(pictures: Pictures, progress: Progress | None) -> Looked:
     return Looked(broken=broken, greys=ends)
 
 
-def _look_at(pictures: Pictures, rows: range) -> tuple[dict[int, str], list[tuple[float, float]]]:
+def look_at(pictures: Pictures, rows: range) -> tuple[dict[int, str], list[tuple[float, float]]]:
+    """Return why some of these rows cannot be read, and each other's least and greatest grey of 16 bits, if it has."""
     broken = {row: why for row in rows if (why := why_broken(pictures, row))}
     sound = (row for row in rows if row not in broken)
     found = (grey_extremes(pictures.encoded(row), pictures.name(row)) for row in sound)

@@ -267,18 +267,22 @@ def _opening(resolved: Resolved) -> float:
 
 
 def _preparing(data: ImageData, source: Source, resolved: Resolved, profile: Profile | None = None) -> float:
-    """Return the seconds that looking at every picture and decoding small ones take, of those not yet remembered."""
-    cores = profile.cores if profile else machine.cores()
-    decoding = source.decoding * (profile.decode_slowdown if profile else 1.0) / cores
+    """Return the seconds that reading, looking at every picture and decoding small ones take, of those not yet
+    remembered."""
+    looking, viewing, here = source.looking, source.viewing, profile is None
+    if profile is not None:
+        looking = viewing = source.decoding * profile.decode_slowdown / profile.cores
     seconds = 0.0
     for split in data.splits().values():
-        here = profile is None
+        passes = list[float]()
         if not (here and are_digests_kept(split.pictures)):
-            seconds += len(split) * (source.reading + source.hashing)
+            passes.append(source.hashing)
         if not (here and is_looked_at(split.pictures)):
-            seconds += len(split) * (decoding + source.reading)
+            passes.append(looking)
         if resolved.image_size <= SMALL and not (here and _is_decoded(split, resolved)):
-            seconds += len(split) * decoding
+            passes.append(viewing)
+        if passes:
+            seconds += len(split) * (source.reading + (len(passes) - 1) * source.rereading + sum(passes))
     return seconds
 
 

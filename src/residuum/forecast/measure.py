@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import statistics
 import tempfile
 import time
 from collections.abc import Iterator
@@ -42,6 +43,8 @@ from residuum.training.state import State, save_checkpoint
 
 LONG = 3.0
 """A step that would take longer, in s, is timed with fewer pictures, but not below LEAST."""
+PASS = 8
+"""Batches of a pass over pictures that are judged, at most, while it is timed."""
 JUDGED = 2000
 ANSWERS = 20_000
 """Of several labels a picture: so many are judged while it is timed."""
@@ -101,7 +104,8 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
             longer, seconds, decoding = _steps(job, start)
             first, phases = first or longer, [*phases, Phase(steps, seconds)]
     at_once = evaluation_batch(device, image_size=resolved.image_size)
-    shown = replace(loader, batch_size=at_once).take(np.arange(_evaluated(resolved, loader, at_once)))
+    at_once = min(at_once, _evaluated(resolved, loader), len(loader.split))
+    shown = replace(loader, batch_size=at_once).take(np.arange(min(PASS * at_once, len(loader.split))))
     with peak_memory(device) as validated:
         once_validated, validating, _ = _evaluating(job, shown, resolved, final=False)
     alone = validating if not phases else phases[-1].seconds if steps_for(job) else _device_alone(job)
@@ -109,7 +113,7 @@ def net_of(resolved: Resolved, loader: Loader, batch: int) -> Net:
     with peak_memory(device) as judged:
         once_judged, judging, answers = _evaluating(job, shown, resolved, final=True)
     recording, recorded_bytes = _recording(job, shown, answers, resolved)
-    more = min(at_once, _most_evaluated(resolved)) / len(shown.split)
+    more = min(evaluation_batch(device, image_size=resolved.image_size), _most_evaluated(resolved)) / at_once
     return Net(
         phases=tuple(phases),
         first=first,
@@ -196,12 +200,12 @@ def _device_alone(job: Job) -> float:
     return sum(times) / len(times) / job.recipe.batch_size
 
 
-def _evaluated(resolved: Resolved, loader: Loader, at_once: int) -> int:
-    """Return how many pictures judging is timed on: as many as take about a second."""
-    enough = at_once
-    if resolved.compute.device.type == "cpu":
-        enough = int(multiply_adds_per_s() * SECONDS / 2 / cost(resolved.spec, resolved.image_size)["multiply_adds"])
-    return min(max(LEAST, enough), at_once, len(loader.split))
+def _evaluated(resolved: Resolved, loader: Loader) -> int:
+    """Return how many pictures a batch that is timed has at most: as many as take about a second."""
+    if resolved.compute.device.type != "cpu":
+        return len(loader.split)
+    enough = multiply_adds_per_s() * SECONDS / 2 / cost(resolved.spec, resolved.image_size)["multiply_adds"]
+    return max(LEAST, int(enough))
 
 
 def _most_evaluated(resolved: Resolved) -> int:
@@ -219,12 +223,27 @@ def _evaluating(
     if final and resolved.recipe.judged_in == "float32":
         compute, forward = replace(compute, precision="float32"), job.net
 
-    def once() -> tuple[float, NDArray[np.float32]]:
-        return timed(lambda: probabilities(job.net, shown, compute, views, forward))
+    marks = list[tuple[int, float]]()
 
-    first, answers = once()
-    seconds = first if first > LONG else once()[0]
-    return max(0.0, first - seconds), seconds / len(shown.split), answers
+    def once() -> NDArray[np.float32]:
+        marks.clear()
+        return probabilities(
+            job.net, shown, compute, views, forward, lambda done, _: marks.append((done, time.perf_counter()))
+        )
+
+    answers = once()
+    whole, times = marks[-1][1] - marks[0][1], _times(marks)
+    if len(times) == 1 and whole <= LONG:
+        once()
+        times += _times(marks)
+    # The first batches take memory anew, and the others have it: one alone says nothing of the others.
+    seconds = statistics.median(times[1:] or times)
+    return max(0.0, whole - seconds * len(shown.split)), seconds, answers
+
+
+def _times(marks: list[tuple[int, float]]) -> list[float]:
+    """Return the seconds a picture of each batch, from how many were done when."""
+    return [(after - before) / (done - had) for (had, before), (done, after) in itertools.pairwise(marks)]
 
 
 def _recording(job: Job, shown: Loader, answers: NDArray[np.float32], resolved: Resolved) -> tuple[float, int]:

@@ -2,8 +2,10 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -12,12 +14,16 @@ from numpy.typing import NDArray
 
 from residuum import machine
 from residuum.data.batches import Loader, Served, training_plan
-from residuum.data.contract import Split
+from residuum.data.cache import decode_rows
+from residuum.data.contract import Pictures, Split, Subset
 from residuum.data.decode import decode
+from residuum.data.look import look_at
 from residuum.data.preprocess import measure as mean_and_spread
 from residuum.data.resize import evaluation_view
 from residuum.data.share import TrainingPlan
 from residuum.data.split import training_and_validation
+from residuum.data.threads import in_order
+from residuum.data.windows import blocks_of
 from residuum.recipe import SMALL, Recipe
 from residuum.training.resolve import Resolved
 
@@ -31,7 +37,13 @@ MOST = 1 << 16
 """Steps that are planned; time ends them sooner."""
 PLACES = 16
 LOOKED_AT = 64
-"""Of so many pictures reading and decoding is timed."""
+"""Of so many pictures decoding on one core is timed."""
+READ = 2048
+"""Of so many pictures reading, and decoding by all cores, is timed at most, or of so many as take SECONDS / 2."""
+HELD_BYTES = 256 << 20
+"""Of so many encoded bytes at most."""
+AT_ONCE = 8
+"""Pictures that a thread decodes at a time, while it is timed."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,18 @@ class Source:
     streamed: bool
     """Whether pictures are read and decoded each time they are shown; else they lie decoded in memory."""
     reading: float
-    """Fetching the bytes."""
+    """Fetching the bytes, each picture's share of the shards' pieces that are read as a whole included."""
+    rereading: float
+    """Fetching them another time, when such pieces may be held in memory."""
     bytes: float
     """Of an encoded picture."""
     hashing: float
     decoding: float
     """In full, on one core."""
+    looking: float
+    """Decoding each to see whether it can be, by all cores together."""
+    viewing: float
+    """Decoding small ones as they are kept, by all cores together; 0 where they are streamed."""
     serving: float
     """Training batches, all that decode together."""
     serving_core: float
@@ -83,23 +101,84 @@ def in_training(loader: Loader, resolved: Resolved) -> Loader:
 
 def source_of(resolved: Resolved, loader: Loader) -> Source:
     """Time reading, looking at and serving training pictures."""
-    pictures = training_and_validation(resolved.data, resolved.cut)[0].pictures
-    rows = np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int).tolist()
-    read, encoded = timed(lambda: [pictures.encoded(row) for row in rows])
-    held = [one if isinstance(one, bytes) else one.tobytes() for one in encoded]
+    pictures = _unread(training_and_validation(resolved.data, resolved.cut)[0].pictures)
+    rows, reading, rereading, held = _reading(pictures)
     hashed, _ = timed(lambda: [hashlib.sha256(one) for one in held])
-    names = map(pictures.name, rows)
-    looked, _ = timed(lambda: [decode(one, name) for one, name in zip(encoded, names, strict=True)])
+    some = Subset(pictures, rows)  # read by now, so that what follows is decoding alone
+    looking = _side_by_side(len(rows), partial(look_at, some))
+    viewing = 0.0
+    if loader.images is not None:
+        size, resize = resolved.image_size, resolved.resize_to
+        view = partial(evaluation_view, image_size=size, resize_to=resize, interpolation=resolved.interpolation)
+        viewing = _side_by_side(len(rows), partial(decode_rows, some, size, view, resolved.data.greys))
+    decoded = range(0, len(rows), -(-len(rows) // LOOKED_AT))
+    looked, _ = timed(lambda: [decode(some.encoded(row), some.name(row)) for row in decoded])
     serving = _serving(resolved, in_training(loader, resolved))
     return Source(
         streamed=loader.images is None,
-        reading=read / len(rows),
+        reading=reading,
+        rereading=rereading,
         bytes=sum(map(len, held)) / len(rows),
         hashing=hashed / len(rows),
-        decoding=looked / len(rows),
+        decoding=looked / len(decoded),
+        looking=looking,
+        viewing=viewing,
         serving=serving,
         serving_core=serving * (max(1, min(loader.workers, machine.cores())) if loader.images is None else 1),
     )
+
+
+def _unread(pictures: Pictures) -> Pictures:
+    """Return the same pictures, nothing of their shards held in memory yet."""
+    if isinstance(pictures, Subset):
+        return replace(pictures, whole=_unread(pictures.whole))
+    return copy(pictures) if blocks_of(pictures) is not None else pictures
+
+
+def _reading(pictures: Pictures) -> tuple[NDArray[np.int64], float, float, list[bytes]]:
+    """Read neighbours at several places for a while: their rows, the seconds a picture at the first time and at
+    another, and their bytes.
+
+    The first picture of a block may cost the reading of the whole, which all its pictures share.
+    """
+    blocks = blocks_of(pictures)
+    of_rows = np.zeros(len(pictures), np.int64) if blocks is None else blocks.of_rows
+    seen, rows, held, first, others = set[int](), list[int](), list[bytes](), list[float](), list[float]()
+    began, size = time.perf_counter(), 0
+    for row in _at_places(len(pictures)):
+        seconds, one = timed(lambda: pictures.encoded(row))  # noqa: B023 - it is called at once
+        (others if blocks is None or of_rows[row] in seen else first).append(seconds)
+        seen.add(int(of_rows[row]))
+        rows.append(row)
+        held.append(one if isinstance(one, bytes) else one.tobytes())
+        size += len(held[-1])
+        if time.perf_counter() - began > SECONDS / 2 or size > HELD_BYTES:
+            break
+    alone = float(np.mean(others or first))
+    openings = sum(first) / max(1, len(first)) - alone if others else 0.0
+    shared = max(0.0, openings) * len(np.unique(of_rows)) / len(pictures) if first else 0.0
+    is_held = blocks is not None and not blocks.by_default
+    return np.array(rows), alone + shared, alone if is_held else alone + shared, held
+
+
+def _at_places(count: int) -> Iterator[int]:
+    """Yield rows of neighbours at PLACES of `count`, place by place, and no row twice."""
+    each = -(-min(READ, count) // PLACES)
+    starts = np.unique(np.linspace(0, max(0, count - each), PLACES).astype(int))
+    rows = np.concatenate([start + np.arange(each) for start in np.random.default_rng(0).permutation(starts)])
+    yield from dict.fromkeys(rows[rows < count].tolist())
+
+
+def _side_by_side(count: int, work: Callable[[range], object]) -> float:
+    """Return the seconds a picture that this takes of `count`, or as many as are done in a while, by all cores."""
+    work(range(1))  # what only the first one takes is no part of it
+    began, seconds, done = time.perf_counter(), 0.0, 0
+    pieces = (range(start, min(start + AT_ONCE, count)) for start in range(0, count, AT_ONCE))
+    for _ in in_order(pieces, work, 2 * machine.cores() + 1):
+        seconds, done = time.perf_counter() - began, min(done + AT_ONCE, count)
+        if seconds > SECONDS / 2:
+            break
+    return seconds / done
 
 
 def _serving(resolved: Resolved, loader: Loader) -> float:
