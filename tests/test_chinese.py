@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Command
 from rich.console import Console
 from test_report import write_run
 
@@ -111,6 +112,26 @@ def test_each_example_of_a_help_has_its_line(
         counts[verb.name] = len(examples) if found else 0
     assert counts["models"] == 3
     assert sum(counts.values()) == sum(len(re.findall(" residuum ", verb.run.__doc__ or "")) for verb in VERBS)
+
+
+@pytest.mark.parametrize("words", [["study", "--list"], ["models"], ["machine"]])
+def test_what_is_printed_in_english_has_no_chinese(
+    words: list[str], command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RESIDUUM_LANG", "en")
+    code, *outputs = command(*words)
+    said = "".join(outputs)
+    assert code == 0
+    assert len(said) > 200
+    assert not CHINESE.search(said)
+
+
+def test_no_english_help_has_chinese(helps: dict[str, str]) -> None:
+    assert not [name for name, shown in helps.items() if CHINESE.search(shown)]
+
+
+def test_the_list_of_studies_ends_in_the_language_asked_for(asked: None, command: Command) -> None:
+    assert command("study", "--list")[1].splitlines()[-1].startswith("* 可用 --model")
 
 
 def test_every_help_text_has_its_words(chinese_helps: tuple[dict[str, str], list[str]]) -> None:

@@ -106,6 +106,15 @@ def test_a_net_of_ones_own_loop_is_judged_asked_taken_apart_and_exported() -> No
     assert residuum.lesion(path, "digits", images=20, threads=1, out="lesion").is_dir()
 
 
+def test_a_report_of_a_model_file_says_what_takes_one() -> None:
+    path = saved(residuum.net("resnet20", **SMALL))
+    with pytest.raises(UserError) as refusal:
+        residuum.report(path)
+    named = set(re.findall(r"residuum (\w+)", refusal.value.mend))
+    assert {"evaluate", "lesion", "card"} <= named
+    assert all(hasattr(residuum, name) for name in named)
+
+
 def test_a_model_file_has_the_name_that_is_given() -> None:
     path = saved(residuum.net("resnet20", **SMALL), "mine")
     assert (path, path.is_file()) == (Path("mine"), True)

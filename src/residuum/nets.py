@@ -109,8 +109,8 @@ def save(
     interpolation: Interpolation = "bilinear",
     several: bool = False,
 ) -> Path:
-    """Write a net that you trained yourself as a model file, for `load` and all verbs; return its path, which is as it
-    was given: nothing adds `.safetensors`, here as for every `out`.
+    """Write a net that you trained yourself as a model file, for `load` and every verb that takes a model; return its
+    path, which is as it was given: nothing adds `.safetensors`, here as for every `out`.
 
     The net is one of `net`, `net_of` or `load`, compiled or in a wrapper of torch's or not; its last layer may have
     been replaced by another `nn.Linear`. Where another module was replaced, added or hooked, both nets answer random

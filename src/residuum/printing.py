@@ -112,7 +112,8 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
     if settings.list:
         for row in found:  # a star where a study can examine a given model
             print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
-        return print(f"\n{chinese.said('* takes --model, a run or model file of your own')}")
+        star = "* takes --model, a run or model file of your own"
+        return print(f"\n{chinese.said(star) if chinese.is_wanted() else star}")
     for folder in (Path(study["folder"]) for study in found):
         study = read_record(folder / STUDY, StudyRecord)
         answer = f"what was found in {study.examined}" if study.examined else f"{study.answer} at scale {study.scale}"

@@ -11,7 +11,7 @@ from residuum.reporting.one_run import read_one
 from residuum.reporting.study_page import write_study_report
 from residuum.reporting.sweep_page import write_sweep_report
 from residuum.reporting.template import filled, write_page
-from residuum.runs import EXPLAINED, LESION, REPORT, STUDY, SWEEP, TRIM, read_run
+from residuum.runs import EXPLAINED, LESION, REPORT, STUDY, SWEEP, TRIM, RunRecord, is_run, read_run
 
 
 def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
@@ -35,10 +35,22 @@ def write_report(runs: Sequence[Path], out: Path | None = None) -> Path:
     for name, write in pages.items() if len(runs) == 1 else ():
         if (Path(runs[0]) / name).is_file():
             return write(Path(runs[0]), out)
-    records = [read_run(Path(run)) for run in runs]
+    records = [_read(Path(run)) for run in runs]
     several = len(records) > 1
     letters = [comparison.letters(i) if several else "" for i in range(len(records))]
     views = [read_one(record, f"r{i}", letters[i], i) for i, record in enumerate(records)]
     place = out or (Path(REPORT) if several else Path(runs[0]) / REPORT)
     compared = comparison.compare(views) if several else None
     return write_page(place, filled("page.html", runs=views, compared=compared))
+
+
+def _read(path: Path) -> RunRecord:
+    """Read a run folder (UserError as read_run, or for a model file that no run left, with what takes one)."""
+    if path.suffix == ".safetensors" and path.is_file() and not is_run(path.parent):
+        raise UserError(
+            f"{path} is not a run folder",
+            "a report is of what training wrote, and a model file holds the net alone",
+            "residuum evaluate judges the file, with --with beside others; residuum lesion writes a page on its blocks, "
+            "residuum explain one on its answers, and residuum card what is known of it",
+        )
+    return read_run(path)
