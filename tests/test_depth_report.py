@@ -253,6 +253,19 @@ def test_pictures_that_were_trained_on_are_said_to_be(tmp_path: Path, content: J
     assert "5,000 training pictures" in found
 
 
+@pytest.mark.parametrize("content", [fake_lesion(), fake_trim()], ids=["lesion", "trim"])
+def test_pictures_that_may_have_been_learnt_are_said_to_be(
+    tmp_path: Path, content: Json, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "may have learnt" not in page(tmp_path, content).plain
+    content = {**content, "data": content["data"] | {"may_be_learnt": True}}
+    assert "it may have learnt them" in page(tmp_path, content).plain
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    found = page(tmp_path, content).plain
+    assert "网络可能学过它们" in found
+    assert "其中是网络没有学过的图片" in found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("commonest", "is_said"), [(0.93, True), (0.92, True), (0.91, False), (None, False)])
 def test_a_net_no_better_than_one_answer_to_all_has_no_blocks_to_judge(

@@ -27,6 +27,9 @@ from residuum.models.named import RESIDUAL_NETS
 from residuum.models.resnet import ResNet
 from residuum.models.spec import NetSpec
 from residuum.outward_settings import ImportSettings
+from residuum.records.codec import read_record
+from residuum.records.depth import Lesion
+from residuum.runs import LESION
 
 SMALL = {"classes": 10, "blocks": (1, 1, 1), "widths": (4, 8, 8)}
 SHOWN: dict[str, Any] = {"mean": (0.3, 0.4, 0.5), "std": (0.2, 0.25, 0.5), "image_size": 8}
@@ -103,7 +106,9 @@ def test_a_net_of_ones_own_loop_is_judged_asked_taken_apart_and_exported() -> No
     assert exported.parity.agreements[0].same == 1.0
     card = residuum.card(path).read_text(encoding="utf-8")
     assert "It was trained in a loop of its maker's own" in card
-    assert residuum.lesion(path, "digits", images=20, threads=1, out="lesion").is_dir()
+    folder = residuum.lesion(path, "digits", images=20, threads=1, out="lesion")
+    assert read_record(folder / LESION, Lesion).data.may_be_learnt
+    assert "it may have learnt them" in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_of_a_model_file_says_what_takes_one() -> None:

@@ -31,6 +31,7 @@ def measured_on(opened: NetWithData, split: Split) -> Json:
             "fingerprint": opened.fingerprint,
             "validation_from": opened.cut.origin if opened.cut else "the data's own validation split",
             "commonest": float(counts(split.labels, 0).max() / len(split)),
+            **({"may_be_learnt": True} if opened.same is None and opened.cut else {}),
             **({"several": True} if data.several else {}),
         },
         "protocol": computed_in(protocol(how, how.views), opened.compute.precision),

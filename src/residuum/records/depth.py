@@ -39,6 +39,8 @@ class MeasuredData(Record, frozen=True, kw_only=True, omit_defaults=True):
     validation_from: str
     commonest: Share | None = None
     """The share of the most frequent class, which always answering it would score; absent in older files."""
+    may_be_learnt: bool = False
+    """Whether they were cut from the data's training pictures for a net of which is not known what it has learnt."""
     several: bool = False
     """Whether a picture may show several classes: right is then one whose likeliest class is one of them, or that
     shows none and none is called; and a loss is the mean binary cross-entropy."""

@@ -65,6 +65,12 @@ def trained_on(measured: Measured) -> Iterator[str]:
     """Say it where the net had learnt the pictures."""
     if measured.data.split == "train":
         yield "The net was trained on these pictures, for none were kept aside: the figures say little about new ones."
+    if measured.data.may_be_learnt:
+        yield (
+            "Which pictures this net has learnt is not known, and these were cut from the training pictures: it may "
+            "have learnt them, and then the figures say little about new ones. A folder validation beside train has "
+            "pictures that it has not."
+        )
 
 
 def of_several(measured: Measured) -> Iterator[str]:
@@ -103,6 +109,7 @@ def noted(measured: Measured) -> Iterator[str]:
     """Say it for the terminal."""
     if said := no_better(measured):
         yield f"note     {said.replace(NBSP, ' ')}"
+    yield from (f"note     {said}" for said in trained_on(measured))
     yield from (f"note     {said}" for said in of_several(measured))
     for said in few(measured):
         if measured.whole is not None:

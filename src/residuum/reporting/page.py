@@ -50,7 +50,7 @@ def _read(path: Path) -> RunRecord:
         raise UserError(
             f"{path} is not a run folder",
             "a report is of what training wrote, and a model file holds the net alone",
-            "residuum evaluate judges the file, with --with beside others; residuum lesion writes a page on its blocks, "
-            "residuum explain one on its answers, and residuum card what is known of it",
+            "residuum evaluate judges the file, with --with beside others; residuum lesion writes a page on its "
+            "blocks, residuum explain one on its answers, and residuum card what is known of it",
         )
     return read_run(path)
