@@ -3,10 +3,12 @@
 import re
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from residuum import commit
 from residuum.version import VERSION
 
 yaml = pytest.importorskip("yaml", reason="pyyaml is not installed: pip install .[dev]")
@@ -69,7 +71,8 @@ def test_the_citation_names_this_version_and_the_paper() -> None:
     found = read(ROOT / "CITATION.cff")
     assert VERSION.startswith(str(found["version"]))
     assert found["license"] == "Apache-2.0"
-    assert found["preferred-citation"]["url"].endswith("1512.03385")
+    assert "preferred-citation" not in found  # it would be cited in residuum's place
+    assert found["references"][0]["url"].endswith("1512.03385")
 
 
 @pytest.mark.parametrize(
@@ -103,3 +106,37 @@ def test_an_installed_residuum_is_not_replaced(target: str, tmp_path: Path) -> N
     (tmp_path / ".venv" / "bin" / "residuum").touch()
     assert "--editable" not in said()
     assert "fetched" not in said()
+
+
+def test_the_commit_is_gits_own_and_says_where_files_were_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert commit._of_clone(tmp_path) == ""
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "-m", "one")
+    git("tag", "v1")
+    head = git("rev-parse", "HEAD").strip()[:12]
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another"))
+    assert commit._of_clone(tmp_path) == head
+    (tmp_path / "file").write_text("2")
+    assert commit._of_clone(tmp_path) == f"{head}-dirty"
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        ('{"url": "https://a/b", "vcs_info": {"vcs": "git", "commit_id": "0123456789abcdef"}}', "0123456789ab"),
+        ('{"url": "file:///a", "dir_info": {"editable": true}}', ""),
+        (None, ""),
+        ("{", ""),
+    ],
+)
+def test_the_commit_is_what_pip_wrote_down(told: str | None, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "distribution", lambda _: SimpleNamespace(read_text=lambda _: told))
+    assert commit._as_installed() == found

@@ -10,6 +10,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from msgspec import UNSET
+
+from residuum.commit import commit
 from residuum.records.environment import Environment
 from residuum.version import VERSION
 
@@ -22,6 +25,7 @@ def environment() -> Environment:
     return Environment(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         residuum=VERSION,
+        commit=commit() or UNSET,
         python=platform.python_version(),
         **{name: _version(name) for name in ("torch", "numpy", "pillow", "simplejpeg", "scikit_learn")},
         system=f"{platform.system()} {platform.machine()}",

@@ -1,6 +1,6 @@
 """When and on what something was computed."""
 
-from msgspec import field
+from msgspec import UNSET, UnsetType, field
 
 from residuum.records.codec import Record
 from residuum.records.numbers import Count
@@ -13,6 +13,9 @@ class Environment(Record, frozen=True, kw_only=True):
     """ISO 8601, UTC, to the second."""
     residuum: str
     """Its version; "not installed" for a package that is not there, here and below."""
+    commit: str | UnsetType = UNSET
+    """The commit of its repository, of 12 digits, where it is used from a clone or was installed from one; "-dirty"
+    behind it where files of a clone were changed."""
     python: str
     torch: str
     numpy: str
