@@ -178,17 +178,21 @@ def read_results(folder: Path = RESULTS) -> list[StudyRecord]:
 
 
 def take(source: Path, folder: Path = RESULTS) -> list[Path]:
-    """Copy the studies below `source` that ran at quick or full on nets of their own; return the copies."""
-    copies = []
+    """Copy the studies below `source` that ran at quick or full on nets and pictures of their own; return the copies.
+
+    Of one that ran with several numbers of seeds, that with the most is taken.
+    """
+    wanted = dict[Path, tuple[int, Path]]()
     for path in sorted(source.glob("*/study.json")):
         result = read_record(path, StudyRecord)
-        if result.scale not in SCALES or result.examined:
-            continue
-        copy = folder / _file_name(result)
+        kept = (len(result.seeds), path)
+        if result.scale in SCALES and not result.examined and "--data" not in result.command.split():
+            copy = folder / _file_name(result)
+            wanted[copy] = max(wanted.get(copy, kept), kept)
+    for copy, (_, path) in wanted.items():
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
-        copies.append(copy)
-    return copies
+    return list(wanted)
 
 
 def main() -> None:

@@ -158,6 +158,8 @@ def test_only_whole_studies_of_their_own_nets_are_taken(script: ModuleType, tmp_
     leave(source / "degradation-tiny", eight_series() | {"scale": "tiny"})
     leave(source / "loss-surface-mine", maps())  # of a given model
     leave(source / "deep" / "down", long_labels())
+    leave(source / "degradation-digits", eight_series() | {"command": "residuum study degradation --data digits"})
+    leave(source / "degradation-1-seed", eight_series() | {"seeds": [0]})
     copies = script.take(source, results)
     assert [copy.name for copy in copies] == ["degradation.json", "degradation-full.json"]
     assert copies[0].read_bytes() == (source / "degradation" / "study.json").read_bytes()

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Command
@@ -24,6 +25,7 @@ from processes import living
 from study_words import left_in_english
 
 from residuum import runs
+from residuum.data.open import open_data
 from residuum.dispatch.here import train_side_by_side
 from residuum.dispatch.job import trained_by_another
 from residuum.errors import Stopped, UserError
@@ -453,6 +455,31 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert str(studies) not in json.dumps(content["command"])
 
 
+@pytest.mark.usefixtures("few_digits")
+def test_no_study_writes_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Findings({"a": figure(1.0)}, Words("", ""))
+    study = Study("it", texts()["degradation"], lambda _: found, Rule((above("a", 0.0),), {"a": "it"}))
+    monkeypatch.setattr("residuum.studies.run.open_study", lambda _: study)
+
+    def folder(**asked: Any) -> str:
+        (one,) = run_studies(StudySettings(("degradation",), out=str(tmp_path), **asked))
+        return one.name
+
+    for name in ("photos", "other/photos"):
+        (tmp_path / "of" / name).mkdir(parents=True)
+    monkeypatch.setattr("residuum.studies.run.open_pictures_of", lambda _: open_data("digits"))
+    asked: list[dict[str, Any]] = [{}, {"scale": "tiny"}, {"seeds": 1}, {"data": "digits"}]
+    asked += [{"data": str(tmp_path / "of" / name)} for name in ("photos", "other/photos")]
+    names = ["it", "it-tiny", "it-1-seed", "it-digits", "it-photos", "it-photos-2"]
+    assert [folder(**one) for one in asked] == names
+    kept = {name: (tmp_path / name / runs.STUDY).read_bytes() for name in names}
+    assert [folder(**one) for one in asked] == names  # the same command again
+    assert len(list(tmp_path.glob("*/study.json"))) == len(names)
+    (tmp_path / "it" / runs.STUDY).write_bytes(kept["it-digits"])  # as versions before 0.2 named it
+    assert folder() == "it-2"
+    assert (tmp_path / "it" / runs.STUDY).read_bytes() == kept["it-digits"]
+
+
 def test_a_picture_keeps_five_digits() -> None:
     line = Line("a", ((1 / 3, 123456.7), (2, math.nan)))
     kept = rounded([to_json(line)])[0]
@@ -491,7 +518,7 @@ def test_the_command_lists_and_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
     code, out, err = study_command("degradation", "--scale", "tiny", "--seeds", "1", "--threads", "1")
     assert code == 0, err
-    assert (tmp_path / "studies" / "degradation-tiny" / "report.html").is_file()
+    assert (tmp_path / "studies" / "degradation-tiny-1-seed" / "report.html").is_file()
     assert (tmp_path / "studies" / "index.html").is_file()
     assert "undecided at scale tiny" in out  # one seed says nothing of the spread
     one_seed = "One seed has no spread, so nothing is decided of these: training error, plain20"

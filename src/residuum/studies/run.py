@@ -1,9 +1,11 @@
 """The verb `study`: each study measured, judged, and written down for the report."""
 
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from residuum.dispatch.job import Planned, open_pictures_of
 from residuum.errors import UserError, nearest
 from residuum.files import Json
 from residuum.plain_data import read_off
-from residuum.records.codec import from_json, to_json, write_record
+from residuum.records.codec import from_json, read_record, to_json, write_record
 from residuum.records.study import Chart, StudyRecord
 from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
@@ -95,11 +97,35 @@ def _run(study: Study, setup: Setup) -> Path:
     findings = study.measure(replace(setup, watch=watch))
     seconds = time.monotonic() - started - sum(waits)
     found = record(study, setup, findings, seconds, used)
-    of = "" if setup.model is None else f"-{Path(setup.model).resolve().stem}"
-    folder = setup.folder / (study.name + of + ("" if setup.scale == "quick" else f"-{setup.scale}"))
+    folder = folder_of(study.name, setup)
     write_record(folder / runs.STUDY, found)
     say(f"{study.name}: {f'{found.answer} at this scale' if found.answer else 'measured'}")
     return folder
+
+
+def folder_of(name: str, setup: Setup) -> Path:
+    """Name a study's folder by what was asked and is not by default: model, scale, pictures, seeds.
+
+    Where a study that was asked for by another command has that name, as of pictures of the same name, a number
+    follows: no study is written over but by its own command.
+    """
+    asked = [Path(setup.model).resolve().stem] if setup.model else []
+    asked += [] if setup.scale == "quick" else [setup.scale]
+    asked += [re.sub(r"[^\w.-]", "_", Path(setup.data).resolve().stem)] if setup.data else []
+    seeds = len(setup.seeds)
+    asked += [] if setup.model or seeds == StudySettings.seeds else [f"{seeds}-seed{'s' if seeds > 1 else ''}"]
+    wanted, own = "-".join([name, *asked]), command(name, setup)
+    numbered = (setup.folder / f"{wanted}{f'-{n}' if n > 1 else ''}" for n in count(1))
+    return next(folder for folder in numbered if _is_free(folder / runs.STUDY, own))
+
+
+def _is_free(file: Path, command: str) -> bool:
+    """Say whether no study lies there, or what the same command found; what cannot be read is not written over."""
+    if not file.exists():
+        return True
+    with suppress(UserError):
+        return read_record(file, StudyRecord).command == command
+    return False
 
 
 def record(
