@@ -21,6 +21,7 @@ from corpus.warm import Started, Warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from scipy.stats import fisher_exact
 from processes import living
 from study_words import left_in_english
 
@@ -168,6 +169,31 @@ def test_degradation_is_judged_by_training_error(
         "resnet-deep": spread(residual[1]),
     }
     assert degradation.RULE.judge(figures).answer == answer
+
+
+def of_pictures(count: int, *values: float) -> Quantity:
+    return replace(figure(*values), pictures=count)
+
+
+def test_the_luck_of_few_pictures_decides_nothing() -> None:
+    # digits, 20 passes, three seeds: 4 and 11 of 1,292 pictures wrong, seeds alike by chance
+    shallow, deep = (0.46875, 0.078125, 0.3125), (0.859375, 0.859375, 0.9375)
+    one = not_above("deep", "shallow")
+    assert [part.holds for part in one.parts({"deep": figure(*deep), "shallow": figure(*shallow)})] == [False]
+    figures = {"deep": of_pictures(1292, *deep), "shallow": of_pictures(1292, *shallow)}
+    assert [part.holds for part in one.parts(figures)] == [None]
+    many = {"deep": of_pictures(1_000_000, *deep), "shallow": of_pictures(1_000_000, *shallow)}
+    assert [part.holds for part in one.parts(many)] == [False]
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_two_standard_errors_of_pictures_are_an_exact_test_of_them(first: int, second: int) -> None:
+    """Where seeds agree, what is said to differ does so by Fisher's exact test, too, at a level near two errors'."""
+    n = 1000
+    q = {"a": of_pictures(n, *[first / 10] * 3), "b": of_pictures(n, *[second / 10] * 3)}
+    (part,) = above("a", "b").parts(q)
+    if part.holds is not None:
+        assert fisher_exact([[first, n - first], [second, n - second]]).pvalue < 0.1
 
 
 @pytest.mark.usefixtures("few_digits")
