@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
@@ -21,14 +22,14 @@ from corpus.warm import Started, Warm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from scipy.stats import fisher_exact
 from processes import living
+from scipy.stats import fisher_exact
 from study_words import left_in_english
 
 from residuum import runs
 from residuum.data.open import open_data
 from residuum.dispatch.here import train_side_by_side
-from residuum.dispatch.job import trained_by_another
+from residuum.dispatch.job import Ended, trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
@@ -496,7 +497,8 @@ def test_no_study_writes_over_another(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("residuum.studies.run.open_pictures_of", lambda _: open_data("digits"))
     asked: list[dict[str, Any]] = [{}, {"scale": "tiny"}, {"seeds": 1}, {"data": "digits"}]
     asked += [{"data": str(tmp_path / "of" / name)} for name in ("photos", "other/photos")]
-    names = ["it", "it-tiny", "it-1-seed", "it-digits", "it-photos", "it-photos-2"]
+    asked += [{"shuffle": "as-0.1"}]
+    names = ["it", "it-tiny", "it-1-seed", "it-digits", "it-photos", "it-photos-2", "it-as-0.1"]
     assert [folder(**one) for one in asked] == names
     kept = {name: (tmp_path / name / runs.STUDY).read_bytes() for name in names}
     assert [folder(**one) for one in asked] == names  # the same command again
@@ -504,6 +506,23 @@ def test_no_study_writes_over_another(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "it" / runs.STUDY).write_bytes(kept["it-digits"])  # as versions before 0.2 named it
     assert folder() == "it-2"
     assert (tmp_path / "it" / runs.STUDY).read_bytes() == kept["it-digits"]
+
+
+def test_a_study_trains_in_the_order_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = list[TrainSettings]()
+
+    def train_all(wanted: dict[Path, TrainSettings], *_: object) -> Iterator[Ended]:
+        jobs.extend(wanted.values())
+        yield Ended(tmp_path, UserError("not trained"))
+
+    monkeypatch.setattr("residuum.studies.trained.train_all", train_all)
+    for shuffle in (None, "as-0.1"):
+        asked = StudySettings(("degradation",), scale="tiny", seeds=1, shuffle=shuffle, out=str(tmp_path))
+        with pytest.raises(UserError, match="not trained"):
+            list(run_studies(asked))
+    assert [one.shuffle for one in jobs] == [None] * 4 + ["as-0.1"] * 4
+    with pytest.raises(UserError, match="nothing is shuffled"):
+        chosen(StudySettings(("lesions",), model="run", shuffle="as-0.1"))
 
 
 def test_a_picture_keeps_five_digits() -> None:

@@ -27,6 +27,7 @@ from residuum.choices import (
     PrecisionWanted,
     Scale,
     Shortcut,
+    Shuffle,
     Stem,
     StrideIn,
     TrainedOn,
@@ -249,6 +250,7 @@ def study(
     seeds: int = 3,
     model: Place | None = None,
     data: DataPlace | None = None,
+    shuffle: Shuffle | None = None,
     out: Place = "studies",
     device: Device = "auto",
     threads: int | None = None,
@@ -261,8 +263,8 @@ def study(
 ) -> Sequence[dict[str, Any]]:
     """Put the papers' claims to the test; return what each study found, its verdict, and the folder with its page."""
     return verbs.study.run(StudySettings(
-        names, list=list, scale=scale, seeds=seeds, model=model, data=data, out=out, device=device, threads=threads,
-        on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
+        names, list=list, scale=scale, seeds=seeds, model=model, data=data, shuffle=shuffle, out=out, device=device,
+        threads=threads, on=on, address=address, at_once=at_once, gpus=gpus, slurm=tuple(slurm), dry_run=dry_run,
     ))  # fmt: skip
 
 

@@ -4,7 +4,7 @@ so that `residuum --help` and every error about a flag are instant."""
 from dataclasses import KW_ONLY, dataclass
 from typing import Annotated
 
-from residuum.choices import AnswerFormat, EvaluationViews, Scale, SplitName, SweepCost
+from residuum.choices import AnswerFormat, EvaluationViews, Scale, Shuffle, SplitName, SweepCost
 from residuum.errors import UserError
 from residuum.plain_data import DataPlace, Place, PlaceOrAddress, Range, Settings
 from residuum.setting_parts import (
@@ -216,6 +216,8 @@ class StudySettings(WhereTrained, OnDevice):
     """Examine this run or model file instead of nets trained for the study."""
     data: DataPlace | None = None
     """The pictures. By default the study's own: cifar10 or digits."""
+    shuffle: Shuffle | None = None
+    """Order of training pictures, as `residuum train` has it: as-0.1 repeats the training of version 0.1."""
     out: Place = "studies"
     """Where the studies' reports go, and the runs they share."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from residuum.choices import Device, Scale
+from residuum.choices import Device, Scale, Shuffle
 from residuum.data.contract import ImageData
 from residuum.errors import UserError
 from residuum.records.codec import Record
@@ -33,6 +33,8 @@ class Setup:
     """Pictures asked for; None: the study's own."""
     model: str | None = None
     """A run or model file to examine in place of nets trained for the study: nothing is decided then."""
+    shuffle: Shuffle | None = None
+    """Order of training pictures, where it is not training's own."""
     device: Device = "auto"
     threads: int | None = None
     where: WhereTrained = field(default_factory=WhereTrained)

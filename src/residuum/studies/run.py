@@ -43,6 +43,7 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         folder=Path(settings.out),
         data=str(settings.data) if settings.data else None,
         model=str(settings.model) if settings.model else None,
+        shuffle=settings.shuffle,
         device=settings.device,
         threads=settings.threads,
         where=WhereTrained(**read_off(WhereTrained, settings)),
@@ -59,6 +60,8 @@ def chosen(settings: StudySettings) -> list[str]:
         UserError: none was, one does not exist, or one cannot examine the model given.
     """
     known = texts()
+    if settings.model is not None and settings.shuffle:
+        raise UserError("a model that is given was trained already", "nothing is shuffled", "leave out --shuffle")
     if settings.model is not None and settings.seeds != StudySettings.seeds:
         raise UserError(
             "a model that is given has no seeds", "they are those of nets that studies train", "leave out --seeds"
@@ -104,7 +107,7 @@ def _run(study: Study, setup: Setup) -> Path:
 
 
 def folder_of(name: str, setup: Setup) -> Path:
-    """Name a study's folder by what was asked and is not by default: model, scale, pictures, seeds.
+    """Name a study's folder by what was asked and is not by default: model, scale, pictures, their order, seeds.
 
     Where a study that was asked for by another command has that name, as of pictures of the same name, a number
     follows: no study is written over but by its own command.
@@ -112,6 +115,7 @@ def folder_of(name: str, setup: Setup) -> Path:
     asked = [Path(setup.model).resolve().stem] if setup.model else []
     asked += [] if setup.scale == "quick" else [setup.scale]
     asked += [re.sub(r"[^\w.-]", "_", Path(setup.data).resolve().stem)] if setup.data else []
+    asked += [setup.shuffle] if setup.shuffle else []
     seeds = len(setup.seeds)
     asked += [] if setup.model or seeds == StudySettings.seeds else [f"{seeds}-seed{'s' if seeds > 1 else ''}"]
     wanted, own = "-".join([name, *asked]), command(name, setup)
@@ -178,6 +182,7 @@ def command(name: str, setup: Setup) -> str:
     words = ["residuum", "study", name, "--scale", setup.scale]
     words += ["--model", setup.model] if setup.model else ["--seeds", str(len(setup.seeds))]
     words += ["--data", str(setup.data)] if setup.data else []
+    words += ["--shuffle", setup.shuffle] if setup.shuffle else []
     return " ".join(words)
 
 

@@ -60,6 +60,8 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
         UserError: a setting or the data are wrong, or training failed.
         Stopped: a signal came; every run was saved and goes on next time. Planned: only a plan was wanted.
     """
+    if setup.shuffle:
+        wanted = [replace(settings, shuffle=setup.shuffle) for settings in wanted]
     folders = [run_folder(setup.folder, settings) for settings in wanted]
     missing = {folder: settings for folder, settings in zip(folders, wanted, strict=True) if not is_finished(folder)}
     started = time.monotonic()
