@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from residuum.prediction.answer import Answer, Unanswered
     from residuum.records.forecast import Forecast
     from residuum.records.machine import Machine
+    from residuum.records.sweep import SweepRecord
     from residuum.settings import (
         PredictSettings,
         StudySettings,
         SweepSettings,
     )
+
+
+SHOWN = 20
+"""Differences of a sweep that are printed."""
 
 
 def print_json(content: Any) -> None:
@@ -146,12 +151,27 @@ def print_sweep(settings: SweepSettings, folder: Path, json: bool) -> None:
             accuracy = str(one.accuracy) if one.accuracy else "–"
             done, cost = len(one.runs), written(one.cost(found.cost), found.cost)
             print(f"{accuracy:>{wide}}{done:>4}{cost:>31}  {one.standing or '–':<7} {one_line(named(one))}")
+        _print_differences(found)
         print(f"report   {folder / REPORT}")
     lost = [one for combination in found.combinations for one in combination.failed]
     if lost:
         every = len(lost) + sum(len(one.runs) for one in found.combinations)
         what = f"{len(lost):,} of {every:,} runs failed: {listed((one.run for one in lost), 5)}"
         raise (PartlyDone if len(lost) < every else UserError)(what, lost[0].why, "the same command tries them again")
+
+
+def _print_differences(sweep: SweepRecord) -> None:
+    """Print how many differences between settings are more than luck, and the clearest."""
+    from residuum.reporting.sweep_view import between, points
+
+    if sweep.told:
+        print(f"\n{sweep.told} 95 % intervals; Holm's correction for all of them.")
+    clearest = sorted(sweep.differences, key=lambda one: (one.holm is None, one.holm or 0.0, one.p or 0.0))
+    for one in clearest[:SHOWN]:
+        (mean, interval), words = points(one), ", ".join(filter(None, between(one)))
+        print(f"{mean:>8} points ({interval}), {one.verdict}  {one_line(words)}")
+    if len(clearest) > SHOWN:
+        print(f"{len(clearest) - SHOWN:,} more are on the page")
 
 
 def print_machine(settings: object, found: Machine, json: bool) -> None:
