@@ -478,6 +478,12 @@ def test_a_study_leaves_its_figures_and_what_repeats_it(studies: Path) -> None:
     assert one["mean"] == pytest.approx(sum(one["values"]) / 2)
     assert content["environment"]["cores"] >= 1
     assert len(content["runs"]) == 8  # two kinds, two depths, two seeds
+    nets = content["nets"]
+    assert list(nets) == list(content["runs"])
+    assert sorted({one["net"] for one in nets.values()}) == ["plain20", "plain8", "resnet20", "resnet8"]
+    assert {one["seed"] for one in nets.values()} == {0, 1}
+    assert all((one["blocks"] == [1, 1, 1]) == one["net"].endswith("8") for one in nets.values())
+    assert str(studies) not in json.dumps(nets)
     assert all(name.startswith(("plain", "resnet")) and seconds > 0 for name, seconds in content["runs"].items())
     assert str(studies) not in json.dumps(content["command"])
 

@@ -395,7 +395,7 @@ def assert_says_what_is_wrong(error: UserError, folder: Path) -> None:
     assert "written by residuum 0.1.0" in error.why
 
 
-FIELDS = [name for name in WHOLE["degradation"] if name not in {"kind", "pictures"}]  # one has a default
+FIELDS = [name for name in WHOLE["degradation"] if name not in {"kind", "pictures", "nets"}]  # two have defaults
 
 
 @pytest.mark.parametrize("name", FIELDS)

@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal, cast
 
-from msgspec import Meta, structs
+from msgspec import Meta, field, structs
 
 from residuum.choices import Scale
 from residuum.records.codec import Record
@@ -292,6 +292,8 @@ class StudyRecord(Record, frozen=True, kw_only=True):
     runs: dict[str, Seconds]
     """What the training of each run took, in seconds; on a processor that is of one core."""
     environment: Environment
+    nets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of each run what its net is, its seed, and what was asked for of it and not of all. Absent before 0.2."""
     pictures: str = ""
     """How many pictures of which split, and where nets were trained of which size, the figures are from."""
 

@@ -263,7 +263,7 @@ def repeats(runs: Sequence[OneRun]) -> list[Repeats]:
             spread = f"standard deviation {100 * stdev(values):.2f}{NBSP}points"
             words = f"mean {percent(mean(values), 2)}, {spread} over {counted(len(group), 'run')}"
             figure = "mean average precision" if group[0][0].several else "top-1"
-            found.append(Repeats([run.letter for run, _ in group], group[0][0].summary.model, figure, words))
+            found.append(Repeats([run.letter for run, _ in group], group[0][0].record.settings.net, figure, words))
     return found
 
 

@@ -96,7 +96,7 @@ class OneRun:
     def title(self) -> str:
         """Return "data · model · recipe"."""
         data = self.record.data.name if self.record.data else self.summary.data
-        parts = [data, self.summary.model, self.summary.recipe]
+        parts = [data, self.record.settings.net, self.summary.recipe]
         return " · ".join(shown(part) for part in parts if part is not None)
 
     @property

@@ -140,7 +140,7 @@ def record(
     `seconds` is what measuring took, besides training.
     """
     # with torch, which the list of studies need not wait for
-    from residuum.studies.trained import common, in_small, trained_on
+    from residuum.studies.trained import common, in_small, told_apart, trained_on
 
     return StudyRecord(
         kind="study",
@@ -163,6 +163,7 @@ def record(
         settings=common(used) | dict(findings.settings),
         seconds=round(seconds, 1),
         runs={run.path.name: round(sum(line.seconds for line in run.epochs), 2) for run in used},
+        nets=told_apart(used),
         environment=machine.environment(),
         pictures=findings.pictures or trained_on(used),
     )

@@ -108,6 +108,25 @@ def common(used: Sequence[runs.RunRecord]) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in found.items() if values}
 
 
+PLACES = {"data", "start", "out", "device", "threads", "seed"}
+"""What says nothing of a net, or lies elsewhere in a record."""
+
+
+def told_apart(used: Sequence[runs.RunRecord]) -> dict[str, dict[str, Any]]:
+    """Return of each run, by its name, what its net is, its seed, and what was asked for of it and not of all."""
+    asked = {run.path.name: run.settings.asked for run in used}
+    names = dict.fromkeys(name for one in asked.values() for name in one if name not in PLACES)
+    vary = [name for name in names if len({str(one.get(name)) for one in asked.values()}) > 1]
+    return {
+        run.path.name: {
+            "net": run.settings.net,
+            "seed": run.settings.summary.seed,
+            **{name: asked[run.path.name][name] for name in vary if name in asked[run.path.name]},
+        }
+        for run in used
+    }
+
+
 def shape(run: runs.RunRecord, name: str) -> str:
     """Write the run's blocks or widths, stage by stage, as flags take them: "3 3 3"."""
     return " ".join(map(str, run.settings.resolved["net"][name]))
