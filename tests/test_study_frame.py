@@ -29,7 +29,7 @@ from study_words import left_in_english
 from residuum import runs
 from residuum.data.open import open_data
 from residuum.dispatch.here import train_side_by_side
-from residuum.dispatch.job import Ended, trained_by_another
+from residuum.dispatch.job import Ended, open_pictures_of, trained_by_another
 from residuum.errors import Stopped, UserError
 from residuum.files import read_json
 from residuum.records.codec import read_record, to_json, write_record
@@ -253,13 +253,13 @@ def test_a_net_smaller_than_its_name_is_said_to_be(studies: Path) -> None:
 def test_what_is_wanted_comes_before_what_takes_long(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def nowhere(_source: str) -> None:
+    def nowhere(*_wanted: object) -> None:
         raise UserError("no such pictures")
 
     def untimely(*_given: object, **_more: object) -> None:
         raise AssertionError("computed before the pictures were looked for")
 
-    monkeypatch.setattr("residuum.studies.trained.open_pictures_of", nowhere)
+    monkeypatch.setattr("residuum.studies.trained.run_folder", nowhere)
     for step in ("propagation.gradient_norms", "propagation.identity_errors", "shattering.slopes"):
         monkeypatch.setattr(f"residuum.studies.{step}", untimely)
     monkeypatch.setattr("residuum.studies.identity.train_shallow", untimely)
@@ -593,6 +593,43 @@ def test_no_study_measures_in_a_dry_run(tmp_path: Path) -> None:
     model = StudySettings(("lesions",), model="run", dry_run=True, out=str(tmp_path))
     assert list(run_studies(model)) == []
     assert not list(tmp_path.rglob(runs.STUDY))
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_plan_leaves_network_and_clock_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("a plan fetches and times nothing")
+
+    monkeypatch.setenv("RESIDUUM_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr("residuum.data.open.fetch", refused)
+    monkeypatch.setattr("residuum.data.open.fetched_folder", lambda _: None)
+    monkeypatch.setattr("residuum.compute.fastest", refused)
+    open_pictures_of.cache_clear()
+    for scale in ("quick", "tiny"):
+        assert list(run_studies(StudySettings(("all",), scale=scale, dry_run=True, out=str(tmp_path / "o")))) == []
+    said = capsys.readouterr().err
+    assert "to be trained: 24 nets, less those that are there: cifar10 is not on this machine" in said
+    assert "to be trained: 12 nets, of 1 pass\n" in said
+    with pytest.raises(UserError, match="not on this machine"):
+        list(run_studies(StudySettings(("degradation",), data="cifar100", dry_run=True)))
+
+
+RESULTS = sorted((Path(__file__).parent.parent / "results" / "studies").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_what_a_study_takes_is_what_was_measured(path: Path) -> None:
+    found = read_record(path, StudyRecord)
+    assert (found.scale, found.seeds) == ("quick", (0, 1, 2))
+    assert texts()[found.name].minutes == float(f"{(sum(found.runs.values()) + found.seconds) / 60:.2g}")
+
+
+def test_the_list_is_in_the_language_asked_for(monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
+    assert "* takes --model" in command("study", "--list")[1]
+    monkeypatch.setenv("RESIDUUM_LANG", "zh")
+    assert "可用 --model" in command("study", "--list")[1]
 
 
 def started(warm: Warm, folder: Path) -> Started:

@@ -116,8 +116,11 @@ def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool
         return print_json([{name: value for name, value in study.items() if name != "folder"} for study in found])
     if settings.list:
         for row in found:  # a star where a study can examine a given model
-            print(f"{row['name']:<20}{'*' if row['examines'] else ' '} {row['question']}")
-        return print(f"\n{chinese.said('* takes --model, a run or model file of your own')}")
+            minutes = f"{row['minutes']:.2g} min"
+            print(f"{row['name']:<20}{'*' if row['examines'] else ' '}{minutes:>9}  {row['question']}")
+        said = chinese.said if chinese.is_wanted() else str
+        print(said("\nmin: of one core, at scale quick with three seeds, where it was measured"))
+        return print(said("* takes --model, a run or model file of your own"))
     for folder in (Path(study["folder"]) for study in found):
         study = read_record(folder / STUDY, StudyRecord)
         answer = f"what was found in {study.examined}" if study.examined else f"{study.answer} at scale {study.scale}"

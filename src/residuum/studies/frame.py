@@ -20,6 +20,9 @@ from residuum.runs import RunRecord
 from residuum.setting_parts import WhereTrained
 from residuum.studies.verdict import Quantities, Rule
 
+OWN_PICTURES = "cifar10"
+"""What studies train on at scales quick and full, where nothing else is asked for."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -95,6 +98,8 @@ class Texts(Record, frozen=True):
     """Whether it can examine a given model."""
     keeps_runs: bool = True
     """Whether nets that it trains are runs, which studies share."""
+    minutes: float = 0.0
+    """What it took at scale quick with three seeds, of one core: see results/studies/."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from residuum import machine, runs
 from residuum.apart import refuse_below
 from residuum.chinese import is_wanted
 from residuum.console import say
-from residuum.dispatch.job import Planned, open_pictures_of
+from residuum.dispatch.job import Planned, fetching_nothing, open_pictures_of
 from residuum.errors import UserError, nearest
 from residuum.files import Json
 from residuum.plain_data import read_off
@@ -22,7 +22,7 @@ from residuum.records.study import Chart, StudyRecord
 from residuum.setting_parts import WhereTrained
 from residuum.settings import StudySettings
 from residuum.studies.catalogue import open_study, texts
-from residuum.studies.frame import Findings, Setup, Study, refuse_several
+from residuum.studies.frame import OWN_PICTURES, Findings, Setup, Study, refuse_several
 
 
 def run_studies(settings: StudySettings) -> Iterator[Path]:
@@ -36,7 +36,8 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
     if settings.data and Path(settings.data).exists():
         refuse_below(Path(settings.out), str(Path(settings.data).resolve()))
     if settings.data:
-        refuse_several(open_pictures_of(str(settings.data)))
+        with fetching_nothing() if settings.dry_run else nullcontext():
+            refuse_several(open_pictures_of(str(settings.data)))
     setup = Setup(
         scale=settings.scale,
         seeds=tuple(range(settings.seeds)),
@@ -49,8 +50,10 @@ def run_studies(settings: StudySettings) -> Iterator[Path]:
         where=WhereTrained(**read_off(WhereTrained, settings)),
     )
     for name in wanted:
-        with suppress(Planned):  # of a study that trains again by what it found the rest is not known yet
-            yield _run(open_study(name), setup)
+        if settings.dry_run:
+            _plan(open_study(name), setup)
+            continue
+        yield _run(open_study(name), setup)
 
 
 def chosen(settings: StudySettings) -> list[str]:
@@ -85,11 +88,32 @@ def chosen(settings: StudySettings) -> list[str]:
     return found
 
 
+def _plan(study: Study, setup: Setup) -> None:
+    """Say what would be trained, and for how long; nothing is fetched, timed or measured."""
+    say(f"\n{study.name}: {study.texts.question.en}")
+    if setup.model or not study.texts.keeps_runs:
+        say("to be trained: no runs")
+    else:
+        try:
+            with fetching_nothing(), suppress(Planned):  # where it trains again by what it found, that is not known yet
+                study.measure(setup)
+        except UserError as error:
+            if setup.data or setup.scale == "tiny" or _is_here(OWN_PICTURES):
+                raise
+            say(f"to be trained: not known before its pictures are here: {error.what}\n{error.mend}")
+    if setup.scale == "quick" and setup.data is None and setup.model is None:
+        minutes = study.texts.minutes * len(setup.seeds) / StudySettings.seeds
+        say(f"all of it, on one core: {minutes:.2g} minutes where it was measured (2 cores of a Xeon)")
+
+
+def _is_here(source: str) -> bool:
+    with fetching_nothing(), suppress(UserError):
+        return bool(open_pictures_of(source))
+    return False
+
+
 def _run(study: Study, setup: Setup) -> Path:
     say(f"\n{study.name}: {study.texts.question.en}")
-    if setup.where.dry_run and (setup.model or not study.texts.keeps_runs):
-        say("to be trained: no runs")
-        raise Planned
     used, waits = list[runs.RunRecord](), list[float]()
 
     def watch(records: Sequence[runs.RunRecord], waited: float) -> None:
@@ -192,5 +216,6 @@ def listed() -> list[Json]:
     language = "zh" if is_wanted() else "en"
     return [
         {"name": name, "question": getattr(told.question, language), "source": told.source, "examines": told.examines}
+        | {"minutes": told.minutes}
         for name, told in texts().items()
     ]

@@ -17,14 +17,14 @@ from residuum import runs
 from residuum.console import say
 from residuum.dispatch.job import Planned, is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
+from residuum.errors import UserError
 from residuum.models.named import NAMED_NETS
 from residuum.records.study import Points
 from residuum.settings import TrainSettings
-from residuum.studies.frame import Setup
+from residuum.studies.frame import OWN_PICTURES, Setup
 
 Key = TypeVar("Key")
 
-PICTURES = "cifar10"
 QUICK = {"epochs": 2, "image_size": 16}
 """CIFAR-10's pictures are seen at half their size, which costs a quarter."""
 TINY = {"blocks": (1, 1, 1), "widths": (4, 8, 16)}
@@ -41,11 +41,11 @@ def net_settings(setup: Setup, model: str, seed: int, **choices: Any) -> TrainSe
         size = {} if "blocks" in choices else {"blocks": TINY["blocks"]}
         choices = {"recipe": "sgd_one_cycle", "widths": TINY["widths"], **size, **choices, "epochs": 1}
         return TrainSettings(setup.data or "digits", model=model, seed=seed, **choices)
-    data = setup.data or PICTURES
+    data = setup.data or OWN_PICTURES
     if setup.scale == "full":
         return TrainSettings(data, model=model, seed=seed, **{"recipe": "he2015_cifar", "validation": 0.0, **choices})
     short: dict[str, Any] = {"recipe": "sgd_one_cycle"}
-    if open_pictures_of(data).name == PICTURES:
+    if data == OWN_PICTURES or open_pictures_of(data).name == OWN_PICTURES:
         short |= QUICK
     return TrainSettings(data, model=model, seed=seed, **{**short, **choices})
 
@@ -62,7 +62,7 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
     """
     if setup.shuffle:
         wanted = [replace(settings, shuffle=setup.shuffle) for settings in wanted]
-    folders = [run_folder(setup.folder, settings) for settings in wanted]
+    folders = _folders(setup, wanted)
     missing = {folder: settings for folder, settings in zip(folders, wanted, strict=True) if not is_finished(folder)}
     started = time.monotonic()
     if missing:
@@ -74,6 +74,17 @@ def trained(setup: Setup, wanted: Sequence[TrainSettings]) -> list[runs.RunRecor
     found = [runs.read_run(folder) for folder in folders]
     setup.watch(found, waited)
     return found
+
+
+def _folders(setup: Setup, wanted: Sequence[TrainSettings]) -> list[Path]:
+    """Name the runs (UserError without their pictures; Planned where these are not here and only a plan is wanted)."""
+    try:
+        return [run_folder(setup.folder, settings) for settings in wanted]
+    except UserError as error:
+        if not setup.where.dry_run:
+            raise
+        say(f"to be trained: {len(wanted)} nets, less those that are there: {error.what}")
+        raise Planned from error
 
 
 def with_each_seed(setup: Setup, nets: Mapping[Key, Callable[[int], TrainSettings]]) -> dict[Key, list[runs.RunRecord]]:
