@@ -255,6 +255,11 @@ def test_a_sweep_is_one_table_with_spread_and_names_what_failed(
         ("1x1", 2),
         (None, 2),
     ]
+    three = (folder / runs.SWEEP).read_bytes()  # fewer seeds write over nothing, again and again
+    for _ in range(2):
+        fewer = sweep(replace(ASKED, out=str(tmp_path), seeds=1))
+        assert fewer.name == f"{folder.name}-seeds-0-to-0"
+    assert (folder / runs.SWEEP).read_bytes() == three
 
 
 def test_where_nothing_was_kept_aside_the_other_pictures_judge(finished: runs.RunRecord) -> None:

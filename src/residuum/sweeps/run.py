@@ -22,7 +22,7 @@ from residuum.dispatch.job import is_finished, open_pictures_of, run_folder
 from residuum.dispatch.train_all import train_all
 from residuum.errors import UserError
 from residuum.plain_data import as_json, explicit, flag, read_off
-from residuum.records.codec import write_record
+from residuum.records.codec import read_record, write_record
 from residuum.records.evaluation import headline
 from residuum.records.study import Quantity
 from residuum.records.sweep import Combination, Failed, SweepRecord, figure
@@ -65,7 +65,7 @@ def sweep(settings: SweepSettings) -> Path:
         _judged(values, {seed: folders[place, seed] for seed in seeds}, faults)
         for place, values in enumerate(combinations(varied))
     ]
-    folder = home / _name(base, varied)
+    folder = _folder(home / _name(base, varied), seeds)
     write_record(folder / runs.SWEEP, _record(settings, base, varied, found))
     return folder
 
@@ -225,6 +225,13 @@ def _name(base: TrainSettings, varied: Mapping[str, Mapping[str, Any]]) -> str:
     digest = hashlib.sha256(deciding.encode()).hexdigest()[:8]
     words = [_pictures(base), *(name.replace("_", "-") for name in varied)]
     return "-".join([*words, digest])
+
+
+def _folder(usual: Path, seeds: range) -> Path:
+    """Return the usual folder, or one of its own where the sweep that lies there has seeds that are not asked for."""
+    if (usual / runs.SWEEP).exists() and not set(read_record(usual / runs.SWEEP, SweepRecord).seeds) <= set(seeds):
+        return usual.with_name(f"{usual.name}-seeds-{seeds[0]}-to-{seeds[-1]}")
+    return usual
 
 
 def command(settings: SweepSettings) -> str:
