@@ -173,7 +173,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
         "fingerprint": opened.fingerprint,
         "same_data_as_training": opened.same,
     }
-    folds = _out_of_fold(opened, known["train"], split, settings) if seen == len(split) and known else None
+    folds = _out_of_fold(opened, known["train"], split, settings) if seen and known else None
     beside += [((classifier.name,), folds)] if folds else []
     found = DataEvaluation(
         **structs.asdict(structs.replace(first[1], seen=seen)),
@@ -211,16 +211,18 @@ def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> st
 
 
 def _out_of_fold(opened: NetWithData, trained: Digests, split: Split, settings: EvaluateSettings) -> Evaluation | None:
-    """Judge what a net that had not seen them answered to the run's training pictures, in training, by the labels that
-    they have now; None where that was not kept."""
+    """Judge what a net that had not seen them answered, in training, to those of the run's training pictures that are
+    in the split, by the labels that they have now; None where that was not kept."""
     classifier = opened.classifier
     path = classifier.file.parent / runs.OUT_OF_FOLD
     unseen = read_unseen(path) if path.exists() and not settings.with_ else None
     if unseen is None or len(unseen.about.names) != len(trained) or unseen.about.classes != classifier.classes:
         return None
-    answers = unseen.probabilities[rows_among(digests_of(split.pictures), trained)]
+    asked = digests_of(split.pictures)
+    is_known = are_among(asked, trained)
+    answers = unseen.probabilities[rows_among(asked[is_known], trained)]
     how: dict[str, Any] = {"split": OUT_OF_FOLD, "protocol": unseen.about.protocol, "call_from": settings.call_from}
-    return judge(answers, split.labels, classifier.classes, **how)
+    return judge(answers, split.labels[is_known], classifier.classes, **how)
 
 
 def _keep(run: Path, model: str, found: DataEvaluation, settings: EvaluateSettings) -> None:
