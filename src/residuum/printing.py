@@ -97,8 +97,10 @@ def _folders(named: Counter[str]) -> str:
 
 
 def _never_unsure(one: Answer) -> str:
-    known = one.unsure is not None
-    return "" if known else '; it never says "unsure": it does not know which pictures it was trained on'
+    if one.distance is not None:
+        return ""
+    when = 'never says "unsure"' if one.at_least is None else 'says "unsure" by --at-least alone'
+    return f"; it {when}: it does not know which pictures it was trained on"
 
 
 def print_study(settings: StudySettings, found: list[dict[str, Any]], json: bool) -> None:

@@ -88,6 +88,9 @@ class PredictSettings(ByEngine):
     call_from: Annotated[float, Range(0, 1, "it is a probability: 0.2 for one of 20 %")] = 0.5
     """For several labels a picture: the probability from which on a label is called. A lower one finds more rare
     labels, and calls more that are not there."""
+    at_least: Annotated[float | None, Range(0, 1, "it is a probability: 0.6 for one of 60 %")] = None
+    """For one label a picture: an answer whose likeliest class has less than this is unsure, too. By default only a
+    picture unlike those trained on is. The report says how such answers turn out."""
     out: Place | None = None
     """A new file for the answers, written as they come. By default they are printed."""
     format: AnswerFormat | None = None

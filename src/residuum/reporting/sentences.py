@@ -28,6 +28,8 @@ AVERAGED = {
     "a mirror would show of it, and its answers are averaged.",
 }
 """What views are, by their terms in a protocol."""
+AT_LEAST = (0.6, 0.8)
+"""Probabilities, at ends of bins, of which it is said what `predict --at-least` would do."""
 MEANT = {
     **AVERAGED,
     "single view": "Single view: the net is asked once, about the square in the middle of a picture.",
@@ -195,6 +197,24 @@ def calibration(found: Evaluation) -> str:
         return several_sentences.calibration(sure, right, kind)
     means = f"Its mean confidence is {percent(sure)} and it is right {percent(right)} of the time"
     return f"{means}: overall it is {kind}."
+
+
+def by_probability(found: Evaluation) -> list[str]:
+    """Say of the answers that `predict --at-least` would call unsure, and of the others, how many are right."""
+    return [] if found.is_several else list(filter(None, (_at_least(found, limit) for limit in AT_LEAST)))
+
+
+def _at_least(found: Evaluation, limit: float) -> str:
+    """Say so from one limit on; "" where no answer has less. The bins end there."""
+    below = [one for one in found.calibration if one.count and one.high <= limit + 1e-9]
+    above = [one for one in found.calibration if one.count and one.high > limit + 1e-9]
+    few, many = (sum(one.count for one in bins) for bins in (below, above))
+    if not few:
+        return ""
+    right, others = (sum(one.count * (one.accuracy or 0.0) for one in bins) for bins in (below, above))
+    rest = f"; of the others {percent(others / many)}" if many else "; none is left"
+    which = f"{few:,} of these {few + many:,} answers unsure"
+    return f"With --at-least {limit:g}, predict would call {which}: {percent(right / few)} of those are right{rest}."
 
 
 # --- notes --------------------------------------------------------------------------------------
