@@ -16,6 +16,8 @@ out-of-fold.safetensors  of such a head: each training picture's answer from one
 review.json, review.csv  written by `residuum data review`: what to look at in the pictures
 mistakes.json            the most confident mistakes, with thumbnails
 report.html              written by `residuum report`
+evaluations/             what `residuum evaluate` found later, a file for each data set and split
+README.md                the model's card, written by `residuum card`
 explain/                 what `residuum explain` found, a folder each time
 NAME-lesion-DATE/, NAME-trim-DATE/  what `residuum lesion` and `residuum trim` found, unless --out says where
 """
