@@ -218,11 +218,8 @@ def model_path(path: Path) -> Path:
     if is_run(path):
         mend = "wait: it is being trained" if is_held(path) else f"residuum train --resume {path}"
         raise UserError(f"the run in {path} has not finished, so it has no model yet", "", mend)
-    raise UserError(
-        f"{path} is neither a run folder nor a model file",
-        f"it holds no {MODEL}",
-        "give the folder that `residuum train` printed",
-    )
+    mend = "give the folder that `residuum train` printed"
+    raise UserError(f"{path} is neither a run folder nor a model file", f"it holds no {MODEL}", mend)
 
 
 def read_metrics(run: Path) -> list[Line]:
