@@ -130,7 +130,7 @@ def disagreement(heat: Sequence[Heat]) -> str:
 
 
 def _height(heat: Heat, other: Heat) -> float:
-    """Return how high a map gets about where another is highest, the map's highest value being 1; 1 where none are kept.
+    """Return how high a map gets about where another is highest, its own highest value being 1; 1 where none are kept.
 
     "About": within one place of the coarser map, as no map says more exactly where it is highest.
     """
