@@ -16,6 +16,7 @@ from test_several_pages import still_english
 from residuum import runs
 from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate
+from residuum.evaluation.known import count_conflicts
 from residuum.evaluation.unseen import Unseen, read_unseen
 from residuum.records.evaluation import headline
 from residuum.reporting.page import write_report
@@ -75,6 +76,27 @@ def test_labels_mended_in_place_are_compared_without_a_command(three: dict[str, 
     truth = [names.about.classes[label] for label in names.labels]
     share = accuracy_score(truth, [first[key] for key in runs_pictures(three["mended"])])
     assert f"{share:.1%}".replace("%", " %") in section.replace("\u00a0", " ")
+
+
+def test_pictures_under_two_classes_are_told_before_a_figure_is_quoted(three: dict[str, Path], tmp_path: Path) -> None:
+    for run, count in (("before", 1), ("mended", 1), ("cleaned", 0)):
+        about = runs.read_run(three[run]).data
+        assert about
+        assert about.conflicts == count
+        page = Page(write_report([three[run]], tmp_path / f"{run}.html").read_text()).plain
+        notes = page.split("Before you quote a figure")[1].split("How the pictures were shown")[0]
+        assert ("1 picture stands under more than one class" in notes) == bool(count)
+
+
+def test_conflicts_are_counted_over_all_splits() -> None:
+    luck = np.random.default_rng(0)
+    known, labels = luck.integers(0, 9, 40).astype("S16"), luck.integers(0, 2, (40, 3)).astype(np.uint8)
+    told: dict[bytes, set[tuple[int, ...]]] = {}
+    for picture, row in zip(known.tolist(), labels.tolist(), strict=True):
+        told.setdefault(picture, set()).add(tuple(row))
+    expected = sum(len(kinds) > 1 for kinds in told.values())
+    assert 0 < expected == count_conflicts([known[:25], known[25:]], [labels[:25], labels[25:]])
+    assert count_conflicts([known], [np.zeros(40, np.int64)]) == 0
 
 
 def earlier(run: Path, place: Path) -> Path:
@@ -157,7 +179,7 @@ def test_these_pages_are_chinese(three: dict[str, Path], tmp_path: Path, monkeyp
     for run in copies:
         evaluate(EvaluateSettings(run, str(new), device="cpu"))
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
-    for some in (copies[:2], copies[1:], copies):
+    for some in (copies[:1], copies[:2], copies[1:], copies):
         assert still_english(write_report(some, tmp_path / "zh.html").read_text()) == set()
     shutil.rmtree(copies[0] / runs.EVALUATIONS)
     (copies[0] / runs.OUT_OF_FOLD).unlink()

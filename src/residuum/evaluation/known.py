@@ -4,7 +4,7 @@ Letters: N pictures of a split.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from residuum import runs
 from residuum.data.cache import picture_digests
 from residuum.data.contract import Pictures
+from residuum.data.labels import Labels
 from residuum.data.split import KEPT_ASIDE, ValidationCut
 from residuum.errors import UserError
 from residuum.evaluation.opening import NetWithData
@@ -33,9 +34,19 @@ def digests_of(pictures: Pictures) -> Digests:
     return _known_by(picture_digests(pictures)[:, :BYTES])
 
 
-def write_known(run: Path, splits: Mapping[str, Pictures]) -> Contents:
-    """Write what the pictures of each split are known by, and return what they are together (UserError as above)."""
-    known = {name: digests_of(pictures) for name, pictures in splits.items()}
+def count_conflicts(known: Iterable[Digests], labels: Iterable[Labels]) -> int:
+    """Return how many pictures of some splits stand under more than one class, or under different labels."""
+    every = np.concatenate(list(known))
+    told = [row.tobytes() for of_split in labels for row in of_split]
+    each, number, counts = np.unique(every, return_inverse=True, return_counts=True)
+    under: list[set[bytes]] = [set() for _ in each]
+    for row in np.flatnonzero(counts[number] > 1).tolist():
+        under[number[row]].add(told[row])
+    return sum(len(kinds) > 1 for kinds in under)
+
+
+def write_known(run: Path, known: Mapping[str, Digests]) -> Contents:
+    """Write what the pictures of each split are known by, and return what they are together."""
     tensors = {name: torch.from_numpy(_rows(each)) for name, each in known.items()}
     write_whole(run / runs.PICTURES, sealed(tensors, {}))
     whole = {name: _together(each) for name, each in known.items()}

@@ -249,6 +249,8 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
         yield f"Validation pictures: {shown(record.data.validation_from)}."
     elif record.data:
         yield "No pictures were kept for validation."
+    if record.data and record.data.conflicts:
+        yield _conflicts(record.data.conflicts, several=record.several)
     if split == "out-of-fold":
         images, all_of_them = (
             record.evaluation.images if record.evaluation else 0,
@@ -263,6 +265,14 @@ def _notes_on_pictures(record: RunRecord) -> Iterator[str]:
     yield from filter(None, [which_to_quote(record)])
     if split == "train":
         yield f"The final figures are for the training pictures. {why} They say nothing about new ones."
+
+
+def _conflicts(pictures: int, *, several: bool) -> str:
+    """Say that some pictures are there under several labels, which cannot all be right."""
+    stand = "stands" if pictures == 1 else "stand"
+    under = "with different labels" if several else "under more than one class"
+    why = "of those labels some are wrong, and whoever names the picture rightly is called wrong by them"
+    return f"{counted(pictures, 'picture')} {stand} {under}: {why}. Their names: residuum data check."
 
 
 def _notes_on_figures(found: Evaluation) -> Iterator[str]:

@@ -16,7 +16,7 @@ from residuum.data.contract import ImageData
 from residuum.data.labels import is_several
 from residuum.data.split import training_and_validation
 from residuum.evaluation.heat_maps import heat_beside
-from residuum.evaluation.known import write_known
+from residuum.evaluation.known import count_conflicts, digests_of, write_known
 from residuum.evaluation.metrics import judge
 from residuum.evaluation.mistakes import most_confident_mistakes
 from residuum.evaluation.shares import Probabilities
@@ -64,7 +64,8 @@ def record_data(run: Path, resolved: Resolved) -> None:
     """Write what the data are, so that figures can be traced to them."""
     data, cut = resolved.data, resolved.cut
     train, validation = training_and_validation(data, cut)
-    splits = {"train": train, "validation": validation, "test": data.test}
+    splits = {name: one for name, one in (("train", train), ("validation", validation), ("test", data.test)) if one}
+    known = {name: digests_of(split.pictures) for name, split in splits.items()}
     described = Data(
         name=data.name,
         source=data.source,
@@ -75,7 +76,8 @@ def record_data(run: Path, resolved: Resolved) -> None:
             validation=len(validation) if validation else None,
             test=len(data.test) if data.test else None,
         ),
-        contents=write_known(run, {name: split.pictures for name, split in splits.items() if split}),
+        contents=write_known(run, known),
+        conflicts=count_conflicts(known.values(), (split.labels for split in splits.values())),
         validation_from=cut.origin if cut else "the data's own validation split" if validation else "none",
         image_size=resolved.image_size,
         skipped=tuple(data.skipped),
