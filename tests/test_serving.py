@@ -110,6 +110,16 @@ def test_a_picture_is_answered_as_the_net_answers_it(
     assert (reply["unsure"], reply["reason"]) == (None, "")  # it does not know what it was trained on
 
 
+def test_an_answer_below_what_is_asked_is_unsure(client: TestClient, picture: bytes) -> None:
+    usual = client.post("/v1/predict", **png(picture)).json()
+    best = usual["answers"][0]["probability"]
+    for at_least, is_low in ((best - 0.01, False), (best + (1 - best) / 2, True)):
+        reply = client.post(f"/v1/predict?at_least={at_least}", **png(picture)).json()
+        assert reply["answers"] == usual["answers"]
+        assert reply["unsure"] is (is_low or bool(usual["unsure"]))
+        assert ("the likeliest class has" in reply["reason"]) is is_low
+
+
 def test_a_heat_map_is_a_picture(client: TestClient, picture: bytes) -> None:
     reply = client.post("/v1/explain?of=green", **png(picture)).json()
     assert reply["of"] == "green"
@@ -237,6 +247,8 @@ REFUSED: dict[str, tuple[int, str, dict[str, Any]]] = {
     "no probability": (422, "/v1/predict?call_from=1.5", png(b"x")),
     "half a number": (422, "/v1/predict?call_from=0.5.1", png(b"x")),
     "not a number": (422, "/v1/predict?call_from=nan", png(b"x")),
+    "no least probability": (422, "/v1/predict?at_least=60", png(b"x")),
+    "no number as the least": (422, "/v1/predict?at_least=most", png(b"x")),
     "from which, of a map": (422, "/v1/explain?call_from=0.5", png(b"x")),
     "an unknown class": (422, "/v1/explain?of=none", png(b"x")),
     "an unknown block": (422, "/v1/blocks?off=none", png(encoded(16, "PNG"))),
