@@ -24,6 +24,7 @@ from residuum.evaluation.known import (
     Digests,
     are_among,
     digests_of,
+    learnt_by,
     read_known,
     rows_among,
     with_pictures_kept_aside,
@@ -158,7 +159,7 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
     columns = ColumnNames.told(settings)
     skip = settings.skip_broken
     opened = open_with_data(classifier, compute, settings.data, columns, judging=True, skip_broken=skip)
-    known = {} if opened.same else read_known(classifier.file.parent)
+    known = read_known(classifier.file.parent)
     opened = with_pictures_kept_aside(opened, known)
     name, split = choose_split(opened.data, opened.training, opened.validation, settings.split)
     seen = _count_seen(opened, split, name, known)
@@ -173,7 +174,8 @@ def _evaluate(settings: EvaluateSettings, given: str | Path) -> DataEvaluation:
         "fingerprint": opened.fingerprint,
         "same_data_as_training": opened.same,
     }
-    folds = _out_of_fold(opened, known["train"], split, settings) if seen == len(split) and known else None
+    are_theirs = bool(known) and not opened.same and are_among(digests_of(split.pictures), known["train"]).all()
+    folds = _out_of_fold(opened, known["train"], split, settings) if are_theirs else None
     beside += [((classifier.name,), folds)] if folds else []
     found = DataEvaluation(
         **structs.asdict(structs.replace(first[1], seen=seen)),
@@ -198,10 +200,13 @@ def refuse_calling(settings: EvaluateSettings, *, several: bool) -> None:
 
 
 def _count_seen(opened: NetWithData, split: Split, name: str, known: Mapping[str, Digests]) -> int:
-    """Return how many pictures of a split were trained on; of the split trained on itself 0, as its name says it."""
-    if not opened.same:
-        return int(are_among(digests_of(split.pictures), known["train"]).sum()) if known else 0
-    return 0 if name == "train" else count_seen(split.pictures, opened.training.pictures)
+    """Return how many pictures of a split were trained on, also before with the weights that training started from; of
+    the split trained on itself 0, as its name says it."""
+    if opened.same and name == "train":
+        return 0
+    if known:
+        return int(are_among(digests_of(split.pictures), learnt_by(known)).sum())
+    return count_seen(split.pictures, opened.training.pictures) if opened.same else 0
 
 
 def _called(name: str, images: int, seen: int, settings: EvaluateSettings) -> str:
