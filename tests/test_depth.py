@@ -1166,6 +1166,7 @@ def test_repair_trains_the_cut_net_on_the_other_pictures(
         "model.safetensors",
         "model-unrepaired.safetensors",
         "repair",
+        "report.html",
         "trim.json",
     }
     assert load(out).about.lineage[-1].verb == ("trim" if worse else "grow")

@@ -282,7 +282,8 @@ class Trim(Measured, frozen=True, kw_only=True, tag="trim", omit_defaults=True):
         return self.curve[self.chosen.removed].accuracy_with(recalibrated=self.recalibrated)
 
     def is_better(self, repaired: Repaired) -> bool:
-        """Say whether the repaired net does as well as the chosen one, by what nets are compared by, or is not known."""
+        """Say whether the repaired net does as well as the chosen one, by what nets are compared by, or that is not
+        known."""
         if repaired.mean_ap is not None and self.chosen is not None:
             before = self.curve[self.chosen.removed].mean_ap_with(recalibrated=self.recalibrated)
             return before is None or repaired.mean_ap >= before
