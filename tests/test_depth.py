@@ -651,7 +651,8 @@ def test_choices() -> None:
     assert choose({"speedup": 1.0}, faster)[0] == 0
     assert choose({"speedup": 1.2}, faster)[0] == 1
     assert choose({"speedup": 1.6}, faster)[0] == 2
-    assert "2.00 times as fast" in choose({"speedup": 1.6}, faster)[1]
+    assert "2.00 times as fast in batches of 32" in choose({"speedup": 1.6}, faster)[1]
+    assert "times that tell little" in choose({"speedup": 1.6}, faster, times_say_something=False)[1]
 
 
 def test_choices_that_cannot_be_met_say_what_can() -> None:
@@ -1004,7 +1005,7 @@ def test_a_folder_that_another_call_began_is_refused(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly(monkeypatch)
-    monkeypatch.setattr("residuum.depth.trim.choose", lambda *_: {}["stopped"])
+    monkeypatch.setattr("residuum.depth.trim.choose", lambda *_, **__: {}["stopped"])
     out = tmp_path / "out"
     with pytest.raises(KeyError):
         trim(trim_settings(model, out, random=0, images=10))

@@ -119,7 +119,7 @@ def _trimmed(work: Work, record: Trim) -> None:
             keep(random=(*record.random, draw))
         ended()
         keep(**_timed(work, record))
-        removed, why = choose(record.asked, record.curve)
+        removed, why = choose(record.asked, record.curve, times_say_something=record.speeds_say_something)
         chosen = Chosen(removed=removed, why=why, recalibrated=record.curve[removed].recalibrated)
         _write_model(work, record.deleted[:removed], chosen)
         keep(chosen=chosen)
