@@ -17,7 +17,8 @@ from residuum.evaluation.evaluate import evaluate
 from residuum.evaluation.known import BEFORE, read_known
 from residuum.judged_printing import print_run
 from residuum.reporting.page import write_report
-from residuum.settings import EvaluateSettings, GrowSettings, TrainSettings
+from residuum.settings import EvaluateSettings, GrowSettings, ReviewSettings, TrainSettings
+from residuum.training.review import review
 from residuum.training.run import train
 
 SIDE, EACH = 32, 10
@@ -113,6 +114,8 @@ def test_folds_say_nothing_where_the_features_were_learnt_from_the_same_pictures
     assert "it was trained on, of which the weights it began with had learnt 14, it names" in page
     assert "The weights that training started from had learnt 14 of the 20 pictures" in page
     assert "each answered by a model fitted without it, it names" not in page
+    found = review(ReviewSettings(str(run.path), device="cpu", threads=1))
+    assert "the weights that training began with had learnt some of them, labels and all" in found.answers
     monkeypatch.setenv("RESIDUUM_LANG", "zh")
     assert still_english(write_report([run.path], tmp_path / "zh.html").read_text()) == set()
 
