@@ -154,7 +154,7 @@ def _answers(run: Path, opened: NetWithData, x: Mapping[str, NDArray[np.float32]
     else:
         words = "none: no picture was kept from training, so no label can be held against an answer"
     if len(read_known(run).get(BEFORE, NONE)):
-        words += "; the weights that training began with had learnt some of them, labels and all"
+        words += ", though the weights that training began with had learnt some of them, labels and all"
     if not parts:
         return np.empty(0, np.int64), np.empty((0, len(opened.data.classes))), words
     rows, answers = zip(*parts, strict=True)
